@@ -1,0 +1,127 @@
+"""The ``lrps`` command. Each command's own imports happen when it runs, so that planning stays instant."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+# Pydantic would scan every installed distribution for plugins: a tenth of a second on large environments.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+import typer
+
+from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.version import __version__
+
+app = typer.Typer(
+    name="lrps",
+    help="Train LLM versions by learning-rate path switching, on unmodified Megatron-Core.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The campaign's plan.yaml.", show_default=False)]
+PathOption = Annotated[str | None, typer.Option("--path", help="One path's name.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, whose keys docs/json.md lists.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"lrps {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """What comes before a command."""
+
+
+@app.command()
+def plan(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs that train at a time.", show_default=False)] = None,
+    tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="TFLOP/s that each GPU achieves.", show_default=False)
+    ] = None,
+) -> None:
+    """Show paths, forks, learning rates and the cost against retraining (PTFS) and continuing (CPT)."""
+    from megatron_lrps.cli.planning import show_plan
+
+    show_plan(plan, as_json=as_json, gpus=gpus, tflops=tflops)
+
+
+@app.command()
+def lr(
+    plan: PlanArgument,
+    path: PathOption = None,
+    as_json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.", show_default=False)] = None,
+) -> None:
+    """Show the learning rate of every iteration of a path, or of all."""
+    from megatron_lrps.cli.planning import show_lr
+
+    show_lr(plan, path, as_json=as_json, csv=csv, png=png)
+
+
+@app.command()
+def args(
+    plan: PlanArgument,
+    path: Annotated[str, typer.Option("--path", help="The path's name.", show_default=False)],
+) -> None:
+    """Print the Megatron argument line of a path, for any launcher."""
+    from megatron_lrps.cli.planning import show_args
+
+    show_args(plan, path)
+
+
+@app.command()
+def run(plan: PlanArgument, path: PathOption = None) -> None:
+    """Train what is missing, in dependency order, on this machine; the same command resumes."""
+    from megatron_lrps.cli.running import run_plan
+
+    run_plan(plan, path)
+
+
+@app.command()
+def status(plan: PlanArgument, as_json: JsonOption = False) -> None:
+    """Show where every path stands."""
+    from megatron_lrps.cli.running import show_status
+
+    show_status(plan, as_json=as_json)
+
+
+@app.command()
+def tree(plan: PlanArgument) -> None:
+    """Draw the tree of paths with their forks, ends and progress."""
+    from megatron_lrps.cli.running import show_tree
+
+    show_tree(plan)
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Argument(help="Where the campaign goes.")] = Path("quickstart"),
+) -> None:
+    """Train a whole campaign of four versions on a small CPU machine, with real text and real Megatron."""
+    from megatron_lrps.cli.quickstart import run_quickstart
+
+    run_quickstart(folder)
+
+
+def main() -> NoReturn:
+    """Run the command line; an error of the family prints its text alone and gives its own exit code."""
+    try:
+        app(prog_name="lrps")
+    except LrpsError as error:
+        print(f"lrps: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `lrps lr PLAN | head`: the reader has what it wanted
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+    sys.exit(0)

@@ -1,0 +1,215 @@
+"""``lrps plan``, ``lrps lr`` and ``lrps args``: what a plan means, without training anything."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from megatron_lrps.cli.text import table
+from megatron_lrps.cost import (
+    BYTES_PER_PARAMETER,
+    Cost,
+    ModelSize,
+    checkpoints_kept,
+    cost_of,
+    gpu_hours,
+    model_size,
+)
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan.data import missing_indexes
+from megatron_lrps.plan.flags import argument_line, path_flags
+
+
+def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | None) -> None:
+    """Print the tree and its cost."""
+    tree = expand(load_plan(file))
+    for path in tree.paths:
+        path_flags(tree, path)  # refuses what could not be launched
+    cost, size = cost_of(tree), model_size(tree.plan)
+    if tflops is not None and size is None:
+        raise RefusedError(
+            "--tflops: the plan does not name the model's size.",
+            "add num-layers and hidden-size under `megatron:`.",
+        )
+    facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    _print_plan(tree, cost, facts)
+
+
+def _slurm_gpus(plan: Plan) -> int | None:
+    slurm = plan.launch.slurm
+    return slurm.nodes * slurm.gpus_per_node if slurm else None
+
+
+def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tflops: float | None) -> dict[str, Any]:
+    plan = tree.plan
+    facts: dict[str, Any] = {
+        "campaign": plan.campaign,
+        "save": str(plan.folder),
+        "paradigms": list(dict.fromkeys(path.paradigm for path in tree.paths)),
+        "global_batch_size": plan.global_batch_size,
+        "sequence_length": plan.sequence_length,
+        "lr": {"max": plan.lr.max, "min": plan.lr.min, "warmup_iters": plan.lr.warmup_iters},
+        "paths": [
+            {
+                "name": path.name,
+                "kind": path.kind,
+                "paradigm": path.paradigm,
+                "version": path.version,
+                "parent": path.parent,
+                "fork": path.fork,
+                "end": path.end,
+                "iterations": path.iterations,
+                "order": path.order,
+                "schedule": path.schedule.to_json(),
+            }
+            for path in tree.paths
+        ],
+        "cost": {
+            "planned": cost.planned,
+            "lrps": cost.lrps,
+            "ptfs": cost.ptfs,
+            "cpt": cost.cpt,
+            "lrps_share_of_ptfs": cost.share_of_ptfs,
+        },
+        "checkpoints_kept": checkpoints_kept(tree),
+        "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
+    }
+    if size is not None:
+        storage = checkpoints_kept(tree) * size.parameters * BYTES_PER_PARAMETER
+        facts["model"] = {
+            "parameters": size.parameters,
+            "checkpoint_bytes": size.parameters * BYTES_PER_PARAMETER,
+        }
+        facts["storage_bytes"] = storage
+        if tflops is not None:
+            hours = gpu_hours(cost.planned, plan, size, tflops)
+            facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
+            if gpus is not None:
+                facts["gpu_hours"]["days_on_gpus"] = hours / gpus / 24
+                facts["gpu_hours"]["gpus"] = gpus
+    return facts
+
+
+def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
+    plan = tree.plan
+    tokens = plan.global_batch_size * plan.sequence_length
+    typer.echo(
+        f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
+        f"{plan.global_batch_size} samples of {plan.sequence_length} tokens an iteration\n"
+    )
+    rows = [
+        (
+            path.name,
+            path.parent or "-",
+            path.fork,
+            path.end,
+            path.iterations,
+            _tokens(path.iterations * tokens),
+            _curve(path, plan.global_batch_size),
+        )
+        for path in tree.paths
+    ]
+    typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
+    typer.echo("")
+    costs = [("PTFS, retraining each version", cost.ptfs, _percent(cost.ptfs, cost.ptfs))]
+    if cost.lrps is not None:
+        costs.insert(0, ("LRPS, path switching", cost.lrps, _percent(cost.lrps, cost.ptfs)))
+    costs.append(("CPT, continuing the last version", cost.cpt, _percent(cost.cpt, cost.ptfs)))
+    if cost.planned not in (cost.lrps, cost.ptfs, cost.cpt):
+        costs.append(("this plan in all", cost.planned, _percent(cost.planned, cost.ptfs)))
+    typer.echo(table(("cost", "iterations", "of PTFS"), costs))
+    if "model" in facts:
+        typer.echo(
+            f"\nModel of {facts['model']['parameters'] / 1e9:.3g}B parameters; {facts['checkpoints_kept']} checkpoints to "
+            f"keep (forks and ends), {facts['storage_bytes'] / 2**30:,.1f} GiB"
+        )
+    if "gpu_hours" in facts:
+        hours = facts["gpu_hours"]
+        line = f"{hours['planned']:,.0f} GPU-hours ({hours['ptfs']:,.0f} by PTFS)"
+        if "gpus" in hours:
+            line += f", {hours['days_on_gpus']:,.1f} days on {hours['gpus']} GPUs"
+        typer.echo(line)
+    if facts["missing_data"]:
+        shown = ", ".join(facts["missing_data"][:3])
+        typer.echo(f"\nNot there yet: {len(facts['missing_data'])} data indexes ({shown}...); a run needs them.")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f}%"
+
+
+def _tokens(tokens: int) -> str:
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if tokens >= size:
+            return f"{tokens / size:.3g}{unit}"
+    return f"{tokens:,}"
+
+
+def _curve(path: PlannedPath, batch: int) -> str:
+    words = []
+    for segment in path.schedule.segments:
+        if segment.end is not None and segment.end <= path.fork * batch:
+            continue
+        start = max(segment.start // batch, path.fork)
+        end = path.end if segment.end is None else min(segment.end // batch, path.end)
+        if end > start:
+            name = segment.shape or (f"{segment.factor:g} x max" if segment.kind == "factor" else segment.kind)
+            words.append(f"{name} ({start}, {end}]")
+    return ", ".join(words)
+
+
+def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path | None) -> None:
+    """Print or draw the learning rate of every iteration."""
+    tree = expand(load_plan(file))
+    paths = [tree.path(name)] if name else list(tree.paths)
+    if as_json and csv:
+        raise RefusedError("--json and --csv are both given.", "choose one.")
+    if png is not None:
+        from megatron_lrps.monitor.pictures import draw_lr
+
+        draw_lr(tree, paths, png)
+        typer.echo(f"drew {png}", err=True)
+        if not (as_json or csv):
+            return
+    if as_json:
+        curves = {path.name: [{"iteration": i, "lr": rate} for i, rate in rates(tree, path)] for path in paths}
+        sys.stdout.write(json.dumps(curves) + "\n")
+    elif csv:
+        sys.stdout.write("path,iteration,lr\n")
+        sys.stdout.writelines(f"{path.name},{i},{rate!r}\n" for path in paths for i, rate in rates(tree, path))
+    else:
+        rows = [(path.name, i, f"{rate:.6e}") for path in paths for i, rate in _landmarks(tree, path)]
+        typer.echo(table(("path", "iteration", "lr"), rows))
+        typer.echo("\nEvery iteration: --csv or --json; a picture: --png FILE")
+
+
+def rates(tree: Tree, path: PlannedPath) -> Iterator[tuple[int, float]]:
+    """(iteration, the learning rate that it trains with) for every iteration of a path."""
+    plan = tree.plan
+    init = float(plan.megatron.get("lr-warmup-init", 0.0))  # type: ignore[arg-type]
+    for iteration in range(path.fork + 1, path.end + 1):
+        position = (iteration - 1) * plan.global_batch_size
+        yield iteration, path.schedule.lr(position, max_lr=plan.lr.max, min_lr=plan.lr.min, init_lr=init)
+
+
+def _landmarks(tree: Tree, path: PlannedPath) -> list[tuple[int, float]]:
+    """First, last and eight iterations between, and each first iteration of a segment."""
+    step = max(1, path.iterations // 9)
+    wanted = {path.fork + 1, path.end, *range(path.fork + 1, path.end, step)}
+    wanted |= {segment.start // tree.plan.global_batch_size + 1 for segment in path.schedule.segments}
+    return [(iteration, rate) for iteration, rate in rates(tree, path) if iteration in wanted]
+
+
+def show_args(file: Path, name: str) -> None:
+    """Print the argument line, quoted for a shell."""
+    tree = expand(load_plan(file))
+    line = argument_line(path_flags(tree, tree.path(name)))
+    typer.echo(shlex.join([*line, "--lrps-plan", str(file.resolve()), "--lrps-path", name]))

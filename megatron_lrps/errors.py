@@ -1,0 +1,57 @@
+"""The one error family, and the exit codes of every command (DESIGN: 0, 75, 78, 74, anything else).
+
+An error says what is wrong, the two values that disagree, and what to do. The command line prints its
+text alone, never a traceback.
+"""
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_STORAGE = 74
+"""Storage failed: a write did not reach the disk (EX_IOERR)."""
+EXIT_CONTINUE = 75
+"""Saved and to be continued: a signal or a time limit ended the run (EX_TEMPFAIL)."""
+EXIT_REFUSED = 78
+"""Refused before anything was trained: plan, flags or preflight (EX_CONFIG)."""
+
+
+class LrpsError(Exception):
+    """What went wrong, and the mend.
+
+    Args:
+        what: One sentence with both values, e.g. ``lr.max is 0.0001, but main was trained with 0.0003``.
+        mend: What the user should do, an imperative sentence.
+    """
+
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(what, mend)
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what} Mend: {self.mend}" if self.mend else self.what
+
+
+class RefusedError(LrpsError):
+    """A run that would be wrong, or cannot start, is refused before it trains."""
+
+    exit_code = EXIT_REFUSED
+
+
+class PlanError(RefusedError):
+    """The plan file is wrong: names the key, the value and the mend."""
+
+
+class StorageError(LrpsError):
+    """A write did not reach the disk; what was there before is intact."""
+
+    exit_code = EXIT_STORAGE
+
+
+class StoppedError(LrpsError):
+    """The run was stopped on request; it has saved and the same command continues it."""
+
+    exit_code = EXIT_CONTINUE

@@ -1,0 +1,1 @@
+"""Starting paths: on this machine, later on a cluster."""

@@ -1,0 +1,1 @@
+"""What a campaign looks like: scalars, tables, pictures. Reads files alone."""

@@ -1,0 +1,18 @@
+"""The plan file: reading it, expanding it to a tree of paths, and each path's Megatron flags. Pure."""
+
+from megatron_lrps.plan.load import load_plan, parse_plan, plan_hash, plan_text
+from megatron_lrps.plan.model import Plan, Version
+from megatron_lrps.plan.tree import PlannedPath, Tree, Window, expand
+
+__all__ = [
+    "Plan",
+    "PlannedPath",
+    "Tree",
+    "Version",
+    "Window",
+    "expand",
+    "load_plan",
+    "parse_plan",
+    "plan_hash",
+    "plan_text",
+]

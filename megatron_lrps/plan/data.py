@@ -1,0 +1,52 @@
+"""Which data a path reads: index prefixes (X.bin with X.idx) by window. Looks at no file's content."""
+
+from pathlib import Path
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.tree import PlannedPath, Tree, Window
+
+
+def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
+    """Name -> index prefix of every validation set of the path's windows, e.g. ``v1-web``.
+
+    A set that several versions name is evaluated once, under the first version's name for it.
+    """
+    sets: dict[str, Path] = {}
+    for window in tree.windows_of(path):
+        for name, prefix in window.version.valid.items():
+            resolved = tree.plan.resolve(prefix)
+            if resolved not in sets.values():
+                sets[f"{window.version.name}-{name}"] = resolved
+    return sets
+
+
+def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
+    """(weight, index prefix) of a window's training data, as the plan lists them."""
+    return [(weight, tree.plan.resolve(prefix)) for weight, prefix in window.version.train]
+
+
+def missing_indexes(tree: Tree) -> list[Path]:
+    """Prefixes that the plan names and whose .bin or .idx is not there."""
+    named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
+    named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
+    return [prefix for prefix in dict.fromkeys(named) if not _exists(prefix)]
+
+
+def require_data(tree: Tree, path: PlannedPath) -> None:
+    """Refuse a path whose training or validation data are not there; raises PlanError naming the key."""
+    for window in tree.windows_of(path):
+        key = f"versions.{window.version.name}"
+        if not window.version.train:
+            raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
+        named = [("train", prefix) for _, prefix in window_blend(tree, window)]
+        named += [("valid", tree.plan.resolve(prefix)) for prefix in window.version.valid.values()]
+        for part, prefix in named:
+            if not _exists(prefix):
+                raise PlanError(
+                    f"{key}.{part}: {prefix} has no .bin and .idx.",
+                    "mend the path, or prepare the data first.",
+                )
+
+
+def _exists(prefix: Path) -> bool:
+    return Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file()

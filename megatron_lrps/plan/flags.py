@@ -1,0 +1,190 @@
+"""The Megatron argument line of a path: what the plan says itself, then what it passes through.
+
+One function makes it for `lrps args`, for the local executor and for Slurm, and the training side makes it
+again from the same plan to see whether the flags it was given agree.
+"""
+
+from pathlib import Path
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.tree import PlannedPath, Tree
+
+OWNED: dict[str, str] = {
+    "lr": "lr.max",
+    "min-lr": "lr.min",
+    "lr-warmup-iters": "lr.warmup_iters",
+    "lr-warmup-samples": "lr.warmup_iters",
+    "lr-warmup-fraction": "lr.warmup_iters",
+    "lr-decay-style": "decay.shape",
+    "lr-wsd-decay-style": "decay.shape",
+    "lr-decay-iters": "decay.alpha",
+    "lr-decay-samples": "decay.alpha",
+    "lr-wsd-decay-iters": "decay.alpha",
+    "lr-wsd-decay-samples": "decay.alpha",
+    "train-iters": "versions[].iters",
+    "train-samples": "versions[].samples",
+    "seq-length": "sequence_length",
+    "global-batch-size": "global_batch_size",
+    "save": "save",
+    "load": "save",
+    "tensorboard-dir": "save",
+    "data-path": "versions[].train",
+    "train-data-path": "versions[].train",
+    "valid-data-path": "versions[].valid",
+    "test-data-path": "versions[].valid",
+    "data-args-path": "versions[].train",
+    "per-split-data-args-path": "versions[].train",
+    "split": "versions[].valid",
+    "tokenizer-type": "tokenizer.type",
+    "tokenizer-model": "tokenizer.model",
+    "vocab-size": "tokenizer.vocab_size",
+}
+"""Megatron flags that the plan decides by a key of its own: in ``megatron:`` they are refused."""
+
+UNSAFE: dict[str, str] = {
+    "finetune": "it drops the optimizer and the position; a fork keeps both",
+    "no-load-optim": "it drops the optimizer at the fork",
+    "no-load-rng": "it drops the random states at the fork",
+    "no-save-optim": "a checkpoint without its optimizer is no fork point",
+    "no-save-rng": "a checkpoint without its random states does not resume exactly",
+    "ckpt-step": "fork-or-resume chooses the checkpoint",
+    "pretrained-checkpoint": "it drops the optimizer at the fork",
+    "override-opt_param-scheduler": "the plan is the schedule",
+    "use-checkpoint-opt_param-scheduler": "the plan is the schedule",
+    "phase-transition-iterations": "it ends the job at each phase",
+    "iterations-to-skip": "main and branch would read other samples",
+    "decrease-batch-size-if-needed": "the batch size, and with it every position, would change silently",
+    "rampup-batch-size": "a path's positions are iterations of one global_batch_size",
+    "step-batch-size-schedule": "a path's positions are iterations of one global_batch_size",
+    "save-retain-interval": "it deletes fork points",
+    "yaml-cfg": "flags from a second file would not be compared with the plan",
+    "mock-data": "the windows are the data",
+    "override-ckpt-iteration": "it moves the position of a path",
+    "use-checkpoint-args": "the plan gives the arguments",
+    "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
+}
+"""Megatron flags under which a campaign would be silently wrong: refused, with the reason."""
+
+TOKENIZERS = {
+    "sentencepiece": "SentencePieceTokenizer",
+    "huggingface": "HuggingFaceTokenizer",
+    "tiktoken": "TikTokenizer",
+    "null": "NullTokenizer",
+}
+"""Short names of ``tokenizer.type`` -> Megatron's; any other value is passed as it is."""
+
+DEFAULTS: dict[str, FlagValue] = {
+    "micro-batch-size": 1,
+    "save-interval": 1000,
+    "log-interval": 1,
+    "eval-interval": 1000,
+    "ckpt-format": "torch_dist",
+    "dataloader-type": "single",
+    "exit-signal-handler": True,
+    "exit-signal": "SIGUSR2",
+    "log-throughput": True,
+    "log-validation-ppl-to-tensorboard": True,
+    "tensorboard-log-interval": 1,
+    "distributed-timeout-minutes": 30,
+}
+"""What a path runs with unless ``megatron:`` says otherwise."""
+
+FIXED = ("ckpt-format", "dataloader-type", "exit-signal-handler")
+"""Defaults that ``megatron:`` may not change: the timeline, the fork and the stop depend on them."""
+
+
+def checkpoints_folder(folder: Path, path: str) -> Path:
+    """Where a path's checkpoints lie in the campaign's folder (Megatron's own layout inside)."""
+    return folder / "paths" / path / "checkpoints"
+
+
+def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
+    """Flag -> value for a path, without the leading dashes and without ``--lrps-*``.
+
+    Raises:
+        PlanError: for a flag in ``megatron:`` that the plan decides otherwise, or that would make it wrong.
+    """
+    plan = tree.plan
+    _refuse_owned(plan)
+    flags: dict[str, FlagValue] = {
+        **DEFAULTS,
+        "seq-length": plan.sequence_length,
+        "max-position-embeddings": plan.sequence_length,
+        "global-batch-size": plan.global_batch_size,
+        "lr": plan.lr.max,
+        "min-lr": plan.lr.min,
+        "lr-warmup-iters": plan.lr.warmup_iters,
+        "lr-decay-style": "constant",
+        "train-iters": path.end,
+        "save": str(checkpoints_folder(plan.folder, path.name)),
+        "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
+        "data-cache-path": str(plan.folder / "cache"),
+        **_validation_flags(tree, path),
+        **_tokenizer_flags(plan),
+        **plan.megatron,
+    }
+    if plan.launch.device == "cpu":
+        for flag, value in CPU_FLAGS.items():
+            if str(plan.megatron.get(flag, value)) != str(value):
+                raise PlanError(
+                    f"megatron.{flag}: {plan.megatron[flag]!r}, but the CPU backend runs with {value!r} alone.",
+                    "remove it, or set launch.device: gpu.",
+                )
+            flags[flag] = value
+    return flags
+
+
+def argument_line(flags: dict[str, FlagValue]) -> list[str]:
+    """The flags as an argument list: true is a switch, false leaves the flag out, a list gives its items."""
+    line: list[str] = []
+    for flag, value in flags.items():
+        if value is False:
+            continue
+        line.append(f"--{flag}")
+        if value is not True:
+            items = value if isinstance(value, list) else [value]
+            line.extend(_text(item) for item in items)
+    return line
+
+
+def _validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
+    sets = validation_sets(tree, path)
+    if not sets:
+        return {"eval-iters": 0}
+    return {
+        "eval-iters": 1,  # overwritten by full validation with each set's own length
+        "full-validation": True,
+        "multiple-validation-sets": True,
+        "validation-set-names": list(sets),
+    }
+
+
+def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
+    tokenizer = plan.tokenizer
+    if tokenizer is None:
+        return {}
+    flags: dict[str, FlagValue] = {"tokenizer-type": TOKENIZERS.get(tokenizer.type, tokenizer.type)}
+    if tokenizer.model is not None:
+        flags["tokenizer-model"] = str(plan.resolve(tokenizer.model))
+    if tokenizer.vocab_size is not None:
+        flags["vocab-size"] = tokenizer.vocab_size
+    return flags
+
+
+def _refuse_owned(plan: Plan) -> None:
+    for flag, value in plan.megatron.items():
+        if flag in OWNED:
+            raise PlanError(f"megatron.{flag}: {value!r} is decided by the plan's {OWNED[flag]}.", "set it there.")
+        if flag in UNSAFE and value is not False:
+            raise PlanError(f"megatron.{flag}: {value!r} is refused: {UNSAFE[flag]}.", "remove it.")
+        if flag in FIXED and value != DEFAULTS[flag]:
+            raise PlanError(f"megatron.{flag}: {value!r}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
+        if flag.startswith("lrps-"):
+            raise PlanError(f"megatron.{flag}: the plugin's own flags are not Megatron's.", "remove it.")
+
+
+def _text(value: int | float | str | bool) -> str:
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,255 @@
+"""The plan file as pydantic models: what each key means, and what is refused about a single value.
+
+What concerns several keys together (forks, paths, the past) is decided in ``tree.py`` and ``growth.py``.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+FLAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+PARADIGMS = ("lrps", "ptfs", "cpt")
+
+
+def plain_name(value: Any) -> str:
+    """A name that is also a plain file name; raises ValueError otherwise."""
+    if not isinstance(value, str) or not PLAIN_NAME.match(value):
+        raise ValueError(
+            "is no plain file name; use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    return value
+
+
+def count(value: Any) -> int:
+    """A positive whole number, also written 21B, 1.5M or 10_000."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip(), re.IGNORECASE)
+        if not match:
+            raise ValueError("is no count; write a whole number, or a number with K, M, B or T, such as 21B")
+        digits, unit = match[1].replace("_", ""), COUNT_UNITS[match[2].upper()]
+        # Decimal places are whole units, as in 1.5M; the arithmetic stays exact.
+        whole, _, decimals = digits.partition(".")
+        scaled, remainder = divmod(int(whole + decimals) * unit, 10 ** len(decimals))
+        if remainder:
+            raise ValueError("is no whole number")
+        value = scaled
+    if isinstance(value, float) and value.is_integer():  # 1e4
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("is no whole number")
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+Name = Annotated[str, BeforeValidator(plain_name)]
+Count = Annotated[int, BeforeValidator(count)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Steps = tuple[tuple[float, float], ...]
+
+
+class PlanModel(BaseModel):
+    """Base of every section: unknown keys are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LearningRate(PlanModel):
+    """``lr``: one (max, min) pair for all paths, since Megatron makes it part of the optimizer's identity."""
+
+    max: Annotated[float, Field(gt=0.0)] = 3.0e-4
+    min: Annotated[float, Field(ge=0.0)] = 3.0e-5
+    warmup_iters: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LearningRate":
+        if self.min > self.max:
+            raise ValueError(f"lr.min {self.min:g} is above lr.max {self.max:g}; exchange them")
+        return self
+
+
+class Decay(PlanModel):
+    """``decay``: the shape, and alpha, the share of a version's own iterations that its branch decays over."""
+
+    shape: str = "cosine"
+    alpha: Share = 0.6
+    hold: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    steps: Steps = WHOLE_STEPS
+    branch_steps: Steps = BRANCH_STEPS
+
+    @field_validator("shape")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SHAPES:
+            raise ValueError(f"is no decay shape; choose one of {', '.join(SHAPES)}")
+        return value
+
+    @field_validator("steps", "branch_steps")
+    @classmethod
+    def _falling(cls, value: Steps) -> Steps:
+        shares = [share for share, _ in value]
+        factors = [factor for _, factor in value]
+        if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
+            raise ValueError("needs (share, factor) pairs with rising shares in [0, 1)")
+        if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
+            raise ValueError("needs (share, factor) pairs with falling factors in [0, 1]")
+        return value
+
+    @field_validator("branch_steps")
+    @classmethod
+    def _from_the_fork(cls, value: Steps) -> Steps:
+        if value[0][0] != 0.0:
+            raise ValueError("must begin at share 0, the fork point")
+        return value
+
+    def spec(self) -> DecaySpec:
+        """As the schedule builder takes it; ``knee`` explores for half of a whole schedule by default."""
+        default = 0.5 if self.shape == "knee" else 0.0
+        return DecaySpec(
+            shape=self.shape,
+            hold=default if self.hold is None else self.hold,
+            whole_steps=self.steps,
+            branch_steps=self.branch_steps,
+        )
+
+
+class Version(PlanModel):
+    """One of ``versions``: a model to release, and the window of new data that it adds."""
+
+    name: Name
+    iters: Count | None = None
+    samples: Count | None = None
+    tokens: Count | None = None
+    train: tuple[tuple[Annotated[float, Field(gt=0.0)], str], ...] = ()
+    valid: dict[Name, str] = {}
+    decay: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "Version":
+        given = [key for key in ("iters", "samples", "tokens") if getattr(self, key) is not None]
+        if len(given) != 1:
+            named = " and ".join(given) or "none of them"
+            raise ValueError(f"version {self.name} has {named}; give exactly one of iters, samples, tokens")
+        return self
+
+
+class Piece(PlanModel):
+    """One piece of an explicit path's schedule, from where the last one ended to the iteration ``until``."""
+
+    kind: Literal["warmup", "hold", "cosine", "linear", "1-sqrt", "exponential", "factor"]
+    until: Count | None = None
+    factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Piece":
+        if self.until is None and self.kind != "hold":
+            raise ValueError(f"a {self.kind} needs `until`, the iteration where it ends")
+        if (self.factor is not None) != (self.kind == "factor"):
+            raise ValueError(f"a {self.kind} has the factor {self.factor}; `factor` belongs to kind factor alone")
+        return self
+
+
+class ExplicitPath(PlanModel):
+    """One of ``paths``, for curves that no paradigm draws: its parent, fork, end and pieces by iteration."""
+
+    name: Name
+    parent: Name | None = None
+    fork: Count | None = None
+    end: Count
+    schedule: tuple[Piece, ...] = Field(min_length=1)
+    order: Literal["chained", "mixed"] = "chained"
+    version: Name | None = None
+
+    @model_validator(mode="after")
+    def _fork_and_parent(self) -> "ExplicitPath":
+        if (self.parent is None) != (self.fork is None):
+            raise ValueError(f"path {self.name} has parent {self.parent} and fork {self.fork}; give both or none")
+        return self
+
+
+class Tokenizer(PlanModel):
+    """``tokenizer``: its type (sentencepiece, huggingface, null or a name of Megatron's) and its file."""
+
+    type: str = "sentencepiece"
+    model: str | None = None
+    vocab_size: Count | None = None
+
+
+class LocalLaunch(PlanModel):
+    """``launch.local``: how `lrps run` starts a path on this machine."""
+
+    processes: Count = 1
+
+
+class SlurmLaunch(PlanModel):
+    """``launch.slurm``: the cluster's side of a job."""
+
+    nodes: Count = 1
+    gpus_per_node: Count = 8
+    partition: str | None = None
+    time: str | None = None
+
+
+class Launch(PlanModel):
+    """``launch``: where paths run. ``device: cpu`` asks for the CPU backend; it is never chosen silently."""
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    local: LocalLaunch = LocalLaunch()
+    slurm: SlurmLaunch | None = None
+
+
+FlagValue = bool | int | float | str | list[int | float | str]
+
+
+class Plan(PlanModel):
+    """A whole ``plan.yaml``. Relative paths in it start at the plan file's own folder (``base``)."""
+
+    campaign: Name
+    save: str
+    paradigm: tuple[Literal["lrps", "ptfs", "cpt"], ...] = ("lrps",)
+    lr: LearningRate = LearningRate()
+    decay: Decay = Decay()
+    sequence_length: Count
+    global_batch_size: Count
+    versions: tuple[Version, ...] = Field(min_length=1)
+    paths: tuple[ExplicitPath, ...] = ()
+    tokenizer: Tokenizer | None = None
+    megatron: dict[str, FlagValue] = {}
+    launch: Launch = Launch()
+    base: Path = Field(default=Path(), exclude=True)
+
+    @field_validator("paradigm", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        paradigms = [value] if isinstance(value, str) else value
+        if isinstance(paradigms, list | tuple) and len(set(map(str, paradigms))) != len(paradigms):
+            raise ValueError("names a paradigm twice")
+        return paradigms
+
+    @field_validator("megatron")
+    @classmethod
+    def _flags(cls, value: dict[str, FlagValue]) -> dict[str, FlagValue]:
+        for flag in value:
+            if not FLAG_NAME.match(flag):
+                raise ValueError(f"{flag!r} is no Megatron flag; write it without the leading dashes")
+        return value
+
+    def resolve(self, path: str) -> Path:
+        """A path of the plan as an absolute path."""
+        return (self.base / Path(path).expanduser()).resolve()
+
+    @property
+    def folder(self) -> Path:
+        """The campaign's folder, absolute (``save``)."""
+        return self.resolve(self.save)
+
+    def decay_of(self, version: Version) -> Decay:
+        """The campaign's decay with what the version says itself put over it."""
+        return Decay.model_validate({**self.decay.model_dump(exclude_unset=True), **(version.decay or {})})

@@ -1,0 +1,350 @@
+"""From a plan to its tree of paths: every path with its parent, fork, end, schedule and data order.
+
+With N versions of T iterations and decay share alpha (arXiv 2410.04103, section 3):
+
+- lrps: main holds the maximal LR to the last fork; version i decays over (iT - alpha T, iT].
+- ptfs: version i runs the whole schedule over (0, iT], the data of windows 1..i mixed.
+- cpt: version i restarts the schedule at max from version i-1's end, over ((i-1)T, iT].
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.model import ExplicitPath, Plan, Version
+from megatron_lrps.schedule import (
+    Schedule,
+    Segment,
+    branch_decay,
+    hold_for_ever,
+    warmup,
+    whole_decay,
+)
+
+PathKind = Literal["main", "branch", "baseline", "explicit"]
+MAIN = "main"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A version's window of new data: iterations (start, end] of the timeline."""
+
+    version: Version
+    start: int
+    end: int
+
+    @property
+    def iterations(self) -> int:
+        """Its length in iterations."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPath:
+    """One learning-rate curve to train.
+
+    Attributes:
+        name: Unique in the campaign; also its folder's name.
+        kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
+        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
+        version: The version that its end gives, or None (main).
+        parent: The path it forks off, or None where it starts from scratch.
+        fork: The iteration it starts after, 0 without a parent.
+        end: Its last iteration.
+        schedule: The LR over absolute samples, ancestors included.
+        order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
+    """
+
+    name: str
+    kind: PathKind
+    paradigm: str
+    version: str | None
+    parent: str | None
+    fork: int
+    end: int
+    schedule: Schedule
+    order: Literal["chained", "mixed"] = "chained"
+
+    @property
+    def iterations(self) -> int:
+        """Iterations that this path itself trains."""
+        return self.end - self.fork
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All paths of a plan, parents before children, and the windows of its timeline."""
+
+    plan: Plan
+    windows: tuple[Window, ...]
+    paths: tuple[PlannedPath, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, PlannedPath]:
+        """Path by name."""
+        return {path.name: path for path in self.paths}
+
+    def path(self, name: str) -> PlannedPath:
+        """The path called ``name``; raises PlanError naming those that exist."""
+        if name not in self.by_name:
+            raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
+        return self.by_name[name]
+
+    @property
+    def names(self) -> str:
+        """All path names, for messages."""
+        return ", ".join(self.by_name)
+
+    def fork_points(self, name: str) -> tuple[int, ...]:
+        """Iterations at which other paths fork off the path ``name``, rising."""
+        return tuple(sorted({path.fork for path in self.paths if path.parent == name}))
+
+    def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
+        """The windows that lie before the path's end: what its timeline consists of."""
+        return tuple(window for window in self.windows if window.start < path.end)
+
+    def iterations(self, paradigm: str) -> int:
+        """Iterations that all paths of a paradigm train together."""
+        return sum(path.iterations for path in self.paths if path.paradigm == paradigm)
+
+
+def expand(plan: Plan) -> Tree:
+    """The plan's tree of paths.
+
+    Raises:
+        PlanError: for duplicate names, impossible forks and schedules.
+    """
+    _refuse_twins("versions", [version.name for version in plan.versions])
+    windows = _windows(plan)
+    paths: list[PlannedPath] = []
+    if plan.paths:
+        if "paradigm" in plan.model_fields_set:
+            raise PlanError("paths: given beside `paradigm`.", "keep one of them: a paradigm draws its own paths.")
+        paths.extend(_explicit(plan))
+    else:
+        for paradigm in plan.paradigm:
+            paths.extend(_PARADIGMS[paradigm](plan, windows))
+    _refuse_twins("paths", [path.name for path in paths])
+    _refuse_beyond_timeline(paths, windows)
+    return Tree(plan, windows, tuple(paths))
+
+
+def iterations_of(plan: Plan, version: Version) -> int:
+    """A version's size in iterations; tokens are rounded down to whole iterations, samples must fit."""
+    batch, sequence = plan.global_batch_size, plan.sequence_length
+    key = f"versions.{version.name}"
+    if version.iters is not None:
+        return version.iters
+    if version.samples is not None:
+        if version.samples % batch:
+            below = version.samples // batch * batch
+            raise PlanError(
+                f"{key}.samples: {version.samples} is no multiple of global_batch_size {batch}.",
+                f"give {max(below, batch)} or {below + batch}.",
+            )
+        return version.samples // batch
+    tokens = version.tokens or 0
+    if tokens < batch * sequence:
+        raise PlanError(
+            f"{key}.tokens: {tokens} is less than one iteration of {batch * sequence} tokens.",
+            "give more tokens, or a smaller global_batch_size.",
+        )
+    return tokens // (batch * sequence)
+
+
+def _windows(plan: Plan) -> tuple[Window, ...]:
+    windows: list[Window] = []
+    for version in plan.versions:
+        start = windows[-1].end if windows else 0
+        windows.append(Window(version=version, start=start, end=start + iterations_of(plan, version)))
+    return tuple(windows)
+
+
+def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
+    batch, warm = plan.global_batch_size, plan.lr.warmup_iters
+    main = Schedule((*warmup(warm * batch), *hold_for_ever(warm * batch)))
+    branches: list[PlannedPath] = []
+    for window in windows:
+        decay, name = plan.decay_of(window.version), window.version.name
+        length = int(decay.alpha * window.iterations + 0.5)
+        fork = window.end - length
+        key = f"versions.{name}"
+        if length < 1:
+            raise PlanError(
+                f"{key}: alpha {decay.alpha:g} of {window.iterations} iterations is less than one iteration.",
+                f"raise decay.alpha to {1 / window.iterations:.3g} or more, or make the version longer.",
+            )
+        if fork < max(warm, 1):
+            raise PlanError(
+                f"{key}: the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}."
+                if fork < warm
+                else f"{key}: the branch would fork at iteration {fork}, where main has trained nothing.",
+                "lower decay.alpha or lr.warmup_iters, or make the version longer.",
+            )
+        decayed = branch_decay(decay.spec(), fork * batch, window.end * batch, batch=batch)
+        branches.append(
+            PlannedPath(
+                name=name,
+                kind="branch",
+                paradigm="lrps",
+                version=name,
+                parent=MAIN,
+                fork=fork,
+                end=window.end,
+                schedule=main.followed_by(decayed, fork * batch),
+            )
+        )
+    end = max(branch.fork for branch in branches)
+    root = PlannedPath(
+        name=MAIN, kind="main", paradigm="lrps", version=None, parent=None, fork=0, end=end, schedule=main
+    )
+    return [root, *branches]
+
+
+def _ptfs(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
+    return [
+        PlannedPath(
+            name=f"ptfs-{window.version.name}",
+            kind="baseline",
+            paradigm="ptfs",
+            version=window.version.name,
+            parent=None,
+            fork=0,
+            end=window.end,
+            schedule=_whole_from_scratch(plan, window),
+            order="mixed",
+        )
+        for window in windows
+    ]
+
+
+def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
+    paths: list[PlannedPath] = []
+    batch = plan.global_batch_size
+    for window in windows:
+        parent = paths[-1] if paths else None
+        if parent is None:
+            schedule = _whole_from_scratch(plan, window)
+        else:
+            start = window.start * batch
+            spec = plan.decay_of(window.version).spec()
+            pieces = whole_decay(spec, start, window.end * batch, after=start, batch=batch)
+            schedule = parent.schedule.followed_by(pieces, start)
+        paths.append(
+            PlannedPath(
+                name=f"cpt-{window.version.name}",
+                kind="baseline",
+                paradigm="cpt",
+                version=window.version.name,
+                parent=parent.name if parent else None,
+                fork=window.start,
+                end=window.end,
+                schedule=schedule,
+            )
+        )
+    return paths
+
+
+_PARADIGMS = {"lrps": _lrps, "ptfs": _ptfs, "cpt": _cpt}
+
+
+def _whole_from_scratch(plan: Plan, window: Window) -> Schedule:
+    batch, warm = plan.global_batch_size, plan.lr.warmup_iters
+    if warm >= window.end:
+        raise PlanError(
+            f"lr.warmup_iters: {warm} reaches past version {window.version.name}'s end at iteration {window.end}.",
+            "lower it.",
+        )
+    spec = plan.decay_of(window.version).spec()
+    try:
+        pieces = whole_decay(spec, 0, window.end * batch, after=warm * batch, batch=batch)
+    except ValueError as error:
+        raise PlanError(f"lr.warmup_iters: {warm}: {error}.", "lower it, or hold for longer.") from None
+    return Schedule((*warmup(warm * batch), *pieces))
+
+
+def _explicit(plan: Plan) -> list[PlannedPath]:
+    done: dict[str, PlannedPath] = {}
+    known = {version.name for version in plan.versions}
+    for path in plan.paths:
+        key = f"paths.{path.name}"
+        if path.version is not None and path.version not in known:
+            raise PlanError(f"{key}.version: {path.version!r} is no version.", f"name one of {', '.join(known)}.")
+        parent = None
+        if path.parent is not None:
+            parent = done.get(path.parent)
+            if parent is None:
+                raise PlanError(
+                    f"{key}.parent: {path.parent!r} is no path listed before it.",
+                    "list parents before their children.",
+                )
+        fork = path.fork or 0
+        if parent is not None and not parent.fork < fork <= parent.end:
+            raise PlanError(
+                f"{key}.fork: {fork} is outside of {parent.name}, which trains ({parent.fork}, {parent.end}].",
+                f"fork off {parent.name} inside of it.",
+            )
+        if path.end <= fork:
+            raise PlanError(f"{key}.end: {path.end} is not after its start {fork}.", "raise it.")
+        done[path.name] = PlannedPath(
+            name=path.name,
+            kind="explicit",
+            paradigm="explicit",
+            version=path.version,
+            parent=path.parent,
+            fork=fork,
+            end=path.end,
+            schedule=_explicit_schedule(plan, path, parent),
+            order=path.order,
+        )
+    return list(done.values())
+
+
+def _explicit_schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | None) -> Schedule:
+    batch = plan.global_batch_size
+    fork = (path.fork or 0) * batch
+    segments: list[Segment] = []
+    position: int | None = fork
+    try:
+        for piece in path.schedule:
+            if position is None:
+                raise ValueError("a hold without `until` never ends, so nothing can follow it")
+            until = None if piece.until is None else piece.until * batch
+            decays = piece.kind not in ("warmup", "hold", "factor")
+            segments.append(
+                Segment(
+                    kind="decay" if decays else piece.kind,  # type: ignore[arg-type]
+                    start=position,
+                    end=until,
+                    shape=piece.kind if decays else None,
+                    factor=piece.factor,
+                )
+            )
+            position = until
+        if position is not None and position < path.end * batch:
+            raise ValueError(f"the schedule stops at iteration {position // batch}, before the end {path.end}")
+        return parent.schedule.followed_by(segments, fork) if parent else Schedule(tuple(segments))
+    except ValueError as error:
+        raise PlanError(f"paths.{path.name}.schedule: {error}.", "mend its pieces or the fork.") from None
+
+
+def _refuse_twins(key: str, names: list[str]) -> None:
+    # Case-insensitive file systems would put two such paths into one folder.
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            raise PlanError(f"{key}: {name!r} and {seen[name.lower()]!r} are one name.", "rename one of them.")
+        seen[name.lower()] = name
+    if key == "versions" and MAIN in seen:
+        raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
+
+
+def _refuse_beyond_timeline(paths: list[PlannedPath], windows: tuple[Window, ...]) -> None:
+    last = windows[-1].end
+    for path in paths:
+        if path.end > last:
+            raise PlanError(
+                f"paths.{path.name}.end: {path.end} is past the last window's end at iteration {last}.",
+                "end it there, or add a version.",
+            )

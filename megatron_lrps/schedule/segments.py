@@ -1,0 +1,173 @@
+"""A path's learning rate as an explicit list of segments over absolute samples.
+
+A schedule is a pure function of the absolute position: the number of samples consumed before an
+iteration gives the learning rate of that iteration. Nothing else is state, so a resumed, forked or
+re-planned run cannot drift. Positions are samples, as in Megatron's own scheduler.
+"""
+
+import bisect
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+from megatron_lrps.schedule.shapes import CONTINUOUS, STOCK_WSD_STYLES
+
+SegmentKind = Literal["warmup", "hold", "decay", "factor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One piece of a learning-rate curve, over the samples [start, end).
+
+    Attributes:
+        kind: ``warmup`` (linear from the initial to the maximal LR), ``hold`` (maximal), ``decay``
+            (``shape`` from max to min) or ``factor`` (a constant ``factor`` times max, never below min).
+        start: First position, in samples.
+        end: Position after the last, in samples; None for a hold that never ends (the main path).
+        shape: Name in ``shapes.CONTINUOUS``, of a decay only.
+        factor: Share of max_lr, of a factor segment only.
+    """
+
+    kind: SegmentKind
+    start: int
+    end: int | None
+    shape: str | None = None
+    factor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.end is None and self.kind != "hold":
+            raise ValueError(f"only a hold may be endless, not a {self.kind} from sample {self.start}")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"segment {self.kind} ends at sample {self.end}, not after its start {self.start}")
+        if (self.kind == "decay") != (self.shape in CONTINUOUS):
+            raise ValueError(f"segment {self.kind} has the shape {self.shape!r}")
+        if (self.kind == "factor") != (self.factor is not None):
+            raise ValueError(f"segment {self.kind} has the factor {self.factor!r}")
+
+    def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float) -> float:
+        """Learning rate at ``position`` (samples), which must lie in this segment or at its end."""
+        if self.kind == "hold":
+            return max_lr
+        if self.kind == "factor":
+            return max(max_lr * cast(float, self.factor), min_lr)
+        # The operations below are in the order of stock Megatron, bit for bit.
+        elapsed, length = float(position - self.start), float(cast(int, self.end) - self.start)
+        if self.kind == "warmup":
+            return init_lr + ((max_lr - init_lr) * elapsed / length)
+        return min_lr + CONTINUOUS[cast(str, self.shape)](elapsed / length) * (max_lr - min_lr)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dict, without the fields that this kind does not have."""
+        fields = {
+            "kind": self.kind,
+            "start": self.start,
+            "end": self.end,
+            "shape": self.shape,
+            "factor": self.factor,
+        }
+        return {key: value for key, value in fields.items() if value is not None or key == "end"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The whole learning-rate curve of a path, from sample 0, ancestors included.
+
+    Args:
+        segments: Contiguous from sample 0. Past the last one the learning rate is min_lr.
+    """
+
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        expected: int | None = 0
+        for segment in self.segments:
+            if segment.start != expected:
+                raise ValueError(f"segment {segment.kind} starts at sample {segment.start}, not at {expected}")
+            expected = segment.end
+        if not self.segments:
+            raise ValueError("a schedule needs at least one segment")
+        if any(segment.kind == "warmup" and segment.start != 0 for segment in self.segments):
+            raise ValueError("a warm-up can only be the first segment")
+        object.__setattr__(self, "_starts", [segment.start for segment in self.segments])
+
+    def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float = 0.0) -> float:
+        """Learning rate of the iteration that starts after ``position`` samples.
+
+        Args:
+            position: Samples consumed before the iteration, >= 0.
+            max_lr: The parameter group's maximal learning rate.
+            min_lr: Its floor.
+            init_lr: Where the warm-up starts (``--lr-warmup-init``).
+        """
+        segment = self.segments[self._index(position)]
+        if segment.end is not None and position > segment.end:
+            return min_lr
+        if segment.end == position and segment.kind in ("hold", "factor"):
+            return min_lr
+        return segment.lr(position, max_lr=max_lr, min_lr=min_lr, init_lr=init_lr)
+
+    def _index(self, position: int) -> int:
+        if position < 0:
+            raise ValueError(f"position {position} is negative")
+        starts: list[int] = self.__dict__["_starts"]
+        index = bisect.bisect_right(starts, position) - 1
+        # Stock Megatron takes the warm-up formula at its very end too (num_steps <= lr_warmup_steps).
+        if index > 0 and position == starts[index] and self.segments[index - 1].kind == "warmup":
+            return index - 1
+        return index
+
+    @property
+    def warmup(self) -> int:
+        """Samples of warm-up, 0 without one."""
+        first = self.segments[0]
+        return cast(int, first.end) if first.kind == "warmup" else 0
+
+    def until(self, position: int) -> tuple[Segment, ...]:
+        """What was trained up to ``position``: two schedules with equal pasts gave equal learning rates.
+
+        A cut hold or factor is equal to any other that reaches this far; a cut decay keeps its own end,
+        which shapes its past too.
+        """
+        past: list[Segment] = []
+        for segment in self.segments:
+            if segment.start >= position:
+                break
+            reach = segment.end is None or segment.end > position
+            if reach and segment.kind in ("hold", "factor"):
+                segment = replace(segment, end=position)
+            if past and past[-1].kind == segment.kind == "hold":  # one hold, in however many pieces
+                segment = replace(segment, start=past.pop().start)
+            past.append(segment)
+        return tuple(past)
+
+    def followed_by(self, segments: Iterable[Segment], at: int) -> "Schedule":
+        """This schedule up to the position ``at`` (samples), and then ``segments``: a fork.
+
+        Raises:
+            ValueError: where ``at`` is inside a warm-up or a decay, whose curve cannot be left half-way.
+        """
+        past = self.until(at)
+        if past and past[-1].end != at:
+            raise ValueError(f"sample {at} lies inside the {past[-1].kind} that ends at sample {past[-1].end}")
+        return Schedule((*past, *segments))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As plain lists and dicts, for checkpoints and lineage records."""
+        return [segment.to_json() for segment in self.segments]
+
+    @classmethod
+    def from_json(cls, data: Iterable[dict[str, Any]]) -> "Schedule":
+        """The inverse of ``to_json``; raises ValueError or TypeError on what is no schedule."""
+        return cls(tuple(Segment(**item) for item in data))
+
+    def stock(self) -> tuple[str, str | None, int | None]:
+        """The nearest stock Megatron schedule: (decay style, WSD style, WSD samples).
+
+        ``("constant", None, None)`` for a main path, ``("WSD", style, samples)`` where the last segment is a
+        decay that stock draws the same and only warm-up and hold come before it. Anything else, which stock
+        cannot draw, is ``("constant", None, None)`` as well.
+        """
+        *before, last = self.segments
+        if last.kind == "decay" and all(segment.kind in ("warmup", "hold") for segment in before):
+            return "WSD", STOCK_WSD_STYLES[cast(str, last.shape)], cast(int, last.end) - last.start
+        return "constant", None, None

@@ -1,0 +1,1 @@
+"""The run folder on disk: lineage, checkpoints, fork or resume, preflight."""

@@ -1,0 +1,60 @@
+"""path.json and events.jsonl: what a path is, and what happened to it."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.versions.files import append_line, read_json, read_lines, write_atomic
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
+
+RECORD_VERSION = 1
+
+
+def write_record(folder: PathFolder, record: dict[str, Any]) -> None:
+    """Replace path.json atomically; raises StorageError."""
+    write_atomic(folder.record, json.dumps({"record_version": RECORD_VERSION, **record}, indent=2) + "\n")
+
+
+def read_record(folder: PathFolder) -> dict[str, Any] | None:
+    """path.json, or None where it is absent or torn."""
+    return read_json(folder.record)
+
+
+def log_event(folder: PathFolder, event: str, **fields: Any) -> None:
+    """Append an event to the path's history: its name, the time in UTC, and what it says."""
+    append_line(folder.events, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields})
+
+
+def events(folder: PathFolder) -> list[dict[str, Any]]:
+    """The path's history, oldest first."""
+    return read_lines(folder.events)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathState:
+    """Where a path stands, read from its checkpoints (not from what any record claims).
+
+    Attributes:
+        name: The path's.
+        saved: Its newest complete checkpoint's iteration, or None; a branch that has saved nothing is at its fork.
+        done: It holds a complete checkpoint of its end.
+        ready: Its fork point exists, or it has none.
+    """
+
+    name: str
+    saved: int | None
+    done: bool
+    ready: bool
+
+
+def state_of(campaign: CampaignFolder, path: PlannedPath) -> PathState:
+    """The state of a path."""
+    complete, _ = checkpoints_in(campaign.path(path.name).checkpoints)
+    own = [iteration for iteration in complete if iteration <= path.end]
+    ready = True
+    if path.parent is not None and not own:
+        forks, _ = checkpoints_in(campaign.path(path.parent).checkpoints)
+        ready = path.fork in forks
+    return PathState(name=path.name, saved=max(own, default=None), done=path.end in own, ready=ready)
