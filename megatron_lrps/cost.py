@@ -60,13 +60,15 @@ def model_size(plan: Plan) -> ModelSize | None:
     2 operations a multiply-add, three passes' worth; the vocabulary is taken as 32,768 where unknown.
     """
     flags = plan.megatron
-    layers, hidden = flags.get("num-layers"), flags.get("hidden-size")
-    if not isinstance(layers, int) or not isinstance(hidden, int):
+    layers, hidden = _whole(flags.get("num-layers")), _whole(flags.get("hidden-size"))
+    if layers is None or hidden is None:
         return None
     heads = _whole(flags.get("num-attention-heads")) or max(1, hidden // 128)
     groups = _whole(flags.get("num-query-groups")) if flags.get("group-query-attention") else None
     channels = _whole(flags.get("kv-channels")) or hidden // heads
-    ffn = _whole(flags.get("ffn-hidden-size")) or 4 * hidden
+    # Megatron's own defaults: with SwiGLU's third matrix the MLP is made two thirds as wide.
+    default = int(4 * hidden * 2 / 3 / 64) * 64 if flags.get("swiglu") else 4 * hidden
+    ffn = _whole(flags.get("ffn-hidden-size")) or default
     vocabulary = (plan.tokenizer.vocab_size if plan.tokenizer else None) or _whole(flags.get("vocab-size")) or 32768
     projection = heads * channels
     attention = hidden * (projection + 2 * (groups or heads) * channels) + projection * hidden

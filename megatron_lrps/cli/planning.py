@@ -3,13 +3,13 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from megatron_lrps.cli.text import table
+from megatron_lrps.monitor.text import table
 from megatron_lrps.cost import (
     BYTES_PER_PARAMETER,
     Cost,
@@ -22,7 +22,7 @@ from megatron_lrps.cost import (
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import missing_indexes
-from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.plan.flags import argument_line, path_flags, warmup_init
 
 
 def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | None) -> None:
@@ -149,7 +149,7 @@ def _percent(part: int, whole: int) -> str:
 def _tokens(tokens: int) -> str:
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
         if tokens >= size:
-            return f"{tokens / size:.3g}{unit}"
+            return f"{tokens / size:.3g}{unit}" if tokens < 999.5 * size else f"{tokens / size:,.0f}{unit}"
     return f"{tokens:,}"
 
 
@@ -169,7 +169,7 @@ def _curve(path: PlannedPath, batch: int) -> str:
 def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path | None) -> None:
     """Print or draw the learning rate of every iteration."""
     tree = expand(load_plan(file))
-    paths = [tree.path(name)] if name else list(tree.paths)
+    paths = [tree.path(name)] if name is not None else list(tree.paths)
     if as_json and csv:
         raise RefusedError("--json and --csv are both given.", "choose one.")
     if png is not None:
@@ -191,11 +191,11 @@ def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path
         typer.echo("\nEvery iteration: --csv or --json; a picture: --png FILE")
 
 
-def rates(tree: Tree, path: PlannedPath) -> Iterator[tuple[int, float]]:
-    """(iteration, the learning rate that it trains with) for every iteration of a path."""
+def rates(tree: Tree, path: PlannedPath, iterations: Iterable[int] | None = None) -> Iterator[tuple[int, float]]:
+    """(iteration, the learning rate that it trains with), for every iteration of a path if none are named."""
     plan = tree.plan
-    init = float(plan.megatron.get("lr-warmup-init", 0.0))  # type: ignore[arg-type]
-    for iteration in range(path.fork + 1, path.end + 1):
+    init = warmup_init(plan)
+    for iteration in iterations if iterations is not None else range(path.fork + 1, path.end + 1):
         position = (iteration - 1) * plan.global_batch_size
         yield iteration, path.schedule.lr(position, max_lr=plan.lr.max, min_lr=plan.lr.min, init_lr=init)
 
@@ -205,11 +205,11 @@ def _landmarks(tree: Tree, path: PlannedPath) -> list[tuple[int, float]]:
     step = max(1, path.iterations // 9)
     wanted = {path.fork + 1, path.end, *range(path.fork + 1, path.end, step)}
     wanted |= {segment.start // tree.plan.global_batch_size + 1 for segment in path.schedule.segments}
-    return [(iteration, rate) for iteration, rate in rates(tree, path) if iteration in wanted]
+    return list(rates(tree, path, sorted(i for i in wanted if path.fork < i <= path.end)))
 
 
 def show_args(file: Path, name: str) -> None:
     """Print the argument line, quoted for a shell."""
     tree = expand(load_plan(file))
     line = argument_line(path_flags(tree, tree.path(name)))
-    typer.echo(shlex.join([*line, "--lrps-plan", str(file.resolve()), "--lrps-path", name]))
+    typer.echo(shlex.join([*line, "--lrps-plan", str(file.expanduser().resolve()), "--lrps-path", name]))

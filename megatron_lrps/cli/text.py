@@ -1,28 +1,5 @@
-"""Plain text tables. Not rich's: importing it would cost a third of what `lrps plan` may take."""
+"""The text table under its former name; it lives in ``monitor``, which may not import the command line."""
 
-from collections.abc import Sequence
+from megatron_lrps.monitor.text import table
 
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under headers; columns whose every cell is a number (or ``-``) are right-aligned.
-
-    Args:
-        headers: One per column.
-        rows: Each as long as ``headers``; cells are printed with ``str``, integers with thousands apart.
-    """
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    columns = list(zip(headers, *cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [all(_numeric(cell) for cell in column[1:]) for column in columns]
-    lines = [list(headers), ["-" * width for width in widths], *cells]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _numeric(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "").replace("e-", "").rstrip("%").isdigit()
+__all__ = ["table"]

@@ -11,21 +11,21 @@ CPU_FLAGS: dict[str, str | bool] = {
     "no-bias-gelu-fusion": True,
     "no-bias-swiglu-fusion": True,
     "no-bias-dropout-fusion": True,
-    # GPU initialization draws each tensor-parallel shard from the device's RNG stream; the in-place
-    # draws it uses cannot be told from host ones on a CPU, and every shard would be the same.
+    # The other way draws in place from the device's RNG stream, which in-place draws cannot be told to
+    # use here: all tensor-parallel shards would start alike.
     "use-cpu-initialization": True,
     "distributed-backend": "gloo",
-    # A worker process for loading costs more than it saves where training itself has few cores.
+    # A process for loading costs more than it saves where training itself has few cores.
     "num-workers": "0",
 }
 """Megatron flag without its dashes -> its value, ``True`` for a switch."""
 
 CPU_ENV: dict[str, str] = {
-    # Megatron compiles small functions at import; on a CPU that costs minutes and a C++ compiler.
+    # Compiling would cost minutes and need a C++ compiler.
     "TORCH_COMPILE_DISABLE": "1",
-    # Ranks share the cores; with more threads than cores each of them waits for the others.
+    # Ranks share the cores; threads beyond them only wait for one another.
     "OMP_NUM_THREADS": "1",
-    # Megatron refuses tensor parallelism without it on some GPU generations.
+    # Megatron asks for it under tensor parallelism on the GPU generation that the CPU backend stands for.
     "CUDA_DEVICE_MAX_CONNECTIONS": "1",
 }
 """Environment variable -> value, to be set before Python starts."""

@@ -10,13 +10,21 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
     """Name -> index prefix of every validation set of the path's windows, e.g. ``v1-web``.
 
     A set that several versions name is evaluated once, under the first version's name for it.
+    Raises PlanError where two different sets get one name.
     """
     sets: dict[str, Path] = {}
     for window in tree.windows_of(path):
         for name, prefix in window.version.valid.items():
             resolved = tree.plan.resolve(prefix)
-            if resolved not in sets.values():
-                sets[f"{window.version.name}-{name}"] = resolved
+            if resolved in sets.values():
+                continue
+            key = f"{window.version.name}-{name}"
+            if key in sets:  # v-1's set `a` and v's set `1-a`
+                raise PlanError(
+                    f"versions.{window.version.name}.valid.{name}: two different sets would be called {key}.",
+                    "rename this one.",
+                )
+            sets[key] = resolved
     return sets
 
 
@@ -49,4 +57,7 @@ def require_data(tree: Tree, path: PlannedPath) -> None:
 
 
 def _exists(prefix: Path) -> bool:
-    return Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file()
+    try:
+        return Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False

@@ -109,6 +109,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     """
     plan = tree.plan
     _refuse_owned(plan)
+    warmup_init(plan)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,
         "seq-length": plan.sequence_length,
@@ -135,6 +136,14 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
                 )
             flags[flag] = value
     return flags
+
+
+def warmup_init(plan: Plan) -> float:
+    """Where the warm-up starts (``--lr-warmup-init``, 0 by default); raises PlanError."""
+    value = plan.megatron.get("lr-warmup-init", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= plan.lr.max:
+        raise PlanError(f"megatron.lr-warmup-init: {value!r} is no number in [0, lr.max].", "mend it.")
+    return float(value)
 
 
 def argument_line(flags: dict[str, FlagValue]) -> list[str]:
@@ -180,7 +189,7 @@ def _refuse_owned(plan: Plan) -> None:
             raise PlanError(f"megatron.{flag}: {value!r} is decided by the plan's {OWNED[flag]}.", "set it there.")
         if flag in UNSAFE and value is not False:
             raise PlanError(f"megatron.{flag}: {value!r} is refused: {UNSAFE[flag]}.", "remove it.")
-        if flag in FIXED and value != DEFAULTS[flag]:
+        if flag in FIXED and repr(value) != repr(DEFAULTS[flag]):
             raise PlanError(f"megatron.{flag}: {value!r}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
         if flag.startswith("lrps-"):
             raise PlanError(f"megatron.{flag}: the plugin's own flags are not Megatron's.", "remove it.")

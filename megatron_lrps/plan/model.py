@@ -3,17 +3,22 @@
 What concerns several keys together (forks, paths, the past) is decided in ``tree.py`` and ``growth.py``.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from megatron_lrps.errors import PlanError
 from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 FLAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+MAX_COUNT = 10**15
+"""Larger than any run, and small enough that shares of it are exact in floating point."""
 
 PARADIGMS = ("lrps", "ptfs", "cpt")
 
@@ -33,6 +38,8 @@ def count(value: Any) -> int:
         match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip(), re.IGNORECASE)
         if not match:
             raise ValueError("is no count; write a whole number, or a number with K, M, B or T, such as 21B")
+        if len(match[1]) > 40:
+            raise ValueError("has too many digits; shorten it")
         digits, unit = match[1].replace("_", ""), COUNT_UNITS[match[2].upper()]
         # Decimal places are whole units, as in 1.5M; the arithmetic stays exact.
         whole, _, decimals = digits.partition(".")
@@ -46,11 +53,38 @@ def count(value: Any) -> int:
         raise ValueError("is no whole number")
     if value < 1:
         raise ValueError("must be at least 1")
+    if value > MAX_COUNT:
+        raise ValueError(f"is above {MAX_COUNT:.0e}; lower it")
+    return value
+
+
+def file_path(value: str) -> str:
+    """A path that can be resolved; raises ValueError otherwise."""
+    if not value.strip() or "\0" in value:
+        raise ValueError("is no path of a file; name one")
+    try:
+        Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("names a home folder that is not there; write the path in full") from None
+    return value
+
+
+def flag_value(value: Any) -> Any:
+    """What a Megatron flag can be given; raises ValueError otherwise."""
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(isinstance(item, bool | int | float | str) for item in items):
+        raise ValueError("is no value of a flag; give true, false, a number, text or a list of these")
+    if any(isinstance(item, float) and not math.isfinite(item) for item in items):
+        raise ValueError("is no finite number; give one")
+    # It would be read as another flag, which nothing compares with the plan.
+    if any(isinstance(item, str) and (item.startswith("--") or "\0" in item) for item in items):
+        raise ValueError("holds a flag; give each flag a key of its own, without the leading dashes")
     return value
 
 
 Name = Annotated[str, BeforeValidator(plain_name)]
 Count = Annotated[int, BeforeValidator(count)]
+FilePath = Annotated[str, AfterValidator(file_path)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Steps = tuple[tuple[float, float], ...]
 
@@ -66,7 +100,7 @@ class LearningRate(PlanModel):
 
     max: Annotated[float, Field(gt=0.0)] = 3.0e-4
     min: Annotated[float, Field(ge=0.0)] = 3.0e-5
-    warmup_iters: Annotated[int, Field(ge=0)] = 0
+    warmup_iters: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "LearningRate":
@@ -127,8 +161,8 @@ class Version(PlanModel):
     iters: Count | None = None
     samples: Count | None = None
     tokens: Count | None = None
-    train: tuple[tuple[Annotated[float, Field(gt=0.0)], str], ...] = ()
-    valid: dict[Name, str] = {}
+    train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
+    valid: dict[Name, FilePath] = {}
     decay: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -178,7 +212,7 @@ class Tokenizer(PlanModel):
     """``tokenizer``: its type (sentencepiece, huggingface, null or a name of Megatron's) and its file."""
 
     type: str = "sentencepiece"
-    model: str | None = None
+    model: FilePath | None = None
     vocab_size: Count | None = None
 
 
@@ -212,7 +246,7 @@ class Plan(PlanModel):
     """A whole ``plan.yaml``. Relative paths in it start at the plan file's own folder (``base``)."""
 
     campaign: Name
-    save: str
+    save: FilePath
     paradigm: tuple[Literal["lrps", "ptfs", "cpt"], ...] = ("lrps",)
     lr: LearningRate = LearningRate()
     decay: Decay = Decay()
@@ -221,7 +255,7 @@ class Plan(PlanModel):
     versions: tuple[Version, ...] = Field(min_length=1)
     paths: tuple[ExplicitPath, ...] = ()
     tokenizer: Tokenizer | None = None
-    megatron: dict[str, FlagValue] = {}
+    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = {}
     launch: Launch = Launch()
     base: Path = Field(default=Path(), exclude=True)
 
@@ -243,7 +277,10 @@ class Plan(PlanModel):
 
     def resolve(self, path: str) -> Path:
         """A path of the plan as an absolute path."""
-        return (self.base / Path(path).expanduser()).resolve()
+        try:
+            return (self.base / Path(path).expanduser()).resolve()
+        except RuntimeError as error:  # links in a circle
+            raise PlanError(f"{path!r}: {error}.", "mend the links, or name another path.") from None
 
     @property
     def folder(self) -> Path:

@@ -7,7 +7,9 @@ With N versions of T iterations and decay share alpha (arXiv 2410.04103, section
 - cpt: version i restarts the schedule at max from version i-1's end, over ((i-1)T, iT].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from functools import cached_property
 from typing import Literal
 
@@ -141,7 +143,7 @@ def iterations_of(plan: Plan, version: Version) -> int:
             below = version.samples // batch * batch
             raise PlanError(
                 f"{key}.samples: {version.samples} is no multiple of global_batch_size {batch}.",
-                f"give {max(below, batch)} or {below + batch}.",
+                f"give {below} or {below + batch}." if below else f"give {batch}.",
             )
         return version.samples // batch
     tokens = version.tokens or 0
@@ -170,10 +172,11 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
         length = int(decay.alpha * window.iterations + 0.5)
         fork = window.end - length
         key = f"versions.{name}"
-        if length < 1:
+        if decay.alpha * window.iterations < 1:
+            enough = Context(prec=3, rounding=ROUND_CEILING).divide(1, window.iterations)
             raise PlanError(
                 f"{key}: alpha {decay.alpha:g} of {window.iterations} iterations is less than one iteration.",
-                f"raise decay.alpha to {1 / window.iterations:.3g} or more, or make the version longer.",
+                f"raise decay.alpha to {float(enough):g} or more, or make the version longer.",
             )
         if fork < max(warm, 1):
             raise PlanError(
@@ -182,7 +185,7 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
                 else f"{key}: the branch would fork at iteration {fork}, where main has trained nothing.",
                 "lower decay.alpha or lr.warmup_iters, or make the version longer.",
             )
-        decayed = branch_decay(decay.spec(), fork * batch, window.end * batch, batch=batch)
+        decayed = _drawn(key, lambda: branch_decay(decay.spec(), fork * batch, window.end * batch, batch=batch))
         branches.append(
             PlannedPath(
                 name=name,
@@ -229,7 +232,10 @@ def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
         else:
             start = window.start * batch
             spec = plan.decay_of(window.version).spec()
-            pieces = whole_decay(spec, start, window.end * batch, after=start, batch=batch)
+            pieces = _drawn(
+                f"versions.{window.version.name}",
+                lambda: whole_decay(spec, start, window.end * batch, after=start, batch=batch),
+            )
             schedule = parent.schedule.followed_by(pieces, start)
         paths.append(
             PlannedPath(
@@ -257,11 +263,18 @@ def _whole_from_scratch(plan: Plan, window: Window) -> Schedule:
             "lower it.",
         )
     spec = plan.decay_of(window.version).spec()
-    try:
-        pieces = whole_decay(spec, 0, window.end * batch, after=warm * batch, batch=batch)
-    except ValueError as error:
-        raise PlanError(f"lr.warmup_iters: {warm}: {error}.", "lower it, or hold for longer.") from None
+    pieces = _drawn(
+        f"versions.{window.version.name}",
+        lambda: whole_decay(spec, 0, window.end * batch, after=warm * batch, batch=batch),
+    )
     return Schedule((*warmup(warm * batch), *pieces))
+
+
+def _drawn(key: str, draw: Callable[[], tuple[Segment, ...]]) -> tuple[Segment, ...]:
+    try:
+        return draw()
+    except ValueError as error:
+        raise PlanError(f"{key}: {error}.", "make the version longer, or change lr.warmup_iters or decay.") from None
 
 
 def _explicit(plan: Plan) -> list[PlannedPath]:

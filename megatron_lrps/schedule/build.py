@@ -50,6 +50,9 @@ def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[
         start: The fork point, in samples.
         end: The version's end, in samples.
         batch: Samples of an iteration: steps change between iterations, at the nearest boundary.
+
+    Raises:
+        ValueError: where a step gets no iteration.
     """
     if spec.shape == "multi-step":
         return _steps(spec.branch_steps, start, end, batch=batch)
@@ -67,7 +70,7 @@ def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int
         batch: Samples of an iteration.
 
     Raises:
-        ValueError: where the warm-up reaches into the decay.
+        ValueError: where the warm-up reaches into the decay, or a step or the decay gets no iteration.
     """
     if spec.shape == "multi-step":
         steps = _steps(spec.whole_steps, start, end, batch=batch)
@@ -79,17 +82,20 @@ def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int
     if spec.hold and held < after:
         raise ValueError(f"the warm-up ends at sample {after}, after the hold's end at sample {held}")
     begin = max(after, held)
+    if begin >= end:
+        raise ValueError(f"a hold for {spec.hold:g} of {(end - start) // batch} iterations leaves none to decay in")
     return (*_hold(after, begin), Segment(kind="decay", start=begin, end=end, shape=_continuous(spec.shape)))
 
 
 def _steps(pairs: tuple[tuple[float, float], ...], start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
     begins = [start + _nearest(share * (end - start), batch) for share, _ in pairs]
-    spans = zip(pairs, begins, [*begins[1:], end], strict=True)
-    return tuple(
-        Segment(kind="factor", start=begin, end=until, factor=factor)
-        for (_, factor), begin, until in spans
-        if until > begin
-    )
+    segments = []
+    for (share, factor), begin, until in zip(pairs, begins, [*begins[1:], end], strict=True):
+        if until <= begin:  # left out, the learning rate would not come down all the way
+            iterations = (end - start) // batch
+            raise ValueError(f"the step to {factor:g} of max at {share:g} of {iterations} iterations gets none of them")
+        segments.append(Segment(kind="factor", start=begin, end=until, factor=factor))
+    return tuple(segments)
 
 
 def _hold(start: int, end: int) -> tuple[Segment, ...]:

@@ -8,7 +8,7 @@ re-planned run cannot drift. Positions are samples, as in Megatron's own schedul
 import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from megatron_lrps.schedule.shapes import CONTINUOUS, STOCK_WSD_STYLES
 
@@ -35,6 +35,11 @@ class Segment:
     factor: float | None = None
 
     def __post_init__(self) -> None:
+        # Records on disk come in here too: what no type checker has seen is checked.
+        if self.kind not in get_args(SegmentKind):
+            raise ValueError(f"segment {self.kind!r} is none of {', '.join(get_args(SegmentKind))}")
+        if type(self.start) is not int or (self.end is not None and type(self.end) is not int):
+            raise ValueError(f"segment {self.kind} lies over ({self.start!r}, {self.end!r}], which are no samples")
         if self.end is None and self.kind != "hold":
             raise ValueError(f"only a hold may be endless, not a {self.kind} from sample {self.start}")
         if self.end is not None and self.end <= self.start:
@@ -43,6 +48,8 @@ class Segment:
             raise ValueError(f"segment {self.kind} has the shape {self.shape!r}")
         if (self.kind == "factor") != (self.factor is not None):
             raise ValueError(f"segment {self.kind} has the factor {self.factor!r}")
+        if self.factor is not None and not (isinstance(self.factor, int | float) and 0 <= self.factor <= 1):
+            raise ValueError(f"segment factor has the factor {self.factor!r}, outside of [0, 1]")
 
     def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float) -> float:
         """Learning rate at ``position`` (samples), which must lie in this segment or at its end."""
@@ -135,7 +142,9 @@ class Schedule:
             reach = segment.end is None or segment.end > position
             if reach and segment.kind in ("hold", "factor"):
                 segment = replace(segment, end=position)
-            if past and past[-1].kind == segment.kind == "hold":  # one hold, in however many pieces
+            flat = segment.kind in ("hold", "factor")
+            if past and flat and (past[-1].kind, past[-1].factor) == (segment.kind, segment.factor):
+                # one hold, in however many pieces
                 segment = replace(segment, start=past.pop().start)
             past.append(segment)
         return tuple(past)

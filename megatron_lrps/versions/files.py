@@ -1,9 +1,10 @@
 """Files that a crash cannot tear: tmp + fsync + rename; and append-only lines."""
 
 import contextlib
+import errno
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,19 @@ def write_atomic(path: Path, text: str) -> None:
     Raises:
         StorageError: where the disk refuses; what was there before is intact.
     """
-    temporary = None
+    # tempfile's would be readable by their owner alone, and a team shares its campaigns.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}.", "make room, then rerun."
         ) from None
@@ -48,8 +48,14 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line; a single write, so lines of two writers do not mix. Raises StorageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            file.write((json.dumps(record) + "\n").encode())
+        with path.open("a+b", buffering=0) as file:
+            line = (json.dumps(record) + "\n").encode()
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a torn line must not take this one with it
+                    line = b"\n" + line
+            if file.write(line) != len(line):  # a full disk takes a part, and says nothing
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(
@@ -61,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; None where it is absent, torn or no object: nothing on disk is trusted."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -70,11 +76,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of an append-only file; a torn last line, or any other, is left out."""
     records = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
             if isinstance(record, dict):
                 records.append(record)

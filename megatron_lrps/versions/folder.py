@@ -79,7 +79,10 @@ def checkpoint(checkpoints: Path, iteration: int) -> Path:
 
 def is_complete(folder: Path) -> bool:
     """Whether a torch_dist checkpoint was finished: both metadata files are written last."""
-    return all((folder / name).is_file() and (folder / name).stat().st_size for name in (".metadata", "metadata.json"))
+    try:
+        return all((folder / name).stat().st_size for name in (".metadata", "metadata.json"))
+    except OSError:
+        return False
 
 
 def checkpoints_in(checkpoints: Path) -> tuple[list[int], list[int]]:
@@ -89,6 +92,7 @@ def checkpoints_in(checkpoints: Path) -> tuple[list[int], list[int]]:
     if checkpoints.is_dir():
         for entry in checkpoints.iterdir():
             match = ITERATION.match(entry.name)
-            if match and entry.is_dir():
+            # Another spelling of the same number would not be found by its iteration.
+            if match and entry.name == checkpoint(checkpoints, int(match[1])).name and entry.is_dir():
                 (complete if is_complete(entry) else torn).append(int(match[1]))
     return sorted(complete), sorted(torn)

@@ -52,7 +52,7 @@ class PathState:
 def state_of(campaign: CampaignFolder, path: PlannedPath) -> PathState:
     """The state of a path."""
     complete, _ = checkpoints_in(campaign.path(path.name).checkpoints)
-    own = [iteration for iteration in complete if iteration <= path.end]
+    own = [iteration for iteration in complete if path.fork < iteration <= path.end]
     ready = True
     if path.parent is not None and not own:
         forks, _ = checkpoints_in(campaign.path(path.parent).checkpoints)

@@ -1,0 +1,81 @@
+# Everything a developer runs, one word each. `make` alone lists it; .ci/run is what decides a merge.
+# A fresh clone needs Python >= 3.12 and make, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PY := $(BIN)/python
+
+# Options for one run: `make test PYTEST_ARGS="-k schedule -x"`
+PYTEST_ARGS ?=
+PYTEST := $(PY) -m pytest
+
+# Tried in this order; the first that runs, is new enough and can make a virtual environment is taken.
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
+PYTHONS := $(PYTHON) python3.12 python3.13 $(wildcard $(PYENV)/versions/3.1[2-9]*/bin/python) python3
+PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
+
+.PHONY: help venv quickstart test test-fast soak test-gpu lint types format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+venv: $(STAMP) ## .venv with everything, pinned by constraints.txt (5 GB with torch)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if $(PY) -c '$(PYTHON_OK)' >/dev/null 2>&1; then exit 0; fi; \
+	for python in $(PYTHONS); do \
+	  if "$$python" -c '$(PYTHON_OK)' >/dev/null 2>&1; then \
+	    echo "Making $(VENV) with $$python ($$("$$python" --version))"; \
+	    exec "$$python" -m venv --clear $(VENV); \
+	  elif [ "$$python" = "$(PYTHON)" ]; then \
+	    echo "PYTHON=$(PYTHON) cannot be used: no Python 3.12 or newer with its venv module" >&2; \
+	  fi; \
+	done; \
+	echo "No Python 3.12 or newer with its venv module was found. Tried: $(PYTHONS)" >&2; \
+	echo "Get one, then run make again:" >&2; \
+	echo "  Debian, Ubuntu   apt install python3.12 python3.12-venv" >&2; \
+	echo "  Fedora, RHEL     dnf install python3.12" >&2; \
+	echo "  macOS            brew install python@3.12" >&2; \
+	echo "  without root     pyenv install 3.12, or uv python install 3.12" >&2; \
+	echo "One in an unusual place is used with: make venv PYTHON=/its/full/path" >&2; \
+	exit 1
+	@echo "Installing into $(VENV): the first time this takes minutes and 5 GB of disk"
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[megatron,dev]'
+	@touch $@
+
+quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table
+	$(BIN)/lrps quickstart
+
+test: $(STAMP) ## every test but soak and gpu
+	$(PYTEST) -m "not soak and not gpu" $(PYTEST_ARGS)
+
+test-fast: $(STAMP) ## what trains nothing: under two minutes
+	$(PYTEST) -m "not training and not soak and not gpu" $(PYTEST_ARGS)
+
+soak: $(STAMP) ## the tests too long for `make test`
+	$(PYTEST) -m soak $(PYTEST_ARGS)
+
+test-gpu: $(STAMP) ## the tests that need a CUDA GPU
+	$(PYTEST) -m gpu $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff: format and rules, changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy, strict
+	$(PY) -m mypy
+
+format: $(STAMP) ## ruff: rewrite what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## benchmarks/*.py one after another; a failed one fails the target, after the rest ran
+	@status=0; \
+	for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$file"; $(PY) "$$file" || { echo "$$file failed" >&2; status=1; }; \
+	done; exit $$status
+
+clean: ## caches and build outputs; keeps .venv and everything trained
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name $(VENV) -prune -o -name runs -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,35 @@
+"""``python -m megatron_lrps SCRIPT ...``: run any unmodified Megatron script with the plugin registered."""
+
+import runpy
+import sys
+from pathlib import Path
+
+from megatron_lrps.errors import EXIT_REFUSED
+
+
+def main() -> None:
+    """Run the script named first on the command line as ``__main__``."""
+    # The plugin's own switches may stand before the script: `python -m megatron_lrps --lrps-cpu SCRIPT ...`.
+    first = next((index for index, word in enumerate(sys.argv[1:], 1) if not word.startswith("-")), None)
+    if first is None or not Path(sys.argv[first]).is_file():
+        named = sys.argv[first] if first else "none"
+        print(
+            f"lrps: the script is {named}, no file. Mend: python -m megatron_lrps [--lrps-cpu] SCRIPT [FLAGS], e.g. "
+            "python -m megatron_lrps pretrain_gpt.py --lrps-plan plan.yaml --lrps-path main",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_REFUSED)
+    script = sys.argv.pop(first)
+    sys.argv[0] = script
+    # As `python SCRIPT` would: the script's own folder first, for its neighbours.
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    from megatron_lrps.training.entry import launch
+
+    def run_script() -> None:
+        runpy.run_path(script, run_name="__main__")
+
+    launch(run_script)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What identifies data and tokenizers: cheap to take before every run, and the same on every machine.
+
+Pure: the standard library alone, so that commands that do not train can use it at once.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import RefusedError
+
+SAMPLE_BLOCKS = 64
+SAMPLE_BLOCK_BYTES = 64 * 1024
+
+TOKENIZER_FILES = (
+    "*.model",
+    "*.tiktoken",
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenization_*.py",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files of a Hugging Face folder that decide which ids a text gets. Weights, ``config.json`` and chat
+templates are left out: they may change without changing a single id of the training data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFingerprint:
+    """Identifies one Megatron ``.bin``/``.idx`` pair.
+
+    The ``.idx`` is hashed whole: it holds every sequence length, so any other cut of the text shows. Of the
+    ``.bin`` its size and up to 64 blocks of 64 KiB count, so that a file of terabytes costs about a second;
+    a change that keeps the size and hits none of the blocks is not seen. Files up to 4 MiB are hashed whole.
+    """
+
+    idx_sha256: str
+    bin_bytes: int
+    bin_sample_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a plain dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "DataFingerprint":
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            RefusedError: ``fields`` has other keys, or values of other types.
+        """
+        expected = {"idx_sha256": str, "bin_bytes": int, "bin_sample_sha256": str}
+        if {key: type(value) for key, value in fields.items()} != expected:
+            raise RefusedError(
+                f"A data fingerprint has the fields {', '.join(expected)}; found {fields}.",
+                "Restore the record from a backup, or take the fingerprint again.",
+            )
+        return cls(**fields)
+
+
+def fingerprint(prefix: Path | str) -> DataFingerprint:
+    """Fingerprint the pair ``prefix.bin``, ``prefix.idx``.
+
+    Raises:
+        RefusedError: One of the two files is missing or unreadable.
+    """
+    # Not with_suffix: a prefix may hold dots ("web.2024"), which it would cut off.
+    idx, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
+    mend = "Correct the path in the plan (a prefix, without .bin or .idx), or prepare the data again."
+    idx_sha256 = _hash_file(idx, mend)
+    with _open(data, mend) as stream:
+        size = stream.seek(0, 2)
+        sample = hashlib.sha256()
+        for offset in _sample_offsets(size):
+            stream.seek(offset)
+            sample.update(stream.read(SAMPLE_BLOCK_BYTES))
+    return DataFingerprint(idx_sha256=idx_sha256, bin_bytes=size, bin_sample_sha256=sample.hexdigest())
+
+
+def file_sha256(path: Path | str) -> str:
+    """The sha256 of a whole file, as 64 hexadecimal digits.
+
+    Raises:
+        RefusedError: The file is missing or unreadable.
+    """
+    return _hash_file(Path(path), "Correct the path, or put the file there.")
+
+
+def tokenizer_fingerprint(path: Path | str) -> str:
+    """The sha256 of a tokenizer: of the file itself, or of the tokenizer files of a Hugging Face folder.
+
+    In a folder the relative names and contents of ``TOKENIZER_FILES`` count, in sorted order.
+
+    Raises:
+        RefusedError: ``path`` is missing, unreadable, or a folder without a tokenizer file.
+    """
+    path = Path(path)
+    mend = "Set tokenizer.model in the plan to a tokenizer file or to a Hugging Face tokenizer folder."
+    if not path.is_dir():
+        return _hash_file(path, mend)
+    files = {file.relative_to(path).as_posix(): file for name in TOKENIZER_FILES for file in path.rglob(name)}
+    if not files:
+        raise RefusedError(f"{path} holds no tokenizer file ({', '.join(TOKENIZER_FILES)}).", mend)
+    total = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        # Fixed-length hashes of name and content: no two folders give the same bytes here.
+        total.update(hashlib.sha256(name.encode()).digest())
+        total.update(bytes.fromhex(_hash_file(file, mend)))
+    return total.hexdigest()
+
+
+def _sample_offsets(size: int) -> list[int]:
+    """Where the sampled blocks of a file of ``size`` bytes begin: the first and the last are among them."""
+    if size <= SAMPLE_BLOCKS * SAMPLE_BLOCK_BYTES:
+        return list(range(0, size, SAMPLE_BLOCK_BYTES))
+    last = size - SAMPLE_BLOCK_BYTES
+    return [last * block // (SAMPLE_BLOCKS - 1) for block in range(SAMPLE_BLOCKS)]
+
+
+def _hash_file(path: Path, mend: str) -> str:
+    with _open(path, mend) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open(path: Path, mend: str) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror or error}.", mend) from error

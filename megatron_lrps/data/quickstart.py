@@ -1,0 +1,181 @@
+"""The quick start's data: real text of this machine as four windows, a tokenizer, and Megatron files.
+
+``<folder>/data/`` afterwards::
+
+    v1/train.bin  v1/train.idx  v1/valid.bin  v1/valid.idx     and so for v2, v3, v4
+    tokenizer.model                                            for --tokenizer-type SentencePieceTokenizer
+    facts.json                                                 written last: with it the folder is whole
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters, collect
+from megatron_lrps.data.files import write_failed, write_whole
+from megatron_lrps.data.fingerprint import DataFingerprint, file_sha256, fingerprint
+from megatron_lrps.data.index import write_index
+from megatron_lrps.data.tokenizer import SentencePieceEncoder, train_sentencepiece
+from megatron_lrps.errors import RefusedError
+
+SEED = 1234
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """One ``.bin``/``.idx`` pair; tokens include one EOD per document."""
+
+    prefix: str
+    """Relative to the ``data`` folder, e.g. ``v1/train``."""
+    documents: int
+    empty_documents: int
+    characters: int
+    tokens: int
+    fingerprint: DataFingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFacts:
+    """One version's new data: where its text is from, and the sha256 of that text."""
+
+    name: str
+    domain: str
+    origin: tuple[str, ...]
+    note: str
+    text_sha256: str
+    train: SplitFacts
+    valid: SplitFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartFacts:
+    """What ``facts.json`` holds."""
+
+    seed: int
+    window_chars: int
+    vocab_size: int
+    tokenizer_sha256: str
+    windows: tuple[WindowFacts, ...]
+
+
+_FACTS = TypeAdapter(QuickstartFacts)
+
+
+def prepare_quickstart(
+    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int = WINDOW_CHARS
+) -> QuickstartFacts:
+    """Make ``folder/data`` in about 20 s; do nothing where it is whole, rebuild it where it is torn.
+
+    Args:
+        folder: The quick start's own folder; made if it is missing.
+        vocab_size: Tokens of the sentencepiece BPE vocabulary.
+        progress: Called with one line per step.
+        window_chars: Characters of a window.
+
+    Raises:
+        RefusedError: The folder holds data of another ``vocab_size`` or ``window_chars``; or text or
+            sentencepiece are missing on this machine.
+        StorageError: A file could not be written; the next call rebuilds.
+    """
+    data = folder / "data"
+    facts = _read_facts(data / "facts.json")
+    if facts is not None:
+        _check_settings(data, facts, vocab_size, window_chars)
+        if damage := next(_damage(data, facts), None):
+            progress(f"{damage}: preparing the data again")
+        else:
+            progress(f"{data} is whole: nothing to do")
+            return facts
+    return _prepare(data, vocab_size, window_chars, progress)
+
+
+def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[[str], None]) -> QuickstartFacts:
+    try:
+        # Before anything else changes: a kill from here on leaves a folder that is not taken for whole.
+        (data / "facts.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise write_failed(data / "facts.json", error) from error
+    progress("Collecting text from Python and installed packages")
+    windows = collect(SEED, window_chars=window_chars)
+    for window in windows:
+        progress(f"{window.name}: {window.domain}, from {', '.join(window.origin)}. {window.note}".strip())
+    progress(f"Training a sentencepiece BPE tokenizer of {vocab_size} tokens")
+    texts = (document.text for window in windows for document in window.train)
+    tokenizer = train_sentencepiece(texts, data / "tokenizer.model", vocab_size=vocab_size)
+    progress("Loading Megatron, writing .bin and .idx files")
+    encode = SentencePieceEncoder(data / "tokenizer.model")
+    facts = QuickstartFacts(
+        seed=SEED,
+        window_chars=window_chars,
+        vocab_size=vocab_size,
+        tokenizer_sha256=tokenizer.sha256,
+        windows=tuple(_write_window(data, window, encode) for window in windows),
+    )
+    write_whole(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
+    total = sum(window.train.tokens for window in facts.windows)
+    progress(f"{data}: {total} training tokens in {len(facts.windows)} windows")
+    return facts
+
+
+def _write_window(data: Path, window: Window, encode: SentencePieceEncoder) -> WindowFacts:
+    return WindowFacts(
+        name=window.name,
+        domain=window.domain,
+        origin=window.origin,
+        note=window.note,
+        text_sha256=window.sha256,
+        train=_write_split(data, f"{window.name}/train", window.train, encode),
+        valid=_write_split(data, f"{window.name}/valid", window.valid, encode),
+    )
+
+
+def _write_split(data: Path, prefix: str, documents: tuple[Document, ...], encode: SentencePieceEncoder) -> SplitFacts:
+    written = write_index(
+        data / prefix,
+        (document.text for document in documents),
+        encode,
+        vocab_size=encode.vocab_size,
+        eod=encode.eod,
+    )
+    return SplitFacts(
+        prefix=prefix,
+        documents=written.documents,
+        empty_documents=written.empty_documents,
+        characters=characters(documents),
+        tokens=written.tokens,
+        fingerprint=fingerprint(data / prefix),
+    )
+
+
+def _read_facts(path: Path) -> QuickstartFacts | None:
+    """The facts of a finished preparation, or None: a file that cannot be read is the same as none."""
+    try:
+        return _FACTS.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _check_settings(data: Path, facts: QuickstartFacts, vocab_size: int, window_chars: int) -> None:
+    """Refuse other settings: what was trained on this data must not find other data in its place."""
+    asked = {"vocab_size": vocab_size, "window_chars": window_chars}
+    for key, value in asked.items():
+        if (found := getattr(facts, key)) != value:
+            raise RefusedError(
+                f"{data} was prepared with {key} {found}, but {value} is asked for.",
+                f"Choose another folder, or delete {data} and all that was trained on it.",
+            )
+
+
+def _damage(data: Path, facts: QuickstartFacts) -> Iterator[str]:
+    """What in the folder is missing or is not as ``facts`` says."""
+    try:
+        if file_sha256(data / "tokenizer.model") != facts.tokenizer_sha256:
+            yield f"{data / 'tokenizer.model'} has changed"
+        for window in facts.windows:
+            for split in (window.train, window.valid):
+                if fingerprint(data / split.prefix) != split.fingerprint:
+                    yield f"{data / split.prefix}.bin or .idx has changed"
+    except RefusedError as error:
+        yield error.what.rstrip(".")

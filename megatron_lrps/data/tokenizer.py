@@ -1,0 +1,110 @@
+"""A sentencepiece tokenizer trained on the user's text, for Megatron's ``SentencePieceTokenizer``."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.files import write_whole
+from megatron_lrps.errors import RefusedError
+
+LONGEST_STRING = 20_000
+"""Characters given to sentencepiece at once: its time grows faster than the length beyond that."""
+
+_TRAINING_OPTIONS = {
+    "model_type": "bpe",
+    "byte_fallback": True,
+    # Ids must give back the text to the byte: no space put before it, none removed, nothing normalised.
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "normalization_rule_name": "identity",
+    # Otherwise an indentation of 8 spaces is 8 tokens: 2.0 characters a token on Python code, not 3.3.
+    "allow_whitespace_only_pieces": True,
+    "max_sentence_length": 4 * LONGEST_STRING,  # in bytes; longer lines are skipped without a word
+    "num_threads": 1,  # written into the model: another number would give another sha256
+    "minloglevel": 2,  # errors only, and those are raised
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFacts:
+    """What was trained: its vocabulary size without Megatron's padding, and the sha256 of the file."""
+
+    vocab_size: int
+    sha256: str
+
+
+class SentencePieceEncoder:
+    """Text to ids, the same ids as Megatron's ``SentencePieceTokenizer``.
+
+    Args:
+        model_path: A model that ``train_sentencepiece`` wrote. A line feed is a token of its own there, so
+            that long texts can be cut behind one without another id.
+    """
+
+    def __init__(self, model_path: Path) -> None:
+        self._processor = _sentencepiece().SentencePieceProcessor(model_file=str(model_path))
+        self.vocab_size: int = self._processor.get_piece_size()
+        self.eod: int = self._processor.eos_id()
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without EOD."""
+        pieces = [_cut(text) for text in texts]
+        flat = iter(self._processor.encode([piece for cut in pieces for piece in cut]))
+        return [[token for _ in cut for token in next(flat)] for cut in pieces]
+
+
+def train_sentencepiece(texts: Iterable[str], model_path: Path, *, vocab_size: int) -> TokenizerFacts:
+    """Train a byte-fallback BPE model; the same texts give the same bytes.
+
+    Args:
+        texts: What to train on; about 4 MB are enough for a vocabulary of 4k, and take 1-2 s.
+        model_path: The file to write.
+        vocab_size: Tokens, the 256 bytes and ``<unk> <s> </s>`` (ids 0, 1, 2; ``</s>`` is EOD) included.
+
+    Raises:
+        RefusedError: sentencepiece is not installed, or the texts cannot give ``vocab_size`` tokens.
+        StorageError: The file could not be written; what was there before is intact.
+    """
+    model = io.BytesIO()
+    try:
+        _sentencepiece().SentencePieceTrainer.train(
+            sentence_iterator=_lines(texts), model_writer=model, vocab_size=vocab_size, **_TRAINING_OPTIONS
+        )
+    except RuntimeError as error:
+        raise RefusedError(
+            f"sentencepiece cannot train a vocabulary of {vocab_size} on these texts: {error}",
+            "Choose a vocab_size between 300 and what the texts can give, or add text.",
+        ) from error
+    write_whole(model_path, model.getvalue())
+    return TokenizerFacts(vocab_size=vocab_size, sha256=hashlib.sha256(model.getvalue()).hexdigest())
+
+
+def _sentencepiece() -> Any:
+    try:
+        import sentencepiece
+    except ModuleNotFoundError as error:
+        raise RefusedError("The Python package sentencepiece is not installed.", "pip install sentencepiece") from error
+    return sentencepiece
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Non-blank lines. Training sees no line feed, so no piece holds one: it is the byte token ``<0x0A>``."""
+    for text in texts:
+        for line in text.split("\n"):
+            if line.strip():
+                yield from _cut(line)
+
+
+def _cut(text: str) -> list[str]:
+    """The text in parts of at most ``LONGEST_STRING`` characters, cut behind line feeds where there are any."""
+    parts = []
+    begin = 0
+    while len(text) - begin > LONGEST_STRING:
+        end = text.rfind("\n", begin, begin + LONGEST_STRING) + 1 or begin + LONGEST_STRING
+        parts.append(text[begin:end])
+        begin = end
+    parts.append(text[begin:])
+    return parts

@@ -1,0 +1,101 @@
+"""How one attempt at a path ended, from its checkpoints, its ranks' events and their log."""
+
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
+from megatron_lrps.launch.progress import Display
+from megatron_lrps.launch.trace import failed_rank, last_lines
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
+
+_ENDINGS = ("done", "stopped", "refused", "storage")
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One start of a path's ranks.
+
+    Attributes:
+        campaign: The campaign's folder.
+        path: The path.
+        log: What the ranks print.
+        start: The iteration of the checkpoint that they start from.
+        reached: The last iteration that they have reported.
+        asked: The signal by which they were asked to save and stop, or None.
+        killed: They were killed on request.
+    """
+
+    campaign: CampaignFolder
+    path: PlannedPath
+    log: Path
+    start: int
+    reached: int = field(init=False)
+    asked: signal.Signals | None = field(default=None, init=False)
+    killed: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.reached = self.start
+
+    def saved(self) -> int:
+        """The iteration that another attempt would start from."""
+        return state_of(self.campaign, self.path).saved or self.start
+
+
+def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:
+    """Return where the path is trained to its end, else raise what the user is to know.
+
+    Args:
+        attempt: The attempt, none of whose processes is left.
+        history: The events that it left, oldest first.
+        display: Where a failed attempt's last lines go.
+
+    Raises:
+        StoppedError: stopped on request or by a limit, with or without having saved.
+        RefusedError: the ranks refused, in their own words.
+        StorageError: the ranks could not write.
+        LrpsError: anything else.
+    """
+    name = attempt.path.name
+    ending = next((event for event in reversed(history) if event.get("event") in _ENDINGS), None)
+    kind = ending["event"] if ending else None
+    failure = failed_rank(attempt.log)
+    if state_of(attempt.campaign, attempt.path).done:
+        display.finish(name)
+        if kind is None and failure and not attempt.asked:
+            display.say(f"{name}: {failure} after its last checkpoint was complete; see {attempt.log}")
+        return
+    message = str(ending.get("message") or "it gave no reason") if ending else ""
+    if kind == "refused":
+        raise RefusedError(f"path {name}: {message}")
+    if kind == "storage":
+        raise StorageError(f"path {name}: {message}", f"make room, then rerun; the log is {attempt.log}.")
+    if kind == "stopped" and ending is not None:
+        raise _stopped(attempt, f"stopped at iteration {ending.get('iteration')} ({ending.get('reason')})")
+    if attempt.killed:
+        raise _stopped(attempt, f"was killed at iteration {attempt.reached}")
+    # Before Megatron listens to it, the signal ends a rank; while torchrun starts, there is no rank to fail.
+    if attempt.asked and (failure is None or failure.code == -attempt.asked):
+        raise _stopped(attempt, f"was stopped at iteration {attempt.reached}, before its ranks could save")
+    _fail(attempt, str(failure or "its ranks ended before its last iteration"), display)
+
+
+def _stopped(attempt: Attempt, how: str) -> StoppedError:
+    saved = attempt.saved()
+    lost = attempt.reached - saved
+    what = f"path {attempt.path.name} {how}"
+    what += f"; the {lost} iterations after its checkpoint at {saved} are lost." if lost > 0 else "; nothing is lost."
+    return StoppedError(what, f"the same command continues from iteration {saved}.")
+
+
+def _fail(attempt: Attempt, why: str, display: Display) -> NoReturn:
+    for line in last_lines(attempt.log):
+        display.say(f"  {line}")
+    raise LrpsError(
+        f"path {attempt.path.name} failed at iteration {attempt.reached}: {why}; all that its ranks said is in "
+        f"{attempt.log}.",
+        f"mend what that says; the same command continues from iteration {attempt.saved()}.",
+    )

@@ -1,0 +1,116 @@
+"""What the ranks print: Megatron's progress lines, and what is worth showing of a log when a run has failed."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_STEP = re.compile(r" iteration +(\d+)/ *(\d+) \|.*?elapsed time per iteration \(ms\): ([\d.]+)")
+_LR = re.compile(r"\| +learning rate: (\S+) \|")
+_LOSS = re.compile(r"\| +lm loss: (\S+) \|")
+# torchrun's own report begins with these; what the ranks said themselves stands before it.
+_TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
+_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+_TAIL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One of Megatron's progress lines (``training_log`` of megatron-core 0.19).
+
+    Attributes:
+        iteration: The last one trained.
+        end: Megatron's ``--train-iters``.
+        seconds: Mean time of an iteration since the line before.
+        loss: Mean language-model loss since the line before; None where it is not finite, or is not logged.
+        next_lr: The learning rate of the iteration to come: Megatron logs it after the scheduler's step.
+    """
+
+    iteration: int
+    end: int
+    seconds: float
+    loss: float | None
+    next_lr: float | None
+
+
+def parse_step(line: str) -> Step | None:
+    """The progress line in ``line``, or None: it is another line, or a torn one."""
+    match = _STEP.search(line)
+    if match is None:
+        return None
+    return Step(
+        iteration=int(match[1]),
+        end=int(match[2]),
+        seconds=float(match[3]) / 1000,
+        loss=_number(_LOSS.search(line)),
+        next_lr=_number(_LR.search(line)),
+    )
+
+
+def _number(match: re.Match[str] | None) -> float | None:
+    try:
+        return float(match[1]) if match else None
+    except ValueError:
+        return None
+
+
+class LogFollower:
+    """Reads a log as it grows."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = 0
+        self._begun = b""
+
+    def steps(self) -> Iterator[Step]:
+        """Progress lines written since the last call; a line that is not ended yet is kept for the next."""
+        with self._log.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        self._offset += len(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for line in lines:
+            if step := parse_step(line.decode(errors="replace")):
+                yield step
+
+
+def last_lines(log: Path, count: int = 15) -> list[str]:
+    """The last lines that say something: no blank ones, no progress, not torchrun's account of its own end."""
+    lines = [line.rstrip() for line in _tail(log).splitlines()]
+    report = next((index for index, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
+    said = [line for line in lines[:report] if line and not set(line) <= set("*=-") and parse_step(line) is None]
+    return (said or [line for line in lines if line])[-count:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankFailure:
+    """The rank that ended first.
+
+    Attributes:
+        rank: Its local rank.
+        code: Its exit code; ``-9`` where signal 9 ended it.
+    """
+
+    rank: int
+    code: int
+
+    def __str__(self) -> str:
+        if self.code >= 0:
+            return f"rank {self.rank} ended with exit code {self.code}"
+        why = " (SIGKILL: out of memory, as a rule)" if self.code == -signal.SIGKILL else ""
+        return f"rank {self.rank} was ended by signal {-self.code}{why}"
+
+
+def failed_rank(log: Path) -> RankFailure | None:
+    """Which rank ended first, as torchrun says at the log's end; None where no rank has failed."""
+    match = _RANK.search(_tail(log))
+    return RankFailure(rank=int(match[2]), code=int(match[1])) if match else None
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - _TAIL_BYTES))
+        return file.read().decode(errors="replace")

@@ -1,0 +1,132 @@
+"""What all pictures share: colours, a figure without pyplot's global state, and files that a crash cannot tear."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.plan import PlannedPath
+
+try:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+except ImportError as error:
+    raise RefusedError(f"matplotlib does not import: {error}.", "pip install matplotlib.") from None
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg")
+DPI = 100
+INK, FAINT = "#333333", "#DDDDDD"
+CHARACTER = 8.5
+"""Width of a character of the pictures' text, in pixels, rounded up."""
+
+# Okabe and Ito's palette, which colour-blind readers tell apart; baselines in quieter colours.
+_COLOURS = {
+    "main path": "#0072B2",
+    "branches": "#D55E00",
+    "shared paths": "#0072B2",
+    "versions": "#D55E00",
+    "PTFS": "#999999",
+    "CPT": "#66B89E",
+}
+BASELINES = ("PTFS", "CPT")
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # names stay text, which can be searched and copied
+    "svg.hashsalt": "lrps",  # the same picture is the same file
+}
+
+
+def role_of(path: PlannedPath) -> str:
+    """What a picture calls the path's kind: a key of its colours."""
+    if path.kind == "explicit":
+        return "versions" if path.version else "shared paths"
+    return {"main": "main path", "branch": "branches"}.get(path.kind, path.paradigm.upper())
+
+
+def colour_of(path: PlannedPath) -> str:
+    """The colour of the path's role."""
+    return _COLOURS[role_of(path)]
+
+
+def check_suffix(file: Path) -> str:
+    """The picture format that the file's name asks for; raises RefusedError for any other than PNG and SVG."""
+    if file.suffix.lower() not in SUFFIXES:
+        given = f"the suffix {file.suffix}" if file.suffix else "no suffix"
+        raise RefusedError(f"picture {file} has {given}.", f"name it {file.stem}.png or {file.stem}.svg.")
+    return file.suffix.lower().removeprefix(".")
+
+
+@contextlib.contextmanager
+def new_figure(width: int, height: int) -> Iterator[Figure]:
+    """An empty figure of the given size in pixels, in the pictures' style until the context ends."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def count_iterations(axes: "Axes", start: int, end: int) -> None:
+    """Let the x axis run from ``start`` to ``end`` in whole iterations, thousands apart."""
+    axes.set_xlim(start, end + (end - start) * 0.015)
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def name_roles(axes: "Axes", paths: Sequence[PlannedPath]) -> None:
+    """One line of coloured names above the axes, where curves of several kinds cross."""
+    roles = dict.fromkeys(role_of(path) for path in paths)
+    handles = [Line2D([], [], color=_COLOURS[role], linewidth=2.5, label=role) for role in roles]
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=len(handles),
+        borderpad=0.0,
+        borderaxespad=0.3,
+    )
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write the figure to ``file``, PNG or SVG by its suffix: afterwards it holds the old picture or the new one.
+
+    Raises:
+        RefusedError: for another suffix.
+        StorageError: where the disk refuses.
+    """
+    suffix = check_suffix(file)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(picture.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StorageError(f"{file} could not be written: {error.strerror}.", "make room, then rerun.") from None

@@ -1,0 +1,154 @@
+"""The plugin's argument group, and how a plan becomes Megatron's arguments."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.data import require_data
+from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.schedule import SHAPES
+
+Parser = argparse.ArgumentParser
+
+
+def add_arguments(parser: Parser) -> Parser:
+    """Add the group ``learning-rate path switching`` to Megatron's parser."""
+    group = parser.add_argument_group("learning-rate path switching (Megatron-LRPS)")
+    group.add_argument("--lrps-plan", metavar="PLAN", help="The campaign's plan.yaml; with --lrps-path it is enough.")
+    group.add_argument("--lrps-path", metavar="P", help="The path of the plan to train: main, a version, a baseline.")
+    group.add_argument(
+        "--lrps-fork-iter", type=int, metavar="F", help="Without a plan: the iteration that the branch forks after."
+    )
+    group.add_argument("--lrps-decay-iters", type=int, metavar="K", help="Without a plan: iterations of its decay.")
+    group.add_argument(
+        "--lrps-decay-shape", choices=SHAPES, metavar="S", help=f"Without a plan: one of {', '.join(SHAPES)}."
+    )
+    group.add_argument(
+        "--lrps-parent", metavar="DIR", help="Without a plan: the main path's checkpoints; default: --load."
+    )
+    group.add_argument(
+        "--lrps-cpu", action="store_true", help="Train on the CPU over gloo: for development and tests, never chosen."
+    )
+    return parser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What the plan says about this process: the tree and the path it trains."""
+
+    tree: Tree
+    path: PlannedPath
+    file: Path
+
+
+def own_arguments(argv: list[str]) -> argparse.Namespace:
+    """The plugin's own flags out of a whole command line; all others are left alone."""
+    namespace, _ = add_arguments(Parser(add_help=False, allow_abbrev=False)).parse_known_args(argv)
+    return namespace
+
+
+def planned(own: argparse.Namespace) -> Planned | None:
+    """The plan's path that the flags name, or None without a plan.
+
+    Raises:
+        RefusedError: where the flags are incomplete, or mix a plan with the flags of a branch without one.
+    """
+    branch_flags = {
+        "--lrps-fork-iter": own.lrps_fork_iter,
+        "--lrps-decay-iters": own.lrps_decay_iters,
+        "--lrps-decay-shape": own.lrps_decay_shape,
+    }
+    given = [flag for flag, value in branch_flags.items() if value is not None]
+    if own.lrps_plan is None:
+        if own.lrps_path is not None:
+            raise RefusedError(f"--lrps-path {own.lrps_path} is given without a plan.", "add --lrps-plan PLAN.")
+        missing = [flag for flag, value in branch_flags.items() if value is None]
+        if given and missing:
+            raise RefusedError(f"{', '.join(given)} is given without {', '.join(missing)}.", "give all three.")
+        if own.lrps_parent is not None and not given:
+            raise RefusedError(f"--lrps-parent {own.lrps_parent} is given without a fork.", "add --lrps-fork-iter.")
+        return None
+    if own.lrps_path is None:
+        raise RefusedError("--lrps-plan is given without a path.", "add --lrps-path, e.g. --lrps-path main.")
+    if given or own.lrps_parent is not None:
+        extra = [*given, *(["--lrps-parent"] if own.lrps_parent is not None else [])]
+        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which says it.", "drop it.")
+    file = Path(own.lrps_plan)
+    tree = expand(load_plan(file))
+    path = tree.path(own.lrps_path)
+    require_data(tree, path)
+    return Planned(tree=tree, path=path, file=file)
+
+
+def full_command_line(
+    argv: list[str], own: argparse.Namespace, plan: Planned | None, build_parser: Callable[[], Parser]
+) -> list[str]:
+    """The user's command line with what the plan and the CPU backend add in front of it.
+
+    Args:
+        argv: What the user gave, without the program's name.
+        own: The plugin's flags in it.
+        plan: From ``planned``.
+        build_parser: Makes Megatron's parser with the plugin's group, to understand both lines.
+
+    Raises:
+        RefusedError: naming a given flag that contradicts the plan, with both values.
+    """
+    line: list[str] = []
+    if plan is not None:
+        if own.lrps_cpu != (plan.tree.plan.launch.device == "cpu"):
+            device = plan.tree.plan.launch.device
+            raise RefusedError(
+                f"--lrps-cpu is {'given' if own.lrps_cpu else 'not given'}, but launch.device is {device}.",
+                "make them agree: the CPU backend needs both.",
+            )
+        line = argument_line(path_flags(plan.tree, plan.path))
+    elif own.lrps_cpu:
+        line = argument_line(dict(CPU_FLAGS))
+    if line:
+        _refuse_contradictions(argv, line, plan, build_parser)
+    return [*line, *argv]
+
+
+def _refuse_contradictions(
+    argv: list[str], line: list[str], plan: Planned | None, build_parser: Callable[[], Parser]
+) -> None:
+    given, decided = _explicit(argv, build_parser()), _explicit(line, build_parser())
+    source = "the plan's" if plan else "the CPU backend's"
+    for key, (flag, value) in given.items():
+        if key in decided and decided[key][1] != value:
+            raise RefusedError(
+                f"{flag} {_shown(value)} contradicts {source} {_shown(decided[key][1])}.",
+                "change it in the plan, or drop the flag." if plan else "drop the flag.",
+            )
+        name = flag.removeprefix("--")
+        if plan and key not in decided and name in OWNED:
+            raise RefusedError(f"{flag} {_shown(value)} contradicts the plan's {OWNED[name]}.", "drop the flag.")
+        if plan and name in UNSAFE:
+            raise RefusedError(f"{flag} is refused: {UNSAFE[name]}.", "drop the flag.")
+
+
+def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
+    """Destination -> (flag, parsed value) of the flags that are in ``argv``, without any default."""
+    flags: dict[str, str] = {}
+    for action in parser._actions:
+        action.default, action.required = argparse.SUPPRESS, False
+        spelled = [option for option in action.option_strings if option in argv or _with_value(option, argv)]
+        if spelled:
+            flags[action.dest] = spelled[0]
+    parser.set_defaults(**dict.fromkeys(parser._defaults, argparse.SUPPRESS))
+    namespace, _ = parser.parse_known_args(argv)
+    return {key: (flags.get(key, key), value) for key, value in vars(namespace).items()}
+
+
+def _with_value(option: str, argv: list[str]) -> bool:
+    return any(item.startswith(f"{option}=") for item in argv)
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

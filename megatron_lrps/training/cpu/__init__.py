@@ -1,0 +1,77 @@
+"""CPU backend: the same Megatron code, without a GPU, over gloo.
+
+For development, tests and the quick start; it computes what a GPU would, slowly. ``install`` patches, in
+the calling process alone:
+
+- ``torch.cuda``: one device without streams or memory figures, and ``device="cuda"`` means the host
+  (``device``), because Megatron asks for CUDA by name everywhere;
+- the device's random numbers: generators apart from the host's (``rng``), so that dropout differs between
+  tensor-parallel ranks and a resumed run equals the uninterrupted one digit for digit;
+- the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
+  Megatron imports its own, because torch's does not resume under the distributed optimizer;
+- the checkpoint writer: a copy before a save in the background (``checkpoint``), also in the writer's own
+  process (``worker``), which would otherwise save later iterations' weights;
+- warnings that say only that there is no GPU (``quiet``), each by its whole text.
+
+It never switches itself on, never replaces a GPU that is there, changes no numbers of Megatron's, and
+patches no file. Megatron needs the flags and the environment of ``megatron_lrps.plan.cpu_flags`` with it.
+Not on a CPU, because Megatron itself needs Transformer Engine for them: context parallelism, FP8,
+sequence parallelism.
+"""
+
+import importlib
+import multiprocessing
+import os
+import sys
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.cpu_flags import CPU_ENV
+
+__all__ = ["install"]
+
+_installed = False
+
+
+def install() -> None:
+    """Let Megatron train on this machine's CPU, in this process; calling it again does nothing.
+
+    Call it before anything imports ``megatron``. Sets those variables of ``CPU_ENV`` that are not set;
+    torch reads some of them when it is imported, so a launcher had better set them. Says so in one line on rank 0.
+
+    Raises:
+        RefusedError: A CUDA GPU is present, or ``megatron.core`` has been imported already.
+    """
+    global _installed
+    if _installed:
+        return
+    for name, value in CPU_ENV.items():
+        os.environ.setdefault(name, value)
+    import torch
+
+    if torch.cuda.is_available():
+        raise RefusedError(
+            f"The CPU backend was asked for, but this machine has {torch.cuda.device_count()} CUDA GPU(s).",
+            "leave the CPU backend out, or hide the GPUs: CUDA_VISIBLE_DEVICES= (empty).",
+        )
+    if "megatron.core" in sys.modules:
+        raise RefusedError(
+            "The CPU backend was asked for after megatron.core had been imported.",
+            "call install() before anything imports megatron.",
+        )
+    from megatron_lrps.training.cpu import adam, checkpoint, device, quiet
+
+    quiet.ignore_missing_gpu_warnings()
+    device.patch_torch()
+    # --use-persistent-ckpt-worker starts its writers through the fork server.
+    multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
+    with adam.offered_as_apex():
+        importlib.import_module("megatron.core.optimizer")
+    from megatron.core.dist_checkpointing.strategies.filesystem_async import FileSystemWriterAsync
+
+    FileSystemWriterAsync.preload_tensors = staticmethod(checkpoint.snapshot)
+    _installed = True
+    if os.environ.get("RANK", "0") == "0":
+        print(
+            "Megatron-LRPS: CPU backend, for development, tests and the quick start; GPUs train for real.",
+            flush=True,
+        )

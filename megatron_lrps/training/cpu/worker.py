@@ -1,0 +1,15 @@
+"""Preloaded into the fork server, for Megatron's persistent checkpoint writers.
+
+A writer is a fresh process, in which nothing of ``install`` holds; it divides its rank by
+``torch.cuda.device_count()`` before its first save.
+"""
+
+from megatron_lrps.training.cpu import device, quiet
+
+quiet.ignore_missing_gpu_warnings()
+device.patch_torch()
+
+# Only now: Megatron must not be imported before the device answers.
+from megatron_lrps.training.wheel import measure_writer_memory  # noqa: E402
+
+measure_writer_memory()

@@ -1,0 +1,218 @@
+"""One process's part in a campaign: which path it trains, where it starts, what it has saved, why it ended.
+
+Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right moments.
+"""
+
+import importlib.metadata
+import json
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import plan_hash
+from megatron_lrps.plan.data import window_blend
+from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
+from megatron_lrps.training.arguments import Planned
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder
+from megatron_lrps.versions.growth import accept
+from megatron_lrps.versions.lineage import log_event, write_record
+from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
+from megatron_lrps.versions.resume import Start, find_start
+
+IDENTITY = "lrps_identity"
+"""Megatron argument that carries the identity into every checkpoint, as JSON."""
+
+_LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
+
+
+@dataclass
+class Run:
+    """A path being trained by this process.
+
+    Attributes:
+        schedule: Its learning rate.
+        own: Its ``--save`` folder.
+        parent: Its parent's checkpoints, or None.
+        fork: Iteration that it forks after, 0 without a parent.
+        end: Its last iteration.
+        fork_points: Iterations at which it must save, since others fork there.
+        planned: The plan's side, or None for a branch without a plan.
+        start: Where it starts, once decided.
+        saved: Last iteration that this process has saved.
+        stopped: Why it ends before its end, or None.
+    """
+
+    schedule: Schedule
+    own: Path
+    parent: Path | None
+    fork: int
+    end: int
+    fork_points: frozenset[int] = frozenset()
+    planned: Planned | None = None
+    start: Start | None = None
+    saved: int | None = None
+    stopped: str | None = None
+
+    @property
+    def folder(self) -> PathFolder | None:
+        """The path's folder in its campaign; None without a plan."""
+        return PathFolder(self.own.parent) if self.planned else None
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Append to the path's history, where it has one. Rank 0 only."""
+        if self.folder is not None:
+            log_event(self.folder, name, **fields)
+
+
+def planned_run(planned: Planned) -> Run:
+    """The run of a plan's path."""
+    tree, path = planned.tree, planned.path
+    campaign = CampaignFolder(tree.plan.folder)
+    return Run(
+        schedule=path.schedule,
+        own=campaign.path(path.name).checkpoints,
+        parent=campaign.path(path.parent).checkpoints if path.parent else None,
+        fork=path.fork,
+        end=path.end,
+        fork_points=frozenset(tree.fork_points(path.name)),
+        planned=planned,
+    )
+
+
+def unplanned_branch(args: Namespace) -> Run:
+    """The run of a branch that is given by flags alone; sets what it decides on ``args``.
+
+    Raises:
+        RefusedError: for flags that contradict ``--lrps-fork-iter`` and its companions.
+    """
+    fork, length = args.lrps_fork_iter, args.lrps_decay_iters
+    end = fork + length
+    parent = args.lrps_parent or args.load
+    for flag, value, needed in (("--lrps-fork-iter", fork, 1), ("--lrps-decay-iters", length, 1)):
+        if value < needed:
+            raise RefusedError(f"{flag} {value} is below {needed}.", f"give at least {needed}.")
+    for flag in ("save", "global_batch_size", "lr", "min_lr"):
+        if getattr(args, flag) is None:
+            raise RefusedError(f"--{flag.replace('_', '-')} is not given, and a branch needs it.", "add it.")
+    if parent is None:
+        raise RefusedError("A branch is given without its parent.", "add --lrps-parent DIR, main's checkpoints.")
+    if Path(parent).resolve() == Path(args.save).resolve():
+        raise RefusedError(f"--save {args.save} is the parent's folder.", "give the branch a folder of its own.")
+    if args.train_iters not in (None, end):
+        raise RefusedError(
+            f"--train-iters {args.train_iters} contradicts the branch's end, {fork} + {length} = {end}.",
+            f"give {end}, or drop it.",
+        )
+    if args.lr_warmup_samples or args.lr_warmup_fraction is not None:
+        raise RefusedError("--lr-warmup-samples and --lr-warmup-fraction are not known here.", "use --lr-warmup-iters.")
+    for name in ("finetune", "no_load_optim", "override_opt_param_scheduler", "use_checkpoint_opt_param_scheduler"):
+        if getattr(args, name):
+            raise RefusedError(f"--{name.replace('_', '-')} would break the fork.", "drop it.")
+    batch = args.global_batch_size
+    warm = args.lr_warmup_iters * batch
+    if args.lr_warmup_iters > fork:
+        raise RefusedError(f"--lr-warmup-iters {args.lr_warmup_iters} reaches past the fork at {fork}.", "fork later.")
+    main = Schedule((*warmup(warm), *hold_for_ever(warm)))
+    decay = branch_decay(DecaySpec(shape=args.lrps_decay_shape), fork * batch, end * batch, batch=batch)
+    args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
+    return Run(
+        schedule=main.followed_by(decay, fork * batch), own=Path(args.save), parent=Path(parent), fork=fork, end=end
+    )
+
+
+def identity_of(planned: Planned) -> Identity:
+    """What the path's data and tokenizer are, by content; reads every .idx of its windows once."""
+    tree, path = planned.tree, planned.path
+    tokenizer = tree.plan.tokenizer
+    model = tree.plan.resolve(tokenizer.model) if tokenizer and tokenizer.model else None
+    return Identity(
+        windows=[
+            {
+                "version": window.version.name,
+                "iterations": window.iterations,
+                "data": [
+                    [weight, str(prefix), fingerprint(prefix).to_json()]
+                    for weight, prefix in window_blend(tree, window)
+                ],
+            }
+            for window in tree.windows_of(path)
+        ],
+        tokenizer=tokenizer_fingerprint(model) if model is not None and model.exists() else None,
+        order=path.order,
+    )
+
+
+def decide_start(run: Run, args: Namespace, load_checkpoint_args: Any) -> tuple[Start, Identity | None]:
+    """Fork or resume, after comparing this run with the checkpoint. On rank 0, before the model is built.
+
+    Args:
+        run: This process's.
+        args: Megatron's, validated.
+        load_checkpoint_args: Reads the arguments that a checkpoint folder was saved with, as a mapping.
+
+    Raises:
+        RefusedError: where the run would be wrong.
+        StorageError: where the accepted plan cannot be written.
+    """
+    identity = None
+    if run.planned is not None:
+        accept(run.planned.tree)
+        identity = identity_of(run.planned)
+    start = find_start(run.own, parent=run.parent, fork=run.fork)
+    if start.folder is not None:
+        name = start.name
+        saved = load_checkpoint_args(start)
+        refuse_other_run(saved, vars(args), name)
+        recorded = saved.get(IDENTITY)
+        if identity is not None and recorded:
+            refuse_other_data(json.loads(recorded), identity, start.iteration, name)
+    return start, identity
+
+
+def record(run: Run, args: Namespace, identity: Identity | None, status: str, checkpoints: list[int]) -> None:
+    """Write the path's lineage record. Rank 0 only; nothing without a plan."""
+    if run.folder is None or run.planned is None or identity is None:
+        return
+    path, plan = run.planned.path, run.planned.tree.plan
+    write_record(
+        run.folder,
+        {
+            "campaign": plan.campaign,
+            "path": path.name,
+            "kind": path.kind,
+            "paradigm": path.paradigm,
+            "version": path.version,
+            "parent": path.parent,
+            "fork": path.fork,
+            "end": path.end,
+            "status": status,
+            "schedule": path.schedule.to_json(),
+            "lr": {"max": plan.lr.max, "min": plan.lr.min},
+            "global_batch_size": plan.global_batch_size,
+            "sequence_length": plan.sequence_length,
+            "plan_hash": plan_hash(plan),
+            "data": identity.to_json(),
+            "layout": {
+                "tensor": args.tensor_model_parallel_size,
+                "pipeline": args.pipeline_model_parallel_size,
+                "data": args.data_parallel_size,
+                "distributed_optimizer": args.use_distributed_optimizer,
+            },
+            "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
+            "checkpoints": checkpoints,
+            "libraries": _library_versions(),
+        },
+    )
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

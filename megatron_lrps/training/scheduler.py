@@ -1,0 +1,139 @@
+"""Megatron's parameter scheduler, with the learning rate of a path's schedule."""
+
+import json
+from typing import Any
+
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.schedule import Schedule, hold_for_ever, warmup
+
+SCHEDULE_KEY = "lrps_schedule"
+
+
+class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
+    """Sets every parameter group's LR from the absolute position, and weight decay as stock does.
+
+    Its state is the position (samples) and what identifies the schedule. A checkpoint of stock's constant or
+    warm-up phase loads into it, and its own checkpoints load into stock, which finds the values that it would
+    have written for the same curve.
+
+    Args:
+        optimizer: Any object with ``param_groups``.
+        schedule: The path's whole curve, ancestors included.
+        init_lr: LR at the start of the warm-up.
+        max_lr: Default maximum, where a group has no ``max_lr`` of its own.
+        min_lr: Default floor.
+        weight_decay: (start, end); they must agree, as an increment would depend on the path's length.
+        decay_steps: What stock writes as ``lr_decay_steps`` (samples): the path's end.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        schedule: Schedule,
+        init_lr: float,
+        max_lr: float,
+        min_lr: float,
+        weight_decay: tuple[float, float],
+        decay_steps: int,
+    ) -> None:
+        if weight_decay[0] != weight_decay[1]:
+            raise RefusedError(
+                f"--start-weight-decay {weight_decay[0]} and --end-weight-decay {weight_decay[1]} differ: the "
+                "increment depends on a path's length, so main and branch would disagree.",
+                "use one --weight-decay.",
+            )
+        self.schedule = schedule
+        style, wsd_style, wsd_steps = schedule.stock()
+        super().__init__(
+            optimizer,
+            init_lr=init_lr,
+            max_lr=max_lr,
+            min_lr=min_lr,
+            lr_warmup_steps=schedule.warmup,
+            lr_decay_steps=decay_steps,
+            lr_decay_style=style,
+            start_wd=weight_decay[0],
+            end_wd=weight_decay[1],
+            wd_incr_steps=decay_steps,
+            wd_incr_style="constant",
+            use_checkpoint_opt_param_scheduler=False,
+            override_opt_param_scheduler=False,
+            wsd_decay_steps=wsd_steps,
+            lr_wsd_decay_style=wsd_style,
+        )
+
+    def get_lr(self, param_group: dict[str, Any]) -> float:
+        """LR of a parameter group at the current position, between its own ``min_lr`` and ``max_lr``."""
+        return self.schedule.lr(
+            self.num_steps,
+            max_lr=param_group.get("max_lr", self.max_lr),
+            min_lr=param_group.get("min_lr", self.min_lr),
+            init_lr=self.init_lr,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stock's keys, those that stock forgets, and the schedule; primitives only, loaded weights-only."""
+        return {
+            **super().state_dict(),
+            "init_lr": self.init_lr,
+            "wsd_decay_steps": self.wsd_decay_steps,
+            "lr_wsd_decay_style": self.lr_wsd_decay_style,
+            SCHEDULE_KEY: json.dumps(self.schedule.to_json()),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the position of a checkpoint of this path or of its parent; loading twice changes nothing.
+
+        Raises:
+            RefusedError: where the checkpoint was trained with another learning rate or weight decay than
+                this path has had up to that position.
+        """
+        position = int(state_dict["num_steps"])
+        for key, here in (
+            ("max_lr", self.max_lr),
+            ("min_lr", self.min_lr),
+            ("start_wd", self.start_wd),
+            ("end_wd", self.end_wd),
+            ("init_lr", self.init_lr),
+        ):
+            there = state_dict.get(key, here)
+            if there != here:
+                raise RefusedError(
+                    f"{key}: the checkpoint was trained with {there}, this run has {here}.",
+                    "give the checkpoint's value; all paths of a campaign share one.",
+                )
+        past = trained_schedule(state_dict).until(position)
+        if past != self.schedule.until(position):
+            raise RefusedError(
+                f"The checkpoint's learning rate up to sample {position} was {_words(past)}, but this path's is "
+                f"{_words(self.schedule.until(position))}.",
+                "fork from a checkpoint on the maximal path, or restore the plan that trained it.",
+            )
+        self.num_steps = position
+        self.step(0)
+
+
+def trained_schedule(state_dict: dict[str, Any]) -> Schedule:
+    """The schedule that a checkpoint's scheduler state says it was trained with, ours or stock's.
+
+    Raises:
+        RefusedError: for a stock checkpoint of a style whose past it does not record.
+    """
+    if SCHEDULE_KEY in state_dict:
+        return Schedule.from_json(json.loads(state_dict[SCHEDULE_KEY]))
+    warm = int(state_dict.get("lr_warmup_steps", 0))
+    style, position = state_dict.get("lr_decay_style"), int(state_dict["num_steps"])
+    if style != "constant" and position > warm:
+        raise RefusedError(
+            f"The checkpoint was trained by stock Megatron with --lr-decay-style {style}, so it may have decayed "
+            "already; a fork point must lie on the maximal path.",
+            "fork from a checkpoint that was trained with --lr-decay-style constant.",
+        )
+    return Schedule((*warmup(warm), *hold_for_ever(warm)))
+
+
+def _words(past: tuple[Any, ...]) -> str:
+    return ", ".join(f"{segment.shape or segment.kind} over [{segment.start}, {segment.end})" for segment in past)

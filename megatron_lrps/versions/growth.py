@@ -1,0 +1,116 @@
+"""A running campaign's plan may grow; what has been trained may not change."""
+
+from megatron_lrps.errors import PlanError, RefusedError
+from megatron_lrps.plan import PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+
+
+def accept(tree: Tree) -> None:
+    """Take a plan for its campaign: compare it with the accepted one, then make it the accepted one.
+
+    Raises:
+        RefusedError: where it changes what has been trained, naming the key and both values.
+        StorageError: where plan.yaml cannot be written.
+    """
+    campaign = CampaignFolder(tree.plan.folder)
+    accepted = _accepted(campaign)
+    if accepted is not None:
+        if plan_hash(accepted.plan) == plan_hash(tree.plan):
+            return
+        refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
+    write_atomic(campaign.plan, plan_text(tree.plan))
+
+
+def _accepted(campaign: CampaignFolder) -> Tree | None:
+    try:
+        text = campaign.plan.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"The accepted plan {campaign.plan} cannot be read: {error}.", "restore it.") from None
+    try:
+        return expand(parse_plan(text, base=campaign.root, name=str(campaign.plan)))
+    except PlanError as error:
+        raise RefusedError(
+            f"The accepted plan {campaign.plan} is damaged: {error.what}",
+            "restore it, or remove it: every checkpoint is compared with the plan all the same.",
+        ) from None
+
+
+def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
+    """The iteration that a path has been trained to; its fork where it has trained nothing itself."""
+    complete, _ = checkpoints_in(campaign.path(path.name).checkpoints)
+    return max(complete, default=path.fork)
+
+
+def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
+    """Refuse a plan that contradicts what has been trained.
+
+    Args:
+        old: The accepted plan's tree.
+        new: The plan to be accepted.
+        trained: Path of ``old`` -> iteration that it has been trained to.
+
+    Raises:
+        RefusedError: naming the key, both values and the mend.
+    """
+    reached = max((trained[path.name] for path in old.paths if trained[path.name] > path.fork), default=0)
+    if reached == 0:
+        return
+    mend = "what has been trained may not change; restore it, or start a campaign with another `save`."
+    for key in ("sequence_length", "global_batch_size", "lr", "tokenizer"):
+        before, after = getattr(old.plan, key), getattr(new.plan, key)
+        if before != after:
+            raise RefusedError(f"{key}: {_shown(before)} has been trained, the plan now says {_shown(after)}.", mend)
+    _refuse_changed_windows(old, new, reached, mend)
+    for path in old.paths:
+        position = trained[path.name]
+        if position > path.fork and path.name in new.by_name:
+            _refuse_changed_path(path, new.path(path.name), position, new.plan.global_batch_size, mend)
+
+
+def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> None:
+    for index, before in enumerate(old.windows):
+        if before.start >= reached:
+            return
+        key = f"versions.{before.version.name}"
+        if index >= len(new.windows):
+            raise RefusedError(f"{key}: trained up to iteration {reached}, and gone from the plan.", mend)
+        after = new.windows[index]
+        if before.version.name != after.version.name:
+            raise RefusedError(f"{key}: has been trained; the plan now says {after.version.name} there.", mend)
+        # A window that main is still inside of may not change its length either: its data were cut by it.
+        if before.iterations != after.iterations:
+            raise RefusedError(
+                f"{key}.iters: {before.iterations} has been trained, the plan now says {after.iterations}.", mend
+            )
+        data = [
+            [(weight, str(tree.plan.resolve(prefix))) for weight, prefix in window.version.train]
+            for tree, window in ((old, before), (new, after))
+        ]
+        if data[0] != data[1]:
+            raise RefusedError(f"{key}.train: {data[0]} has been trained, the plan now says {data[1]}.", mend)
+
+
+def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int, batch: int, mend: str) -> None:
+    key = f"path {before.name}"
+    for field in ("parent", "fork", "order"):
+        if getattr(before, field) != getattr(after, field):
+            raise RefusedError(
+                f"{key}: {field} {getattr(before, field)} has been trained, the plan now says {getattr(after, field)}.",
+                mend,
+            )
+    if before.order == "mixed" and before.end != after.end:
+        raise RefusedError(f"{key}: end {before.end} ordered its data, the plan now says {after.end}.", mend)
+    if before.schedule.until(position * batch) != after.schedule.until(position * batch):
+        raise RefusedError(
+            f"{key}: its learning rate up to iteration {position} has been trained, and the plan now gives another.",
+            mend,
+        )
+    if after.end < position:
+        raise RefusedError(f"{key}: trained up to iteration {position}, the plan now ends it at {after.end}.", mend)
+
+
+def _shown(value: object) -> str:
+    return repr(value) if not hasattr(value, "model_dump") else str(value.model_dump(exclude_unset=True))

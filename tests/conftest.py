@@ -1,0 +1,95 @@
+"""What all tests share: an offline, single-threaded environment, the `gpu` marker, the `lrps` command."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pytest
+
+# Set before anything imports torch, and inherited by every process a test starts.
+OFFLINE_AND_QUIET = {
+    "OMP_NUM_THREADS": "1",  # sums in one order, and ranks that share the cores don't fight over them
+    "TORCH_COMPILE_DISABLE": "1",  # compiling takes longer than the tiny models train
+    "HF_HUB_OFFLINE": "1",
+    "NO_COLOR": "1",
+    "COLUMNS": "120",
+}
+for _name, _value in OFFLINE_AND_QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+
+@pytest.hookimpl(trylast=True)  # after -m has deselected: a run without gpu tests never imports torch here
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_items and (reason := _no_gpu()):
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_gpu() -> str:
+    try:
+        import torch
+    except ImportError as error:
+        return f"needs a CUDA GPU, and torch does not import: {error}"
+    return "" if torch.cuda.is_available() else "needs a CUDA GPU; torch.cuda.is_available() is False"
+
+
+class Result(NamedTuple):
+    """How a command ended: `code, stdout, stderr = lrps(...)`."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Lrps(Protocol):
+    """`lrps("plan", path, cwd=..., env=..., timeout=...)`; env is added to this process's."""
+
+    def __call__(
+        self,
+        *args: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Result: ...
+
+
+@pytest.fixture
+def lrps(tmp_path: Path) -> Lrps:
+    """The command line in a process of its own, in `tmp_path` unless `cwd` says otherwise."""
+
+    def run(
+        *args: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Result:
+        command = [sys.executable, "-m", "megatron_lrps.cli", *map(str, args)]
+        # A process group of its own, so that nothing a hung command started outlives its test.
+        with subprocess.Popen(
+            command,
+            cwd=cwd or tmp_path,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGTERM)  # a launcher must get to end its ranks itself
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return Result(process.returncode, stdout, stderr)
+
+    return run

@@ -1,0 +1,84 @@
+"""The whole corpus of this machine, as the quick start uses it: about 7 s, made once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.data import sources
+from megatron_lrps.data.corpus import Document, Window, characters, collect
+from megatron_lrps.data.overlap import paragraphs
+from megatron_lrps.errors import RefusedError
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Window]:
+    return collect()
+
+
+def long_paragraphs(document: Document) -> Iterator[str]:
+    for paragraph in paragraphs(document.text):
+        text = "\n".join(line.strip() for line in paragraph)
+        if len(text.replace("\n", "")) >= 80:
+            yield text
+
+
+def runs_of_five_lines(document: Document) -> Iterator[str]:
+    lines = [line.strip() for line in document.text.split("\n") if line.strip()]
+    for first in range(len(lines) - 4):
+        yield "\n".join(lines[first : first + 5])
+
+
+def test_four_windows_large_enough_and_capped(windows: list[Window]) -> None:
+    assert [window.name for window in windows] == ["v1", "v2", "v3", "v4"]
+    for window in windows:
+        assert 3_500_000 <= characters(window.train) + characters(window.valid) <= 3_500_000 * 17 / 16
+
+
+def test_three_to_five_percent_are_held_out_by_file(windows: list[Window]) -> None:
+    for window in windows:
+        valid = characters(window.valid)
+        assert 0.03 <= valid / (valid + characters(window.train)) <= 0.05
+        held_out = {document.source for document in window.valid}
+        assert len(held_out) >= 8
+        assert not held_out & {document.source for document in window.train}
+
+
+@pytest.mark.parametrize("parts", [long_paragraphs, runs_of_five_lines])
+def test_no_validation_block_is_in_any_training_window(
+    windows: list[Window], parts: Callable[[Document], Iterator[str]]
+) -> None:
+    trained = {part for window in windows for document in window.train for part in parts(document)}
+    held_out = [part for window in windows for document in window.valid for part in parts(document)]
+    assert len(held_out) > 1000
+    assert not trained.intersection(held_out)
+
+
+def test_the_same_seed_gives_the_same_text() -> None:
+    first, again, other = (collect(seed, window_chars=200_000) for seed in (1, 1, 2))
+    assert first == again
+    assert {window.sha256 for window in first}.isdisjoint(window.sha256 for window in other)
+
+
+def test_sources_are_names_with_versions_and_no_paths(windows: list[Window]) -> None:
+    for window in windows:
+        assert all(len(origin.split()) == 2 for origin in window.origin)
+        assert not any(Path(document.source).is_absolute() for document in window.train)
+
+
+def test_a_python_without_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TESTS_ENOUGH_BYTES", 10**12)
+    source = sources.tests()
+    assert "came without its tests" in source.note
+    assert [origin.split()[0] for origin in source.origin] == ["matplotlib", "networkx", "numpy"]
+    assert sum(len(file.read()) for file in source.files) > 3_500_000
+    # None of them is a file of the documentation window.
+    assert not {file.name for file in source.files} & {file.name for file in sources.documentation().files}
+
+
+def test_a_machine_without_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "CODE_LIBRARIES", ("no-such-package",))
+    with pytest.raises(RefusedError) as refused:
+        collect(window_chars=200_000)
+    assert "v4 (library code) has 0 of 200000 characters" in refused.value.what
+    assert "Not installed: no-such-package" in refused.value.what
