@@ -9,7 +9,6 @@ from typing import Any
 
 import typer
 
-from megatron_lrps.monitor.text import table
 from megatron_lrps.cost import (
     BYTES_PER_PARAMETER,
     Cost,
@@ -20,6 +19,7 @@ from megatron_lrps.cost import (
     model_size,
 )
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import missing_indexes
 from megatron_lrps.plan.flags import argument_line, path_flags, warmup_init

@@ -83,7 +83,7 @@ def _standing(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:
     if state.done:
         name = "trained"
     elif state.saved is not None or (last and last.get("event") == "started"):
-        name = "in progress"
+        name = "in_progress"
     else:
         name = "ready" if state.ready else "waiting"
     return {
@@ -103,7 +103,7 @@ def _standing(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:
 
 def _state_text(path: dict[str, Any]) -> str:
     waiting = path["state"] == "waiting"
-    return f"waiting for {path['parent']} at {path['fork']}" if waiting else str(path["state"])
+    return f"waiting for {path['parent']} at {path['fork']}" if waiting else path["state"].replace("_", " ")
 
 
 def show_tree(plan_file: Path) -> None:

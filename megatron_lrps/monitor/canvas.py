@@ -25,23 +25,25 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 DPI = 100
 INK, FAINT = "#333333", "#DDDDDD"
-CHARACTER = 8.5
-"""Width of a character of the pictures' text, in pixels, rounded up."""
+NORMAL, SMALL = 11.0, 9.0
+"""Text sizes, in points."""
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; baselines in quieter colours.
+# Okabe and Ito's palette, which colour-blind readers tell apart; baselines are its quieter colours.
 _COLOURS = {
     "main path": "#0072B2",
     "branches": "#D55E00",
     "shared paths": "#0072B2",
     "versions": "#D55E00",
-    "PTFS": "#999999",
-    "CPT": "#66B89E",
+    "PTFS": "#8C8C8C",
+    "CPT": "#009E73",
 }
 BASELINES = ("PTFS", "CPT")
 
 _STYLE: dict[Any, Any] = {
-    "font.size": 11,
+    "font.size": NORMAL,
     "font.family": "sans-serif",
+    "figure.constrained_layout.h_pad": 0.1,  # inches
+    "figure.constrained_layout.w_pad": 0.1,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -86,11 +88,17 @@ def new_figure(width: int, height: int) -> Iterator[Figure]:
         yield figure
 
 
-def count_iterations(axes: "Axes", start: int, end: int) -> None:
-    """Let the x axis run from ``start`` to ``end`` in whole iterations, thousands apart."""
-    axes.set_xlim(start, end + (end - start) * 0.015)
+def width_of(text: str, size: float) -> float:
+    """The width of a line of text of ``size`` points, in pixels, rather too much than too little."""
+    return len(text) * 0.7 * size * DPI / 72
+
+
+def count_iterations(axes: "Axes", start: int, end: int, *, share: float = 0.015) -> None:
+    """Let the x axis run from ``start`` to ``end`` in whole iterations, with a margin of a ``share`` of it."""
+    margin = (end - start) * share
+    axes.set_xlim(start - margin if start else 0, end + margin)
     axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.canvas import (
     BASELINES,
     FAINT,
+    SMALL,
     check_suffix,
     colour_of,
     count_iterations,
@@ -17,6 +19,7 @@ from megatron_lrps.monitor.canvas import (
     new_figure,
     role_of,
     save,
+    width_of,
 )
 from megatron_lrps.monitor.scalars import Series, read_run
 from megatron_lrps.plan import PlannedPath, Tree
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
 WIDTH, TRAINING_HEIGHT, VALIDATION_HEIGHT = 1200, 480, 260
 COLUMNS = 4
-BINS = 200
-"""The smoothed curve has the median of each of so many equal parts of the iteration axis."""
+BINS, LEAST = 100, 5
+"""The smoothed curve has the median of each of so many equal parts of the iteration axis, of 5 iterations at least."""
 RAW_BINS = 1000
 """Of the raw curve each part's lowest and highest value is drawn: more would not show, and would fill an SVG."""
 BEGINNING = 0.05
@@ -59,69 +62,88 @@ def draw_losses(tree: Tree, campaign: CampaignFolder, file: Path) -> None:
         raise RefusedError(f"no path of {tree.plan.campaign} has logged a loss yet.", "train it first: lrps run PLAN.")
     logged = [name for name in sets if any(tags[name] in run for run in runs.values())]
     rows = math.ceil(len(logged) / COLUMNS)
-    end = max(series[-1][0] for run in runs.values() for series in run.values())
+    columns = max(1, min(COLUMNS, len(logged)))
+    end = max(1, *(series[-1][0] for run in runs.values() for series in run.values()))
     with new_figure(WIDTH, TRAINING_HEIGHT + rows * VALIDATION_HEIGHT) as figure:
         heights = [TRAINING_HEIGHT, *[VALIDATION_HEIGHT] * rows]
-        grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=heights)
+        grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
         training = {path.name: runs[path.name].get("lm loss", []) for path in paths}
-        _draw_training(figure.add_subplot(grid[0, :]), tree, paths, training, end)
+        top = figure.add_subplot(grid[0, :])
+        _draw_training(top, tree, paths, training, end)
+        name_roles(top, [path for path in tree.paths if path in paths])
         for index, name in enumerate(logged):
-            axes = figure.add_subplot(grid[1 + index // COLUMNS, index % COLUMNS])
-            _draw_validation(axes, paths, {path.name: runs[path.name].get(tags[name], []) for path in paths}, end)
+            axes = figure.add_subplot(grid[1 + index // columns, index % columns])
+            losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
+            _draw_validation(axes, paths, losses, end, width=WIDTH / columns - 60)
             axes.set_title(f"validation loss on {name}", fontsize=10)
         save(figure, file)
 
 
 def _draw_training(axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: dict[str, Series], end: int) -> None:
-    smoothed = {name: _medians(series, max(1, end // BINS)) for name, series in losses.items()}
+    smoothed = {name: _medians(series, max(LEAST, end // BINS)) for name, series in losses.items()}
     for path in paths:
-        colour = colour_of(path)
-        if role_of(path) not in BASELINES:
-            axes.plot(
-                *_split(_extremes(losses[path.name], max(1, end // RAW_BINS))), color=colour, linewidth=0.6, alpha=0.3
-            )
-        axes.plot(*_split(smoothed[path.name]), color=colour, linewidth=2.0, label=path.name)
-    for path in paths:
-        if path.version is not None and role_of(path) not in BASELINES and smoothed[path.name]:
-            _label(axes, smoothed[path.name][-1], path)
+        colour, quiet = colour_of(path), role_of(path) in BASELINES
+        if not quiet:
+            raw = _extremes(losses[path.name], max(1, end // RAW_BINS))
+            axes.plot(*_split(raw), color=colour, linewidth=0.6, alpha=0.3)
+        marker = "o" if len(smoothed[path.name]) == 1 else None  # a line of one point would not show
+        axes.plot(*_split(smoothed[path.name]), color=colour, linewidth=1.3 if quiet else 2.0, marker=marker)
     axes.set_title(f"Training loss of {tree.plan.campaign}", pad=10)
     axes.set_ylabel("loss (nats a token)")
     count_iterations(axes, 0, end)
-    _limit(axes, list(smoothed.values()), end)
-    name_roles(axes, paths)
+    _limit(axes, list(smoothed.values()), end, below=0.12)
+    _label(axes, {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}, WIDTH / end)
 
 
-def _draw_validation(axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int) -> None:
-    for path in paths:
-        points = _finite(losses[path.name])
+def _draw_validation(
+    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, width: float
+) -> None:
+    finite = {path: _finite(losses[path.name]) for path in paths}
+    ends = {path: points[-1] for path, points in finite.items() if points and points[-1][0] == path.end}
+    for path, points in finite.items():
         axes.plot(*_split(points), "o-", color=colour_of(path), linewidth=1.2, markersize=2.5)
-        if path.version is not None and points and points[-1][0] == path.end:
-            axes.plot(*_split(points[-1:]), "o", color=colour_of(path), markersize=6)
-            if role_of(path) not in BASELINES:
-                _label(axes, points[-1], path)
-    count_iterations(axes, 0, end)
-    axes.tick_params(labelsize=9)
+        if path in ends and path.version is not None:
+            axes.plot(*ends[path], "o", color=colour_of(path), markersize=6)
+    count_iterations(axes, 0, end, share=0.04)
+    axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
     axes.locator_params(axis="x", nbins=4)
-    _limit(axes, [_finite(series) for series in losses.values()], end)
+    _limit(axes, list(finite.values()), end, below=0.2)
+    _label(axes, ends, width / end)
 
 
-def _label(axes: "Axes", point: tuple[int, float], path: PlannedPath) -> None:
-    axes.annotate(
-        str(path.version),
-        point,
-        xytext=(0, -7),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=9,
-        color=colour_of(path),
-        weight="bold",
-    )
+def _label(axes: "Axes", points: dict[PlannedPath, tuple[int, float]], spacing: float) -> None:
+    """Name the versions at their points, from the last one back; a name that would touch the next is left out.
+
+    Args:
+        axes: Where.
+        points: The last point of each path; baselines, whose ends are the same iterations, stay nameless.
+        spacing: Pixels an iteration.
+    """
+    free = math.inf
+    for path, point in sorted(points.items(), key=lambda item: item[1], reverse=True):
+        half = width_of(str(path.version), SMALL) / 2
+        if path.version is None or role_of(path) in BASELINES or point[0] * spacing + half > free:
+            continue
+        free = point[0] * spacing - half
+        axes.annotate(
+            path.version,
+            point,
+            xytext=(0, -7),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=SMALL,
+            color=colour_of(path),
+            weight="bold",
+        )
 
 
-def _limit(axes: "Axes", curves: Sequence[Series], end: int) -> None:
-    """Fit the loss axis to what comes after the beginning, whose steep fall would flatten all the rest."""
+def _limit(axes: "Axes", curves: Sequence[Series], end: int, *, below: float) -> None:
+    """Fit the loss axis to what comes after the beginning, whose steep fall would flatten all the rest.
+
+    ``below`` is the share of the range that stays free for names under the lowest point.
+    """
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     late = [loss for curve in curves for step, loss in curve if step > BEGINNING * end]
@@ -129,29 +151,31 @@ def _limit(axes: "Axes", curves: Sequence[Series], end: int) -> None:
     if losses:
         low, high = min(losses), max(losses)
         margin = (high - low) or 0.1 * abs(high) or 1.0
-        axes.set_ylim(low - 0.12 * margin, high + 0.05 * margin)
+        axes.set_ylim(low - below * margin, high + 0.05 * margin)
 
 
 def _finite(series: Series) -> Series:
     return [(step, loss) for step, loss in series if math.isfinite(loss)]
 
 
-def _bins(series: Series, width: int) -> list[Series]:
-    bins: dict[int, Series] = {}
-    for step, loss in _finite(series):
-        bins.setdefault(step // width, []).append((step, loss))
-    return list(bins.values())
+def _parts(series: Series, width: int) -> list[Series]:
+    """The finite points in parts of about ``width`` iterations; equal ones, since the median of a rest would stray."""
+    points = _finite(series)
+    if not points:
+        return []
+    count = min(len(points), max(1, round((points[-1][0] - points[0][0] + 1) / width)))
+    edges = [len(points) * part // count for part in range(count + 1)]
+    return [points[start:stop] for start, stop in pairwise(edges)]
 
 
 def _medians(series: Series, width: int) -> Series:
-    return [(points[len(points) // 2][0], median(loss for _, loss in points)) for points in _bins(series, width)]
+    return [(part[len(part) // 2][0], median(loss for _, loss in part)) for part in _parts(series, width)]
 
 
 def _extremes(series: Series, width: int) -> Series:
     kept: Series = []
-    for points in _bins(series, width):
-        ends = {min(points, key=lambda point: point[1]), max(points, key=lambda point: point[1])}
-        kept.extend(sorted(ends))
+    for part in _parts(series, width):
+        kept.extend(sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}))
     return kept
 
 

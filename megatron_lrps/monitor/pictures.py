@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from megatron_lrps.monitor.canvas import (
     BASELINES,
-    CHARACTER,
+    DPI,
     FAINT,
     INK,
+    NORMAL,
+    SMALL,
     check_suffix,
     colour_of,
     count_iterations,
@@ -17,9 +19,11 @@ from megatron_lrps.monitor.canvas import (
     new_figure,
     role_of,
     save,
+    width_of,
 )
 from megatron_lrps.monitor.losses import draw_losses
 from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.flags import warmup_init
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +35,8 @@ INSIDE_WIDTH, INSIDE_HEIGHT = 1080, 470
 """The axes' own size in such a picture, in pixels, nearly."""
 POINTS = 65
 """Points of a decay: every curve is smooth at this size."""
+LONGEST_NAME = 18
+"""Characters of a version's name: more, turned, would leave no room for the curves."""
 
 Curve = tuple[list[float], list[float]]
 
@@ -57,14 +63,16 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], file: Path) -> None:
         for path in sorted(paths, key=lambda path: role_of(path) not in BASELINES):
             quiet = role_of(path) in BASELINES
             axes.plot(*_curve(tree, path), color=colour_of(path), linewidth=1.5 if quiet else 2.5, label=path.name)
-        _scale(tree, axes)
         spacing = INSIDE_WIDTH / (end - start)
-        _mark_forks(tree, axes, paths, spacing)
-        _label_ends(tree, axes, paths, spacing)
-        if len({role_of(path) for path in paths}) > 2:
-            name_roles(axes, paths)
+        above = _mark_forks(tree, axes, paths, spacing)
+        below = _label_ends(tree, axes, paths, spacing)
+        roles = {role_of(path) for path in paths}
+        if roles.isdisjoint(BASELINES):
+            _name_shared(tree, axes, paths, above)
+            above += 2 * NORMAL
         else:
-            _name_shared(tree, axes, paths)
+            name_roles(axes, paths)
+        _fit_rates(tree, axes, above + 8, below)
         save(figure, file)
 
 
@@ -86,7 +94,9 @@ def _curve(tree: Tree, path: PlannedPath) -> Curve:
         for step in range(steps):
             position = since + (until - since) * step // (steps - 1)
             xs.append(position / batch)
-            ys.append(segment.lr(position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=_init(tree)))
+            ys.append(
+                segment.lr(position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=warmup_init(tree.plan))
+            )
     return xs, ys
 
 
@@ -95,29 +105,14 @@ def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
     position = iteration * tree.plan.global_batch_size
     for segment in path.schedule.segments:
         if segment.end is None or position <= segment.end:
-            return segment.lr(position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=_init(tree))
+            return segment.lr(
+                position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=warmup_init(tree.plan)
+            )
     return tree.plan.lr.min
 
 
-def _init(tree: Tree) -> float:
-    return float(tree.plan.megatron.get("lr-warmup-init", 0.0))  # type: ignore[arg-type]
-
-
-def _scale(tree: Tree, axes: "Axes") -> None:
-    lr = tree.plan.lr
-    axes.set_ylabel("learning rate")
-    axes.set_yticks(sorted({0.0, lr.min, lr.max}), [_short(rate) for rate in sorted({0.0, lr.min, lr.max})])
-    for rate in (lr.min, lr.max):
-        axes.axhline(rate, color=FAINT, linewidth=1.0, zorder=0)
-
-
-def _short(rate: float) -> str:
-    """3e-4 for 0.0003."""
-    digits, _, exponent = f"{rate:.2e}".partition("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}" if rate else "0"
-
-
-def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float) -> None:
+def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float) -> float:
+    """Mark and number the fork points; returns how far the numbers reach above them, in pixels."""
     forks: dict[int, float] = {}
     for path in tree.paths:
         if path.parent is None or role_of(path) in BASELINES:
@@ -126,66 +121,87 @@ def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing:
         if path in paths or parent in paths:
             forks[path.fork] = _rate(tree, parent, path.fork)
     axes.plot([*forks], [*forks.values()], "o", color="white", markeredgecolor=INK, markersize=7, zorder=5)
-    turned = _too_close([*forks], [f"{fork:,}" for fork in forks], spacing)
+    widths = [width_of(f"{fork:,}", SMALL) for fork in forks]
+    turned = _too_close([*forks], widths, spacing)
     for fork, rate in forks.items():
-        axes.annotate(
-            f"{fork:,}",
-            (fork, rate),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=9,
-            rotation=90 if turned else 0,
-        )
+        _annotate(axes, f"{fork:,}", (fork, rate), above=True, turned=turned, fontsize=SMALL)
+    return 10 + (max(widths) if turned else 2 * SMALL) if forks else 10
 
 
-def _label_ends(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float) -> None:
-    ends: dict[int, list[PlannedPath]] = {}
+def _label_ends(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float) -> float:
+    """Mark and name the versions; returns how far the names reach below them, in pixels."""
+    ends: dict[tuple[int, float], list[PlannedPath]] = {}
     for path in paths:
         if path.version is not None:
-            ends.setdefault(path.end, []).append(path)
-    texts = {end: ", ".join(dict.fromkeys(str(path.version) for path in ended)) for end, ended in ends.items()}
-    turned = _too_close([*ends], [*texts.values()], spacing)
-    longest = max((len(text) for text in texts.values()), default=0)
-    needed = 14 + (longest * CHARACTER if turned else 2 * CHARACTER)
-    # The axis reaches so far below the lowest end that the names fit in between.
-    lowest, highest = tree.plan.lr.min, tree.plan.lr.max
-    room = max(needed - lowest / highest * INSIDE_HEIGHT, 0.0) / (INSIDE_HEIGHT - needed)
-    axes.set_ylim(-highest * room, highest * 1.12)
-    for end, ended in ends.items():
-        first = min(ended, key=lambda path: role_of(path) in BASELINES)
-        rate = _rate(tree, first, end)
-        colour = colour_of(first)
-        axes.plot([end], [rate], "o", color=colour, markersize=7, zorder=6)
-        axes.annotate(
-            texts[end],
-            (end, rate),
-            xytext=(0, -8),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color=colour,
-            weight="bold",
-            rotation=90 if turned else 0,
-        )
+            ends.setdefault((path.end, _rate(tree, path, path.end)), []).append(path)
+    texts = [_shortened(", ".join(dict.fromkeys(str(path.version) for path in ended))) for ended in ends.values()]
+    widths = [width_of(text, NORMAL) for text in texts]
+    turned = _too_close([end for end, _ in ends], widths, spacing)
+    for text, (point, ended) in zip(texts, ends.items(), strict=True):
+        colour = colour_of(min(ended, key=lambda path: role_of(path) in BASELINES))
+        axes.plot(*point, "o", color=colour, markersize=7, zorder=6)
+        _annotate(axes, text, point, above=False, turned=turned, color=colour, weight="bold")
+    return 14 + (max(widths) if turned else 2 * NORMAL) if ends else 0
 
 
-def _too_close(places: Sequence[int], texts: Sequence[str], spacing: float) -> bool:
-    """Whether horizontal texts centred at these iterations would touch."""
-    gaps = [(after - before) * spacing for before, after in pairwise(places)]
-    return bool(gaps) and min(gaps) < max(map(len, texts)) * CHARACTER
+def _annotate(axes: "Axes", text: str, point: tuple[int, float], *, above: bool, turned: bool, **style: Any) -> None:
+    axes.annotate(
+        text,
+        point,
+        xytext=(0, 7 if above else -8),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if above else "top",
+        rotation=90 if turned else 0,
+        **style,
+    )
 
 
-def _name_shared(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath]) -> None:
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _too_close(places: Sequence[int], widths: Sequence[float], spacing: float) -> bool:
+    """Whether horizontal texts centred at these iterations would touch; ``spacing`` is in pixels an iteration."""
+    labels = sorted(zip(places, widths, strict=True))
+    return any(  # two names at one iteration stand at two learning rates
+        0 < (after - before) * spacing < (width + next_width) / 2
+        for (before, width), (after, next_width) in pairwise(labels)
+    )
+
+
+def _name_shared(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], above: float) -> None:
+    """Name the paths that give no version at their beginning, ``above`` pixels above the line."""
     for path in paths:
         if path.version is None:
             axes.annotate(
                 "main path" if path.kind == "main" else path.name,
                 (path.fork, _rate(tree, path, path.end)),
-                xytext=(6, 22),
+                xytext=(6, above * 72 / DPI),
                 textcoords="offset points",
                 va="bottom",
                 color=colour_of(path),
                 weight="bold",
             )
+
+
+def _fit_rates(tree: Tree, axes: "Axes", above: float, below: float) -> None:
+    """Let the LR axis reach so far that ``above`` pixels are free over max, and ``below`` under min."""
+    low, high = tree.plan.lr.min, tree.plan.lr.max
+    bottom = 0.0
+    scale = high / (INSIDE_HEIGHT - above)
+    if low < below * scale:
+        scale = (high - low) / (INSIDE_HEIGHT - above - below)
+        bottom = low - below * scale
+    axes.set_ylim(bottom, high + above * scale)
+    axes.set_ylabel("learning rate")
+    ticks = sorted({0.0 if low / scale > 2 * NORMAL else low, low, high})
+    axes.set_yticks(ticks, [_short(rate) for rate in ticks])
+    for rate in (low, high):
+        axes.axhline(rate, color=FAINT, linewidth=1.0, zorder=0)
+
+
+def _short(rate: float) -> str:
+    """3e-4 for 0.0003."""
+    digits, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}" if rate else "0"

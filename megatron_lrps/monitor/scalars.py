@@ -74,7 +74,7 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
 
 @dataclass
 class _File:
-    """One event file: its values by tag, and the first step of each kind of tag, wanted or not."""
+    """One event file: when it was begun (seconds), its values, and the first steps of its tags, wanted or not."""
 
     started: float = float("inf")
     values: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -103,9 +103,10 @@ class _File:
 def _read_file(path: Path, wanted: Collection[str] | None) -> _File:
     file = _File()
     try:
-        for record in _records(path):
+        for index, record in enumerate(_records(path)):
             event = Event.FromString(record)
-            file.started = min(file.started, event.wall_time)
+            if index == 0:
+                file.started = event.wall_time
             for value in event.summary.value:
                 # Texts have no such field; Megatron writes its arguments as texts at the step it resumes from.
                 if value.HasField("simple_value"):

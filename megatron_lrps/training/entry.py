@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, EXIT_STORAGE, LrpsError
-from megatron_lrps.plan.cpu_flags import CPU_ENV
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -29,15 +28,9 @@ def launch(script: Callable[[], None]) -> NoReturn:
 
 def _run(script: Callable[[], None]) -> int:
     try:
-        if "--lrps-cpu" in sys.argv:
-            for name, value in CPU_ENV.items():  # before torch, which reads some of them when imported
-                os.environ.setdefault(name, value)
-            from megatron_lrps.training import cpu
-
-            cpu.install()
         from megatron_lrps.training import hooks
 
-        hooks.install()
+        hooks.install(cpu="--lrps-cpu" in sys.argv)
         script()
         hooks.finish()
     except SystemExit as leaving:

@@ -33,7 +33,8 @@ from torch import Tensor
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.wheel import mend_wheel
 
-Batch = dict[str, Tensor | None]
+Batch = dict[str, Any]
+"""Field -> tensor, or ``None`` where a stage does not use it."""
 LossReport = tuple[Tensor, Tensor, dict[str, Tensor]]
 DatasetProvider = Callable[..., tuple[Any, Any, Any]]
 """``provider([train, valid, test sample counts], vp_stage=None)`` -> the three datasets, or ``None``s.
@@ -125,7 +126,7 @@ def get_batch(data_iterator: Iterator[Batch] | None, vp_stage: int | None) -> Ba
         return dict.fromkeys(_FIELDS)
     args = get_args()
     tensor_rank = mpu.get_tensor_model_parallel_rank()
-    batch: dict[str, Any] = {}
+    batch: Batch = {}
     if tensor_rank == 0:
         assert data_iterator is not None
         read = next(data_iterator)

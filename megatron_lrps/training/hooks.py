@@ -14,9 +14,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from megatron_lrps.errors import EXIT_CONTINUE, LrpsError, RefusedError
+from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.training import run as runs
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned
 from megatron_lrps.training.run import IDENTITY, Run
@@ -29,17 +28,28 @@ SUPPORTED = "0.19."
 _run: Run | None = None
 _identity: Identity | None = None
 _installed = False
+_on_cpu = False
 
 
-def install() -> None:
+def install(*, cpu: bool = False) -> None:
     """Wrap Megatron's functions, once.
+
+    Args:
+        cpu: Install the CPU backend first; Megatron must not have been imported yet.
 
     Raises:
         RefusedError: where Megatron is absent, of another version, or has other signatures.
     """
-    global _installed
+    global _installed, _on_cpu
     if _installed:
         return
+    if cpu:
+        for name, value in CPU_ENV.items():  # before torch, which reads some of them when imported
+            os.environ.setdefault(name, value)
+        from megatron_lrps.training.cpu import install as install_cpu_backend
+
+        install_cpu_backend()
+        _on_cpu = True
     try:
         from megatron.core.package_info import __version__ as version
         from megatron.training import arguments, checkpointing, training
@@ -128,8 +138,11 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     argv = sys.argv[1:]
     own = own_arguments(argv)
     plan = planned(own)
-    if own.lrps_cpu:
-        _require_cpu_backend()
+    if own.lrps_cpu and not _on_cpu:
+        raise RefusedError(
+            "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
+            "start with `python -m megatron_lrps SCRIPT`, or call register(cpu=True) before importing megatron.",
+        )
     if plan is not None:
         _run = runs.planned_run(plan)
     given = sys.argv
@@ -143,16 +156,6 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     if _run is not None:
         _prepare(args)
     return args
-
-
-def _require_cpu_backend() -> None:
-    from megatron_lrps.training import cpu
-
-    if not cpu.is_installed():
-        raise RefusedError(
-            "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
-            "start with `python -m megatron_lrps.pretrain` or `python -m megatron_lrps SCRIPT`.",
-        )
 
 
 def _prepare(args: Namespace) -> None:
@@ -174,20 +177,21 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     result = original(*args, **kwargs)
     if _run is None:
         return result
+    import torch
     from megatron.training import get_args
 
     megatron_args = get_args()
     decided: list[Any] = [None]
     if _rank() == 0:
         try:
-            start, identity = runs.decide_start(_run, megatron_args, _checkpoint_args)
+            start, identity = runs.decide_start(_run, megatron_args)
             decided = [(start, identity, None)]
         except LrpsError as error:
             decided = [(None, None, error)]
     torch.distributed.broadcast_object_list(decided, src=0)
-    start, _identity, error = decided[0]
-    if error is not None:
-        raise error
+    start, _identity, refusal = decided[0]
+    if refusal is not None:
+        raise refusal
     _begin(_run, start, megatron_args)
     return result
 
@@ -206,21 +210,6 @@ def _begin(run: Run, start: Start, args: Namespace) -> None:
     print(f"lrps: {run.own.parent.name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
     runs.record(run, args, _identity, "training", checkpoints_in(run.own)[0])
-
-
-def _checkpoint_args(start: Start) -> dict[str, Any]:
-    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
-    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
-
-    try:
-        common = load_common_state_dict(start.name)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(
-            f"The checkpoint {start.name} cannot be read: {reason}.",
-            "move that folder away; the one before it is used then.",
-        ) from None
-    return vars(common["args"])
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:

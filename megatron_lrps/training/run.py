@@ -145,13 +145,12 @@ def identity_of(planned: Planned) -> Identity:
     )
 
 
-def decide_start(run: Run, args: Namespace, load_checkpoint_args: Any) -> tuple[Start, Identity | None]:
+def decide_start(run: Run, args: Namespace) -> tuple[Start, Identity | None]:
     """Fork or resume, after comparing this run with the checkpoint. On rank 0, before the model is built.
 
     Args:
         run: This process's.
         args: Megatron's, validated.
-        load_checkpoint_args: Reads the arguments that a checkpoint folder was saved with, as a mapping.
 
     Raises:
         RefusedError: where the run would be wrong.
@@ -164,12 +163,27 @@ def decide_start(run: Run, args: Namespace, load_checkpoint_args: Any) -> tuple[
     start = find_start(run.own, parent=run.parent, fork=run.fork)
     if start.folder is not None:
         name = start.name
-        saved = load_checkpoint_args(start)
+        saved = _saved_args(start)
         refuse_other_run(saved, vars(args), name)
         recorded = saved.get(IDENTITY)
         if identity is not None and recorded:
             refuse_other_data(json.loads(recorded), identity, start.iteration, name)
     return start, identity
+
+
+def _saved_args(start: Start) -> dict[str, Any]:
+    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
+    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
+
+    try:
+        saved: dict[str, Any] = vars(load_common_state_dict(start.name)["args"])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(
+            f"The checkpoint {start.name} cannot be read: {reason}.",
+            "move that folder away; the one before it is used then.",
+        ) from None
+    return saved
 
 
 def record(run: Run, args: Namespace, identity: Identity | None, status: str, checkpoints: list[int]) -> None:

@@ -1,7 +1,7 @@
 """Megatron's parameter scheduler, with the learning rate of a path's schedule."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
@@ -67,12 +67,9 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
 
     def get_lr(self, param_group: dict[str, Any]) -> float:
         """LR of a parameter group at the current position, between its own ``min_lr`` and ``max_lr``."""
-        return self.schedule.lr(
-            self.num_steps,
-            max_lr=param_group.get("max_lr", self.max_lr),
-            min_lr=param_group.get("min_lr", self.min_lr),
-            init_lr=self.init_lr,
-        )
+        max_lr = cast(float, param_group.get("max_lr", self.max_lr))
+        min_lr = cast(float, param_group.get("min_lr", self.min_lr))
+        return self.schedule.lr(self.num_steps, max_lr=max_lr, min_lr=min_lr, init_lr=self.init_lr)
 
     def state_dict(self) -> dict[str, Any]:
         """Stock's keys, those that stock forgets, and the schedule; primitives only, loaded weights-only."""

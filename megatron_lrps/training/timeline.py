@@ -123,7 +123,7 @@ def _window(
     """A window's samples: its blend drawn exactly ``length`` times."""
     prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
     built = _build([length, 0, 0], [(prefixes, weights if len(prefixes) > 1 else None), None, None], config, here)
-    samples = built[Split.train.value]
+    samples: Samples | None = built[Split.train.value]
     if samples is not None and len(samples) < length:
         raise RefusedError(
             f"versions.{name}: its data give {len(samples)} samples, the window needs {length}.",

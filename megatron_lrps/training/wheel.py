@@ -26,17 +26,21 @@ def skip_helper_compilation() -> None:
 
 
 def mend_help() -> None:
-    """Keep ``--help`` from crashing on a percent sign.
+    """Keep ``--help`` from crashing on a percent sign, and the command line from being slow to parse.
 
     Megatron makes help texts of its configuration's docstrings, one of which says "10%"; argparse takes
-    the sign for a format.
+    the sign for a format. It reads them from the source at every parse, and parses at least twice: here
+    each class is read once.
     """
     factory = importlib.import_module("megatron.training.argument_utils").ArgumentGroupFactory
     read = factory._get_field_docstrings
+    texts: dict[type, dict[str, str]] = {}
 
     def escaped(self: object, source: type) -> dict[str, str]:
-        texts = read(self, source)
-        return {name: re.sub(r"(?<!%)%(?![%(])", "%%", text) for name, text in texts.items()}
+        if source not in texts:
+            found = read(self, source).items()
+            texts[source] = {name: re.sub(r"(?<!%)%(?![%(])", "%%", text) for name, text in found}
+        return texts[source]
 
     factory._get_field_docstrings = escaped
 

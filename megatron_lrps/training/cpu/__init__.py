@@ -27,9 +27,14 @@ import sys
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
-__all__ = ["install"]
+__all__ = ["install", "is_installed"]
 
 _installed = False
+
+
+def is_installed() -> bool:
+    """Tell whether ``install`` has been called in this process."""
+    return _installed
 
 
 def install() -> None:

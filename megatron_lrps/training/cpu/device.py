@@ -18,19 +18,26 @@ from megatron_lrps.training.cpu import rng
 
 HOST = torch.device("cpu")
 
+# fmt: off
 _FACTORIES = (
-    "arange as_tensor asarray empty empty_like empty_strided eye full full_like linspace logspace ones"
-    " ones_like rand rand_like randint randint_like randn randn_like randperm tensor tril_indices"
-    " triu_indices zeros zeros_like"
-).split()
+    "arange", "as_tensor", "asarray", "empty", "empty_like", "empty_strided", "eye", "full",
+    "full_like", "linspace", "logspace", "ones", "ones_like", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm", "tensor", "tril_indices", "triu_indices",
+    "zeros", "zeros_like",
+)
+# fmt: on
 _DRAWING = frozenset({"rand", "randint", "randn", "randperm"})
 _NEW = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros")
 
 _WITHOUT_EFFECT = ("init", "_lazy_init", "set_device", "set_stream", "synchronize", "empty_cache")
 _MEMORY_FIGURES = (
-    "memory_allocated max_memory_allocated memory_reserved max_memory_reserved device_memory_used"
-    " reset_peak_memory_stats"
-).split()
+    "memory_allocated",
+    "max_memory_allocated",
+    "memory_reserved",
+    "max_memory_reserved",
+    "device_memory_used",
+    "reset_peak_memory_stats",
+)
 
 # Hopper: Megatron asks for the architecture to choose among flags, and this is what it is written for.
 _CAPABILITY = (9, 0)

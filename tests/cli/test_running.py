@@ -1,0 +1,116 @@
+import json
+import time
+
+import pytest
+
+from conftest import Lrps
+from launch.campaign import Campaign, campaign
+from megatron_lrps.versions.lineage import log_event
+
+__all__ = ["campaign"]  # a fixture
+
+
+@pytest.fixture
+def begun(campaign: Campaign) -> Campaign:
+    """main at 10 of 14, v1 trained, v2 waiting for main at 14."""
+    campaign.save("main", 4)
+    campaign.save("main", 10)
+    campaign.save("main", 12, torn=True)
+    campaign.save("v1", 10)
+    log_event(campaign.folder("main"), "started", iteration=0)
+    log_event(campaign.folder("v1"), "done", iteration=10)
+    return campaign
+
+
+def test_status_tells_states_checkpoints_and_last_events(begun: Campaign, lrps: Lrps) -> None:
+    code, stdout, stderr = lrps("status", begun.plan)
+    assert (code, stderr) == (0, "")
+    rows = [line.split() for line in stdout.splitlines()[2:5]]
+    assert rows[0][:6] == ["main", "in", "progress", "10", "14", "started"]
+    assert rows[1][:5] == ["v1", "trained", "10", "10", "done"]
+    assert rows[2] == ["v2", "waiting", "for", "main", "at", "14", "-", "20", "-"]
+    assert "main: checkpoint 12 is not whole; it is never used" in stdout
+    assert stdout.endswith("10 iterations left of 26\n")  # 4 of main, none of v1, 6 of v2
+
+
+def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
+    status = json.loads(lrps("status", begun.plan, "--json").stdout)
+    assert list(status) == ["campaign", "save", "iterations_left", "paths"]
+    main, v1, v2 = status["paths"]
+    time_of_event = main["last_event"].pop("time")
+    assert time_of_event.endswith("+00:00")
+    assert main == {
+        "name": "main",
+        "kind": "main",
+        "version": None,
+        "parent": None,
+        "fork": 0,
+        "end": 14,
+        "state": "in_progress",
+        "saved": 10,
+        "iterations_left": 4,
+        "torn": [12],
+        "last_event": {"event": "started"},
+    }
+    assert (v1["state"], v1["iterations_left"], v2["state"], v2["saved"]) == ("trained", 0, "waiting", None)
+
+
+def test_a_branch_is_ready_once_its_fork_point_is_complete(campaign: Campaign, lrps: Lrps) -> None:
+    campaign.save("main", 4)
+    campaign.save("main", 14, torn=True)
+    states = {
+        path["name"]: path["state"] for path in json.loads(lrps("status", campaign.plan, "--json").stdout)["paths"]
+    }
+    assert states == {"main": "in_progress", "v1": "ready", "v2": "waiting"}
+
+
+def test_tree_draws_forks_ends_and_progress(begun: Campaign, lrps: Lrps) -> None:
+    code, stdout, _ = lrps("tree", begun.plan)
+    assert code == 0
+    assert stdout.splitlines()[1:] == [
+        "`-- main  (0, 14]  in progress, 71%",  # 10 of 14
+        "    |-- v1  (4, 10]  version v1  trained, 100%",
+        "    `-- v2  (14, 20]  version v2  waiting for main at 14, 0%",
+    ]
+
+
+@pytest.mark.parametrize("command", ["status", "tree"])
+def test_looking_is_quick(begun: Campaign, lrps: Lrps, command: str) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert lrps(command, begun.plan).code == 0
+        return time.perf_counter() - start
+
+    # 0.3 s of a free core; the best of five, and a bound that other load on the machine leaves intact.
+    assert min(seconds() for _ in range(5)) < 1.0
+
+
+def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campaign, lrps: Lrps) -> None:
+    code, _, stderr = lrps("run", campaign.plan, "--path", "v1")
+    assert code == 78
+    assert "path v1: The fork point at iteration 4 is not in" in stderr
+    assert "Mend: train the parent path up to it first." in stderr
+
+
+def test_missing_data_are_refused_before_anything_is_trained(campaign: Campaign, lrps: Lrps) -> None:
+    (campaign.plan.parent / "data.idx").unlink()
+    code, _, stderr = lrps("run", campaign.plan)
+    assert code == 78
+    assert "versions.v1.train:" in stderr
+    assert not campaign.folder("main").root.exists()
+
+
+def test_a_changed_past_is_refused(campaign: Campaign, lrps: Lrps) -> None:
+    for path, iteration in (("main", 4), ("main", 14), ("v1", 10), ("v2", 20)):
+        campaign.save(path, iteration)
+    assert lrps("run", campaign.plan).stdout == "All 3 paths of campaign tiny are trained; there is nothing to do.\n"
+    campaign.plan.write_text(campaign.plan.read_text().replace("max: 3.0e-4", "max: 2.0e-4"))
+    code, _, stderr = lrps("run", campaign.plan)
+    assert code == 78
+    assert stderr.startswith("lrps: lr: ")
+
+
+def test_a_path_that_is_none_is_refused(campaign: Campaign, lrps: Lrps) -> None:
+    code, _, stderr = lrps("run", campaign.plan, "--path", "v9")
+    assert code == 78
+    assert "choose one of main, v1, v2" in stderr

@@ -1,0 +1,58 @@
+"""Event files as a job writes them, and plans of N versions by T iterations."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.plan import Tree, expand, parse_plan
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # tensorboard's own deprecations
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+Values = Iterable[tuple[str, int, float]]
+LogJob = Callable[[Path, Values], Path]
+
+
+@pytest.fixture
+def log_job() -> LogJob:
+    """`log_job(folder, [(tag, step, value)])`: one start of a job, in an event file of its own, returned."""
+
+    def log(folder: Path, values: Values) -> Path:
+        before = set(folder.glob("*"))
+        writer = EventFileWriter(str(folder))
+        for tag, step, value in values:
+            writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+        writer.close()
+        (file,) = set(folder.glob("*")) - before
+        return file
+
+    return log
+
+
+MakeTree = Callable[..., Tree]
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> MakeTree:
+    """`make_tree(4, 100)`: four versions of 100 iterations, alpha 0.6, each with one validation set."""
+
+    def make(
+        count: int, iterations: int, *, paradigm: str = "lrps", shape: str = "cosine", minimum: float = 3e-5
+    ) -> Tree:
+        versions = "".join(
+            f"  - {{name: v{i}, iters: {iterations}, train: [[1.0, t{i}]], valid: {{web: w{i}}}}}\n"
+            for i in range(1, count + 1)
+        )
+        text = (
+            f"campaign: demo\nsave: run\nparadigm: {paradigm}\nsequence_length: 8\nglobal_batch_size: 4\n"
+            f"lr: {{max: 3.0e-4, min: {minimum}, warmup_iters: {iterations // 20}}}\n"
+            f"decay: {{shape: {shape}, alpha: 0.6}}\nversions:\n{versions}"
+        )
+        return expand(parse_plan(text, base=tmp_path))
+
+    return make

@@ -1,0 +1,177 @@
+"""Pictures: their size, what they name, that no warning is raised, and what a refused or failed one leaves."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.monitor import losses, pictures
+from megatron_lrps.monitor.pictures import draw_losses, draw_lr
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.versions.folder import CampaignFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def texts(file):
+    return re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+
+
+def test_a_branch_begins_at_its_fork_and_ends_at_min(make_tree):
+    tree = make_tree(4, 100)
+    xs, ys = pictures._curve(tree, tree.path("v2"))
+    assert (xs[0], ys[0]) == (140, 3e-4)
+    assert (xs[-1], ys[-1]) == (200, 3e-5)
+    middle = xs.index(170)
+    assert ys[middle] == pytest.approx((3e-4 + 3e-5) / 2)
+    assert len(xs) < 100
+
+
+def test_main_warms_up_and_holds(make_tree):
+    tree = make_tree(4, 100)
+    assert pictures._curve(tree, tree.path("main")) == ([0, 5, 5, 340], [0.0, 3e-4, 3e-4, 3e-4])
+
+
+def test_a_restart_rises_from_its_parents_end(make_tree):
+    tree = make_tree(2, 100, paradigm="cpt")
+    xs, ys = pictures._curve(tree, tree.path("cpt-v2"))
+    assert (xs[0], ys[0]) == (100, 3e-5)
+    assert (xs[1], ys[1]) == (100, 3e-4)
+
+
+def test_lr_png_has_its_size(make_tree, tmp_path):
+    tree = make_tree(4, 100)
+    draw_lr(tree, tree.paths, tmp_path / "deep" / "lr.png")
+    assert size(tmp_path / "deep" / "lr.png") == (1200, 600)
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["lr.png"]
+
+
+def test_lr_svg_names_forks_and_versions(make_tree, tmp_path):
+    tree = make_tree(12, 10000)
+    draw_lr(tree, tree.paths, tmp_path / "lr.svg")
+    named = texts(tmp_path / "lr.svg")
+    assert {f"v{i}" for i in range(1, 13)} <= set(named)
+    assert {"4,000", "114,000", "main path", "3e-4", "3e-5", "iteration"} <= set(named)
+
+
+def test_the_same_picture_is_the_same_file(make_tree, tmp_path):
+    tree = make_tree(2, 100)
+    for name in ("a.svg", "b.svg"):
+        draw_lr(tree, tree.paths, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("shape", ["knee", "multi-step", "1-sqrt"])
+@pytest.mark.parametrize("minimum", [0.0, 3e-4])
+def test_every_paradigm_shape_and_floor_can_be_drawn(make_tree, tmp_path, shape, minimum):
+    tree = make_tree(3, 100, paradigm="[lrps, ptfs, cpt]", shape=shape, minimum=minimum)
+    draw_lr(tree, tree.paths, tmp_path / "lr.svg")
+    assert {"main path", "branches", "PTFS", "CPT", "v3"} <= set(texts(tmp_path / "lr.svg"))
+    assert "nan" not in (tmp_path / "lr.svg").read_text().lower()
+
+
+def test_one_path_alone_can_be_drawn(make_tree, tmp_path):
+    tree = make_tree(2, 100)
+    for name in ("main", "v2"):
+        draw_lr(tree, [tree.path(name)], tmp_path / f"{name}.svg")
+    assert "140" in texts(tmp_path / "v2.svg")
+
+
+def test_names_turn_where_they_would_touch_and_long_ones_are_cut():
+    assert not pictures._too_close([0, 100], [50.0, 50.0], 1.0)
+    assert pictures._too_close([0, 100], [150.0, 90.0], 1.0)
+    assert pictures._shortened("release-2026-11") == "release-2026-11"
+    assert len(pictures._shortened("x" * 40)) == pictures.LONGEST_NAME
+
+
+def test_readme_picture_is_the_example_plans(tmp_path):
+    tree = expand(load_plan(ROOT / "examples" / "paper-1.2b.yaml"))
+    assert tree.iterations("lrps") == 58000
+    draw_lr(tree, tree.paths, tmp_path / "lr.svg")
+    assert texts(ROOT / "docs" / "lr-paths.svg") == texts(tmp_path / "lr.svg")
+
+
+@pytest.mark.parametrize(("name", "said"), [("lr.pdf", "the suffix .pdf"), ("lr", "no suffix")])
+def test_another_suffix_is_refused(make_tree, tmp_path, name, said):
+    tree = make_tree(1, 100)
+    with pytest.raises(RefusedError, match=rf"{said}\. Mend: name it lr\.png or lr\.svg\."):
+        draw_lr(tree, tree.paths, tmp_path / name)
+    with pytest.raises(RefusedError, match=said):
+        draw_losses(tree, CampaignFolder(tmp_path), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_picture(make_tree, tmp_path, monkeypatch):
+    tree, file = make_tree(1, 100), tmp_path / "lr.png"
+    file.write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        draw_lr(tree, tree.paths, file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def size(file):
+    with Image.open(file) as image:
+        return image.size
+
+
+def fill(tree, campaign, log_job, skipped=()):
+    for path in tree.paths:
+        if path.name in skipped:
+            continue
+        values = []
+        for i in range(path.fork + 1, path.end + 1):
+            values.append(("lm loss", i, math.nan if i == 50 else 2 + 8 / i))
+            if i % 20 == 0:
+                values += [(f"lm loss validation-v{k}-web", i, 2 + 8 / i) for k in range(1, len(tree.windows) + 1)]
+        log_job(campaign.tensorboard(path.name), values)
+
+
+def test_losses_in_panels(make_tree, tmp_path, log_job):
+    tree, campaign = make_tree(5, 100, paradigm="[lrps, cpt]"), CampaignFolder(tmp_path / "run")
+    fill(tree, campaign, log_job, skipped={"v2"})
+    draw_losses(tree, campaign, campaign.report / "losses.png")
+    assert size(campaign.report / "losses.png") == (1200, losses.TRAINING_HEIGHT + 2 * losses.VALIDATION_HEIGHT)
+    draw_losses(tree, campaign, campaign.report / "losses.svg")
+    named = texts(campaign.report / "losses.svg")
+    assert {"v1", "v5", "Training loss of demo", "validation loss on v5-web", "main path", "CPT"} <= set(named)
+    assert "v2" not in named
+
+
+def test_losses_of_a_path_that_has_just_begun(make_tree, tmp_path, log_job):
+    tree, campaign = make_tree(2, 100), CampaignFolder(tmp_path / "run")
+    log_job(campaign.tensorboard("main"), [("lm loss", 1, 10.0)])
+    draw_losses(tree, campaign, tmp_path / "losses.png")
+    assert size(tmp_path / "losses.png") == (1200, losses.TRAINING_HEIGHT)
+
+
+def test_losses_of_nothing_are_refused(make_tree, tmp_path):
+    with pytest.raises(RefusedError, match="no path of demo has logged a loss yet"):
+        draw_losses(make_tree(2, 100), CampaignFolder(tmp_path), tmp_path / "losses.png")
+
+
+def test_smoothing_by_hand():
+    series = [(i, float(i % 2)) for i in range(1, 9)] + [(9, math.inf), (10, 5.0)]
+    assert losses._medians(series, 5) == [(3, 0.5), (7, 1.0)]
+    assert losses._extremes([(1, 2.0), (2, 1.0), (3, 3.0), (4, 2.0)], 4) == [(2, 1.0), (3, 3.0)]
+    assert losses._medians([(1, math.nan)], 5) == []
+
+
+def test_pyplot_and_torch_stay_out():
+    code = (
+        "import sys, megatron_lrps.monitor.pictures;"
+        "print(*{'matplotlib.pyplot', 'torch', 'megatron'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,153 @@
+"""Start real Megatron ranks on this machine and read what they trained."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_lrps.plan.cpu_flags import CPU_ENV, CPU_FLAGS
+
+GPT = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training import gpt; gpt.main()"
+"""The barest entry: the CPU backend and the GPT script, without the plugin's hooks."""
+
+TINY = (
+    "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 32 --max-position-embeddings 32"
+    " --micro-batch-size 2 --global-batch-size 4 --bf16 --use-distributed-optimizer"
+    " --lr 1e-3 --min-lr 1e-4 --lr-decay-style constant --eval-interval 1000 --eval-iters 1"
+    " --tokenizer-type NullTokenizer --vocab-size 127 --log-interval 1 --ckpt-format torch_dist"
+    " --attention-dropout 0 --hidden-dropout 0"
+)
+"""A GPT of 110,336 parameters; a later flag of the same name wins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one run left."""
+
+    losses: dict[int, float]
+    """Iteration -> training loss as TensorBoard has it (float32); the log prints seven digits, and of a
+    resumed run's second iteration a mean."""
+    validation: list[float]
+    """The losses of the evaluations, in order."""
+    logs: list[str]
+    """Standard output and error of each rank."""
+    seconds: float
+
+
+def train(
+    folder: Path,
+    flags: str,
+    *,
+    ranks: int = 1,
+    world_size: int | None = None,
+    base: str = TINY,
+    code: str = GPT,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> Trained:
+    """Train with one process per rank until all have ended.
+
+    Args:
+        folder: Logs and TensorBoard's events go here, the latter into a folder of its own.
+        flags: Megatron flags, in addition to ``base`` and the CPU backend's.
+        ranks: How many processes to start.
+        world_size: If not ``ranks``: for a fake process group.
+        base: Megatron flags that come first.
+        code: What each process runs.
+        env: Environment variables to add.
+        timeout: Seconds after which all ranks are killed.
+
+    Raises:
+        AssertionError: A rank failed, or the time was over; with the end of its log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cpu = " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in CPU_FLAGS.items())
+    command = [sys.executable, "-c", code, *f"{cpu} {base} {flags} --tensorboard-dir {folder / 'events'}".split()]
+    started = time.monotonic()
+    logs = [folder / f"rank{rank}.log" for rank in range(ranks)]
+    processes = []
+    port = str(free_port())
+    try:
+        for rank, path in enumerate(logs):
+            own = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(world_size or ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "CUDA_VISIBLE_DEVICES": "",
+            }
+            with path.open("w") as log:
+                processes.append(
+                    subprocess.Popen(
+                        command, stdout=log, stderr=log, env={**os.environ, **CPU_ENV, **own, **(env or {})}
+                    )
+                )
+        wait(processes, logs, started + timeout)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    scalars = read_scalars(folder / "events")
+    return Trained(
+        losses=dict(scalars.get("lm loss", [])),
+        validation=[value for _, value in scalars.get("lm loss validation", [])],
+        logs=[path.read_text() for path in logs],
+        seconds=time.monotonic() - started,
+    )
+
+
+def wait(processes: list[subprocess.Popen[bytes]], logs: list[Path], deadline: float) -> None:
+    """Wait for all ranks; fail as soon as one has failed, as the others would wait for it."""
+    while any(process.poll() is None for process in processes):
+        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+        if failed or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    for process, path in zip(processes, logs, strict=True):
+        if code := process.poll():
+            raise AssertionError(f"{path.name} ended with code {code}:\n{path.read_text()[-4000:]}")
+    for process, path in zip(processes, logs, strict=True):
+        assert process.poll() == 0, f"{path.name} did not end in time:\n{path.read_text()[-4000:]}"
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read TensorBoard's scalars: tag -> (step, value) in the order they were written."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    scalars.setdefault(value.tag, []).append((event.step, value.tensor.float_val[0]))
+    return scalars
+
+
+def write_tokens(prefix: Path, documents: list[list[int]]) -> None:
+    """Write documents of tokens as Megatron's ``prefix.bin`` and ``prefix.idx`` (int32), in this process."""
+    import numpy as np
+
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    lengths = np.array([len(tokens) for tokens in documents], dtype=np.int32)
+    np.concatenate([np.array(tokens, dtype=np.int32) for tokens in documents]).tofile(f"{prefix}.bin")
+    starts = np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.int64) * 4)).astype(np.int64)
+    with Path(f"{prefix}.idx").open("wb") as index:
+        index.write(b"MMIDIDX\x00\x00")
+        np.array([1], dtype="<u8").tofile(index)
+        np.array([4], dtype="u1").tofile(index)  # the code of int32
+        np.array([len(documents), len(documents) + 1], dtype="<u8").tofile(index)
+        lengths.tofile(index)
+        starts.tofile(index)
+        np.arange(len(documents) + 1, dtype=np.int64).tofile(index)
