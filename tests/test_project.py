@@ -94,11 +94,7 @@ def _changes_of_training(tree: ast.AST) -> list[str]:
             targets = [node.target]
         elif isinstance(node, ast.Call) and node.args and CHANGING_CALL.search(ast.unparse(node.func)):
             targets = [node.args[0]]
-        found += [
-            f"line {t.lineno}: {ast.unparse(t)}"
-            for t in targets
-            if re.split(r"\W", ast.unparse(t))[0] in names
-        ]
+        found += [f"line {t.lineno}: {ast.unparse(t)}" for t in targets if re.split(r"\W", ast.unparse(t))[0] in names]
     return found
 
 
@@ -229,9 +225,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         except (UnicodeDecodeError, FileNotFoundError):  # a binary, or deleted but not yet committed
             continue
         found += [
-            f"{file.relative_to(ROOT)}:{n}: {line.strip()}"
-            for n, line in enumerate(lines, 1)
-            if FORBIDDEN.search(line)
+            f"{file.relative_to(ROOT)}:{n}: {line.strip()}" for n, line in enumerate(lines, 1) if FORBIDDEN.search(line)
         ]
     assert not found, "\n".join(found)
 

@@ -128,8 +128,8 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     typer.echo(table(("cost", "iterations", "of PTFS"), costs))
     if "model" in facts:
         typer.echo(
-            f"\nModel of {facts['model']['parameters'] / 1e9:.3g}B parameters; {facts['checkpoints_kept']} checkpoints to "
-            f"keep (forks and ends), {facts['storage_bytes'] / 2**30:,.1f} GiB"
+            f"\nModel of {facts['model']['parameters'] / 1e9:.3g}B parameters; {facts['checkpoints_kept']} checkpoints "
+            f"to keep (forks and ends), {facts['storage_bytes'] / 2**30:,.1f} GiB"
         )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]

@@ -45,7 +45,6 @@ megatron:
   attention-dropout: 0.0
   hidden-dropout: 0.0
   tensor-model-parallel-size: 2
-  use-distributed-optimizer: true
   micro-batch-size: 16
   save-interval: 75
   eval-interval: 150

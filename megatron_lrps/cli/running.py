@@ -44,7 +44,8 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
         require_data(tree, each)
     campaign = CampaignFolder(tree.plan.folder)
     position = {each.name: state_of(campaign, each).saved or each.fork for each in shown}
-    train(tree, missing, plan_file, make_display(shown, position), module=module or TRAINING_MODULE)
+    # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
+    train(tree, missing, campaign.plan, make_display(shown, position), module=module or TRAINING_MODULE)
 
 
 def show_status(plan_file: Path, *, as_json: bool) -> None:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
+from megatron_lrps.errors import (
+    EXIT_CONTINUE,
+    EXIT_REFUSED,
+    EXIT_STORAGE,
+    LrpsError,
+    RefusedError,
+    StoppedError,
+    StorageError,
+)
 from megatron_lrps.launch.progress import Display
 from megatron_lrps.launch.trace import failed_rank, last_lines
 from megatron_lrps.plan import PlannedPath
@@ -13,6 +21,7 @@ from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import state_of
 
 _ENDINGS = ("done", "stopped", "refused", "storage")
+_BY_CODE = {EXIT_STORAGE: "storage", EXIT_CONTINUE: "stopped", EXIT_REFUSED: "refused"}
 
 
 @dataclass(kw_only=True)
@@ -60,27 +69,39 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
         LrpsError: anything else.
     """
     name = attempt.path.name
-    ending = next((event for event in reversed(history) if event.get("event") in _ENDINGS), None)
-    kind = ending["event"] if ending else None
+    ending: dict[str, Any] = next((each for each in reversed(history) if each.get("event") in _ENDINGS), {})
     failure = failed_rank(attempt.log)
+    # A rank that refuses before it knows its path, or whose disk is full, leaves no event, but torchrun's report
+    # has its exit code.
+    kind = ending.get("event") or _BY_CODE.get(failure.code if failure else 0)
     if state_of(attempt.campaign, attempt.path).done:
         display.finish(name)
         if kind is None and failure and not attempt.asked:
             display.say(f"{name}: {failure} after its last checkpoint was complete; see {attempt.log}")
         return
-    message = str(ending.get("message") or "it gave no reason") if ending else ""
     if kind == "refused":
-        raise RefusedError(f"path {name}: {message}")
+        raise RefusedError(f"path {name}: {ending.get('message') or _said(attempt.log)}")
     if kind == "storage":
-        raise StorageError(f"path {name}: {message}", f"make room, then rerun; the log is {attempt.log}.")
-    if kind == "stopped" and ending is not None:
-        raise _stopped(attempt, f"stopped at iteration {ending.get('iteration')} ({ending.get('reason')})")
+        raise StorageError(
+            f"path {name}: {ending.get('message') or _said(attempt.log)}",
+            f"make room, then rerun: it continues from iteration {attempt.saved()}; the log is {attempt.log}.",
+        )
+    if kind == "stopped":
+        at, reason = ending.get("iteration", attempt.reached), ending.get("reason", "for no reason that it gave")
+        raise _stopped(attempt, f"stopped at iteration {at} ({reason})")
     if attempt.killed:
         raise _stopped(attempt, f"was killed at iteration {attempt.reached}")
     # Before Megatron listens to it, the signal ends a rank; while torchrun starts, there is no rank to fail.
     if attempt.asked and (failure is None or failure.code == -attempt.asked):
         raise _stopped(attempt, f"was stopped at iteration {attempt.reached}, before its ranks could save")
     _fail(attempt, str(failure or "its ranks ended before its last iteration"), display)
+
+
+def _said(log: Path) -> str:
+    """The ranks' last error of the family, or what they said last."""
+    lines = last_lines(log, 200)
+    errors = [line.removeprefix("lrps: ") for line in lines if line.startswith("lrps: ")]
+    return (errors or lines or ["it gave no reason"])[-1]
 
 
 def _stopped(attempt: Attempt, how: str) -> StoppedError:

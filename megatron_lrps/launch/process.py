@@ -95,7 +95,9 @@ class RankGroup:
 
     def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
         tether = ("-m", "megatron_lrps.launch.tether")
-        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks))
+        # Without this log folder torchrun makes one in the temporary folder for each run, and leaves it there.
+        no_folder = ("--log-dir", os.devnull)
+        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
         self.log, output = open_log(logs)
         with output:
             self._torchrun = subprocess.Popen(

@@ -36,8 +36,10 @@ class _Loader(_BaseLoader):
         except (yaml.YAMLError, PlanError):
             raise
         except Exception:
-            line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
-            raise PlanError(f"line {line}: {_short(node.value)} is no {kind}.", "mend it, or quote it.") from None
+            kind = node.tag.rpartition(":")[2]
+            raise PlanError(
+                f"line {_line(node)}: {_short(node.value)} is no {kind}.", "mend it, or quote it."
+            ) from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -58,7 +60,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     pairs = []
     for key_node, value_node in node.value:
         if key_node.tag != _MERGE:
-            line = key_node.start_mark.line + 1
+            line = _line(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise PlanError(f"line {line}: a list or mapping stands as a key.", "use plain text as the key.")
             # Keys and names are text as it is written: 007, 1e5, 2024-11-01 and `on` are no numbers, dates or truths.
@@ -72,6 +74,10 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     node.value = pairs
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
+
+
+def _line(item: yaml.Node | yaml.Event) -> int:
+    return item.start_mark.line + 1 if item.start_mark else 1
 
 
 def _text(node: yaml.ScalarNode) -> yaml.ScalarNode:
@@ -90,17 +96,15 @@ def _refuse_bombs(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, total))
             if len(open_nodes) > MAX_DEPTH:
-                raise PlanError(
-                    f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels.", "flatten it."
-                )
+                raise PlanError(f"line {_line(event)}: nested deeper than {MAX_DEPTH} levels.", "flatten it.")
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor is not None:
                 sizes[anchor] = total - before
-        total += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+        total += sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
         if total > MAX_NODES:
             raise PlanError(
-                f"line {event.start_mark.line + 1}: more than {MAX_NODES:,} values, aliases counted in full.",
+                f"line {_line(event)}: more than {MAX_NODES:,} values, aliases counted in full.",
                 "write fewer, or fewer aliases of aliases.",
             )
 

@@ -8,13 +8,11 @@ With N versions of T iterations and decay share alpha (arXiv 2410.04103, section
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from functools import cached_property
-from typing import Literal
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.model import ExplicitPath, Plan, Version
+from megatron_lrps.plan.paths import MAIN, PathKind, PlannedPath, Tree, Window
 from megatron_lrps.schedule import (
     Schedule,
     Segment,
@@ -24,91 +22,7 @@ from megatron_lrps.schedule import (
     whole_decay,
 )
 
-PathKind = Literal["main", "branch", "baseline", "explicit"]
-MAIN = "main"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """A version's window of new data: iterations (start, end] of the timeline."""
-
-    version: Version
-    start: int
-    end: int
-
-    @property
-    def iterations(self) -> int:
-        """Its length in iterations."""
-        return self.end - self.start
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedPath:
-    """One learning-rate curve to train.
-
-    Attributes:
-        name: Unique in the campaign; also its folder's name.
-        kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
-        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
-        version: The version that its end gives, or None (main).
-        parent: The path it forks off, or None where it starts from scratch.
-        fork: The iteration it starts after, 0 without a parent.
-        end: Its last iteration.
-        schedule: The LR over absolute samples, ancestors included.
-        order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
-    """
-
-    name: str
-    kind: PathKind
-    paradigm: str
-    version: str | None
-    parent: str | None
-    fork: int
-    end: int
-    schedule: Schedule
-    order: Literal["chained", "mixed"] = "chained"
-
-    @property
-    def iterations(self) -> int:
-        """Iterations that this path itself trains."""
-        return self.end - self.fork
-
-
-@dataclass(frozen=True)
-class Tree:
-    """All paths of a plan, parents before children, and the windows of its timeline."""
-
-    plan: Plan
-    windows: tuple[Window, ...]
-    paths: tuple[PlannedPath, ...]
-
-    @cached_property
-    def by_name(self) -> dict[str, PlannedPath]:
-        """Path by name."""
-        return {path.name: path for path in self.paths}
-
-    def path(self, name: str) -> PlannedPath:
-        """The path called ``name``; raises PlanError naming those that exist."""
-        if name not in self.by_name:
-            raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
-        return self.by_name[name]
-
-    @property
-    def names(self) -> str:
-        """All path names, for messages."""
-        return ", ".join(self.by_name)
-
-    def fork_points(self, name: str) -> tuple[int, ...]:
-        """Iterations at which other paths fork off the path ``name``, rising."""
-        return tuple(sorted({path.fork for path in self.paths if path.parent == name}))
-
-    def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
-        """The windows that lie before the path's end: what its timeline consists of."""
-        return tuple(window for window in self.windows if window.start < path.end)
-
-    def iterations(self, paradigm: str) -> int:
-        """Iterations that all paths of a paradigm train together."""
-        return sum(path.iterations for path in self.paths if path.paradigm == paradigm)
+__all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "Window", "expand", "iterations_of"]
 
 
 def expand(plan: Plan) -> Tree:
@@ -128,7 +42,7 @@ def expand(plan: Plan) -> Tree:
         for paradigm in plan.paradigm:
             paths.extend(_PARADIGMS[paradigm](plan, windows))
     _refuse_twins("paths", [path.name for path in paths])
-    _refuse_beyond_timeline(paths, windows)
+    _refuse_unfitting_ends(paths, windows, plan.global_batch_size)
     return Tree(plan, windows, tuple(paths))
 
 
@@ -185,7 +99,7 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
                 else f"{key}: the branch would fork at iteration {fork}, where main has trained nothing.",
                 "lower decay.alpha or lr.warmup_iters, or make the version longer.",
             )
-        decayed = _drawn(key, lambda: branch_decay(decay.spec(), fork * batch, window.end * batch, batch=batch))
+        decayed = _drawn(key, branch_decay, decay.spec(), fork * batch, window.end * batch, batch=batch)
         branches.append(
             PlannedPath(
                 name=name,
@@ -232,10 +146,8 @@ def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
         else:
             start = window.start * batch
             spec = plan.decay_of(window.version).spec()
-            pieces = _drawn(
-                f"versions.{window.version.name}",
-                lambda: whole_decay(spec, start, window.end * batch, after=start, batch=batch),
-            )
+            key = f"versions.{window.version.name}"
+            pieces = _drawn(key, whole_decay, spec, start, window.end * batch, after=start, batch=batch)
             schedule = parent.schedule.followed_by(pieces, start)
         paths.append(
             PlannedPath(
@@ -263,16 +175,16 @@ def _whole_from_scratch(plan: Plan, window: Window) -> Schedule:
             "lower it.",
         )
     spec = plan.decay_of(window.version).spec()
-    pieces = _drawn(
-        f"versions.{window.version.name}",
-        lambda: whole_decay(spec, 0, window.end * batch, after=warm * batch, batch=batch),
-    )
+    key = f"versions.{window.version.name}"
+    pieces = _drawn(key, whole_decay, spec, 0, window.end * batch, after=warm * batch, batch=batch)
     return Schedule((*warmup(warm * batch), *pieces))
 
 
-def _drawn(key: str, draw: Callable[[], tuple[Segment, ...]]) -> tuple[Segment, ...]:
+def _drawn[**P](
+    key: str, draw: Callable[P, tuple[Segment, ...]], *args: P.args, **kwargs: P.kwargs
+) -> tuple[Segment, ...]:
     try:
-        return draw()
+        return draw(*args, **kwargs)
     except ValueError as error:
         raise PlanError(f"{key}: {error}.", "make the version longer, or change lr.warmup_iters or decay.") from None
 
@@ -353,11 +265,18 @@ def _refuse_twins(key: str, names: list[str]) -> None:
         raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
 
 
-def _refuse_beyond_timeline(paths: list[PlannedPath], windows: tuple[Window, ...]) -> None:
+def _refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
     last = windows[-1].end
     for path in paths:
         if path.end > last:
             raise PlanError(
                 f"paths.{path.name}.end: {path.end} is past the last window's end at iteration {last}.",
                 "end it there, or add a version.",
+            )
+        # Megatron asserts that a path is longer than its warm-up.
+        if path.schedule.warmup >= path.end * batch:
+            raise PlanError(
+                f"path {path.name}: its warm-up ends at iteration {path.schedule.warmup // batch}, "
+                f"and the path itself at {path.end}.",
+                "shorten the warm-up, or make the path longer.",
             )

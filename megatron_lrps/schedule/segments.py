@@ -44,7 +44,7 @@ class Segment:
             raise ValueError(f"only a hold may be endless, not a {self.kind} from sample {self.start}")
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"segment {self.kind} ends at sample {self.end}, not after its start {self.start}")
-        if (self.kind == "decay") != (self.shape in CONTINUOUS):
+        if self.shape not in (CONTINUOUS if self.kind == "decay" else (None,)):
             raise ValueError(f"segment {self.kind} has the shape {self.shape!r}")
         if (self.kind == "factor") != (self.factor is not None):
             raise ValueError(f"segment {self.kind} has the factor {self.factor!r}")

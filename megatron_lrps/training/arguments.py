@@ -152,3 +152,20 @@ def _with_value(option: str, argv: list[str]) -> bool:
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
+    if args.yaml_cfg is not None:
+        raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
+    if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
+        raise RefusedError(
+            "--use-distributed-optimizer is given without --bf16 or --fp16: megatron-core 0.19 saves the state of fp32 "
+            "weights, but fails when it loads it, so nothing could fork or resume.",
+            "add --bf16, or drop --use-distributed-optimizer.",
+        )
+    if args.full_validation and args.eval_global_batch_size is None:
+        # Megatron's sampler of a full validation reads one sample per data-parallel rank at a time.
+        ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
+        args.eval_micro_batch_size = 1
+        args.eval_global_batch_size = max(1, args.world_size // ranks)

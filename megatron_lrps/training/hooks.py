@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from megatron_lrps.errors import EXIT_CONTINUE, LrpsError, RefusedError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.training import run as runs
-from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned
+from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
 from megatron_lrps.training.run import IDENTITY, Run
 from megatron_lrps.training.wheel import skip_helper_compilation
 from megatron_lrps.versions.folder import checkpoints_in
@@ -25,6 +26,8 @@ from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
 
 SUPPORTED = "0.19."
+_REPORT_S = 2.0
+_STATE, _FLOPS = ("model", "optimizer", "opt_param_scheduler"), "num_floating_point_operations_so_far"
 _run: Run | None = None
 _identity: Identity | None = None
 _installed = False
@@ -67,18 +70,8 @@ def install(*, cpu: bool = False) -> None:
             ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples"),
             _datasets,
         ),
-        (
-            training,
-            "checkpoint_and_decide_exit",
-            ("model", "optimizer", "opt_param_scheduler", "iteration", "num_floating_point_operations_so_far"),
-            _decide_exit,
-        ),
-        (
-            training,
-            "save_checkpoint_and_time",
-            ("iteration", "model", "optimizer", "opt_param_scheduler", "num_floating_point_operations_so_far"),
-            _save,
-        ),
+        (training, "checkpoint_and_decide_exit", (*_STATE, "iteration", _FLOPS, "checkpointing_context"), _decide_exit),
+        (training, "save_checkpoint_and_time", ("iteration", *_STATE, _FLOPS, "checkpointing_context"), _save),
         (training, "train", ("forward_step_func", "model", "optimizer"), _train),
         (checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
     ]
@@ -108,14 +101,17 @@ def _refusing(wrapper: Callable[..., Any], original: Callable[..., Any], *args: 
         return wrapper(original, *args, **kwargs)
     except LrpsError as error:
         if _rank() == 0:
-            print(f"lrps: {error}", file=sys.stderr, flush=True)
-            if _run is not None:
-                _run.event(
-                    "refused" if isinstance(error, RefusedError) else "failed",
-                    message=str(error),
-                    exit_code=error.exit_code,
-                )
+            _report(error)
+        else:
+            time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
         raise SystemExit(error.exit_code) from None
+
+
+def _report(error: LrpsError) -> None:
+    print(f"lrps: {error}", file=sys.stderr, flush=True)
+    if _run is not None:
+        name = "refused" if isinstance(error, RefusedError) else "failed"
+        _run.event(name, message=str(error), exit_code=error.exit_code)
 
 
 def _rank() -> int:
@@ -132,8 +128,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
         return extra_args_provider(parser) if extra_args_provider else parser
 
     def build_parser() -> argparse.ArgumentParser:
-        bare = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-        return provider(add_megatron_arguments(bare))
+        return provider(add_megatron_arguments(argparse.ArgumentParser(allow_abbrev=False, add_help=False)))
 
     argv = sys.argv[1:]
     own = own_arguments(argv)
@@ -154,21 +149,10 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     if plan is None and args.lrps_fork_iter is not None:
         _run = runs.unplanned_branch(args)
     if _run is not None:
-        _prepare(args)
+        prepare(args)
+        if _run.planned is not None:
+            args.load = None  # decided when all ranks are up, in _initialize
     return args
-
-
-def _prepare(args: Namespace) -> None:
-    """What every run of the plugin needs of the arguments, before Megatron validates them."""
-    if args.yaml_cfg is not None:
-        raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
-    if args.full_validation and args.eval_global_batch_size is None:
-        # Megatron's sampler of a full validation reads one sample per data-parallel rank at a time.
-        ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
-        args.eval_micro_batch_size = 1
-        args.eval_global_batch_size = max(1, args.world_size // ranks)
-    if _run is not None and _run.planned is not None:
-        args.load = None  # decided when all ranks are up, in _initialize
 
 
 def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -202,10 +186,19 @@ def _begin(run: Run, start: Start, args: Namespace) -> None:
     args.ckpt_step = start.iteration or None
     if _identity is not None:
         setattr(args, IDENTITY, json.dumps(_identity.to_json()))
-    if _rank() != 0:
-        return
+    trained = not start.forked and start.iteration >= run.end
+    if _rank() == 0:
+        _announce(run, start, args, trained)
+    if trained:
+        raise SystemExit(0)
+
+
+def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
     for iteration in start.torn:
         print(f"lrps: checkpoint {iteration} in {run.own} is not whole; it is left alone and not used.", flush=True)
+    if trained:
+        print(f"lrps: {run.own.parent.name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
+        return
     verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
     print(f"lrps: {run.own.parent.name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
@@ -260,14 +253,12 @@ def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
         return None
     result = original(iteration, *args, **kwargs)
     if not kwargs.get("non_persistent_ckpt"):
-        _run.saved = iteration
-        if _rank() == 0:
-            from megatron.training import get_args
+        from megatron.training import get_args
 
-            megatron_args = get_args()
-            if not megatron_args.async_save:
-                _run.event("saved", iteration=iteration)
-                runs.record(_run, megatron_args, _identity, "training", checkpoints_in(_run.own)[0])
+        _run.saved, megatron_args = iteration, get_args()
+        if _rank() == 0 and not megatron_args.async_save:
+            _run.event("saved", iteration=iteration)
+            runs.record(_run, megatron_args, _identity, "training", checkpoints_in(_run.own)[0])
     return result
 
 

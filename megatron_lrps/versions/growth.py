@@ -1,7 +1,7 @@
 """A running campaign's plan may grow; what has been trained may not change."""
 
 from megatron_lrps.errors import PlanError, RefusedError
-from megatron_lrps.plan import PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
+from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 
@@ -59,10 +59,10 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
     if reached == 0:
         return
     mend = "what has been trained may not change; restore it, or start a campaign with another `save`."
-    for key in ("sequence_length", "global_batch_size", "lr", "tokenizer"):
-        before, after = getattr(old.plan, key), getattr(new.plan, key)
-        if before != after:
-            raise RefusedError(f"{key}: {_shown(before)} has been trained, the plan now says {_shown(after)}.", mend)
+    then, now = _shared(old.plan), _shared(new.plan)
+    for key, before in then.items():
+        if before != now[key]:
+            raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", mend)
     _refuse_changed_windows(old, new, reached, mend)
     for path in old.paths:
         position = trained[path.name]
@@ -112,5 +112,14 @@ def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int,
         raise RefusedError(f"{key}: trained up to iteration {position}, the plan now ends it at {after.end}.", mend)
 
 
-def _shown(value: object) -> str:
-    return repr(value) if not hasattr(value, "model_dump") else str(value.model_dump(exclude_unset=True))
+def _shared(plan: Plan) -> dict[str, object]:
+    """What all paths of a plan share, by key."""
+    tokenizer = plan.tokenizer
+    return {
+        "sequence_length": plan.sequence_length,
+        "global_batch_size": plan.global_batch_size,
+        **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
+        "tokenizer.type": tokenizer and tokenizer.type,
+        "tokenizer.model": tokenizer and tokenizer.model and str(plan.resolve(tokenizer.model)),
+        "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,
+    }

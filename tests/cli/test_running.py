@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from conftest import Lrps
-from launch.campaign import Campaign, campaign
 from megatron_lrps.versions.lineage import log_event
+from tests.conftest import Lrps
+from tests.launch.campaign import Campaign, campaign
 
 __all__ = ["campaign"]  # a fixture
 

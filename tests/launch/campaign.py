@@ -47,6 +47,8 @@ class Campaign:
         self.plan.write_text(PLAN)
         for suffix in ("bin", "idx"):
             (root / f"data.{suffix}").touch()
+        self._temporary = root / "tmp"
+        self._temporary.mkdir()
         self._executors: list[subprocess.Popen[str]] = []
 
     @property
@@ -73,6 +75,7 @@ class Campaign:
             env={
                 **os.environ,
                 "PYTHONPATH": str(Path(__file__).parent),
+                "TMPDIR": str(self._temporary),
                 "FAKE_MODE": mode,
                 "FAKE_SECONDS": str(seconds),
             },
@@ -114,6 +117,7 @@ class Campaign:
         for pid in (left := self.processes()):
             os.kill(pid, signal.SIGKILL)
         assert not left, "processes outlived their executor"
+        assert not list(self._temporary.iterdir()), "torchrun left files behind"
 
 
 def wait_until(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]

@@ -18,8 +18,9 @@ from megatron_lrps.versions.resume import find_start
 
 LINE = (
     " [2026-11-24 04:00:00.000000] iteration {:8d}/{:8d} | consumed samples: {:12d} | elapsed time per iteration (ms): "
-    "{:.1f} | throughput per GPU (TFLOP/s/GPU): 0.1 | learning rate: {:.6E} | global batch size:     8 | lm loss: {:.6E} "
-    "| loss scale: 1.0 | grad norm: 1.234 | number of skipped iterations:   0 | number of nan iterations:   0 |"
+    "{:.1f} | throughput per GPU (TFLOP/s/GPU): 0.1 | learning rate: {:.6E} | global batch size:     8 | "
+    "lm loss: {:.6E} | loss scale: 1.0 | grad norm: 1.234 | "
+    "number of skipped iterations:   0 | number of nan iterations:   0 |"
 )
 SAVE_INTERVAL = 5
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from launch.campaign import Campaign, campaign
-from launch.test_trace import REPORT
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.outcome import Attempt, conclude
 from megatron_lrps.launch.progress import Ledger, LineDisplay
 from megatron_lrps.versions.folder import CampaignFolder
+from tests.launch.campaign import Campaign, campaign
+from tests.launch.test_trace import REPORT
 
 __all__ = ["campaign"]  # a fixture
 
@@ -63,7 +63,18 @@ def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: 
 def test_refusals_and_storage_errors_keep_their_words(campaign: Campaign) -> None:
     text = "lr.max is 1, the checkpoint has 2. Mend: restore it."
     assert raised(RefusedError, attempt(campaign), {"event": "refused", "message": text}) == f"path main: {text}"
-    assert "it gave no reason" in raised(StorageError, attempt(campaign), {"event": "storage"})
+    assert raised(StorageError, attempt(campaign), {"event": "storage", "message": text}).startswith(
+        f"path main: {text}"
+    )
+
+
+def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: Campaign) -> None:
+    log = "loading\nlrps: --lr is 1, the plan has 2. Mend: drop it.\nmore\n"
+    refused = attempt(campaign, log + REPORT.format(code=78))
+    assert raised(RefusedError, refused) == "path main: --lr is 1, the plan has 2. Mend: drop it."
+    full = attempt(campaign, "OSError: No space left on device\n" + REPORT.format(code=74))
+    assert raised(StorageError, full).startswith("path main: OSError: No space left on device")
+    assert "path main stopped at iteration 5" in raised(StoppedError, attempt(campaign, REPORT.format(code=75)))
 
 
 def test_a_rank_that_the_request_itself_ended_has_not_failed(campaign: Campaign) -> None:

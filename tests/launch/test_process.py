@@ -3,9 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from launch.campaign import wait_until
 from megatron_lrps.launch.process import open_log, writers
 from megatron_lrps.launch.tether import PARENT
+from tests.launch.campaign import wait_until
 
 
 def test_a_log_is_never_overwritten(tmp_path: Path) -> None:

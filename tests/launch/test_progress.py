@@ -1,7 +1,9 @@
 import io
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -81,8 +83,6 @@ versions: [{name: v1, iters: 10}, {name: v2, iters: 10}]
 
 def drawn(height: int) -> str:
     """The bars' last state, of main at iteration 7 of (0, 14] with v1 (4, 10] and v2 (14, 20] to come."""
-    from pathlib import Path
-
     paths = expand(parse_plan(PLAN, base=Path())).paths
     out = io.StringIO()
     console = Console(file=out, width=120, height=height, force_terminal=False, color_system=None)
@@ -94,12 +94,13 @@ def drawn(height: int) -> str:
 
 
 def test_there_is_a_bar_for_every_path_and_one_for_all() -> None:
-    main, v1, v2, total = (line.split() for line in drawn(height=20).strip().splitlines()[-4:])
-    assert main[0] == "main"
-    assert main[2:] == ["7/14", "loss", "6.5000", "next", "lr", "3.000e-04", "14", "s"]
-    assert (v1[0], v1[2], v2[0], v2[2]) == ("v1", "4/10", "v2", "14/20")
-    assert total[:2] == ["in", "all"]
-    assert total[3:] == ["19", "left", "38", "s"]
+    main, v1, v2, total = drawn(height=20).strip().splitlines()[-4:]
+    assert re.match(r"main +\S+ +7/14 loss 6\.5000  next lr 3\.000e-04 +14 s", main)
+    assert v1.startswith("v1")
+    assert " 4/10 " in v1  # nothing of it is trained
+    assert " 14/20 " in v2
+    assert total.startswith("in all")
+    assert re.search(r" 19 left +38 s$", total.rstrip())
 
 
 def test_a_low_terminal_shows_what_is_trained_and_the_sum() -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.fake_pretrain import LINE
 from megatron_lrps.launch.trace import LogFollower, Step, failed_rank, last_lines, parse_step
+from tests.launch.fake_pretrain import LINE
 
 REPORT = """\
 W1124 04:10:38.485000 13326 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 13355 closing signal SIGTERM
@@ -25,7 +25,8 @@ def test_megatrons_line_gives_position_time_loss_and_next_lr() -> None:
         # Skipped samples stand between; a pipeline stage in the middle logs no learning rate.
         (
             " iteration        5/      10 | consumed samples:           40 | skipped samples:            8 | "
-            "elapsed time per iteration (ms): 170.1 | global batch size:     8 | lm loss: 6.573700E+00 | loss scale: 1.0 |",
+            "elapsed time per iteration (ms): 170.1 | global batch size:     8 | lm loss: 6.573700E+00 | "
+            "loss scale: 1.0 |",
             6.5737,
             None,
         ),

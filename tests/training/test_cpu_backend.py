@@ -215,6 +215,8 @@ def test_resumed_equals_uninterrupted_with_dropout(uninterrupted: Saved, tmp_pat
 @pytest.mark.training
 def test_saved_in_the_background_equals_uninterrupted(uninterrupted: Saved, tmp_path: Path) -> None:
     flags = f"{TP2} --async-save --async-strategy mcore --use-persistent-ckpt-worker"
+    # By default the writers give way to everything else, which takes minutes where the cores are busy.
+    flags += " --async-ckpt-cpu-priority 0 --async-ckpt-io-priority 0"
     saved = save_at_5_and_10(tmp_path, flags)
     assert "scheduled an async checkpoint save at iteration       5" in saved.run.logs[0]
     assert saved.run.losses == uninterrupted.run.losses

@@ -1,0 +1,95 @@
+"""What a plan expands to: windows of data, planned paths, and the tree of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.model import Plan, Version
+from megatron_lrps.schedule import Schedule
+
+PathKind = Literal["main", "branch", "baseline", "explicit"]
+MAIN = "main"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A version's window of new data: iterations (start, end] of the timeline."""
+
+    version: Version
+    start: int
+    end: int
+
+    @property
+    def iterations(self) -> int:
+        """Its length in iterations."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPath:
+    """One learning-rate curve to train.
+
+    Attributes:
+        name: Unique in the campaign; also its folder's name.
+        kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
+        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
+        version: The version that its end gives, or None (main).
+        parent: The path it forks off, or None where it starts from scratch.
+        fork: The iteration it starts after, 0 without a parent.
+        end: Its last iteration.
+        schedule: The LR over absolute samples, ancestors included.
+        order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
+    """
+
+    name: str
+    kind: PathKind
+    paradigm: str
+    version: str | None
+    parent: str | None
+    fork: int
+    end: int
+    schedule: Schedule
+    order: Literal["chained", "mixed"] = "chained"
+
+    @property
+    def iterations(self) -> int:
+        """Iterations that this path itself trains."""
+        return self.end - self.fork
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All paths of a plan, parents before children, and the windows of its timeline."""
+
+    plan: Plan
+    windows: tuple[Window, ...]
+    paths: tuple[PlannedPath, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, PlannedPath]:
+        """Path by name."""
+        return {path.name: path for path in self.paths}
+
+    def path(self, name: str) -> PlannedPath:
+        """The path called ``name``; raises PlanError naming those that exist."""
+        if name not in self.by_name:
+            raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
+        return self.by_name[name]
+
+    @property
+    def names(self) -> str:
+        """All path names, for messages."""
+        return ", ".join(self.by_name)
+
+    def fork_points(self, name: str) -> tuple[int, ...]:
+        """Iterations at which other paths fork off the path ``name``, rising."""
+        return tuple(sorted({path.fork for path in self.paths if path.parent == name}))
+
+    def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
+        """The windows that lie before the path's end: what its timeline consists of."""
+        return tuple(window for window in self.windows if window.start < path.end)
+
+    def iterations(self, paradigm: str) -> int:
+        """Iterations that all paths of a paradigm train together."""
+        return sum(path.iterations for path in self.paths if path.paradigm == paradigm)
