@@ -20,7 +20,7 @@ from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.training import run as runs
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
 from megatron_lrps.training.run import IDENTITY, Run
-from megatron_lrps.training.wheel import skip_helper_compilation
+from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
 from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
@@ -80,7 +80,7 @@ def install(*, cpu: bool = False) -> None:
     for module, name, _, wrapper in hooks:
         original = getattr(module, name)
         setattr(module, name, functools.wraps(original)(functools.partial(_refusing, wrapper, original)))
-    skip_helper_compilation()
+    mend_wheel()
     _installed = True
 
 

@@ -1,0 +1,86 @@
+"""The three ways in: the package's own entry, an unmodified script, and register() in a user's script."""
+
+from pathlib import Path
+
+import pytest
+from megatron.training import training as megatron_training
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.training import hooks
+from tests.training.campaigns import losses, run_ranks, train_path, write_campaign
+
+MODULE = "import runpy; runpy.run_module('megatron_lrps', run_name='__main__', alter_sys=True)"
+SCRIPT = """\
+from megatron.core.enums import ModelType
+from megatron.training import pretrain
+from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_container_from_args
+from megatron.training.arguments import parse_and_validate_args
+from megatron_lrps.training.gpt import forward_step, get_embedding_ranks, stock_datasets
+
+if __name__ == "__main__":
+    args = parse_and_validate_args()
+    pretrain(
+        pretrain_cfg_container_from_args(args, gpt_config_from_args(args)),
+        stock_datasets,
+        ModelType.encoder_or_decoder,
+        forward_step,
+        get_embedding_ranks=get_embedding_ranks,
+    )
+"""
+"""Laid out as Megatron-LM's pretrain_gpt.py, which the wheel does not ship: nothing in it calls the plugin."""
+
+
+@pytest.mark.training
+def test_an_unmodified_script_trains_a_plans_path(tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    script = tmp_path / "pretrain script.py"
+    script.write_text(SCRIPT)
+    flags = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"]
+    ended = run_ranks([str(script), *flags], cwd=tmp_path, code=MODULE)
+    assert ended.codes == [0], ended.log[-3000:]
+    through_script = losses(plan, "main")
+    other = tmp_path / "other"
+    other.mkdir()
+    assert train_path(write_campaign(other), "main").codes == [0]
+    assert through_script == losses(other / "plan.yaml", "main")
+    assert sorted(through_script) == list(range(1, 12))
+
+
+@pytest.mark.training
+def test_a_script_that_registers_refuses_with_78(tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    code = "from megatron_lrps import register; register(cpu=True); from megatron_lrps.training import gpt; gpt.main()"
+    flags = ["--lrps-plan", str(plan), "--lrps-path", "v3", "--lrps-cpu"]
+    ended = run_ranks(flags, cwd=tmp_path, code=code)
+    assert ended.codes == [78]
+    assert "path 'v3' is not in campaign tiny" in ended.log
+    assert "Traceback" not in ended.log
+
+
+@pytest.mark.training
+def test_the_plugins_flags_stand_in_help(tmp_path: Path) -> None:
+    ended = run_ranks(["--help"], cwd=tmp_path, code="from megatron_lrps.pretrain import main; main()")
+    assert ended.codes == [0], ended.log[-2000:]
+    assert "learning-rate path switching (Megatron-LRPS):" in ended.log
+    assert "--lrps-fork-iter F" in ended.log
+
+
+@pytest.mark.training
+def test_a_missing_script_is_one_line(tmp_path: Path) -> None:
+    ended = run_ranks(["nowhere.py", "--lr", "1"], cwd=tmp_path, code=MODULE)
+    assert ended.codes == [78]
+    assert ended.log.startswith("lrps: the script is nowhere.py, no file.")
+
+
+def test_another_megatron_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("megatron.core.package_info.__version__", "0.20.0")
+    with pytest.raises(RefusedError, match=r"megatron-core is 0\.20\.0, the hooks know 0\.19\.x"):
+        hooks.install()
+
+
+def test_another_signature_is_refused_before_anything_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(megatron_training, "train", lambda model, data: None)
+    before = megatron_training.initialize_megatron
+    with pytest.raises(RefusedError, match=r"train of megatron-core .* takes \(model, data\)"):
+        hooks.install()
+    assert megatron_training.initialize_megatron is before
