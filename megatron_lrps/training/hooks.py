@@ -138,8 +138,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
             "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
             "start with `python -m megatron_lrps SCRIPT`, or call register(cpu=True) before importing megatron.",
         )
-    if plan is not None:
-        _run = runs.planned_run(plan)
+    _run = runs.planned_run(plan) if plan is not None else None
     given = sys.argv
     sys.argv = [given[0], *full_command_line(argv, own, plan, build_parser)]
     try:
@@ -200,7 +199,8 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
         print(f"lrps: {run.own.parent.name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
         return
     verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
-    print(f"lrps: {run.own.parent.name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
+    name = run.own.parent.name if run.planned else "the branch"
+    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
     runs.record(run, args, _identity, "training", checkpoints_in(run.own)[0])
 
@@ -305,8 +305,7 @@ def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:
     """The decided iteration, without reading a tracker that a crash may have emptied or a parent is moving."""
     if _run is not None and _run.start is not None and _run.start.folder is not None:
         return _run.start.iteration, False
-    result: tuple[int, bool] = original(tracker_filename)
-    return result
+    return original(tracker_filename)  # type: ignore[no-any-return]
 
 
 def finish() -> None:

@@ -10,6 +10,7 @@ from tests.training.harness import Trained, read_scalars, train
 pytestmark = pytest.mark.training
 
 FORK, END, MIDDLE = 4, 10, 7
+SAVE = " --save-interval 100"
 STYLES = {"cosine": "cosine", "linear": "linear", "1-sqrt": "minus_sqrt", "exponential": "exponential"}
 
 
@@ -51,13 +52,13 @@ def test_a_branch_equals_stocks(shape: str, main: Path, cosine: tuple[Trained, P
     stock = train(
         tmp_path / "stock",
         stock_flags(STYLES[shape])
-        + f" --override-opt_param-scheduler --load {main} --ckpt-step {FORK} --save {tmp_path / 'stock'}",
+        + f" --override-opt_param-scheduler --load {main} --ckpt-step {FORK} --save {tmp_path / 'stock'}{SAVE}",
     )
     if shape == "cosine":
         ours, folder = cosine
     else:
         folder = tmp_path / "ours"
-        ours = train(folder, our_flags(shape, main) + f" --save {folder}", code=ENTRY)
+        ours = train(folder, our_flags(shape, main) + f" --save {folder}{SAVE}", code=ENTRY)
     assert list(ours.losses) == list(range(FORK + 1, END + 1))
     assert ours.losses == stock.losses
     assert rates(folder) == rates(tmp_path / "stock")
@@ -66,13 +67,13 @@ def test_a_branch_equals_stocks(shape: str, main: Path, cosine: tuple[Trained, P
 
 def test_stock_resumes_our_branch(cosine: tuple[Trained, Path], tmp_path: Path) -> None:
     ours, folder = cosine
-    stock = train(tmp_path, stock_flags("cosine") + f" --load {folder} --ckpt-step {MIDDLE} --save {tmp_path}")
+    stock = train(tmp_path, stock_flags("cosine") + f" --load {folder} --ckpt-step {MIDDLE} --save {tmp_path}{SAVE}")
     assert stock.losses == {i: loss for i, loss in ours.losses.items() if i > MIDDLE}
 
 
 def test_our_branch_resumes_from_its_own_folder(main: Path, cosine: tuple[Trained, Path], tmp_path: Path) -> None:
     ours, _ = cosine
-    flags = our_flags("cosine", main) + f" --save {tmp_path / 'again'}"
+    flags = our_flags("cosine", main) + f" --save {tmp_path / 'again'}{SAVE}"
     # The same command twice, as a requeued job gives it: the second must not begin at the fork again.
     with pytest.raises(AssertionError, match="ended with code 75"):
         train(tmp_path / "first", f"{flags} --exit-interval {MIDDLE}", code=ENTRY)
@@ -93,5 +94,5 @@ def test_a_branch_that_would_be_wrong_is_refused(
     flags: str, words: tuple[str, ...], main: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(AssertionError, match="ended with code 78") as refusal:
-        train(tmp_path / "run", our_flags("cosine", main) + f" --save {tmp_path / 'save'} {flags}", code=ENTRY)
+        train(tmp_path / "run", our_flags("cosine", main) + f" --save {tmp_path / 'save'}{SAVE} {flags}", code=ENTRY)
     assert all(word in str(refusal.value) for word in words), refusal.value
