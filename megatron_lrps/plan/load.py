@@ -153,8 +153,10 @@ def plan_text(plan: Plan) -> str:
     data = plan.model_dump(mode="json", exclude_unset=True)
     data["save"] = str(plan.folder)
     for entry, version in zip(data["versions"], plan.versions, strict=True):
-        entry["train"] = [[weight, str(plan.resolve(prefix))] for weight, prefix in version.train]
-        entry["valid"] = {key: str(plan.resolve(prefix)) for key, prefix in version.valid.items()}
+        if version.train:
+            entry["train"] = [[weight, str(plan.resolve(prefix))] for weight, prefix in version.train]
+        if version.valid:
+            entry["valid"] = {key: str(plan.resolve(prefix)) for key, prefix in version.valid.items()}
     if plan.tokenizer and plan.tokenizer.model:
         data["tokenizer"]["model"] = str(plan.resolve(plan.tokenizer.model))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -131,16 +131,16 @@ class Decay(PlanModel):
         shares = [share for share, _ in value]
         factors = [factor for _, factor in value]
         if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
-            raise ValueError("needs (share, factor) pairs with rising shares in [0, 1)")
+            raise ValueError("are no steps; give (share, factor) pairs with rising shares in [0, 1)")
         if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
-            raise ValueError("needs (share, factor) pairs with falling factors in [0, 1]")
+            raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
         return value
 
     @field_validator("branch_steps")
     @classmethod
     def _from_the_fork(cls, value: Steps) -> Steps:
         if value[0][0] != 0.0:
-            raise ValueError("must begin at share 0, the fork point")
+            raise ValueError("do not begin at the fork point; let the first share be 0")
         return value
 
     def spec(self) -> DecaySpec:

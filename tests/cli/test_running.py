@@ -107,7 +107,7 @@ def test_a_changed_past_is_refused(campaign: Campaign, lrps: Lrps) -> None:
     campaign.plan.write_text(campaign.plan.read_text().replace("max: 3.0e-4", "max: 2.0e-4"))
     code, _, stderr = lrps("run", campaign.plan)
     assert code == 78
-    assert stderr.startswith("lrps: lr: ")
+    assert stderr.startswith("lrps: lr.max: ")
 
 
 def test_a_path_that_is_none_is_refused(campaign: Campaign, lrps: Lrps) -> None:
