@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
+from hypothesis import settings
+
+# The same cases on every machine: a change that fails here fails everywhere.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 # Set before anything imports torch, and inherited by every process a test starts.
 OFFLINE_AND_QUIET = {

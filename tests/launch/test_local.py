@@ -37,7 +37,13 @@ def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: C
     assert lines[-1].endswith("0 iterations left in all")
     assert [started(campaign, path) for path in ("main", "v1", "v2")] == [[0], [4], [14]]
     first = events(campaign.folder("v1"))[0]
-    assert first["argv"] == ["--lrps-plan", str(campaign.plan), "--lrps-path", "v1", "--lrps-cpu"]
+    assert first["argv"] == [
+        "--lrps-plan",
+        str(campaign.plan.parent / "runs" / "plan.yaml"),
+        "--lrps-path",
+        "v1",
+        "--lrps-cpu",
+    ]
     assert (first["world"], first["threads"]) == (2, "1")
 
     code, stdout, _ = campaign.run()

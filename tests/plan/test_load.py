@@ -205,7 +205,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"decay": {"steps": [[0.8, 1.1]]}}, ["decay.steps: [[0.8, 1.1]]", "factors in [0, 1]"]),
     ({"decay": {"steps": [[float("nan"), 0.1]]}}, ["decay.steps.0.0: nan", "finite"]),
     ({"decay": {"steps": [[0.8]]}}, ["decay.steps.0.1: missing"]),
-    ({"decay": {"branch_steps": [[0.5, 0.1]]}}, ["decay.branch_steps: [[0.5, 0.1]] must begin at share 0"]),
+    ({"decay": {"branch_steps": [[0.5, 0.1]]}}, ["decay.branch_steps: [[0.5, 0.1]] do not begin at the fork"]),
     ({"versions": versions(9, decay={"alpha": 2})}, ["versions.v1.decay.alpha: 2", "less than or equal to 1"]),
     ({"versions": versions(9, decay="cosine")}, ["versions.0.decay: 'cosine'", "give keys under it"]),
     # paradigms and explicit paths
