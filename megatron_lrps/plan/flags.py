@@ -9,7 +9,7 @@ from pathlib import Path
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import validation_sets
-from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.model import FlagValue, Plan, shown
 from megatron_lrps.plan.tree import PlannedPath, Tree
 
 OWNED: dict[str, str] = {
@@ -131,7 +131,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
                 raise PlanError(
-                    f"megatron.{flag}: {plan.megatron[flag]!r}, but the CPU backend runs with {value!r} alone.",
+                    f"megatron.{flag}: {shown(plan.megatron[flag])}, but the CPU backend runs with {value!r} alone.",
                     "remove it, or set launch.device: gpu.",
                 )
             flags[flag] = value
@@ -142,7 +142,7 @@ def warmup_init(plan: Plan) -> float:
     """Where the warm-up starts (``--lr-warmup-init``, 0 by default); raises PlanError."""
     value = plan.megatron.get("lr-warmup-init", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= plan.lr.max:
-        raise PlanError(f"megatron.lr-warmup-init: {value!r} is no number in [0, lr.max].", "mend it.")
+        raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is no number in [0, lr.max].", "mend it.")
     return float(value)
 
 
@@ -186,11 +186,11 @@ def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
 def _refuse_owned(plan: Plan) -> None:
     for flag, value in plan.megatron.items():
         if flag in OWNED:
-            raise PlanError(f"megatron.{flag}: {value!r} is decided by the plan's {OWNED[flag]}.", "set it there.")
+            raise PlanError(f"megatron.{flag}: {shown(value)} is decided by the plan's {OWNED[flag]}.", "set it there.")
         if flag in UNSAFE and value is not False:
-            raise PlanError(f"megatron.{flag}: {value!r} is refused: {UNSAFE[flag]}.", "remove it.")
+            raise PlanError(f"megatron.{flag}: {shown(value)} is refused: {UNSAFE[flag]}.", "remove it.")
         if flag in FIXED and repr(value) != repr(DEFAULTS[flag]):
-            raise PlanError(f"megatron.{flag}: {value!r}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
+            raise PlanError(f"megatron.{flag}: {shown(value)}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
         if flag.startswith("lrps-"):
             raise PlanError(f"megatron.{flag}: the plugin's own flags are not Megatron's.", "remove it.")
 

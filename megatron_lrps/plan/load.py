@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.model import Plan, shown
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _BaseLoader
@@ -37,9 +37,7 @@ class _Loader(_BaseLoader):
             raise
         except Exception:
             kind = node.tag.rpartition(":")[2]
-            raise PlanError(
-                f"line {_line(node)}: {_short(node.value)} is no {kind}.", "mend it, or quote it."
-            ) from None
+            raise PlanError(f"line {_line(node)}: {shown(node.value)} is no {kind}.", "mend it, or quote it.") from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -185,7 +183,7 @@ def _explain(error: ValidationError, prefix: str = "") -> PlanError:
     where = [_key(part) for part in first["loc"]]
     key = ".".join([prefix, *where] if prefix else where) or "plan"
     more = f" ({len(details) - 1} more after this one)" if len(details) > 1 else ""
-    kind, value = first["type"], _short(first["input"])
+    kind, value = first["type"], shown(first["input"])
     if kind == "extra_forbidden":
         return PlanError(f"{key}: unknown key, with the value {value}{more}.", _MENDS[kind])
     if kind == "missing":
@@ -196,19 +194,14 @@ def _explain(error: ValidationError, prefix: str = "") -> PlanError:
         return PlanError(f"{key}: {value} is refused{more}.", _MENDS.get(kind) or f"{mend}.")
     what, _, mend = message.partition("; ")
     # What concerns a whole mapping names its values itself.
-    shown = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
-    return PlanError(f"{shown} {what}{more}.", f"{mend or 'change this value'}.")
+    start = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
+    return PlanError(f"{start} {what}{more}.", f"{mend or 'change this value'}.")
 
 
 def _key(part: str | int) -> str:
     """A key as messages show it: on one line, whatever the plan holds."""
     text = str(part)
-    return text if text.isprintable() and len(text) <= 60 else _short(text)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if text.isprintable() and len(text) <= 60 else shown(text)
 
 
 def _one_line(error: Exception) -> str:

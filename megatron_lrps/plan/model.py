@@ -82,6 +82,12 @@ def flag_value(value: Any) -> Any:
     return value
 
 
+def shown(value: Any) -> str:
+    """A value of the plan as messages show it: on one line, and not too long."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 Name = Annotated[str, BeforeValidator(plain_name)]
 Count = Annotated[int, BeforeValidator(count)]
 FilePath = Annotated[str, AfterValidator(file_path)]

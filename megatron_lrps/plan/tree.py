@@ -190,8 +190,9 @@ def _drawn[**P](
 
 
 def _explicit(plan: Plan) -> list[PlannedPath]:
+    _refuse_twins("paths", [path.name for path in plan.paths])
     done: dict[str, PlannedPath] = {}
-    known = {version.name for version in plan.versions}
+    known = [version.name for version in plan.versions]
     for path in plan.paths:
         key = f"paths.{path.name}"
         if path.version is not None and path.version not in known:
