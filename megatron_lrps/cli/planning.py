@@ -1,6 +1,7 @@
 """``lrps plan``, ``lrps lr`` and ``lrps args``: what a plan means, without training anything."""
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,8 @@ def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | No
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
     cost, size = cost_of(tree), model_size(tree.plan)
+    if tflops is not None and not math.isfinite(tflops):
+        raise RefusedError(f"--tflops: {tflops} is no finite number.", "give the TFLOP/s that each GPU achieves.")
     if tflops is not None and size is None:
         raise RefusedError(
             "--tflops: the plan does not name the model's size.",
@@ -170,6 +173,7 @@ def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path
     """Print or draw the learning rate of every iteration."""
     tree = expand(load_plan(file))
     paths = [tree.path(name)] if name is not None else list(tree.paths)
+    warmup_init(tree.plan)  # refused before anything is printed
     if as_json and csv:
         raise RefusedError("--json and --csv are both given.", "choose one.")
     if png is not None:

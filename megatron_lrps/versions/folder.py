@@ -80,7 +80,8 @@ def checkpoint(checkpoints: Path, iteration: int) -> Path:
 def is_complete(folder: Path) -> bool:
     """Whether a torch_dist checkpoint was finished: both metadata files are written last."""
     try:
-        return all((folder / name).stat().st_size for name in (".metadata", "metadata.json"))
+        files = [folder / name for name in (".metadata", "metadata.json")]
+        return all(file.is_file() and file.stat().st_size for file in files)
     except OSError:
         return False
 

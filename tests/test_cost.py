@@ -1,0 +1,124 @@
+"""Costs by hand: iterations, model size, GPU-hours, checkpoints."""
+
+from typing import Any
+
+import pytest
+
+from megatron_lrps.cost import BYTES_PER_PARAMETER, checkpoints_kept, cost_of, gpu_hours, model_size
+from tests.plan.plans import plan_of, tree_of, versions
+
+PAPER = {"versions": versions(10_000, 10_000, 10_000, 10_000), "decay": {"alpha": 0.6}}
+
+
+@pytest.mark.parametrize("paradigm", ["lrps", "ptfs", "cpt"])
+def test_the_papers_headline(paradigm: str) -> None:
+    cost = cost_of(tree_of(**PAPER, paradigm=paradigm))
+    planned = {"lrps": 58_000, "ptfs": 100_000, "cpt": 40_000}[paradigm]
+    assert (cost.planned, cost.ptfs, cost.cpt) == (planned, 100_000, 40_000)
+    assert cost.lrps == (58_000 if paradigm == "lrps" else None)
+    assert cost.share_of_ptfs == (0.58 if paradigm == "lrps" else None)
+
+
+def test_all_paradigms_together() -> None:
+    cost = cost_of(tree_of(**PAPER, paradigm=["cpt", "lrps", "ptfs"]))
+    assert (cost.planned, cost.lrps, cost.ptfs, cost.cpt) == (198_000, 58_000, 100_000, 40_000)
+
+
+@pytest.mark.parametrize(("count", "alpha"), [(1, 0.5), (2, 0.6), (3, 0.1), (7, 0.8)])
+def test_the_papers_formulas(count: int, alpha: float) -> None:
+    iterations = 1000
+    cost = cost_of(tree_of(versions=versions(*[iterations] * count), decay={"alpha": alpha}))
+    assert cost.lrps == pytest.approx((count + (count - 1) * alpha) * iterations)
+    assert cost.ptfs == count * (count + 1) // 2 * iterations
+    assert cost.cpt == count * iterations
+
+
+def test_versions_of_other_lengths() -> None:
+    cost = cost_of(tree_of(versions=versions(100, 300), decay={"alpha": 0.5}))
+    assert (cost.lrps, cost.ptfs, cost.cpt) == (250 + 50 + 150, 100 + 400, 400)
+
+
+def test_explicit_paths_cost_what_they_train() -> None:
+    trunk: dict[str, Any] = {"name": "trunk", "end": 800, "schedule": [{"kind": "hold"}]}
+    cool = {"name": "a", "parent": "trunk", "fork": 600, "end": 900, "schedule": [{"kind": "linear", "until": 900}]}
+    cost = cost_of(tree_of(paths=[trunk, cool]))
+    assert (cost.planned, cost.lrps, cost.share_of_ptfs) == (800 + 300, None, None)
+
+
+def test_checkpoints_kept_are_forks_and_ends() -> None:
+    assert checkpoints_kept(tree_of(**PAPER)) == 8  # 4 forks, 4 ends; main ends at the last fork
+    assert checkpoints_kept(tree_of(**PAPER, paradigm="ptfs")) == 4
+    assert checkpoints_kept(tree_of(**PAPER, paradigm="cpt")) == 4  # each end is the next one's fork
+
+
+def size_of(sequence: int = 16, tokenizer: dict[str, Any] | None = None, **flags: Any) -> Any:
+    megatron = {key.replace("_", "-"): value for key, value in flags.items()}
+    return model_size(plan_of(sequence_length=sequence, megatron=megatron, tokenizer=tokenizer))
+
+
+def test_a_small_model_by_hand() -> None:
+    size = size_of(num_layers=2, hidden_size=8, num_attention_heads=2, tokenizer={"vocab_size": 100})
+    attention = 8 * 8 + 2 * 8 * 8 + 8 * 8  # Q, K and V, projection
+    mlp = 2 * 8 * 32
+    norms = 2 * 2 * 8 + 8
+    assert size.parameters == 2 * (attention + mlp) + 100 * 8 + norms == 2376
+    scores = 2 * 2 * 8 * 16 // 2  # QK^T and AV of two layers, causal
+    assert size.flops_per_sample == 3 * 2 * 16 * (2 * (attention + mlp) + scores + 100 * 8) == 248_832
+
+
+def test_llama_2_7b_exactly() -> None:
+    size = size_of(
+        sequence=4096,
+        num_layers=32,
+        hidden_size=4096,
+        num_attention_heads=32,
+        ffn_hidden_size=11008,
+        swiglu=True,
+        untie_embeddings_and_output_weights=True,
+        tokenizer={"vocab_size": 32000},
+    )
+    assert size.parameters == 6_738_415_616
+    tokens = size.flops_per_sample / 4096
+    assert 6 * 6.6e9 < tokens < 6 * 7.8e9  # the usual 6 N a token, and attention on top
+
+
+def test_llama_3_8b_exactly_with_grouped_queries() -> None:
+    size = size_of(
+        num_layers=32,
+        hidden_size=4096,
+        num_attention_heads=32,
+        group_query_attention=True,
+        num_query_groups=8,
+        ffn_hidden_size=14336,
+        swiglu=True,
+        untie_embeddings_and_output_weights=True,
+        tokenizer={"vocab_size": 128256},
+    )
+    assert size.parameters == 8_030_261_248
+
+
+def test_megatrons_default_ffn_is_narrower_with_swiglu() -> None:
+    # 4 * 2048 * 2 / 3 = 5461.3, down to a multiple of 64: 5440
+    default = size_of(num_layers=1, hidden_size=2048, num_attention_heads=16, swiglu=True)
+    assert default == size_of(num_layers=1, hidden_size=2048, num_attention_heads=16, swiglu=True, ffn_hidden_size=5440)
+    plain = size_of(num_layers=1, hidden_size=2048, num_attention_heads=16)
+    assert plain == size_of(num_layers=1, hidden_size=2048, num_attention_heads=16, ffn_hidden_size=8192)
+
+
+@pytest.mark.parametrize("flags", [{}, {"num_layers": 2}, {"hidden_size": 8}, {"num_layers": True, "hidden_size": 8}])
+def test_a_model_that_the_plan_does_not_name_has_no_size(flags: dict[str, Any]) -> None:
+    assert size_of(**flags) is None
+
+
+def test_gpu_hours() -> None:
+    plan = plan_of(megatron={"num-layers": 2, "hidden-size": 8})
+    size = model_size(plan)
+    assert size
+    # 8 samples an iteration; at the rate of one iteration a second, 3600 iterations are an hour
+    teraflops = 8 * size.flops_per_sample / 1e12
+    assert gpu_hours(3600, plan, size, teraflops) == pytest.approx(1.0)
+    assert gpu_hours(7200, plan, size, teraflops * 4) == pytest.approx(0.5)
+
+
+def test_bytes_of_a_checkpoint() -> None:
+    assert BYTES_PER_PARAMETER == 2 + 4 + 4 + 4

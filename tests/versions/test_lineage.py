@@ -1,0 +1,103 @@
+"""path.json, events.jsonl, and where a path stands by its checkpoints."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
+from megatron_lrps.versions.lineage import (
+    RECORD_VERSION,
+    PathState,
+    events,
+    log_event,
+    read_record,
+    state_of,
+    write_record,
+)
+from tests.plan.plans import tree_of
+
+TREE = tree_of(paradigm=["lrps", "cpt"])  # main to 1400, v1 from 400 to 1000, v2 from 1400 to 2000
+MAIN, V1 = TREE.path("main"), TREE.path("v1")
+
+
+def save(campaign: CampaignFolder, path: str, *iterations: int, whole: bool = True) -> None:
+    for iteration in iterations:
+        folder = checkpoint(campaign.path(path).checkpoints, iteration)
+        folder.mkdir(parents=True)
+        (folder / "metadata.json").write_text("{}")
+        if whole:
+            (folder / ".metadata").write_text("x")
+
+
+def state(campaign: CampaignFolder, path: PlannedPath) -> tuple[int | None, bool, bool]:
+    found = state_of(campaign, path)
+    assert found.name == path.name
+    return found.saved, found.done, found.ready
+
+
+def test_records_round_trip(tmp_path: Path) -> None:
+    folder = PathFolder(tmp_path / "paths/v1")
+    assert read_record(folder) is None
+    write_record(folder, {"parent": "main", "fork": 400, "schedule": V1.schedule.to_json()})
+    write_record(folder, {"parent": "main", "fork": 400, "schedule": []})
+    assert read_record(folder) == {"record_version": RECORD_VERSION, "parent": "main", "fork": 400, "schedule": []}
+    folder.record.write_text(folder.record.read_text()[:-10])
+    assert read_record(folder) is None
+
+
+def test_events_keep_their_order_and_time(tmp_path: Path) -> None:
+    folder = PathFolder(tmp_path / "paths/v1")
+    assert events(folder) == []
+    log_event(folder, "started", iteration=400)
+    with folder.events.open("a") as file:
+        file.write('{"event": "sav')
+    log_event(folder, "stopped", why="signal")
+    first, last = events(folder)
+    assert (first["event"], first["iteration"]) == ("started", 400)
+    assert (last["event"], last["why"]) == ("stopped", "signal")
+    assert datetime.fromisoformat(first["time"]).utcoffset() == timedelta(0)
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    assert state_of(campaign, MAIN) == PathState(name="main", saved=None, done=False, ready=True)
+    assert state(campaign, V1) == (None, False, False)
+    assert state(campaign, TREE.path("cpt-v1")) == (None, False, True)
+    assert state(campaign, TREE.path("cpt-v2")) == (None, False, False)
+
+
+def test_a_branch_is_ready_once_its_fork_point_is_whole(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "main", 200, 600)
+    assert state(campaign, V1) == (None, False, False)
+    save(campaign, "main", 400, whole=False)
+    assert state(campaign, V1) == (None, False, False)
+    (checkpoint(campaign.path("main").checkpoints, 400) / ".metadata").write_text("x")
+    assert state(campaign, V1) == (None, False, True)
+    assert state(campaign, MAIN) == (600, False, True)
+
+
+def test_a_branch_that_has_saved_needs_its_fork_point_no_more(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "v1", 600)
+    save(campaign, "v1", 800, whole=False)
+    assert state(campaign, V1) == (600, False, True)
+    save(campaign, "v1", 1000)
+    assert state(campaign, V1) == (1000, True, True)
+
+
+def test_checkpoints_outside_of_the_path_are_not_its_own(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "v1", 300, 400, 1200)  # before its fork, at it, past its end
+    assert state(campaign, V1) == (None, False, False)
+    save(campaign, "main", 1500)  # main's end was later in another plan
+    assert state(campaign, MAIN) == (None, False, True)
+    save(campaign, "main", 1400)
+    assert state(campaign, MAIN) == (1400, True, True)
+
+
+def test_a_torn_end_is_not_done(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "main", 1000)
+    save(campaign, "main", 1400, whole=False)
+    assert state(campaign, MAIN) == (1000, False, True)
