@@ -236,7 +236,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         ("save: /" + "home/ann/runs", True),
         ("cd /" + "work", True),
         ('"/' + "root/.cache", True),
-        ("~/work/runs and data/work/x", False),
+        ("~/" + "work/runs and data/" + "work/x", False),
         ("image /" + "workspace/megatron", False),
         ("$HOME/runs", False),
     ],

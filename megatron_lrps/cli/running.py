@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from megatron_lrps.cli.text import table
+from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import path_flags

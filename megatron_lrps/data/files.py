@@ -1,9 +1,9 @@
 """Writing so that a kill at any instant leaves the old file or the new one, never a part of one."""
 
-import os
 from pathlib import Path
 
 from megatron_lrps.errors import StorageError
+from megatron_lrps.versions.files import sync
 
 
 def publish(temporary: Path, final: Path) -> None:
@@ -13,27 +13,12 @@ def publish(temporary: Path, final: Path) -> None:
         StorageError: The data or the rename did not reach the disk.
     """
     try:
-        _fsync(temporary)
+        sync(temporary)
         temporary.replace(final)
         # The rename itself lives in the folder: without this a power cut can undo it.
-        _fsync(final.parent)
+        sync(final.parent)
     except OSError as error:
         raise write_failed(final, error) from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name, then ``publish`` it as ``path``.
-
-    Raises:
-        StorageError: The content did not reach the disk; what ``path`` held before is intact.
-    """
-    temporary = temporary_name(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-    except OSError as error:
-        raise write_failed(path, error) from error
-    publish(temporary, path)
 
 
 def temporary_name(path: Path) -> Path:
@@ -47,11 +32,3 @@ def write_failed(path: Path, error: OSError) -> StorageError:
         f"{path} could not be written: {error.strerror or error}.",
         "Free space or make the folder writable, then run the same command again.",
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,11 +14,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters, collect
-from megatron_lrps.data.files import write_failed, write_whole
+from megatron_lrps.data.files import write_failed
 from megatron_lrps.data.fingerprint import DataFingerprint, file_sha256, fingerprint
 from megatron_lrps.data.index import write_index
 from megatron_lrps.data.tokenizer import SentencePieceEncoder, train_sentencepiece
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.files import write_atomic
 
 SEED = 1234
 
@@ -113,7 +114,7 @@ def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[
         tokenizer_sha256=tokenizer.sha256,
         windows=tuple(_write_window(data, window, encode) for window in windows),
     )
-    write_whole(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
+    write_atomic(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
     total = sum(window.train.tokens for window in facts.windows)
     progress(f"{data}: {total} training tokens in {len(facts.windows)} windows")
     return facts

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.data.files import write_whole
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.files import write_atomic
 
 LONGEST_STRING = 20_000
 """Characters given to sentencepiece at once: its time grows faster than the length beyond that."""
@@ -78,7 +78,7 @@ def train_sentencepiece(texts: Iterable[str], model_path: Path, *, vocab_size: i
             f"sentencepiece cannot train a vocabulary of {vocab_size} on these texts: {error}",
             "Choose a vocab_size between 300 and what the texts can give, or add text.",
         ) from error
-    write_whole(model_path, model.getvalue())
+    write_atomic(model_path, model.getvalue())
     return TokenizerFacts(vocab_size=vocab_size, sha256=hashlib.sha256(model.getvalue()).hexdigest())
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
+from megatron_lrps.versions.files import write_atomic
 
 try:
     import matplotlib
@@ -126,15 +126,4 @@ def save(figure: Figure, file: Path) -> None:
     suffix = check_suffix(file)
     picture = io.BytesIO()
     figure.savefig(picture, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(picture.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"{file} could not be written: {error.strerror}.", "make room, then rerun.") from None
+    write_atomic(file, picture.getvalue())

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from megatron_lrps.errors import EXIT_CONTINUE, LrpsError, RefusedError
-from megatron_lrps.plan.cpu_flags import CPU_ENV
+from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
 from megatron_lrps.training.run import IDENTITY, Run
@@ -31,7 +31,6 @@ _STATE, _FLOPS = ("model", "optimizer", "opt_param_scheduler"), "num_floating_po
 _run: Run | None = None
 _identity: Identity | None = None
 _installed = False
-_on_cpu = False
 
 
 def install(*, cpu: bool = False) -> None:
@@ -43,16 +42,11 @@ def install(*, cpu: bool = False) -> None:
     Raises:
         RefusedError: where Megatron is absent, of another version, or has other signatures.
     """
-    global _installed, _on_cpu
+    global _installed
     if _installed:
         return
     if cpu:
-        for name, value in CPU_ENV.items():  # before torch, which reads some of them when imported
-            os.environ.setdefault(name, value)
-        from megatron_lrps.training.cpu import install as install_cpu_backend
-
-        install_cpu_backend()
-        _on_cpu = True
+        cpu_backend.install()
     try:
         from megatron.core.package_info import __version__ as version
         from megatron.training import arguments, checkpointing, training
@@ -133,7 +127,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     argv = sys.argv[1:]
     own = own_arguments(argv)
     plan = planned(own)
-    if own.lrps_cpu and not _on_cpu:
+    if own.lrps_cpu and not cpu_backend.is_installed():
         raise RefusedError(
             "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
             "start with `python -m megatron_lrps SCRIPT`, or call register(cpu=True) before importing megatron.",

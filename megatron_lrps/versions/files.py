@@ -11,8 +11,8 @@ from typing import Any
 from megatron_lrps.errors import StorageError
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace ``path`` with ``text``: after a crash it holds the old or the new text, never a part.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` with ``content``: after a crash it holds the old or the new, never a part.
 
     Raises:
         StorageError: where the disk refuses; what was there before is intact.
@@ -22,11 +22,11 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(text.encode())
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -35,9 +35,9 @@ def write_atomic(path: Path, text: str) -> None:
         ) from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's content, or the renames in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
