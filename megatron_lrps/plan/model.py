@@ -142,6 +142,14 @@ class Decay(PlanModel):
             raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
         return value
 
+    @model_validator(mode="after")
+    def _fitting(self) -> "Decay":
+        stepped = self.shape == "multi-step"
+        for key in ("hold",) if stepped else ("steps", "branch_steps"):
+            if key in self.model_fields_set and getattr(self, key) is not None:
+                raise ValueError(f"{key} is given, but the shape {self.shape} has none; remove it")
+        return self
+
     @field_validator("branch_steps")
     @classmethod
     def _from_the_fork(cls, value: Steps) -> Steps:
@@ -294,5 +302,12 @@ class Plan(PlanModel):
         return self.resolve(self.save)
 
     def decay_of(self, version: Version) -> Decay:
-        """The campaign's decay with what the version says itself put over it."""
-        return Decay.model_validate({**self.decay.model_dump(exclude_unset=True), **(version.decay or {})})
+        """The campaign's decay with what the version says itself put over it.
+
+        Of a campaign's decay of another shape only alpha is taken: hold and steps belong to the shape.
+        """
+        given = self.decay.model_dump(exclude_unset=True)
+        own = version.decay or {}
+        if own.get("shape", self.decay.shape) != self.decay.shape:
+            given = {key: value for key, value in given.items() if key == "alpha"}
+        return Decay.model_validate({**given, **own})

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, Context
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.checks import refuse_shared_data, refuse_twins, refuse_unfitting_ends
 from megatron_lrps.plan.model import ExplicitPath, Plan, Version
 from megatron_lrps.plan.paths import MAIN, PathKind, PlannedPath, Tree, Window
 from megatron_lrps.schedule import (
@@ -31,7 +32,8 @@ def expand(plan: Plan) -> Tree:
     Raises:
         PlanError: for duplicate names, impossible forks and schedules.
     """
-    _refuse_twins("versions", [version.name for version in plan.versions])
+    refuse_twins("versions", [version.name for version in plan.versions])
+    refuse_shared_data(plan)
     windows = _windows(plan)
     paths: list[PlannedPath] = []
     if plan.paths:
@@ -41,8 +43,8 @@ def expand(plan: Plan) -> Tree:
     else:
         for paradigm in plan.paradigm:
             paths.extend(_PARADIGMS[paradigm](plan, windows))
-    _refuse_twins("paths", [path.name for path in paths])
-    _refuse_unfitting_ends(paths, windows, plan.global_batch_size)
+    refuse_twins("paths", [path.name for path in paths])
+    refuse_unfitting_ends(paths, windows, plan.global_batch_size)
     return Tree(plan, windows, tuple(paths))
 
 
@@ -190,7 +192,7 @@ def _drawn[**P](
 
 
 def _explicit(plan: Plan) -> list[PlannedPath]:
-    _refuse_twins("paths", [path.name for path in plan.paths])
+    refuse_twins("paths", [path.name for path in plan.paths])
     done: dict[str, PlannedPath] = {}
     known = [version.name for version in plan.versions]
     for path in plan.paths:
@@ -253,31 +255,3 @@ def _explicit_schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | Non
         return parent.schedule.followed_by(segments, fork) if parent else Schedule(tuple(segments))
     except ValueError as error:
         raise PlanError(f"paths.{path.name}.schedule: {error}.", "mend its pieces or the fork.") from None
-
-
-def _refuse_twins(key: str, names: list[str]) -> None:
-    # Case-insensitive file systems would put two such paths into one folder.
-    seen: dict[str, str] = {}
-    for name in names:
-        if name.lower() in seen:
-            raise PlanError(f"{key}: {name!r} and {seen[name.lower()]!r} are one name.", "rename one of them.")
-        seen[name.lower()] = name
-    if key == "versions" and MAIN in seen:
-        raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
-
-
-def _refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
-    last = windows[-1].end
-    for path in paths:
-        if path.end > last:
-            raise PlanError(
-                f"paths.{path.name}.end: {path.end} is past the last window's end at iteration {last}.",
-                "end it there, or add a version.",
-            )
-        # Megatron asserts that a path is longer than its warm-up.
-        if path.schedule.warmup >= path.end * batch:
-            raise PlanError(
-                f"path {path.name}: its warm-up ends at iteration {path.schedule.warmup // batch}, "
-                f"and the path itself at {path.end}.",
-                "shorten the warm-up, or make the path longer.",
-            )

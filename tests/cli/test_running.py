@@ -93,7 +93,7 @@ def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campai
 
 
 def test_missing_data_are_refused_before_anything_is_trained(campaign: Campaign, lrps: Lrps) -> None:
-    (campaign.plan.parent / "data.idx").unlink()
+    (campaign.plan.parent / "data1.idx").unlink()
     code, _, stderr = lrps("run", campaign.plan)
     assert code == 78
     assert "versions.v1.train:" in stderr

@@ -22,8 +22,8 @@ decay: {shape: cosine, alpha: 0.6}
 sequence_length: 16
 global_batch_size: 8
 versions:
-  - {name: v1, iters: 10, train: [[1.0, data]]}
-  - {name: v2, iters: 10, train: [[1.0, data]]}
+  - {name: v1, iters: 10, train: [[1.0, data1]]}
+  - {name: v2, iters: 10, train: [[1.0, data2]]}
 launch: {device: cpu, local: {processes: 2}}
 """
 """main trains (0, 14], v1 (4, 10], v2 (14, 20]."""
@@ -45,8 +45,8 @@ class Campaign:
     def __init__(self, root: Path) -> None:
         self.plan = root / "plan.yaml"
         self.plan.write_text(PLAN)
-        for suffix in ("bin", "idx"):
-            (root / f"data.{suffix}").touch()
+        for name in ("data1.bin", "data1.idx", "data2.bin", "data2.idx"):
+            (root / name).touch()
         self._temporary = root / "tmp"
         self._temporary.mkdir()
         self._executors: list[subprocess.Popen[str]] = []

@@ -9,6 +9,9 @@ from megatron_lrps.errors import EXIT_REFUSED, PlanError
 from megatron_lrps.plan import Plan, Tree, expand, parse_plan
 
 BASE = Path("/campaigns")
+HEAD = "campaign: c\nsave: s\nsequence_length: 16\nglobal_batch_size: 8\n"
+PLAN = HEAD + "versions: [{name: v1, iters: 1000}]\n"
+"""The shortest plan."""
 
 
 def versions(*iterations: int, **keys: Any) -> list[dict[str, Any]]:

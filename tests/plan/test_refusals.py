@@ -1,0 +1,253 @@
+"""What is no plan: one clear line for each."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan import expand, load_plan, parse_plan
+from tests.plan.plans import BASE, PLAN, assert_one_clear_line, plan_dict, versions
+
+
+def refused(text: str, *parts: str) -> PlanError:
+    with pytest.raises(PlanError) as caught:
+        expand(parse_plan(text, base=BASE))
+    assert_one_clear_line(caught.value, *parts)
+    return caught.value
+
+
+# What is refused: (keys over the base plan, what the line must name)
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    # unknown keys, at each level
+    ({"colour": "red"}, ["colour: unknown key", "'red'", "remove it or mend its spelling"]),
+    ({"lr": {"maximum": 1}}, ["lr.maximum: unknown key", "1"]),
+    ({"decay": {"alhpa": 0.5}}, ["decay.alhpa: unknown key", "0.5"]),
+    ({"versions": versions(10, size=3)}, ["versions.0.size: unknown key", "3"]),
+    ({"versions": versions(10, decay={"alhpa": 0.5})}, ["versions.v1.decay.alhpa: unknown key"]),
+    ({"tokenizer": {"kind": "x"}}, ["tokenizer.kind: unknown key"]),
+    ({"launch": {"k8s": {}}}, ["launch.k8s: unknown key"]),
+    ({"launch": {"slurm": {"gpus": 8}}}, ["launch.slurm.gpus: unknown key"]),
+    ({"launch": {"local": {"gpus": 8}}}, ["launch.local.gpus: unknown key"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "hold", "to": 9}]}]}, ["paths.0.schedule.0.to: unknown"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "hold"}], "lr": 1}]}, ["paths.0.lr: unknown key"]),
+    ({"base": "/"}, ["base: unknown key"]),
+    ({"a\nb\x1b[31m": 1}, [r"'a\nb\x1b[31m': unknown key"]),
+    ({"k" * 500: 1}, ["kkk...: unknown key"]),
+    ({"colour": "red" * 500}, ["colour: unknown key", "..."]),
+    # names
+    *[
+        ({"campaign": name}, [f"campaign: {name!r} is no plain file name", "use letters"])
+        for name in ("../x", "a/b", "", ".hidden", "a b", "-x", "a\n", "ü", "a:b", "CON\\x")
+    ],
+    ({"campaign": "x" * 101}, ["campaign: 'xxx", "is no plain file name"]),
+    ({"campaign": ["a"]}, ["campaign: ['a'] is no plain file name"]),
+    ({"versions": [{"name": "../x", "iters": 9}]}, ["versions.0.name: '../x' is no plain file name"]),
+    ({"versions": [{"name": None, "iters": 9}]}, ["versions.0.name: None is no plain file name"]),
+    ({"versions": versions(9, valid={"a/b": "x"})}, ["versions.0.valid.a/b", "'a/b' is no plain file name"]),
+    ({"paths": [{"name": "a/b", "end": 9, "schedule": [{"kind": "hold"}]}]}, ["paths.0.name: 'a/b'"]),
+    # what is missing
+    ({"campaign": None}, ["campaign: missing", "add it"]),
+    ({"save": None}, ["save: missing"]),
+    ({"global_batch_size": None}, ["global_batch_size: missing"]),
+    ({"sequence_length": None}, ["sequence_length: missing"]),
+    ({"versions": None}, ["versions: missing"]),
+    ({"versions": [{"iters": 9}]}, ["versions.0.name: missing"]),
+    ({"versions": []}, ["versions: []", "at least 1"]),
+    # sizes
+    ({"versions": [{"name": "v1"}]}, ["version v1 has none of them", "give exactly one of iters, samples, tokens"]),
+    ({"versions": versions(9, tokens="1M")}, ["version v1 has iters and tokens", "give exactly one"]),
+    ({"versions": [{"name": "v", "samples": 1, "tokens": 1}]}, ["samples and tokens"]),
+    *[
+        ({"versions": [{"name": "v1", key: value}]}, [f"versions.0.{key}: {value!r}", says])
+        for key in ("iters", "samples", "tokens")
+        for value, says in [
+            (0, "at least 1"),
+            (-5, "at least 1"),
+            ("-5", "is no count"),
+            (1.5, "no whole number"),
+            ("1.5", "no whole number"),
+            ("1.2345K", "no whole number"),
+            ("many", "is no count"),
+            ("21G", "is no count"),
+            ("", "is no count"),
+            (True, "no whole number"),
+            ([9], "no whole number"),
+            (float("inf"), "no whole number"),
+            (float("nan"), "no whole number"),
+            (10**16, "is above 1e+15"),
+            ("10000T", "is above 1e+15"),
+        ]
+    ],
+    ({"versions": [{"name": "v1", "iters": 10**400}]}, ["versions.0.iters: 1000", "is above 1e+15"]),
+    ({"versions": [{"name": "v1", "iters": "9" * 5000}]}, ["versions.0.iters: '999", "too many digits"]),
+    ({"global_batch_size": 0}, ["global_batch_size: 0 must be at least 1"]),
+    ({"sequence_length": "long"}, ["sequence_length: 'long' is no count"]),
+    # learning rates
+    ({"lr": {"max": float("nan")}}, ["lr.max: nan", "finite"]),
+    ({"lr": {"max": float("inf")}}, ["lr.max: inf", "finite"]),
+    ({"lr": {"min": float("-inf")}}, ["lr.min: -inf", "finite"]),
+    ({"lr": {"max": 0}}, ["lr.max: 0 ", "greater than 0"]),
+    ({"lr": {"min": -1.0}}, ["lr.min: -1.0", "greater than or equal to 0"]),
+    ({"lr": {"max": 1e-5, "min": 1e-4}}, ["lr.min 0.0001 is above lr.max 1e-05", "exchange them"]),
+    ({"lr": {"max": "fast"}}, ["lr.max: 'fast'", "number"]),
+    ({"lr": {"warmup_iters": -1}}, ["lr.warmup_iters: -1", "greater than or equal to 0"]),
+    ({"lr": {"warmup_iters": 1.5}}, ["lr.warmup_iters: 1.5", "integer"]),
+    ({"lr": {"warmup_iters": 10**400}}, ["lr.warmup_iters: 1000"]),
+    ({"lr": 3e-4}, ["lr: 0.0003 is refused", "give keys under it"]),
+    # decay
+    ({"decay": {"shape": "cosin"}}, ["decay.shape: 'cosin' is no decay shape", "choose one of cosine, knee"]),
+    ({"decay": {"shape": 3}}, ["decay.shape: 3", "give text"]),
+    ({"decay": {"alpha": 0}}, ["decay.alpha: 0 ", "greater than 0"]),
+    ({"decay": {"alpha": 1.01}}, ["decay.alpha: 1.01", "less than or equal to 1"]),
+    ({"decay": {"alpha": float("nan")}}, ["decay.alpha: nan", "finite"]),
+    ({"decay": {"hold": 1.0}}, ["decay.hold: 1.0", "less than 1"]),
+    ({"decay": {"steps": []}}, ["decay.steps: []", "rising shares"]),
+    ({"decay": {"steps": [[0.9, 0.3], [0.8, 0.1]]}}, ["decay.steps: [[0.9, 0.3], [0.8, 0.1]]", "rising shares"]),
+    ({"decay": {"steps": [[0.8, 0.1], [0.9, 0.3]]}}, ["decay.steps", "falling factors"]),
+    ({"decay": {"steps": [[0.8, 1.1]]}}, ["decay.steps: [[0.8, 1.1]]", "factors in [0, 1]"]),
+    ({"decay": {"steps": [[float("nan"), 0.1]]}}, ["decay.steps.0.0: nan", "finite"]),
+    ({"decay": {"steps": [[0.8]]}}, ["decay.steps.0.1: missing"]),
+    ({"decay": {"branch_steps": [[0.5, 0.1]]}}, ["decay.branch_steps: [[0.5, 0.1]] do not begin at the fork"]),
+    ({"versions": versions(9, decay={"alpha": 2})}, ["versions.v1.decay.alpha: 2", "less than or equal to 1"]),
+    ({"versions": versions(9, decay="cosine")}, ["versions.0.decay: 'cosine'", "give keys under it"]),
+    # paradigms and explicit paths
+    ({"paradigm": "sgd"}, ["paradigm.0: 'sgd'", "'lrps', 'ptfs' or 'cpt'"]),
+    ({"paradigm": ["lrps", "lrps"]}, ["paradigm: ['lrps', 'lrps'] names a paradigm twice"]),
+    ({"paradigm": 3}, ["paradigm: 3"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": []}]}, ["paths.0.schedule: []"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "cosine"}]}]}, ["a cosine needs `until`"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "factor", "until": 9}]}]}, ["factor None"]),
+    ({"paths": [{"name": "a", "end": 9, "parent": "b", "schedule": [{"kind": "hold"}]}]}, ["parent b and fork None"]),
+    ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "knee"}]}]}, ["paths.0.schedule.0.kind: 'knee'"]),
+    # data, tokenizer, launch
+    ({"versions": versions(9, train=[0.5, "x"])}, ["versions.0.train.0: 0.5", "give a list"]),
+    ({"versions": versions(9, train=[["x", 0.5]])}, ["versions.0.train.0.0: 'x'", "number"]),
+    ({"versions": versions(9, train=[[0, "x"]])}, ["versions.0.train.0.0: 0 ", "greater than 0"]),
+    ({"versions": versions(9, train=[[1.0, ""]])}, ["versions.0.train.0.1: '' is no path of a file"]),
+    ({"versions": versions(9, valid=["x"])}, ["versions.0.valid: ['x']", "give keys under it"]),
+    ({"save": ""}, ["save: '' is no path of a file", "name one"]),
+    ({"save": "a\0b"}, [r"save: 'a\x00b' is no path of a file"]),
+    ({"save": "~no-such-user/x"}, ["save: '~no-such-user/x'", "home folder"]),
+    ({"save": 3}, ["save: 3", "give text"]),
+    ({"tokenizer": {"model": "a\0"}}, ["tokenizer.model"]),
+    ({"launch": {"device": "tpu"}}, ["launch.device: 'tpu'", "'gpu' or 'cpu'"]),
+    ({"launch": {"slurm": {"time": 86400}}}, ["launch.slurm.time: 86400", "in quotes"]),  # 24:00:00 unquoted
+    ({"launch": {"slurm": {"nodes": 0}}}, ["launch.slurm.nodes: 0 must be at least 1"]),
+    # what would be read twice, or ignored
+    ({"versions": versions(9, 9, train=[[1, "w"]])}, ["versions.v2.train: w is also in versions.v1.train"]),
+    ({"versions": versions(9, train=[[1, "w"], [2, "./w"]])}, ["./w is also in versions.v1.train", "of its own"]),
+    ({"versions": versions(9, train=[[1, "w"]], valid={"a": "w"})}, ["versions.v1.valid.a: w is also in", "hold out"]),
+    ({"decay": {"shape": "multi-step", "hold": 0.5}}, ["hold is given, but the shape multi-step has none"]),
+    ({"decay": {"steps": [[0.8, 0.3]]}}, ["steps is given, but the shape cosine has none", "remove it"]),
+    # Megatron's flags
+    ({"megatron": {"--lr": 1}}, ["'--lr' is no Megatron flag", "without the leading dashes"]),
+    ({"megatron": {"a b": 1}}, ["'a b' is no Megatron flag"]),
+    ({"megatron": {"swiglu": None}}, ["megatron.swiglu: None is no value of a flag", "give true, false"]),
+    ({"megatron": {"swiglu": {"a": 1}}}, ["megatron.swiglu: is no value of a flag"]),
+    ({"megatron": {"x": []}}, ["megatron.x: [] is no value of a flag"]),
+    ({"megatron": {"x": [[1]]}}, ["megatron.x: [[1]] is no value of a flag"]),
+    ({"megatron": {"x": float("nan")}}, ["megatron.x: nan is no finite number"]),
+    ({"megatron": {"x": ["1", "--lr", "9"]}}, ["megatron.x: ['1', '--lr', '9'] holds a flag"]),
+    ({"megatron": {"x": "--lr=9"}}, ["megatron.x: '--lr=9' holds a flag"]),
+    ({"megatron": ["swiglu"]}, ["megatron: ['swiglu']", "give keys under it"]),
+]
+
+
+@pytest.mark.parametrize(("keys", "parts"), REFUSED, ids=lambda value: json.dumps(value)[:60])
+def test_refused(keys: dict[str, Any], parts: list[str]) -> None:
+    data = plan_dict()
+    for key, value in keys.items():
+        data[key] = value
+        if value is None:
+            del data[key]
+    refused(yaml.safe_dump(data, allow_unicode=True), *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (PLAN + "save: t\n", ["save: the key is given twice", "line 6", "keep one"]),
+        (PLAN + "lr: {max: 1, max: 2}\n", ["max: the key is given twice", "line 6"]),
+        (PLAN + "lr: {max: 1, 'max': 2}\n", ["max: the key is given twice"]),
+        (PLAN + "? [a, b]\n: c\n", ["line 6", "stands as a key", "use plain text"]),
+        (PLAN + "? {a: b}\n: c\n", ["line 6", "stands as a key"]),
+        (PLAN + "1: 2\n", ["1: unknown key, with the value 2"]),
+        (PLAN + "~: 2\n", ["~: unknown key"]),
+        ("", ["plan holds NoneType, not keys", "begin with `campaign: NAME`"]),
+        ("# nothing\n", ["plan holds NoneType"]),
+        ("just text", ["plan holds str"]),
+        ("- a\n- b\n", ["plan holds list"]),
+        ("42", ["plan holds int"]),
+        ("a: [1, 2\n", ["plan is no YAML", "line 2", "mend that line"]),
+        ("a: b: c\n", ["plan is no YAML", "line 1"]),
+        ("\tcampaign: c\n", ["plan is no YAML"]),
+        (PLAN + "---\n" + PLAN, ["plan is no YAML", "expected a single document"]),
+        (PLAN + "x: *nowhere\n", ["plan is no YAML", "undefined alias"]),
+        (PLAN + "x: &x [*x]\n", ["plan is no YAML", "recursive"]),
+        (PLAN + "x: !!python/object:os.system {}\n", ["plan is no YAML"]),
+        (PLAN + "x: !mine 3\n", ["plan is no YAML"]),
+        (PLAN + "x: 2024-13-45\n", ["line 6: '2024-13-45' is no timestamp", "quote it"]),
+        (PLAN + "x: 0b_\n", ["line 6: '0b_' is no int"]),
+        (PLAN + "x: !!float ''\n", ["line 6: '' is no float"]),
+        (PLAN + "x: !!bool maybe\n", ["line 6: 'maybe' is no bool"]),
+        (PLAN + "x: !!timestamp x\n", ["line 6: 'x' is no timestamp"]),
+        (PLAN + f"x: {'9' * 5000}\n", ["line 6: '999", "is no int"]),
+        (PLAN + "x: \0\n", ["plan is no YAML", "control characters"]),
+        (PLAN + "x: \ud800\n", ["plan is no YAML"]),
+        (PLAN + "x: " + "[" * 1000 + "]" * 1000, ["line 6: nested deeper than 50 levels"]),
+        (PLAN + "x: " + "[" * 200_000, ["line 6: nested deeper than 50 levels"]),  # crashed the interpreter once
+        (PLAN + "x: " + "{a: " * 200_000, ["line 6: nested deeper than 50 levels"]),
+        ("\n".join(" " * level + "a:" for level in range(300)), ["nested deeper than 50 levels"]),
+    ],
+    ids=lambda value: repr(value)[-60:],
+)
+def test_text_that_is_no_plan(text: str, parts: list[str]) -> None:
+    refused(text, *parts)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("levels", [3, 9, 900])
+def test_billion_laughs(levels: int) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    says = "a0: unknown key" if levels == 3 else "line 10: more than 100,000 values, aliases counted in full"
+    refused(PLAN + "\n".join(lines), says)
+
+
+@pytest.mark.timeout(20)
+def test_a_laughing_merge() -> None:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 30)]
+    refused(PLAN + "\n".join(lines), "aliases counted in full")
+
+
+def test_files_that_are_no_plan(tmp_path: Path) -> None:
+    def refused_file(name: str | Path, *parts: str) -> None:
+        with pytest.raises(PlanError) as caught:
+            load_plan(name)
+        assert_one_clear_line(caught.value, *parts)
+
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(256)))
+    (tmp_path / "empty.yaml").write_bytes(b"")
+    (tmp_path / "utf16.yaml").write_bytes(PLAN.encode("utf-16"))
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    refused_file(tmp_path / "nowhere.yaml", "nowhere.yaml does not exist", "name a plan file")
+    refused_file(tmp_path / "binary.yaml", "binary.yaml cannot be read", "UTF-8")
+    refused_file(tmp_path / "utf16.yaml", "utf16.yaml cannot be read", "UTF-8")
+    refused_file(tmp_path / "empty.yaml", "empty.yaml holds NoneType, not keys")
+    refused_file(tmp_path / "loop.yaml", "loop.yaml cannot be read")
+    refused_file(tmp_path, "cannot be read: [Errno 21]")
+    refused_file("~no-such-user/plan.yaml", "~no-such-user/plan.yaml cannot be read")
+    refused_file("a\0b", "cannot be read")
+
+
+def test_a_save_folder_in_a_circle_of_links(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    plan = parse_plan(PLAN.replace("save: s", "save: loop/x"), base=tmp_path)
+    with pytest.raises(PlanError) as caught:
+        _ = plan.folder
+    assert_one_clear_line(caught.value, "loop/x", "mend the links")
