@@ -54,14 +54,14 @@ class ModelSize:
 
 
 def model_size(plan: Plan) -> ModelSize | None:
-    """The model's size, or None where the plan does not name num-layers and hidden-size.
+    """The model's size, or None where the plan does not name num-layers and hidden-size, or has experts or MLA.
 
     Counts dense GPTs: matrix products of attention (QKV, scores, context, projection), MLP and logits, each
     2 operations a multiply-add, three passes' worth; the vocabulary is taken as 32,768 where unknown.
     """
     flags = plan.megatron
     layers, hidden = _whole(flags.get("num-layers")), _whole(flags.get("hidden-size"))
-    if layers is None or hidden is None:
+    if layers is None or hidden is None or any(flags.get(flag) for flag in _OTHER_MODELS):
         return None
     heads = _whole(flags.get("num-attention-heads")) or max(1, hidden // 128)
     groups = _whole(flags.get("num-query-groups")) if flags.get("group-query-attention") else None
@@ -96,6 +96,10 @@ def checkpoints_kept(tree: Tree) -> int:
     points = {(path.name, path.end) for path in tree.paths}
     points |= {(path.name, fork) for path in tree.paths for fork in tree.fork_points(path.name)}
     return len(points)
+
+
+_OTHER_MODELS = ("num-experts", "multi-latent-attention", "hybrid-layer-pattern", "hybrid-override-pattern")
+"""Flags of models whose size the formula for dense GPTs would get wrong: no figure is better than a wrong one."""
 
 
 def _whole(value: object) -> int | None:

@@ -105,7 +105,17 @@ def test_megatrons_default_ffn_is_narrower_with_swiglu() -> None:
     assert plain == size_of(num_layers=1, hidden_size=2048, num_attention_heads=16, ffn_hidden_size=8192)
 
 
-@pytest.mark.parametrize("flags", [{}, {"num_layers": 2}, {"hidden_size": 8}, {"num_layers": True, "hidden_size": 8}])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"num_layers": 2},
+        {"hidden_size": 8},
+        {"num_layers": True, "hidden_size": 8},
+        {"num_layers": 2, "hidden_size": 8, "num_experts": 4},
+        {"num_layers": 2, "hidden_size": 8, "multi_latent_attention": True},
+    ],
+)
 def test_a_model_that_the_plan_does_not_name_has_no_size(flags: dict[str, Any]) -> None:
     assert size_of(**flags) is None
 

@@ -84,7 +84,7 @@ def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
     """The checkpoint that a path starts from; raises RefusedError where its fork point is missing."""
     parent = campaign.path(path.parent).checkpoints if path.parent else None
     try:
-        return find_start(campaign.path(path.name).checkpoints, parent=parent, fork=path.fork)
+        return find_start(campaign.path(path.name).checkpoints, parent=parent, fork=path.fork, end=path.end)
     except RefusedError as error:
         raise RefusedError(f"path {path.name}: {error.what}", error.mend) from None
 

@@ -18,6 +18,7 @@ from typing import Any
 from megatron_lrps.errors import EXIT_CONTINUE, LrpsError, RefusedError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
+from megatron_lrps.training import stock_order
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
 from megatron_lrps.training.run import IDENTITY, Run
 from megatron_lrps.training.wheel import mend_wheel
@@ -162,13 +163,14 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     if _rank() == 0:
         try:
             start, identity = runs.decide_start(_run, megatron_args)
-            decided = [(start, identity, None)]
+            decided = [(start, identity, _run.order_samples, None)]
         except LrpsError as error:
-            decided = [(None, None, error)]
+            decided = [(None, None, None, error)]
     torch.distributed.broadcast_object_list(decided, src=0)
-    start, _identity, refusal = decided[0]
+    start, _identity, order_samples, refusal = decided[0]
     if refusal is not None:
         raise refusal
+    setattr(megatron_args, stock_order.ORDER_SAMPLES, order_samples)
     _begin(_run, start, megatron_args)
     return result
 
@@ -220,14 +222,17 @@ def _scheduler(original: Any, optimizer: Any) -> Any:
 
 
 def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
-    """With a plan, the path's timeline in place of the script's data sets."""
-    if _run is None or _run.planned is None:
+    """With a plan, the path's timeline in place of the script's data sets; without, the parent's order of them."""
+    if _run is None:
         return original(provider, samples)
-    from megatron.training import get_args
+    from megatron.training import get_args, training
 
     from megatron_lrps.training import gpt
     from megatron_lrps.training.timeline import build_datasets
 
+    if _run.planned is None:
+        samples = samples or training.get_train_valid_test_num_samples()
+        return stock_order.build(original, provider, samples, get_args())
     if not getattr(provider, "is_distributed", False):
         raise RefusedError(
             "The script's data set provider builds on some ranks only, and a timeline is built on all.",

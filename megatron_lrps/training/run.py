@@ -12,10 +12,11 @@ from typing import Any
 
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import plan_hash
+from megatron_lrps.plan import Plan, plan_hash
 from megatron_lrps.plan.data import window_blend
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
+from megatron_lrps.training.stock_order import order_samples
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.lineage import log_event, write_record
@@ -43,6 +44,7 @@ class Run:
         start: Where it starts, once decided.
         saved: Last iteration that this process has saved.
         stopped: Why it ends before its end, or None.
+        order_samples: What the data of the checkpoint it starts from were drawn for. Rank 0 only.
     """
 
     schedule: Schedule
@@ -55,6 +57,7 @@ class Run:
     start: Start | None = None
     saved: int | None = None
     stopped: str | None = None
+    order_samples: int | None = None
 
     @property
     def folder(self) -> PathFolder | None:
@@ -126,8 +129,6 @@ def unplanned_branch(args: Namespace) -> Run:
 def identity_of(planned: Planned) -> Identity:
     """What the path's data and tokenizer are, by content; reads every .idx of its windows once."""
     tree, path = planned.tree, planned.path
-    tokenizer = tree.plan.tokenizer
-    model = tree.plan.resolve(tokenizer.model) if tokenizer and tokenizer.model else None
     return Identity(
         windows=[
             {
@@ -140,9 +141,19 @@ def identity_of(planned: Planned) -> Identity:
             }
             for window in tree.windows_of(path)
         ],
-        tokenizer=tokenizer_fingerprint(model) if model is not None and model.exists() else None,
+        tokenizer=_tokenizer(tree.plan),
         order=path.order,
     )
+
+
+def _tokenizer(plan: Plan) -> str | None:
+    """What tells a tokenizer from another: its file's fingerprint, or without a file what the plan says of it."""
+    tokenizer = plan.tokenizer
+    if tokenizer is None:
+        return None
+    if tokenizer.model is not None and (file := plan.resolve(tokenizer.model)).exists():
+        return tokenizer_fingerprint(file)
+    return " ".join(str(part) for part in (tokenizer.type, tokenizer.model, tokenizer.vocab_size) if part is not None)
 
 
 def decide_start(run: Run, args: Namespace) -> tuple[Start, Identity | None]:
@@ -160,11 +171,12 @@ def decide_start(run: Run, args: Namespace) -> tuple[Start, Identity | None]:
     if run.planned is not None:
         accept(run.planned.tree)
         identity = identity_of(run.planned)
-    start = find_start(run.own, parent=run.parent, fork=run.fork)
+    start = find_start(run.own, parent=run.parent, fork=run.fork, end=run.end)
     if start.folder is not None:
         name = start.name
         saved = _saved_args(start)
         refuse_other_run(saved, vars(args), name)
+        run.order_samples = order_samples(saved)
         recorded = saved.get(IDENTITY)
         if identity is not None and recorded:
             refuse_other_data(json.loads(recorded), identity, start.iteration, name)

@@ -108,7 +108,8 @@ def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int,
             f"{key}: its learning rate up to iteration {position} has been trained, and the plan now gives another.",
             mend,
         )
-    if after.end < position:
+    # Main only stops at its last fork point: that it has gone further changes no version.
+    if before.kind != "main" and after.end < position:
         raise RefusedError(f"{key}: trained up to iteration {position}, the plan now ends it at {after.end}.", mend)
 
 

@@ -29,18 +29,28 @@ class Start:
         return str(checkpoint(self.folder, self.iteration)) if self.folder else "scratch"
 
 
-def find_start(own: Path, *, parent: Path | None, fork: int) -> Start:
+def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
     """The newest complete checkpoint of the path's own, else its fork point, else scratch.
 
     Args:
         own: The path's ``--save`` folder.
         parent: The parent's checkpoints, or None for a path without a parent.
         fork: The fork iteration.
+        end: The path's last iteration.
 
     Raises:
-        RefusedError: where the fork point is missing, naming the parent's checkpoints that exist.
+        RefusedError: where the folder holds another path's checkpoints, or the fork point is missing, naming
+            those that exist.
     """
     complete, torn = checkpoints_in(own)
+    # A main path that a changed plan ends earlier has passed its end; a branch that is past its own is another's.
+    last = end if parent is not None else complete[-1] if complete else 0
+    foreign = [iteration for iteration in complete if not fork < iteration <= last]
+    if foreign:
+        raise RefusedError(
+            f"{checkpoint(own, foreign[-1])} lies outside of this path, which trains ({fork}, {end}].",
+            "give the path a --save folder of its own, or move those of another path away.",
+        )
     if complete:
         return Start(folder=own, iteration=complete[-1], forked=False, torn=tuple(torn))
     if parent is None:

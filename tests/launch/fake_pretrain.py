@@ -62,7 +62,7 @@ def main() -> None:
     campaign = CampaignFolder(tree.plan.folder)
     folder = campaign.path(path.name)
     parent = campaign.path(path.parent).checkpoints if path.parent else None
-    start = find_start(folder.checkpoints, parent=parent, fork=path.fork).iteration
+    start = find_start(folder.checkpoints, parent=parent, fork=path.fork, end=path.end).iteration
 
     stopping: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, _: stopping.append(number))

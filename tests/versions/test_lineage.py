@@ -15,18 +15,14 @@ from megatron_lrps.versions.lineage import (
     write_record,
 )
 from tests.plan.plans import tree_of
+from tests.versions import checkpoints
 
 TREE = tree_of(paradigm=["lrps", "cpt"])  # main to 1400, v1 from 400 to 1000, v2 from 1400 to 2000
 MAIN, V1 = TREE.path("main"), TREE.path("v1")
 
 
 def save(campaign: CampaignFolder, path: str, *iterations: int, whole: bool = True) -> None:
-    for iteration in iterations:
-        folder = checkpoint(campaign.path(path).checkpoints, iteration)
-        folder.mkdir(parents=True)
-        (folder / "metadata.json").write_text("{}")
-        if whole:
-            (folder / ".metadata").write_text("x")
+    checkpoints.save(campaign.path(path).checkpoints, *iterations, whole=whole)
 
 
 def state(campaign: CampaignFolder, path: PlannedPath) -> tuple[int | None, bool, bool]:

@@ -1,0 +1,122 @@
+"""What must agree between a run and the checkpoint that it continues."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
+
+SAVED: dict[str, Any] = {
+    "lr": 3e-4,
+    "min_lr": 3e-5,
+    "global_batch_size": 8,
+    "seq_length": 16,
+    "num_layers": 2,
+    "bf16": True,
+    "use_distributed_optimizer": True,
+    "tensor_model_parallel_size": 2,
+    "pipeline_model_parallel_size": 1,
+    "data_parallel_size": 4,
+    "context_parallel_size": 1,
+    "train_iters": 700,
+    "save": "main",
+}
+
+
+def refused_run(saved: dict[str, Any], **changed: Any) -> str:
+    with pytest.raises(RefusedError) as refusal:
+        refuse_other_run(saved, {**SAVED, **changed}, "main/iter_0000400")
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_what_belongs_to_a_path_may_differ() -> None:
+    refuse_other_run(SAVED, {**SAVED, "train_iters": 900, "save": "v1", "new_flag": 1}, "c")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"lr": 1e-4}, ["--lr: 0.0001 in this run, 0.0003 in main/iter_0000400", "give 0.0003"]),
+        ({"min_lr": 0.0}, ["--min-lr: 0.0 in this run, 3e-05"]),
+        ({"global_batch_size": 16}, ["--global-batch-size: 16 in this run, 8 in"]),
+        ({"num_layers": 3}, ["--num-layers: 3 in this run, 2 in", "another model"]),
+        ({"use_distributed_optimizer": False}, ["--use-distributed-optimizer: False in this run, True in"]),
+        ({"tensor_model_parallel_size": 1}, ["TP=1 in this run, TP=2 in", "run with TP=2"]),
+        (
+            {"pipeline_model_parallel_size": 2, "data_parallel_size": 2},
+            ["PP=2 DP=2 in this run, PP=1 DP=4 in", "run with PP=1 DP=4"],
+        ),
+    ],
+)
+def test_what_would_train_wrongly_is_refused(changed: dict[str, Any], words: list[str]) -> None:
+    text = refused_run(SAVED, **changed)
+    assert [word for word in words if word not in text] == []
+
+
+def test_without_the_distributed_optimizer_the_layout_may_change() -> None:
+    plain = {**SAVED, "use_distributed_optimizer": False}
+    refuse_other_run(plain, {**plain, "tensor_model_parallel_size": 1, "data_parallel_size": 8}, "c")
+
+
+def window(version: str, iterations: int, *data: tuple[float, str]) -> dict[str, Any]:
+    return {
+        "version": version,
+        "iterations": iterations,
+        "data": [
+            [weight, f"data/{name}", {"idx_sha256": name * 8, "bin_bytes": 100, "bin_sample_sha256": name * 9}]
+            for weight, name in data
+        ],
+    }
+
+
+WINDOWS = [window("v1", 10, (0.7, "web"), (0.3, "code")), window("v2", 10, (1.0, "news"))]
+
+
+def identity(windows: list[dict[str, Any]] = WINDOWS, tokenizer: str | None = "t" * 64, order: str = "chained") -> Any:
+    return Identity(windows=copy.deepcopy(windows), tokenizer=tokenizer, order=order)
+
+
+def refused_data(run: Identity, iteration: int) -> str:
+    with pytest.raises(RefusedError) as refusal:
+        refuse_other_data(identity().to_json(), run, iteration, "c")
+    return str(refusal.value)
+
+
+def test_the_same_data_and_more_windows_pass() -> None:
+    refuse_other_data(identity().to_json(), identity([*WINDOWS, window("v3", 5, (1.0, "x"))]), 20, "c")
+
+
+def test_the_same_content_elsewhere_passes() -> None:
+    moved = copy.deepcopy(WINDOWS)
+    moved[0]["data"][0][1] = "/another/disk/web"
+    refuse_other_data(identity().to_json(), identity(moved), 20, "c")
+
+
+def test_another_tokenizer_is_refused() -> None:
+    text = refused_data(identity(tokenizer="u" * 64), 1)
+    assert "uuuuuuuuuuuuuuuu... in this run, tttttttttttttttt... in c" in text
+    assert "None in this run" in refused_data(identity(tokenizer=None), 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (window("w1", 10, (0.7, "web"), (0.3, "code")), "versions.v1.name: w1 in this run, v1 in c"),
+        (window("v1", 11, (0.7, "web"), (0.3, "code")), "versions.v1.iters: 11 in this run, 10 in c"),
+        (window("v1", 10, (0.7, "web")), "versions.v1.train: 1 data sets in this run, 2 in c"),
+        (window("v1", 10, (0.6, "web"), (0.3, "code")), "data/web has the weight 0.6 in this run, 0.7 in c"),
+        (window("v1", 10, (0.7, "wob"), (0.3, "code")), "data/wob has idx_sha256 wobwobwobwobwobw..."),
+    ],
+)
+def test_other_data_are_refused(first: dict[str, Any], words: str) -> None:
+    assert words in refused_data(identity([first, WINDOWS[1]]), 5)
+
+
+def test_a_window_that_is_not_begun_may_change_unless_all_are_mixed() -> None:
+    changed = [WINDOWS[0], window("v2", 10, (1.0, "else"))]
+    refuse_other_data(identity().to_json(), identity(changed), 10, "c")
+    assert "data/else" in refused_data(identity(changed), 11)
+    assert "data/else" in refused_data(identity(changed, order="mixed"), 1)

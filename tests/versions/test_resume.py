@@ -1,0 +1,76 @@
+"""Fork or resume: which checkpoint a path starts from."""
+
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.resume import Start, find_start
+from tests.versions.checkpoints import save
+
+
+def start(folder: Path, fork: int = 400, end: int = 1000) -> Start:
+    return find_start(folder / "v1", parent=folder / "main", fork=fork, end=end)
+
+
+def test_a_path_without_a_parent_starts_from_scratch(tmp_path: Path) -> None:
+    found = find_start(tmp_path / "main", parent=None, fork=0, end=1000)
+    assert found == Start(folder=None, iteration=0, forked=False)
+    assert found.name == "scratch"
+
+
+def test_a_branch_forks_the_first_time(tmp_path: Path) -> None:
+    save(tmp_path / "main", 200, 400, 600)
+    assert start(tmp_path) == Start(folder=tmp_path / "main", iteration=400, forked=True)
+    assert start(tmp_path).name == str(tmp_path / "main" / "iter_0000400")
+
+
+def test_its_own_folder_comes_first_ever_after(tmp_path: Path) -> None:
+    save(tmp_path / "main", 400, 1400)
+    save(tmp_path / "v1", 500, 600)
+    assert start(tmp_path) == Start(folder=tmp_path / "v1", iteration=600, forked=False)
+
+
+def test_a_torn_checkpoint_is_named_and_not_used(tmp_path: Path) -> None:
+    save(tmp_path / "main", 400)
+    save(tmp_path / "v1", 500)
+    save(tmp_path / "v1", 600, whole=False)
+    assert start(tmp_path) == Start(folder=tmp_path / "v1", iteration=500, forked=False, torn=(600,))
+
+
+def test_where_all_own_checkpoints_are_torn_it_forks_again(tmp_path: Path) -> None:
+    save(tmp_path / "main", 400)
+    save(tmp_path / "v1", 500, whole=False)
+    assert start(tmp_path) == Start(folder=tmp_path / "main", iteration=400, forked=True, torn=(500,))
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ((), ["iteration 400", "there are none", "train the parent path up to it first"]),
+        ((100, 300), ["there are 100, 300.", "train the parent path up to it first"]),
+        ((300, 500), ["there are 300, 500.", "fork at one of those"]),
+    ],
+)
+def test_a_missing_fork_point_is_refused(saved: tuple[int, ...], words: list[str], tmp_path: Path) -> None:
+    save(tmp_path / "main", *saved)
+    with pytest.raises(RefusedError) as refusal:
+        start(tmp_path)
+    assert [word for word in words if word not in str(refusal.value)] == []
+
+
+def test_a_torn_fork_point_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "main", 300)
+    save(tmp_path / "main", 400, whole=False)
+    with pytest.raises(RefusedError, match="iter_0000400 is not whole: its save was cut off"):
+        start(tmp_path)
+
+
+@pytest.mark.parametrize("foreign", [300, 400, 1001])
+def test_another_paths_checkpoint_in_its_folder_is_refused(foreign: int, tmp_path: Path) -> None:
+    save(tmp_path / "main", 400)
+    save(tmp_path / "v1", 600, foreign)
+    with pytest.raises(
+        RefusedError, match=rf"iter_{foreign:07d} lies outside of this path, which trains \(400, 1000\]"
+    ):
+        start(tmp_path)
