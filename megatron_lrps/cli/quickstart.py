@@ -15,22 +15,22 @@ from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder
 
 VOCABULARY = 4096
-WINDOW_CHARACTERS = 1_200_000
+WINDOW_CHARACTERS = 950_000
 
 PLAN = """\
 # The quick start's campaign: four versions, each with a window of other text. Edit and rerun, or copy it.
 campaign: quickstart
 save: campaign
 paradigm: lrps
-lr: {max: 3.0e-3, min: 3.0e-4, warmup_iters: 20}
+lr: {max: 3.0e-3, min: 3.0e-4, warmup_iters: 16}
 decay: {shape: cosine, alpha: 0.6}
 sequence_length: 128
 global_batch_size: 16
 versions:
-  - {name: v1, iters: 150, train: [[1.0, data/v1/train]], valid: {docs: data/v1/valid}}
-  - {name: v2, iters: 150, train: [[1.0, data/v2/train]], valid: {stdlib: data/v2/valid}}
-  - {name: v3, iters: 150, train: [[1.0, data/v3/train]], valid: {tests: data/v3/valid}}
-  - {name: v4, iters: 150, train: [[1.0, data/v4/train]], valid: {libraries: data/v4/valid}}
+  - {name: v1, iters: 120, train: [[1.0, data/v1/train]], valid: {docs: data/v1/valid}}
+  - {name: v2, iters: 120, train: [[1.0, data/v2/train]], valid: {stdlib: data/v2/valid}}
+  - {name: v3, iters: 120, train: [[1.0, data/v3/train]], valid: {tests: data/v3/valid}}
+  - {name: v4, iters: 120, train: [[1.0, data/v4/train]], valid: {libraries: data/v4/valid}}
 tokenizer: {type: sentencepiece, model: data/tokenizer.model}
 megatron:
   num-layers: 4
@@ -46,8 +46,8 @@ megatron:
   hidden-dropout: 0.0
   tensor-model-parallel-size: 2
   micro-batch-size: 16
-  save-interval: 75
-  eval-interval: 150
+  save-interval: 60
+  eval-interval: 130  # main's; every path is also evaluated at its end
 launch: {device: cpu, local: {processes: 2}}
 """
 

@@ -1,5 +1,7 @@
 """Megatron ``.bin``/``.idx`` files from text, written so that a torn pair never looks whole."""
 
+import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,8 +45,7 @@ def write_index(prefix: Path | str, documents: Iterable[str], encode: Encode, *,
         LrpsError: ``encode`` gave an id that is not below ``vocab_size``.
         StorageError: A file could not be written.
     """
-    from megatron.core.datasets.indexed_dataset import DType, IndexedDatasetBuilder
-
+    DType, IndexedDatasetBuilder = _megatron_builder()  # noqa: N806 - classes
     data, idx = Path(f"{prefix}.bin"), Path(f"{prefix}.idx")
     temporary_data, temporary_idx = temporary_name(data), temporary_name(idx)
     try:
@@ -69,6 +70,19 @@ def write_index(prefix: Path | str, documents: Iterable[str], encode: Encode, *,
             temporary_data.unlink(missing_ok=True)
             temporary_idx.unlink(missing_ok=True)
     return written
+
+
+def _megatron_builder() -> tuple[Any, Any]:
+    """Megatron's own writer; what its import says about libraries for GPUs is no matter here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from megatron.core.datasets.indexed_dataset import DType, IndexedDatasetBuilder
+    finally:
+        logging.disable(before)
+    return DType, IndexedDatasetBuilder
 
 
 def _add_documents(builder: Any, documents: Iterable[str], encode: Encode, vocab_size: int, eod: int) -> Written:

@@ -43,9 +43,15 @@ def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
             those that exist.
     """
     complete, torn = checkpoints_in(own)
-    # A main path that a changed plan ends earlier has passed its end; a branch that is past its own is another's.
-    last = end if parent is not None else complete[-1] if complete else 0
-    foreign = [iteration for iteration in complete if not fork < iteration <= last]
+    # A main path that a changed plan ends earlier may have passed its end; a branch past its own is another's.
+    passed = parent is None and bool(complete) and complete[-1] > end
+    if passed and end not in complete:
+        raise RefusedError(
+            f"{own} has passed iteration {end}, where the path ends, and holds no checkpoint of it; there are "
+            f"{_listed(complete)}.",
+            "end or fork at one of those.",
+        )
+    foreign = [iteration for iteration in complete if not passed and not fork < iteration <= end]
     if foreign:
         raise RefusedError(
             f"{checkpoint(own, foreign[-1])} lies outside of this path, which trains ({fork}, {end}].",
@@ -63,9 +69,12 @@ def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
             f"The fork point {checkpoint(parent, fork)} is not whole: its save was cut off.",
             "train the parent path on from its checkpoint before, so that it saves the fork point again.",
         )
-    there = ", ".join(map(str, forks[-8:])) or "none"
     later = bool(forks) and forks[-1] > fork
     raise RefusedError(
-        f"The fork point at iteration {fork} is not in {parent}; there are {there}.",
+        f"The fork point at iteration {fork} is not in {parent}; there are {_listed(forks)}.",
         f"{'fork at one of those' if later else 'train the parent path up to it first'}.",
     )
+
+
+def _listed(iterations: list[int]) -> str:
+    return ", ".join(map(str, iterations[-8:])) or "none"

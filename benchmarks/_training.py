@@ -1,0 +1,71 @@
+"""A small training on the CPU that benchmarks run with and without the plugin: data, plan, and one rank."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from megatron_lrps.data.index import write_index
+from megatron_lrps.plan.cpu_flags import CPU_ENV
+
+SEQUENCE, BATCH, VOCABULARY = 128, 16, 4096
+MODEL = {
+    "num-layers": 4,
+    "hidden-size": 128,
+    "ffn-hidden-size": 384,
+    "num-attention-heads": 4,
+    "swiglu": True,
+    "normalization": "RMSNorm",
+    "position-embedding-type": "rope",
+    "disable-bias-linear": True,
+    "untie-embeddings-and-output-weights": True,
+    "attention-dropout": 0.0,
+    "hidden-dropout": 0.0,
+    "micro-batch-size": 16,
+    "save-interval": 100000,
+    "eval-interval": 100000,
+}
+"""The quick start's model, on one rank."""
+
+PLUGIN = "from megatron_lrps.pretrain import main; main()"
+BARE = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training import gpt; gpt.main()"
+"""Megatron with the same GPT script and CPU backend, without the plugin."""
+
+
+def write_plan(folder: Path, iterations: int) -> Path:
+    """Random tokens for the timeline, and a plan whose main path trains ``iterations``; returns the plan's file."""
+    numbers = random.Random(1)
+    documents = ["x"] * (iterations * BATCH * SEQUENCE * 3 // 600)
+    write_index(
+        folder / "data",
+        documents,
+        lambda texts: [[numbers.randrange(VOCABULARY - 1) for _ in range(600)] for _ in texts],
+        vocab_size=VOCABULARY,
+        eod=VOCABULARY - 1,
+    )
+    flags = ", ".join(f"{flag}: {str(value).lower()}" for flag, value in MODEL.items()).replace("rmsnorm", "RMSNorm")
+    plan = folder / "plan.yaml"
+    plan.write_text(
+        f"campaign: benchmark\nsave: run\ndecay: {{alpha: 0.5}}\n"
+        f"sequence_length: {SEQUENCE}\nglobal_batch_size: {BATCH}\n"
+        f"versions: [{{name: v1, iters: {2 * iterations}, train: [[1.0, data]]}}]\n"
+        f'tokenizer: {{type: "null", vocab_size: {VOCABULARY - 1}}}\n'
+        f"megatron: {{{flags}}}\nlaunch: {{device: cpu}}\n"
+    )
+    return plan
+
+
+def train(code: str, arguments: list[str], log: Path) -> None:
+    """Run one rank of ``python -c code arguments`` to its end; fails with its log where it fails."""
+    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    with log.open("w") as output:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **CPU_ENV, **own, "CUDA_VISIBLE_DEVICES": ""},
+            check=False,
+        )
+    if ended.returncode:
+        sys.exit(f"{log} ended with code {ended.returncode}:\n{log.read_text()[-3000:]}")
