@@ -7,7 +7,6 @@ is replaced, and another Megatron is refused in plain words. Written for megatro
 import argparse
 import functools
 import inspect
-import json
 import os
 import sys
 import time
@@ -20,11 +19,10 @@ from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
-from megatron_lrps.training.run import IDENTITY, Run
+from megatron_lrps.training.run import Run
 from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
 from megatron_lrps.versions.preflight import Identity
-from megatron_lrps.versions.resume import Start
 
 SUPPORTED = "0.19."
 _REPORT_S = 2.0
@@ -68,6 +66,7 @@ def install(*, cpu: bool = False) -> None:
         (training, "checkpoint_and_decide_exit", (*_STATE, "iteration", _FLOPS, "checkpointing_context"), _decide_exit),
         (training, "save_checkpoint_and_time", ("iteration", *_STATE, _FLOPS, "checkpointing_context"), _save),
         (training, "train", ("forward_step_func", "model", "optimizer"), _train),
+        (training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
         (checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
     ]
     for module, name, parameters, _ in hooks:
@@ -171,34 +170,9 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     if refusal is not None:
         raise refusal
     setattr(megatron_args, stock_order.ORDER_SAMPLES, order_samples)
-    _begin(_run, start, megatron_args)
-    return result
-
-
-def _begin(run: Run, start: Start, args: Namespace) -> None:
-    run.start = start
-    args.load = str(start.folder) if start.folder else None
-    args.ckpt_step = start.iteration or None
-    if _identity is not None:
-        setattr(args, IDENTITY, json.dumps(_identity.to_json()))
-    trained = not start.forked and start.iteration >= run.end
-    if _rank() == 0:
-        _announce(run, start, args, trained)
-    if trained:
+    if runs.begin(_run, start, megatron_args, _identity, announce=_rank() == 0):
         raise SystemExit(0)
-
-
-def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
-    for iteration in start.torn:
-        print(f"lrps: checkpoint {iteration} in {run.own} is not whole; it is left alone and not used.", flush=True)
-    if trained:
-        print(f"lrps: {run.own.parent.name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
-        return
-    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
-    name = run.own.parent.name if run.planned else "the branch"
-    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
-    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
-    runs.record(run, args, _identity, "training", checkpoints_in(run.own)[0])
+    return result
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:
@@ -242,6 +216,21 @@ def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
     stage = getattr(provider, "keywords", {}).get("vp_stage")
     built_here = functools.partial(gpt.is_dataset_built_on_rank, stage)
     return build_datasets(_run.planned.tree, _run.planned.path, args, gpt.dataset_config(args), built_here)
+
+
+def _evaluate(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """Let the script see the micro-batch size of the evaluation: upstream's tells it to receiving ranks."""
+    if _run is None:
+        return original(*args, **kwargs)
+    from megatron.training import get_args
+
+    megatron_args = get_args()
+    training_size = megatron_args.micro_batch_size
+    megatron_args.micro_batch_size = megatron_args.eval_micro_batch_size
+    try:
+        return original(*args, **kwargs)
+    finally:
+        megatron_args.micro_batch_size = training_size
 
 
 def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:

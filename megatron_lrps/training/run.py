@@ -17,7 +17,7 @@ from megatron_lrps.plan.data import window_blend
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.stock_order import order_samples
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.lineage import log_event, write_record
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
@@ -196,6 +196,40 @@ def _saved_args(start: Start) -> dict[str, Any]:
             "move that folder away; the one before it is used then.",
         ) from None
     return saved
+
+
+def begin(run: Run, start: Start, args: Namespace, identity: Identity | None, *, announce: bool) -> bool:
+    """Put what was decided on Megatron's arguments; whether the path is trained to its end already.
+
+    Args:
+        run: This process's.
+        start: Where it starts.
+        args: Megatron's, validated.
+        identity: What goes into every checkpoint.
+        announce: Say where it starts, and record it: rank 0 alone.
+    """
+    run.start = start
+    args.load = str(start.folder) if start.folder else None
+    args.ckpt_step = start.iteration or None
+    if identity is not None:
+        setattr(args, IDENTITY, json.dumps(identity.to_json()))
+    trained = not start.forked and start.iteration >= run.end
+    if announce:
+        _announce(run, start, args, identity, trained)
+    return trained
+
+
+def _announce(run: Run, start: Start, args: Namespace, identity: Identity | None, trained: bool) -> None:
+    name = run.own.parent.name if run.planned else "the branch"
+    for iteration in start.torn:
+        print(f"lrps: checkpoint {iteration} in {run.own} is not whole; it is left alone and not used.", flush=True)
+    if trained:
+        print(f"lrps: {name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
+        return
+    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
+    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
+    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
+    record(run, args, identity, "training", checkpoints_in(run.own)[0])
 
 
 def record(run: Run, args: Namespace, identity: Identity | None, status: str, checkpoints: list[int]) -> None:

@@ -11,11 +11,17 @@ from tests.training.campaigns import losses, run_ranks, train_path, write_campai
 
 MODULE = "import runpy; runpy.run_module('megatron_lrps', run_name='__main__', alter_sys=True)"
 SCRIPT = """\
+import torch
 from megatron.core.enums import ModelType
-from megatron.training import pretrain
+from megatron.training import get_args, pretrain
 from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_container_from_args
 from megatron.training.arguments import parse_and_validate_args
-from megatron_lrps.training.gpt import forward_step, get_embedding_ranks, stock_datasets
+from megatron_lrps.training import gpt
+from megatron_lrps.training.gpt import get_embedding_ranks, stock_datasets
+
+def forward_step(data_iterator, model, *rest):
+    print("training" if torch.is_grad_enabled() else "evaluation", "in batches of", get_args().micro_batch_size)
+    return gpt.forward_step(data_iterator, model, *rest)
 
 if __name__ == "__main__":
     args = parse_and_validate_args()
@@ -39,6 +45,10 @@ def test_an_unmodified_script_trains_a_plans_path(tmp_path: Path) -> None:
     ended = run_ranks([str(script), *flags], cwd=tmp_path, code=MODULE)
     assert ended.codes == [0], ended.log[-3000:]
     through_script = losses(plan, "main")
+    # Upstream's script tells receiving ranks this size, whatever is being read.
+    assert "training in batches of 2" in ended.log
+    assert "evaluation in batches of 1" in ended.log
+    assert "evaluation in batches of 2" not in ended.log
     other = tmp_path / "other"
     other.mkdir()
     assert train_path(write_campaign(other), "main").codes == [0]
