@@ -27,7 +27,7 @@ SKIPPED = 3
 
 MEASURED = """
 import functools, json, time
-from megatron_lrps.training import hooks
+from megatron_lrps.training import guard, hooks
 hooks.install(cpu=True)
 from megatron.core.datasets.gpt_dataset import GPTDataset
 from megatron.training import training
@@ -49,8 +49,8 @@ def timed(function, key, sign):
 PathSwitchingScheduler.get_lr = timed(PathSwitchingScheduler.get_lr, "scheduler", 1)
 Timeline.__getitem__ = timed(Timeline.__getitem__, "timeline", 1)
 GPTDataset.__getitem__ = timed(GPTDataset.__getitem__, "timeline", -1)
-wrapper, original = training.checkpoint_and_decide_exit.args
-hook = timed(functools.partial(hooks._refusing, wrapper, timed(original, "hook", -1)), "hook", 1)
+wrapper, original, report = training.checkpoint_and_decide_exit.args
+hook = timed(functools.partial(guard.refusing, wrapper, timed(original, "hook", -1), report), "hook", 1)
 
 def decide(*args, **kwargs):
     result = hook(*args, **kwargs)

@@ -127,9 +127,8 @@ def _train_path(
             return
         exit_signal = signal.Signals[str(path_flags(tree, path)["exit-signal"])]
         start = start_of(campaign, path)
-        if start.torn:
-            torn = ", ".join(map(str, start.torn))
-            display.say(f"{path.name}: checkpoints {torn} are not whole; they are left alone, {start.name} is used")
+        for iteration, why in start.skipped.items():
+            display.say(f"{path.name}: checkpoint {iteration} is left alone, {start.name} is used: {why}")
         cpu = tree.plan.launch.device == "cpu"
         arguments = ["--lrps-plan", str(plan_file.resolve()), "--lrps-path", path.name]
         seen = len(events(folder))

@@ -1,13 +1,12 @@
 """What comes before and after a training script in its process: CPU backend, hooks, exit codes."""
 
-import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, EXIT_STORAGE, LrpsError
+from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -27,9 +26,9 @@ def launch(script: Callable[[], None]) -> NoReturn:
 
 
 def _run(script: Callable[[], None]) -> int:
-    try:
-        from megatron_lrps.training import hooks
+    from megatron_lrps.training import hooks
 
+    try:
         hooks.install(cpu="--lrps-cpu" in sys.argv)
         script()
         hooks.finish()
@@ -38,10 +37,9 @@ def _run(script: Callable[[], None]) -> int:
     except LrpsError as error:
         print(f"lrps: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
+    except Exception as error:
         traceback.print_exc()
-        return EXIT_STORAGE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS) else EXIT_FAILED
-    except Exception:
-        traceback.print_exc()
-        return EXIT_FAILED
+        return hooks.failure_code(error)
+    finally:
+        hooks.settle()
     return EXIT_DONE

@@ -6,29 +6,36 @@ is replaced, and another Megatron is refused in plain words. Written for megatro
 
 import argparse
 import functools
-import inspect
 import os
+import signal
 import sys
-import time
 from argparse import Namespace
-from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import EXIT_CONTINUE, LrpsError, RefusedError
+from megatron_lrps.errors import (
+    EXIT_CONTINUE,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_STORAGE,
+    LrpsError,
+    RefusedError,
+    StorageError,
+)
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
 from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
+from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
+from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, storage_failure
 from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
-from megatron_lrps.versions.preflight import Identity
+from megatron_lrps.versions.manifest import Manifest
 
 SUPPORTED = "0.19."
-_REPORT_S = 2.0
 _STATE, _FLOPS = ("model", "optimizer", "opt_param_scheduler"), "num_floating_point_operations_so_far"
 _run: Run | None = None
-_identity: Identity | None = None
+_committer: Committer | None = None
 _installed = False
 
 
@@ -53,58 +60,39 @@ def install(*, cpu: bool = False) -> None:
         raise RefusedError(f"Megatron cannot be imported: {error}.", "install megatron-core 0.19.2.") from None
     if not version.startswith(SUPPORTED):
         raise RefusedError(f"megatron-core is {version}, the hooks know {SUPPORTED}x.", "install 0.19.2.")
-    hooks: list[tuple[Any, str, tuple[str, ...], Callable[..., Any]]] = [
-        (arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
-        (training, "initialize_megatron", ("allow_no_cuda",), _initialize),
-        (training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
-        (
+    hooks = [
+        Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
+        Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
+        Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
+        Hook(
             training,
             "build_train_valid_test_datasets",
             ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples"),
             _datasets,
         ),
-        (training, "checkpoint_and_decide_exit", (*_STATE, "iteration", _FLOPS, "checkpointing_context"), _decide_exit),
-        (training, "save_checkpoint_and_time", ("iteration", *_STATE, _FLOPS, "checkpointing_context"), _save),
-        (training, "train", ("forward_step_func", "model", "optimizer"), _train),
-        (training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
-        (checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
+        Hook(
+            training,
+            "checkpoint_and_decide_exit",
+            (*_STATE, "iteration", _FLOPS, "checkpointing_context"),
+            _decide_exit,
+        ),
+        Hook(training, "save_checkpoint_and_time", ("iteration", *_STATE, _FLOPS, "checkpointing_context"), _save),
+        Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
+        Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
+        Hook(checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
     ]
-    for module, name, parameters, _ in hooks:
-        _check(module, name, parameters, version)
-    for module, name, _, wrapper in hooks:
-        original = getattr(module, name)
-        setattr(module, name, functools.wraps(original)(functools.partial(_refusing, wrapper, original)))
+    put_in_place(hooks, version, _report)
     mend_wheel()
     _installed = True
 
 
-def _check(module: Any, name: str, parameters: tuple[str, ...], version: str) -> None:
-    function = getattr(module, name, None)
-    found = tuple(inspect.signature(function).parameters) if callable(function) else ()
-    if found[: len(parameters)] != parameters:
-        raise RefusedError(
-            f"{module.__name__}.{name} of megatron-core {version} takes ({', '.join(found)}), where the plugin knows "
-            f"({', '.join(parameters)}, ...).",
-            "install megatron-core 0.19.2, unmodified.",
-        )
-
-
-def _refusing(wrapper: Callable[..., Any], original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a hook; an error of the family becomes its plain text and its own exit code, on every rank."""
-    try:
-        return wrapper(original, *args, **kwargs)
-    except LrpsError as error:
-        if _rank() == 0:
-            _report(error)
-        else:
-            time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
-        raise SystemExit(error.exit_code) from None
-
-
 def _report(error: LrpsError) -> None:
+    """Say and record what ended this run; on rank 0."""
+    if _rank() != 0:
+        return
     print(f"lrps: {error}", file=sys.stderr, flush=True)
     if _run is not None:
-        name = "refused" if isinstance(error, RefusedError) else "failed"
+        name = {EXIT_REFUSED: "refused", EXIT_STORAGE: "storage"}.get(error.exit_code, "failed")
         _run.event(name, message=str(error), exit_code=error.exit_code)
 
 
@@ -150,29 +138,46 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
 
 def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     """Once the ranks are connected, rank 0 decides where the path starts, and tells the others."""
-    global _identity
     result = original(*args, **kwargs)
     if _run is None:
         return result
     import torch
     from megatron.training import get_args
 
+    from megatron_lrps.training.starting import agree
+
     megatron_args = get_args()
-    decided: list[Any] = [None]
-    if _rank() == 0:
-        try:
-            start, identity = runs.decide_start(_run, megatron_args)
-            decided = [(start, identity, _run.order_samples, None)]
-        except LrpsError as error:
-            decided = [(None, None, None, error)]
-    torch.distributed.broadcast_object_list(decided, src=0)
-    start, _identity, order_samples, refusal = decided[0]
-    if refusal is not None:
-        raise refusal
-    setattr(megatron_args, stock_order.ORDER_SAMPLES, order_samples)
-    if runs.begin(_run, start, megatron_args, _identity, announce=_rank() == 0):
+    _take_sigterm(megatron_args)
+    ranks = torch.distributed.get_world_size()
+    if agree(_run, megatron_args, rank=_rank(), ranks=ranks):
         raise SystemExit(0)
+    if _rank() == 0:
+        _commit_saves(_run, megatron_args)
     return result
+
+
+def _take_sigterm(args: Namespace) -> None:
+    """Let SIGTERM, which launchers send, save and stop as the exit signal does; Megatron listens to one alone."""
+    if not args.exit_signal_handler:
+        return
+    from megatron.training import global_vars
+
+    handler = global_vars.get_signal_handler()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
+
+
+def _commit_saves(run: Run, args: Namespace) -> None:
+    """Make Megatron's writing of the tracker the moment from which a checkpoint counts."""
+    global _committer
+    from megatron.training import checkpointing
+
+    def committed(iteration: int, manifest: Manifest) -> None:
+        if not manifest.sha256:
+            run.event("saved", iteration=iteration)
+        runs.record(run, args, "training")
+
+    _committer = Committer(run.own, committed)
+    checkpointing.maybe_msc = TrackerWriter(checkpointing.maybe_msc, run.own, _committer.commit)
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:
@@ -183,16 +188,7 @@ def _scheduler(original: Any, optimizer: Any) -> Any:
 
     from megatron_lrps.training.scheduler import PathSwitchingScheduler
 
-    args = get_args()
-    return PathSwitchingScheduler(
-        optimizer,
-        schedule=_run.schedule,
-        init_lr=args.lr_warmup_init,
-        max_lr=args.lr,
-        min_lr=args.min_lr,
-        weight_decay=(args.start_weight_decay, args.end_weight_decay),
-        decay_steps=args.train_iters * args.global_batch_size,
-    )
+    return PathSwitchingScheduler.of(optimizer, _run.schedule, get_args())
 
 
 def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
@@ -239,14 +235,16 @@ def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
         return original(iteration, *args, **kwargs)
     if _run.saved == iteration:
         return None
-    result = original(iteration, *args, **kwargs)
-    if not kwargs.get("non_persistent_ckpt"):
-        from megatron.training import get_args
+    persistent = not kwargs.get("non_persistent_ckpt")
+    if persistent and _run.start is not None and iteration in _run.start.skipped:
+        import torch
 
-        _run.saved, megatron_args = iteration, get_args()
-        if _rank() == 0 and not megatron_args.async_save:
-            _run.event("saved", iteration=iteration)
-            runs.record(_run, megatron_args, _identity, "training", checkpoints_in(_run.own)[0])
+        if _rank() == 0:
+            clear_unfinished(_run.own, iteration)
+        torch.distributed.barrier()
+    result = original(iteration, *args, **kwargs)
+    if persistent:
+        _run.saved = iteration
     return result
 
 
@@ -298,11 +296,24 @@ def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:
 
 def finish() -> None:
     """Record that the path is trained. Call it when the script has returned."""
-    if _run is None or _rank() != 0:
-        return
-    complete = checkpoints_in(_run.own)[0]
-    if _run.end in complete:
+    settle()
+    if _run is not None and _rank() == 0 and _run.end in checkpoints_in(_run.own)[0]:
         from megatron.training import get_args
 
         _run.event("done", iteration=_run.end)
-        runs.record(_run, get_args(), _identity, "trained", complete)
+        runs.record(_run, get_args(), "trained")
+
+
+def settle() -> None:
+    """Wait until every checkpoint of this process is hashed. Call it before the process ends."""
+    if _committer is not None:
+        _committer.settle()
+
+
+def failure_code(error: Exception) -> int:
+    """The exit code of an error that ended the script; what the storage did is recorded."""
+    reason = storage_failure(error, _run.own) if _run is not None else None
+    if _run is None or reason is None:
+        return EXIT_FAILED
+    _report(StorageError(f"A write to {_run.own} failed: {reason}.", "make room, then rerun: it continues."))
+    return EXIT_STORAGE

@@ -4,7 +4,6 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right momen
 """
 
 import importlib.metadata
-import json
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,11 @@ from megatron_lrps.plan import Plan, plan_hash
 from megatron_lrps.plan.data import window_blend
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.stock_order import order_samples
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
-from megatron_lrps.versions.growth import accept
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, write_record
-from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
-from megatron_lrps.versions.resume import Start, find_start
-
-IDENTITY = "lrps_identity"
-"""Megatron argument that carries the identity into every checkpoint, as JSON."""
+from megatron_lrps.versions.manifest import read_manifest
+from megatron_lrps.versions.preflight import Identity
+from megatron_lrps.versions.resume import Start
 
 _LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
 
@@ -44,6 +39,7 @@ class Run:
         start: Where it starts, once decided.
         saved: Last iteration that this process has saved.
         stopped: Why it ends before its end, or None.
+        identity: What its data and tokenizer are, once known; None without a plan.
         order_samples: What the data of the checkpoint it starts from were drawn for. Rank 0 only.
     """
 
@@ -58,6 +54,7 @@ class Run:
     saved: int | None = None
     stopped: str | None = None
     order_samples: int | None = None
+    identity: Identity | None = None
 
     @property
     def folder(self) -> PathFolder | None:
@@ -156,86 +153,11 @@ def _tokenizer(plan: Plan) -> str | None:
     return " ".join(str(part) for part in (tokenizer.type, tokenizer.model, tokenizer.vocab_size) if part is not None)
 
 
-def decide_start(run: Run, args: Namespace) -> tuple[Start, Identity | None]:
-    """Fork or resume, after comparing this run with the checkpoint. On rank 0, before the model is built.
-
-    Args:
-        run: This process's.
-        args: Megatron's, validated.
-
-    Raises:
-        RefusedError: where the run would be wrong.
-        StorageError: where the accepted plan cannot be written.
-    """
-    identity = None
-    if run.planned is not None:
-        accept(run.planned.tree)
-        identity = identity_of(run.planned)
-    start = find_start(run.own, parent=run.parent, fork=run.fork, end=run.end)
-    if start.folder is not None:
-        name = start.name
-        saved = _saved_args(start)
-        refuse_other_run(saved, vars(args), name)
-        run.order_samples = order_samples(saved)
-        recorded = saved.get(IDENTITY)
-        if identity is not None and recorded:
-            refuse_other_data(json.loads(recorded), identity, start.iteration, name)
-    return start, identity
-
-
-def _saved_args(start: Start) -> dict[str, Any]:
-    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
-    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
-
-    try:
-        saved: dict[str, Any] = vars(load_common_state_dict(start.name)["args"])
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(
-            f"The checkpoint {start.name} cannot be read: {reason}.",
-            "move that folder away; the one before it is used then.",
-        ) from None
-    return saved
-
-
-def begin(run: Run, start: Start, args: Namespace, identity: Identity | None, *, announce: bool) -> bool:
-    """Put what was decided on Megatron's arguments; whether the path is trained to its end already.
-
-    Args:
-        run: This process's.
-        start: Where it starts.
-        args: Megatron's, validated.
-        identity: What goes into every checkpoint.
-        announce: Say where it starts, and record it: rank 0 alone.
-    """
-    run.start = start
-    args.load = str(start.folder) if start.folder else None
-    args.ckpt_step = start.iteration or None
-    if identity is not None:
-        setattr(args, IDENTITY, json.dumps(identity.to_json()))
-    trained = not start.forked and start.iteration >= run.end
-    if announce:
-        _announce(run, start, args, identity, trained)
-    return trained
-
-
-def _announce(run: Run, start: Start, args: Namespace, identity: Identity | None, trained: bool) -> None:
-    name = run.own.parent.name if run.planned else "the branch"
-    for iteration in start.torn:
-        print(f"lrps: checkpoint {iteration} in {run.own} is not whole; it is left alone and not used.", flush=True)
-    if trained:
-        print(f"lrps: {name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
-        return
-    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
-    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
-    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
-    record(run, args, identity, "training", checkpoints_in(run.own)[0])
-
-
-def record(run: Run, args: Namespace, identity: Identity | None, status: str, checkpoints: list[int]) -> None:
+def record(run: Run, args: Namespace, status: str) -> None:
     """Write the path's lineage record. Rank 0 only; nothing without a plan."""
-    if run.folder is None or run.planned is None or identity is None:
+    if run.folder is None or run.planned is None or run.identity is None:
         return
+    checkpoints = checkpoints_in(run.own)[0]
     path, plan = run.planned.path, run.planned.tree.plan
     write_record(
         run.folder,
@@ -254,7 +176,7 @@ def record(run: Run, args: Namespace, identity: Identity | None, status: str, ch
             "global_batch_size": plan.global_batch_size,
             "sequence_length": plan.sequence_length,
             "plan_hash": plan_hash(plan),
-            "data": identity.to_json(),
+            "data": run.identity.to_json(),
             "layout": {
                 "tensor": args.tensor_model_parallel_size,
                 "pipeline": args.pipeline_model_parallel_size,
@@ -262,7 +184,11 @@ def record(run: Run, args: Namespace, identity: Identity | None, status: str, ch
                 "distributed_optimizer": args.use_distributed_optimizer,
             },
             "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
-            "checkpoints": checkpoints,
+            "checkpoints": [
+                {"iteration": iteration, "sha256": manifest.digest if manifest else None}
+                for iteration in checkpoints
+                for manifest in [read_manifest(checkpoint(run.own, iteration))]
+            ],
             "libraries": _library_versions(),
         },
     )

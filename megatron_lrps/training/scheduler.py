@@ -1,6 +1,7 @@
 """Megatron's parameter scheduler, with the learning rate of a path's schedule."""
 
 import json
+from argparse import Namespace
 from typing import Any, cast
 
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
@@ -63,6 +64,19 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
             override_opt_param_scheduler=False,
             wsd_decay_steps=wsd_steps,
             lr_wsd_decay_style=wsd_style,
+        )
+
+    @classmethod
+    def of(cls, optimizer: Any, schedule: Schedule, args: Namespace) -> "PathSwitchingScheduler":
+        """The scheduler of a run with Megatron's arguments."""
+        return cls(
+            optimizer,
+            schedule=schedule,
+            init_lr=args.lr_warmup_init,
+            max_lr=args.lr,
+            min_lr=args.min_lr,
+            weight_decay=(args.start_weight_decay, args.end_weight_decay),
+            decay_steps=args.train_iters * args.global_batch_size,
         )
 
     def get_lr(self, param_group: dict[str, Any]) -> float:

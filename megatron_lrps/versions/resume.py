@@ -1,10 +1,13 @@
 """Fork or resume: which checkpoint a path starts from. Its own folder comes first, ever after the fork."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.versions.folder import checkpoint, checkpoints_in
+from megatron_lrps.versions.manifest import Damage, damaged_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +18,13 @@ class Start:
         folder: The ``--load`` folder, or None: from scratch.
         iteration: The checkpoint's iteration in it, 0 from scratch.
         forked: It is the parent's checkpoint, not an own one.
-        torn: Own checkpoints that are not whole, newest last; they are left alone and not used.
+        skipped: Own checkpoint -> why it is not used; those are left alone.
     """
 
     folder: Path | None
     iteration: int
     forked: bool
-    torn: tuple[int, ...] = ()
+    skipped: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -29,14 +32,19 @@ class Start:
         return str(checkpoint(self.folder, self.iteration)) if self.folder else "scratch"
 
 
-def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
-    """The newest complete checkpoint of the path's own, else its fork point, else scratch.
+def find_start(
+    own: Path, *, parent: Path | None, fork: int, end: int, damaged: Mapping[int, str] | None = None
+) -> Start:
+    """The newest whole checkpoint of the path's own, else its fork point, else scratch.
+
+    Whole is what was finished and has the files that its manifest lists, in their sizes.
 
     Args:
         own: The path's ``--save`` folder.
         parent: The parent's checkpoints, or None for a path without a parent.
         fork: The fork iteration.
         end: The path's last iteration.
+        damaged: Own checkpoint -> what is wrong with its content, where somebody has read it.
 
     Raises:
         RefusedError: where the folder holds another path's checkpoints, or the fork point is missing, naming
@@ -57,13 +65,19 @@ def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
             f"{checkpoint(own, foreign[-1])} lies outside of this path, which trains ({fork}, {end}].",
             "give the path a --save folder of its own, or move those of another path away.",
         )
-    if complete:
-        return Start(folder=own, iteration=complete[-1], forked=False, torn=tuple(torn))
+    skipped = dict.fromkeys(torn, "its save was cut off") | dict(damaged or {})
+    for iteration in reversed(complete):
+        if iteration not in skipped and (sizes := damaged_sizes(checkpoint(own, iteration))):
+            skipped[iteration] = str(sizes[0])
+        if iteration not in skipped:
+            return Start(folder=own, iteration=iteration, forked=False, skipped=skipped)
     if parent is None:
-        return Start(folder=None, iteration=0, forked=False, torn=tuple(torn))
+        return Start(folder=None, iteration=0, forked=False, skipped=skipped)
     forks, torn_forks = checkpoints_in(parent)
     if fork in forks:
-        return Start(folder=parent, iteration=fork, forked=True, torn=tuple(torn))
+        if sizes := damaged_sizes(checkpoint(parent, fork)):
+            refuse_damaged_fork(checkpoint(parent, fork), sizes[0])
+        return Start(folder=parent, iteration=fork, forked=True, skipped=skipped)
     if fork in torn_forks:
         raise RefusedError(
             f"The fork point {checkpoint(parent, fork)} is not whole: its save was cut off.",
@@ -73,6 +87,14 @@ def find_start(own: Path, *, parent: Path | None, fork: int, end: int) -> Start:
     raise RefusedError(
         f"The fork point at iteration {fork} is not in {parent}; there are {_listed(forks)}.",
         f"{'fork at one of those' if later else 'train the parent path up to it first'}.",
+    )
+
+
+def refuse_damaged_fork(folder: Path, damage: Damage) -> NoReturn:
+    """Refuse a branch whose fork point is there and not as it was saved: no other checkpoint can stand in for it."""
+    raise RefusedError(
+        f"The fork point {folder} is damaged: {damage}.",
+        "restore it from a copy; or move it and the parent's later checkpoints away, and train the parent again.",
     )
 
 

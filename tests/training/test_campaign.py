@@ -1,6 +1,7 @@
 """A campaign trained by real Megatron: what each path read, how it forks, resumes and is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,8 @@ def test_lineage_says_what_made_a_version(campaign: Path) -> None:
     folder = campaign.parent / "run" / "paths" / "v1"
     record = json.loads((folder / "path.json").read_text())
     assert (record["parent"], record["fork"], record["end"], record["status"]) == ("main", 4, 8, "trained")
-    assert record["checkpoints"] == [6, 8]
+    assert [each["iteration"] for each in record["checkpoints"]] == [6, 8]
+    assert all(re.fullmatch("[0-9a-f]{64}", each["sha256"]) for each in record["checkpoints"])
     assert record["consumed_samples"] == 8 * BATCH
     names = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert names == ["started", "saved", "stopped", "started", "saved", "done"]

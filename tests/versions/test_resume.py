@@ -35,13 +35,17 @@ def test_a_torn_checkpoint_is_named_and_not_used(tmp_path: Path) -> None:
     save(tmp_path / "main", 400)
     save(tmp_path / "v1", 500)
     save(tmp_path / "v1", 600, whole=False)
-    assert start(tmp_path) == Start(folder=tmp_path / "v1", iteration=500, forked=False, torn=(600,))
+    assert start(tmp_path) == Start(
+        folder=tmp_path / "v1", iteration=500, forked=False, skipped={600: "its save was cut off"}
+    )
 
 
 def test_where_all_own_checkpoints_are_torn_it_forks_again(tmp_path: Path) -> None:
     save(tmp_path / "main", 400)
     save(tmp_path / "v1", 500, whole=False)
-    assert start(tmp_path) == Start(folder=tmp_path / "main", iteration=400, forked=True, torn=(500,))
+    assert start(tmp_path) == Start(
+        folder=tmp_path / "main", iteration=400, forked=True, skipped={500: "its save was cut off"}
+    )
 
 
 @pytest.mark.parametrize(

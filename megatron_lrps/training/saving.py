@@ -1,0 +1,141 @@
+"""What makes a checkpoint count: it is on disk, its manifest says what it is, and only then anybody is told.
+
+Megatron writes its tracker file last, after a synchronous save and in the finalization of an asynchronous one.
+That moment is taken as the commit. Knows nothing of ``megatron.training``; ``hooks.py`` puts it in place.
+"""
+
+import errno
+import io
+import os
+import shutil
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.versions.files import sync, write_atomic
+from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.manifest import MANIFEST, Manifest, take_hashes, take_sizes
+
+TRACKER = "latest_checkpointed_iteration.txt"
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
+_LOW_BYTES = 1 << 20
+
+
+class Committer:
+    """Rank 0's part in a save: commits a checkpoint, and hashes it while training goes on.
+
+    Args:
+        own: The path's ``--save`` folder.
+        committed: Told of a checkpoint's iteration and manifest: once when it counts, and again when its hashes
+            are known; from another thread then.
+    """
+
+    def __init__(self, own: Path, committed: Callable[[int, Manifest], None]) -> None:
+        self._own = own
+        self._committed = committed
+        self._hashing: list[threading.Thread] = []
+
+    def commit(self, iteration: int) -> None:
+        """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
+        folder = checkpoint(self._own, iteration)
+        manifest = take_sizes(folder)
+        sync(folder)
+        write_atomic(self._own / TRACKER, str(iteration))
+        self._committed(iteration, manifest)
+        thread = threading.Thread(target=self._hash, args=(iteration, manifest), name=f"hash {iteration}")
+        self._hashing = [each for each in self._hashing if each.is_alive()]
+        self._hashing.append(thread)
+        thread.start()
+
+    def settle(self) -> None:
+        """Wait until all that was committed is hashed."""
+        for thread in self._hashing:
+            thread.join()
+
+    def _hash(self, iteration: int, manifest: Manifest) -> None:
+        try:
+            self._committed(iteration, take_hashes(checkpoint(self._own, iteration), manifest))
+        except LrpsError as error:  # the checkpoint counts all the same; `lrps verify` will say what it lacks
+            print(f"lrps: checkpoint {iteration} could not be hashed: {error}", flush=True)
+
+
+class TrackerWriter:
+    """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
+
+    Args:
+        files: What Megatron uses (``maybe_msc``); asked for everything else.
+        own: The path's ``--save`` folder.
+        commit: Called with the iteration that Megatron wrote.
+    """
+
+    def __init__(self, files: Any, own: Path, commit: Callable[[int], None]) -> None:
+        self._files, self._own, self._commit = files, own, commit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def open(self, path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """Megatron's ``open``."""
+        if "w" in mode and Path(path) == self._own / TRACKER:
+            return _Commit(self._commit)
+        return self._files.open(path, mode, *args, **kwargs)
+
+
+class _Commit(io.StringIO):
+    """What is written to it is an iteration, which counts once it is closed without an error."""
+
+    def __init__(self, commit: Callable[[int], None]) -> None:
+        super().__init__()
+        self._commit = commit
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._commit(int(self.getvalue()))
+        self.close()
+
+
+def clear_unfinished(own: Path, iteration: int) -> None:
+    """Empty the folder of a save that was cut off or is damaged, before its iteration is saved anew.
+
+    Its last files go first, so that at no moment it looks finished.
+    """
+    folder = checkpoint(own, iteration)
+    try:
+        for name in (".metadata", "metadata.json", MANIFEST):
+            (folder / name).unlink(missing_ok=True)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be emptied: {error.strerror}.", "mend its permissions.") from None
+
+
+def storage_failure(error: BaseException, own: Path) -> str | None:
+    """Why a failed save is the storage's fault, or None where it is not.
+
+    Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
+    """
+    seen: list[BaseException] = []
+    pending: list[BaseException] = [error]
+    while pending:
+        each = pending.pop()
+        if each in seen:
+            continue
+        seen.append(each)
+        if isinstance(each, OSError) and each.errno in STORAGE_ERRNOS:
+            return os.strerror(each.errno)
+        failures = getattr(each, "failures", None)  # torch's CheckpointException: rank -> (error, trace)
+        if isinstance(failures, dict):
+            pending += [value[0] for value in failures.values() if isinstance(value, tuple)]
+        pending += [chained for chained in (each.__cause__, each.__context__) if chained is not None]
+    text = "".join(traceback.format_exception(error))
+    for code in STORAGE_ERRNOS:
+        if os.strerror(code) in text:
+            return os.strerror(code)
+    try:
+        free = shutil.disk_usage(own if own.exists() else own.parent).free
+    except OSError:
+        return None
+    return os.strerror(errno.ENOSPC) if free < _LOW_BYTES else None

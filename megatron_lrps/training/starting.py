@@ -1,0 +1,142 @@
+"""Where a run starts: rank 0 decides, all ranks read the checkpoint's files for damage, and agree.
+
+Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are connected.
+"""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.training.run import Run, identity_of, record
+from megatron_lrps.training.stock_order import ORDER_SAMPLES, order_samples
+from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.growth import accept
+from megatron_lrps.versions.manifest import Damage, damaged_contents
+from megatron_lrps.versions.preflight import refuse_other_data, refuse_other_run
+from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
+
+IDENTITY = "lrps_identity"
+"""Megatron argument that carries the identity into every checkpoint, as JSON."""
+
+
+def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
+    """Decide on all ranks together where the path starts, put it on Megatron's arguments, and announce it.
+
+    Args:
+        run: This process's.
+        args: Megatron's, validated.
+        rank: This process's.
+        ranks: How many there are.
+
+    Returns:
+        Whether the path is trained to its end already.
+
+    Raises:
+        RefusedError: on every rank, where the run would be wrong.
+        StorageError: on every rank, where the accepted plan cannot be written.
+    """
+    damaged: dict[int, str] = {}
+    while True:
+        start = _decided(run, args, damaged, rank)
+        if start.folder is None:
+            break
+        damages = _read_together(start, rank, ranks)
+        if not damages:
+            break
+        if start.forked:
+            refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
+        damaged[start.iteration] = str(damages[0])
+    run.start = start
+    args.load = str(start.folder) if start.folder else None
+    args.ckpt_step = start.iteration or None
+    if run.identity is not None:
+        setattr(args, IDENTITY, json.dumps(run.identity.to_json()))
+    trained = not start.forked and start.iteration >= run.end
+    if rank == 0:
+        _announce(run, start, args, trained)
+    return trained
+
+
+def _decided(run: Run, args: Namespace, damaged: dict[int, str], rank: int) -> Start:
+    """Rank 0's decision, on every rank; so is its refusal."""
+    decided: list[Any] = [None]
+    if rank == 0:
+        try:
+            mine = decide_start(run, args, damaged)
+            decided = [(mine, run.identity, run.order_samples, None)]
+        except LrpsError as error:
+            decided = [(None, None, None, error)]
+    torch.distributed.broadcast_object_list(decided, src=0)
+    start: Start
+    start, run.identity, run.order_samples, refusal = decided[0]
+    if refusal is not None:
+        raise refusal
+    setattr(args, ORDER_SAMPLES, run.order_samples)
+    return start
+
+
+def _read_together(start: Start, rank: int, ranks: int) -> list[Damage]:
+    """Read the checkpoint's files against its hashes, each rank a share; all ranks get all that was found."""
+    assert start.folder is not None
+    found = damaged_contents(checkpoint(start.folder, start.iteration), part=rank, parts=ranks)
+    gathered: list[Any] = [None] * ranks
+    torch.distributed.all_gather_object(gathered, found)
+    return [damage for part in gathered for damage in part]
+
+
+def decide_start(run: Run, args: Namespace, damaged: dict[int, str]) -> Start:
+    """Fork or resume, after comparing this run with the checkpoint. On rank 0, before the model is built.
+
+    Args:
+        run: This process's; its identity is set.
+        args: Megatron's, validated.
+        damaged: Own checkpoint -> what is wrong with its content.
+
+    Raises:
+        RefusedError: where the run would be wrong.
+        StorageError: where the accepted plan cannot be written.
+    """
+    if run.planned is not None:
+        accept(run.planned.tree)
+        run.identity = identity_of(run.planned)
+    start = find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
+    if start.folder is not None:
+        saved = _saved_args(start)
+        refuse_other_run(saved, vars(args), start.name)
+        run.order_samples = order_samples(saved)
+        recorded = saved.get(IDENTITY)
+        if run.identity is not None and recorded:
+            refuse_other_data(json.loads(recorded), run.identity, start.iteration, start.name)
+    return start
+
+
+def _saved_args(start: Start) -> dict[str, Any]:
+    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
+    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
+
+    try:
+        saved: dict[str, Any] = vars(load_common_state_dict(start.name)["args"])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(
+            f"The checkpoint {start.name} cannot be read: {reason}.",
+            "move that folder away; the one before it is used then.",
+        ) from None
+    return saved
+
+
+def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
+    name = run.own.parent.name if run.planned else "the branch"
+    for iteration, why in start.skipped.items():
+        print(f"lrps: checkpoint {iteration} in {run.own} is left alone and not used: {why}.", flush=True)
+        run.event("skipped", iteration=iteration, reason=why)
+    if trained:
+        print(f"lrps: {name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
+        return
+    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
+    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
+    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
+    record(run, args, "training")
