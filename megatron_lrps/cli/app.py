@@ -105,6 +105,35 @@ def tree(plan: PlanArgument) -> None:
     show_tree(plan)
 
 
+@app.command("gc")
+def collect(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it nothing is.")] = False,
+) -> None:
+    """Show which checkpoints nothing needs, and why the others stay; delete them with --yes."""
+    from megatron_lrps.cli.checkpoints import show_gc
+
+    show_gc(plan, as_json=as_json, yes=yes)
+
+
+@app.command()
+def pin(
+    plan: PlanArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The path's name.", show_default=False)],
+    iteration: Annotated[int, typer.Argument(metavar="ITERATION", help="The checkpoint's.", show_default=False)],
+    note: Annotated[str, typer.Option(help="Why it is to stay.", show_default=False)] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the pin.")] = False,
+) -> None:
+    """Protect a checkpoint from gc."""
+    from megatron_lrps.cli.checkpoints import remove_pin, set_pin
+
+    if remove:
+        remove_pin(plan, path, iteration)
+    else:
+        set_pin(plan, path, iteration, note)
+
+
 @app.command()
 def quickstart(
     folder: Annotated[Path, typer.Argument(help="Where the campaign goes.")] = Path("quickstart"),

@@ -32,7 +32,7 @@ from megatron_lrps.versions.resume import Start, find_start
 
 TRAINING_MODULE = "megatron_lrps.pretrain"
 _POLL_S = 0.2
-_LEFTOVER_S = 3.0
+_LEFTOVER_S = 10.0
 
 
 class StopRequest:

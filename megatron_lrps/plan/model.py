@@ -20,8 +20,6 @@ COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 MAX_COUNT = 10**15
 """Larger than any run, and small enough that shares of it are exact in floating point."""
 
-PARADIGMS = ("lrps", "ptfs", "cpt")
-
 
 def plain_name(value: Any) -> str:
     """A name that is also a plain file name; raises ValueError otherwise."""
@@ -253,6 +251,13 @@ class Launch(PlanModel):
     slurm: SlurmLaunch | None = None
 
 
+class Keep(PlanModel):
+    """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins; ``every`` in iterations."""
+
+    latest: Count = 2
+    every: Count | None = None
+
+
 FlagValue = bool | int | float | str | list[int | float | str]
 
 
@@ -271,6 +276,7 @@ class Plan(PlanModel):
     tokenizer: Tokenizer | None = None
     megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = {}
     launch: Launch = Launch()
+    keep: Keep = Keep()
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")

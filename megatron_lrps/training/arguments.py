@@ -12,6 +12,8 @@ from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
+from megatron_lrps.training.cpu import is_installed
+from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
 
 Parser = argparse.ArgumentParser
 
@@ -30,6 +32,14 @@ def add_arguments(parser: Parser) -> Parser:
     )
     group.add_argument(
         "--lrps-parent", metavar="DIR", help="Without a plan: the main path's checkpoints; default: --load."
+    )
+    group.add_argument(
+        "--lrps-allow",
+        nargs="+",
+        choices=[*ALLOWABLE, ALLOW_DISK],
+        metavar="KEY",
+        help=f"Go on although these differ from the checkpoint: {', '.join(ALLOWABLE)}; {ALLOW_DISK}: though the saves "
+        "will not fit.",
     )
     group.add_argument(
         "--lrps-cpu", action="store_true", help="Train on the CPU over gloo: for development and tests, never chosen."
@@ -83,6 +93,15 @@ def planned(own: argparse.Namespace) -> Planned | None:
     path = tree.path(own.lrps_path)
     require_data(tree, path)
     return Planned(tree=tree, path=path, file=file)
+
+
+def require_cpu_backend(own: argparse.Namespace) -> None:
+    """Refuse ``--lrps-cpu`` where the backend came too late to be put under Megatron."""
+    if own.lrps_cpu and not is_installed():
+        raise RefusedError(
+            "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
+            "start with `python -m megatron_lrps SCRIPT`, or call register(cpu=True) before importing megatron.",
+        )
 
 
 def full_command_line(

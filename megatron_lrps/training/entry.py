@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
+from megatron_lrps.training.forks import tie_forks
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -28,6 +29,7 @@ def launch(script: Callable[[], None]) -> NoReturn:
 def _run(script: Callable[[], None]) -> int:
     from megatron_lrps.training import hooks
 
+    tie_forks()
     try:
         hooks.install(cpu="--lrps-cpu" in sys.argv)
         script()
@@ -41,5 +43,5 @@ def _run(script: Callable[[], None]) -> int:
         traceback.print_exc()
         return hooks.failure_code(error)
     finally:
-        hooks.settle()
+        hooks.let_go()
     return EXIT_DONE

@@ -12,25 +12,23 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from megatron_lrps.errors import (
-    EXIT_CONTINUE,
-    EXIT_FAILED,
-    EXIT_REFUSED,
-    EXIT_STORAGE,
-    LrpsError,
-    RefusedError,
-    StorageError,
-)
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, EXIT_REFUSED, EXIT_STORAGE, LrpsError, RefusedError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
-from megatron_lrps.training.arguments import add_arguments, full_command_line, own_arguments, planned, prepare
+from megatron_lrps.training.arguments import (
+    add_arguments,
+    full_command_line,
+    own_arguments,
+    planned,
+    prepare,
+    require_cpu_backend,
+)
 from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
-from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, storage_failure
+from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, committer_of, storage_error
 from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
-from megatron_lrps.versions.manifest import Manifest
 
 SUPPORTED = "0.19."
 _STATE, _FLOPS = ("model", "optimizer", "opt_param_scheduler"), "num_floating_point_operations_so_far"
@@ -115,11 +113,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     argv = sys.argv[1:]
     own = own_arguments(argv)
     plan = planned(own)
-    if own.lrps_cpu and not cpu_backend.is_installed():
-        raise RefusedError(
-            "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
-            "start with `python -m megatron_lrps SCRIPT`, or call register(cpu=True) before importing megatron.",
-        )
+    require_cpu_backend(own)
     _run = runs.planned_run(plan) if plan is not None else None
     given = sys.argv
     sys.argv = [given[0], *full_command_line(argv, own, plan, build_parser)]
@@ -147,6 +141,8 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     from megatron_lrps.training.starting import agree
 
     megatron_args = get_args()
+    # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     _take_sigterm(megatron_args)
     ranks = torch.distributed.get_world_size()
     if agree(_run, megatron_args, rank=_rank(), ranks=ranks):
@@ -171,12 +167,7 @@ def _commit_saves(run: Run, args: Namespace) -> None:
     global _committer
     from megatron.training import checkpointing
 
-    def committed(iteration: int, manifest: Manifest) -> None:
-        if not manifest.sha256:
-            run.event("saved", iteration=iteration)
-        runs.record(run, args, "training")
-
-    _committer = Committer(run.own, committed)
+    _committer = committer_of(run, args)
     checkpointing.maybe_msc = TrackerWriter(checkpointing.maybe_msc, run.own, _committer.commit)
 
 
@@ -235,13 +226,14 @@ def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
         return original(iteration, *args, **kwargs)
     if _run.saved == iteration:
         return None
+    from megatron.training import global_vars
+
+    # What was trained up to here is not trained again, so its figures may not be lost with the process.
+    if (writer := global_vars.get_tensorboard_writer()) is not None:
+        writer.flush()
     persistent = not kwargs.get("non_persistent_ckpt")
     if persistent and _run.start is not None and iteration in _run.start.skipped:
-        import torch
-
-        if _rank() == 0:
-            clear_unfinished(_run.own, iteration)
-        torch.distributed.barrier()
+        clear_unfinished(_run.own, iteration, rank=_rank())
     result = original(iteration, *args, **kwargs)
     if persistent:
         _run.saved = iteration
@@ -250,9 +242,11 @@ def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
 
 def _decide_exit(original: Any, *args: Any) -> Any:
     """Save every fork point, whatever the save interval, and remember why a run ends early."""
-    exits = original(*args)
     if _run is None:
-        return exits
+        return original(*args)
+    if _run.ownership is not None and _run.ownership.lost:
+        raise RefusedError(_run.ownership.lost, "see which job trains the path now; this one has saved nothing more.")
+    exits = original(*args)
     iteration = args[3]
     if iteration in _run.fork_points:
         from megatron.training import training
@@ -305,15 +299,22 @@ def finish() -> None:
 
 
 def settle() -> None:
-    """Wait until every checkpoint of this process is hashed. Call it before the process ends."""
+    """Wait until every checkpoint of this process is hashed."""
     if _committer is not None:
         _committer.settle()
 
 
+def let_go() -> None:
+    """Finish what goes on in the background, and give the path back. Call it before the process ends."""
+    settle()
+    if _run is not None and _run.ownership is not None:
+        _run.ownership.release()
+
+
 def failure_code(error: Exception) -> int:
     """The exit code of an error that ended the script; what the storage did is recorded."""
-    reason = storage_failure(error, _run.own) if _run is not None else None
-    if _run is None or reason is None:
+    failure = storage_error(error, _run.own) if _run is not None else None
+    if failure is None:
         return EXIT_FAILED
-    _report(StorageError(f"A write to {_run.own} failed: {reason}.", "make room, then rerun: it continues."))
-    return EXIT_STORAGE
+    _report(failure)
+    return failure.exit_code

@@ -18,10 +18,11 @@ from megatron_lrps.training.arguments import Planned
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, write_record
 from megatron_lrps.versions.manifest import read_manifest
+from megatron_lrps.versions.owner import Ownership
 from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
 
-_LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
+LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Run:
         saved: Last iteration that this process has saved.
         stopped: Why it ends before its end, or None.
         identity: What its data and tokenizer are, once known; None without a plan.
+        ownership: This process's hold of the path. Rank 0 only.
         order_samples: What the data of the checkpoint it starts from were drawn for. Rank 0 only.
     """
 
@@ -55,6 +57,7 @@ class Run:
     stopped: str | None = None
     order_samples: int | None = None
     identity: Identity | None = None
+    ownership: Ownership | None = None
 
     @property
     def folder(self) -> PathFolder | None:
@@ -196,7 +199,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
 
 def _library_versions() -> dict[str, str]:
     versions = {}
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -10,11 +10,15 @@ import os
 import shutil
 import threading
 import traceback
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.training.run import Run, record
 from megatron_lrps.versions.files import sync, write_atomic
 from megatron_lrps.versions.folder import checkpoint
 from megatron_lrps.versions.manifest import MANIFEST, Manifest, take_hashes, take_sizes
@@ -62,6 +66,17 @@ class Committer:
             print(f"lrps: checkpoint {iteration} could not be hashed: {error}", flush=True)
 
 
+def committer_of(run: Run, args: Namespace) -> Committer:
+    """The committer of a run: a checkpoint that counts goes into the path's history and record."""
+
+    def committed(iteration: int, manifest: Manifest) -> None:
+        if not manifest.sha256:
+            run.event("saved", iteration=iteration)
+        record(run, args, "training")
+
+    return Committer(run.own, committed)
+
+
 class TrackerWriter:
     """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
 
@@ -97,12 +112,17 @@ class _Commit(io.StringIO):
         self.close()
 
 
-def clear_unfinished(own: Path, iteration: int) -> None:
-    """Empty the folder of a save that was cut off or is damaged, before its iteration is saved anew.
+def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
+    """Remove what a save that was cut off or is damaged left, before its iteration is saved anew; on all ranks.
 
     Its last files go first, so that at no moment it looks finished.
     """
-    folder = checkpoint(own, iteration)
+    if rank == 0:
+        _remove(checkpoint(own, iteration))
+    torch.distributed.barrier()
+
+
+def _remove(folder: Path) -> None:
     try:
         for name in (".metadata", "metadata.json", MANIFEST):
             (folder / name).unlink(missing_ok=True)
@@ -112,11 +132,18 @@ def clear_unfinished(own: Path, iteration: int) -> None:
         raise StorageError(f"{folder} could not be emptied: {error.strerror}.", "mend its permissions.") from None
 
 
-def storage_failure(error: BaseException, own: Path) -> str | None:
-    """Why a failed save is the storage's fault, or None where it is not.
+def storage_error(error: BaseException, own: Path) -> StorageError | None:
+    """The error as one of the storage, or None where the storage is not at fault.
 
     Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
     """
+    reason = _storage_reason(error, own)
+    if reason is None:
+        return None
+    return StorageError(f"A write to {own} failed: {reason}.", "make room, then rerun: it continues.")
+
+
+def _storage_reason(error: BaseException, own: Path) -> str | None:
     seen: list[BaseException] = []
     pending: list[BaseException] = [error]
     while pending:

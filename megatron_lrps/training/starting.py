@@ -5,16 +5,20 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.run import Run, identity_of, record
 from megatron_lrps.training.stock_order import ORDER_SAMPLES, order_samples
 from megatron_lrps.versions.folder import checkpoint
 from megatron_lrps.versions.growth import accept
+from megatron_lrps.versions.hostile import refuse_code
 from megatron_lrps.versions.manifest import Damage, damaged_contents
+from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import refuse_other_data, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
 
@@ -65,6 +69,9 @@ def _decided(run: Run, args: Namespace, damaged: dict[int, str], rank: int) -> S
     decided: list[Any] = [None]
     if rank == 0:
         try:
+            if run.ownership is None:
+                run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
+                run.ownership.start()
             mine = decide_start(run, args, damaged)
             decided = [(mine, run.identity, run.order_samples, None)]
         except LrpsError as error:
@@ -104,12 +111,14 @@ def decide_start(run: Run, args: Namespace, damaged: dict[int, str]) -> Start:
         run.identity = identity_of(run.planned)
     start = find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
     if start.folder is not None:
+        refuse_code(Path(start.name))
         saved = _saved_args(start)
-        refuse_other_run(saved, vars(args), start.name)
+        refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
         run.order_samples = order_samples(saved)
         recorded = saved.get(IDENTITY)
         if run.identity is not None and recorded:
             refuse_other_data(json.loads(recorded), run.identity, start.iteration, start.name)
+    refuse_full_disk(run, start, args)
     return start
 
 
@@ -131,12 +140,15 @@ def _saved_args(start: Start) -> dict[str, Any]:
 def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
     name = run.own.parent.name if run.planned else "the branch"
     for iteration, why in start.skipped.items():
-        print(f"lrps: checkpoint {iteration} in {run.own} is left alone and not used: {why}.", flush=True)
+        _say(f"checkpoint {iteration} in {run.own} is left alone and not used: {why}.")
         run.event("skipped", iteration=iteration, reason=why)
     if trained:
-        print(f"lrps: {name} is trained to its end, iteration {run.end}; nothing to do.", flush=True)
+        _say(f"{name} is trained to its end, iteration {run.end}; nothing to do.")
         return
-    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
-    print(f"lrps: {name} {verb} {start.name} and ends at iteration {run.end}.", flush=True)
+    _say(overview(run, start, args, _saved_args(start) if start.folder else {}))
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
     record(run, args, "training")
+
+
+def _say(text: str) -> None:
+    print(f"lrps: {text}", flush=True)

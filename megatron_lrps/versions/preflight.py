@@ -4,7 +4,7 @@ Both sides are plain mappings: the checkpoint's own saved Megatron arguments, an
 loads anything; ``resume.py`` says which checkpoint it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,10 @@ _ALWAYS: dict[str, str] = {
     "use_distributed_optimizer": "the optimizer's state is laid out by it",
     "tokenizer_type": "the same ids would mean other text",
 }
+ALLOWABLE = ("adam_beta1", "adam_beta2", "weight_decay", "fp8", "fp8_recipe")
+"""Keys that may differ where a user knows better: another run, but not a wrong one (``--lrps-allow``)."""
+ALLOW_DISK = "disk"
+
 _LAYOUT: dict[str, str] = {
     "tensor_model_parallel_size": "TP",
     "pipeline_model_parallel_size": "PP",
@@ -70,25 +74,30 @@ class Identity:
         return {"windows": self.windows, "tokenizer": self.tokenizer, "order": self.order}
 
 
-def refuse_other_run(checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str) -> None:
+def refuse_other_run(
+    checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str, *, allow: Sequence[str] = ()
+) -> None:
     """Refuse a run whose arguments do not fit the checkpoint's.
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination (``vars(args)``).
         run: This run's, likewise.
         name: The checkpoint, for the message.
+        allow: Keys of ``ALLOWABLE`` that may differ.
 
     Raises:
         RefusedError: naming the argument, both values and why.
     """
     for key, why in _ALWAYS.items():
+        if key in allow:
+            continue
         if key == "num_query_groups" and not run.get("group_query_attention"):
             continue  # without groups Megatron overwrites it while it builds the model
         there, here = checkpoint.get(key, _ABSENT), run.get(key, _ABSENT)
         if there is not _ABSENT and here is not _ABSENT and there != here:
             raise RefusedError(
                 f"--{key.replace('_', '-')}: {here} in this run, {there} in {name}: {why}.",
-                f"give {there}, or start another campaign.",
+                f"give {there}, or start another campaign{f' (or --lrps-allow {key})' if key in ALLOWABLE else ''}.",
             )
     _refuse_other_layout(checkpoint, run, name)
 

@@ -1,0 +1,92 @@
+"""``lrps gc`` and ``lrps pin``: which checkpoints of a campaign stay."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder
+from megatron_lrps.versions.keep import Verdict
+from megatron_lrps.versions.pins import add_pin, drop_pin
+from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
+
+
+def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
+    """Print what is kept and what is not, with the reasons; then, if told to, delete what is not."""
+    tree = expand(load_plan(plan_file))
+    campaign = CampaignFolder(tree.plan.folder)
+    verdicts = judge(tree)
+    sizes = {verdict: size_on_disk(folder_of(campaign, verdict)) for verdict in verdicts}
+    doomed = [verdict for verdict in verdicts if not verdict.keep]
+    if as_json:
+        facts = {
+            "campaign": tree.plan.campaign,
+            "save": str(campaign.root),
+            "dry_run": not yes,
+            "freed_bytes": sum(sizes[verdict] for verdict in doomed),
+            "checkpoints": [
+                {
+                    "path": verdict.path,
+                    "iteration": verdict.iteration,
+                    "folder": str(folder_of(campaign, verdict)),
+                    "bytes": size,
+                    "keep": verdict.keep,
+                    "reason": verdict.reason,
+                }
+                for verdict, size in sizes.items()
+            ],
+        }
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _print_verdicts(sizes)
+    if not yes:
+        if doomed and not as_json:
+            typer.echo(f"Nothing is deleted yet; `lrps gc {plan_file} --yes` deletes them.")
+        return
+    freed = 0
+    for verdict in sweep(tree, doomed):
+        freed += sizes[verdict]
+        if not as_json:
+            typer.echo(f"deleted {verdict.path} {verdict.iteration:,}")
+    if doomed and not as_json:
+        typer.echo(f"Freed {_size(freed)}.")
+
+
+def _print_verdicts(sizes: dict[Verdict, int]) -> None:
+    rows = [
+        (verdict.path, verdict.iteration, _size(size).rjust(10), "keep" if verdict.keep else "delete", verdict.reason)
+        for verdict, size in sizes.items()
+    ]
+    if rows:
+        typer.echo(table(("path", "iteration", "size".rjust(10), "gc", "reason"), rows) + "\n")
+    gone = [size for verdict, size in sizes.items() if not verdict.keep]
+    typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {_size(sum(gone))}.")
+
+
+def _size(size: int) -> str:
+    for unit, one in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
+        if size >= one:
+            return f"{size / one:,.1f} {unit}"
+    return f"{size / 2**10:,.1f} KiB"
+
+
+def set_pin(plan_file: Path, path: str, iteration: int, note: str) -> None:
+    """Protect a checkpoint from gc."""
+    add_pin(_folder(plan_file, path), iteration, note)
+    typer.echo(f"pinned {path} {iteration:,}")
+
+
+def remove_pin(plan_file: Path, path: str, iteration: int) -> None:
+    """Take a checkpoint's pin away; whether it stays is gc's again."""
+    drop_pin(_folder(plan_file, path), iteration)
+    typer.echo(f"unpinned {path} {iteration:,}")
+
+
+def _folder(plan_file: Path, path: str) -> PathFolder:
+    """A path's folder; its name may be one of the accepted plan's alone, since gc looks at those too."""
+    tree = expand(load_plan(plan_file))
+    if not any(path in each.by_name for each in trees_of(tree)):
+        tree.path(path)  # refuses it, naming those that exist
+    return CampaignFolder(tree.plan.folder).path(path)

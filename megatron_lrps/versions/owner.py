@@ -1,0 +1,306 @@
+"""One writer per path: ``<path>/owner.json`` names the job that trains it; its mtime is that job's heartbeat.
+
+No file locks: network file systems lack or fake them. An exclusive link and a rename are atomic there too. Whose
+record lies in owner.json owns the path; it gets there by an exclusive link, or as the one heir of a dead record. The
+heir's claim, ``owner-<digest of the dead record>.next``, is an exclusive link as well. It holds the heir's own record,
+so that an heir who dies is found dead as an owner is, and is renamed onto owner.json, which is thus never absent: no
+third job can slip in between.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from megatron_lrps.errors import RefusedError, StorageError
+
+FILE = "owner.json"
+BEAT_S = 15.0
+PATIENCE = 4
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who holds a path."""
+
+    host: str
+    pid: int
+    start: int | None = None  # in ticks after boot: tells the process from a later one with the same pid
+    boot: str | None = None  # id of the host's boot
+    namespace: int | None = None  # inode of the pid namespace: in another one, a container, the pid means nothing
+    job: str | None = None  # SLURM_JOB_ID
+    restart: int = 0  # SLURM_RESTART_COUNT
+    token: str  # random
+    since: str  # UTC
+    beat_s: float = BEAT_S  # seconds between heartbeats
+
+    def __str__(self) -> str:
+        if self == UNKNOWN:
+            return "an unknown process (its record is not readable)"
+        job = f"job {self.job}{f' restart {self.restart}' if self.restart else ''}, " if self.job else ""
+        return f"process {self.pid} on {self.host} ({job}since {self.since})"
+
+
+UNKNOWN = Owner(host="", pid=0, token="", since="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A file as it was seen; equal while neither its record nor its heartbeat has changed."""
+
+    raw: bytes
+    mtime_ns: int
+
+
+class Ownership:
+    """A path held by this process; as a context manager, with a heartbeat."""
+
+    def __init__(self, file: Path, record: bytes) -> None:
+        self.lost: str | None = None  # once the path is no longer this process's: why, in one line
+        self._file, self._record = file, record
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lrps-owner", daemon=True)
+
+    def start(self) -> None:
+        """Start the heartbeat, once; without one, a job of another host takes the path over."""
+        if self._thread.ident is None and not self._ended.is_set():
+            self._thread.start()
+
+    def release(self) -> None:
+        """Give the path back if it is still this process's. Where the disk refuses, this process's end will show."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)  # a file system that hangs must not hang the job's end
+        with contextlib.suppress(OSError):
+            # With a last beat, so that an heir who is about to take the path looks again.
+            seen = _see(self._file, touch=self._record)
+            if seen is not None and seen.raw == self._record:
+                self._file.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _beat(self) -> None:
+        while self.lost is None and not self._ended.wait(_parse(self._record).beat_s):
+            with contextlib.suppress(OSError):  # a file server that restarts: the next beat tries again
+                seen = _see(self._file, touch=self._record)
+                if seen is None:
+                    self.lost = f"{self._file} is gone, and with it this process's hold of the path."
+                elif seen.raw != self._record:
+                    self.lost = f"{self._file.parent} has been taken over by {_parse(seen.raw)}."
+
+
+def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, say: Callable[[str], None]) -> Ownership:
+    """Take a path for this process, from a dead job if need be; ``say`` gets a line for that, and before a wait.
+
+    A job of which only heartbeats can be seen is dead when it has missed ``patience`` of its own.
+
+    Raises:
+        RefusedError: another job holds the path.
+        StorageError: the disk refuses.
+    """
+    me = _this_process(beat_s)
+    record = json.dumps(asdict(me), indent=2).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _take(folder / FILE, record, me, patience, say)
+    except OSError as error:
+        what = f"{folder} could not be taken by {me}: {error.strerror or error}."
+        raise StorageError(what, "make room, or make the folder writable, then rerun.") from None
+    return Ownership(folder / FILE, record)
+
+
+def holder(folder: Path) -> Owner | None:
+    """Who holds a path, as far as can be seen without waiting; None where nobody does, or a dead job."""
+    try:
+        seen = _see(folder / FILE)
+    except OSError:
+        return UNKNOWN
+    if seen is None:
+        return None
+    owner = _parse(seen.raw)
+    alive, _ = _evidence(owner, _this_process(BEAT_S))
+    if alive is None:
+        now = time.time_ns()
+        with contextlib.suppress(OSError):  # who may not write there has no clock but its own
+            now = _server_time(folder)
+        alive = now - seen.mtime_ns <= PATIENCE * owner.beat_s * 1e9
+    return owner if alive else None
+
+
+def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[str], None]) -> None:
+    news = ""
+    for _ in range(100):  # a third round is rare: other jobs have been faster
+        # What the file holds decides: a network file system may say of a link or a rename it did that it failed.
+        seen = _see(file)
+        if seen is None:
+            with contextlib.suppress(FileExistsError):
+                _create(file, record)
+        elif seen.raw == record:
+            return say(news) if news else None
+        elif why := _why_dead(file, seen, me, patience, say):
+            news = f"{file.parent.name}: taken over from {_parse(seen.raw)}: {why}"
+            claim = file.with_name(f"owner-{hashlib.sha256(seen.raw).hexdigest()[:16]}.next")
+            _take(claim, record, me, patience, say)
+            try:
+                if _see(file) == seen:
+                    with contextlib.suppress(FileNotFoundError):  # this claim was taken for dead, and its heir has it
+                        claim.rename(file)
+            finally:
+                claim.unlink(missing_ok=True)
+    raise RefusedError(f"{file} changes hands faster than {me} can follow.", "see which jobs write it, then rerun.")
+
+
+def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[str], None]) -> str | None:
+    """Why a record's job is dead; None where the record changed meanwhile. Raises RefusedError where it lives."""
+    owner = _parse(seen.raw)
+    alive, why = _evidence(owner, me)
+    if alive is None:
+        limit = patience * (me if owner == UNKNOWN else owner).beat_s
+        age = (_server_time(file.parent) - seen.mtime_ns) / 1e9
+        if age > limit:
+            return f"its last heartbeat is {age:.1f} s old, more than {limit:.1f} s"
+        wait = min(limit, limit - age)  # a heartbeat from the future: the file server's clock was set back
+        say(f"{file.parent.name}: held by {owner}; waiting up to {wait:.1f} s to see whether it lives")
+        end = time.monotonic() + wait
+        while not alive and time.monotonic() < end:
+            time.sleep(min(limit / patience / 5, 1.0))
+            now = _see(file)
+            if now is None or now.raw != seen.raw:
+                return None
+            alive = now != seen
+        why = f"no heartbeat came within {limit:.1f} s"
+    if alive:
+        end_it = f"scancel {owner.job}" if owner.job else f"kill {owner.pid} on {owner.host}"
+        raise RefusedError(
+            f"{file.parent} is being trained by {owner}, and {me} may not write there too.",
+            f"wait for it, or end it ({'see who writes there' if owner == UNKNOWN else end_it}), then rerun.",
+        )
+    return why
+
+
+def _evidence(owner: Owner, me: Owner) -> tuple[bool | None, str]:
+    """Whether a job lives, and why not; None where only its heartbeat can tell."""
+    here = (owner.host, owner.boot, owner.namespace) == (me.host, me.boot, me.namespace)
+    if here and owner.boot and owner.namespace and owner.start and (start := _start(owner.pid)) is not None:
+        return start == owner.start, "that process has ended"
+    return None, ""
+
+
+def _start(pid: int) -> int | None:
+    """When a process started: field 22 of /proc/<pid>/stat, proc(5). 0 where it has ended, None where unknown."""
+    try:
+        with contextlib.suppress(PermissionError):  # another user's
+            os.kill(pid, 0)
+        # Field 2, the command's name, stands in parentheses and may hold anything.
+        state, *after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return 0 if state in (b"Z", b"X") else int(after[18])  # a zombie writes nothing
+    except ProcessLookupError:
+        return 0
+    except (OSError, ValueError, IndexError):  # /proc may hide other users' processes
+        return None
+
+
+def _this_process(beat_s: float) -> Owner:
+    pid, boot, namespace = os.getpid(), None, None
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    job, restart = os.environ.get("SLURM_JOB_ID") or None, int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    token, since = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
+    return Owner(
+        host=socket.gethostname(), pid=pid, start=_start(pid), boot=boot, namespace=namespace,
+        job=job, restart=restart, token=token, since=since, beat_s=beat_s
+    )  # fmt: skip
+
+
+def _parse(raw: bytes) -> Owner:
+    """The owner that a record names; UNKNOWN unless every field has its type and a possible value."""
+    try:
+        data = json.loads(raw)
+        owner = Owner(**{field.name: data[field.name] for field in fields(Owner)})
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return UNKNOWN
+    texts = (owner.host, owner.token, owner.since, owner.boot or "", owner.job or "")
+    counts = (owner.pid, owner.restart, owner.start or 0, owner.namespace or 0)
+    possible = (
+        all(isinstance(text, str) and text.isprintable() and len(text) <= 256 for text in texts)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and 0 < owner.pid < 2**31
+        and type(owner.beat_s) in (int, float)
+        and 0 < owner.beat_s <= 3600
+    )
+    return owner if possible else UNKNOWN
+
+
+def _see(file: Path, *, touch: bytes | None = None) -> _Seen | None:
+    """What a file holds, None where it is absent; if that is the record ``touch``, it gets a heartbeat first."""
+    try:
+        # Opened where a stat would do: NFS may answer that from a cache, for a minute.
+        with open(
+            file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+        ) as opened:
+            raw = opened.read(64 * 1024)
+            if raw == touch:
+                os.utime(opened.fileno())
+            return _Seen(raw=raw, mtime_ns=os.fstat(opened.fileno()).st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        if touch is not None:
+            raise
+        return _Seen(raw=b"", mtime_ns=file.lstat().st_mtime_ns)  # not readable, or no file
+
+
+def _create(file: Path, record: bytes) -> None:
+    """Create a file whole, or raise FileExistsError."""
+    with _temporary(file.parent, record) as temporary:
+        try:
+            file.hardlink_to(temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _write(file, record)  # others may see it half written: an unknown holder, until they look again
+
+
+def _server_time(folder: Path) -> int:
+    """The file server's clock, ns: heartbeats are by it, and hosts' clocks differ."""
+    with _temporary(folder, b"") as probe:
+        return probe.stat().st_mtime_ns
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path, content: bytes) -> Iterator[Path]:
+    path = folder / f".{FILE}.{secrets.token_hex(8)}.tmp"
+    try:
+        _write(path, content)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("xb") as opened:
+        try:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+            os.utime(opened.fileno())  # to the server's time: a write may be by this host's
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise

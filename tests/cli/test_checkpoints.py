@@ -1,0 +1,159 @@
+"""`lrps gc` and `lrps pin` from the shell."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.lineage import events, write_record
+from tests.conftest import Lrps
+from tests.plan.plans import plan_dict
+from tests.versions.checkpoints import save
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """main (0, 1400] at 1200 and v1 (400, 1000] trained, of checkpoints of 4 KiB and a folder of 4 KiB each."""
+    file = tmp_path / "plan.yaml"
+    file.write_text(yaml.safe_dump(plan_dict(keep={"latest": 1, "every": 1000})))
+    save(main(file).checkpoints, 200, 400, 600, 1000, 1200)
+    save(v1(file).checkpoints, 800, 1000)
+    save(v1(file).checkpoints, 900, whole=False)
+    return file
+
+
+def main(plan: Path) -> PathFolder:
+    return CampaignFolder(plan.parent / "runs/c").path("main")
+
+
+def v1(plan: Path) -> PathFolder:
+    return CampaignFolder(plan.parent / "runs/c").path("v1")
+
+
+def saved(folder: PathFolder) -> list[int]:
+    return checkpoints_in(folder.checkpoints)[0]
+
+
+def test_gc_says_what_it_would_delete_and_why_the_rest_stays(plan: Path, lrps: Lrps) -> None:
+    code, stdout, stderr = lrps("gc", plan)
+    assert (code, stderr) == (0, "")
+    table, _, end = stdout.partition("\n\n")
+    rows = [line.split(maxsplit=5) for line in table.splitlines()[2:]]
+    assert [(path, iteration, what, why) for path, iteration, _, _, what, why in rows] == [
+        ("main", "200", "delete", "nothing needs it"),
+        ("main", "400", "keep", "v1 forks off it"),
+        ("main", "600", "delete", "nothing needs it"),
+        ("main", "1,000", "keep", "every 1000 iterations"),
+        ("main", "1,200", "keep", "the newest"),
+        ("v1", "800", "delete", "nothing needs it"),
+        ("v1", "900", "delete", "torn: its save was cut off"),
+        ("v1", "1,000", "keep", "the end of v1; the newest; every 1000 iterations"),
+    ]
+    assert {unit for _, _, _, unit, _, _ in rows} == {"KiB"}
+    first, second = end.splitlines()
+    assert first.startswith("4 of 8 checkpoints to delete, ")
+    assert second == f"Nothing is deleted yet; `lrps gc {plan} --yes` deletes them."
+    assert saved(main(plan)) == [200, 400, 600, 1000, 1200]
+    assert not main(plan).events.exists()
+
+
+def test_gc_yes_deletes_just_that(plan: Path, lrps: Lrps) -> None:
+    before = lrps("gc", plan).stdout.splitlines()
+    code, stdout, stderr = lrps("gc", plan, "--yes")
+    assert (code, stderr) == (0, "")
+    *shown, last = stdout.splitlines()
+    assert shown == [*before[:-1], "deleted main 200", "deleted main 600", "deleted v1 800", "deleted v1 900"]
+    assert last == f"Freed {before[-2].partition(', ')[2]}"
+    assert (saved(main(plan)), saved(v1(plan))) == ([400, 1000, 1200], [1000])
+    assert sorted(entry.name for entry in v1(plan).checkpoints.iterdir()) == ["iter_0001000"]
+    assert [(event["event"], event["iteration"]) for event in events(main(plan))] == [
+        ("deleted", 200),
+        ("deleted", 600),
+    ]
+    again = lrps("gc", plan, "--yes")
+    assert again.stdout.endswith("0 of 4 checkpoints to delete, 0.0 KiB.\n")
+    write_record(v1(plan), {"parent": "main", "fork": 400, "end": 1000, "released": True})
+    assert "deleted main 400\n" in lrps("gc", plan, "--yes").stdout
+
+
+def test_gc_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
+    facts = json.loads(lrps("gc", plan, "--json").stdout)
+    assert list(facts) == ["campaign", "save", "dry_run", "freed_bytes", "checkpoints"]
+    assert (facts["campaign"], facts["save"], facts["dry_run"]) == ("c", str(plan.parent / "runs/c"), True)
+    first = facts["checkpoints"][0]
+    assert first == {
+        "path": "main",
+        "iteration": 200,
+        "folder": str(checkpoint(main(plan).checkpoints, 200)),
+        "bytes": first["bytes"],
+        "keep": False,
+        "reason": "nothing needs it",
+    }
+    assert facts["freed_bytes"] == sum(each["bytes"] for each in facts["checkpoints"] if not each["keep"]) > 0
+    done = json.loads(lrps("gc", plan, "--json", "--yes").stdout)
+    assert done == facts | {"dry_run": False}
+    assert saved(main(plan)) == [400, 1000, 1200]
+
+
+def test_gc_of_nothing(tmp_path: Path, lrps: Lrps) -> None:
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan_dict()))
+    for args in ((), ("--yes",)):
+        assert lrps("gc", "plan.yaml", *args)[:2] == (0, "0 of 0 checkpoints to delete, 0.0 KiB.\n")
+
+
+def test_a_pin_protects_until_it_is_removed(plan: Path, lrps: Lrps) -> None:
+    assert lrps("pin", plan, "main", "200", "--note", "for the paper")[:2] == (0, "pinned main 200\n")
+    assert "keep    pinned: for the paper\n" in lrps("gc", plan, "--yes").stdout
+    assert saved(main(plan)) == [200, 400, 1000, 1200]
+    assert lrps("pin", plan, "main", "200", "--remove")[:2] == (0, "unpinned main 200\n")
+    assert "deleted main 200\n" in lrps("gc", plan, "--yes").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("main", "300"), ["Checkpoint 300 of main does not exist", "200, 400, 600, 1000, 1200", "Mend: pin one of"]),
+        (("v1", "900"), ["Checkpoint 900 of v1 is not whole", "800, 1000"]),
+        (("v9", "200"), ["path 'v9' is not in campaign c", "choose one of main, v1, v2"]),
+        (("../main", "200"), ["path '../main' is not in campaign c"]),
+        (("main", "200", "--remove"), ["Checkpoint 200 of main is not pinned; none are"]),
+    ],
+)
+def test_a_pin_that_cannot_be_is_refused(plan: Path, lrps: Lrps, args: tuple[str, ...], words: list[str]) -> None:
+    code, stdout, stderr = lrps("pin", plan, *args)
+    assert (code, stdout) == (78, "")
+    assert [word for word in words if word not in stderr] == []
+    assert stderr.count("\n") == 1
+    assert not list((plan.parent / "runs").rglob("pins.json"))
+
+
+def test_torn_pins_stop_gc_before_anything_is_deleted(plan: Path, lrps: Lrps) -> None:
+    assert lrps("pin", plan, "v1", "800").code == 0
+    pins = v1(plan).root / "pins.json"
+    pins.write_text(pins.read_text()[:-5])
+    code, stdout, stderr = lrps("gc", plan, "--yes")
+    assert (code, stdout) == (78, "")
+    assert stderr.startswith(f"lrps: {pins} cannot be read as pins, so which checkpoints are pinned is unknown. Mend: ")
+    assert saved(main(plan)) == [200, 400, 600, 1000, 1200]
+
+
+def test_a_path_of_the_accepted_plan_alone_can_be_pinned_too(plan: Path, lrps: Lrps) -> None:
+    campaign = CampaignFolder(plan.parent / "runs/c")
+    campaign.plan.write_text(yaml.safe_dump(plan_dict(save=str(campaign.root), paradigm=["lrps", "cpt"])))
+    save(campaign.path("cpt-v1").checkpoints, 100, 200)
+    assert lrps("pin", plan, "cpt-v1", "100").code == 0
+    assert "deleted cpt-v1" not in lrps("gc", plan, "--yes").stdout
+
+
+@pytest.mark.parametrize("command", [("gc",), ("pin", "main", "200")])
+def test_they_are_quick(plan: Path, lrps: Lrps, command: tuple[str, ...]) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert lrps(command[0], plan, *command[1:]).code == 0
+        return time.perf_counter() - start
+
+    # 0.3 s of a free core; the best of five, and a bound that other load on the machine leaves intact.
+    assert min(seconds() for _ in range(5)) < 1.0

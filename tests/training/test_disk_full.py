@@ -1,0 +1,55 @@
+"""The disk fills up in the middle of a save: exit code 74, what was saved is whole, and the run goes on after."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.versions.folder import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.manifest import damaged_contents
+from tests.training.campaigns import losses, train_path, write_campaign
+
+pytestmark = pytest.mark.training
+
+MODES = {
+    "sync": "",
+    "async": ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true",
+}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB; a checkpoint of the tiny model takes about 1.6."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> None:
+    extra = MODES[mode]
+    whole, plan = (write_campaign(tmp_path / name, extra=extra) for name in ("whole", "full"))
+    for file, save in ((whole, "run"), (plan, str(disk / "run"))):
+        text = file.read_text().replace("save-interval: 100", "save-interval: 2")
+        file.write_text(text.replace("save: run", f"save: {save}"))
+    (tmp_path / "full" / "run").symlink_to(disk / "run")
+    ended = train_path(plan, "main")
+    assert ended.codes == [74], ended.log[-3000:]
+    assert "No space left on device. Mend: make room, then rerun" in ended.log
+    folder = CampaignFolder(disk / "run").path("main").checkpoints
+    complete, _ = checkpoints_in(folder)
+    assert complete[:2] == [2, 4]
+    assert all(damaged_contents(checkpoint(folder, iteration)) == [] for iteration in complete)
+
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    ended = train_path(plan, "main")
+    assert ended.codes == [0], ended.log[-3000:]
+    assert f"resumes from {checkpoint(folder, complete[-1])}" in ended.log
+    assert train_path(whole, "main").codes == [0]
+    assert losses(plan, "main") == losses(whole, "main")
+    assert sorted(losses(plan, "main")) == list(range(1, 12))
