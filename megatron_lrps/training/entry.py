@@ -39,7 +39,9 @@ def _run(script: Callable[[], None]) -> int:
     except LrpsError as error:
         print(f"lrps: {error}", file=sys.stderr)
         return error.exit_code
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # torch's CheckpointException is no Exception
         traceback.print_exc()
         return hooks.failure_code(error)
     finally:

@@ -5,6 +5,7 @@ is replaced, and another Megatron is refused in plain words. Written for megatro
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import signal
@@ -12,7 +13,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, EXIT_REFUSED, EXIT_STORAGE, LrpsError, RefusedError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
@@ -90,8 +91,10 @@ def _report(error: LrpsError) -> None:
         return
     print(f"lrps: {error}", file=sys.stderr, flush=True)
     if _run is not None:
-        name = {EXIT_REFUSED: "refused", EXIT_STORAGE: "storage"}.get(error.exit_code, "failed")
-        _run.event(name, message=str(error), exit_code=error.exit_code)
+        kinds = ((RefusedError, "refused"), (StorageError, "storage"), (LrpsError, "failed"))
+        name = next(name for kind, name in kinds if isinstance(error, kind))
+        with contextlib.suppress(StorageError):  # a full disk takes no report either
+            _run.event(name, message=str(error), exit_code=error.exit_code)
 
 
 def _rank() -> int:
@@ -253,22 +256,15 @@ def _decide_exit(original: Any, *args: Any) -> Any:
 
         training.save_checkpoint_and_time(iteration, *args[:3], args[4], args[5], train_data_iterator=args[6])
     if exits and iteration < _run.end:
-        from megatron.training import get_args
+        from megatron.training import get_args, global_vars
 
-        _run.stopped = _reason(get_args(), iteration)
+        megatron_args = get_args()
+        signals = megatron_args.exit_signal_handler and global_vars.get_signal_handler().signals_received()
+        at_interval = megatron_args.exit_interval and iteration % megatron_args.exit_interval == 0
+        _run.stopped = "signal" if signals and any(signals) else "interval" if at_interval else "duration"
         if _rank() == 0:
             _run.event("stopped", reason=_run.stopped, iteration=iteration, exit_code=EXIT_CONTINUE)
     return exits
-
-
-def _reason(args: Namespace, iteration: int) -> str:
-    from megatron.training import global_vars
-
-    if args.exit_signal_handler and any(global_vars.get_signal_handler().signals_received()):
-        return "signal"
-    if args.exit_interval and iteration % args.exit_interval == 0:
-        return "interval"
-    return "duration"
 
 
 def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -311,7 +307,7 @@ def let_go() -> None:
         _run.ownership.release()
 
 
-def failure_code(error: Exception) -> int:
+def failure_code(error: BaseException) -> int:
     """The exit code of an error that ended the script; what the storage did is recorded."""
     failure = storage_error(error, _run.own) if _run is not None else None
     if failure is None:

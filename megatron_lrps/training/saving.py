@@ -20,7 +20,7 @@ import torch
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.training.run import Run, record
 from megatron_lrps.versions.files import sync, write_atomic
-from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.folder import checkpoint, checkpoints_in
 from megatron_lrps.versions.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -161,8 +161,20 @@ def _storage_reason(error: BaseException, own: Path) -> str | None:
     for code in STORAGE_ERRNOS:
         if os.strerror(code) in text:
             return os.strerror(code)
+    # Megatron's writers hand over the class of their error alone: then a disk without room for the save is at fault.
+    if any(name in text for name in ("dist_checkpointing", "torch.distributed.checkpoint")) and _no_room(own):
+        return os.strerror(errno.ENOSPC)
+    return None
+
+
+def _no_room(own: Path) -> bool:
+    complete, torn = checkpoints_in(own)
     try:
-        free = shutil.disk_usage(own if own.exists() else own.parent).free
+        sizes = [_size_of(checkpoint(own, iteration)) for iteration in (complete or torn)[-1:]]
+        return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
     except OSError:
-        return None
-    return os.strerror(errno.ENOSPC) if free < _LOW_BYTES else None
+        return False
+
+
+def _size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
