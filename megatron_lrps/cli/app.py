@@ -105,6 +105,14 @@ def tree(plan: PlanArgument) -> None:
     show_tree(plan)
 
 
+@app.command()
+def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = False) -> None:
+    """Read every checkpoint's files against their hashes, and name those that are damaged."""
+    from megatron_lrps.cli.checkpoints import show_verify
+
+    show_verify(plan, path, as_json=as_json)
+
+
 @app.command("gc")
 def collect(
     plan: PlanArgument,

@@ -1,16 +1,18 @@
-"""``lrps gc`` and ``lrps pin``: which checkpoints of a campaign stay."""
+"""``lrps gc``, ``lrps pin`` and ``lrps verify``: which checkpoints of a campaign stay, and whether they are whole."""
 
 import json
 from pathlib import Path
 
 import typer
 
+from megatron_lrps.errors import StorageError
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.keep import Verdict
 from megatron_lrps.versions.pins import add_pin, drop_pin
 from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
+from megatron_lrps.versions.verify import MEANING, verify
 
 
 def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
@@ -90,3 +92,36 @@ def _folder(plan_file: Path, path: str) -> PathFolder:
     if not any(path in each.by_name for each in trees_of(tree)):
         tree.path(path)  # refuses it, naming those that exist
     return CampaignFolder(tree.plan.folder).path(path)
+
+
+def show_verify(plan_file: Path, path: str | None, *, as_json: bool) -> None:
+    """Read every checkpoint against its manifest; raises StorageError where one is not as it was saved."""
+    tree = expand(load_plan(plan_file))
+    campaign = CampaignFolder(tree.plan.folder)
+    names = [tree.path(path).name] if path else list(tree.by_name)
+    findings = []
+    for finding in verify(campaign, names):
+        findings.append(finding)
+        if not as_json:  # one line at a time: large checkpoints take minutes
+            what = "; ".join(map(str, finding.damages)) or MEANING[finding.state]
+            typer.echo(f"{finding.path} {finding.iteration:,}: {finding.state}: {what}")
+    if as_json:
+        facts = [
+            {
+                "path": finding.path,
+                "iteration": finding.iteration,
+                "folder": str(finding.folder),
+                "state": finding.state,
+                "damages": [{"file": damage.file, "what": damage.what} for damage in finding.damages],
+            }
+            for finding in findings
+        ]
+        typer.echo(json.dumps({"campaign": tree.plan.campaign, "checkpoints": facts}, indent=2))
+    damaged = [finding for finding in findings if finding.state == "damaged"]
+    if damaged:
+        raise StorageError(
+            f"{len(damaged)} of {len(findings)} checkpoints are not as they were saved.",
+            "a run skips them and uses the one before; restore their files from a copy, or move them away.",
+        )
+    if not as_json:
+        typer.echo(f"{len(findings)} checkpoints, none damaged.")

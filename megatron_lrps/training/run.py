@@ -42,7 +42,6 @@ class Run:
         stopped: Why it ends before its end, or None.
         identity: What its data and tokenizer are, once known; None without a plan.
         ownership: This process's hold of the path. Rank 0 only.
-        order_samples: What the data of the checkpoint it starts from were drawn for. Rank 0 only.
     """
 
     schedule: Schedule
@@ -55,7 +54,6 @@ class Run:
     start: Start | None = None
     saved: int | None = None
     stopped: str | None = None
-    order_samples: int | None = None
     identity: Identity | None = None
     ownership: Ownership | None = None
 

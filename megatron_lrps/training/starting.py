@@ -5,8 +5,9 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,7 +20,7 @@ from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code
 from megatron_lrps.versions.manifest import Damage, damaged_contents
 from megatron_lrps.versions.owner import acquire
-from megatron_lrps.versions.preflight import refuse_other_data, refuse_other_run
+from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
 
 IDENTITY = "lrps_identity"
@@ -44,7 +45,7 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
     """
     damaged: dict[int, str] = {}
     while True:
-        start = _decided(run, args, damaged, rank)
+        start: Start = _from_rank_0(rank, lambda: find(run, damaged))
         if start.folder is None:
             break
         damages = _read_together(start, rank, ranks)
@@ -53,6 +54,9 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
         if start.forked:
             refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
         damaged[start.iteration] = str(damages[0])
+    # Only what is as it was saved is opened: a flipped bit must not look like another run, or like foreign code.
+    run.identity, drawn = _from_rank_0(rank, lambda: compare(run, start, args))
+    setattr(args, ORDER_SAMPLES, drawn)
     run.start = start
     args.load = str(start.folder) if start.folder else None
     args.ckpt_step = start.iteration or None
@@ -64,25 +68,19 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
     return trained
 
 
-def _decided(run: Run, args: Namespace, damaged: dict[int, str], rank: int) -> Start:
-    """Rank 0's decision, on every rank; so is its refusal."""
+def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
+    """What rank 0 decides, on every rank; so is its refusal."""
     decided: list[Any] = [None]
     if rank == 0:
         try:
-            if run.ownership is None:
-                run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
-                run.ownership.start()
-            mine = decide_start(run, args, damaged)
-            decided = [(mine, run.identity, run.order_samples, None)]
+            decided = [(decide(), None)]
         except LrpsError as error:
-            decided = [(None, None, None, error)]
+            decided = [(None, error)]
     torch.distributed.broadcast_object_list(decided, src=0)
-    start: Start
-    start, run.identity, run.order_samples, refusal = decided[0]
+    value, refusal = decided[0]
     if refusal is not None:
         raise refusal
-    setattr(args, ORDER_SAMPLES, run.order_samples)
-    return start
+    return cast("T", value)
 
 
 def _read_together(start: Start, rank: int, ranks: int) -> list[Damage]:
@@ -94,32 +92,47 @@ def _read_together(start: Start, rank: int, ranks: int) -> list[Damage]:
     return [damage for part in gathered for damage in part]
 
 
-def decide_start(run: Run, args: Namespace, damaged: dict[int, str]) -> Start:
-    """Fork or resume, after comparing this run with the checkpoint. On rank 0, before the model is built.
+def find(run: Run, damaged: dict[int, str]) -> Start:
+    """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
 
     Args:
-        run: This process's; its identity is set.
-        args: Megatron's, validated.
+        run: This process's.
         damaged: Own checkpoint -> what is wrong with its content.
 
     Raises:
-        RefusedError: where the run would be wrong.
-        StorageError: where the accepted plan cannot be written.
+        RefusedError: another job holds the path, the plan changes the past, or there is no fork point.
+        StorageError: the accepted plan cannot be written.
     """
-    if run.planned is not None:
-        accept(run.planned.tree)
-        run.identity = identity_of(run.planned)
-    start = find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
+    if run.ownership is None:
+        run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
+        run.ownership.start()
+        if run.planned is not None:
+            accept(run.planned.tree)
+    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
+
+
+def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
+    """Compare this run with the checkpoint it starts from. On rank 0, before the model is built.
+
+    Returns:
+        What the path's data and tokenizer are (None without a plan), and for how many samples the data of the
+        checkpoint were drawn (None from scratch).
+
+    Raises:
+        RefusedError: where the run would be wrong.
+    """
+    identity = identity_of(run.planned) if run.planned is not None else None
+    drawn = None
     if start.folder is not None:
         refuse_code(Path(start.name))
         saved = _saved_args(start)
         refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
-        run.order_samples = order_samples(saved)
+        drawn = order_samples(saved)
         recorded = saved.get(IDENTITY)
-        if run.identity is not None and recorded:
-            refuse_other_data(json.loads(recorded), run.identity, start.iteration, start.name)
+        if identity is not None and recorded:
+            refuse_other_data(json.loads(recorded), identity, start.iteration, start.name)
     refuse_full_disk(run, start, args)
-    return start
+    return identity, drawn
 
 
 def _saved_args(start: Start) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _DTYPES = (
 
 KNOWN: frozenset[tuple[str, str]] = frozenset(
     [("torch", name) for name in ("Size", "device", *_DTYPES)]
-    + [("torch.serialization", "_get_layout"), ("collections", "OrderedDict")]
+    + [("torch.serialization", "_get_layout"), ("collections", "OrderedDict"), ("pathlib", "PosixPath")]
     + [("torch.distributed.checkpoint.filesystem", name) for name in ("_StorageInfo", "_StoragePrefix")]
     + [
         ("torch.distributed.checkpoint.metadata", name)

@@ -30,7 +30,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["sync", pytest.param("async", marks=pytest.mark.soak)])
 def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> None:
     extra = MODES[mode]
     whole, plan = (write_campaign(tmp_path / name, extra=extra) for name in ("whole", "full"))

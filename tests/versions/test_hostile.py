@@ -1,0 +1,56 @@
+"""A checkpoint that would run code is refused, and nothing in it is executed."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.checkpoint import save as save_checkpoint
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.hostile import refuse_code
+
+
+class Call:
+    """Unpickled, it calls a function."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = (function, args)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def test_torchs_own_records_pass(tmp_path: Path) -> None:
+    state = {"weight": torch.ones(4, dtype=torch.bfloat16), "moment": torch.ones(3), "step": 7, "name": "x"}
+    save_checkpoint(state, checkpoint_id=tmp_path, no_dist=True)
+    refuse_code(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("function", [os.system, eval, exec, torch.load])
+def test_a_call_is_refused_and_not_made(function: Any, protocol: int, tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    argument = f"touch {trace}" if function is os.system else f"open({str(trace)!r}, 'w')"
+    for hidden in (Call(function, argument), {"a": [Call(function, argument)]}):
+        (tmp_path / ".metadata").write_bytes(pickle.dumps(hidden, protocol))
+        with pytest.raises(RefusedError, match="which no checkpoint needs"):
+            refuse_code(tmp_path)
+    assert not trace.exists()
+
+
+def test_a_name_that_leads_on_from_a_known_one_is_refused(tmp_path: Path) -> None:
+    # Protocol 4 takes dotted names: metadata.os.system would be found in a module that is itself harmless.
+    hostile = b"\x80\x04\x8c\x27torch.distributed.checkpoint.metadata\x8c\x09os.system\x93\x8c\x04true\x85R."
+    (tmp_path / ".metadata").write_bytes(hostile.replace(b"\x8c\x27", b"\x8c\x25"))
+    with pytest.raises(RefusedError, match=r"metadata\.os\.system"):
+        refuse_code(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x04.", pickle.dumps([1] * 100)[:-20]])
+def test_what_is_no_pickle_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".metadata").write_bytes(content)
+    with pytest.raises(RefusedError, match="cannot be read"):
+        refuse_code(tmp_path)
