@@ -30,7 +30,7 @@ class Cost:
 
 def cost_of(tree: Tree) -> Cost:
     """Cost of a tree's campaign, and of the same versions by the other paradigms."""
-    ends = [window.end for window in tree.windows]
+    ends = [end for _, end in tree.releases]
     has_lrps = any(path.paradigm == "lrps" for path in tree.paths)
     return Cost(
         planned=sum(path.iterations for path in tree.paths),

@@ -143,6 +143,21 @@ def pin(
 
 
 @app.command()
+def cut(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new version's name.", show_default=False)],
+    plan: PlanArgument,
+    iters: Annotated[int, typer.Option(min=1, help="Iterations of its decay.", show_default=False)],
+    shape: Annotated[str | None, typer.Option(help="Its decay shape; the campaign's by default.")] = None,
+    at: Annotated[int | None, typer.Option(min=1, help="Fork off this checkpoint of main.", show_default=False)] = None,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for main's job to save.")] = 1800.0,
+) -> None:
+    """Fork a new version off main where it is now, running or not, and add it to the plan."""
+    from megatron_lrps.cli.cut import cut_version
+
+    cut_version(plan, name, iters=iters, shape=shape, at=at, patience_s=wait)
+
+
+@app.command()
 def quickstart(
     folder: Annotated[Path, typer.Argument(help="Where the campaign goes.")] = Path("quickstart"),
 ) -> None:

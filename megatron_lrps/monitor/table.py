@@ -87,8 +87,8 @@ def version_table(tree: Tree, campaign: CampaignFolder) -> VersionTable:
     Raises:
         RefusedError: where an event file cannot be read.
     """
-    order = {window.version.name: index for index, window in enumerate(tree.windows)}
-    ends = [window.end for window in tree.windows]
+    order = {version: index for index, (version, _) in enumerate(tree.releases)}
+    ends = [end for _, end in tree.releases]
     rows = []
     paths = [path for path in tree.paths if path.version is not None]
     for path in sorted(paths, key=lambda path: order[str(path.version)]):

@@ -9,8 +9,9 @@ from pathlib import Path
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import validation_sets
-from megatron_lrps.plan.model import FlagValue, Plan, shown
+from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.tree import PlannedPath, Tree
+from megatron_lrps.plan.values import shown
 
 OWNED: dict[str, str] = {
     "lr": "lr.max",

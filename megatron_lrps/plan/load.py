@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan, shown
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.values import shown
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _BaseLoader
@@ -138,11 +139,12 @@ def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
         plan = Plan.model_validate({**data, "base": base})
     except ValidationError as error:
         raise _explain(error) from None
-    for version in plan.versions:
-        try:
-            plan.decay_of(version)
-        except ValidationError as error:
-            raise _explain(error, prefix=f"versions.{version.name}.decay") from None
+    for key, versions in (("versions", plan.versions), ("cuts", plan.cuts)):
+        for version in versions:
+            try:
+                plan.decay_of(version)
+            except ValidationError as error:
+                raise _explain(error, prefix=f"{key}.{version.name}.decay") from None
     return plan
 
 

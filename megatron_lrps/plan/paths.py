@@ -82,6 +82,13 @@ class Tree:
         """All path names, for messages."""
         return ", ".join(self.by_name)
 
+    @property
+    def releases(self) -> tuple[tuple[str, int], ...]:
+        """(version, iteration that it ends at) of every version, cuts included, in the order of their ends."""
+        ends = [(window.version.name, window.end) for window in self.windows]
+        ends += [(cut.name, cut.fork + cut.iters) for cut in self.plan.cuts]
+        return tuple(sorted(ends, key=lambda release: release[1]))
+
     def fork_points(self, name: str) -> tuple[int, ...]:
         """Iterations at which other paths fork off the path ``name``, rising."""
         return tuple(sorted({path.fork for path in self.paths if path.parent == name}))

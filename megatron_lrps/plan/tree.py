@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Context
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.checks import refuse_shared_data, refuse_twins, refuse_unfitting_ends
-from megatron_lrps.plan.model import ExplicitPath, Plan, Version
+from megatron_lrps.plan.model import Cut, ExplicitPath, Plan, Version
 from megatron_lrps.plan.paths import MAIN, PathKind, PlannedPath, Tree, Window
 from megatron_lrps.schedule import (
     Schedule,
@@ -32,7 +32,9 @@ def expand(plan: Plan) -> Tree:
     Raises:
         PlanError: for duplicate names, impossible forks and schedules.
     """
-    refuse_twins("versions", [version.name for version in plan.versions])
+    refuse_twins("versions", [version.name for version in plan.versions] + [cut.name for cut in plan.cuts])
+    if plan.cuts and (plan.paths or "lrps" not in plan.paradigm):
+        raise PlanError("cuts: given without main's own paradigm.", "add lrps to `paradigm`, or list them as `paths`.")
     refuse_shared_data(plan)
     windows = _windows(plan)
     paths: list[PlannedPath] = []
@@ -114,11 +116,30 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
                 schedule=main.followed_by(decayed, fork * batch),
             )
         )
+    branches += [_cut(plan, cut, main) for cut in plan.cuts]
     end = max(branch.fork for branch in branches)
     root = PlannedPath(
         name=MAIN, kind="main", paradigm="lrps", version=None, parent=None, fork=0, end=end, schedule=main
     )
     return [root, *branches]
+
+
+def _cut(plan: Plan, cut: Cut, main: Schedule) -> PlannedPath:
+    batch, warm, key = plan.global_batch_size, plan.lr.warmup_iters, f"cuts.{cut.name}"
+    if cut.fork < warm:
+        raise PlanError(f"{key}.fork: {cut.fork} is before the warm-up ends at iteration {warm}.", "cut it off later.")
+    start, end = cut.fork * batch, (cut.fork + cut.iters) * batch
+    decayed = _drawn(key, branch_decay, plan.decay_of(cut).spec(), start, end, batch=batch)
+    return PlannedPath(
+        name=cut.name,
+        kind="branch",
+        paradigm="lrps",
+        version=cut.name,
+        parent=MAIN,
+        fork=cut.fork,
+        end=cut.fork + cut.iters,
+        schedule=main.followed_by(decayed, start),
+    )
 
 
 def _ptfs(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:

@@ -25,6 +25,7 @@ from megatron_lrps.training.arguments import (
     prepare,
     require_cpu_backend,
 )
+from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
 from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, committer_of, storage_error
@@ -32,9 +33,11 @@ from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
 
 SUPPORTED = "0.19."
-_STATE, _FLOPS = ("model", "optimizer", "opt_param_scheduler"), "num_floating_point_operations_so_far"
+_STATE = ("model", "optimizer", "opt_param_scheduler")
+_SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 _run: Run | None = None
 _committer: Committer | None = None
+_cuts: CutListener | None = None
 _installed = False
 
 
@@ -69,13 +72,8 @@ def install(*, cpu: bool = False) -> None:
             ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples"),
             _datasets,
         ),
-        Hook(
-            training,
-            "checkpoint_and_decide_exit",
-            (*_STATE, "iteration", _FLOPS, "checkpointing_context"),
-            _decide_exit,
-        ),
-        Hook(training, "save_checkpoint_and_time", ("iteration", *_STATE, _FLOPS, "checkpointing_context"), _save),
+        Hook(training, "checkpoint_and_decide_exit", (*_STATE, "iteration", *_SAVED[3:]), _decide_exit),
+        Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), _save),
         Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
         Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
         Hook(checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
@@ -146,7 +144,7 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     megatron_args = get_args()
     # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    _take_sigterm(megatron_args)
+    _listen(_run, megatron_args)
     ranks = torch.distributed.get_world_size()
     if agree(_run, megatron_args, rank=_rank(), ranks=ranks):
         raise SystemExit(0)
@@ -155,14 +153,16 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     return result
 
 
-def _take_sigterm(args: Namespace) -> None:
-    """Let SIGTERM, which launchers send, save and stop as the exit signal does; Megatron listens to one alone."""
+def _listen(run: Run, args: Namespace) -> None:
+    """Let SIGTERM, which launchers send, save and stop as the exit signal does; main listens for cuts too."""
+    global _cuts
     if not args.exit_signal_handler:
         return
-    from megatron.training import global_vars
+    from megatron.training import dist_signal_handler, global_vars
 
     handler = global_vars.get_signal_handler()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
+    _cuts = listen(run, _rank(), handler, dist_signal_handler.all_gather_item)
 
 
 def _commit_saves(run: Run, args: Namespace) -> None:
@@ -251,7 +251,8 @@ def _decide_exit(original: Any, *args: Any) -> Any:
         raise RefusedError(_run.ownership.lost, "see which job trains the path now; this one has saved nothing more.")
     exits = original(*args)
     iteration = args[3]
-    if iteration in _run.fork_points:
+    wanted = _cuts is not None and _cuts.take(_run, iteration)
+    if wanted or iteration in _run.fork_points:
         from megatron.training import training
 
         training.save_checkpoint_and_time(iteration, *args[:3], args[4], args[5], train_data_iterator=args[6])

@@ -5,7 +5,7 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right momen
 
 import importlib.metadata
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from megatron_lrps.plan import Plan, plan_hash
 from megatron_lrps.plan.data import window_blend
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
+from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, write_record
 from megatron_lrps.versions.manifest import read_manifest
@@ -42,6 +43,7 @@ class Run:
         stopped: Why it ends before its end, or None.
         identity: What its data and tokenizer are, once known; None without a plan.
         ownership: This process's hold of the path. Rank 0 only.
+        cuts: Iteration -> the cut that its save answers. Rank 0 only.
     """
 
     schedule: Schedule
@@ -56,6 +58,7 @@ class Run:
     stopped: str | None = None
     identity: Identity | None = None
     ownership: Ownership | None = None
+    cuts: dict[int, Request] = field(default_factory=dict)
 
     @property
     def folder(self) -> PathFolder | None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.training.cutting import answer
 from megatron_lrps.training.run import Run, record
 from megatron_lrps.versions.files import sync, write_atomic
 from megatron_lrps.versions.folder import checkpoint, checkpoints_in
@@ -72,6 +73,7 @@ def committer_of(run: Run, args: Namespace) -> Committer:
     def committed(iteration: int, manifest: Manifest) -> None:
         if not manifest.sha256:
             run.event("saved", iteration=iteration)
+            answer(run, iteration)
         record(run, args, "training")
 
     return Committer(run.own, committed)

@@ -110,7 +110,7 @@ def test_killed_at_any_instant_it_goes_on_where_it_was(mode: str, tmp_path: Path
         inside_saves += log.count("saving checkpoint") > log.count("successfully saved")
         if executor.returncode == 0:
             break
-        assert "Traceback" not in output, output[-3000:]
+        assert executor.returncode == (-signal.SIGKILL if target == "executor" else 1), output[-3000:]
     assert len(kills) == KILLS, f"the campaign was trained before all kills: {kills}"
     assert inside_saves >= 3, f"{inside_saves} of {KILLS} kills fell into a save"
 

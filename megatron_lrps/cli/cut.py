@@ -1,0 +1,87 @@
+"""``lrps cut``: a version besides the planned ones, off main as it is now."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import Tree, expand, load_plan, parse_plan
+from megatron_lrps.plan.paths import MAIN
+from megatron_lrps.versions.cut import answered, ask, grown_text, withdraw
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
+from megatron_lrps.versions.growth import accept
+from megatron_lrps.versions.owner import holder
+
+_POLL_S = 0.2
+
+
+def cut_version(
+    plan_file: Path, name: str, *, iters: int, shape: str | None, at: int | None, patience_s: float
+) -> None:
+    """Fork a version off main and add it to the plan; main's job, if there is one, saves the fork point first.
+
+    Args:
+        plan_file: The user's plan; it gets the new version.
+        name: The version's.
+        iters: Iterations of its decay.
+        shape: Its decay shape, or None for the campaign's.
+        at: A checkpoint of main to fork off, or None for where main is.
+        patience_s: How long to wait for main's job.
+
+    Raises:
+        RefusedError: where the version cannot be; nothing is changed then.
+        StorageError: where the plan cannot be written.
+    """
+    tree = expand(load_plan(plan_file))
+    main = CampaignFolder(tree.plan.folder).path(tree.path(MAIN).name)
+    complete, _ = checkpoints_in(main.checkpoints)
+    text = plan_file.read_text(encoding="utf-8")
+    # Before main's job is asked for anything: would a cut anywhere be accepted at all?
+    anywhere = max([1, tree.plan.lr.warmup_iters, *complete])
+    _grown(text, tree, name, fork=at or anywhere, iters=iters, shape=shape)
+    if at is not None:
+        if at not in complete:
+            there = ", ".join(map(str, complete[-8:])) or "none"
+            raise RefusedError(f"--at {at}: main has no checkpoint there; there are {there}.", "name one of those.")
+        fork = at
+    elif holder(main.root) is not None:
+        fork = _saved_by_job(main, name, patience_s)
+    elif complete:
+        fork = complete[-1]
+        typer.echo(f"main is not being trained; its newest checkpoint is at iteration {fork:,}")
+    else:
+        raise RefusedError("main has saved nothing yet, and nobody trains it.", "train it first: lrps run.")
+    grown, new = _grown(text, tree, name, fork=fork, iters=iters, shape=shape)
+    accept(new)
+    write_atomic(plan_file, grown)
+    path = new.path(name)
+    typer.echo(
+        f"{name} forks off main at iteration {path.fork:,} and ends at {path.end:,}; it is in {plan_file} now.\n"
+        f"Train it with: lrps run {plan_file} --path {name}"
+    )
+
+
+def _grown(text: str, tree: Tree, name: str, *, fork: int, iters: int, shape: str | None) -> tuple[str, Tree]:
+    grown = grown_text(text, tree.plan, name=name, fork=fork, iters=iters, shape=shape)
+    return grown, expand(parse_plan(grown, base=tree.plan.base))
+
+
+def _saved_by_job(main: PathFolder, name: str, patience_s: float) -> int:
+    request = ask(main, name)
+    typer.echo("main is being trained; asking its job to save at its next iteration")
+    deadline = time.monotonic() + patience_s
+    try:
+        while (iteration := answered(main, request)) is None:
+            if holder(main.root) is None:
+                raise RefusedError("main's job ended before it saved.", "run the same command again.")
+            if time.monotonic() > deadline:
+                raise RefusedError(
+                    f"main's job has not saved within {patience_s:.0f} s.",
+                    "look at its log; give more time with --wait, or fork off a checkpoint that is there with --at.",
+                )
+            time.sleep(_POLL_S)
+    finally:
+        withdraw(main, request)
+    return iteration
