@@ -1,35 +1,56 @@
-"""Processes that a rank forks, such as the writers of a save, end with it.
+"""Processes that a rank starts, such as the writers of a save, end with it.
 
-A rank that is killed leaves them to themselves: they would write on into a checkpoint folder that the next run
-has already begun to fill. The kernel's parent-death signal ends them. Linux only; elsewhere nothing changes.
+A rank that is killed leaves them to themselves: they would write on into a checkpoint folder that the next run has
+already begun to fill, and Megatron's persistent writers wait for their next order for ever. The kernel's
+parent-death signal ends them. It is not inherited, so each process asks for it: a forked one at once, a spawned one
+and a fork server in their first line. Linux only; elsewhere nothing changes.
 """
 
 import ctypes
+import multiprocessing.util as processes
 import os
 import signal
 import sys
 import threading
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _parent: int | None = None
 
 
 def tie_forks() -> None:
-    """Tie every process that this one forks from now on to it; call it once."""
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
+    """Tie every process that this one starts from now on to it; call it once."""
+    if sys.platform == "linux":
+        os.register_at_fork(before=_before_fork, after_in_child=lambda: _parent and tie_to(_parent))
+        _tie_spawned()
 
-    def before() -> None:
-        global _parent
-        # The signal comes when the forking thread ends, and only the main thread lives as long as the process.
-        _parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
 
-    def in_child() -> None:
-        if _parent is None:
-            return
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != _parent:  # it ended before the signal was asked for
-            os._exit(1)
+def tie_to(parent: int) -> None:
+    """End this process when ``parent``, which started it, ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the signal was asked for
+        os._exit(1)
 
-    os.register_at_fork(before=before, after_in_child=in_child)
+
+def _before_fork() -> None:
+    global _parent
+    # The signal comes when the forking thread ends, and only the main thread lives as long as the process.
+    _parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
+
+
+def _tie_spawned() -> None:
+    spawn = processes.spawnv_passfds
+
+    def tied(path: Any, args: Any, passfds: Any) -> Any:
+        line = [os.fsdecode(arg) for arg in args]
+        at = line.index("-c") + 1 if "-c" in line else 0
+        # Not the resource tracker: it outlives its process to clean up behind it, and ends by itself.
+        if (
+            "spawn_main" in line[at] or "forkserver" in line[at]
+        ) and threading.current_thread() is threading.main_thread():
+            tie = f"from megatron_lrps.training.forks import tie_forks, tie_to; tie_to({os.getpid()}); tie_forks(); "
+            line[at] = tie + line[at]
+            args = [os.fsencode(arg) for arg in line]
+        return spawn(path, args, passfds)
+
+    processes.spawnv_passfds = tied

@@ -1,0 +1,70 @@
+"""What a killed rank has started ends with it: forked, spawned, and started by a fork server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = """
+import multiprocessing, os, sys, time
+from megatron_lrps.training.forks import tie_forks
+
+def sleep(pids):
+    pids.put(os.getpid())
+    time.sleep(60)
+
+if __name__ == "__main__":
+    tie_forks()
+    for method in ("fork", "spawn", "forkserver"):
+        context = multiprocessing.get_context(method)
+        pids = context.Queue()
+        context.Process(target=sleep, args=(pids,)).start()
+        print(pids.get(), flush=True)
+    if sys.argv[1] == "wait":
+        time.sleep(60)
+    os._exit(75)
+"""
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ended(pids: list[int]) -> bool:
+    deadline = time.monotonic() + 10
+    while any(map(lives, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(lives, pids))
+
+
+def start(tmp_path: Path, how: str) -> tuple[subprocess.Popen[str], list[int]]:
+    script = tmp_path / "rank.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), how],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stdout is not None
+    return process, [int(process.stdout.readline()) for _ in range(3)]
+
+
+def test_helpers_end_with_a_killed_rank(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "wait")
+    assert all(map(lives, pids))
+    process.send_signal(signal.SIGKILL)
+    assert ended(pids)
+    process.communicate()
+
+
+def test_helpers_end_with_a_rank_that_leaves_at_once(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "leave")
+    assert ended(pids)
+    process.communicate()
+    assert process.returncode == 75
