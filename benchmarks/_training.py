@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from megatron_lrps.data.index import write_index
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
 SEQUENCE, BATCH, VOCABULARY = 128, 16, 4096
@@ -67,5 +68,5 @@ def train(code: str, arguments: list[str], log: Path) -> None:
             env={**os.environ, **CPU_ENV, **own, "CUDA_VISIBLE_DEVICES": ""},
             check=False,
         )
-    if ended.returncode:
+    if ended.returncode not in (EXIT_DONE, EXIT_CONTINUE):
         sys.exit(f"{log} ended with code {ended.returncode}:\n{log.read_text()[-3000:]}")

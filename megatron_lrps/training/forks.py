@@ -21,7 +21,7 @@ _parent: int | None = None
 def tie_forks() -> None:
     """Tie every process that this one starts from now on to it; call it once."""
     if sys.platform == "linux":
-        os.register_at_fork(before=_before_fork, after_in_child=lambda: _parent and tie_to(_parent))
+        os.register_at_fork(before=_before_fork, after_in_child=_in_forked)
         _tie_spawned()
 
 
@@ -36,6 +36,11 @@ def _before_fork() -> None:
     global _parent
     # The signal comes when the forking thread ends, and only the main thread lives as long as the process.
     _parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
+
+
+def _in_forked() -> None:
+    if _parent is not None:
+        tie_to(_parent)
 
 
 def _tie_spawned() -> None:

@@ -28,7 +28,7 @@ from megatron_lrps.training.arguments import (
 from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
-from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, committer_of, storage_error
+from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
 
@@ -170,7 +170,7 @@ def _commit_saves(run: Run, args: Namespace) -> None:
     global _committer
     from megatron.training import checkpointing
 
-    _committer = committer_of(run, args)
+    _committer = Committer(run, args)
     checkpointing.maybe_msc = TrackerWriter(checkpointing.maybe_msc, run.own, _committer.commit)
 
 

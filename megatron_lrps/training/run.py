@@ -6,6 +6,7 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right momen
 import importlib.metadata
 from argparse import Namespace
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from megatron_lrps.training.arguments import Planned
 from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, write_record
-from megatron_lrps.versions.manifest import read_manifest
+from megatron_lrps.versions.manifest import MANIFEST, read_manifest
 from megatron_lrps.versions.owner import Ownership
 from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
@@ -189,13 +190,25 @@ def record(run: Run, args: Namespace, status: str) -> None:
             },
             "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
             "checkpoints": [
-                {"iteration": iteration, "sha256": manifest.digest if manifest else None}
-                for iteration in checkpoints
-                for manifest in [read_manifest(checkpoint(run.own, iteration))]
+                {"iteration": iteration, "sha256": _digest(checkpoint(run.own, iteration))} for iteration in checkpoints
             ],
             "libraries": _library_versions(),
         },
     )
+
+
+def _digest(folder: Path) -> str | None:
+    try:
+        return _digest_of(folder, (folder / MANIFEST).stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@cache
+def _digest_of(folder: Path, mtime_ns: int) -> str | None:
+    # A manifest of a thousand files takes a while to read, and every save writes the record anew.
+    manifest = read_manifest(folder)
+    return manifest.digest if manifest else None
 
 
 def _library_versions() -> dict[str, str]:

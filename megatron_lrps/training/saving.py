@@ -33,24 +33,25 @@ class Committer:
     """Rank 0's part in a save: commits a checkpoint, and hashes it while training goes on.
 
     Args:
-        own: The path's ``--save`` folder.
-        committed: Told of a checkpoint's iteration and manifest: once when it counts, and again when its hashes
-            are known; from another thread then.
+        run: This process's.
+        args: Megatron's.
     """
 
-    def __init__(self, own: Path, committed: Callable[[int, Manifest], None]) -> None:
-        self._own = own
-        self._committed = committed
+    def __init__(self, run: Run, args: Namespace) -> None:
+        self._run, self._args = run, args
         self._hashing: list[threading.Thread] = []
+        self._recording = threading.Lock()
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = checkpoint(self._own, iteration)
+        folder = checkpoint(self._run.own, iteration)
         manifest = take_sizes(folder)
         sync(folder)
-        write_atomic(self._own / TRACKER, str(iteration))
-        self._committed(iteration, manifest)
-        thread = threading.Thread(target=self._hash, args=(iteration, manifest), name=f"hash {iteration}")
+        write_atomic(self._run.own / TRACKER, str(iteration))
+        self._run.event("saved", iteration=iteration)
+        answer(self._run, iteration)
+        # Neither the hashes nor the record may hold training up.
+        thread = threading.Thread(target=self._hash, args=(folder, manifest), name=f"hash {iteration}")
         self._hashing = [each for each in self._hashing if each.is_alive()]
         self._hashing.append(thread)
         thread.start()
@@ -60,23 +61,13 @@ class Committer:
         for thread in self._hashing:
             thread.join()
 
-    def _hash(self, iteration: int, manifest: Manifest) -> None:
+    def _hash(self, folder: Path, manifest: Manifest) -> None:
         try:
-            self._committed(iteration, take_hashes(checkpoint(self._own, iteration), manifest))
+            take_hashes(folder, manifest)
+            with self._recording:  # a record that was begun before must not replace a newer one
+                record(self._run, self._args, "training")
         except LrpsError as error:  # the checkpoint counts all the same; `lrps verify` will say what it lacks
-            print(f"lrps: checkpoint {iteration} could not be hashed: {error}", flush=True)
-
-
-def committer_of(run: Run, args: Namespace) -> Committer:
-    """The committer of a run: a checkpoint that counts goes into the path's history and record."""
-
-    def committed(iteration: int, manifest: Manifest) -> None:
-        if not manifest.sha256:
-            run.event("saved", iteration=iteration)
-            answer(run, iteration)
-        record(run, args, "training")
-
-    return Committer(run.own, committed)
+            print(f"lrps: {folder.name} could not be hashed: {error}", flush=True)
 
 
 class TrackerWriter:
