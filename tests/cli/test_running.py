@@ -1,9 +1,12 @@
 import json
+import os
+import socket
 import time
 
 import pytest
 
 from megatron_lrps.versions.lineage import log_event
+from megatron_lrps.versions.owner import acquire
 from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign
 
@@ -51,8 +54,25 @@ def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
         "iterations_left": 4,
         "torn": [12],
         "last_event": {"event": "started"},
+        "holder": None,
     }
     assert (v1["state"], v1["iterations_left"], v2["state"], v2["saved"]) == ("trained", 0, "waiting", None)
+
+
+def test_status_tells_who_trains_a_path(begun: Campaign, lrps: Lrps) -> None:
+    with acquire(begun.folder("main").root, say=print):
+        stdout = lrps("status", begun.plan).stdout
+        main, v1, _ = json.loads(lrps("status", begun.plan, "--json").stdout)["paths"]
+    since = main["holder"].pop("since")
+    job, restart = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    assert main["holder"] == {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "restart": restart}
+    assert v1["holder"] is None
+    assert f"\nmain: being trained by process {os.getpid()} on {socket.gethostname()} (" in stdout
+    assert f"since {since})\n" in stdout
+    (begun.folder("main").root / "owner.json").write_text("{torn")
+    assert "\nmain: being trained by an unknown process" in lrps("status", begun.plan).stdout
+    main = json.loads(lrps("status", begun.plan, "--json").stdout)["paths"][0]
+    assert set(main["holder"].values()) == {None}
 
 
 def test_a_branch_is_ready_once_its_fork_point_is_complete(campaign: Campaign, lrps: Lrps) -> None:

@@ -1,8 +1,13 @@
 """path.json, events.jsonl, and where a path stands by its checkpoints."""
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
 from megatron_lrps.versions.lineage import (
@@ -38,6 +43,26 @@ def test_records_round_trip(tmp_path: Path) -> None:
     write_record(folder, {"parent": "main", "fork": 400, "schedule": []})
     assert read_record(folder) == {"record_version": RECORD_VERSION, "parent": "main", "fork": 400, "schedule": []}
     folder.record.write_text(folder.record.read_text()[:-10])
+    assert read_record(folder) is None
+
+
+def test_a_record_of_a_newer_lrps_is_refused(tmp_path: Path) -> None:
+    folder = PathFolder(tmp_path)
+    folder.record.write_text(json.dumps({"record_version": RECORD_VERSION + 1, "fork": 400}))
+    with pytest.raises(RefusedError) as refusal:
+        read_record(folder)
+    assert str(refusal.value) == (
+        f"{folder.record} is of record_version {RECORD_VERSION + 1}, and this lrps reads {RECORD_VERSION}. "
+        "Mend: use the newer lrps that wrote it."
+    )
+
+
+@pytest.mark.parametrize("version", [None, True, "1", 1.0, 0, [1]])
+def test_a_record_without_its_version_is_none(tmp_path: Path, version: Any) -> None:
+    folder = PathFolder(tmp_path)
+    folder.record.write_text(json.dumps({"record_version": version, "fork": 400}))
+    assert read_record(folder) is None
+    folder.record.write_text('{"fork": 400}')
     assert read_record(folder) is None
 
 

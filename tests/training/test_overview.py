@@ -1,0 +1,98 @@
+"""The table of what a run is about to do, and whether its saves fit."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.training import overview as module
+from megatron_lrps.training.arguments import Planned
+from megatron_lrps.training.overview import bytes_needed, overview, refuse_full_disk, saves_left
+from megatron_lrps.training.run import Run, planned_run
+from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.resume import Start
+from tests.plan.plans import plan_dict
+from tests.versions.checkpoints import save
+
+
+def run_of(folder: Path, path: str, **keys: Any) -> Run:
+    """A path of two versions of 1000 iterations: main to 1400, v1 (400, 1000], v2 (1400, 2000]."""
+    tree = expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=folder))
+    return planned_run(Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml"))
+
+
+def args_of(**changed: Any) -> Namespace:
+    return Namespace(
+        **{
+            "save_interval": 500,
+            "lrps_allow": None,
+            "global_batch_size": 8,
+            "micro_batch_size": 2,
+            "seq_length": 16,
+            "lr": 3e-4,
+            "min_lr": 3e-5,
+            "lr_warmup_init": 0.0,
+            "tensor_model_parallel_size": 2,
+            "data_parallel_size": 4,
+            "optimizer": "adam",
+            "bf16": True,
+            "use_distributed_optimizer": True,
+            "fp8": None,
+            "tokenizer_type": "NullTokenizer",
+            **changed,
+        }
+    )
+
+
+def test_saves_by_interval_at_forks_and_at_the_end(tmp_path: Path) -> None:
+    main = run_of(tmp_path, "main")
+    assert saves_left(main, 0, 500) == 4  # 400, 500, 1000, 1400
+    assert saves_left(main, 500, 500) == 2
+    assert saves_left(main, 0, None) == 2
+    assert saves_left(run_of(tmp_path, "v1"), 400, 500) == 2  # 500, 1000
+
+
+def test_what_they_take(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "main")
+    save(run.own, 400)
+    for name in ("metadata.json", ".metadata"):
+        (checkpoint(run.own, 400) / name).write_bytes(b"x" * 500)
+    start = Start(folder=run.own, iteration=400, forked=False)
+    assert bytes_needed(run, start, args_of()) == 3 * 1000
+    scratch = Start(folder=None, iteration=0, forked=False)
+    assert bytes_needed(run, scratch, args_of()) is None
+    sized = run_of(tmp_path, "main", megatron={"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1})
+    # 4 x 64 of attention, 8 x 64 of the MLP, 32,768 x 8 of embeddings, 3 x 8 of norms; 14 bytes each, four saves
+    assert bytes_needed(sized, scratch, args_of()) == (256 + 512 + 262144 + 24) * 14 * 4
+
+
+def test_a_full_disk_is_refused_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(tmp_path, "main", megatron={"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1})
+    scratch = Start(folder=None, iteration=0, forked=False)
+    refuse_full_disk(run, scratch, args_of())
+    monkeypatch.setattr(module, "free_bytes", lambda folder: 10 * 2**20)
+    with pytest.raises(RefusedError, match=r"10\.0 MiB are free at .*, and 4 saves will take 14\.0 MiB"):
+        refuse_full_disk(run, scratch, args_of())
+    refuse_full_disk(run, scratch, args_of(lrps_allow=["disk"]))
+
+
+def test_the_table(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "v1", decay={"shape": "linear", "alpha": 0.6})
+    start = Start(folder=tmp_path, iteration=400, forked=True)
+    save(tmp_path, 400)
+    saved = vars(args_of(tensor_model_parallel_size=1, data_parallel_size=8, fp8="hybrid", fp8_recipe="delayed"))
+    text = overview(run, start, args_of(), saved)
+    lines = {line.split("  ")[1].strip(): line for line in text.splitlines()[1:]}
+    assert text.splitlines()[0] == f"v1 forks off {tmp_path / 'iter_0000400'} and ends at iteration 1000."
+    assert lines["learning rate"].endswith("0.0003 at 400, 0.0002995 at 401, ..., 3e-05 at 1000")
+    assert lines["data"].endswith("samples 3,200 to 8,000, of the windows v1 (chained)")
+    assert lines["batch"].endswith("8 samples x 16 tokens, micro-batch 2")
+    assert lines["layout"].endswith("TP2 PP1 DP4  (the checkpoint: TP1 PP1 DP8)")
+    assert lines["optimizer"].endswith("adam, bf16 weights, distributed")
+    assert lines["fp8"].endswith("off  (the checkpoint: hybrid, delayed)")
+    assert "megatron-core 0.19" in lines["libraries"]
+    assert "free; 2 saves take" in lines["disk"]

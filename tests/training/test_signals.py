@@ -1,0 +1,62 @@
+"""SIGTERM and the exit signal save and leave with 75; meanwhile nobody else may train the path."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.versions.folder import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.lineage import events
+from megatron_lrps.versions.manifest import read_manifest
+from tests.training.campaigns import ENTRY, run_ranks, train_path, write_campaign
+from tests.training.harness import free_port
+
+pytestmark = pytest.mark.training
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 800"))
+    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    arguments = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"]
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        rank = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, *arguments],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **own, "MASTER_PORT": str(free_port()), "CUDA_VISIBLE_DEVICES": ""},
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while " iteration        3/" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if number == signal.SIGTERM:
+            other = run_ranks(arguments, cwd=tmp_path)
+            assert other.codes == [78]
+            assert f"main is being trained by process {rank.pid} on" in other.log
+            assert "may not write there too" in other.log
+        reached = log.read_text().count("elapsed time per iteration")
+        rank.send_signal(number)
+        rank.wait(30)
+    finally:
+        rank.kill()
+    assert rank.returncode == 75, log.read_text()[-3000:]
+    folder = CampaignFolder(tmp_path / "run").path("main")
+    (saved,), torn = checkpoints_in(folder.checkpoints)
+    assert not torn
+    assert saved <= reached + 2  # one may have ended since the log was read, and the one at work is finished
+    manifest = read_manifest(checkpoint(folder.checkpoints, saved))
+    assert manifest is not None
+    assert manifest.sha256  # hashed before it left
+    *_, last = events(folder)
+    assert (last["event"], last["reason"], last["iteration"]) == ("stopped", "signal", saved)
+    assert not (folder.root / "owner.json").exists()
+    if number == signal.SIGUSR2:
+        assert train_path(plan, "main", "--exit-interval", str(saved + 2)).codes == [75]  # it goes on
+        assert checkpoints_in(folder.checkpoints)[0] == [saved, saved + 2]
