@@ -106,6 +106,31 @@ def tree(plan: PlanArgument) -> None:
 
 
 @app.command()
+def show(
+    plan: PlanArgument,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what made a version: its paths, learning rate, data, libraries, checkpoints and history."""
+    from megatron_lrps.cli.lineage import show_version
+
+    show_version(plan, version, as_json=as_json)
+
+
+@app.command()
+def diff(
+    plan: PlanArgument,
+    a: Annotated[str, typer.Argument(metavar="A", help="A version's name, or a path's.", show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another's.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what differs between two versions, and count what does not."""
+    from megatron_lrps.cli.lineage import show_diff
+
+    show_diff(plan, a, b, as_json=as_json)
+
+
+@app.command()
 def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = False) -> None:
     """Read every checkpoint's files against their hashes, and name those that are damaged."""
     from megatron_lrps.cli.checkpoints import show_verify

@@ -12,6 +12,7 @@ from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 from megatron_lrps.versions.lineage import events, state_of
+from megatron_lrps.versions.owner import UNKNOWN, Owner, holder
 
 
 def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) -> None:
@@ -52,7 +53,8 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     """Print where every path stands."""
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
-    paths = [_standing(campaign, path) for path in tree.paths]
+    owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
+    paths = [_standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
     left = sum(path["iterations_left"] for path in paths)
     if as_json:
         facts = {"campaign": tree.plan.campaign, "save": str(campaign.root), "iterations_left": left, "paths": paths}
@@ -70,9 +72,19 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     ]
     typer.echo(table(("path", "state", "saved", "end", "last event"), rows))
     for path in paths:
+        if owner := owners[path["name"]]:
+            typer.echo(f"\n{path['name']}: being trained by {owner}")
         for iteration in path["torn"]:
             typer.echo(f"\n{path['name']}: checkpoint {iteration} is not whole; it is never used")
     typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in tree.paths):,}")
+
+
+def holder_facts(owner: Owner | None) -> dict[str, Any] | None:
+    """Who trains a path now, as ``--json`` gives it; all null where somebody does whose record is not readable."""
+    if owner is None:
+        return None
+    keys = ("host", "pid", "job", "restart", "since")
+    return {key: None if owner == UNKNOWN else getattr(owner, key) for key in keys}
 
 
 def _standing(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:

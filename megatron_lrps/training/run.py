@@ -18,7 +18,7 @@ from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_e
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
-from megatron_lrps.versions.lineage import log_event, write_record
+from megatron_lrps.versions.lineage import log_event, read_record, write_record
 from megatron_lrps.versions.manifest import MANIFEST, read_manifest
 from megatron_lrps.versions.owner import Ownership
 from megatron_lrps.versions.preflight import Identity
@@ -163,10 +163,13 @@ def record(run: Run, args: Namespace, status: str) -> None:
     if run.folder is None or run.planned is None or run.identity is None:
         return
     checkpoints = checkpoints_in(run.own)[0]
+    before = read_record(run.folder) or {}
     path, plan = run.planned.path, run.planned.tree.plan
     write_record(
         run.folder,
         {
+            # What others have written about the path stays.
+            **{key: before[key] for key in ("exports", "scores", "released") if key in before},
             "campaign": plan.campaign,
             "path": path.name,
             "kind": path.kind,

@@ -15,9 +15,10 @@ from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.run import Run, identity_of, record
 from megatron_lrps.training.stock_order import ORDER_SAMPLES, order_samples
-from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code
+from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.manifest import Damage, damaged_contents
 from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
@@ -122,8 +123,11 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         RefusedError: where the run would be wrong.
     """
     identity = identity_of(run.planned) if run.planned is not None else None
+    if run.folder is not None:
+        read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
     drawn = None
     if start.folder is not None:
+        read_record(PathFolder(start.folder.parent))
         refuse_code(Path(start.name))
         saved = _saved_args(start)
         refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())

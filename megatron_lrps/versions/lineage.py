@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.versions.files import append_line, read_json, read_lines, write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
@@ -18,8 +19,21 @@ def write_record(folder: PathFolder, record: dict[str, Any]) -> None:
 
 
 def read_record(folder: PathFolder) -> dict[str, Any] | None:
-    """path.json, or None where it is absent or torn."""
-    return read_json(folder.record)
+    """path.json, or None where it is absent, torn or not as ``write_record`` writes it.
+
+    Raises:
+        RefusedError: where a newer lrps has written it, whose keys may mean something else.
+    """
+    record = read_json(folder.record)
+    version = record.get("record_version") if record is not None else None
+    if type(version) is not int or version < RECORD_VERSION:
+        return None
+    if version > RECORD_VERSION:
+        raise RefusedError(
+            f"{folder.record} is of record_version {version}, and this lrps reads {RECORD_VERSION}.",
+            "use the newer lrps that wrote it.",
+        )
+    return record
 
 
 def log_event(folder: PathFolder, event: str, **fields: Any) -> None:

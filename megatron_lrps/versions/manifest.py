@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     for name, entry in lines[1].items():
         size, digest = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
         # A name that leads elsewhere is no file of this folder.
-        if not isinstance(size, int) or Path(name).name != name:
+        if not isinstance(size, int) or Path(name).name != name or not name.isprintable():
             return None
         sizes[name] = size
         if isinstance(digest, str):

@@ -1,8 +1,10 @@
 """`lrps show` and `lrps diff` from the shell."""
 
 import contextlib
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from megatron_lrps.cli.lineage import show_diff, show_version
-from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.errors import EXIT_REFUSED, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.growth import accept
@@ -149,7 +151,7 @@ def test_show_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
 def test_show_of_a_path_that_has_not_started_says_what_is_planned(plan: Path, lrps: Lrps) -> None:
     code, stdout, _ = lrps("show", plan, "v2")
     assert code == 0
-    assert stdout.splitlines()[1] == "v2 has not started; what follows is what the plan says."
+    assert stdout.splitlines()[1] == "v2 has not started; this is what the plan says."
     found = rows(stdout)
     assert found["made by"] == ["main at fork 1,400 -> v2"]
     assert found["data"][-1] == f"  1  {plan.parent}/data/news"
@@ -181,7 +183,7 @@ def test_show_trusts_nothing_on_disk(plan: Path, lrps: Lrps) -> None:
     change(plan, "v1", fork="400", kind="a\x1b[31mred", scores={"\x1b[2J": "\ud800"})
     code, stdout, stderr = lrps("show", plan, "v1")
     assert (code, stderr) == (0, "")
-    assert "Missing in path.json, or not as lrps writes it: fork." in stdout
+    assert f"Missing in {folder.record}, or not as lrps writes it: fork." in stdout
     assert rows(stdout)["made by"] == ["main at fork ? -> v1"]
     assert rows(stdout)["kind"] == [r"'a\x1b[31mred', lrps"]
     assert rows(stdout)["scores"] == [r"'\x1b[2J' '\ud800'"]
@@ -190,7 +192,9 @@ def test_show_trusts_nothing_on_disk(plan: Path, lrps: Lrps) -> None:
         file.write(b'\xff\n{"event": "refused", "message": "a\\nb", "time": 7}\n{"ev')
     code, stdout, stderr = lrps("show", plan, "v1")
     assert (code, stderr) == (0, "")
-    assert f"{folder.record} is torn, or not as lrps writes it; what follows is what the plan says." in stdout
+    assert (
+        f"{folder.record} cannot be read: it is torn, or not as lrps writes it; this is what the plan says." in stdout
+    )
     assert stdout.endswith("-  'refused: a\\nb'\n")
     folder.record.unlink()
     assert f"{folder.record} is missing, though the path has been started" in lrps("show", plan, "v1").stdout
@@ -290,8 +294,27 @@ def test_diff_of_the_same_and_with_a_path_that_has_not_started(plan: Path, lrps:
     code, stdout, _ = lrps("diff", plan, "v1", "v2")
     assert code == 0
     lines = stdout.splitlines()
-    assert lines[1] == "v2: v2 has not started; what follows is what the plan says."
+    assert lines[1] == "v2 has not started; this is what the plan says."
     assert lines[-2].startswith("Known of one of them alone: status, consumed_samples, plan_hash, layout, libraries")
+
+
+def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("typer.echo", broken)
+        with pytest.raises(BrokenPipeError):
+            show_version(plan, "v1", as_json=False)
+
+    def failed(folder: PathFolder) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
+
+    monkeypatch.setattr("megatron_lrps.cli.lineage.events", failed)
+    with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Mend: mend that"):
+        show_version(plan, "v1", as_json=False)
 
 
 def test_neither_loads_torch() -> None:

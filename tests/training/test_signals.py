@@ -60,3 +60,14 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
     if number == signal.SIGUSR2:
         assert train_path(plan, "main", "--exit-interval", str(saved + 2)).codes == [75]  # it goes on
         assert checkpoints_in(folder.checkpoints)[0] == [saved, saved + 2]
+
+
+@pytest.mark.soak
+def test_the_time_limit_saves_and_leaves_with_75(tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 8000"))
+    assert train_path(plan, "main", "--exit-duration-in-mins", "1").codes == [75]  # whole minutes, Megatron's unit
+    folder = CampaignFolder(tmp_path / "run").path("main")
+    *_, last = events(folder)
+    assert (last["event"], last["reason"]) == ("stopped", "duration")
+    assert checkpoints_in(folder.checkpoints)[0] == [last["iteration"]]

@@ -1,5 +1,6 @@
 """What is known of a path: its record, else the plan; nothing on disk is trusted."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from megatron_lrps.versions.checks import CHECKS
 from megatron_lrps.versions.facts import Link, chain_of, checkpoints_of, facts_of, resolve, schedule_words
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
 from megatron_lrps.versions.lineage import log_event, read_record, write_record
-from megatron_lrps.versions.manifest import read_manifest, take_hashes, take_sizes
+from megatron_lrps.versions.manifest import MANIFEST, read_manifest, take_hashes, take_sizes
 from tests.versions.checkpoints import save
 from tests.versions.records import plan_with_data, save_hashed, write_path
 
@@ -59,7 +60,7 @@ def test_every_key_that_is_written_is_read(campaign: Campaign) -> None:
 def test_the_plans_word_before_a_path_has_started(campaign: Campaign) -> None:
     facts = campaign.facts("v1")
     assert facts.record == "not_started"
-    assert facts.notes == ("v1 has not started; what follows is what the plan says.",)
+    assert facts.notes == ("v1 has not started; this is what the plan says.",)
     assert set(facts.values) == set(CHECKS) - PLANNED
     log_event(campaign["v1"], "refused", message="no fork point")
     assert campaign.facts("v1") == facts
@@ -86,7 +87,7 @@ def test_a_torn_record(campaign: Campaign, text: str) -> None:
     campaign["v1"].record.write_text(text)
     facts = campaign.facts("v1")
     assert (facts.record, facts.values["fork"]) == ("torn", 400)
-    assert facts.notes[0].startswith(f"{campaign['v1'].record} is torn, or not as lrps writes it; ")
+    assert facts.notes[0].startswith(f"{campaign['v1'].record} cannot be read: it is torn, or not as lrps writes it; ")
 
 
 def test_a_path_of_no_plan(campaign: Campaign) -> None:
@@ -102,7 +103,7 @@ def test_another_paths_record_is_named(campaign: Campaign) -> None:
     write_path(campaign.tree, "v2")
     campaign["v1"].root.mkdir()
     campaign["v2"].record.rename(campaign["v1"].record)
-    assert campaign.facts("v1").notes == ("path.json is of path 'v2', and lies where 'v1' belongs.",)
+    assert campaign.facts("v1").notes == (f"{campaign['v1'].record} is of path 'v2', and lies where 'v1' belongs.",)
 
 
 BAD: list[tuple[str, Any]] = [
@@ -139,7 +140,7 @@ def test_a_value_of_another_type_is_left_out_and_named(campaign: Campaign, key: 
     assert record is not None
     write_record(campaign["v1"], record | {key: value})
     facts = campaign.facts("v1")
-    assert facts.notes == (f"Missing in path.json, or not as lrps writes it: {key}.",)
+    assert facts.notes == (f"Missing in {campaign['v1'].record}, or not as lrps writes it: {key}.",)
     assert set(facts.values) == set(CHECKS) - {key}
 
 
@@ -196,6 +197,16 @@ def test_checkpoints_are_compared_with_the_record(campaign: Campaign) -> None:
         (900, "present", None, None),  # stock Megatron's
     ]
     assert now[700] == recorded[700]
+
+
+def test_a_manifest_of_no_text_has_no_hash(campaign: Campaign) -> None:
+    save_hashed(campaign["v1"].checkpoints, 600)
+    manifest = checkpoint(campaign["v1"].checkpoints, 600) / MANIFEST
+    files = json.dumps({"\ud800": {"bytes": 1, "sha256": "\ud800"}})
+    head = json.dumps({"format": 1, "sha256": hashlib.sha256(files.encode()).hexdigest()})
+    manifest.write_text(f"{head}\n{files}\n")
+    (saved,) = checkpoints_of(campaign["v1"], campaign.facts("v1"))
+    assert (saved.sha256, saved.state) == (None, "present")
 
 
 def test_a_version_is_found_by_its_name_or_its_paths(tmp_path: Path) -> None:
