@@ -33,6 +33,7 @@ from megatron_lrps.training.wheel import mend_wheel
 from megatron_lrps.versions.folder import checkpoints_in
 
 SUPPORTED = "0.19."
+_STOP_S = 15.0
 _STATE = ("model", "optimizer", "opt_param_scheduler")
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 _run: Run | None = None
@@ -287,7 +288,8 @@ def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:
 
 def finish() -> None:
     """Record that the path is trained. Call it when the script has returned."""
-    settle()
+    if _committer is not None:
+        _committer.settle()
     if _run is not None and _rank() == 0 and _run.end in checkpoints_in(_run.own)[0]:
         from megatron.training import get_args
 
@@ -295,15 +297,11 @@ def finish() -> None:
         runs.record(_run, get_args(), "trained")
 
 
-def settle() -> None:
-    """Wait until every checkpoint of this process is hashed."""
-    if _committer is not None:
-        _committer.settle()
-
-
 def let_go() -> None:
-    """Finish what goes on in the background, and give the path back. Call it before the process ends."""
-    settle()
+    """Give the path back. Call it before the process ends, however it does."""
+    if _committer is not None:
+        # A launcher that asked to stop waits half a minute before it kills, and only then the exit code is lost.
+        _committer.settle(_STOP_S)
     if _run is not None and _run.ownership is not None:
         _run.ownership.release()
 

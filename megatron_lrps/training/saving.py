@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import threading
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
@@ -56,10 +57,11 @@ class Committer:
         self._hashing.append(thread)
         thread.start()
 
-    def settle(self) -> None:
-        """Wait until all that was committed is hashed."""
+    def settle(self, seconds: float | None = None) -> None:
+        """Wait until all that was committed is hashed, or no longer than so many seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
         for thread in self._hashing:
-            thread.join()
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _hash(self, folder: Path, manifest: Manifest) -> None:
         try:

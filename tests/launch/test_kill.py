@@ -78,9 +78,9 @@ def kill(plan: Path, target: str, numbers: random.Random) -> None:
             continue
 
 
-def newest_log(plan: Path) -> str:
-    logs = sorted(plan.parent.glob("run/paths/*/logs/*.log"), key=lambda log: log.stat().st_mtime)
-    return logs[-1].read_text() if logs else ""
+def logs_of(plan: Path) -> list[Path]:
+    """Every start's log, oldest first; their names are times."""
+    return sorted(plan.parent.glob("run/paths/*/logs/*.log"), key=lambda log: log.name)
 
 
 @pytest.mark.timeout(1500)
@@ -94,19 +94,18 @@ def test_killed_at_any_instant_it_goes_on_where_it_was(mode: str, tmp_path: Path
     numbers, inside_saves, kills = random.Random(mode), 0, []
     while len(kills) < KILLS:
         target = TARGETS[len(kills) % len(TARGETS)]
-        began = time.time()
+        before = set(logs_of(killed))
         executor = start(killed)
         deadline = time.monotonic() + 120
         while executor.poll() is None and time.monotonic() < deadline:
-            logs = [log for log in killed.parent.glob("run/paths/*/logs/*.log") if log.stat().st_mtime > began]
-            if any("elapsed time per iteration" in log.read_text() for log in logs):
+            if any("elapsed time per iteration" in log.read_text() for log in logs_of(killed) if log not in before):
                 break
             time.sleep(0.05)
         time.sleep(numbers.uniform(0.0, 1.5))
         kill(killed, target, numbers)
         output, _ = executor.communicate(timeout=120)
         kills.append((target, executor.returncode))
-        log = newest_log(killed)
+        log = logs_of(killed)[-1].read_text()
         inside_saves += log.count("saving checkpoint") > log.count("successfully saved")
         if executor.returncode == 0:
             break
