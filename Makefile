@@ -10,6 +10,10 @@ PY := $(BIN)/python
 PYTEST_ARGS ?=
 PYTEST := $(PY) -m pytest
 
+# Ranks take a core each, so two test files at a time fill the smallest machine: `make test WORKERS=8` on a larger one.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+
 # Tried in this order; the first that runs, is new enough and can make a virtual environment is taken.
 PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 PYTHONS := $(PYTHON) python3.12 python3.13 $(wildcard $(PYENV)/versions/3.1[2-9]*/bin/python) python3
@@ -48,10 +52,10 @@ quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to t
 	$(BIN)/lrps quickstart
 
 test: $(STAMP) ## every test but soak and gpu
-	$(PYTEST) -m "not soak and not gpu" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "not soak and not gpu" $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## what trains nothing: under two minutes
-	$(PYTEST) -m "not training and not soak and not gpu" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "not training and not soak and not gpu" $(PYTEST_ARGS)
 
 soak: $(STAMP) ## the tests too long for `make test`
 	$(PYTEST) -m soak $(PYTEST_ARGS)
