@@ -1,5 +1,6 @@
 """The disk fills up in the middle of a save: exit code 74, what was saved is whole, and the run goes on after."""
 
+import importlib.util
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,10 @@ pytestmark = pytest.mark.training
 MODES = {
     "sync": "",
     "async": ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true",
+    "nvrx": ", async-save: true, async-strategy: nvrx, use-persistent-ckpt-worker: true",
 }
+NO_NVRX = importlib.util.find_spec("nvidia_resiliency_ext") is None
+NVRX = pytest.mark.skipif(NO_NVRX, reason="needs nvidia-resiliency-ext 0.6, which not every system's glibc can install")
 
 
 @pytest.fixture
@@ -30,7 +34,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.parametrize("mode", ["sync", pytest.param("async", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "mode",
+    ["sync", pytest.param("async", marks=pytest.mark.soak), pytest.param("nvrx", marks=[pytest.mark.soak, NVRX])],
+)
 def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> None:
     extra = MODES[mode]
     whole, plan = (write_campaign(tmp_path / name, extra=extra) for name in ("whole", "full"))
