@@ -1,7 +1,6 @@
 """The plugin's argument group, and how a plan becomes Megatron's arguments."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,16 +103,14 @@ def require_cpu_backend(own: argparse.Namespace) -> None:
         )
 
 
-def full_command_line(
-    argv: list[str], own: argparse.Namespace, plan: Planned | None, build_parser: Callable[[], Parser]
-) -> list[str]:
+def full_command_line(argv: list[str], own: argparse.Namespace, plan: Planned | None, parser: Parser) -> list[str]:
     """The user's command line with what the plan and the CPU backend add in front of it.
 
     Args:
         argv: What the user gave, without the program's name.
         own: The plugin's flags in it.
         plan: From ``planned``.
-        build_parser: Makes Megatron's parser with the plugin's group, to understand both lines.
+        parser: Megatron's with the plugin's group, to understand both lines; left as it is.
 
     Raises:
         RefusedError: naming a given flag that contradicts the plan, with both values.
@@ -130,14 +127,12 @@ def full_command_line(
     elif own.lrps_cpu:
         line = argument_line(dict(CPU_FLAGS))
     if line:
-        _refuse_contradictions(argv, line, plan, build_parser)
+        _refuse_contradictions(argv, line, plan, parser)
     return [*line, *argv]
 
 
-def _refuse_contradictions(
-    argv: list[str], line: list[str], plan: Planned | None, build_parser: Callable[[], Parser]
-) -> None:
-    given, decided = _explicit(argv, build_parser()), _explicit(line, build_parser())
+def _refuse_contradictions(argv: list[str], line: list[str], plan: Planned | None, parser: Parser) -> None:
+    given, decided = _explicit(argv, parser), _explicit(line, parser)
     source = "the plan's" if plan else "the CPU backend's"
     for key, (flag, value) in given.items():
         if key in decided and decided[key][1] != value:
@@ -154,15 +149,34 @@ def _refuse_contradictions(
 
 def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
     """Destination -> (flag, parsed value) of the flags that are in ``argv``, without any default."""
-    flags: dict[str, str] = {}
-    for action in parser._actions:
-        action.default, action.required = argparse.SUPPRESS, False
-        spelled = [option for option in action.option_strings if option in argv or _with_value(option, argv)]
-        if spelled:
-            flags[action.dest] = spelled[0]
-    parser.set_defaults(**dict.fromkeys(parser._defaults, argparse.SUPPRESS))
-    namespace, _ = parser.parse_known_args(argv)
-    return {key: (flags.get(key, key), value) for key, value in vars(namespace).items()}
+    flags = {
+        action.dest: option
+        for action in parser._actions
+        for option in action.option_strings
+        if option in argv or _with_value(option, argv)
+    }
+    # A destination that is there already gets no default. None where an action adds to what is there.
+    absent = object()
+    unset = {
+        action.dest: None if isinstance(action, argparse._AppendAction) else absent
+        for action in parser._actions
+        if action.dest != argparse.SUPPRESS
+    }
+    required = [action for action in parser._actions if action.required]
+    try:
+        for action in required:
+            action.required = False
+        namespace, _ = parser.parse_known_args(
+            argv, argparse.Namespace(**{**dict.fromkeys(parser._defaults, absent), **unset})
+        )
+    finally:
+        for action in required:
+            action.required = True
+    return {
+        key: (flags.get(key, key), value)
+        for key, value in vars(namespace).items()
+        if value is not absent and not (value is None and unset.get(key, absent) is None)
+    }
 
 
 def _with_value(option: str, argv: list[str]) -> bool:

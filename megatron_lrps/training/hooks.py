@@ -103,22 +103,20 @@ def _rank() -> int:
 def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_args: bool = False) -> Namespace:
     """Add the plugin's flags; with a plan, put its argument line in front of what the user gave."""
     global _run
-    from megatron.training.arguments import add_megatron_arguments
-
-    def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parser = add_arguments(parser)
-        return extra_args_provider(parser) if extra_args_provider else parser
-
-    def build_parser() -> argparse.ArgumentParser:
-        return provider(add_megatron_arguments(argparse.ArgumentParser(allow_abbrev=False, add_help=False)))
-
     argv = sys.argv[1:]
     own = own_arguments(argv)
     plan = planned(own)
     require_cpu_backend(own)
     _run = runs.planned_run(plan) if plan is not None else None
     given = sys.argv
-    sys.argv = [given[0], *full_command_line(argv, own, plan, build_parser)]
+
+    def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parser = add_arguments(parser)
+        parser = extra_args_provider(parser) if extra_args_provider else parser
+        # Megatron reads sys.argv next. Another parser of its thousand flags would cost a tenth of a second.
+        sys.argv = [given[0], *full_command_line(argv, own, plan, parser)]
+        return parser
+
     try:
         args: Namespace = original(provider, ignore_unknown_args)
     finally:
