@@ -42,6 +42,9 @@ OWNED: dict[str, str] = {
     "tokenizer-type": "tokenizer.type",
     "tokenizer-model": "tokenizer.model",
     "vocab-size": "tokenizer.vocab_size",
+    "tiktoken-pattern": "tokenizer.pattern",
+    "tiktoken-num-special-tokens": "tokenizer.num_special_tokens",
+    "tokenizer-special-tokens": "tokenizer.special_tokens",
 }
 """Megatron flags that the plan decides by a key of its own: in ``megatron:`` they are refused."""
 
@@ -68,14 +71,6 @@ UNSAFE: dict[str, str] = {
     "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
 }
 """Megatron flags under which a campaign would be silently wrong: refused, with the reason."""
-
-TOKENIZERS = {
-    "sentencepiece": "SentencePieceTokenizer",
-    "huggingface": "HuggingFaceTokenizer",
-    "tiktoken": "TikTokenizer",
-    "null": "NullTokenizer",
-}
-"""Short names of ``tokenizer.type`` -> Megatron's; any other value is passed as it is."""
 
 DEFAULTS: dict[str, FlagValue] = {
     "micro-batch-size": 1,
@@ -176,12 +171,16 @@ def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
     tokenizer = plan.tokenizer
     if tokenizer is None:
         return {}
-    flags: dict[str, FlagValue] = {"tokenizer-type": TOKENIZERS.get(tokenizer.type, tokenizer.type)}
-    if tokenizer.model is not None:
-        flags["tokenizer-model"] = str(plan.resolve(tokenizer.model))
-    if tokenizer.vocab_size is not None:
-        flags["vocab-size"] = tokenizer.vocab_size
-    return flags
+    model = tokenizer.model and str(plan.resolve(tokenizer.model))
+    flags: dict[str, FlagValue | None] = {
+        "tokenizer-type": tokenizer.megatron_type,
+        "tokenizer-model": model,
+        "vocab-size": tokenizer.vocab_size,
+        "tiktoken-pattern": tokenizer.pattern,
+        "tiktoken-num-special-tokens": tokenizer.num_special_tokens,
+        "tokenizer-special-tokens": list(tokenizer.special_tokens) if tokenizer.special_tokens else None,
+    }
+    return {flag: value for flag, value in flags.items() if value is not None}
 
 
 def _refuse_owned(plan: Plan) -> None:

@@ -6,23 +6,16 @@ What concerns several keys together (forks, paths, the past) is decided in ``tre
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, count, file_path, flag_value, plain_name
+from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.tokenizers import Tokenizer
+from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, flag_value
 from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
 
-Name = Annotated[str, BeforeValidator(plain_name)]
-Count = Annotated[int, BeforeValidator(count)]
-FilePath = Annotated[str, AfterValidator(file_path)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Steps = tuple[tuple[float, float], ...]
-
-
-class PlanModel(BaseModel):
-    """Base of every section: unknown keys are refused, nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LearningRate(PlanModel):
@@ -100,7 +93,7 @@ class Version(PlanModel):
     samples: Count | None = None
     tokens: Count | None = None
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
-    valid: dict[Name, FilePath] = {}
+    valid: dict[Name, FilePath] = Field(default_factory=dict)
     decay: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -165,14 +158,6 @@ class Cut(PlanModel):
         return value
 
 
-class Tokenizer(PlanModel):
-    """``tokenizer``: its type (sentencepiece, huggingface, null or a name of Megatron's) and its file."""
-
-    type: str = "sentencepiece"
-    model: FilePath | None = None
-    vocab_size: Count | None = None
-
-
 class LocalLaunch(PlanModel):
     """``launch.local``: how `lrps run` starts a path on this machine."""
 
@@ -220,7 +205,7 @@ class Plan(PlanModel):
     paths: tuple[ExplicitPath, ...] = ()
     cuts: tuple[Cut, ...] = ()
     tokenizer: Tokenizer | None = None
-    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = {}
+    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = Field(default_factory=dict)
     launch: Launch = Launch()
     keep: Keep = Keep()
     base: Path = Field(default=Path(), exclude=True)

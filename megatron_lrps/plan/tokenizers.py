@@ -1,0 +1,75 @@
+"""``tokenizer`` of the plan: which one the campaign trains with, and how `lrps prepare` makes one that is missing."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from megatron_lrps.plan.base import Count, FilePath, PlanModel
+
+TOKENIZERS = {
+    "sentencepiece": "SentencePieceTokenizer",
+    "huggingface": "HuggingFaceTokenizer",
+    "tiktoken": "TikTokenizer",
+    "null": "NullTokenizer",
+}
+"""Short names of ``tokenizer.type`` -> Megatron's; any other value is passed as it is."""
+
+
+class TokenizerTraining(PlanModel):
+    """``tokenizer.train``: what `lrps prepare` makes where ``tokenizer.model`` does not exist yet.
+
+    ``megabytes`` of the first versions' text are read. A sentencepiece model is ``bpe`` or ``unigram``; a Hugging
+    Face folder holds a byte-level ``bpe``.
+    """
+
+    algorithm: Literal["bpe", "unigram"] = "bpe"
+    vocab_size: Count
+    megabytes: Count = 50
+
+
+class Tokenizer(PlanModel):
+    """``tokenizer``: its type (sentencepiece, huggingface, tiktoken, null or a name of Megatron's) and its file.
+
+    ``pattern`` and ``num_special_tokens`` are TikTokenizer's, ``special_tokens`` also HuggingFaceTokenizer's.
+    ``vocab_size`` is needed by null, and by tiktoken unless it has Megatron's default of 131072.
+    """
+
+    type: str = "sentencepiece"
+    model: FilePath | None = None
+    vocab_size: Count | None = None
+    pattern: Literal["v1", "v2"] | None = None
+    num_special_tokens: Count | None = None
+    special_tokens: tuple[str, ...] | None = None
+    train: TokenizerTraining | None = None
+
+    @property
+    def megatron_type(self) -> str:
+        """The value of ``--tokenizer-type``."""
+        return TOKENIZERS.get(self.type, self.type)
+
+    @model_validator(mode="after")
+    def _of_its_type(self) -> "Tokenizer":
+        kind = self.megatron_type
+        owners = {
+            "pattern": ("TikTokenizer",),
+            "num_special_tokens": ("TikTokenizer",),
+            "special_tokens": ("TikTokenizer", "HuggingFaceTokenizer"),
+        }
+        for key, types in owners.items():
+            if getattr(self, key) is not None and kind not in types:
+                raise ValueError(f"{key} is given, but {kind} has none; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "Tokenizer":
+        if self.train is None:
+            return self
+        if self.megatron_type not in ("SentencePieceTokenizer", "HuggingFaceTokenizer"):
+            raise ValueError(f"train is given, but {self.type} is not trained here; name an existing file in `model`")
+        if self.megatron_type == "HuggingFaceTokenizer" and self.train.algorithm != "bpe":
+            raise ValueError("train.algorithm is unigram, but a huggingface folder gets a byte-level bpe; write bpe")
+        if self.model is None:
+            raise ValueError("train is given without `model`; name the file (huggingface: the folder) to make")
+        if self.vocab_size not in (None, self.train.vocab_size):
+            raise ValueError(f"vocab_size {self.vocab_size} is not train.vocab_size {self.train.vocab_size}; remove it")
+        return self
