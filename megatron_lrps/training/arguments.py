@@ -12,6 +12,7 @@ from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import is_installed
+from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
 
 Parser = argparse.ArgumentParser
@@ -197,6 +198,7 @@ def prepare(args: argparse.Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    refuse_lossy_saves(vars(args), args.lrps_allow or ())
     if args.full_validation and args.eval_global_batch_size is None:
         # Megatron's sampler of a full validation reads one sample per data-parallel rank at a time.
         ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.layout import RESHARDABLE, refuse_other_layout
 
 _ALWAYS: dict[str, str] = {
     "lr": "Megatron makes it part of the optimizer's identity; a path's schedule is a multiplier on it",
@@ -40,17 +41,9 @@ _ALWAYS: dict[str, str] = {
     "use_distributed_optimizer": "the optimizer's state is laid out by it",
     "tokenizer_type": "the same ids would mean other text",
 }
-ALLOWABLE = ("adam_beta1", "adam_beta2", "weight_decay", "fp8", "fp8_recipe")
+ALLOWABLE = ("adam_beta1", "adam_beta2", "weight_decay", "fp8", "fp8_recipe", RESHARDABLE)
 """Keys that may differ where a user knows better: another run, but not a wrong one (``--lrps-allow``)."""
 ALLOW_DISK = "disk"
-
-_LAYOUT: dict[str, str] = {
-    "tensor_model_parallel_size": "TP",
-    "pipeline_model_parallel_size": "PP",
-    "data_parallel_size": "DP",
-    "context_parallel_size": "CP",
-    "expert_model_parallel_size": "EP",
-}
 
 _ABSENT = object()
 
@@ -99,23 +92,7 @@ def refuse_other_run(
                 f"--{key.replace('_', '-')}: {here} in this run, {there} in {name}: {why}.",
                 f"give {there}, or start another campaign{f' (or --lrps-allow {key})' if key in ALLOWABLE else ''}.",
             )
-    _refuse_other_layout(checkpoint, run, name)
-
-
-def _refuse_other_layout(checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str) -> None:
-    if not checkpoint.get("use_distributed_optimizer"):
-        return  # the state is stored by parameter, and every layout reads it
-    there = {short: checkpoint.get(key, 1) for key, short in _LAYOUT.items()}
-    here = {short: run.get(key, 1) for key, short in _LAYOUT.items()}
-    if there != here:
-        differing = [short for short in there if there[short] != here[short]]
-        ours = " ".join(f"{short}={here[short]}" for short in differing)
-        theirs = " ".join(f"{short}={there[short]}" for short in differing)
-        raise RefusedError(
-            f"The layout is {ours} in this run, {theirs} in {name}: megatron-core 0.19 does not move the distributed "
-            "optimizer's state between layouts without loss.",
-            f"run with {theirs}, or train without --use-distributed-optimizer from the start.",
-        )
+    refuse_other_layout(checkpoint, run, name, allow=allow)
 
 
 def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: int, name: str) -> None:
