@@ -45,7 +45,7 @@ class SentencePieceEncoder:
     """
 
     def __init__(self, model_path: Path) -> None:
-        self._processor = _sentencepiece().SentencePieceProcessor(model_file=str(model_path))
+        self._processor = load_processor(model_path)
         self.vocab_size: int = self._processor.get_piece_size()
         self.eod: int = self._processor.eos_id()
 
@@ -80,6 +80,17 @@ def train_sentencepiece(texts: Iterable[str], model_path: Path, *, vocab_size: i
         ) from error
     write_atomic(model_path, model.getvalue())
     return TokenizerFacts(vocab_size=vocab_size, sha256=hashlib.sha256(model.getvalue()).hexdigest())
+
+
+def load_processor(model_path: Path) -> Any:
+    """The library's ``SentencePieceProcessor`` of a model file; raises RefusedError where it is none."""
+    library = _sentencepiece()
+    try:
+        return library.SentencePieceProcessor(model_file=str(model_path))
+    except (OSError, RuntimeError) as error:
+        raise RefusedError(
+            f"{model_path} is no sentencepiece model: {error}.", "Name another in tokenizer.model."
+        ) from error
 
 
 def _sentencepiece() -> Any:

@@ -1,0 +1,1 @@
+"""`lrps prepare`: raw text to tokenizer and Megatron `.bin`/`.idx` files."""

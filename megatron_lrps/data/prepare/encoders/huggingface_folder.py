@@ -1,0 +1,115 @@
+"""Ids of a local Hugging Face folder as Megatron's HuggingFaceTokenizer gives them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec, flat
+from megatron_lrps.errors import RefusedError
+
+SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
+
+_PROBE = Path(__file__).with_name("huggingface_probe.py")
+_BATCH = 256
+"""Documents given to the library at once: what it returns takes some 100 times the memory of the ids."""
+
+
+class HuggingFaceFolder(NamedTuple):
+    """What transformers reads in a folder: the ``tokenizers`` JSON of all of it, and the id of EOS."""
+
+    backend: str
+    eod: int
+
+
+def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFolder:
+    """Read the folder with transformers, in a process of its own, offline, running no code from the folder.
+
+    Args:
+        folder: Holds at least tokenizer.json; tokenizer_config.json names the EOS token.
+        additional: Special tokens that Megatron adds (``--tokenizer-special-tokens``).
+
+    Raises:
+        RefusedError: It cannot be read, gives no EOD, or is read differently by different libraries.
+    """
+    # Converted on the fly by transformers, such a model gives other ids than by sentencepiece, without a word.
+    if not (folder / "tokenizer.json").exists():
+        model = next((name for name in SENTENCEPIECE_FILES if (folder / name).exists()), None)
+        if model is not None:
+            raise RefusedError(
+                f"{folder} holds {model} but no tokenizer.json, and transformers reads other ids than sentencepiece.",
+                f"Set tokenizer to {{type: sentencepiece, model: {folder / model}}}.",
+            )
+        raise RefusedError(f"{folder} holds no tokenizer.json.", "Save it there with the tokenizers library.")
+    found = _probe(folder, additional)
+    if found["backend"] is None or found["split_special_tokens"]:
+        raise RefusedError(
+            f"transformers reads {folder} as a {found['kind']} that only it can run.",
+            "Save a tokenizer.json of the tokenizers library there, without split_special_tokens.",
+        )
+    if found["eod"] is None:
+        raise RefusedError(
+            f"{folder} names no eos_token, and Megatron ends documents with it.",
+            'Add {"eos_token": "..."} to its tokenizer_config.json.',
+        )
+    if found["differing"]:
+        text, own, other = found["differing"]
+        raise RefusedError(
+            f"{folder}: of {text!r} tokenizer.json makes {own[:8]}, but transformers, as a {found['kind']}, "
+            f"makes {other[:8]}.",
+            'Set "tokenizer_class": "PreTrainedTokenizerFast" in its tokenizer_config.json.',
+        )
+    return HuggingFaceFolder(backend=found["backend"], eod=found["eod"])
+
+
+class TokenizersReference:
+    """The ``tokenizers`` library, which transformers and with it Megatron encode with."""
+
+    exact = True
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        # Each worker is one of many: no threads of its own.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        from tokenizers import Tokenizer
+
+        assert spec.eod is not None
+        self._tokenizer = Tokenizer.from_str(spec.backend)
+        self._wrapped = spec.wrapped
+        self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.eod = spec.eod
+        self.engine = f"tokenizers {version('tokenizers')}"
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The ids of each text, with BOS and EOS where the folder asks for them."""
+        lists: list[list[int]] = []
+        for begin in range(0, len(texts), _BATCH):
+            batch = list(texts[begin : begin + _BATCH])
+            found = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
+            lists.extend(encoding.ids for encoding in found)
+        return flat(lists)
+
+
+def _probe(folder: Path, additional: Sequence[str]) -> dict[str, Any]:
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    ended = subprocess.run(
+        [sys.executable, "-P", str(_PROBE), str(folder)],
+        input=json.dumps(list(additional)),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **offline},
+        check=False,
+    )
+    if ended.returncode == 0:
+        result: dict[str, Any] = json.loads(ended.stdout)
+        return result
+    reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+    if "No module named 'transformers'" in reason:
+        raise RefusedError(
+            "The Python package transformers is not installed; Megatron reads Hugging Face folders with it.",
+            "pip install transformers",
+        )
+    raise RefusedError(f"transformers cannot read {folder}: {reason}.", "Mend the folder, or name another.")

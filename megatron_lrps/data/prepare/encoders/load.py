@@ -1,0 +1,29 @@
+"""Which encoder serves a tokenizer."""
+
+from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
+from megatron_lrps.data.prepare.encoders.null import NullEncoder
+from megatron_lrps.data.prepare.encoders.sentencepiece_model import SentencePieceModel
+from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, Encoder, TokenizerSpec
+
+
+def load_encoder(spec: TokenizerSpec) -> Encoder:
+    """The fastest encoder that may be used; where its ``exact`` is False, its ids are to be checked.
+
+    Raises:
+        RefusedError: The model cannot be read, or its library is not installed.
+    """
+    if spec.type in SENTENCEPIECE and spec.model is not None:
+        return SentencePieceModel(spec.model, cut=True)
+    return load_reference(spec)
+
+
+def load_reference(spec: TokenizerSpec) -> Encoder:
+    """The encoder whose ids are those of Megatron's tokenizer class; raises RefusedError as ``load_encoder``."""
+    if spec.type == "NullTokenizer":
+        assert spec.vocab_size is not None
+        assert spec.eod is not None
+        return NullEncoder(spec.vocab_size, spec.eod)
+    assert spec.model is not None
+    if spec.type in SENTENCEPIECE:
+        return SentencePieceModel(spec.model, cut=False)
+    return TokenizersReference(spec)
