@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec, flat
+from megatron_lrps.data.prepare.encoders.traps import TRAPS
 from megatron_lrps.errors import RefusedError
 
 SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
@@ -92,12 +93,25 @@ class TokenizersReference:
             lists.extend(encoding.ids for encoding in found)
         return flat(lists)
 
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that stand before and after each document's own."""
+        whole, own = (self._tokenizer.encode("x", add_special_tokens=wrap).ids for wrap in (self._wrapped, False))
+        first = next(begin for begin in range(len(whole)) if whole[begin : begin + len(own)] == own)
+        return whole[:first], whole[first + len(own) :]
+
+    def tokens(self) -> list[str]:
+        """All tokens as text, the added ones first."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        names = [added[number].content for number in sorted(added)]
+        rest = sorted(set(range(self.vocab_size)) - set(added))
+        return [*names, *(self._tokenizer.decode([number], skip_special_tokens=False) for number in rest)]
+
 
 def _probe(folder: Path, additional: Sequence[str]) -> dict[str, Any]:
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     ended = subprocess.run(
         [sys.executable, "-P", str(_PROBE), str(folder)],
-        input=json.dumps(list(additional)),
+        input=json.dumps({"additional": list(additional), "texts": TRAPS}),
         capture_output=True,
         text=True,
         env={**os.environ, **offline},

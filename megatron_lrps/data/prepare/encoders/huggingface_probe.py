@@ -1,7 +1,8 @@
 """Reads a Hugging Face folder as Megatron's HuggingFaceTokenizer does: ``python huggingface_probe.py FOLDER``.
 
 It is a process of its own because transformers imports torch where it finds it, which takes seconds and 0.5 GiB;
-a tokenizer needs none of it. Additional special tokens come as a JSON list on stdin; JSON goes to stdout.
+a tokenizer needs none of it. ``{"additional": [...], "texts": [...]}`` on stdin are the special tokens that Megatron
+adds and the texts to compare readers on; JSON goes to stdout.
 """
 
 import json
@@ -9,19 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails as if it were not installed
 
-TRAPS = (
-    "x",
-    " leading and  double   spaces \ttab\r\nnext\n\n\n    indented",
-    "def f(x_1, y=2.5):\n\treturn {'a': x_1 ** 2}  # 12345\n",
-    "caf\u00e9 cafe\u0301 \u00a0\u3000wide \u6f22\u5b57 \U0001f469\u200d\U0001f680 \ufb01 \u00bd",
-    "<|endoftext|> <s> </s> [INST] <unk> don't I'LL",
-)
-"""Texts on which readers of one folder have differed."""
-
-
-def read(folder: str, additional: list[str]) -> dict[str, Any]:
+def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]:
     """What Megatron's class makes of ``folder``: its ``tokenizers`` JSON, its EOD, and where readers differ."""
     from transformers import AutoTokenizer
 
@@ -29,7 +19,7 @@ def read(folder: str, additional: list[str]) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return {"kind": type(tokenizer).__name__, "backend": None}
-    differing = _differing(backend, Path(folder) / "tokenizer.json")
+    differing = _differing(backend, Path(folder) / "tokenizer.json", texts)
     # Megatron names missing special tokens after their like, which makes them tokens that are never split.
     named: dict[str, Any] = {"additional_special_tokens": additional}
     for missing, other in (("sep_token", "eos_token"), ("bos_token", "cls_token")):
@@ -51,14 +41,14 @@ def read(folder: str, additional: list[str]) -> dict[str, Any]:
     }
 
 
-def _differing(backend: Any, file: Path) -> list[Any] | None:
+def _differing(backend: Any, file: Path, texts: list[str]) -> list[Any] | None:
     """The first text whose ids are others by the folder's own tokenizer.json: [text, its ids, transformers' ids]."""
     from tokenizers import Tokenizer
 
     if not file.exists():
         return None
     own = Tokenizer.from_file(str(file))
-    for text in TRAPS:
+    for text in texts:
         pair = [reader.encode(text, add_special_tokens=False).ids for reader in (own, backend)]
         if pair[0] != pair[1]:
             return [text, *pair]
@@ -66,4 +56,5 @@ def _differing(backend: Any, file: Path) -> list[Any] | None:
 
 
 if __name__ == "__main__":
-    json.dump(read(sys.argv[1], json.load(sys.stdin)), sys.stdout)
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails as if it were not installed
+    json.dump(read(sys.argv[1], **json.load(sys.stdin)), sys.stdout)

@@ -1,9 +1,11 @@
 """Which encoder serves a tokenizer."""
 
+from megatron_lrps.data.prepare.encoders.gigatoken_engine import fast_huggingface, fast_tiktoken
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
 from megatron_lrps.data.prepare.encoders.null import NullEncoder
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import SentencePieceModel
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, Encoder, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 
 
 def load_encoder(spec: TokenizerSpec) -> Encoder:
@@ -14,6 +16,10 @@ def load_encoder(spec: TokenizerSpec) -> Encoder:
     """
     if spec.type in SENTENCEPIECE and spec.model is not None:
         return SentencePieceModel(spec.model, cut=True)
+    if spec.type == "HuggingFaceTokenizer":
+        return fast_huggingface(spec)
+    if spec.type == "TikTokenizer":
+        return fast_tiktoken(spec)
     return load_reference(spec)
 
 
@@ -26,4 +32,4 @@ def load_reference(spec: TokenizerSpec) -> Encoder:
     assert spec.model is not None
     if spec.type in SENTENCEPIECE:
         return SentencePieceModel(spec.model, cut=False)
-    return TokenizersReference(spec)
+    return TiktokenReference(spec) if spec.type == "TikTokenizer" else TokenizersReference(spec)
