@@ -67,6 +67,7 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
         ("data", _data(run, start, args)),
         ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
         ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
+        *_random(vars(args), saved),
         ("optimizer", _optimizer(vars(args)) + _was(_optimizer(vars(args)), _optimizer(saved) if saved else None)),
         ("fp8", _fp8(vars(args)) + _was(_fp8(vars(args)), _fp8(saved) if saved else None)),
         ("tokenizer", f"{args.tokenizer_type} {(run.identity.tokenizer or '')[:16] if run.identity else ''}".strip()),
@@ -106,6 +107,15 @@ def _layout(args: Mapping[str, Any]) -> str:
         "EP": args.get("expert_model_parallel_size", 1),
     }
     return " ".join(f"{name}{size}" for name, size in sizes.items() if size != 1 or name in ("TP", "PP", "DP"))
+
+
+def _random(args: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Megatron drops the random states where TP or PP is another; nothing reads them without dropout."""
+    keys = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
+    moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in keys)
+    if not moved or not (args.get("hidden_dropout") or args.get("attention_dropout")):
+        return []
+    return [("dropout", "its random states begin anew, as TP or PP is another")]
 
 
 def _optimizer(args: Mapping[str, Any]) -> str:

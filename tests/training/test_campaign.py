@@ -177,6 +177,12 @@ def test_another_layout_with_the_distributed_optimizer_is_refused(campaign: Path
     assert "TP=2 in this run, TP=1 in" in ended.log
 
 
+def test_saves_that_would_lose_the_optimizer_are_refused_before_training(campaign: Path) -> None:
+    ended = train_path(campaign, "v2", "--dist-ckpt-optim-fully-reshardable", "--overlap-grad-reduce")
+    assert ended.codes == [78]
+    assert "saves the optimizer's state of all buckets but the first at wrong offsets" in ended.log
+
+
 def test_flags_that_contradict_the_plan_are_refused_by_name(campaign: Path) -> None:
     ended = train_path(campaign, "v2", "--lr", "1e-4")
     assert ended.codes == [78]

@@ -92,6 +92,10 @@ def test_the_table(tmp_path: Path) -> None:
     assert lines["data"].endswith("samples 3,200 to 8,000, of the windows v1 (chained)")
     assert lines["batch"].endswith("8 samples x 16 tokens, micro-batch 2")
     assert lines["layout"].endswith("TP2 PP1 DP4  (the checkpoint: TP1 PP1 DP8)")
+    assert "dropout" not in lines
+    dropping = overview(run, start, args_of(hidden_dropout=0.1), saved)
+    assert "  dropout        its random states begin anew, as TP or PP is another" in dropping.splitlines()
+    assert "random states" not in overview(run, start, args_of(hidden_dropout=0.1), vars(args_of()))
     assert lines["optimizer"].endswith("adam, bf16 weights, distributed")
     assert lines["fp8"].endswith("off  (the checkpoint: hybrid, delayed)")
     assert "megatron-core 0.19" in lines["libraries"]
