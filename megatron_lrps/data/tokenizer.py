@@ -14,7 +14,6 @@ LONGEST_STRING = 20_000
 """Characters given to sentencepiece at once: its time grows faster than the length beyond that."""
 
 _TRAINING_OPTIONS = {
-    "model_type": "bpe",
     "byte_fallback": True,
     # Ids must give back the text to the byte: no space put before it, none removed, nothing normalised.
     "add_dummy_prefix": False,
@@ -56,13 +55,18 @@ class SentencePieceEncoder:
         return [[token for _ in cut for token in next(flat)] for cut in pieces]
 
 
-def train_sentencepiece(texts: Iterable[str], model_path: Path, *, vocab_size: int) -> TokenizerFacts:
-    """Train a byte-fallback BPE model; the same texts give the same bytes.
+def train_sentencepiece(
+    texts: Iterable[str], model_path: Path, *, vocab_size: int, algorithm: str = "bpe"
+) -> TokenizerFacts:
+    """Train a model with byte fallback; the same texts give the same bytes.
+
+    Its ids give a text back to the byte, but for U+2581, which stands for a space in all of sentencepiece.
 
     Args:
         texts: What to train on; about 4 MB are enough for a vocabulary of 4k, and take 1-2 s.
         model_path: The file to write.
         vocab_size: Tokens, the 256 bytes and ``<unk> <s> </s>`` (ids 0, 1, 2; ``</s>`` is EOD) included.
+        algorithm: ``bpe`` or ``unigram``.
 
     Raises:
         RefusedError: sentencepiece is not installed, or the texts cannot give ``vocab_size`` tokens.
@@ -71,7 +75,11 @@ def train_sentencepiece(texts: Iterable[str], model_path: Path, *, vocab_size: i
     model = io.BytesIO()
     try:
         _sentencepiece().SentencePieceTrainer.train(
-            sentence_iterator=_lines(texts), model_writer=model, vocab_size=vocab_size, **_TRAINING_OPTIONS
+            sentence_iterator=_lines(texts),
+            model_writer=model,
+            model_type=algorithm,
+            vocab_size=vocab_size,
+            **_TRAINING_OPTIONS,
         )
     except RuntimeError as error:
         raise RefusedError(

@@ -63,6 +63,8 @@ def fast_huggingface(spec: TokenizerSpec) -> Encoder:
         library = gigatoken.Tokenizer.from_json(spec.backend)
         if not isinstance(library.backend, gigatoken.gigatoken_rs.BPETokenizer):
             raise ValueError("it is no byte-level BPE")
+        if reference.matches_words():
+            raise ValueError("it has added tokens that match whole words alone")
         return GigatokenEncoder(library, reference, around=reference.around())
 
     return _checked(build, reference, reference.tokens())
@@ -93,7 +95,9 @@ def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequen
         import gigatoken
 
         fast = build(gigatoken)
-    except Exception as error:
+    except BaseException as error:  # a panic of its Rust code is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         reason = str(error).splitlines()[0]
     else:
         texts = list(trap_texts(tokens))

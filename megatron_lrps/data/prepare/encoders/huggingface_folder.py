@@ -99,6 +99,10 @@ class TokenizersReference:
         first = next(begin for begin in range(len(whole)) if whole[begin : begin + len(own)] == own)
         return whole[:first], whole[first + len(own) :]
 
+    def matches_words(self) -> bool:
+        """Whether an added token is found only where it is a word of its own (``single_word``)."""
+        return any(token.single_word for token in self._tokenizer.get_added_tokens_decoder().values())
+
     def tokens(self) -> list[str]:
         """All tokens as text, the added ones first."""
         added = self._tokenizer.get_added_tokens_decoder()

@@ -1,0 +1,134 @@
+"""A tokenizer trained on the campaign's own text, where the plan asks for one that is not there yet."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.files import publish, temporary_name
+from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.tokenizer import train_sentencepiece
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.tokenizers import Tokenizer
+from megatron_lrps.versions.files import write_atomic
+
+END_OF_TEXT = "<|endoftext|>"
+"""The one special token of a byte-level BPE trained here: id 0, EOD."""
+
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Where byte-level BPE splits a text first: OpenAI's cl100k_base, also Llama 3's. gigatoken has it built in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTokenizer:
+    """What was trained, and on what.
+
+    Attributes:
+        vocab_size: Tokens, special ones included, without Megatron's padding.
+        sha256: Of the file, or of a folder's tokenizer files (``tokenizer_fingerprint``).
+        documents: How many texts were read.
+        text_bytes: Their UTF-8 bytes.
+    """
+
+    vocab_size: int
+    sha256: str
+    documents: int
+    text_bytes: int
+
+
+def train_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], model: Path) -> TrainedTokenizer:
+    """Train what ``tokenizer.train`` says; the same texts give the same bytes.
+
+    Args:
+        tokenizer: The plan's section, with ``train``.
+        texts: Documents, in an order that does not change; read until there are ``train.megabytes`` of them.
+        model: The file to make, or for huggingface the folder; after a crash it is whole or absent.
+
+    Raises:
+        RefusedError: It exists already, or the texts cannot give so large a vocabulary.
+        StorageError: It could not be written.
+    """
+    training = tokenizer.train
+    if training is None:
+        raise RefusedError("The plan's tokenizer has no `train`.", "Say there how it is to be trained.")
+    if model.exists() and not (model.is_dir() and not any(model.iterdir())):
+        raise RefusedError(f"{model} exists, and a tokenizer is never overwritten.", "Move it away, or use it.")
+    read = _Texts(texts, limit=training.megabytes * 10**6)
+    if tokenizer.megatron_type == "HuggingFaceTokenizer":
+        _train_bytelevel(read, model, training.vocab_size)
+    else:
+        train_sentencepiece(read, model, vocab_size=training.vocab_size, algorithm=training.algorithm)
+    return TrainedTokenizer(
+        vocab_size=training.vocab_size,
+        sha256=tokenizer_fingerprint(model),
+        documents=read.documents,
+        text_bytes=read.text_bytes,
+    )
+
+
+class _Texts:
+    """Texts up to ``limit`` bytes, the one that reaches it being the last; counts what was read."""
+
+    def __init__(self, texts: Iterable[str], *, limit: int) -> None:
+        self._texts = texts
+        self._limit = limit
+        self.documents = self.text_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            self.documents += 1
+            self.text_bytes += len(text.encode())
+            yield text
+            if self.text_bytes >= self._limit:
+                return
+
+
+def _train_bytelevel(texts: Iterable[str], folder: Path, vocab_size: int) -> None:
+    library = _tokenizers()
+    tokenizer = library.Tokenizer(library.models.BPE())
+    splits = library.pre_tokenizers.Split(library.Regex(SPLIT), behavior="isolated")
+    byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([splits, byte_level])
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(iter(texts), trainer)
+    if (found := tokenizer.get_vocab_size()) != vocab_size:
+        raise RefusedError(
+            f"These texts give a vocabulary of {found} tokens, the 256 bytes and {END_OF_TEXT} included, "
+            f"not of {vocab_size}.",
+            "Choose a vocab_size between 257 and what the texts can give, or add text.",
+        )
+    # The generic class runs tokenizer.json as it is; a model's own class would build another from its parts.
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "unk_token": END_OF_TEXT,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 10**30,
+    }
+    special = {key: value for key, value in config.items() if key.endswith("_token")}
+    temporary = temporary_name(folder)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    write_atomic(temporary / "tokenizer.json", tokenizer.to_str(pretty=False))
+    write_atomic(temporary / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+    write_atomic(temporary / "special_tokens_map.json", json.dumps(special, indent=2) + "\n")
+    publish(temporary, folder)
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise RefusedError("The Python package tokenizers is not installed.", "pip install tokenizers") from error
+    return tokenizers
