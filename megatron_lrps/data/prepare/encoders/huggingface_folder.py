@@ -62,7 +62,8 @@ def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFold
         raise RefusedError(
             f"{folder}: of {text!r} tokenizer.json makes {own[:8]}, but transformers, as a {found['kind']}, "
             f"makes {other[:8]}.",
-            'Set "tokenizer_class": "PreTrainedTokenizerFast" in its tokenizer_config.json.',
+            # Either decides on a class, and some classes build another pre-tokenizer than the file says.
+            'Set "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json, and keep config.json apart.',
         )
     return HuggingFaceFolder(backend=found["backend"], eod=found["eod"])
 

@@ -37,8 +37,8 @@ class TiktokenReference:
     exact = True
 
     def __init__(self, spec: TokenizerSpec) -> None:
-        self.ranks = read_ranks(spec)
         self.special = special_tokens(spec)
+        self.ranks = read_ranks(spec)
         self.vocab_size = len(self.ranks) + len(self.special)
         self.eod = self.special["</s>"]
         self.engine = f"tiktoken {version('tiktoken')}"
