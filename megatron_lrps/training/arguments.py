@@ -150,12 +150,8 @@ def _refuse_contradictions(argv: list[str], line: list[str], plan: Planned | Non
 
 def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
     """Destination -> (flag, parsed value) of the flags that are in ``argv``, without any default."""
-    flags = {
-        action.dest: option
-        for action in parser._actions
-        for option in action.option_strings
-        if option in argv or _with_value(option, argv)
-    }
+    written = {item.split("=", 1)[0] for item in argv}
+    flags = {action.dest: option for action in parser._actions for option in action.option_strings if option in written}
     # A destination that is there already gets no default. None where an action adds to what is there.
     absent = object()
     unset = {
@@ -178,10 +174,6 @@ def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
         for key, value in vars(namespace).items()
         if value is not absent and not (value is None and unset.get(key, absent) is None)
     }
-
-
-def _with_value(option: str, argv: list[str]) -> bool:
-    return any(item.startswith(f"{option}=") for item in argv)
 
 
 def _shown(value: object) -> str:
