@@ -10,6 +10,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +18,12 @@ from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters
 from megatron_lrps.data.files import write_failed
 from megatron_lrps.data.fingerprint import DataFingerprint, file_sha256, fingerprint
 from megatron_lrps.data.index import write_index
-from megatron_lrps.data.tokenizer import SentencePieceEncoder, train_sentencepiece
+from megatron_lrps.data.tokenizer import train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.versions.files import write_atomic
+
+if TYPE_CHECKING:
+    from megatron_lrps.data.prepare.encoders import Encoder
 
 SEED = 1234
 
@@ -93,6 +97,9 @@ def prepare_quickstart(
 
 
 def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[[str], None]) -> QuickstartFacts:
+    # Here, not above: numpy takes longer to load than the command line may.
+    from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_encoder
+
     try:
         # Before anything else changes: a kill from here on leaves a folder that is not taken for whole.
         (data / "facts.json").unlink(missing_ok=True)
@@ -106,13 +113,13 @@ def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[
     texts = (document.text for window in windows for document in window.train)
     tokenizer = train_sentencepiece(texts, data / "tokenizer.model", vocab_size=vocab_size)
     progress("Loading Megatron, writing .bin and .idx files")
-    encode = SentencePieceEncoder(data / "tokenizer.model")
+    encoder = load_encoder(TokenizerSpec(type="SentencePieceTokenizer", model=data / "tokenizer.model"))
     facts = QuickstartFacts(
         seed=SEED,
         window_chars=window_chars,
         vocab_size=vocab_size,
         tokenizer_sha256=tokenizer.sha256,
-        windows=tuple(_write_window(data, window, encode) for window in windows),
+        windows=tuple(_write_window(data, window, encoder) for window in windows),
     )
     write_atomic(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
     total = sum(window.train.tokens for window in facts.windows)
@@ -120,25 +127,25 @@ def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[
     return facts
 
 
-def _write_window(data: Path, window: Window, encode: SentencePieceEncoder) -> WindowFacts:
+def _write_window(data: Path, window: Window, encoder: "Encoder") -> WindowFacts:
     return WindowFacts(
         name=window.name,
         domain=window.domain,
         origin=window.origin,
         note=window.note,
         text_sha256=window.sha256,
-        train=_write_split(data, f"{window.name}/train", window.train, encode),
-        valid=_write_split(data, f"{window.name}/valid", window.valid, encode),
+        train=_write_split(data, f"{window.name}/train", window.train, encoder),
+        valid=_write_split(data, f"{window.name}/valid", window.valid, encoder),
     )
 
 
-def _write_split(data: Path, prefix: str, documents: tuple[Document, ...], encode: SentencePieceEncoder) -> SplitFacts:
+def _write_split(data: Path, prefix: str, documents: tuple[Document, ...], encoder: "Encoder") -> SplitFacts:
     written = write_index(
         data / prefix,
         (document.text for document in documents),
-        encode,
-        vocab_size=encode.vocab_size,
-        eod=encode.eod,
+        lambda texts: encoder.encode(texts).lists(),
+        vocab_size=encoder.vocab_size,
+        eod=encoder.eod,
     )
     return SplitFacts(
         prefix=prefix,

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.versions.files import write_atomic
 
-LONGEST_STRING = 20_000
-"""Characters given to sentencepiece at once: its time grows faster than the length beyond that."""
+LONGEST_LINE = 20_000
+"""Characters of a line that training reads at once; longer lines are cut."""
 
 _TRAINING_OPTIONS = {
     "byte_fallback": True,
@@ -21,7 +21,7 @@ _TRAINING_OPTIONS = {
     "normalization_rule_name": "identity",
     # Otherwise an indentation of 8 spaces is 8 tokens: 2.0 characters a token on Python code, not 3.3.
     "allow_whitespace_only_pieces": True,
-    "max_sentence_length": 4 * LONGEST_STRING,  # in bytes; longer lines are skipped without a word
+    "max_sentence_length": 4 * LONGEST_LINE,  # in bytes; longer lines are skipped without a word
     "num_threads": 1,  # written into the model: another number would give another sha256
     "minloglevel": 2,  # errors only, and those are raised
 }
@@ -33,26 +33,6 @@ class TokenizerFacts:
 
     vocab_size: int
     sha256: str
-
-
-class SentencePieceEncoder:
-    """Text to ids, the same ids as Megatron's ``SentencePieceTokenizer``.
-
-    Args:
-        model_path: A model that ``train_sentencepiece`` wrote. A line feed is a token of its own there, so
-            that long texts can be cut behind one without another id.
-    """
-
-    def __init__(self, model_path: Path) -> None:
-        self._processor = load_processor(model_path)
-        self.vocab_size: int = self._processor.get_piece_size()
-        self.eod: int = self._processor.eos_id()
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without EOD."""
-        pieces = [_cut(text) for text in texts]
-        flat = iter(self._processor.encode([piece for cut in pieces for piece in cut]))
-        return [[token for _ in cut for token in next(flat)] for cut in pieces]
 
 
 def train_sentencepiece(
@@ -114,16 +94,4 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         for line in text.split("\n"):
             if line.strip():
-                yield from _cut(line)
-
-
-def _cut(text: str) -> list[str]:
-    """The text in parts of at most ``LONGEST_STRING`` characters, cut behind line feeds where there are any."""
-    parts = []
-    begin = 0
-    while len(text) - begin > LONGEST_STRING:
-        end = text.rfind("\n", begin, begin + LONGEST_STRING) + 1 or begin + LONGEST_STRING
-        parts.append(text[begin:end])
-        begin = end
-    parts.append(text[begin:])
-    return parts
+                yield from (line[begin : begin + LONGEST_LINE] for begin in range(0, len(line), LONGEST_LINE))

@@ -78,6 +78,11 @@ class Encoded(NamedTuple):
     ids: NDArray[Any]
     lengths: NDArray[np.int64]
 
+    def lists(self) -> list[list[int]]:
+        """The ids of each document."""
+        ends = np.cumsum(self.lengths)
+        return [self.ids[end - length : end].tolist() for end, length in zip(ends, self.lengths, strict=True)]
+
 
 class Encoder(Protocol):
     """Text to ids, vocabulary size and EOD as Megatron's tokenizer of the same type has them.
