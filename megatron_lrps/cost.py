@@ -69,7 +69,7 @@ def model_size(plan: Plan) -> ModelSize | None:
     # Megatron's own defaults: with SwiGLU's third matrix the MLP is made two thirds as wide.
     default = int(4 * hidden * 2 / 3 / 64) * 64 if flags.get("swiglu") else 4 * hidden
     ffn = _whole(flags.get("ffn-hidden-size")) or default
-    vocabulary = (plan.tokenizer.vocab_size if plan.tokenizer else None) or _whole(flags.get("vocab-size")) or 32768
+    vocabulary = (plan.tokenizer and plan.tokenizer.size) or _whole(flags.get("vocab-size")) or 32768
     projection = heads * channels
     attention = hidden * (projection + 2 * (groups or heads) * channels) + projection * hidden
     mlp = hidden * ffn * (3 if flags.get("swiglu") else 2)

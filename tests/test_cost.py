@@ -66,6 +66,11 @@ def test_a_small_model_by_hand() -> None:
     assert size.flops_per_sample == 3 * 2 * 16 * (2 * (attention + mlp) + scores + 100 * 8) == 248_832
 
 
+def test_a_vocabulary_to_be_trained_counts() -> None:
+    known = size_of(num_layers=1, hidden_size=8, tokenizer={"vocab_size": 300})
+    assert size_of(num_layers=1, hidden_size=8, tokenizer={"model": "m", "train": {"vocab_size": 300}}) == known
+
+
 def test_llama_2_7b_exactly() -> None:
     size = size_of(
         sequence=4096,

@@ -47,6 +47,11 @@ class Tokenizer(PlanModel):
         """The value of ``--tokenizer-type``."""
         return TOKENIZERS.get(self.type, self.type)
 
+    @property
+    def size(self) -> int | None:
+        """How many tokens it has, or will have once it is trained; None where only the model says."""
+        return self.train.vocab_size if self.train else self.vocab_size
+
     @model_validator(mode="after")
     def _of_its_type(self) -> "Tokenizer":
         kind = self.megatron_type

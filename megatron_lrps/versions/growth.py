@@ -122,5 +122,9 @@ def _shared(plan: Plan) -> dict[str, object]:
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "tokenizer.type": tokenizer and tokenizer.type,
         "tokenizer.model": tokenizer and tokenizer.model and str(plan.resolve(tokenizer.model)),
+        # Not `train`: once the model is there, its content counts.
         "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,
+        "tokenizer.pattern": tokenizer and tokenizer.pattern,
+        "tokenizer.num_special_tokens": tokenizer and tokenizer.num_special_tokens,
+        "tokenizer.special_tokens": tokenizer and tokenizer.special_tokens,
     }

@@ -92,6 +92,25 @@ def test_the_past_may_not(keys: dict[str, Any], words: list[str], trained: Path)
     assert CampaignFolder(tree_in(trained).plan.folder).plan.read_text() == accepted
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"pattern": "v2"}, ["tokenizer.pattern: v1", "v2"]),
+        ({"num_special_tokens": 9}, ["tokenizer.num_special_tokens: None", "9"]),
+        ({"special_tokens": ["a"]}, ["tokenizer.special_tokens: None", "a"]),
+    ],
+)
+def test_what_ids_mean_is_the_past(changed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
+    tokenizer = {"type": "tiktoken", "model": "v.json", "pattern": "v1"}
+    tree = tree_in(tmp_path, tokenizer=tokenizer)
+    accept(tree)
+    save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400)
+    accept(tree_in(tmp_path, tokenizer=tokenizer))
+    with pytest.raises(RefusedError) as refusal:
+        accept(tree_in(tmp_path, tokenizer={**tokenizer, **changed}))
+    assert [word for word in words if word not in str(refusal.value)] == []
+
+
 def test_a_window_that_main_has_begun_is_the_past(trained: Path) -> None:
     campaign = CampaignFolder(tree_in(trained).plan.folder)
     save(campaign.path("main").checkpoints, 1200)
