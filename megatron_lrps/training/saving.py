@@ -22,10 +22,9 @@ from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.training.cutting import answer
 from megatron_lrps.training.run import Run, record
 from megatron_lrps.versions.files import sync, write_atomic
-from megatron_lrps.versions.folder import checkpoint, checkpoints_in
+from megatron_lrps.versions.folder import TRACKER, checkpoint, checkpoints_in
 from megatron_lrps.versions.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 
-TRACKER = "latest_checkpointed_iteration.txt"
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
 _LOW_BYTES = 1 << 20
 

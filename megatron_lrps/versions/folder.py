@@ -6,6 +6,8 @@
     <save>/paths/<path>/checkpoints/     Megatron's own layout
     <save>/paths/<path>/path.json        lineage record
     <save>/paths/<path>/events.jsonl     append-only history
+    <save>/paths/<path>/pins.json        checkpoints that a user protects
+    <save>/paths/<path>/owner.json       the job that writes here, with its heartbeat
     <save>/paths/<path>/logs/            what the launcher's processes printed
     <save>/tensorboard/<path>/
     <save>/report/                       tables and pictures
@@ -18,6 +20,8 @@ from pathlib import Path
 from megatron_lrps.plan.flags import checkpoints_folder
 
 ITERATION = re.compile(r"iter_(\d{7,})\Z")
+TRACKER = "latest_checkpointed_iteration.txt"
+"""Megatron's file beside the checkpoints: the iteration that stock resumes from."""
 
 
 @dataclass(frozen=True)

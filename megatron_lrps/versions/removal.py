@@ -16,13 +16,12 @@ from typing import Any
 from megatron_lrps.errors import PlanError, RefusedError, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.versions.files import sync
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.folder import TRACKER, CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.keep import Found, Verdict, decide
 from megatron_lrps.versions.lineage import events, log_event, read_record
 from megatron_lrps.versions.manifest import damaged_sizes
 from megatron_lrps.versions.pins import read_pins
 
-TRACKER = "latest_checkpointed_iteration.txt"
 _TRASH = re.compile(r"\.trash-iter_(\d{7,})-[0-9a-f]{8}\Z")
 
 
