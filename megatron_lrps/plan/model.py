@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.sources import Sources
 from megatron_lrps.plan.tokenizers import Tokenizer
 from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, flag_value
 from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
@@ -94,7 +95,16 @@ class Version(PlanModel):
     tokens: Count | None = None
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
     valid: dict[Name, FilePath] = Field(default_factory=dict)
+    sources: Sources = Field(default_factory=dict)
     decay: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _sources_of_indexes(self) -> "Version":
+        indexes = {prefix for _, prefix in self.train} | set(self.valid.values())
+        for prefix in self.sources:
+            if prefix not in indexes:
+                raise ValueError(f"sources.{prefix} is no index of this version's train or valid; name it there too")
+        return self
 
     @model_validator(mode="after")
     def _one_size(self) -> "Version":

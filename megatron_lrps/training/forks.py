@@ -6,15 +6,14 @@ parent-death signal ends them. It is not inherited, so each process asks for it:
 and a fork server in their first line. Linux only; elsewhere nothing changes.
 """
 
-import ctypes
 import multiprocessing.util as processes
 import os
-import signal
 import sys
 import threading
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from megatron_lrps.parent import tie_to
+
 _parent: int | None = None
 
 
@@ -23,13 +22,6 @@ def tie_forks() -> None:
     if sys.platform == "linux":
         os.register_at_fork(before=_before_fork, after_in_child=_in_forked)
         _tie_spawned()
-
-
-def tie_to(parent: int) -> None:
-    """End this process when ``parent``, which started it, ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the signal was asked for
-        os._exit(1)
 
 
 def _before_fork() -> None:
@@ -53,7 +45,7 @@ def _tie_spawned() -> None:
         if (
             "spawn_main" in line[at] or "forkserver" in line[at]
         ) and threading.current_thread() is threading.main_thread():
-            tie = f"from megatron_lrps.training.forks import tie_forks, tie_to; tie_to({os.getpid()}); tie_forks(); "
+            tie = f"from megatron_lrps.training import forks; forks.tie_to({os.getpid()}); forks.tie_forks(); "
             line[at] = tie + line[at]
             args = [os.fsencode(arg) for arg in line]
         return spawn(path, args, passfds)

@@ -1,0 +1,179 @@
+"""From a plan's ``sources`` to the files that are read, in an order that does not change."""
+
+import glob
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from megatron_lrps.errors import PlanError, RefusedError
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.sources import Source
+
+Kind = Literal["jsonl", "parquet", "text", "arrow"]
+Packing = Literal["", "gz", "zst"]
+
+_KINDS: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".arrow": "arrow",
+}
+_PACKINGS: dict[str, Packing] = {".gz": "gz", ".zst": "zst"}
+_STATE = "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One file of text, as it was found; another size or time of change later is another file."""
+
+    path: Path
+    kind: Kind
+    packing: Packing
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSource:
+    """The text behind one index.
+
+    Attributes:
+        key: Where the plan says it.
+        prefix: Of the ``.bin`` and ``.idx``, absolute.
+        files: In the order in which they are read.
+        field: Name of the text in a JSON object or a table.
+        documents: What one is in plain text: file, line or paragraph.
+        max_unreadable: Share of unreadable documents that is still accepted.
+        trains: Whether it is training data.
+    """
+
+    key: str
+    prefix: Path
+    files: tuple[SourceFile, ...]
+    field: str
+    documents: str
+    max_unreadable: float
+    trains: bool
+
+
+def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
+    """Every source of a plan with its files.
+
+    Args:
+        plan: The plan.
+        only: Versions or prefixes, as the plan writes them; empty for all.
+
+    Raises:
+        PlanError: There are none, a prefix has two, or ``only`` names what is none.
+        RefusedError: A file is missing, is named twice or is of no known kind.
+    """
+    found: dict[Path, TextSource] = {}
+    names: set[str] = set()
+    for version in plan.versions:
+        for prefix, source in version.sources.items():
+            names |= {version.name, prefix}
+            key, resolved = f"versions.{version.name}.sources.{prefix}", plan.resolve(prefix)
+            if resolved in found:
+                raise PlanError(f"{key}: {found[resolved].key} says what it is made from too.", "remove one of them.")
+            if only and not {version.name, prefix} & set(only):
+                continue
+            found[resolved] = TextSource(
+                key=key,
+                prefix=resolved,
+                files=tuple(_files(plan, key, source)),
+                field=source.field,
+                documents=source.documents or "file",
+                max_unreadable=source.max_unreadable,
+                trains=any(prefix == index for _, index in version.train),
+            )
+    if unknown := [name for name in only if name not in names]:
+        raise PlanError(f"{unknown[0]!r} is no version or index with `sources`.", f"name one of {', '.join(names)}.")
+    if not found:
+        raise PlanError("versions: none of them has `sources`.", "add `sources: {INDEX PREFIX: FILES}` to a version.")
+    return list(found.values())
+
+
+def _files(plan: Plan, key: str, source: Source) -> Iterator[SourceFile]:
+    seen: dict[Path, Path] = {}
+    for written in source.files:
+        for path in _named(plan.resolve(written) if not glob.has_magic(written) else plan.base / written, key, source):
+            real = path.resolve()
+            if real in seen:
+                raise RefusedError(f"{key}: {path} is {seen[real]} once more.", "name each file once.")
+            seen[real] = path
+            yield _file(path, key, source)
+
+
+def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
+    """The files that a file's name, a folder or a glob stands for."""
+    expanded = path.expanduser()
+    if expanded.is_dir():
+        if (expanded / "dataset_dict.json").exists():
+            raise RefusedError(f"{key}: {expanded} holds several splits.", "name the folder of one of them.")
+        if (expanded / _STATE).is_file():
+            return _dataset(expanded, key)
+        found = [file for file in expanded.rglob("*") if _visible(file, expanded) and file.is_file()]
+        known = [file for file in found if source.format is not None or _suffixes(file)[0] in _KINDS]
+    elif expanded.is_file():
+        return [expanded]
+    else:
+        known = [Path(name) for name in glob.glob(str(expanded), recursive=True) if Path(name).is_file()]  # noqa: PTH207
+    if not known:
+        raise RefusedError(
+            f"{key}: {path} names no file of text.", "correct the path; globs start at the plan's folder."
+        )
+    return sorted(known)
+
+
+def _visible(file: Path, folder: Path) -> bool:
+    return not any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _dataset(folder: Path, key: str) -> list[Path]:
+    """The arrow files of a folder that Hugging Face's ``save_to_disk`` wrote."""
+    mend = "save it again with datasets' save_to_disk."
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        names = [entry["filename"] for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RefusedError(f"{key}: {folder / _STATE} cannot be read: {type(error).__name__}: {error}.", mend) from None
+    if state.get("_indices_files"):
+        raise RefusedError(
+            f"{key}: {folder} holds a selection or another order of its rows.", "call flatten_indices(), then save it."
+        )
+    if any(Path(name).name != name for name in names):
+        raise RefusedError(f"{key}: {folder / _STATE} names files outside of its folder.", mend)
+    return [folder / name for name in names]
+
+
+def _suffixes(path: Path) -> tuple[str, Packing]:
+    """What the name says of kind and packing, in lower case."""
+    packing = _PACKINGS.get(path.suffix.lower(), "")
+    return (Path(path.stem) if packing else path).suffix.lower(), packing
+
+
+def _file(path: Path, key: str, source: Source) -> SourceFile:
+    suffix, packing = _suffixes(path)
+    kind: Kind | None = _KINDS.get(suffix)
+    if source.format is not None:
+        kind = "arrow" if source.format == "dataset" else source.format
+    if kind is None:
+        raise RefusedError(
+            f"{key}: {path} is of no known kind (known: {', '.join(_KINDS)}, each also .gz and .zst).",
+            "say `format` in the plan.",
+        )
+    if packing and kind in ("parquet", "arrow"):
+        raise RefusedError(f"{key}: {path} is a packed {kind} file, which packs itself.", "unpack it.")
+    if kind != "text" and source.documents is not None:
+        raise RefusedError(f"{key}: documents is given, but {path} is {kind}.", "remove it; it belongs to plain text.")
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise RefusedError(f"{key}: {path} cannot be read: {error.strerror}.", "correct the path.") from None
+    return SourceFile(path=path, kind=kind, packing=packing, bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)

@@ -1,0 +1,112 @@
+"""Documents of parquet and arrow files, by pyarrow, a batch of rows at a time."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.prepare.find import SourceFile
+from megatron_lrps.errors import RefusedError
+
+_ROWS = 1024
+
+
+def row_group_bytes(file: SourceFile) -> list[int]:
+    """Bytes of each row group of a parquet file, unpacked; raises RefusedError."""
+    with closing(_parquet(file.path)) as opened:
+        metadata = opened.metadata
+        return [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+
+
+def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
+    """Row number in the file and value (UTF-8 bytes, None, or what is no text) of a column.
+
+    Args:
+        file: A parquet or arrow file.
+        field: The column.
+        start: Of parquet, the first row group.
+        end: The one after the last; None for all.
+
+    Raises:
+        RefusedError: The file is torn, or has no such column.
+    """
+    try:
+        if file.kind == "parquet":
+            yield from _parquet_rows(file.path, field, start, end)
+        else:
+            yield from _arrow_rows(file.path, field)
+    except (OSError, _pyarrow().ArrowInvalid) as error:
+        raise torn(file.path, error) from None
+
+
+def torn(path: Path, error: Exception) -> RefusedError:
+    """The error for a file whose content ends too early, or is damaged."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return RefusedError(f"{path} cannot be read: {reason}.", "copy it again, or take it out of the plan's sources.")
+
+
+def _parquet_rows(path: Path, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
+    with closing(_parquet(path)) as opened:
+        _column(path, field, opened.schema_arrow)
+        metadata = opened.metadata
+        number = sum(metadata.row_group(group).num_rows for group in range(start))
+        groups = range(start, metadata.num_row_groups if end is None else end)
+        for batch in opened.iter_batches(batch_size=_ROWS, row_groups=list(groups), columns=[field], use_threads=False):
+            yield from enumerate(_values(batch.column(0)), number)
+            number += batch.num_rows
+
+
+def _arrow_rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:
+    pa = _pyarrow()
+    with pa.memory_map(str(path)) as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:  # the other of arrow's two formats
+            source.seek(0)
+            reader = pa.ipc.open_file(source)
+        column = _column(path, field, reader.schema)
+        number = 0
+        batches = reader if hasattr(reader, "__iter__") else map(reader.get_batch, range(reader.num_record_batches))
+        for batch in batches:
+            for first in range(0, batch.num_rows, _ROWS):
+                yield from enumerate(_values(batch.column(column).slice(first, _ROWS)), number + first)
+            number += batch.num_rows
+
+
+def _column(path: Path, field: str, schema: Any) -> int:
+    index: int = schema.get_field_index(field)
+    if index < 0:
+        raise RefusedError(
+            f"{path} has no column {field!r}; it has {', '.join(schema.names)}.", "say `field` in the plan's source."
+        )
+    return index
+
+
+def _values(column: Any) -> list[Any]:
+    pa = _pyarrow()
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # As bytes: one row that is no UTF-8 must not take the others with it.
+        column = column.cast(pa.large_binary())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _parquet(path: Path) -> Any:
+    pa = _pyarrow()
+    import pyarrow.parquet as parquet
+
+    try:
+        return parquet.ParquetFile(path, memory_map=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise torn(path, error) from None
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ModuleNotFoundError:
+        raise RefusedError(
+            "The Python package pyarrow is not installed.", "pip install 'megatron-lrps[data]'."
+        ) from None
+    return pyarrow
