@@ -16,6 +16,7 @@ LONGEST_DOCUMENT = 64 * 2**20
 
 _BLOCK = 4 * 2**20
 _ZSTD_WINDOW = 2**27  # what `zstd --long` writes without another option for the reader
+_ZSTD_INPUT = 2**12  # a byte may unpack to 32 KiB, and what is given at once is unpacked at once
 _BOMB_RATIO = 2000
 _BOMB_BYTES = 64 * 2**20
 _BOM = b"\xef\xbb\xbf"
@@ -75,28 +76,27 @@ class _Zstd:
         self._decompressor = self._library.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
         self._frame = self._decompressor.decompressobj()
         self._packed = b""
-        self._begun = False
+        self._within = False
 
-    def read(self, _: int) -> bytes:
-        """What the next packed bytes hold; b"" at the end."""
+    def read(self, size: int) -> bytes:
+        """At least ``size`` bytes of text, where there are so many; b"" at the end."""
+        found: list[bytes] = []
+        total = 0
         try:
-            while True:
-                if not self._packed and not (self._packed := self._raw.read(2**14) or b""):
-                    if self._begun:
-                        raise EOFError("it ends within a frame")
-                    return b""
-                # A packed KiB may be megabytes of text, so little is given at a time.
-                piece, self._packed = self._packed[:1024], self._packed[1024:]
-                text: bytes = self._frame.decompress(piece)
-                self._begun = True
+            while total < size and (packed := self._packed or self._raw.read(_ZSTD_INPUT)):
+                self._packed = b""
+                text: bytes = self._frame.decompress(packed)
+                self._within = not self._frame.eof
                 if self._frame.eof:
-                    self._packed = self._frame.unused_data + self._packed
+                    self._packed = self._frame.unused_data
                     self._frame = self._decompressor.decompressobj()
-                    self._begun = False
-                if text:
-                    return text
+                found.append(text)
+                total += len(text)
         except self._library.ZstdError as error:
             raise torn(self._path, error) from None
+        if total < size and self._within:
+            raise EOFError("it ends within a frame")
+        return b"".join(found)
 
 
 def lines(piece: Piece) -> Iterator[tuple[int, bytes | None]]:
@@ -153,10 +153,8 @@ def whole(piece: Piece) -> bytes | None:
 
 
 def _plain(line: bytes, offset: int) -> bytes:
-    """A line as it counts: without the byte order mark of the file, and without the CR of a CR LF."""
-    if offset == 0 and line.startswith(_BOM):
-        line = line[len(_BOM) :]
-    return line
+    """A line without the file's byte order mark."""
+    return line.removeprefix(_BOM) if offset == 0 else line
 
 
 def _zstandard() -> Any:

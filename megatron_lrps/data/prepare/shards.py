@@ -23,8 +23,8 @@ class Piece:
     Attributes:
         file: The file.
         start: The first byte; of parquet the first row group.
-        end: The byte after the last, of parquet the row group; None for the file's end. A line belongs to the piece that
-            its first byte is in.
+        end: The byte after the last, of parquet the row group; None for the file's end. A line belongs to the piece
+            that its first byte is in.
     """
 
     file: SourceFile

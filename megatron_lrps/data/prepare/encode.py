@@ -1,0 +1,276 @@
+"""One shard to its part of the ``.bin`` and of the index, by a fast engine that is checked or by the reference."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from megatron_lrps.data.files import publish, write_failed
+from megatron_lrps.data.prepare.documents import Tally, documents
+from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec, load_reference
+from megatron_lrps.data.prepare.find import TextSource
+from megatron_lrps.data.prepare.shards import Shard
+from megatron_lrps.errors import LrpsError
+from megatron_lrps.versions.files import read_json, write_atomic
+
+BATCH_CHARS = 2**20
+"""Characters encoded at a time."""
+
+UINT16_BELOW = 65500
+"""Megatron's choice: a vocabulary of fewer tokens is uint16, any other int32."""
+
+_CHECKED_SHARE = 0.005
+_CHECKED_FIRST = 20
+_CHECKED_CHARS = 16_384
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of text and the tokens that have come since."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What a shard's files hold.
+
+    Attributes:
+        key: What it is made from (``shards.key_of``).
+        documents: Documents, empty ones included.
+        empty: Documents without a token; in the index, without a sequence.
+        tokens: Tokens with EODs.
+        bytes: Of the lines, rows and files that held the documents, unpacked.
+        blank: Blank lines.
+        unreadable: Documents by reason.
+        lines: Lines of each piece that has lines.
+        engine: What encoded.
+        checked: Documents compared with the reference.
+        differing: Beginning of the first one whose ids differed, so that the reference did the shard; or "".
+    """
+
+    key: str
+    documents: int
+    empty: int
+    tokens: int
+    bytes: int
+    blank: int
+    engine: str
+    checked: int
+    differing: str = ""
+    unreadable: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """A shard's files: tokens, tokens of each document (int32, EOD included), unreadable documents, facts."""
+
+    folder: Path
+    name: str
+
+    @property
+    def bin(self) -> Path:
+        """Tokens, as they will be in the ``.bin``."""
+        return self.folder / f"{self.name}.bin"
+
+    @property
+    def lengths(self) -> Path:
+        """int32 per document."""
+        return self.folder / f"{self.name}.lengths"
+
+    @property
+    def unreadable(self) -> Path:
+        """JSON lines."""
+        return self.folder / f"{self.name}.unreadable.jsonl"
+
+    @property
+    def facts(self) -> Path:
+        """The ``Encoding``; there once all else is durable."""
+        return self.folder / f"{self.name}.json"
+
+    def done(self, key: str) -> Encoding | None:
+        """What is there, if it was made from ``key`` and is whole."""
+        facts = read_json(self.facts)
+        if facts is None or facts.get("key") != key:
+            return None
+        try:
+            encoding = Encoding(**facts)
+            whole = self.lengths.stat().st_size == 4 * encoding.documents and self.unreadable.is_file()
+            return encoding if whole and self.bin.stat().st_size in (2 * encoding.tokens, 4 * encoding.tokens) else None
+        except (OSError, TypeError):
+            return None
+
+
+def dtype_of(encoder: Encoder) -> np.dtype[Any]:
+    """The type of the tokens in the ``.bin``, as Megatron chooses it."""
+    return np.dtype(np.uint16 if encoder.vocab_size < UINT16_BELOW else np.int32)
+
+
+def encode_shard(
+    shard: Shard, source: TextSource, encoder: Encoder, spec: TokenizerSpec, key: str, folder: Path, progress: Progress
+) -> Encoding:
+    """Encode a shard into ``folder``, durable when it returns.
+
+    Raises:
+        RefusedError: Its text cannot be read.
+        LrpsError: The tokenizer gave an id that it should not have.
+        StorageError: The files could not be written.
+    """
+    files = PartFiles(folder, shard.name)
+    checks = _Checks(load_reference(spec)) if not encoder.exact else None
+    try:
+        try:
+            encoding = _write(shard, source, encoder, key, files, progress, checks)
+        except _DifferingError as found:
+            reference = load_reference(spec)
+            progress(-found.bytes, -found.tokens)
+            encoding = _write(shard, source, reference, key, files, progress, None, differing=found.text[:80])
+        write_atomic(files.facts, json.dumps(asdict(encoding), indent=2))
+    except OSError as error:
+        raise write_failed(files.bin, error) from error
+    return encoding
+
+
+class _DifferingError(Exception):
+    """The fast engine gave other ids than the reference."""
+
+    def __init__(self, text: str, bytes: int, tokens: int) -> None:
+        super().__init__(text)
+        self.text, self.bytes, self.tokens = text, bytes, tokens
+
+
+class _Checks:
+    """Compares a fast engine's ids with the reference's on the first documents and on a share of all text."""
+
+    def __init__(self, reference: Encoder) -> None:
+        self._reference = reference
+        self._seen = self._compared = 0
+        self.documents = 0
+
+    def differing(self, texts: list[str], encoder: Encoder) -> str | None:
+        """The first of the chosen documents whose ids differ."""
+        chosen = []
+        for text in texts:
+            self._seen += len(text)
+            first = self.documents < _CHECKED_FIRST and self._compared < _CHECKED_FIRST * _CHECKED_CHARS
+            if first or self._compared <= _CHECKED_SHARE * self._seen:
+                # Of a long document a part: where it lies changes with the document.
+                begin = self._seen % max(1, len(text) - _CHECKED_CHARS) if len(text) > _CHECKED_CHARS else 0
+                part = text[begin : begin + _CHECKED_CHARS]
+                chosen.append(part)
+                self.documents += 1
+                self._compared += len(part)
+        if not chosen:
+            return None
+        fast, exact = encoder.encode(chosen), self._reference.encode(chosen)
+        if np.array_equal(fast.lengths, exact.lengths) and np.array_equal(fast.ids, exact.ids):
+            return None
+        pairs = zip(chosen, fast.lists(), exact.lists(), strict=True)
+        return next(text for text, mine, theirs in pairs if mine != theirs)
+
+
+def _write(
+    shard: Shard,
+    source: TextSource,
+    encoder: Encoder,
+    key: str,
+    files: PartFiles,
+    progress: Progress,
+    checks: _Checks | None,
+    *,
+    differing: str = "",
+) -> Encoding:
+    dtype = dtype_of(encoder)
+    counted = empty = tokens = reported = 0
+    finals = (files.bin, files.lengths, files.unreadable)
+    temporaries = [final.with_name(f".{final.name}.tmp") for final in finals]
+    try:
+        with (
+            temporaries[0].open("wb", buffering=0) as bins,
+            temporaries[1].open("wb") as lengths_file,
+            temporaries[2].open("w", encoding="utf-8") as report,
+        ):
+            tally = Tally(report)
+            for texts in _batches(documents(shard, source, tally)):
+                if checks is not None and (text := checks.differing(texts, encoder)) is not None:
+                    raise _DifferingError(text, reported, tokens)
+                ids, lengths = with_eod(encoder.encode(texts), encoder, dtype)
+                _write_all(bins, ids)
+                lengths_file.write(lengths.tobytes())
+                counted += len(texts)
+                empty += len(texts) - int(np.count_nonzero(lengths))
+                tokens += len(ids)
+                progress(tally.bytes - reported, len(ids))
+                reported = tally.bytes
+        for temporary, final in zip(temporaries, finals, strict=True):
+            publish(temporary, final)
+    finally:
+        for temporary in temporaries:
+            with suppress(OSError):  # it must not hide the error that led here
+                temporary.unlink(missing_ok=True)
+    return Encoding(
+        key=key,
+        documents=counted,
+        empty=empty,
+        tokens=tokens,
+        bytes=tally.bytes,
+        blank=tally.blank,
+        unreadable=dict(tally.unreadable),
+        lines={str(number): count for number, count in tally.lines.items()},
+        engine=encoder.engine,
+        checked=checks.documents if checks else 0,
+        differing=differing,
+    )
+
+
+def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Ids with an EOD behind each document that has any, and the lengths with it (int32, 0 where there are none).
+
+    Raises:
+        LrpsError: An id is not below the vocabulary's size.
+    """
+    if len(encoded.ids) and (largest := int(encoded.ids.max())) >= encoder.vocab_size:
+        raise LrpsError(
+            f"The tokenizer gave the id {largest}, but its vocabulary has {encoder.vocab_size} tokens.",
+            "mend the tokenizer's files: training would read beyond the embedding.",
+        )
+    filled = encoded.lengths > 0
+    lengths = encoded.lengths + filled
+    out = np.empty(int(lengths.sum()), dtype)
+    last = np.cumsum(lengths)[filled] - 1
+    own = np.ones(len(out), dtype=bool)
+    own[last] = False
+    out[own] = encoded.ids
+    out[last] = encoder.eod
+    return out, lengths.astype(np.int32)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide ids."""
+    found = {}
+    for name in ("sentencepiece", "tokenizers", "tiktoken", "gigatoken", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH_CHARS or len(batch) >= BATCH_CHARS // 16:  # empty documents take memory too
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write_all(stream: IO[bytes], ids: NDArray[Any]) -> None:
+    rest = memoryview(ids.view(np.uint8))
+    while len(rest):
+        rest = rest[stream.write(rest) :]
