@@ -82,6 +82,22 @@ def args(
 
 
 @app.command()
+def prepare(
+    plan: PlanArgument,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; the cores by default.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A version or an index prefix; may be given again.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace indexes made from something else.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the tokenizer and the .bin and .idx files from the plan's raw text; the same command goes on."""
+    from megatron_lrps.cli.prepare import prepare_plan
+
+    prepare_plan(plan, workers=workers, only=only or (), force=force, as_json=as_json)
+
+
+@app.command()
 def run(plan: PlanArgument, path: PathOption = None) -> None:
     """Train what is missing, in dependency order, on this machine; the same command resumes."""
     from megatron_lrps.cli.running import run_plan

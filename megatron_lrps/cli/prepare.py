@@ -1,0 +1,139 @@
+"""``lrps prepare``: the tokenizer and the indexes of a plan, from raw text."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from megatron_lrps.data.prepare.encoders import spec_of
+from megatron_lrps.data.prepare.find import TextSource, find_sources
+from megatron_lrps.data.prepare.job import Watch, prepare_sources
+from megatron_lrps.data.prepare.record import Prepared
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import load_plan
+from megatron_lrps.plan.model import Plan
+
+_LINE_S = 10.0
+"""Seconds between two lines where there is no terminal to draw on."""
+
+
+def prepare_plan(plan_file: Path, *, workers: int | None, only: Sequence[str], force: bool, as_json: bool) -> None:
+    """Make what is missing, and print a table of what is there."""
+    plan = load_plan(plan_file)
+    sources = find_sources(plan, only)
+    _train_tokenizer(plan)
+    spec = spec_of(plan)
+    with _watch(quiet=as_json) as watch:
+        prepared = prepare_sources(
+            sources, spec, workers=workers or len(os.sched_getaffinity(0)), force=force, watch=watch
+        )
+    if as_json:
+        indexes = [{**index.to_json(), "made": index.fresh} for index in prepared]
+        typer.echo(json.dumps({"campaign": plan.campaign, "indexes": indexes}, indent=2))
+    else:
+        _print(plan, sources, prepared)
+
+
+def _train_tokenizer(plan: Plan) -> None:
+    """Train the plan's tokenizer where it says how, and there is none yet."""
+    tokenizer = plan.tokenizer
+    if tokenizer is None or tokenizer.train is None or tokenizer.model is None:
+        return
+    model = plan.resolve(tokenizer.model)
+    if model.exists():
+        return
+    from megatron_lrps.data.prepare.sample import sample_texts
+    from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
+
+    # Of every version's text, whichever is prepared now: another command must not make another tokenizer.
+    training = [source for source in find_sources(plan) if source.trains]
+    typer.echo(f"Training a tokenizer of {tokenizer.train.vocab_size:,} tokens: {model}", err=True)
+    facts = train_tokenizer(tokenizer, sample_texts(training, tokenizer.train.megabytes * 10**6), model)
+    typer.echo(f"Trained on {facts.documents:,} documents, {facts.text_bytes / 1e6:,.1f} MB.", err=True)
+
+
+def _print(plan: Plan, sources: Sequence[TextSource], prepared: Sequence[Prepared]) -> None:
+    rows = []
+    for source, index in zip(sources, prepared, strict=True):
+        bad = sum(index.unreadable.values())
+        checked = f"; {index.checked_documents:,} documents checked" if index.checked_documents else ""
+        redone = f"; {len(index.reference_shards)} shards by the reference" if index.reference_shards else ""
+        rows.append(
+            (
+                _short(source.prefix, plan),
+                index.documents,
+                index.tokens,
+                f"{index.text_bytes / 1e6:,.1f}",
+                bad,
+                "made" if index.fresh else "was there",
+                ", ".join(index.engines) + checked + redone,
+            )
+        )
+    typer.echo(table(("index", "documents", "tokens", "MB", "unreadable", "", "by"), rows))
+
+
+def _short(prefix: Path, plan: Plan) -> str:
+    base = plan.base.resolve()
+    return str(prefix.relative_to(base)) if prefix.is_relative_to(base) else str(prefix)
+
+
+@contextmanager
+def _watch(*, quiet: bool) -> Iterator[Watch]:
+    if sys.stderr.isatty() and not quiet:
+        with _bar() as watch:
+            yield watch
+        return
+    started = said = time.monotonic()
+    total = 0
+
+    def begin(size: int) -> None:
+        nonlocal total
+        total = size
+
+    def advance(text: int, tokens: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if not quiet and now - said >= _LINE_S:
+            said = now
+            rate = 1 / max(now - started, 1e-9)
+            say(
+                f"{text / 1e6:,.0f} of about {total / 1e6:,.0f} MB, {text * rate / 1e6:,.1f} MB/s, "
+                f"{tokens * rate:,.0f} tokens/s"
+            )
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    yield Watch(begin=begin, advance=advance, say=say)
+
+
+@contextmanager
+def _bar() -> Iterator[Watch]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=None, rates="")
+
+        def advance(text: int, tokens: int) -> None:
+            rate = 1 / max(time.monotonic() - started, 1e-9)
+            rates = f"{text * rate / 1e6:,.1f} MB/s, {tokens * rate:,.0f} tokens/s"
+            progress.update(task, completed=text, rates=rates)
+
+        yield Watch(
+            begin=lambda size: progress.update(task, total=size),
+            advance=advance,
+            say=lambda line: progress.console.print(line, highlight=False),
+        )

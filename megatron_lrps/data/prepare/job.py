@@ -1,0 +1,241 @@
+"""From raw text to Megatron's ``.bin`` and ``.idx``: what is missing is made, what was begun goes on."""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from megatron_lrps.data.files import publish, temporary_name, write_failed
+from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.prepare.encode import UINT16_BELOW, Encoding, PartFiles, library_versions
+from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
+from megatron_lrps.data.prepare.find import TextSource
+from megatron_lrps.data.prepare.join import join
+from megatron_lrps.data.prepare.record import (
+    Prepared,
+    files_of,
+    key_of_index,
+    read_prepared,
+    record_file,
+    totals,
+    unreadable_file,
+)
+from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, key_of
+from megatron_lrps.data.prepare.workers import Task, encode_all
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.owner import acquire
+
+_EXAMPLES = 3
+
+
+@dataclass
+class Watch:
+    """What a caller is told while it waits.
+
+    Attributes:
+        begin: Called once with the bytes of text, about, that are still to be encoded (packed files by a guess).
+        advance: Called with the bytes of text and the tokens of this run so far.
+        say: Called with lines for the user.
+    """
+
+    begin: Callable[[int], None]
+    advance: Callable[[int, int], None]
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Index:
+    """One index to make: its shards with their keys, and the folder of its parts."""
+
+    source: TextSource
+    shards: list[Shard]
+    keys: list[str]
+
+    @property
+    def key(self) -> str:
+        return key_of_index(self.keys, self.source.max_unreadable)
+
+    @property
+    def folder(self) -> Path:
+        return self.source.prefix.with_name(f".{self.source.prefix.name}.prepare")
+
+    def done(self) -> list[Encoding | None]:
+        parts = [PartFiles(self.folder, shard.name) for shard in self.shards]
+        return [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
+
+
+def prepare_sources(
+    sources: Sequence[TextSource],
+    spec: TokenizerSpec,
+    *,
+    workers: int,
+    force: bool,
+    watch: Watch,
+    shard_bytes: int = SHARD_BYTES,
+) -> list[Prepared]:
+    """Make the index of each source that is not there yet.
+
+    Args:
+        sources: What to make.
+        spec: The tokenizer.
+        workers: Processes that encode.
+        force: Replace indexes that are there and were made from something else.
+        watch: Is told how it goes.
+        shard_bytes: Text of a shard.
+
+    Raises:
+        RefusedError: An index is there that was made from something else, a file cannot be read, more documents are
+            unreadable than the source allows, or another job makes the same index.
+        StorageError: The disk is full or refuses; finished shards stay, and the same call goes on.
+        StoppedError: Ctrl-C, likewise.
+    """
+    tokenizer = tokenizer_fingerprint(spec.model) if spec.model is not None else ""
+    indexes = []
+    for source in sources:
+        shards = cut(source, shard_bytes)
+        indexes.append(_Index(source, shards, [key_of(shard, source, spec, tokenizer) for shard in shards]))
+    there = {index.source.prefix: _there(index, force) for index in indexes}
+    missing = [index for index in indexes if there[index.source.prefix] is None]
+    started = time.monotonic()
+    with ExitStack() as held:
+        for index in missing:
+            # The folder outlives a job that was killed, and its parts are what the next one goes on with.
+            held.enter_context(acquire(index.folder, say=watch.say))
+        _encode(missing, spec, workers, watch)
+        made = {index.source.prefix: _publish(index, spec, tokenizer, started, watch) for index in missing}
+    for index in missing:
+        shutil.rmtree(index.folder, ignore_errors=True)
+    return [made.get(index.source.prefix) or _known(there[index.source.prefix]) for index in indexes]
+
+
+def _known(prepared: Prepared | None) -> Prepared:
+    assert prepared is not None
+    return prepared
+
+
+def _there(index: _Index, force: bool) -> Prepared | None:
+    """The record of an index that is there already and is what would be made; None where it is to be made."""
+    prefix = index.source.prefix
+    prepared = read_prepared(prefix)
+    if prepared is not None and prepared.key == index.key:
+        return prepared
+    if force or not any(Path(f"{prefix}{suffix}").exists() for suffix in (".bin", ".idx")):
+        return None
+    if prepared is None and _unfinished(index):
+        return None
+    why = "from other text, with another tokenizer or by other options" if prepared else "by something else"
+    raise RefusedError(
+        f"{index.source.key}: {prefix}.bin is there, made {why}.",
+        "name another index, move it away, or replace it with --force; what has been trained on it cannot go on then.",
+    )
+
+
+def _unfinished(index: _Index) -> bool:
+    """Whether all parts are there: then the job was killed between the index's last file and its record."""
+    return all(index.done())
+
+
+def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, watch: Watch) -> None:
+    tasks = [
+        Task(source=index.source, shard=shard, key=key, folder=index.folder)
+        for index in indexes
+        for shard, key, done in zip(index.shards, index.keys, index.done(), strict=True)
+        if done is None
+    ]
+    if not tasks:
+        return
+    kept = sum(len(index.shards) for index in indexes) - len(tasks)
+    if kept:
+        watch.say(f"{kept} of {kept + len(tasks)} shards are there already.")
+    watch.begin(sum(task.shard.bytes for task in tasks))
+    for task, encoding in encode_all(tasks, spec, workers, watch.advance):
+        if encoding.differing:
+            watch.say(
+                f"{task.source.prefix.name} shard {task.shard.number}: the fast engine gave other ids for "
+                f"{encoding.differing[:40]!r}; {encoding.engine} did the whole shard."
+            )
+
+
+def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float, watch: Watch) -> Prepared:
+    import numpy as np
+
+    encodings = [_finished(encoding) for encoding in index.done()]
+    prefix, counts = index.source.prefix, totals(encodings)
+    bad, listed = sum(counts["unreadable"].values()), unreadable_file(prefix)
+    _list_unreadable(index, encodings, listed)
+    if bad > index.source.max_unreadable * (bad + counts["documents"]):
+        with listed.open(encoding="utf-8") as lines:
+            examples = "; ".join(map(_example, islice(lines, _EXAMPLES)))
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["unreadable"].items())
+        raise RefusedError(
+            f"{index.source.key}: {bad} of {bad + counts['documents']} documents cannot be read ({reasons}), more than "
+            f"max_unreadable {index.source.max_unreadable:g}: {examples}. All are in {listed}.",
+            "mend the text or `field`, or raise max_unreadable.",
+        )
+    if not counts["tokens"]:
+        raise RefusedError(
+            f"{index.source.key}: none of {counts['documents']} documents gives a token.", "give documents with text."
+        )
+    reference = load_reference(spec)
+    dtype = np.dtype(np.uint16 if reference.vocab_size < UINT16_BELOW else np.int32)
+    parts = [PartFiles(index.folder, shard.name) for shard in index.shards]
+    joined = join(prefix, [(part.bin, part.lengths) for part in parts], dtype)
+    prepared = Prepared(
+        prefix=str(prefix),
+        key=index.key,
+        **counts,
+        tokenizer=tokenizer,
+        bin_bytes=counts["tokens"] * dtype.itemsize,
+        bin_sha256=joined.bin_sha256,
+        idx_sha256=joined.idx_sha256,
+        sources=files_of(index.source),
+        libraries=library_versions(),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    write_atomic(record_file(prefix), json.dumps(prepared.to_json(), indent=2) + "\n")
+    if bad:
+        watch.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
+    return prepared
+
+
+def _finished(encoding: Encoding | None) -> Encoding:
+    if encoding is None:
+        raise RefusedError("A shard's files vanished while the others were made.", "run the same command again.")
+    return encoding
+
+
+def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path) -> None:
+    """All shards' unreadable documents in one file; none where there are none. Line numbers become the file's."""
+    before: Counter[str] = Counter()
+    temporary = temporary_name(listed)
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            for shard, encoding in zip(index.shards, encodings, strict=True):
+                with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
+                    for record in map(json.loads, lines):
+                        if "line" in record:
+                            record["line"] += before[record["file"]]
+                        out.write(json.dumps(record, ensure_ascii=False) + "\n")
+                for number, count in encoding.lines.items():
+                    before[str(shard.pieces[int(number)].file.path)] += count
+        if temporary.stat().st_size:
+            publish(temporary, listed)
+        else:
+            listed.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_failed(listed, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _example(line: str) -> str:
+    record = json.loads(line)
+    where = next((f" {unit} {record[unit]}" for unit in ("line", "row", "offset") if unit in record), "")
+    return f"{Path(record['file']).name}{where}: {record['reason']}"

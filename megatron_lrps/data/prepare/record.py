@@ -1,0 +1,117 @@
+"""``prefix.prepared.json``: what an index was made from, and how."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.prepare.encode import Encoding
+from megatron_lrps.data.prepare.find import TextSource
+from megatron_lrps.versions.files import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The record of one index.
+
+    Attributes:
+        prefix: Of the ``.bin`` and ``.idx``.
+        key: Identifies files, options and tokenizer.
+        documents: Documents in the index; ``empty_documents`` of them have no token.
+        tokens: EODs included.
+        text_bytes: Of the lines, rows and files that held the documents, unpacked.
+        blank_lines: Lines without anything in them.
+        unreadable: Documents that are not in the index, by reason; ``prefix.unreadable.jsonl`` lists them.
+        engines: What encoded.
+        checked_documents: Compared with the reference tokenizer.
+        reference_shards: Shards of which a fast engine gave another id, so that the reference did them.
+        shards: How many there were.
+        tokenizer: The model's fingerprint.
+        bin_bytes: Size of the ``.bin``.
+        bin_sha256: Of the ``.bin``.
+        idx_sha256: Of the ``.idx``.
+        sources: Name, size and time of change of each file of text.
+        libraries: Versions.
+        seconds: Of the run that finished it.
+        fresh: Whether this run made it.
+    """
+
+    prefix: str
+    key: str
+    documents: int
+    empty_documents: int
+    tokens: int
+    text_bytes: int
+    blank_lines: int
+    unreadable: dict[str, int]
+    engines: list[str]
+    checked_documents: int
+    reference_shards: list[int]
+    shards: int
+    tokenizer: str
+    bin_bytes: int
+    bin_sha256: str
+    idx_sha256: str
+    sources: list[dict[str, Any]]
+    libraries: dict[str, str]
+    seconds: float
+    fresh: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are kept."""
+        fields = asdict(self)
+        del fields["fresh"]
+        return fields
+
+
+def record_file(prefix: Path) -> Path:
+    """Where the record of an index is."""
+    return Path(f"{prefix}.prepared.json")
+
+
+def unreadable_file(prefix: Path) -> Path:
+    """Where the documents that could not be read are listed."""
+    return Path(f"{prefix}.unreadable.jsonl")
+
+
+def read_prepared(prefix: Path) -> Prepared | None:
+    """The record beside an index, if it is one and the ``.bin`` has its size."""
+    fields = read_json(record_file(prefix))
+    try:
+        prepared = Prepared(**fields, fresh=False) if fields else None
+        there = prepared is not None and Path(f"{prefix}.bin").stat().st_size == prepared.bin_bytes
+        return prepared if there and Path(f"{prefix}.idx").is_file() else None
+    except (TypeError, OSError):
+        return None
+
+
+def key_of_index(keys: Sequence[str], max_unreadable: float) -> str:
+    """Identifies all shards of an index."""
+    return hashlib.sha256(json.dumps([list(keys), max_unreadable]).encode()).hexdigest()
+
+
+def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
+    """The record's counts."""
+    unreadable: Counter[str] = Counter()
+    for encoding in encodings:
+        unreadable.update(encoding.unreadable)
+    return {
+        "documents": sum(encoding.documents for encoding in encodings),
+        "empty_documents": sum(encoding.empty for encoding in encodings),
+        "tokens": sum(encoding.tokens for encoding in encodings),
+        "text_bytes": sum(encoding.bytes for encoding in encodings),
+        "blank_lines": sum(encoding.blank for encoding in encodings),
+        "unreadable": dict(unreadable),
+        "engines": sorted({encoding.engine for encoding in encodings}),
+        "checked_documents": sum(encoding.checked for encoding in encodings),
+        "reference_shards": [number for number, encoding in enumerate(encodings) if encoding.differing],
+        "shards": len(encodings),
+    }
+
+
+def files_of(source: TextSource) -> list[dict[str, Any]]:
+    """Name, size and time of change of a source's files."""
+    return [{"file": str(file.path), "bytes": file.bytes, "mtime_ns": file.mtime_ns} for file in source.files]
