@@ -29,6 +29,7 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
     # Here, since rich and ctypes are no use to `lrps status`.
     from megatron_lrps.launch.local import TRAINING_MODULE, train, unfinished
     from megatron_lrps.launch.progress import make_display
+    from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
     from megatron_lrps.versions.growth import accept
 
     tree = expand(load_plan(plan_file))
@@ -41,10 +42,12 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
         what = f"Path {path} is" if path else f"All {len(shown)} paths of campaign {tree.plan.campaign} are"
         typer.echo(f"{what} trained; there is nothing to do.")
         return
-    for each in missing:
-        require_data(tree, each)
     campaign = CampaignFolder(tree.plan.folder)
     position = {each.name: state_of(campaign, each).saved or each.fork for each in shown}
+    windows = planned_windows(tree)
+    for each in missing:
+        require_data(tree, each, position[each.name])
+        refuse_repeats(tree, each, windows, position[each.name])
     # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
     train(tree, missing, campaign.plan, make_display(shown, position), module=module or TRAINING_MODULE)
 

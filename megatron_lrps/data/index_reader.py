@@ -62,10 +62,7 @@ def index_facts(prefix: Path | str) -> IndexFacts:
             _check_idx_size(idx, idx_bytes, sequences, indices)
             tokens = _sum_lengths(stream.fileno(), sequences)
     except OSError as error:
-        raise RefusedError(
-            f"{error.filename or idx} cannot be read: {error.strerror or error}.",
-            "Correct the path in the plan (a prefix, without .bin or .idx), or prepare the data again.",
-        ) from error
+        raise _unreadable(idx, error) from error
     if tokens * token_bytes != bin_bytes:
         raise RefusedError(
             f"{data} has {bin_bytes} bytes, but {idx.name} says {tokens} tokens of {token_bytes} bytes, "
@@ -73,6 +70,28 @@ def index_facts(prefix: Path | str) -> IndexFacts:
             "The two files are not of one writing, or the copy is not complete: copy or prepare both again.",
         )
     return IndexFacts(documents=indices - 1, tokens=tokens)
+
+
+def token_count(prefix: Path | str) -> int:
+    """The tokens of ``prefix.bin`` by its size, in the time of one small read, whatever the number of documents.
+
+    Raises:
+        RefusedError: A file is missing, or the ``.idx`` is none.
+    """
+    idx = Path(f"{prefix}.idx")
+    try:
+        with idx.open("rb") as stream:
+            _, _, token_bytes = _read_header(idx, stream.read(HEADER.size))
+        return Path(f"{prefix}.bin").stat().st_size // token_bytes
+    except OSError as error:
+        raise _unreadable(idx, error) from error
+
+
+def _unreadable(idx: Path, error: OSError) -> RefusedError:
+    return RefusedError(
+        f"{error.filename or idx} cannot be read: {error.strerror or error}.",
+        "Correct the path in the plan (a prefix, without .bin or .idx), or prepare the data again.",
+    )
 
 
 def _read_header(idx: Path, header: bytes) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ def refuse_shared_data(plan: Plan) -> None:
             if data in seen:
                 raise PlanError(
                     f"{key}: {prefix} is also in {seen[data]}, so its samples would be read again.",
-                    "give every window an index of its own; copy one that is to be repeated on purpose.",
+                    "give every window an index of its own; what is to be read again on purpose is `replay`.",
                 )
             seen[data] = key
     for version in plan.versions:

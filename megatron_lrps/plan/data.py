@@ -1,9 +1,12 @@
 """Which data a path reads: index prefixes (X.bin with X.idx) by window. Looks at no file's content."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.tree import PlannedPath, Tree, Window
+from megatron_lrps.plan.blends import parts_of, windows_read
+from megatron_lrps.plan.paths import PlannedPath, Tree, Window
 
 
 def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
@@ -33,6 +36,30 @@ def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
     return [(weight, tree.plan.resolve(prefix)) for weight, prefix in window.version.train]
 
 
+def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """A window as records, checkpoints and ``--json`` give it.
+
+    Args:
+        tree: The plan's.
+        window: One of its.
+        known: What is known of an index prefix's content; an empty mapping where the plan alone speaks.
+
+    Returns:
+        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data; and where
+        it replays, ``replay``: ``share``, and ``samples`` by the version whose data they are drawn from.
+    """
+    facts: dict[str, Any] = {
+        "version": window.version.name,
+        "iterations": window.iterations,
+        "data": [[weight, str(prefix), dict(known(prefix))] for weight, prefix in window_blend(tree, window)],
+    }
+    _, *replayed = parts_of(tree, window)
+    if window.version.replay is not None:
+        samples = {part.window.version.name: part.samples for part in replayed}
+        facts["replay"] = {"share": window.version.replay.share, "samples": samples}
+    return facts
+
+
 def missing_indexes(tree: Tree) -> list[Path]:
     """Prefixes that the plan names and whose .bin or .idx is not there."""
     named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
@@ -40,13 +67,24 @@ def missing_indexes(tree: Tree) -> list[Path]:
     return [prefix for prefix in dict.fromkeys(named) if not _exists(prefix)]
 
 
-def require_data(tree: Tree, path: PlannedPath) -> None:
-    """Refuse a path whose training or validation data are not there; raises PlanError naming the key."""
+def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
+    """Refuse a path whose training or validation data are not there.
+
+    Args:
+        tree: The plan's.
+        path: One of its.
+        position: The iteration that the path has come to; training data that it reads no more may be gone.
+
+    Raises:
+        PlanError: naming the key.
+    """
+    trained_on = windows_read(tree, path, max(position, path.fork))
     for window in tree.windows_of(path):
-        key = f"versions.{window.version.name}"
-        if not window.version.train:
-            raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
-        named = [("train", prefix) for _, prefix in window_blend(tree, window)]
+        key, named = f"versions.{window.version.name}", []
+        if window in trained_on:
+            if not window.version.train:
+                raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
+            named += [("train", prefix) for _, prefix in window_blend(tree, window)]
         named += [("valid", tree.plan.resolve(prefix)) for prefix in window.version.valid.values()]
         for part, prefix in named:
             if not _exists(prefix):

@@ -10,12 +10,14 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.replay import Replay
 from megatron_lrps.plan.sources import Sources
 from megatron_lrps.plan.tokenizers import Tokenizer
 from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, flag_value
 from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Epochs = Annotated[float, Field(gt=0.0)]
 Steps = tuple[tuple[float, float], ...]
 
 
@@ -96,6 +98,8 @@ class Version(PlanModel):
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
     valid: dict[Name, FilePath] = Field(default_factory=dict)
     sources: Sources = Field(default_factory=dict)
+    replay: Replay | None = None
+    max_epochs: Epochs | None = None
     decay: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -212,6 +216,7 @@ class Plan(PlanModel):
     sequence_length: Count
     global_batch_size: Count
     versions: tuple[Version, ...] = Field(min_length=1)
+    max_epochs: Epochs = 4.0  # repeats beyond it hardly help: Muennighoff et al. 2023, arXiv 2305.16264
     paths: tuple[ExplicitPath, ...] = ()
     cuts: tuple[Cut, ...] = ()
     tokenizer: Tokenizer | None = None

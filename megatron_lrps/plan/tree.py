@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, Context
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.blends import refuse_impossible_replay
 from megatron_lrps.plan.checks import refuse_shared_data, refuse_twins, refuse_unfitting_ends
 from megatron_lrps.plan.model import Cut, ExplicitPath, Plan, Version
 from megatron_lrps.plan.paths import MAIN, PathKind, PlannedPath, Tree, Window
@@ -47,7 +48,9 @@ def expand(plan: Plan) -> Tree:
             paths.extend(_PARADIGMS[paradigm](plan, windows))
     refuse_twins("paths", [path.name for path in paths])
     refuse_unfitting_ends(paths, windows, plan.global_batch_size)
-    return Tree(plan, windows, tuple(paths))
+    tree = Tree(plan, windows, tuple(paths))
+    refuse_impossible_replay(tree)
+    return tree
 
 
 def iterations_of(plan: Plan, version: Version) -> int:

@@ -12,7 +12,9 @@ from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import is_installed
+from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
+from megatron_lrps.versions.lineage import state_of
 from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
 
 Parser = argparse.ArgumentParser
@@ -91,7 +93,7 @@ def planned(own: argparse.Namespace) -> Planned | None:
     file = Path(own.lrps_plan)
     tree = expand(load_plan(file))
     path = tree.path(own.lrps_path)
-    require_data(tree, path)
+    require_data(tree, path, state_of(CampaignFolder(tree.plan.folder), path).saved or 0)
     return Planned(tree=tree, path=path, file=file)
 
 

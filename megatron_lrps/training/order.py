@@ -51,6 +51,18 @@ class Mixed:
         return left << half | right
 
 
+def replay_seed(seed: int, place: int) -> int:
+    """Megatron's random seed for what a window replays: another one than the campaign's, and for every window.
+
+    With one seed for all, v2 and v3 would both replay the samples that v1's own window begins with.
+
+    Args:
+        seed: The campaign's.
+        place: The window's index in the timeline, 1 <= place < 2^32.
+    """
+    return (seed + 0x9E3779B1 * place) % 2**32  # an odd factor: no two places share a seed
+
+
 def _mixed(value: int, key: int) -> int:
     """SplitMix64's finalizer over value and key: every input bit changes half of the output bits."""
     bits = (value + 0x9E3779B97F4A7C15 * (key + 1)) & _MASK

@@ -5,15 +5,18 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right momen
 
 import importlib.metadata
 from argparse import Namespace
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
+from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, plan_hash
-from megatron_lrps.plan.data import window_blend
+from megatron_lrps.plan.blends import windows_read
+from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.versions.cut import Request
@@ -128,24 +131,36 @@ def unplanned_branch(args: Namespace) -> Run:
     )
 
 
-def identity_of(planned: Planned) -> Identity:
-    """What the path's data and tokenizer are, by content; reads every .idx of its windows once."""
+def identity_of(planned: Planned, position: int, recorded: Mapping[str, Any]) -> Identity:
+    """What the path's data and tokenizer are, by content; hashes the .idx of what it still reads, and no other.
+
+    Args:
+        planned: The plan's path.
+        position: The iteration that it starts from.
+        recorded: ``Identity.to_json`` of the checkpoint there. What it says of training data that the path has passed
+            and does not replay stands, as nothing reads them again: they may be gone.
+    """
     tree, path = planned.tree, planned.path
+    read = windows_read(tree, path, position)
     return Identity(
         windows=[
-            {
-                "version": window.version.name,
-                "iterations": window.iterations,
-                "data": [
-                    [weight, str(prefix), fingerprint(prefix).to_json()]
-                    for weight, prefix in window_blend(tree, window)
-                ],
-            }
+            window_facts(tree, window, _known if window in read else _passed(recorded, window.version.name))
             for window in tree.windows_of(path)
         ],
         tokenizer=_tokenizer(tree.plan),
         order=path.order,
     )
+
+
+def _known(prefix: Path) -> dict[str, Any]:
+    return {**fingerprint(prefix).to_json(), "tokens": token_count(prefix)}
+
+
+def _passed(recorded: Mapping[str, Any], version: str) -> Callable[[Path], dict[str, Any]]:
+    """What is recorded of a prefix in a version's window; the files are read where that is nothing."""
+    data = (window["data"] for window in recorded.get("windows", []) if window["version"] == version)
+    found = {prefix: known for _, prefix, known in next(data, [])}
+    return lambda prefix: found.get(str(prefix)) or _known(prefix)
 
 
 def _tokenizer(plan: Plan) -> str | None:

@@ -5,7 +5,7 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are
 
 import json
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,8 @@ from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.run import Run, identity_of, record
 from megatron_lrps.training.stock_order import ORDER_SAMPLES, order_samples
+from megatron_lrps.versions.checks import is_data
+from megatron_lrps.versions.epochs import refuse_repeats
 from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code
@@ -122,21 +124,39 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
     Raises:
         RefusedError: where the run would be wrong.
     """
-    identity = identity_of(run.planned) if run.planned is not None else None
+    drawn, recorded = None, None
     if run.folder is not None:
         read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
-    drawn = None
     if start.folder is not None:
         read_record(PathFolder(start.folder.parent))
         refuse_code(Path(start.name))
         saved = _saved_args(start)
         refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
         drawn = order_samples(saved)
-        recorded = saved.get(IDENTITY)
-        if identity is not None and recorded:
-            refuse_other_data(json.loads(recorded), identity, start.iteration, start.name)
+        recorded = _recorded(saved, start.name)
+    identity = None
+    if run.planned is not None:
+        identity = identity_of(run.planned, start.iteration, recorded or {})
+        if recorded is not None:
+            refuse_other_data(recorded, identity, start.iteration, start.name)
+        refuse_repeats(run.planned.tree, run.planned.path, identity.windows, start.iteration)
     refuse_full_disk(run, start, args)
     return identity, drawn
+
+
+def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The identity that a checkpoint carries; None where it has none, as stock Megatron's."""
+    text = saved.get(IDENTITY)
+    try:
+        recorded: dict[str, Any] | None = json.loads(text) if text else None
+    except (TypeError, ValueError, RecursionError):
+        recorded = {}
+    if recorded is not None and not is_data(recorded):
+        raise RefusedError(
+            f"{name} does not say what data it was trained with: its {IDENTITY} is not as lrps writes it.",
+            "move that folder away; the one before it is used then.",
+        )
+    return recorded
 
 
 def _saved_args(start: Start) -> dict[str, Any]:

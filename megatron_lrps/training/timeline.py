@@ -19,9 +19,10 @@ from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan.blends import Interleaved, parts_of
 from megatron_lrps.plan.data import validation_sets, window_blend
-from megatron_lrps.training.order import Chained, Mixed
+from megatron_lrps.training.order import Chained, Mixed, replay_seed
 
 
 class Samples(Protocol):
@@ -44,6 +45,26 @@ class WindowSamples:
     version: str
     length: int
     samples: Samples | None
+
+
+class WithReplay:
+    """A window's samples where it replays earlier ones: its own, and theirs spread evenly among them.
+
+    Args:
+        parts: Data sets, the window's own first.
+        counts: How many samples each gives; a data set may be longer.
+    """
+
+    def __init__(self, parts: Sequence[Samples], counts: Sequence[int]) -> None:
+        self.parts = tuple(parts)
+        self.spread = Interleaved(tuple(counts))
+
+    def __len__(self) -> int:
+        return sum(self.spread.counts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        part, sample = self.spread.locate(index)
+        return self.parts[part][sample]
 
 
 class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
@@ -105,9 +126,8 @@ def build_datasets(
     for window in tree.windows_of(path):
         length = window.iterations * batch
         passed = path.order == "chained" and window.end * batch <= position
-        name = window.version.name
-        samples = None if passed else _window(window_blend(tree, window), length, name, config, is_built_on_rank)
-        windows.append(WindowSamples(version=name, length=length, samples=samples))
+        samples = None if passed else _window(tree, window, config, is_built_on_rank)
+        windows.append(WindowSamples(version=window.version.name, length=length, samples=samples))
     total = sum(window.length for window in windows)
     sets = list(validation_sets(tree, path).values())
     valid = [_whole(prefix, config, is_built_on_rank) for prefix in sets] or None
@@ -117,16 +137,44 @@ def build_datasets(
     return Timeline(windows, order), valid, None
 
 
-def _window(
-    blend: list[tuple[float, Path]], length: int, name: str, config: GPTDatasetConfig, here: Callable[[], bool]
+def _window(tree: Tree, window: Window, config: GPTDatasetConfig, here: Callable[[], bool]) -> Samples | None:
+    """A window's samples: its own data, and what it replays with another random seed than theirs."""
+    key = f"versions.{window.version.name}"
+    own, *replayed = parts_of(tree, window)
+    samples = _draw(window_blend(tree, window), own.samples, key, config, here)
+    if not replayed:
+        return samples
+    seed = replay_seed(config.random_seed, tree.windows.index(window))
+    drawn = [samples]
+    for part in replayed:
+        blend = window_blend(tree, part.window)
+        drawn.append(_draw(blend, part.samples, f"{key}.replay", config, here, random_seed=seed))
+    parts = [each for each in drawn if each is not None]
+    return WithReplay(parts, [part.samples for part in (own, *replayed)]) if parts else None
+
+
+def _draw(
+    blend: list[tuple[float, Path]],
+    length: int,
+    key: str,
+    config: GPTDatasetConfig,
+    here: Callable[[], bool],
+    **changed: Any,
 ) -> Samples | None:
-    """A window's samples: its blend drawn exactly ``length`` times."""
+    """A blend drawn exactly ``length`` times; ``changed`` is set in the configuration."""
     prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
-    built = _build([length, 0, 0], [(prefixes, weights if len(prefixes) > 1 else None), None, None], config, here)
+    blends = [(prefixes, weights if len(prefixes) > 1 else None), None, None]
+    try:
+        built = _build([length, 0, 0], blends, config, here, **changed)
+    except IndexError as error:  # Megatron's bookkeeping of a few samples among many weights
+        raise RefusedError(
+            f"{key}: {length} samples are too few for the weights of {len(prefixes)} data sets: {error}",
+            "make the version or its replay longer, give fewer data sets, or raise megatron.mid-level-dataset-surplus.",
+        ) from None
     samples: Samples | None = built[Split.train.value]
     if samples is not None and len(samples) < length:
         raise RefusedError(
-            f"versions.{name}: its data give {len(samples)} samples, the window needs {length}.",
+            f"{key}: its data give {len(samples)} samples, the window needs {length}.",
             "give more data, or make the version shorter.",
         )
     return samples
@@ -138,10 +186,14 @@ def _whole(prefix: Path, config: GPTDatasetConfig, here: Callable[[], bool]) -> 
 
 
 def _build(
-    sizes: list[int | None], blends: list[tuple[list[str], list[float] | None] | None], config: Any, here: Any
+    sizes: list[int | None],
+    blends: list[tuple[list[str], list[float] | None] | None],
+    config: Any,
+    here: Any,
+    **changed: Any,
 ) -> list[Any]:
     # A copy through the constructor, so that Megatron derives its split matrix from the new blend.
     fields = {name: getattr(config, name) for name, field in type(config).__dataclass_fields__.items() if field.init}
-    fields.update(blend=None, blend_per_split=blends, split=None)
+    fields.update(blend=None, blend_per_split=blends, split=None, **changed)
     builder = BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, type(config)(**fields))
     return list(builder.build())

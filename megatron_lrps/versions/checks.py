@@ -65,14 +65,27 @@ def _is_list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_data_set(value: Any) -> bool:
     match value:
-        case [weight, str(), found]:
+        case [weight, str(), dict(known)]:
+            found = {"tokens": None} | known  # records of 0.1 had none
+            count = _is_count(found["tokens"]) or found["tokens"] is None
             texts = _has(found, idx_sha256=_is_text, bin_bytes=_is_count, bin_sample_sha256=_is_text)
-            return _is_number(weight) and texts and len(found) == 3
+            return _is_number(weight) and weight > 0 and texts and count and len(found) == 4
     return False
 
 
+def _is_replay(value: Any) -> bool:
+    counts = isinstance(value, dict) and value.get("samples")
+    return _has(value, share=_is_number) and isinstance(counts, dict) and all(map(_is_count, counts.values()))
+
+
 def _is_window(value: Any) -> bool:
-    return _has(value, version=_is_text, iterations=_is_count, data=_is_list_of(_is_data_set))
+    whole = _has(value, version=_is_text, iterations=_is_count, data=_is_list_of(_is_data_set))
+    return whole and ("replay" not in value or _is_replay(value["replay"]))
+
+
+def is_data(value: Any) -> bool:
+    """Whether it is what a run records of its data: ``Identity.to_json``."""
+    return _has(value, windows=_is_list_of(_is_window), tokenizer=_is_text_or_none, order=_is_text)
 
 
 def _is_flat(value: Any) -> bool:
@@ -94,7 +107,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "global_batch_size": lambda value: _is_count(value) and value > 0,
     "sequence_length": _is_count,
     "plan_hash": _is_text,
-    "data": lambda value: _has(value, windows=_is_list_of(_is_window), tokenizer=_is_text_or_none, order=_is_text),
+    "data": is_data,
     "layout": _is_flat,
     "consumed_samples": _is_count,
     "checkpoints": _is_list_of(lambda value: _has(value, iteration=_is_count, sha256=_is_text_or_none)),

@@ -83,4 +83,5 @@ def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
 
 def _window(window: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
     train = {prefix: {"weight": weight, **(prints if hashes else {})} for weight, prefix, prints in window["data"]}
-    return {"iterations": window["iterations"], "train": train}
+    replay = {"replay": window["replay"]} if "replay" in window else {}
+    return {"iterations": window["iterations"], "train": train, **replay}

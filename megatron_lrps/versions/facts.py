@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import window_blend
+from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import Schedule, Segment
 from megatron_lrps.versions.checks import CHECKS, LATER, is_name, plain
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
@@ -138,14 +138,7 @@ def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         "global_batch_size": plan.global_batch_size,
         "sequence_length": plan.sequence_length,
         "data": {
-            "windows": [
-                {
-                    "version": window.version.name,
-                    "iterations": window.iterations,
-                    "data": [[weight, str(prefix), {}] for weight, prefix in window_blend(tree, window)],
-                }
-                for window in tree.windows_of(path)
-            ],
+            "windows": [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)],
             "order": path.order,
         },
     }

@@ -91,6 +91,9 @@ def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> No
         ]
         if data[0] != data[1]:
             raise RefusedError(f"{key}.train: {data[0]} has been trained, the plan now says {data[1]}.", mend)
+        replays = [version.replay or "none" for version in (before.version, after.version)]
+        if replays[0] != replays[1]:
+            raise RefusedError(f"{key}.replay: {replays[0]} has been trained, the plan now says {replays[1]}.", mend)
 
 
 def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int, batch: int, mend: str) -> None:

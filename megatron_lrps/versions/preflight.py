@@ -53,7 +53,8 @@ class Identity:
     """What a campaign's checkpoint carries about its data, beside Megatron's arguments.
 
     Attributes:
-        windows: Per window up to the path's end: version, iterations, and [weight, prefix, fingerprint] of its data.
+        windows: Per window up to the path's end, as ``plan.data.window_facts`` gives it: of each index prefix the
+            fingerprint and its tokens are known.
         tokenizer: Fingerprint of the tokenizer's file, or None.
         order: ``chained`` or ``mixed``.
     """
@@ -130,6 +131,11 @@ def _refuse_other_window(old: dict[str, Any], new: dict[str, Any], name: str) ->
                 f"{key}.{plan_key}: {new[field]} in this run, {old[field]} in {name}.",
                 "what has been trained may not change; restore it.",
             )
+    if old.get("replay") != new.get("replay"):
+        raise RefusedError(
+            f"{key}.replay: {_replay(new)} in this run, {_replay(old)} in {name}.",
+            "what has been trained may not change; restore it.",
+        )
     if len(old["data"]) != len(new["data"]):
         raise RefusedError(
             f"{key}.train: {len(new['data'])} data sets in this run, {len(old['data'])} in {name}.",
@@ -141,13 +147,22 @@ def _refuse_other_window(old: dict[str, Any], new: dict[str, Any], name: str) ->
                 f"{key}.train: {prefix} has the weight {weight} in this run, {old_weight} in {name}.",
                 "what has been trained may not change; restore it.",
             )
-        for part, here in fingerprint.items():
-            if old_print.get(part) != here:
+        for part in ("idx_sha256", "bin_bytes", "bin_sample_sha256"):
+            if fingerprint[part] != old_print[part]:
+                file, _, what = part.partition("_")
                 raise RefusedError(
-                    f"{key}.train: {prefix} has {part} {_short(here)}, but {name} was trained with "
-                    f"{_short(old_print.get(part))}: the data were changed.",
+                    f"{key}.train: {prefix}.{file} has {what} {_short(fingerprint[part])}, but {name} was trained with "
+                    f"{_short(old_print[part])}: the data were changed.",
                     "restore the .bin and .idx that the campaign was started with.",
                 )
+
+
+def _replay(window: dict[str, Any]) -> str:
+    replay = window.get("replay")
+    if replay is None:
+        return "none"
+    counts = ", ".join(f"{count:,} of {version}" for version, count in replay["samples"].items())
+    return f"{replay['share']:g} ({counts} samples)"
 
 
 def _short(value: object) -> str:

@@ -56,6 +56,8 @@ def test_the_first_plan_becomes_the_accepted_one(tmp_path: Path) -> None:
         {"versions": version(1, iters=800, train=[[1.0, "else"]])},
         {"versions": version(1, name="v2b")},
         {"versions": version(1, decay={"alpha": 0.2, "shape": "linear"})},
+        {"versions": version(1, replay=0.1)},
+        {"versions": version(0, max_epochs=9), "max_epochs": 2},
         {"paradigm": ["lrps", "ptfs", "cpt"]},
         {"megatron": {"save-interval": 50}},
     ],
@@ -90,6 +92,17 @@ def test_the_past_may_not(keys: dict[str, Any], words: list[str], trained: Path)
     assert [word for word in words if word not in str(refusal.value)] == []
     assert "\n" not in str(refusal.value)
     assert CampaignFolder(tree_in(trained).plan.folder).plan.read_text() == accepted
+
+
+def test_a_replay_that_has_begun_stays(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, versions=version(1, replay=0.1))
+    accept(tree)
+    save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400, 1200)
+    accept(tree_in(tmp_path, versions=version(1, replay={"share": 0.1})))
+    for replay, words in ((0.2, "0.2"), ({"share": 0.1, "weights": {"v1": 2}}, "0.1 (2 of v1)"), (None, "none")):
+        with pytest.raises(RefusedError) as refusal:
+            accept(tree_in(tmp_path, versions=version(1, replay=replay)))
+        assert f"versions.v2.replay: 0.1 has been trained, the plan now says {words}." in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,25 @@ def test_another_tokenizer_is_refused() -> None:
         (window("v1", 11, (0.7, "web"), (0.3, "code")), "versions.v1.iters: 11 in this run, 10 in c"),
         (window("v1", 10, (0.7, "web")), "versions.v1.train: 1 data sets in this run, 2 in c"),
         (window("v1", 10, (0.6, "web"), (0.3, "code")), "data/web has the weight 0.6 in this run, 0.7 in c"),
-        (window("v1", 10, (0.7, "wob"), (0.3, "code")), "data/wob has idx_sha256 wobwobwobwobwobw..."),
+        (
+            window("v1", 10, (0.7, "wob"), (0.3, "code")),
+            "data/wob.idx has sha256 wobwobwobwobwobw..., but c was trained with web",
+        ),
     ],
 )
 def test_other_data_are_refused(first: dict[str, Any], words: str) -> None:
     assert words in refused_data(identity([first, WINDOWS[1]]), 5)
+
+
+def test_another_replay_is_refused_from_its_window_on() -> None:
+    replay = {"share": 0.1, "samples": {"v1": 8}}
+    more = {"share": 0.2, "samples": {"v1": 16}}
+    old, new = ([WINDOWS[0], {**WINDOWS[1], "replay": each}] for each in (replay, more))
+    for run, words in ((new, "0.2 (16 of v1 samples)"), (WINDOWS, "none")):
+        with pytest.raises(RefusedError, match=r"versions\.v2\.replay: ") as refusal:
+            refuse_other_data(identity(old).to_json(), identity(run), 11, "c")
+        assert f"{words} in this run, 0.1 (8 of v1 samples) in c" in str(refusal.value)
+        refuse_other_data(identity(old).to_json(), identity(run), 10, "c")
 
 
 def test_a_window_that_is_not_begun_may_change_unless_all_are_mixed() -> None:

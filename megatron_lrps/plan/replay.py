@@ -1,0 +1,29 @@
+"""``replay`` of a version: the share of its window that is drawn from earlier windows' data."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from megatron_lrps.plan.base import Name, PlanModel
+
+Weight = Annotated[float, Field(gt=0.0)]
+
+
+class Replay(PlanModel):
+    """A share of a window's samples, drawn again from earlier windows' training data; in the plan also just the share.
+
+    ``weights`` are relative, by version; a version without one is not replayed. Without any, all earlier windows are
+    replayed, each by its own number of samples.
+    """
+
+    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    weights: dict[Name, Weight] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, dict | Replay) else {"share": value}
+
+    def __str__(self) -> str:
+        weights = ", ".join(f"{weight:g} of {name}" for name, weight in (self.weights or {}).items())
+        return f"{self.share:g} ({weights})" if weights else f"{self.share:g}"

@@ -1,0 +1,165 @@
+"""Which data a path has read, and how often: ranges of the timeline, and what each index gave to them. Pure.
+
+Works on windows as records, checkpoints and plans give them alike (``plan.data.window_facts``). Samples are exact
+where a window draws from one index; among several Megatron keeps their weights to within a few samples.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_lrps.plan.blends import Interleaved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What one index gave to a range.
+
+    Attributes:
+        version: Whose training data it is.
+        prefix: The index.
+        replayed: It was drawn for a later version's window.
+        samples: About how many.
+        epochs: How often that reads the whole index, or None where its tokens are not known.
+        known: What is known of its content: fingerprint and ``tokens``.
+    """
+
+    version: str
+    prefix: str
+    replayed: bool
+    samples: int
+    epochs: float | None
+    known: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Samples of one window that a path reads.
+
+    Attributes:
+        path: Which reads them.
+        version: The window's.
+        order: ``chained``: the range is a stretch of the timeline; ``mixed``: they come shuffled with other windows'.
+        start: The path reads them in the iterations (start, until].
+        until: See ``start``.
+        samples: How many; about, where the path reads a part of a mixed order.
+        drawn: Index by index, the window's own first.
+    """
+
+    path: str
+    version: str
+    order: str
+    start: int
+    until: int
+    samples: int
+    drawn: tuple[Drawn, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """What one index gave to a version in all.
+
+    Attributes:
+        version: Whose training data it is.
+        prefix: The index.
+        samples: About how many.
+        replayed: Of these, how many were drawn for later versions' windows.
+        epochs: As in ``Drawn``.
+        known: As in ``Drawn``.
+    """
+
+    version: str
+    prefix: str
+    samples: int
+    replayed: int
+    epochs: float | None
+    known: Mapping[str, Any]
+
+
+def ranges_of(
+    path: str, data: Mapping[str, Any], start: int, until: int, *, batch: int, sequence_length: int
+) -> list[Range]:
+    """What a path reads in the iterations (start, until], window by window.
+
+    Args:
+        path: Its name.
+        data: ``windows`` from the timeline's start on, and ``order``.
+        start: An iteration.
+        until: An iteration.
+        batch: Samples of an iteration.
+        sequence_length: Tokens of a sample.
+    """
+    found: list[Range] = []
+    windows, mixed = data["windows"], data["order"] == "mixed"
+    ends = list(itertools.accumulate(window["iterations"] for window in windows))
+    for window, end in zip(windows, ends, strict=True):
+        begin = end - window["iterations"]
+        first, last = (0, ends[-1]) if mixed else (begin, end)
+        first, last = max(start, first), min(until, last)
+        if first >= last or begin == end:
+            continue
+        parts = _parts(window, batch)
+        if mixed:
+            share = (last - first) / ends[-1]
+            counts = [count * share for count in parts.values()]
+        else:
+            spread = Interleaved(tuple(parts.values()))
+            edges = (spread.before((edge - begin) * batch) for edge in (first, last))
+            counts = [float(after - before) for before, after in zip(*edges, strict=True)]
+        found.append(
+            Range(
+                path=path,
+                version=window["version"],
+                order=data["order"],
+                start=first,
+                until=last,
+                samples=round(sum(counts)),
+                drawn=tuple(_drawn(windows, window["version"], zip(parts, counts, strict=True), sequence_length)),
+            )
+        )
+    return found
+
+
+def _parts(window: Mapping[str, Any], batch: int) -> dict[str, int]:
+    """Version -> samples of the window that are drawn from its data, the window's own first."""
+    replayed = window["replay"]["samples"] if "replay" in window else {}
+    own = window["iterations"] * batch - sum(replayed.values())
+    return {window["version"]: max(own, 0), **{name: count for name, count in replayed.items() if count}}
+
+
+def _drawn(
+    windows: Sequence[Mapping[str, Any]], own: str, counts: Iterable[tuple[str, float]], sequence_length: int
+) -> Iterator[Drawn]:
+    data = {window["version"]: window["data"] for window in reversed(windows)}
+    for version, count in counts:
+        weights = sum(weight for weight, _, _ in data.get(version, []))
+        for weight, prefix, known in data.get(version, []) if count else []:
+            samples, tokens = count * (weight / weights), known.get("tokens")
+            yield Drawn(
+                version=version,
+                prefix=prefix,
+                replayed=version != own,
+                samples=round(samples),
+                epochs=samples * sequence_length / tokens if tokens else None,
+                known=known,
+            )
+
+
+def totals_of(ranges: Iterable[Range]) -> list[Total]:
+    """Ranges together, index by index in the order they were first read; the later record of an index counts."""
+    found: dict[tuple[str, str], Total] = {}
+    for drawn in (each for stretch in ranges for each in stretch.drawn):
+        before = found.get((drawn.version, drawn.prefix))
+        epochs = drawn.epochs
+        if before is not None and epochs is not None:
+            epochs = None if before.epochs is None else before.epochs + epochs
+        found[drawn.version, drawn.prefix] = Total(
+            version=drawn.version,
+            prefix=drawn.prefix,
+            samples=drawn.samples + (before.samples if before else 0),
+            replayed=drawn.samples * drawn.replayed + (before.replayed if before else 0),
+            epochs=epochs,
+            known=drawn.known,
+        )
+    return list(found.values())
