@@ -192,7 +192,7 @@ def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
             raise RefusedError(
-                f"path {name} is being trained by {holder}; a path has one writer.",
+                f"path {name} is being written by {holder}; a path has one writer.",
                 "wait for it, or stop it (Ctrl-C there saves first).",
             ) from None
         except OSError:

@@ -188,7 +188,7 @@ def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[
     if alive:
         end_it = f"scancel {owner.job}" if owner.job else f"kill {owner.pid} on {owner.host}"
         raise RefusedError(
-            f"{file.parent} is being trained by {owner}, and {me} may not write there too.",
+            f"{file.parent} is being written by {owner}, and {me} may not write there too.",
             f"wait for it, or end it ({'see who writes there' if owner == UNKNOWN else end_it}), then rerun.",
         )
     return why

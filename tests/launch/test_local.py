@@ -123,7 +123,7 @@ def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(cam
 
     code, _, stderr = campaign.run("--path", "main")
     assert code == 78
-    assert f"path main is being trained by process {executor.pid} on " in stderr
+    assert f"path main is being written by process {executor.pid} on " in stderr
     assert writers(campaign.folder("main").logs.glob("*.log")) == ranks
 
     executor.kill()

@@ -39,7 +39,7 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
         if number == signal.SIGTERM:
             other = run_ranks(arguments, cwd=tmp_path)
             assert other.codes == [78]
-            assert f"main is being trained by process {rank.pid} on" in other.log
+            assert f"main is being written by process {rank.pid} on" in other.log
             assert "may not write there too" in other.log
         reached = log.read_text().count("elapsed time per iteration")
         rank.send_signal(number)
