@@ -19,8 +19,8 @@ from megatron_lrps.data.prepare.shards import Shard
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.versions.files import read_json, write_atomic
 
-BATCH_CHARS = 2**20
-"""Characters encoded at a time."""
+BATCH_CHARS = 2**22
+"""Characters encoded at a time; gigatoken takes a quarter longer for batches of 1 MiB."""
 
 UINT16_BELOW = 65500
 """Megatron's choice: a vocabulary of fewer tokens is uint16, any other int32."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from megatron_lrps.data.prepare.encoders import TokenizerSpec
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 
-SHARD_BYTES = 256 * 2**20
-"""Of text, about; a packed file counts four times its size, and a file that cannot be cut is one piece."""
+SHARD_BYTES = 64 * 2**20
+"""Of text, about: small enough that several workers share a file of some 100 MB. A packed file counts four times its
+size, and a file that cannot be cut is one piece."""
 
 _FORMAT = 1
 """Of what a shard leaves on disk."""

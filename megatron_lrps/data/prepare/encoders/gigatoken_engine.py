@@ -3,6 +3,7 @@
 import base64
 import tempfile
 from collections.abc import Callable, Sequence
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,8 @@ class GigatokenEncoder:
         return _wrap(Encoded(ids, np.diff(offsets).astype(np.int64, copy=False)), *self._around)
 
 
-def fast_huggingface(spec: TokenizerSpec) -> Encoder:
+def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Encoder:
     """gigatoken for a Hugging Face folder where it gives the reference's ids, else the reference with the reason."""
-    reference = TokenizersReference(spec)
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         library = gigatoken.Tokenizer.from_json(spec.backend)
@@ -70,9 +70,8 @@ def fast_huggingface(spec: TokenizerSpec) -> Encoder:
     return _checked(build, reference, reference.tokens())
 
 
-def fast_tiktoken(spec: TokenizerSpec) -> Encoder:
+def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
     """gigatoken for Megatron's v2 pattern where it gives tiktoken's ids, else tiktoken with the reason."""
-    reference = TiktokenReference(spec)
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         if spec.pattern != "v2":
@@ -104,8 +103,9 @@ def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequen
         if (differing := first_difference(fast, reference, texts)) is None:
             return fast
         reason = f"it gives other ids for {differing[:40]!r}"
-    reference.engine += f" (not gigatoken: {reason})"
-    return reference
+    slower = copy(reference)  # what checks others keeps its own name
+    slower.engine += f" (not gigatoken: {reason})"
+    return slower
 
 
 def _as_text(tokens: Sequence[bytes]) -> list[str]:

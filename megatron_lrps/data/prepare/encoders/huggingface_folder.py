@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec, flat
 from megatron_lrps.data.prepare.encoders.traps import TRAPS
 from megatron_lrps.errors import RefusedError
@@ -16,8 +18,8 @@ from megatron_lrps.errors import RefusedError
 SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
 
 _PROBE = Path(__file__).with_name("huggingface_probe.py")
-_BATCH = 256
-"""Documents given to the library at once: what it returns takes some 100 times the memory of the ids."""
+_BATCH_CHARS = 2**18
+"""Characters given to the library at once, about: what it returns takes some 100 bytes for each token."""
 
 
 class HuggingFaceFolder(NamedTuple):
@@ -87,12 +89,19 @@ class TokenizersReference:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, with BOS and EOS where the folder asks for them."""
-        lists: list[list[int]] = []
-        for begin in range(0, len(texts), _BATCH):
-            batch = list(texts[begin : begin + _BATCH])
-            found = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
-            lists.extend(encoding.ids for encoding in found)
-        return flat(lists)
+        found: list[Encoded] = []
+        batch: list[str] = []
+        size = 0
+        for number, text in enumerate(texts, 1):
+            batch.append(text)
+            size += len(text)
+            if size >= _BATCH_CHARS or number == len(texts):
+                encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
+                found.append(flat([encoding.ids for encoding in encodings]))
+                batch, size = [], 0
+        if not found:
+            return flat([])
+        return Encoded(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
     def around(self) -> tuple[list[int], list[int]]:
         """The ids that stand before and after each document's own."""

@@ -1,5 +1,7 @@
 """Which encoder serves a tokenizer."""
 
+from functools import lru_cache
+
 from megatron_lrps.data.prepare.encoders.gigatoken_engine import fast_huggingface, fast_tiktoken
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
 from megatron_lrps.data.prepare.encoders.null import NullEncoder
@@ -16,15 +18,22 @@ def load_encoder(spec: TokenizerSpec) -> Encoder:
     """
     if spec.type in SENTENCEPIECE and spec.model is not None:
         return SentencePieceModel(spec.model, cut=True)
-    if spec.type == "HuggingFaceTokenizer":
-        return fast_huggingface(spec)
-    if spec.type == "TikTokenizer":
-        return fast_tiktoken(spec)
-    return load_reference(spec)
+    reference = load_reference(spec)
+    if isinstance(reference, TokenizersReference):
+        return fast_huggingface(spec, reference)
+    if isinstance(reference, TiktokenReference):
+        return fast_tiktoken(spec, reference)
+    return reference
 
 
 def load_reference(spec: TokenizerSpec) -> Encoder:
     """The encoder whose ids are those of Megatron's tokenizer class; raises RefusedError as ``load_encoder``."""
+    state = spec.model.stat() if spec.model is not None and spec.model.is_file() else None
+    return _reference(spec, state and (state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)  # a process encodes many shards with one tokenizer, and a large vocabulary takes half a second
+def _reference(spec: TokenizerSpec, _of_file: tuple[int, int] | None) -> Encoder:
     if spec.type == "NullTokenizer":
         assert spec.vocab_size is not None
         assert spec.eod is not None

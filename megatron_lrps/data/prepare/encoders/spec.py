@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -147,7 +148,7 @@ def spec_of(plan: Plan) -> TokenizerSpec:
 def flat(lists: Sequence[Sequence[int]]) -> Encoded:
     """Lists of ids as one array."""
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
-    ids = np.fromiter((token for tokens in lists for token in tokens), dtype=np.int32, count=int(lengths.sum()))
+    ids = np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(lengths.sum()))
     return Encoded(ids, lengths)
 
 
