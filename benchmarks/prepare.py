@@ -1,6 +1,6 @@
 """`lrps prepare` against Megatron-LM's tools/preprocess_data.py, and against sentencepiece's own rate.
 
-    python benchmarks/prepare.py --megatron-lm FOLDER [--megabytes 200] [--pairs 3]
+    python benchmarks/prepare.py --megatron-lm FOLDER [--megabytes 1000] [--pairs 3]
 
 FOLDER is a checkout of Megatron-LM with tools/preprocess_data.py (the wheel has none). Whole processes with
 2 workers each, run in turn, from JSON Lines to .bin and .idx; both outputs are compared byte by byte. Megatron's tool
@@ -201,7 +201,7 @@ def verdict(label: str, values: list[float], limit: float) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megatron-lm", type=Path, required=True, help="a checkout with tools/preprocess_data.py")
-    parser.add_argument("--megabytes", type=int, default=200, help="text for lrps prepare with byte-level BPE")
+    parser.add_argument("--megabytes", type=int, default=1000, help="text for lrps prepare with byte-level BPE")
     parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
