@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.cli.ledger import ledger_facts, ledger_table, range_words
 from megatron_lrps.cli.running import holder_facts
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
@@ -22,6 +23,7 @@ from megatron_lrps.versions.facts import (
     chain_of,
     checkpoints_of,
     facts_of,
+    ledger_of,
     resolve,
     schedule_words,
 )
@@ -91,6 +93,7 @@ def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
         facts = campaign.facts(version)
         folder = campaign.folder.path(facts.name)
         links = chain_of(campaign.folder, campaign.trees, facts)
+        ledger, planned = ledger_of(campaign.folder, campaign.trees, facts, links), facts.record != "read"
         saved = checkpoints_of(folder, facts)
         history = condense(events(folder))
         owner = holder(folder.root)
@@ -104,6 +107,7 @@ def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
                 "notes": notes,
                 "chain": [asdict(link) for link in links],
                 **{key: facts.values.get(key) for key in _OF_RECORD},
+                "ledger": ledger_facts(ledger, planned=planned),
                 "accepted_plan_hash": campaign.accepted_hash,
                 "checkpoints": [asdict(each) for each in saved],
                 **{key: facts.values[key] for key in LATER if key in facts.values},
@@ -117,11 +121,14 @@ def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
             typer.echo(_text(note))
         typer.echo("")
         rows = [*_rows(facts, links, saved, campaign.accepted_hash), ("trained now", f"by {owner or 'nobody'}")]
+        rows += [("reads by plan" if planned else "has read", range_words(each, _text)) for each in ledger]
         width = max(len(name) for name, _ in rows)
         before = ""
         for name, text in rows:
             typer.echo(f"{'' if name == before else name:<{width}}  {text}")
             before = name
+        if ledger:
+            typer.echo(f"\n{ledger_table(ledger, _text)}")
         if history:
             typer.echo("")
         for entry in history:
@@ -140,6 +147,9 @@ def _rows(facts: Facts, links: list[Link], saved: list[Saved], accepted: str | N
             ("data", f"{_text(window['version'])}, {window['iterations']:,} iterations, {_text(data['order'])}")
         )
         rows += [("data", f"  {_data_set(*each)}") for each in window["data"]]
+        if "replay" in window:
+            samples = ", ".join(f"{count:,} of {_text(name)}" for name, count in window["replay"]["samples"].items())
+            rows.append(("data", f"  {window['replay']['share']:g}  replayed: samples {samples}"))
     rows += _filled(_AFTER, {**data, **values})
     if "plan_hash" in values:
         rows.append(("plan", _plan(values["plan_hash"], accepted)))
@@ -165,8 +175,9 @@ def _data_set(weight: float, prefix: str, prints: dict[str, Any]) -> str:
     text = f"{weight:g}  {_text(prefix)}"
     if not prints:
         return text
+    tokens = f", {prints['tokens']:,} tokens" if prints.get("tokens") is not None else ""
     content = _text(prints["bin_sample_sha256"])
-    return f"{text}  idx {_text(prints['idx_sha256'])}, bin {content} of {prints['bin_bytes']:,} bytes"
+    return f"{text}  idx {_text(prints['idx_sha256'])}, bin {content} of {prints['bin_bytes']:,} bytes{tokens}"
 
 
 def _plan(recorded: str | None, accepted: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.cli.ledger import epochs_table, window_epochs
 from megatron_lrps.cost import (
     BYTES_PER_PARAMETER,
     Cost,
@@ -83,6 +84,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
             "lrps_share_of_ptfs": cost.share_of_ptfs,
         },
         "checkpoints_kept": checkpoints_kept(tree),
+        "windows": window_epochs(tree),
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
     }
     if size is not None:
@@ -140,6 +142,8 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         if "gpus" in hours:
             line += f", {hours['days_on_gpus']:,.1f} days on {hours['gpus']} GPUs"
         typer.echo(line)
+    if repeats := epochs_table(facts["windows"], plan.base):
+        typer.echo(f"\n{repeats}")
     if facts["missing_data"]:
         shown = ", ".join(facts["missing_data"][:3])
         typer.echo(f"\nNot there yet: {len(facts['missing_data'])} data indexes ({shown}...); a run needs them.")

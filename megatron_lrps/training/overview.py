@@ -11,6 +11,7 @@ from megatron_lrps.cost import BYTES_PER_PARAMETER, model_size
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.run import LIBRARIES, Run
 from megatron_lrps.versions.folder import PathFolder, checkpoint
+from megatron_lrps.versions.ledger import ranges_of
 from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.preflight import ALLOW_DISK
 from megatron_lrps.versions.resume import Start
@@ -65,6 +66,7 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
     rows = [
         ("learning rate", _rates(run, start, args)),
         ("data", _data(run, start, args)),
+        *(("epochs", each) for each in _epochs(run, start, args)),
         ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
         ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
         *_random(vars(args), saved),
@@ -96,6 +98,29 @@ def _data(run: Run, start: Start, args: Namespace) -> str:
     windows = run.planned.tree.windows_of(run.planned.path)
     ahead = [w.version.name for w in windows if run.planned.path.order == "mixed" or w.end > start.iteration]
     return f"{text}, of the windows {', '.join(ahead)} ({run.planned.path.order})"
+
+
+def _epochs(run: Run, start: Start, args: Namespace) -> list[str]:
+    """How often the run will read each index, a line a window."""
+    if run.identity is None:
+        return []
+    ahead = ranges_of(
+        "",
+        run.identity.to_json(),
+        start.iteration,
+        run.end,
+        batch=args.global_batch_size,
+        sequence_length=args.seq_length,
+    )
+    lines = []
+    for stretch in ahead:
+        read = (
+            f"{each.version}'s " * each.replayed + f"{Path(each.prefix).name} {each.epochs:.3g}"
+            for each in stretch.drawn
+            if each.epochs is not None
+        )
+        lines.append(f"{stretch.version}: {', '.join(read)}")
+    return lines
 
 
 def _layout(args: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import Schedule, Segment
 from megatron_lrps.versions.checks import CHECKS, LATER, is_name, plain
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.ledger import Range, ranges_of
 from megatron_lrps.versions.lineage import events, read_record
 from megatron_lrps.versions.manifest import read_manifest
 
@@ -91,8 +92,7 @@ def facts_of(campaign: CampaignFolder, trees: Sequence[Tree], name: str) -> Fact
     record = read_record(folder)
     if record is not None:
         return _checked(record, folder, trees[0].plan.campaign)
-    planned = ((tree, tree.by_name[name]) for tree in trees if name in tree.by_name)
-    values = next((_planned(tree, path) for tree, path in planned), {})
+    values = _by_plan(trees, name)
     source = "this is what the plan says" if values else "no plan names this path"
     state, what = _without_record(folder)
     return Facts(name=name, record=state, values=values, notes=(f"{what}; {source}.",))
@@ -121,8 +121,12 @@ def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Fa
     return Facts(name=name, record="read", values=values, notes=tuple(notes))
 
 
+def _by_plan(trees: Sequence[Tree], name: str) -> dict[str, Any]:
+    """As much of a record as the first plan with that path knows; empty where none has it."""
+    return next((_planned(tree, tree.by_name[name]) for tree in trees if name in tree.by_name), {})
+
+
 def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
-    """As much of a record as the plan knows."""
     plan = tree.plan
     return {
         "campaign": plan.campaign,
@@ -156,6 +160,34 @@ def chain_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts) -> l
         if parent in {link.path for link in links}:  # no plan does that, a record may
             return [Link(path=parent, start=None, until=start), *links]
         facts, until = facts_of(campaign, trees, parent), start
+
+
+def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, links: Sequence[Link]) -> list[Range]:
+    """What a version has read, its parents' part first; what it will read, where nothing is recorded of it.
+
+    Args:
+        campaign: Its folder.
+        trees: As in ``resolve``.
+        facts: The version's.
+        links: Its chain. A link whose iterations, data or sizes are not known is left out.
+    """
+    found: list[Range] = []
+    for link in links:
+        known = facts if link.path == facts.name else facts_of(campaign, trees, link.path)
+        values, until = known.values, link.until
+        if link.start is None or until is None or not {"data", "global_batch_size", "sequence_length"} <= set(values):
+            continue
+        batch = values["global_batch_size"]
+        if known.record == "read" and "consumed_samples" in values:
+            read = values["consumed_samples"] // batch
+            if known is facts:
+                until = min(until, read)
+            elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown since
+                values = _by_plan(trees, link.path) or values
+        found += ranges_of(
+            link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
+        )
+    return found
 
 
 def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:

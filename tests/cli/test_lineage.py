@@ -94,16 +94,22 @@ def test_show_says_what_made_a_version(plan: Path, lrps: Lrps) -> None:
         "batch": ["8 samples x 16 tokens"],
         "data": [
             "v1, 1,000 iterations, chained",
-            f"  0.7  {data}/web  idx {digest('web')[:12]}, bin {digest('bin')[:12]} of 4,096 bytes",
-            f"  0.3  {data}/code  idx {digest('code')[:12]}, bin {digest('bin')[:12]} of 4,096 bytes",
+            f"  0.7  {data}/web  idx {digest('web')[:12]}, bin {digest('bin')[:12]} of 4,096 bytes, 1,024 tokens",
+            f"  0.3  {data}/code  idx {digest('code')[:12]}, bin {digest('bin')[:12]} of 4,096 bytes, 1,024 tokens",
         ],
         "tokenizer": [digest("tokenizer")[:12]],
         "layout": ["tensor 1, pipeline 1, data 2, distributed_optimizer false"],
         "plan": [f"{plan_hash(tree(plan).plan)[:12]}, still the accepted one"],
         "checkpoints": [f"600  {sha(plan, 'v1', 600)[:12]}", f"1,000  {sha(plan, 'v1', 1000)[:12]}"],
         "trained now": ["by nobody"],
+        "has read": ["v1 by main in (0, 400], 3,200 samples", "v1 by v1 in (400, 1,000], 4,800 samples"],
     }
-    history = [line.split("  ", 1) for line in stdout.split("\n\n")[2].splitlines()]
+    # 8,000 samples of 16 tokens, 0.7 and 0.3 of them, from 1,024 tokens each
+    assert stdout.split("\n\n")[2].splitlines()[2:] == [
+        f"v1       {data}/web     5,600                  -    87.5",
+        f"v1       {data}/code    2,400                  -    37.5",
+    ]
+    history = [line.split("  ", 1) for line in stdout.split("\n\n")[3].splitlines()]
     assert [what for _, what in history] == [
         "forked at 400",
         "stopped at 600: signal",
@@ -121,10 +127,10 @@ def test_show_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
     assert list(facts) == [
         *("campaign", "save", "path", "record", "notes", "chain", "kind", "paradigm", "version", "parent", "fork"),
         *("end", "status", "consumed_samples", "schedule", "lr", "global_batch_size", "sequence_length", "data"),
-        *("layout", "libraries", "plan_hash", "accepted_plan_hash", "checkpoints", "scores", "released"),
+        *("layout", "libraries", "plan_hash", "ledger", "accepted_plan_hash", "checkpoints", "scores", "released"),
         *("holder", "history"),
     ]
-    own = {"checkpoints", "record", "notes", "chain", "save", "accepted_plan_hash", "holder", "history"}
+    own = {"checkpoints", "record", "notes", "chain", "save", "ledger", "accepted_plan_hash", "holder", "history"}
     assert {key: facts[key] for key in facts if key not in own} == {
         key: record[key] for key in record if key not in {"record_version", "checkpoints"}
     }
@@ -133,6 +139,20 @@ def test_show_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
         {"path": "main", "start": 0, "until": 400},
         {"path": "v1", "start": 400, "until": 1000},
     ]
+    assert facts["ledger"]["planned"] is False
+    assert facts["ledger"]["ranges"][1] | {"drawn": []} == {
+        **{"path": "v1", "version": "v1", "order": "chained", "start": 400, "until": 1000, "samples": 4800},
+        "drawn": [],
+    }
+    web = str(plan.parent / "data/web")
+    assert facts["ledger"]["ranges"][1]["drawn"][0] == {
+        **{"version": "v1", "prefix": web, "replayed": False, "samples": 3360, "epochs": 52.5},
+        "known": facts["data"]["windows"][0]["data"][0][2],
+    }
+    assert facts["ledger"]["data"][0] == {
+        **{"version": "v1", "prefix": web, "samples": 5600, "replayed": 0, "epochs": 87.5},
+        "known": facts["data"]["windows"][0]["data"][0][2],
+    }
     assert facts["accepted_plan_hash"] == facts["plan_hash"]
     whole = sha(plan, "v1", 1000)
     assert facts["checkpoints"][1] == {"iteration": 1000, "sha256": whole, "recorded": whole, "state": "present"}
@@ -158,6 +178,31 @@ def test_show_of_a_path_that_has_not_started_says_what_is_planned(plan: Path, lr
     assert not {"status", "consumed", "layout", "libraries", "plan", "tokenizer", "checkpoints"} & set(found)
     facts = json.loads(lrps("show", plan, "v2", "--json").stdout)
     assert (facts["record"], facts["fork"], facts["status"], facts["checkpoints"]) == ("not_started", 1400, None, [])
+
+
+def test_show_says_what_is_replayed_and_what_is_only_planned(plan: Path, lrps: Lrps) -> None:
+    grown = plan_with_data()
+    grown["versions"][1]["replay"] = 0.25
+    plan.write_text(yaml.safe_dump(grown))
+    found = rows(lrps("show", plan, "v2").stdout)
+    assert found["data"][-1] == "  0.25  replayed: samples 2,000 of v1"
+    assert found["reads by plan"] == [
+        "v1 by main in (0, 1,000], 8,000 samples",
+        "v2 by main in (1,000, 1,400], 3,200 samples",
+        "v2 by v2 in (1,400, 2,000], 4,800 samples",
+    ]
+    ledger = json.loads(lrps("show", plan, "v2", "--json").stdout)["ledger"]
+    assert ledger["planned"] is True
+    # main is recorded, v2 is not: 0.7 of 8,000 and of the 2,000 that are replayed
+    web, code, news = ledger["data"]
+    assert (web["version"], web["samples"], web["replayed"], web["epochs"]) == ("v1", 7000, 1400, None)
+    assert (code["samples"], code["replayed"]) == (3000, 600)
+    assert (news["version"], news["samples"], news["replayed"]) == ("v2", 6000, 0)
+
+
+def test_show_of_an_unfinished_path_says_what_it_has_read(plan: Path, lrps: Lrps) -> None:
+    change(plan, "v1", status="training", consumed_samples=4800)
+    assert rows(lrps("show", plan, "v1").stdout)["has read"][-1] == "v1 by v1 in (400, 600], 1,600 samples"
 
 
 def test_show_tells_a_grown_plan_gone_checkpoints_and_who_trains(plan: Path, lrps: Lrps) -> None:
@@ -278,7 +323,7 @@ def test_diff_prints_what_differs_and_counts_the_rest(plan: Path, lrps: Lrps) ->
         "schedule.1: hold at 0.0003 (0, 400] | hold at 0.0003 (0, 1,400]",
         "schedule.2: cosine from 0.0003 to 3e-05 (400, 1,000] | cosine from 0.0003 to 3e-05 (1,400, 2,000]",
         f"data.v2: - | iterations 1,000, train ({news} (weight 1.0, idx_sha256 {digest('news')[:12]}, "
-        f"bin_bytes 4,096, bin_sample_sha256 {digest('bin')[:12]}))",
+        f"bin_bytes 4,096, bin_sample_sha256 {digest('bin')[:12]}, tokens 1,024))",
     ]
     facts = json.loads(lrps("diff", plan, "v1", "v2", "--json").stdout)
     assert list(facts) == ["campaign", "save", "notes", "a", "b", "differences", "same", "one_sided"]

@@ -15,6 +15,7 @@ from megatron_lrps.cli import planning
 from megatron_lrps.errors import EXIT_REFUSED
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
+from tests.training.harness import write_tokens
 
 PAPER: dict[str, Any] = {
     "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
@@ -71,7 +72,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data"}
+    always |= {"checkpoints_kept", "missing_data", "windows"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
@@ -135,6 +136,35 @@ def test_plan_refuses_in_one_line_with_exit_code_78(tmp_path: Path, lrps: Lrps) 
     assert "megatron.finetune: True is refused" in refusal(lrps, "plan", write(tmp_path, megatron={"finetune": True}))
     assert "--tflops: the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
     assert "--tflops: inf is no finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
+
+
+def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
+    write_tokens(tmp_path / "web", [[1] * 40_000])
+    listed = versions(1000, 500)
+    listed[0]["train"], listed[1]["train"] = [[1.0, "web"]], [[1.0, "absent"]]
+    listed[1] |= {"replay": 0.25, "max_epochs": 3.5}
+    file = write(tmp_path, versions=listed)
+    text = answer(lrps, "plan", file)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if " web" in line]
+    # 8,000 samples of 16 tokens are 3.2 epochs, the 1,000 that v2 replays another 0.4
+    assert rows == [
+        ["v1", "web", "8,000", "40,000", "3.2", "3.2", "4"],
+        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed: refused"],
+    ]
+    v2 = json.loads(answer(lrps, "plan", file, "--json"))["windows"][1]
+    assert (v2["version"], v2["iterations"], v2["samples"], v2["max_epochs"]) == ("v2", 500, 4000, 3.5)
+    assert v2["replay"] == {"share": 0.25, "samples": {"v1": 1000}}
+    assert v2["data"] == [
+        {
+            **{"version": "v2", "prefix": str(tmp_path / "absent"), "replayed": False, "samples": 3000},
+            **{"tokens": None, "epochs": None, "epochs_in_all": None},
+        },
+        {
+            **{"version": "v1", "prefix": str(tmp_path / "web"), "replayed": True, "samples": 1000},
+            **{"tokens": 40_000, "epochs": 0.4, "epochs_in_all": 3.6},
+        },
+    ]
+    assert "versions.v1: reads" in refusal(lrps, "run", write(tmp_path, versions=[listed[0] | {"max_epochs": 3}]))
 
 
 # lrps lr

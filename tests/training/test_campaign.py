@@ -146,19 +146,6 @@ def test_a_changed_past_is_refused_before_training(campaign: Path, change: str, 
     assert "iteration       12/" not in ended.log
 
 
-def test_changed_data_are_refused(campaign: Path) -> None:
-    data = campaign.parent / "data" / "v1.bin"
-    original = data.read_bytes()
-    data.write_bytes(bytes([original[0] ^ 1]) + original[1:])
-    try:
-        ended = train_path(campaign, "v2")
-    finally:
-        data.write_bytes(original)
-    assert ended.codes == [78]
-    assert "versions.v1.train" in ended.log
-    assert "data were changed" in ended.log
-
-
 def test_a_changed_tokenizer_is_refused(campaign: Path) -> None:
     file = campaign.parent / "data" / "vocabulary.txt"
     original = file.read_text()

@@ -14,6 +14,7 @@ from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.overview import bytes_needed, overview, refuse_full_disk, saves_left
 from megatron_lrps.training.run import Run, planned_run
 from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
 from tests.plan.plans import plan_dict
 from tests.versions.checkpoints import save
@@ -84,6 +85,7 @@ def test_the_table(tmp_path: Path) -> None:
     run = run_of(tmp_path, "v1", decay={"shape": "linear", "alpha": 0.6})
     start = Start(folder=tmp_path, iteration=400, forked=True)
     save(tmp_path, 400)
+    assert "epochs" not in overview(run, start, args_of(), {})
     saved = vars(args_of(tensor_model_parallel_size=1, data_parallel_size=8, fp8="hybrid", fp8_recipe="delayed"))
     text = overview(run, start, args_of(), saved)
     lines = {line.split("  ")[1].strip(): line for line in text.splitlines()[1:]}
@@ -100,3 +102,18 @@ def test_the_table(tmp_path: Path) -> None:
     assert lines["fp8"].endswith("off  (the checkpoint: hybrid, delayed)")
     assert "megatron-core 0.19" in lines["libraries"]
     assert "free; 2 saves take" in lines["disk"]
+
+
+def test_the_table_says_how_often_data_are_read(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "v2")
+    known: dict[str, Any] = {"tokens": 64_000}
+    v1 = {"version": "v1", "iterations": 1000, "data": [[0.75, "a/web", known], [0.25, "a/code", known]]}
+    v2 = {"version": "v2", "iterations": 1000, "data": [[1.0, "b/web", known]]}
+    replay = {"share": 0.5, "samples": {"v1": 4000}}
+    run.identity = Identity(windows=[v1, {**v2, "replay": replay}], tokenizer=None, order="chained")
+    text = overview(run, Start(folder=None, iteration=400, forked=True), args_of(), {})
+    # (400, 1000] are 4,800 samples, 1.2 x 64,000 tokens; v2's 8,000 are 1 epoch of its own and 1 of v1's
+    assert [line.split("  ")[-1].strip() for line in text.splitlines() if line.startswith("  epochs")] == [
+        "v1: web 0.9, code 0.3",
+        "v2: web 1, v1's web 0.75, v1's code 0.25",
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.data import window_blend
+from megatron_lrps.plan.data import window_facts
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.run import planned_run, record
 from megatron_lrps.versions.folder import CampaignFolder, checkpoint
@@ -37,26 +37,18 @@ def save_hashed(checkpoints: Path, *iterations: int) -> None:
         take_hashes(folder, take_sizes(folder))
 
 
+def known(prefix: Path) -> dict[str, Any]:
+    """What is known of an index: data sets are told apart by their prefixes, and hold 1,024 tokens of four bytes."""
+    content = {"idx_sha256": digest(prefix.name), "bin_bytes": 4096, "bin_sample_sha256": digest("bin")}
+    return {**content, "tokens": 1024}
+
+
 def write_path(tree: Tree, name: str, *, status: str = "trained", tensor: int = 1) -> None:
-    """Write the record of a path with the checkpoints that it has now; data sets are told apart by their prefixes."""
+    """Write the record of a path with the checkpoints that it has now."""
     path = tree.path(name)
     run = planned_run(Planned(tree=tree, path=path, file=tree.plan.base / "plan.yaml"))
     run.identity = Identity(
-        windows=[
-            {
-                "version": window.version.name,
-                "iterations": window.iterations,
-                "data": [
-                    [
-                        weight,
-                        str(prefix),
-                        {"idx_sha256": digest(prefix.name), "bin_bytes": 4096, "bin_sample_sha256": digest("bin")},
-                    ]
-                    for weight, prefix in window_blend(tree, window)
-                ],
-            }
-            for window in tree.windows_of(path)
-        ],
+        windows=[window_facts(tree, window, known) for window in tree.windows_of(path)],
         tokenizer=digest("tokenizer"),
         order=path.order,
     )

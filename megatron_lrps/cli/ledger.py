@@ -1,0 +1,109 @@
+"""Which data a version has seen and how often, as ``lrps show`` and ``lrps plan`` print it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import Tree
+from megatron_lrps.versions.epochs import limit_of, planned_windows, whole_windows
+from megatron_lrps.versions.ledger import Range, totals_of
+
+
+def ledger_facts(ranges: Sequence[Range], *, planned: bool) -> dict[str, Any]:
+    """As ``lrps show --json`` gives it; ``planned`` says that nothing is recorded."""
+    return {
+        "planned": planned,
+        "ranges": [asdict(stretch) for stretch in ranges],
+        "data": [asdict(total) for total in totals_of(ranges)],
+    }
+
+
+def range_words(stretch: Range, text: Callable[[Any], str]) -> str:
+    """A range in a line; ``text`` makes what a record says fit for a terminal."""
+    shuffled = ", shuffled with the others" if stretch.order == "mixed" else ""
+    return (
+        f"{text(stretch.version)} by {stretch.path} in ({stretch.start:,}, {stretch.until:,}], "
+        f"{stretch.samples:,} samples{shuffled}"
+    )
+
+
+def ledger_table(ranges: Sequence[Range], text: Callable[[Any], str]) -> str:
+    """How often each index is read, a line each; ``text`` as for ``range_words``."""
+    rows = [
+        (text(each.version), text(each.prefix), each.samples, each.replayed or "-", epochs_words(each.epochs))
+        for each in totals_of(ranges)
+    ]
+    return table(("data of", "index", "samples", "of these replayed", "epochs"), rows)
+
+
+def epochs_words(epochs: float | None) -> str:
+    """Epochs with three digits; ``-`` where the index's tokens are not known."""
+    if epochs is None:
+        return "-"
+    return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
+
+
+def window_epochs(tree: Tree) -> list[dict[str, Any]]:
+    """What each window draws from which index, as ``lrps plan --json`` gives it.
+
+    Returns:
+        Per window ``version``, ``iterations``, ``samples``, ``replay`` (as in records, or null), ``max_epochs``, and
+        ``data[]``: ``version``, ``prefix``, ``replayed``, ``samples``, ``tokens``, ``epochs`` and ``epochs_in_all``,
+        those of the windows before with it; null where the index is not there.
+    """
+    windows = planned_windows(tree)
+    ranges = whole_windows(tree, windows)
+    return [
+        {
+            "version": stretch.version,
+            "iterations": stretch.until - stretch.start,
+            "samples": stretch.samples,
+            "replay": windows[number].get("replay"),
+            "max_epochs": limit_of(tree, stretch.version),
+            "data": _data(stretch, ranges[: number + 1]),
+        }
+        for number, stretch in enumerate(ranges)
+    ]
+
+
+def _data(stretch: Range, so_far: Sequence[Range]) -> list[dict[str, Any]]:
+    in_all = {total.prefix: total.epochs for total in totals_of(so_far)}
+    return [
+        {
+            "version": drawn.version,
+            "prefix": drawn.prefix,
+            "replayed": drawn.replayed,
+            "samples": drawn.samples,
+            "tokens": drawn.known.get("tokens"),
+            "epochs": drawn.epochs,
+            "epochs_in_all": in_all[drawn.prefix],
+        }
+        for drawn in stretch.drawn
+    ]
+
+
+def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
+    """``window_epochs`` of the indexes that are there, a line each; empty where none is."""
+    rows = []
+    for window in windows:
+        for each in window["data"]:
+            if each["tokens"] is None:
+                continue
+            prefix = Path(each["prefix"])
+            name = str(prefix.relative_to(base)) if prefix.is_relative_to(base) else each["prefix"]
+            above = each["epochs_in_all"] is None or each["epochs_in_all"] > window["max_epochs"]
+            rows.append(
+                (
+                    window["version"],
+                    f"{name}, replayed" if each["replayed"] else name,
+                    each["samples"],
+                    each["tokens"],
+                    epochs_words(each["epochs"]),
+                    epochs_words(each["epochs_in_all"]),
+                    f"{window['max_epochs']:g}{' is passed: refused' if above else ''}",
+                )
+            )
+    header = ("window", "data", "samples", "tokens in it", "epochs", "in all", "max_epochs")
+    return table(header, rows) if rows else ""
