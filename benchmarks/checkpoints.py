@@ -17,6 +17,8 @@ from _training import BARE, BATCH, MODEL, PLUGIN, SEQUENCE, VOCABULARY, train, w
 
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import argument_line
+from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.versions.manifest import take_hashes, take_sizes
 
 FORK, LAST, SAVES = 2, 4, 6
 FORK_LIMIT, SAVE_LIMIT = 1.0, 1.02
@@ -96,6 +98,8 @@ def report(title: str, limit: float, pairs: list[tuple[float, float]]) -> bool:
 def forks(folder: Path, pairs: int) -> bool:
     """From start to the first iteration: our fork off a stock checkpoint, and stock's resume of it."""
     train(BARE, flags(folder, "main", LAST, save_interval=FORK, exit_interval=FORK), folder / "main.log")
+    fork = checkpoint(folder / "main", FORK)
+    take_hashes(fork, take_sizes(fork))  # with a manifest a fork reads all files against their hashes
     install = "from megatron_lrps.training import hooks; hooks.install(cpu=True)\n"
     bare = "from megatron_lrps.training import cpu; cpu.install()\n"
     timed = []

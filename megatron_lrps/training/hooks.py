@@ -35,6 +35,7 @@ from megatron_lrps.versions.folder import checkpoints_in
 SUPPORTED = "0.19."
 _STOP_S = 15.0
 _STATE = ("model", "optimizer", "opt_param_scheduler")
+_STATE_LOADED = ("ddp_model", *_STATE[1:])
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 _run: Run | None = None
 _committer: Committer | None = None
@@ -66,6 +67,7 @@ def install(*, cpu: bool = False) -> None:
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
+        Hook(training, "load_checkpoint", _STATE_LOADED, _load),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
         Hook(
             training,
@@ -171,6 +173,19 @@ def _commit_saves(run: Run, args: Namespace) -> None:
 
     _committer = Committer(run, args)
     checkpointing.maybe_msc = TrackerWriter(checkpointing.maybe_msc, run.own, _committer.commit)
+
+
+def _load(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """Load what was found whole while the model was built, or an older checkpoint, or nothing."""
+    if _run is None:
+        return original(*args, **kwargs)
+    import torch
+    from megatron.training import get_args
+
+    from megatron_lrps.training.starting import settle
+
+    settle(_run, get_args(), rank=_rank(), ranks=torch.distributed.get_world_size())
+    return original(*args, **kwargs) if get_args().load else (0, 0)
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:

@@ -19,6 +19,7 @@ from megatron_lrps.plan.blends import windows_read
 from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
+from megatron_lrps.training.reading import Reading
 from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, read_record, write_record
@@ -48,6 +49,8 @@ class Run:
         identity: What its data and tokenizer are, once known; None without a plan.
         ownership: This process's hold of the path. Rank 0 only.
         cuts: Iteration -> the cut that its save answers. Rank 0 only.
+        damaged: Own checkpoint -> what was found to be wrong with its content.
+        reading: The checkpoint to start from, while it is being read for damage.
     """
 
     schedule: Schedule
@@ -63,6 +66,8 @@ class Run:
     identity: Identity | None = None
     ownership: Ownership | None = None
     cuts: dict[int, Request] = field(default_factory=dict)
+    damaged: dict[int, str] = field(default_factory=dict)
+    reading: Reading | None = None
 
     @property
     def folder(self) -> PathFolder | None:

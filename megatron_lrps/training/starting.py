@@ -1,4 +1,4 @@
-"""Where a run starts: rank 0 decides, all ranks read the checkpoint's files for damage, and agree.
+"""Where a run starts: rank 0 decides, all ranks agree, and read the checkpoint's files for damage.
 
 Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are connected.
 """
@@ -6,6 +6,7 @@ Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training.overview import overview, refuse_full_disk
+from megatron_lrps.training.reading import Reading
 from megatron_lrps.training.run import Run, identity_of, record
 from megatron_lrps.training.stock_order import ORDER_SAMPLES, order_samples
 from megatron_lrps.versions.checks import is_data
@@ -21,7 +23,6 @@ from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code
 from megatron_lrps.versions.lineage import read_record
-from megatron_lrps.versions.manifest import Damage, damaged_contents
 from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
@@ -32,6 +33,8 @@ IDENTITY = "lrps_identity"
 
 def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
     """Decide on all ranks together where the path starts, put it on Megatron's arguments, and announce it.
+
+    The checkpoint's files are still being read against their hashes then: ``settle`` waits for that.
 
     Args:
         run: This process's.
@@ -46,29 +49,50 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
         RefusedError: on every rank, where the run would be wrong.
         StorageError: on every rank, where the accepted plan cannot be written.
     """
-    damaged: dict[int, str] = {}
     while True:
-        start: Start = _from_rank_0(rank, lambda: find(run, damaged))
-        if start.folder is None:
-            break
-        damages = _read_together(start, rank, ranks)
-        if not damages:
-            break
-        if start.forked:
-            refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
-        damaged[start.iteration] = str(damages[0])
-    # Only what is as it was saved is opened: a flipped bit must not look like another run, or like foreign code.
-    run.identity, drawn = _from_rank_0(rank, lambda: compare(run, start, args))
+        start: Start = _from_rank_0(rank, lambda: find(run, run.damaged))
+        run.reading = Reading(Path(start.name), rank, ranks) if start.folder else None
+        trained = not start.forked and start.iteration >= run.end
+        try:
+            run.identity, drawn = _from_rank_0(rank, partial(compare, run, start, args))
+        except RefusedError:
+            # A flipped bit must not look like another run, or like foreign code.
+            if not _damaged(run, start):
+                raise
+            continue
+        if trained and _damaged(run, start):
+            continue
+        break
     setattr(args, ORDER_SAMPLES, drawn)
     run.start = start
     args.load = str(start.folder) if start.folder else None
     args.ckpt_step = start.iteration or None
     if run.identity is not None:
         setattr(args, IDENTITY, json.dumps(run.identity.to_json()))
-    trained = not start.forked and start.iteration >= run.end
     if rank == 0:
         _announce(run, start, args, trained)
     return trained
+
+
+def settle(run: Run, args: Namespace, *, rank: int, ranks: int) -> None:
+    """Wait until the checkpoint has been read; where it is damaged, ``agree`` again. On all ranks, before the load.
+
+    Raises:
+        RefusedError: on every rank, where it is a fork point, or as ``agree``.
+    """
+    while run.start is not None and _damaged(run, run.start):
+        agree(run, args, rank=rank, ranks=ranks)
+
+
+def _damaged(run: Run, start: Start) -> bool:
+    """Whether the checkpoint is not as it was saved, remembered; raises RefusedError where it is a fork point."""
+    reading, run.reading = run.reading, None
+    damages = reading.result() if reading is not None else []
+    if damages and start.forked and start.folder is not None:
+        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
+    if damages:
+        run.damaged[start.iteration] = str(damages[0])
+    return bool(damages)
 
 
 def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
@@ -84,15 +108,6 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
     if refusal is not None:
         raise refusal
     return cast("T", value)
-
-
-def _read_together(start: Start, rank: int, ranks: int) -> list[Damage]:
-    """Read the checkpoint's files against its hashes, each rank a share; all ranks get all that was found."""
-    assert start.folder is not None
-    found = damaged_contents(checkpoint(start.folder, start.iteration), part=rank, parts=ranks)
-    gathered: list[Any] = [None] * ranks
-    torch.distributed.all_gather_object(gathered, found)
-    return [damage for part in gathered for damage in part]
 
 
 def find(run: Run, damaged: dict[int, str]) -> Start:

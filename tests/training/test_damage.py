@@ -54,6 +54,18 @@ def test_a_resume_skips_a_damaged_checkpoint_and_says_so(plan: Path, lrps: Lrps)
     assert lrps("verify", plan)[0] == 0
 
 
+def test_damage_that_is_found_while_the_model_is_built_is_skipped_too(plan: Path, tmp_path: Path) -> None:
+    other = write_campaign(tmp_path)
+    other.write_text(plan.read_text())
+    assert train_path(other, "main", "--exit-interval", "8").codes == [75]
+    flip(saved(other, "main", 8) / "__0_0.distcp")
+    ended = train_path(other, "main")
+    assert ended.codes == [0], ended.log[-3000:]
+    first, last = (ended.log.index(f"main resumes from {saved(other, 'main', at)}") for at in (8, 4))
+    assert first < ended.log.index("checkpoint 8 in") < last
+    assert losses(other, "main") == losses(plan, "main")
+
+
 def test_a_damaged_fork_point_is_refused(plan: Path) -> None:
     file = saved(plan, "main", 4) / ".metadata"
     whole = flip(file)
