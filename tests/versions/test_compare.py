@@ -51,8 +51,8 @@ def test_two_versions_of_a_campaign(tree: Tree, tmp_path: Path) -> None:
     }
     assert data[0] is None
     assert data[1]["iterations"] == 1000
-    news = {"weight": 1.0, "idx_sha256": digest("news"), "bin_bytes": 4096, "bin_sample_sha256": digest("bin")}
-    assert data[1]["train"] == {f"{tmp_path}/data/news": news}
+    content = {"idx_sha256": digest("news"), "bin_bytes": 4096, "bin_sample_sha256": digest("bin"), "tokens": 1024}
+    assert data[1]["train"] == {f"{tmp_path}/data/news": {"weight": 1.0, **content}}
     assert compared(tree, "v1", "v2").one_sided == ()
 
 
@@ -61,7 +61,7 @@ def test_a_version_and_itself(tree: Tree) -> None:
     assert (same.differences, same.one_sided) == ((), ())
     v1, v2 = compared(tree, "v1", "v2"), compared(tree, "v2", "v2")
     assert same.same == v1.same + len(v1.differences) - 1  # all but the window that v1 lacks
-    assert v2.same == same.same + 5  # its iterations, and four values of its data set
+    assert v2.same == same.same + 6  # its iterations, and five values of its data set
 
 
 def test_layout_libraries_tokenizer_plan_and_weights(tree: Tree, tmp_path: Path) -> None:
