@@ -14,7 +14,7 @@ from typing import Any
 
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import find_sources
-from megatron_lrps.data.prepare.job import Watch, prepare_sources
+from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 
@@ -87,8 +87,10 @@ def main(arguments: list[str]) -> int:
 
     watch = Watch(begin=lambda size: None, advance=lambda text, tokens: None, say=say)
     try:
-        plan = plan_of(args)
-        made = prepare_sources(find_sources(plan), spec_of(plan), workers=args.workers, force=args.force, watch=watch)
+        with stoppable():
+            plan = plan_of(args)
+            sources, spec = find_sources(plan), spec_of(plan)
+            made = prepare_sources(sources, spec, workers=args.workers, force=args.force, watch=watch)
     except LrpsError as error:
         say(str(error))
         return error.exit_code

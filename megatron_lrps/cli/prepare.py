@@ -12,7 +12,7 @@ import typer
 
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import TextSource, find_sources
-from megatron_lrps.data.prepare.job import Watch, prepare_sources
+from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
 from megatron_lrps.data.prepare.record import Prepared
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import load_plan
@@ -22,6 +22,7 @@ _LINE_S = 10.0
 """Seconds between two lines where there is no terminal to draw on."""
 
 
+@stoppable()
 def prepare_plan(plan_file: Path, *, workers: int | None, only: Sequence[str], force: bool, as_json: bool) -> None:
     """Make what is missing, and print a table of what is there."""
     plan = load_plan(plan_file)
@@ -135,5 +136,5 @@ def _bar() -> Iterator[Watch]:
         yield Watch(
             begin=lambda size: progress.update(task, total=size),
             advance=advance,
-            say=lambda line: progress.console.print(line, highlight=False),
+            say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )

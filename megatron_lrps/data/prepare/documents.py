@@ -86,7 +86,7 @@ def _json_lines(piece: Piece, name: str, tally: Tally, number: int) -> Iterator[
             if not line.strip():
                 tally.blank += 1
                 continue
-            value = _by_the_standard_library(line)
+            value = _by_the_standard_library(line, name)
             if isinstance(value, _Bad):
                 tally.bad(value.reason, piece.file, line=line_number, offset=offset)
                 continue
@@ -106,7 +106,7 @@ class _Bad:
     reason: str
 
 
-def _by_the_standard_library(line: bytes) -> Any:
+def _by_the_standard_library(line: bytes, name: str) -> Any:
     """As Megatron's tool reads JSON: with NaN and integers of any length, which orjson refuses."""
     try:
         value = json.loads(line.decode())
@@ -114,12 +114,12 @@ def _by_the_standard_library(line: bytes) -> Any:
         return _Bad(NOT_UTF8)
     except (ValueError, RecursionError):
         return _Bad(MALFORMED)
-    texts = [text for text in value.values() if isinstance(text, str)] if isinstance(value, dict) else []
-    for text in texts:
-        try:
+    text = value.get(name) if isinstance(value, dict) else None
+    try:
+        if isinstance(text, str):
             text.encode()
-        except UnicodeEncodeError:
-            return _Bad(SURROGATE)
+    except UnicodeEncodeError:
+        return _Bad(SURROGATE)
     return value
 
 

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _KINDS: dict[str, Kind] = {
 }
 _PACKINGS: dict[str, Packing] = {".gz": "gz", ".zst": "zst"}
 _STATE = "state.json"
+_INFO = "dataset_info.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,12 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
             raise RefusedError(f"{key}: {expanded} holds several splits.", "name the folder of one of them.")
         if (expanded / _STATE).is_file():
             return _dataset(expanded, key)
-        found = [file for file in expanded.rglob("*") if _visible(file, expanded) and file.is_file()]
-        known = [file for file in found if source.format is not None or _suffixes(file)[0] in _KINDS]
+        if (expanded / _INFO).is_file():
+            raise RefusedError(
+                f"{key}: {expanded} is a folder of Hugging Face datasets without {_STATE}; its splits cannot be told.",
+                "save it with datasets' save_to_disk, or name its .arrow files.",
+            )
+        known = _of_one_kind(expanded, key, source)
     elif expanded.is_file():
         return [expanded]
     else:
@@ -131,8 +137,35 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
     return sorted(known)
 
 
-def _visible(file: Path, folder: Path) -> bool:
-    return not any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
+    """The files of text below a folder, hidden ones left out; of other known kinds than ``format``, too."""
+    wanted = "arrow" if source.format == "dataset" else source.format
+    found: dict[str | None, list[Path]] = {}
+    for file in _walk(folder):
+        found.setdefault(_KINDS.get(_suffixes(file)[0]), []).append(file)
+    if wanted is not None:
+        return found.get(wanted, []) or found.get(None, [])
+    found.pop(None, None)
+    if len(found) > 1:
+        # A README beside the data is no document, and nothing but its user can tell.
+        kinds = ", ".join(f"{len(files)} {kind} ({min(files).name})" for kind, files in sorted(found.items(), key=str))
+        raise RefusedError(
+            f"{key}: {folder} holds files of several kinds: {kinds}.", "say `format`, or name the files by a glob."
+        )
+    return next(iter(found.values()), [])
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Visible files, also behind links; each folder once, since links may go in circles."""
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if (real := here.resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
 
 
 def _dataset(folder: Path, key: str) -> list[Path]:

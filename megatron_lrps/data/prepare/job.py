@@ -1,11 +1,11 @@
 """From raw text to Megatron's ``.bin`` and ``.idx``: what is missing is made, what was begun goes on."""
 
 import json
-import shutil
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,15 +19,14 @@ from megatron_lrps.data.prepare.join import join
 from megatron_lrps.data.prepare.record import (
     Prepared,
     files_of,
-    key_of_index,
     read_prepared,
     record_file,
     totals,
     unreadable_file,
 )
-from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, key_of
+from megatron_lrps.data.prepare.shards import SHARD_BYTES, Piece, Shard, cut, key_of
 from megatron_lrps.data.prepare.workers import Task, encode_all
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import RefusedError, StoppedError
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.owner import acquire
 
@@ -51,15 +50,12 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Index:
-    """One index to make: its shards with their keys, and the folder of its parts."""
+    """One index to make: what it is made from, its shards with their keys, and the folder of its parts."""
 
     source: TextSource
+    key: str
     shards: list[Shard]
     keys: list[str]
-
-    @property
-    def key(self) -> str:
-        return key_of_index(self.keys, self.source.max_unreadable)
 
     @property
     def folder(self) -> Path:
@@ -68,6 +64,18 @@ class _Index:
     def done(self) -> list[Encoding | None]:
         parts = [PartFiles(self.folder, shard.name) for shard in self.shards]
         return [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Makes a ``StoppedError`` of Ctrl-C and SIGTERM; for the main thread of a command."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("Stopped.", "the same command goes on; finished shards are kept.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare_sources(
@@ -93,13 +101,14 @@ def prepare_sources(
         RefusedError: An index is there that was made from something else, a file cannot be read, more documents are
             unreadable than the source allows, or another job makes the same index.
         StorageError: The disk is full or refuses; finished shards stay, and the same call goes on.
-        StoppedError: Ctrl-C, likewise.
     """
     tokenizer = tokenizer_fingerprint(spec.model) if spec.model is not None else ""
     indexes = []
     for source in sources:
         shards = cut(source, shard_bytes)
-        indexes.append(_Index(source, shards, [key_of(shard, source, spec, tokenizer) for shard in shards]))
+        keys = [key_of(shard.pieces, source, spec, tokenizer) for shard in shards]
+        whole = key_of([Piece(file=file) for file in source.files], source, spec, tokenizer)
+        indexes.append(_Index(source, whole, shards, keys))
     there = {index.source.prefix: _there(index, force) for index in indexes}
     missing = [index for index in indexes if there[index.source.prefix] is None]
     started = time.monotonic()
@@ -109,9 +118,20 @@ def prepare_sources(
             held.enter_context(acquire(index.folder, say=watch.say))
         _encode(missing, spec, workers, watch)
         made = {index.source.prefix: _publish(index, spec, tokenizer, started, watch) for index in missing}
+        for index in missing:
+            _clear(index.folder)
     for index in missing:
-        shutil.rmtree(index.folder, ignore_errors=True)
+        with suppress(OSError):  # the next job may be in it already
+            index.folder.rmdir()
     return [made.get(index.source.prefix) or _known(there[index.source.prefix]) for index in indexes]
+
+
+def _clear(folder: Path) -> None:
+    """Remove the parts, also those of other cuts and of killed jobs; what says who holds the folder stays."""
+    for file in folder.iterdir():
+        if file.name.lstrip(".").startswith("shard-"):
+            with suppress(OSError):
+                file.unlink()
 
 
 def _known(prepared: Prepared | None) -> Prepared:

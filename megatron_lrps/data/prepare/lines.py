@@ -54,6 +54,8 @@ class Blocks:
                             "take it out of the plan's sources, or unpack it and look.",
                         )
                     yield block
+                if self._packing and not raw.tell():
+                    raise EOFError("it is empty, and not even packed")
         except (OSError, EOFError, zlib.error) as error:
             raise torn(self._path, error) from None
 

@@ -1,7 +1,5 @@
 """``prefix.prepared.json``: what an index was made from, and how."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -86,11 +84,6 @@ def read_prepared(prefix: Path) -> Prepared | None:
         return prepared if there and Path(f"{prefix}.idx").is_file() else None
     except (TypeError, OSError):
         return None
-
-
-def key_of_index(keys: Sequence[str], max_unreadable: float) -> str:
-    """Identifies all shards of an index."""
-    return hashlib.sha256(json.dumps([list(keys), max_unreadable]).encode()).hexdigest()
 
 
 def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:

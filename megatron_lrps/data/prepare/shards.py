@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from megatron_lrps.data.prepare.encoders import TokenizerSpec
@@ -61,12 +61,12 @@ def cut(source: TextSource, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     return [*shards, Shard(number=len(shards), pieces=tuple(pieces), bytes=size)]
 
 
-def key_of(shard: Shard, source: TextSource, spec: TokenizerSpec, tokenizer: str) -> str:
-    """Identifies what a shard's output is made from: files as found, what a document is, and the tokenizer.
+def key_of(pieces: Iterable[Piece], source: TextSource, spec: TokenizerSpec, tokenizer: str) -> str:
+    """Identifies what ids are made from: files as found, what a document is, and the tokenizer.
 
     Args:
-        shard: The shard.
-        source: Its source.
+        pieces: A shard's; or whole files, for an index, which is the same however it was cut into shards.
+        source: Their source.
         spec: The tokenizer.
         tokenizer: Its model's fingerprint.
     """
@@ -74,7 +74,7 @@ def key_of(shard: Shard, source: TextSource, spec: TokenizerSpec, tokenizer: str
         "format": _FORMAT,
         "pieces": [
             (str(piece.file.path), piece.file.kind, piece.file.bytes, piece.file.mtime_ns, piece.start, piece.end)
-            for piece in shard.pieces
+            for piece in pieces
         ],
         "field": source.field,
         "documents": source.documents,

@@ -9,6 +9,8 @@ from megatron_lrps.data.prepare.find import SourceFile
 from megatron_lrps.errors import RefusedError
 
 _ROWS = 1024
+_BYTES = 8 * 2**20
+"""Of a column, about, that are read at once: few rows may be long."""
 
 
 def row_group_bytes(file: SourceFile) -> list[int]:
@@ -50,10 +52,13 @@ def _parquet_rows(path: Path, field: str, start: int, end: int | None) -> Iterat
         _column(path, field, opened.schema_arrow)
         metadata = opened.metadata
         number = sum(metadata.row_group(group).num_rows for group in range(start))
-        groups = range(start, metadata.num_row_groups if end is None else end)
-        for batch in opened.iter_batches(batch_size=_ROWS, row_groups=list(groups), columns=[field], use_threads=False):
-            yield from enumerate(_values(batch.column(0)), number)
-            number += batch.num_rows
+        for group in range(start, metadata.num_row_groups if end is None else end):
+            size, rows = metadata.row_group(group).total_byte_size, metadata.row_group(group).num_rows
+            once = min(_ROWS, 1 + _BYTES * rows // max(1, size))
+            batches = opened.iter_batches(batch_size=once, row_groups=[group], columns=[field], use_threads=False)
+            for batch in batches:
+                yield from enumerate(_values(batch.column(0)), number)
+                number += batch.num_rows
 
 
 def _arrow_rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:

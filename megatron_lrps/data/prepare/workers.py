@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from megatron_lrps.data.prepare.encode import Encoding, encode_shard
-from megatron_lrps.data.prepare.encoders import Encoder, TokenizerSpec, load_encoder
+from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_encoder
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.shards import Shard
-from megatron_lrps.errors import LrpsError, StoppedError
+from megatron_lrps.errors import LrpsError
 from megatron_lrps.parent import tie_to
 
 _POLL_S = 0.2
 
-_encoder: Encoder
+_load = lru_cache(maxsize=1)(load_encoder)
 _spec: TokenizerSpec
 _counts: Any
 
@@ -46,19 +47,24 @@ def encode_all(
         progress: Called now and then with the bytes of text and the tokens so far.
 
     Raises:
-        StoppedError: Ctrl-C; what is done stays.
         LrpsError: What a shard's encoding raised, or that a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    counts = context.Array("q", 2)
+    # Two numbers for each task, which one process alone writes: a lock would stay locked when its holder is killed.
+    counts = context.RawArray("q", 2 * len(tasks))
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (os.getpid(), spec, counts))
     running: dict[Future[Encoding], Task] = {}
     done = False
     try:
-        running = {pool.submit(_encode, task): task for task in tasks}
+        # The new processes inherit the mask: a Ctrl-C is this one's to answer, from their first instruction on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = {pool.submit(_encode, task, number): task for number, task in enumerate(tasks)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
             ended, _ = wait(running, _POLL_S, FIRST_COMPLETED)
-            progress(*counts[:])
+            progress(sum(counts[::2]), sum(counts[1::2]))
             for future in ended:
                 yield running.pop(future), future.result()
         done = True
@@ -67,8 +73,6 @@ def encode_all(
             "A process that encodes was killed, by a signal or for want of memory.",
             "run the same command again, with fewer --workers where memory is short; finished shards are kept.",
         ) from None
-    except KeyboardInterrupt:
-        raise StoppedError("Stopped.", "the same command goes on; finished shards are kept.") from None
     finally:
         if not done:
             for process in list((getattr(pool, "_processes", None) or {}).values()):
@@ -78,19 +82,16 @@ def encode_all(
 
 def _start(parent: int, spec: TokenizerSpec, counts: Any) -> None:
     """In a new process: what all its shards share."""
-    global _encoder, _spec, _counts
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to answer
+    global _spec, _counts
     tie_to(parent)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _spec, _counts = spec, counts
-    _encoder = load_encoder(spec)
 
 
-def _encode(task: Task) -> Encoding:
-    return encode_shard(task.shard, task.source, _encoder, _spec, task.key, task.folder, _count)
+def _encode(task: Task, number: int) -> Encoding:
+    def count(text: int, tokens: int) -> None:
+        _counts[2 * number] += text
+        _counts[2 * number + 1] += tokens
 
-
-def _count(text: int, tokens: int) -> None:
-    with _counts.get_lock():
-        _counts[0] += text
-        _counts[1] += tokens
+    # Here and not at the start, where what it refuses would be no more than a process that ended.
+    return encode_shard(task.shard, task.source, _load(_spec), _spec, task.key, task.folder, count)

@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
-from megatron_lrps.data.prepare.encoders import spec_of
+from megatron_lrps.data.prepare.encoders import TokenizerSpec, spec_of
 from megatron_lrps.data.prepare.find import find_sources
 from megatron_lrps.data.prepare.job import Watch, prepare_sources
 from megatron_lrps.data.prepare.record import Prepared
-from megatron_lrps.plan import load_plan
+from megatron_lrps.plan import Plan, load_plan
+from megatron_lrps.plan.tokenizers import Tokenizer
 
 SAID: list[str] = []
 
@@ -37,14 +38,23 @@ def write_plan(folder: Path, tokenizer: dict[str, Any], sources: dict[str, Any],
     return file
 
 
+_specs: dict[Tokenizer | None, TokenizerSpec] = {}
+
+
+def _spec(plan: Plan) -> TokenizerSpec:
+    """``spec_of``; once for each tokenizer, since transformers takes seconds to read a folder."""
+    if plan.tokenizer not in _specs:
+        _specs[plan.tokenizer] = spec_of(plan)
+    return _specs[plan.tokenizer]
+
+
 def prepare(plan_file: Path, *, workers: int = 1, force: bool = False, shard_bytes: int = 2**28) -> list[Prepared]:
     """Run in this process, with worker processes; what it says goes to ``SAID``."""
     plan = load_plan(plan_file)
     SAID.clear()
     watch = Watch(begin=lambda size: None, advance=lambda text, tokens: None, say=SAID.append)
-    return prepare_sources(
-        find_sources(plan), spec_of(plan), workers=workers, force=force, watch=watch, shard_bytes=shard_bytes
-    )
+    sources = find_sources(plan)
+    return prepare_sources(sources, _spec(plan), workers=workers, force=force, watch=watch, shard_bytes=shard_bytes)
 
 
 def command(plan_file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
