@@ -1,7 +1,6 @@
 """Which data a version has seen and how often, as ``lrps show`` and ``lrps plan`` print it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ def ledger_facts(ranges: Sequence[Range], *, planned: bool) -> dict[str, Any]:
     """As ``lrps show --json`` gives it; ``planned`` says that nothing is recorded."""
     return {
         "planned": planned,
-        "ranges": [asdict(stretch) for stretch in ranges],
-        "data": [asdict(total) for total in totals_of(ranges)],
+        "ranges": [stretch._asdict() | {"drawn": [drawn._asdict() for drawn in stretch.drawn]} for stretch in ranges],
+        "data": [total._asdict() for total in totals_of(ranges)],
     }
 
 

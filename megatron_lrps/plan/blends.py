@@ -5,15 +5,14 @@ All counts are whole samples in exact arithmetic, so that every machine and ever
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.paths import PlannedPath, Tree, Window
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """Samples of a window that are drawn from one window's training data.
 
     Attributes:
@@ -90,8 +89,7 @@ def _whole(weights: list[float]) -> list[int]:
     return [numerator * common // denominator for numerator, denominator in fractions]
 
 
-@dataclass(frozen=True)
-class Interleaved:
+class Interleaved(NamedTuple):
     """Several sequences as one, each spread evenly over the whole: no table, the same on every machine.
 
     Position p of n, of which the last sequences have r, is theirs where floor(r (p + 1) / n) rises; among them it is

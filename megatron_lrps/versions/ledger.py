@@ -6,14 +6,12 @@ where a window draws from one index; among several Megatron keeps their weights 
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from megatron_lrps.plan.blends import Interleaved
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What one index gave to a range.
 
     Attributes:
@@ -33,8 +31,7 @@ class Drawn:
     known: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Range:
+class Range(NamedTuple):
     """Samples of one window that a path reads.
 
     Attributes:
@@ -56,8 +53,7 @@ class Range:
     drawn: tuple[Drawn, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Total:
+class Total(NamedTuple):
     """What one index gave to a version in all.
 
     Attributes:

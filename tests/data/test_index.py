@@ -8,7 +8,7 @@ import pytest
 from megatron_lrps.data import files
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.data.index import Written, write_index
-from megatron_lrps.data.index_reader import IndexFacts, index_facts
+from megatron_lrps.data.index_reader import IndexFacts, index_facts, token_count
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 
 EOD = 0
@@ -48,6 +48,21 @@ def test_dtype_is_megatrons_choice(tmp_path: Path, vocab_size: int, token_bytes:
     assert (tmp_path / "x.bin").stat().st_size == 3 * token_bytes
     assert read(tmp_path / "x") == [[1, ord(largest), EOD]]
     assert index_facts(tmp_path / "x") == (1, 3)
+
+
+def test_tokens_are_counted_without_reading_the_lengths(tmp_path: Path) -> None:
+    write(tmp_path / "small", ["abc", "z"])
+    write(tmp_path / "large", ["abc", "z"], 150_000)
+    assert [token_count(tmp_path / name) for name in ("small", "large")] == [6, 6]
+    index = tmp_path / "small.idx"
+    index.write_bytes(index.read_bytes()[:34])  # its header alone
+    assert token_count(tmp_path / "small") == 6
+    index.write_bytes(b"MMIDIDX")
+    with pytest.raises(RefusedError, match=r"small\.idx is no Megatron index"):
+        token_count(tmp_path / "small")
+    (tmp_path / "large.bin").unlink()
+    with pytest.raises(RefusedError, match=r"large\.bin cannot be read"):
+        token_count(tmp_path / "large")
 
 
 def test_many_batches_keep_the_order(tmp_path: Path) -> None:
