@@ -26,6 +26,7 @@ from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
+from megatron_lrps.versions.validation import refuse_small_sets
 
 IDENTITY = "lrps_identity"
 """Megatron argument that carries the identity into every checkpoint, as JSON."""
@@ -155,6 +156,7 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         if recorded is not None:
             refuse_other_data(recorded, identity, start.iteration, start.name)
         refuse_repeats(run.planned.tree, run.planned.path, identity.windows, start.iteration)
+        refuse_small_sets(run.planned.tree, run.planned.path, args.data_parallel_size)
     refuse_full_disk(run, start, args)
     return identity, drawn
 

@@ -1,0 +1,29 @@
+"""Whether a path's validation sets are large enough to be evaluated."""
+
+from megatron_lrps.data.index_reader import token_count
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.data import validation_sets
+
+
+def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
+    """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron would wait for it for ever.
+
+    Args:
+        tree: The plan's.
+        path: One of its.
+        ranks: The data-parallel size.
+
+    Raises:
+        RefusedError: naming the set, its samples and the ranks.
+    """
+    length = tree.plan.sequence_length
+    for name, prefix in validation_sets(tree, path).items():
+        tokens = token_count(prefix)
+        samples = max(tokens - 1, 0) // length  # a sample's labels are one token further
+        if samples < ranks:
+            raise RefusedError(
+                f"Validation set {name} has {tokens} tokens ({prefix}), {samples} samples of {length}, and each of "
+                f"{ranks} data-parallel ranks needs one.",
+                f"give it {ranks * length + 1} tokens or more.",
+            )
