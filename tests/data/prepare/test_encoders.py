@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_lrps.data.prepare.encoders import Encoder, TokenizerSpec, load_encoder, load_reference, spec_of
+from megatron_lrps.data.prepare.encoders import (
+    Encoder,
+    TokenizerSpec,
+    gigatoken_engine,
+    load_encoder,
+    load_reference,
+    spec_of,
+)
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import CUT_LENGTH, parts
 from megatron_lrps.data.tokenizer import load_processor, train_sentencepiece
 from megatron_lrps.errors import RefusedError
@@ -129,6 +137,21 @@ def test_an_engine_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.
 def _one_merge_less(tokenizer: dict[str, Any]) -> None:
     left, right = tokenizer["model"]["merges"].pop(5)
     assert left + right in tokenizer["model"]["vocab"]
+
+
+def test_words_that_gigatoken_remembers_are_forgotten_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gigatoken_engine, "CACHE_BYTES", 2**24)
+    spec = byte_level_spec(tmp_path)
+    encoder = load_encoder(spec)
+    made: list[object] = []
+    build = encoder._build  # type: ignore[attr-defined]
+    monkeypatch.setattr(encoder, "_build", lambda: made.append(1) or build())
+    letters = str.maketrans("0123456789", "ghijklmnop")
+    for seed in range(6):  # 300,000 words that are new each time, some 27 MB
+        digits = random.Random(seed).randbytes(1_500_000).hex().translate(letters)
+        encoder.encode([" ".join(digits[begin : begin + 10] for begin in range(0, len(digits), 10))])
+    assert 3 <= len(made) <= 6
+    assert encoder.encode(HARD).lists() == load_reference(spec).encode(HARD).lists()
 
 
 def test_without_gigatoken_the_reference_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

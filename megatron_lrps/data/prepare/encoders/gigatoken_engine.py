@@ -1,6 +1,7 @@
 """Byte-level BPE by gigatoken, some 80 times as fast as the reference libraries, and checked against them."""
 
 import base64
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -16,12 +17,15 @@ from megatron_lrps.data.prepare.encoders.spec import Encoded, Encoder, Tokenizer
 from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 from megatron_lrps.data.prepare.encoders.traps import first_difference, trap_texts
 
+CACHE_BYTES = 256 * 2**20
+"""gigatoken remembers every word that it has met, some 90 bytes each, and forgets none: of web text, gigabytes."""
+
 
 class GigatokenEncoder:
     """gigatoken's ids, brought into the reference's numbering and wrapping.
 
     Args:
-        library: The ``gigatoken.Tokenizer``.
+        build: Makes the ``gigatoken.Tokenizer``; again whenever the words that it remembers fill ``CACHE_BYTES``.
         reference: Gives vocabulary size and EOD.
         shift: Added to each id modulo the vocabulary size.
         around: Ids before and after each document's own.
@@ -31,13 +35,15 @@ class GigatokenEncoder:
 
     def __init__(
         self,
-        library: Any,
+        build: Callable[[], Any],
         reference: Encoder,
         *,
         shift: int = 0,
         around: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
-        self._library = library
+        self._build = build
+        self._library = build()
+        self._resident = _resident_bytes()
         self._shift = shift
         self._around = around
         self.vocab_size = reference.vocab_size
@@ -51,6 +57,10 @@ class GigatokenEncoder:
         layout = self._library.encode_batch(list(texts), parallel=False).layout
         offsets = np.asarray(layout.offsets.data)
         ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
+        if _resident_bytes() - self._resident > CACHE_BYTES:
+            self._library = None  # before there is a second one
+            self._library = self._build()
+            self._resident = _resident_bytes()
         if self._shift:
             ids = (ids + np.uint32(self._shift)) % np.uint32(self.vocab_size)
         return _wrap(Encoded(ids, np.diff(offsets).astype(np.int64, copy=False)), *self._around)
@@ -60,12 +70,13 @@ def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Enc
     """gigatoken for a Hugging Face folder where it gives the reference's ids, else the reference with the reason."""
 
     def build(gigatoken: Any) -> GigatokenEncoder:
-        library = gigatoken.Tokenizer.from_json(spec.backend)
-        if not isinstance(library.backend, gigatoken.gigatoken_rs.BPETokenizer):
+        if not isinstance(gigatoken.Tokenizer.from_json(spec.backend).backend, gigatoken.gigatoken_rs.BPETokenizer):
             raise ValueError("it is no byte-level BPE")
         if reference.matches_words():
             raise ValueError("it has added tokens that match whole words alone")
-        return GigatokenEncoder(library, reference, around=reference.around())
+        return GigatokenEncoder(
+            lambda: gigatoken.Tokenizer.from_json(spec.backend), reference, around=reference.around()
+        )
 
     return _checked(build, reference, reference.tokens())
 
@@ -78,12 +89,15 @@ def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
             raise ValueError(f"it has no pattern {spec.pattern}")
         # Its ranks begin at 0, so the special tokens stand behind them there and before them in Megatron.
         behind = {token: number + len(reference.ranks) for token, number in reference.special.items()}
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "ranks.tiktoken")
-            lines = (base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(reference.ranks))
-            file.write_bytes(b"".join(lines))
-            library = gigatoken.Tokenizer.from_tiktoken(file, "nemotron", behind)
-        return GigatokenEncoder(library, reference, shift=len(reference.special))
+
+        def from_ranks() -> Any:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "ranks.tiktoken")
+                lines = (base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(reference.ranks))
+                file.write_bytes(b"".join(lines))
+                return gigatoken.Tokenizer.from_tiktoken(file, "nemotron", behind)
+
+        return GigatokenEncoder(from_ranks, reference, shift=len(reference.special))
 
     return _checked(build, reference, [*reference.special, *_as_text(reference.ranks)])
 
@@ -106,6 +120,14 @@ def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequen
     slower = copy(reference)  # what checks others keeps its own name
     slower.engine += f" (not gigatoken: {reason})"
     return slower
+
+
+def _resident_bytes() -> int:
+    """This process's memory; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _as_text(tokens: Sequence[bytes]) -> list[str]:
