@@ -29,7 +29,8 @@ def prepare_plan(plan_file: Path, *, workers: int | None, only: Sequence[str], f
     sources = find_sources(plan, only)
     _train_tokenizer(plan)
     spec = spec_of(plan)
-    with _watch(quiet=as_json) as watch:
+    pace = _Pace()
+    with _watch(pace, quiet=as_json) as watch:
         prepared = prepare_sources(
             sources, spec, workers=workers or len(os.sched_getaffinity(0)), force=force, watch=watch
         )
@@ -38,6 +39,27 @@ def prepare_plan(plan_file: Path, *, workers: int | None, only: Sequence[str], f
         typer.echo(json.dumps({"campaign": plan.campaign, "indexes": indexes}, indent=2))
     else:
         _print(plan, sources, prepared)
+        if pace.text:
+            typer.echo(f"\n{pace.text / 1e6:,.1f} MB of text encoded in {pace.seconds:,.1f} s: {pace}.")
+
+
+class _Pace:
+    """How fast text becomes tokens, from the moment on that encoding begins."""
+
+    def __init__(self) -> None:
+        self.text = self.tokens = 0
+        self.seconds = 0.0
+        self._started = time.monotonic()
+
+    def begin(self) -> None:
+        self._started = time.monotonic()
+
+    def advance(self, text: int, tokens: int) -> None:
+        self.text, self.tokens, self.seconds = text, tokens, time.monotonic() - self._started
+
+    def __str__(self) -> str:
+        rate = 1 / max(self.seconds, 1e-9)
+        return f"{self.text * rate / 1e6:,.1f} MB/s, {self.tokens * rate:,.0f} tokens/s"
 
 
 def _train_tokenizer(plan: Plan) -> None:
@@ -84,28 +106,24 @@ def _short(prefix: Path, plan: Plan) -> str:
 
 
 @contextmanager
-def _watch(*, quiet: bool) -> Iterator[Watch]:
+def _watch(pace: _Pace, *, quiet: bool) -> Iterator[Watch]:
     if sys.stderr.isatty() and not quiet:
-        with _bar() as watch:
+        with _bar(pace) as watch:
             yield watch
         return
-    started = said = time.monotonic()
-    total = 0
+    said = total = 0.0
 
     def begin(size: int) -> None:
         nonlocal total
         total = size
+        pace.begin()
 
     def advance(text: int, tokens: int) -> None:
         nonlocal said
-        now = time.monotonic()
-        if not quiet and now - said >= _LINE_S:
-            said = now
-            rate = 1 / max(now - started, 1e-9)
-            say(
-                f"{text / 1e6:,.0f} of about {total / 1e6:,.0f} MB, {text * rate / 1e6:,.1f} MB/s, "
-                f"{tokens * rate:,.0f} tokens/s"
-            )
+        pace.advance(text, tokens)
+        if not quiet and pace.seconds - said >= _LINE_S:
+            said = pace.seconds
+            say(f"{text / 1e6:,.0f} of about {total / 1e6:,.0f} MB, {pace}")
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -114,7 +132,7 @@ def _watch(*, quiet: bool) -> Iterator[Watch]:
 
 
 @contextmanager
-def _bar() -> Iterator[Watch]:
+def _bar(pace: _Pace) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -124,17 +142,19 @@ def _bar() -> Iterator[Watch]:
         TextColumn("{task.fields[rates]}"),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=None, rates="")
 
+        def begin(size: int) -> None:
+            pace.begin()
+            progress.update(task, total=size)
+
         def advance(text: int, tokens: int) -> None:
-            rate = 1 / max(time.monotonic() - started, 1e-9)
-            rates = f"{text * rate / 1e6:,.1f} MB/s, {tokens * rate:,.0f} tokens/s"
-            progress.update(task, completed=text, rates=rates)
+            pace.advance(text, tokens)
+            progress.update(task, completed=text, rates=str(pace))
 
         yield Watch(
-            begin=lambda size: progress.update(task, total=size),
+            begin=begin,
             advance=advance,
             say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )

@@ -261,6 +261,7 @@ def test_the_command(tmp_path: Path) -> None:
     row = ended.stdout.splitlines()[2].split()
     assert row[:2] == ["data/a", str(len(PARTS) + 2)]
     assert "made" in row
+    assert " MB of text encoded in " in ended.stdout.splitlines()[-1]
     again = json.loads(command(plan, "--json").stdout)
     assert (again["indexes"][0]["made"], again["indexes"][0]["empty_documents"]) == (False, 1)
     refused = command(plan, "--only", "v9")
