@@ -7,7 +7,7 @@ from megatron_lrps.plan.data import validation_sets
 
 
 def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
-    """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron would wait for it for ever.
+    """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron breaks off when it evaluates.
 
     Args:
         tree: The plan's.
