@@ -1,0 +1,292 @@
+"""Reading a torch_dist checkpoint row by row: no model, no process group, nothing unpickled that could run code.
+
+A tensor lies in chunks, as the ranks that saved it held it; a chunk is what ``torch.save`` wrote at some offset of a
+``.distcp`` file. Of a chunk only torch's own header is loaded, weights-only; rows are then read straight from where
+their bytes are, so that memory is what the caller asks for, whatever the model's size.
+"""
+
+import io
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from megatron_lrps.convert.common_state import read_args
+from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.versions.folder import is_complete
+from megatron_lrps.versions.hostile import refuse_code
+from megatron_lrps.versions.manifest import damaged_sizes
+
+COMMON_STATE = "common_state/shard_0_1"
+"""Key of Megatron's arguments and counters, a weights-only pickle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A block of a tensor in a file.
+
+    Attributes:
+        offsets: Where it begins in the tensor.
+        sizes: Its shape, as many dimensions as the tensor.
+        file: Name of the file in the checkpoint's folder.
+        begin: Byte at which ``torch.save`` wrote it.
+        length: Bytes of that.
+    """
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    file: str
+    begin: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A tensor of a checkpoint: its whole shape, dtype and chunks."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open checkpoint; threads may read from it at the same time.
+
+    Attributes:
+        folder: ``iter_0000123``.
+        args: Megatron's arguments when it was saved, by destination.
+        tensors: Key -> tensor; the optimizer's are left out.
+    """
+
+    folder: Path
+    args: Mapping[str, Any]
+    tensors: Mapping[str, Stored]
+    _placed: dict[Chunk, int | Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def read(self, key: str, index: tuple[int, ...], start: int, stop: int) -> Tensor:
+        """Rows of one layer's (or expert's) part of a tensor.
+
+        Args:
+            key: The tensor's.
+            index: Into its leading dimensions: (layer,), (layer, expert), or empty.
+            start: First row of what is left of the dimensions.
+            stop: The row after the last.
+
+        Returns:
+            [stop - start, ...] in the saved dtype.
+
+        Raises:
+            RefusedError: the chunks do not hold all of it, or are no tensors of that shape.
+            StorageError: the disk fails.
+        """
+        stored = self.tensors[key]
+        lead, inner = len(index), stored.shape[len(index) + 1 :]
+        rows = torch.empty((stop - start, *inner), dtype=stored.dtype)
+        found = 0
+        for chunk in stored.chunks:
+            if any(not o <= i < o + s for i, o, s in zip(index, chunk.offsets, chunk.sizes, strict=False)):
+                continue
+            first = max(start, chunk.offsets[lead])
+            last = min(stop, chunk.offsets[lead] + chunk.sizes[lead])
+            if first >= last:
+                continue
+            at = tuple(i - o for i, o in zip(index, chunk.offsets, strict=False))
+            part = _Part(index=at, start=first - chunk.offsets[lead], stop=last - chunk.offsets[lead])
+            columns = tuple(
+                slice(o, o + s) for o, s in zip(chunk.offsets[lead + 1 :], chunk.sizes[lead + 1 :], strict=True)
+            )
+            target = rows[(slice(first - start, last - start), *columns)]
+            self._read_part(chunk, part, target)
+            found += target.numel()
+        if found != rows.numel():
+            raise RefusedError(
+                f"{self.folder}: the chunks of {key} hold {found} of {rows.numel()} values of {list(index)}, rows "
+                f"{start} to {stop}.",
+                "use another checkpoint; this one is not as Megatron saves it.",
+            )
+        return rows
+
+    def _read_part(self, chunk: Chunk, part: "_Part", target: Tensor) -> None:
+        with self._lock:
+            if chunk not in self._placed:
+                self._placed[chunk] = _place(self.folder, chunk, target.dtype)
+            placed = self._placed[chunk]
+        if isinstance(placed, Tensor):
+            target.copy_(placed[part.index][part.start : part.stop])
+            return
+        row = math.prod(chunk.sizes[len(part.index) + 1 :])
+        skipped = 0
+        for position, size in zip(part.index, chunk.sizes, strict=False):
+            skipped = skipped * size + position
+        skipped = (skipped * chunk.sizes[len(part.index)] + part.start) * row
+        contiguous = target if target.is_contiguous() else torch.empty(target.shape, dtype=target.dtype)
+        if contiguous.numel():
+            _read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
+        if contiguous is not target:
+            target.copy_(contiguous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    index: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open a complete torch_dist checkpoint of megatron-core 0.19.
+
+    Raises:
+        RefusedError: it is unfinished, torn, would run code, or is of another format.
+    """
+    mend = "use another checkpoint, or restore this one's files from a copy."
+    if not folder.is_dir():
+        raise RefusedError(f"There is no checkpoint {folder}.", "correct the path.")
+    if not is_complete(folder):
+        raise RefusedError(f"{folder} is unfinished: it has no .metadata or metadata.json.", mend)
+    if damages := damaged_sizes(folder):
+        raise RefusedError(f"{folder} is damaged: {damages[0]}.", mend)
+    refuse_code(folder)
+    from torch.distributed.checkpoint import FileSystemReader
+
+    try:
+        metadata = FileSystemReader(folder).read_metadata()
+        args = _args(folder, metadata)
+        tensors = dict(_tensors(folder, metadata))
+    except RefusedError:
+        raise
+    except Exception as error:  # whatever a torn pickle or a foreign format gives
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", mend) from None
+    return Checkpoint(folder=folder, args=args, tensors=tensors)
+
+
+def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:
+    from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
+
+    sizes: dict[str, int] = {}
+    for key, value in metadata.state_dict_metadata.items():
+        if not isinstance(value, TensorStorageMetadata) or key.startswith(("optimizer.", "chained_")):
+            continue
+        chunks = {}
+        for each in value.chunks:
+            info = metadata.storage_data[MetadataIndex(key, each.offsets)]
+            _refuse_outside(folder, info, sizes)
+            chunk = Chunk(
+                offsets=tuple(each.offsets),
+                sizes=tuple(each.sizes),
+                file=info.relative_path,
+                begin=info.offset,
+                length=info.length,
+            )
+            chunks[chunk.offsets] = chunk
+        yield key, Stored(shape=tuple(value.size), dtype=value.properties.dtype, chunks=tuple(chunks.values()))
+
+
+def _refuse_outside(folder: Path, info: Any, sizes: dict[str, int]) -> None:
+    name = info.relative_path
+    if not isinstance(name, str) or Path(name).name != name:
+        raise RefusedError(f"{folder / '.metadata'} refers to {name!r}, which is no file of its own.", "do not use it.")
+    if name not in sizes:
+        try:
+            sizes[name] = (folder / name).stat().st_size
+        except OSError as error:
+            raise RefusedError(
+                f"{folder / name} cannot be read: {error.strerror}.", "restore it from a copy."
+            ) from None
+    if info.offset < 0 or info.length < 0 or info.offset + info.length > sizes[name]:
+        raise RefusedError(
+            f"{folder / name} has {sizes[name]} bytes, and {info.offset + info.length} are needed: it is torn.",
+            "restore it from a copy, or use another checkpoint.",
+        )
+    if getattr(info, "transform_descriptors", None):
+        raise RefusedError(f"{folder / name} is compressed, which Megatron never does.", "use another checkpoint.")
+
+
+def _args(folder: Path, metadata: Any) -> dict[str, Any]:
+    from torch.distributed.checkpoint.metadata import MetadataIndex
+
+    info = metadata.storage_data.get(MetadataIndex(COMMON_STATE))
+    if info is None:
+        raise RefusedError(f"{folder} has no {COMMON_STATE}.", "give a torch_dist checkpoint of megatron-core 0.19.")
+    _refuse_outside(folder, info, {})
+    with (folder / info.relative_path).open("rb") as file:
+        return read_args(_View(file, info.offset, info.length))
+
+
+class _View(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, file: io.BufferedReader, begin: int, length: int) -> None:
+        self._file, self._begin, self._length, self._at = file, begin, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._begin + self._at)
+        wanted = max(0, min(len(buffer), self._length - self._at))
+        got = self._file.readinto(memoryview(buffer)[:wanted]) if wanted else 0
+        self._at += got
+        return got
+
+
+def _place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
+    """The byte at which a chunk's values begin in its file; where they do not lie row by row, the values."""
+    path = folder / chunk.file
+    try:
+        with path.open("rb") as file:
+            view = _View(file, chunk.begin, chunk.length)
+            header = torch.load(view, map_location="meta", weights_only=True)
+            good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
+            if good and not header.is_contiguous():
+                view.seek(0)
+                whole: Tensor = torch.load(view, map_location="cpu", weights_only=True)
+                return whole
+    except OSError as error:
+        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(f"{path} is damaged at byte {chunk.begin}: {reason}.", "restore it from a copy.") from None
+    if not good:
+        found = f"{tuple(header.shape)} {header.dtype}" if isinstance(header, Tensor) else type(header).__name__
+        raise RefusedError(
+            f"{path} holds {found} at byte {chunk.begin}, and {chunk.sizes} {dtype} belong there.",
+            "restore it from a copy.",
+        )
+    inside: int = header.untyped_storage()._checkpoint_offset + header.storage_offset() * header.itemsize
+    if inside < 0 or inside + header.numel() * header.itemsize > chunk.length:
+        raise RefusedError(f"{path} is torn at byte {chunk.begin}.", "restore it from a copy.")
+    return chunk.begin + inside
+
+
+def _read_into(path: Path, position: int, target: Tensor) -> None:
+    buffer = memoryview(target.view(-1).view(torch.uint8).numpy())
+    try:
+        with path.open("rb", buffering=0) as file:
+            done = 0
+            while done < len(buffer):
+                got = os.preadv(file.fileno(), [buffer[done:]], position + done)
+                if not got:
+                    raise RefusedError(f"{path} ends at byte {position + done}.", "restore it from a copy.")
+                done += got
+    except OSError as error:
+        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
