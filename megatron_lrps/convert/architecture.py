@@ -14,6 +14,9 @@ Family = Literal["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "
 LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What Megatron's ``--use-rope-scaling`` fixes (rotary_pos_embedding.py)."""
 
+ROPE_FACTOR = 8.0
+"""megatron-core 0.19 builds its models with this factor: ``gpt_config_from_args`` drops ``--rope-scaling-factor``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -151,15 +154,19 @@ def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
         bias=bool(args.get("add_bias_linear")),
         qk_norm=bool(args.get("qk_layernorm")),
         rope_base=float(args.get("rotary_base", 10000)),
-        rope_factor=float(args.get("rope_scaling_factor", 8.0)) if args.get("use_rope_scaling") else None,
+        rope_factor=ROPE_FACTOR if args.get("use_rope_scaling") else None,
         window=window[0] + 1 if window is not None else None,
         experts=experts,
         top_k=args.get("moe_router_topk", 2) if experts else 0,
         renormalise=not args.get("moe_router_pre_softmax"),
-        gelu=("gelu_new" if args.get("bias_gelu_fusion") or args.get("openai_gelu") else "gelu")
-        if family == "gpt2"
-        else "",
+        gelu=("gelu_new" if args.get("bias_gelu_fusion") else "gelu") if family == "gpt2" else "",
     )
+    if model.rope_factor and (factor := args.get("rope_scaling_factor", ROPE_FACTOR)) != ROPE_FACTOR:
+        raise RefusedError(
+            f"--rope-scaling-factor {factor} of this checkpoint was not used by megatron-core 0.19, whose own entry "
+            f"trains with {ROPE_FACTOR:g}; another script may have used it.",
+            f"where it was trained with {ROPE_FACTOR:g}, save it once with --rope-scaling-factor {ROPE_FACTOR:g}.",
+        )
     if model.bias and family not in _TAKES_BIAS:
         raise _refused("add_bias_linear", True)
     if family == "gpt2" and (groups != heads or model.head_dim * heads != model.hidden):
@@ -176,6 +183,7 @@ def _family(args: Mapping[str, Any], experts: int, windowed: bool) -> Family:
             ("add_bias_linear", args.get("add_bias_linear"), True),
             ("qk_layernorm", qk_norm, False),
             ("window_size", windowed, False),
+            ("use_te_activation_func", args.get("use_te_activation_func"), False),
         ):
             if bool(value) != wanted:
                 raise _refused(name, args.get(name))
@@ -237,7 +245,7 @@ def megatron_flags(model: Model) -> dict[str, Any]:
         "position_embedding_type": "learned_absolute" if gpt2 else "rope",
         "rotary_base": int(model.rope_base),
         "use_rope_scaling": model.rope_factor is not None,
-        "rope_scaling_factor": model.rope_factor or 8.0,
+        "rope_scaling_factor": ROPE_FACTOR,
         "window_size": (model.window - 1, 0) if model.window else None,
         "num_experts": model.experts or None,
     }

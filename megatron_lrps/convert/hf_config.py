@@ -7,7 +7,7 @@ Keys are those that transformers 4 and 5, vLLM and lm-eval all read (``rope_thet
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from megatron_lrps.convert.architecture import LLAMA3_ROPE, Family, Model
+from megatron_lrps.convert.architecture import LLAMA3_ROPE, ROPE_FACTOR, Family, Model
 from megatron_lrps.errors import RefusedError
 
 ARCHITECTURES: dict[str, str] = {
@@ -97,7 +97,7 @@ def model_of_config(config: Mapping[str, Any], name: str) -> Model:
     Raises:
         RefusedError: naming the key that Megatron's models here do not have, or that is missing.
     """
-    family = config.get("model_type")
+    family: Any = config.get("model_type")
     if family not in get_args(Family):
         raise RefusedError(
             f"{name}: model_type {family!r} cannot be imported; {', '.join(get_args(Family))} can.",
@@ -197,4 +197,10 @@ def _rope_factor(scaling: dict[str, Any], name: str) -> float | None:
             f"{name}: rope_scaling {scaling} cannot be imported; Megatron has llama3's with {LLAMA3_ROPE}.",
             "name another model.",
         )
-    return float(scaling["factor"])
+    if scaling["factor"] != ROPE_FACTOR:
+        raise RefusedError(
+            f"{name}: rope_scaling has factor {scaling['factor']}, and megatron-core 0.19 computes with "
+            f"{ROPE_FACTOR:g}, whatever --rope-scaling-factor says.",
+            "name a model with that factor.",
+        )
+    return ROPE_FACTOR

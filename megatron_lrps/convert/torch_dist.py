@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -155,7 +155,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if damages := damaged_sizes(folder):
         raise RefusedError(f"{folder} is damaged: {damages[0]}.", mend)
     refuse_code(folder)
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
     try:
         metadata = FileSystemReader(folder).read_metadata()
@@ -219,7 +219,7 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
         raise RefusedError(f"{folder} has no {COMMON_STATE}.", "give a torch_dist checkpoint of megatron-core 0.19.")
     _refuse_outside(folder, info, {})
     with (folder / info.relative_path).open("rb") as file:
-        return read_args(_View(file, info.offset, info.length))
+        return read_args(cast("IO[bytes]", _View(file, info.offset, info.length)))
 
 
 class _View(io.RawIOBase):
@@ -254,7 +254,7 @@ def _place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
     path = folder / chunk.file
     try:
         with path.open("rb") as file:
-            view = _View(file, chunk.begin, chunk.length)
+            view = cast("IO[bytes]", _View(file, chunk.begin, chunk.length))
             header = torch.load(view, map_location="meta", weights_only=True)
             good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
             if good and not header.is_contiguous():
