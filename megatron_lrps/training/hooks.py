@@ -28,14 +28,11 @@ from megatron_lrps.training.arguments import (
 from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
-from megatron_lrps.training.saving import Committer, TrackerWriter, clear_unfinished, storage_error
+from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.wheel import mend_wheel
-from megatron_lrps.versions.folder import checkpoints_in
 
 SUPPORTED = "0.19."
-_STOP_S = 15.0
 _STATE = ("model", "optimizer", "opt_param_scheduler")
-_STATE_LOADED = ("ddp_model", *_STATE[1:])
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 _run: Run | None = None
 _committer: Committer | None = None
@@ -67,7 +64,7 @@ def install(*, cpu: bool = False) -> None:
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
-        Hook(training, "load_checkpoint", _STATE_LOADED, _load),
+        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _load),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
         Hook(
             training,
@@ -137,7 +134,6 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     result = original(*args, **kwargs)
     if _run is None:
         return result
-    import torch
     from megatron.training import get_args
 
     from megatron_lrps.training.starting import agree
@@ -146,8 +142,7 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     _listen(_run, megatron_args)
-    ranks = torch.distributed.get_world_size()
-    if agree(_run, megatron_args, rank=_rank(), ranks=ranks):
+    if agree(_run, megatron_args):
         raise SystemExit(0)
     if _rank() == 0:
         _commit_saves(_run, megatron_args)
@@ -179,12 +174,11 @@ def _load(original: Any, *args: Any, **kwargs: Any) -> Any:
     """Load what was found whole while the model was built, or an older checkpoint, or nothing."""
     if _run is None:
         return original(*args, **kwargs)
-    import torch
     from megatron.training import get_args
 
     from megatron_lrps.training.starting import settle
 
-    settle(_run, get_args(), rank=_rank(), ranks=torch.distributed.get_world_size())
+    settle(_run, get_args())
     return original(*args, **kwargs) if get_args().load else (0, 0)
 
 
@@ -302,19 +296,13 @@ def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:
 def finish() -> None:
     """Record that the path is trained. Call it when the script has returned."""
     if _committer is not None:
-        _committer.settle()
-    if _run is not None and _rank() == 0 and _run.end in checkpoints_in(_run.own)[0]:
-        from megatron.training import get_args
-
-        _run.event("done", iteration=_run.end)
-        runs.record(_run, get_args(), "trained")
+        _committer.finish()
 
 
 def let_go() -> None:
     """Give the path back. Call it before the process ends, however it does."""
     if _committer is not None:
-        # A launcher that asked to stop waits half a minute before it kills, and only then the exit code is lost.
-        _committer.settle(_STOP_S)
+        _committer.settle(STOP_S)
     if _run is not None and _run.ownership is not None:
         _run.ownership.release()
 

@@ -29,6 +29,10 @@ STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTA
 _LOW_BYTES = 1 << 20
 
 
+STOP_S = 15.0
+"""Seconds for hashes at an early end: a launcher waits half a minute before it kills, and the exit code is lost."""
+
+
 class Committer:
     """Rank 0's part in a save: commits a checkpoint, and hashes it while training goes on.
 
@@ -55,6 +59,13 @@ class Committer:
         self._hashing = [each for each in self._hashing if each.is_alive()]
         self._hashing.append(thread)
         thread.start()
+
+    def finish(self) -> None:
+        """Record that the path is trained, if it is."""
+        self.settle()
+        if self._run.end in checkpoints_in(self._run.own)[0]:
+            self._run.event("done", iteration=self._run.end)
+            record(self._run, self._args, "trained")
 
     def settle(self, seconds: float | None = None) -> None:
         """Wait until all that was committed is hashed, or no longer than so many seconds."""

@@ -32,7 +32,7 @@ IDENTITY = "lrps_identity"
 """Megatron argument that carries the identity into every checkpoint, as JSON."""
 
 
-def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
+def agree(run: Run, args: Namespace) -> bool:
     """Decide on all ranks together where the path starts, put it on Megatron's arguments, and announce it.
 
     The checkpoint's files are still being read against their hashes then: ``settle`` waits for that.
@@ -40,8 +40,6 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
     Args:
         run: This process's.
         args: Megatron's, validated.
-        rank: This process's.
-        ranks: How many there are.
 
     Returns:
         Whether the path is trained to its end already.
@@ -50,6 +48,7 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
         RefusedError: on every rank, where the run would be wrong.
         StorageError: on every rank, where the accepted plan cannot be written.
     """
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     while True:
         start: Start = _from_rank_0(rank, lambda: find(run, run.damaged))
         run.reading = Reading(Path(start.name), rank, ranks) if start.folder else None
@@ -75,14 +74,14 @@ def agree(run: Run, args: Namespace, *, rank: int, ranks: int) -> bool:
     return trained
 
 
-def settle(run: Run, args: Namespace, *, rank: int, ranks: int) -> None:
+def settle(run: Run, args: Namespace) -> None:
     """Wait until the checkpoint has been read; where it is damaged, ``agree`` again. On all ranks, before the load.
 
     Raises:
         RefusedError: on every rank, where it is a fork point, or as ``agree``.
     """
     while run.start is not None and _damaged(run, run.start):
-        agree(run, args, rank=rank, ranks=ranks)
+        agree(run, args)
 
 
 def _damaged(run: Run, start: Start) -> bool:

@@ -16,6 +16,7 @@ ENTRY = "from megatron_lrps.pretrain import main; main()"
 PLAN = """\
 campaign: tiny
 save: run
+max_epochs: 100000
 lr: {{max: 3.0e-3, min: 3.0e-4, warmup_iters: 2}}
 decay: {{shape: cosine, alpha: 0.5}}
 sequence_length: 32
@@ -29,7 +30,8 @@ megatron: {{num-layers: 2, hidden-size: 64, num-attention-heads: 4, micro-batch-
   use-distributed-optimizer: true, bf16: true{extra}}}
 launch: {{device: cpu, local: {{processes: {processes}}}}}
 """
-"""Main saves at its forks 4 and 11; v1 trains (4, 8], v2 (11, 14]. Four samples an iteration."""
+"""Main saves at its forks 4 and 11; v1 trains (4, 8], v2 (11, 14]. Four samples an iteration. Tests that need a long
+path raise `iters`, so the data may be read as often as that takes."""
 
 
 def write_campaign(folder: Path, *, extra: str = "", processes: int = 1) -> Path:
