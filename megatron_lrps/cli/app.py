@@ -49,11 +49,14 @@ def plan(
     tflops: Annotated[
         float | None, typer.Option(min=0.001, help="TFLOP/s that each GPU achieves.", show_default=False)
     ] = None,
+    check_layout: Annotated[
+        bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
+    ] = False,
 ) -> None:
     """Show paths, forks, learning rates and the cost against retraining (PTFS) and continuing (CPT)."""
     from megatron_lrps.cli.planning import show_plan
 
-    show_plan(plan, as_json=as_json, gpus=gpus, tflops=tflops)
+    show_plan(plan, as_json=as_json, gpus=gpus, tflops=tflops, layout=check_layout)
 
 
 @app.command()
@@ -196,6 +199,34 @@ def cut(
     from megatron_lrps.cli.cut import cut_version
 
     cut_version(plan, name, iters=iters, shape=shape, at=at, patience_s=wait)
+
+
+@app.command()
+def export(
+    plan: PlanArgument,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(help="The folder; <save>/exports/VERSION by default.")] = None,
+    iteration: Annotated[int | None, typer.Option(help="A checkpoint; the path's end by default.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; as saved by default.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files written at a time.")] = 1,
+    shard_gb: Annotated[float, typer.Option(min=0.001, help="Largest file in GB (10^9 bytes).")] = 5.0,
+    check: Annotated[bool, typer.Option("--check", help="Compare logits with Megatron's own forward.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a Hugging Face folder of a version's checkpoint."""
+    from megatron_lrps.cli.convert import export_version
+
+    export_version(
+        plan,
+        version,
+        output=output,
+        iteration=iteration,
+        dtype=dtype,
+        workers=workers,
+        shard_gb=shard_gb,
+        check=check,
+        as_json=as_json,
+    )
 
 
 @app.command()

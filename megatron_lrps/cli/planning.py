@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.cli.cluster import layout_text
 from megatron_lrps.cli.ledger import epochs_table, window_epochs
 from megatron_lrps.cost import (
     BYTES_PER_PARAMETER,
@@ -27,8 +28,8 @@ from megatron_lrps.plan.data import missing_indexes
 from megatron_lrps.plan.flags import argument_line, path_flags, warmup_init
 
 
-def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | None) -> None:
-    """Print the tree and its cost."""
+def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | None, layout: bool = False) -> None:
+    """Print the tree and its cost, and with ``layout`` what Megatron says of it for the plan's world size."""
     tree = expand(load_plan(file))
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
@@ -41,10 +42,16 @@ def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | No
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
+    if layout:
+        from megatron_lrps.launch.layout_check import check_layout
+
+        facts["layout"] = check_layout(tree)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     _print_plan(tree, cost, facts)
+    if layout:
+        typer.echo(f"\n{layout_text(facts['layout'])}")
 
 
 def _slurm_gpus(plan: Plan) -> int | None:

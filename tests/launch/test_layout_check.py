@@ -1,0 +1,104 @@
+"""A plan's layout, checked by Megatron for the plan's own world size; the plan and its refusals."""
+
+import subprocess
+from typing import Any
+
+import pytest
+
+from megatron_lrps.errors import EXIT_REFUSED, LrpsError, RefusedError
+from megatron_lrps.launch import layout_check
+from megatron_lrps.launch.layout_check import ASSUMED_VOCABULARY, check_layout, ranks_of
+from megatron_lrps.plan import Tree
+from tests.plan.plans import tree_of
+
+MODEL = {
+    "num-layers": 4,
+    "hidden-size": 64,
+    "num-attention-heads": 4,
+    "max-position-embeddings": 16,
+    "bf16": True,
+    "micro-batch-size": 1,
+}
+
+
+def tree(launch: dict[str, Any], tokenizer: dict[str, Any] | None = None, **megatron: object) -> Tree:
+    flags = {key.replace("_", "-"): value for key, value in megatron.items()}
+    return tree_of(launch=launch, tokenizer=tokenizer or {"type": "null", "vocab_size": 128}, megatron=MODEL | flags)
+
+
+def test_the_cluster_decides_the_world_size_before_this_machine() -> None:
+    slurm = {"nodes": 3, "gpus_per_node": 4}
+    assert ranks_of(tree({"slurm": slurm, "local": {"processes": 2}}).plan) == 12
+    assert ranks_of(tree({"local": {"processes": 2}}).plan) == 2
+    assert ranks_of(tree({}).plan) == 1
+
+
+@pytest.mark.training
+def test_every_path_of_an_accepted_plan_is_reported() -> None:
+    facts = check_layout(
+        tree({"slurm": {"nodes": 2, "gpus_per_node": 4}}, tensor_model_parallel_size=2, pipeline_model_parallel_size=2)
+    )
+    assert facts["world_size"] == 8
+    assert facts["assumed_vocabulary"] is None
+    assert list(facts["paths"]) == ["main", "v1", "v2"]
+    for path in facts["paths"].values():
+        assert path["layout"] == {"TP": 2, "PP": 2, "VPP": 1, "CP": 1, "EP": 1, "DP": 2}
+        assert path["microbatches"] == 4  # 8 samples, 1 at a time, on 2 replicas
+        assert len(path["shards"]) == 2
+
+
+@pytest.mark.training
+def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_mend() -> None:
+    with pytest.raises(RefusedError) as refusal:
+        check_layout(tree({"slurm": {"nodes": 3, "gpus_per_node": 2}}, tensor_model_parallel_size=4))
+    text = str(refusal.value)
+    assert "\n" not in text
+    assert refusal.value.exit_code == EXIT_REFUSED
+    assert "path main on 6 ranks is refused (so are 2 other paths)" in text
+    assert "world size (6) is not divisible by total_model_size" in text
+    assert "Mend: let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP." in text
+
+
+@pytest.mark.training
+def test_a_tokenizer_that_is_not_there_yet_is_assumed_and_said() -> None:
+    facts = check_layout(tree({}, tokenizer={"type": "sentencepiece", "model": "not-there.model"}))
+    assert facts["assumed_vocabulary"] == ASSUMED_VOCABULARY == 32768
+    assert facts["paths"]["main"]["vocabulary"] == 32768
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str = "", stderr: str = "") -> None:
+    done = subprocess.CompletedProcess([], returncode, stdout, stderr)
+    monkeypatch.setattr(layout_check.subprocess, "run", lambda *args, **kwargs: done)
+
+
+@pytest.mark.parametrize(
+    ("message", "mend"),
+    [
+        ("num_query_groups (8) must be a multiple or divisor of tensor_model_parallel_size (3)", "num-query-groups"),
+        ("Number of layers should be divisible by the pipeline-model-parallel size", "divides num-layers"),
+        ("global batch size (5) is not divisible by micro batch size (2) times", "multiple of micro-batch-size x DP"),
+        ("eval_global_batch_size (5) must be divisible by eval_micro_batch_size (2) *", "micro-batch-size x DP"),
+        ("Number of experts should be a multiple of expert model parallel_size.", "divides num-experts"),
+        ("Only transformer-engine>=1.7.0 supports MoE FP8 training", "where Transformer Engine is installed"),
+        ("something new", "under `megatron:`"),
+    ],
+)
+def test_each_kind_of_message_has_its_mend(monkeypatch: pytest.MonkeyPatch, message: str, mend: str) -> None:
+    answering(monkeypatch, 0, f'{{"transformer_engine": false, "paths": {{"main": {{"error": "{message}"}}}}}}')
+    with pytest.raises(RefusedError) as refusal:
+        check_layout(tree({}))
+    assert refusal.value.what == f"path main on 1 ranks is refused: {message.rstrip('.')}."
+    assert mend in refusal.value.mend
+
+
+def test_a_machine_without_megatron_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 1, stderr="Traceback ...\nModuleNotFoundError: No module named 'torch'\n")
+    with pytest.raises(RefusedError, match=r"No module named 'torch'.*pip install 'megatron-lrps\[megatron\]'"):
+        check_layout(tree({}))
+
+
+def test_a_checker_that_dies_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, -9)
+    with pytest.raises(LrpsError, match="exit code -9") as failure:
+        check_layout(tree({}))
+    assert failure.value.exit_code == 1
