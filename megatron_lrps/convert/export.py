@@ -59,6 +59,12 @@ class Request(NamedTuple):
         return [self.entry(weight) for weight in weights_of(self.model)]
 
     @property
+    def ignored(self) -> list[str]:
+        """What of the checkpoint has no place in the export, in words."""
+        fp8 = self.checkpoint.args.get("fp8")
+        return [f"the scales of FP8 training (--fp8-format {fp8})"] if fp8 else []
+
+    @property
     def main_dtype(self) -> torch.dtype:
         """That of the embedding, for config.json."""
         return self.entries[0].dtype

@@ -77,15 +77,15 @@ def line_feeds_are_borders(processor: Any) -> bool:
     ends. Unigram adds scores up along the whole text, where rounding may decide between two ways. Without byte
     fallback neighbouring unknown characters are one token.
     """
-    model = dict(_fields(processor.serialized_model_proto()))
-    trainer, normalizer = (dict(_fields(model.get(number, b""))) for number in (2, 3))
+    model = dict(fields(processor.serialized_model_proto()))
+    trainer, normalizer = (dict(fields(model.get(number, b""))) for number in (2, 3))
     unchanged = not normalizer.get(2) and normalizer.get(3, 1) == 0 and normalizer.get(4, 1) == 0
     pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
     crossed = any("\n" in piece and piece != "\n" for piece in pieces)
     return trainer.get(3, 1) == _BPE and bool(trainer.get(35, 0)) and unchanged and not crossed
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+def fields(message: bytes) -> Iterator[tuple[int, Any]]:
     """Number and value of each field of a protobuf message. sentencepiece has no other access to its settings."""
     position = 0
     while position < len(message):

@@ -1,0 +1,156 @@
+"""A version's export: which checkpoint, with which tokenizer, and what stands beside the weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from megatron_lrps.convert.card import lineage_of, model_card
+from megatron_lrps.convert.check import Compared, compare_logits, probe_tokens
+from megatron_lrps.convert.export import SHARD_BYTES, Exported, Request, plan_export, write_export
+from megatron_lrps.convert.hf_config import config_of
+from megatron_lrps.convert.source import Source
+from megatron_lrps.convert.tokenizer import Shipped, write_tokenizer
+from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec, spec_of
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.version import __version__
+from megatron_lrps.versions.facts import chain_of, facts_of, ledger_of
+from megatron_lrps.versions.files import read_json
+from megatron_lrps.versions.lineage import log_event
+
+RECORD = "lrps.json"
+"""What an export was made from, in its folder."""
+
+
+class Released(NamedTuple):
+    """What `lrps export` did.
+
+    Attributes:
+        folder: The export.
+        fresh: It was made now, and was not there already.
+        written: The weights, or None where it was there.
+        statement: On the tokenizer; empty where it was there.
+        compared: What the check found, or None without one.
+    """
+
+    folder: Path
+    fresh: bool
+    written: Exported | None
+    statement: str
+    compared: Compared | None
+
+
+def release(
+    source: Source,
+    *,
+    output: Path | None = None,
+    dtype: str | None = None,
+    workers: int = 1,
+    shard_bytes: int = SHARD_BYTES,
+    check: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Released:
+    """Export a version; one that is there already, made from the same checkpoint, stays.
+
+    Args:
+        source: Its checkpoint.
+        output: The folder, instead of ``source.target``.
+        dtype: ``bf16``, ``fp32``, or None: as saved.
+        workers: Files written at a time.
+        shard_bytes: Largest file.
+        check: Compare logits with Megatron's.
+        say: Told what goes on.
+
+    Raises:
+        RefusedError: it cannot be exported, another export is there, or the check fails.
+        StorageError: the disk refuses; nothing is left that looks whole.
+    """
+    target = output or source.target
+    spec = spec_of(source.tree.plan)
+    encoder = load_reference(spec)
+    opened = open_checkpoint(source.folder)
+    _refuse_other_tokenizer(opened.args, spec, source.folder)
+    request = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
+    record = {
+        "format": 1,
+        "campaign": source.tree.plan.campaign,
+        "version": source.version,
+        "path": source.facts.name,
+        "iteration": source.iteration,
+        "checkpoint_sha256": source.sha256,
+        "dtype": str(request.main_dtype).removeprefix("torch."),
+    }
+    written, statement = None, ""
+    fresh = not (target.is_symlink() or target.exists())
+    if fresh:
+        say(f"exporting {source.facts.name} {source.iteration:,} to {target}")
+        shipped: list[Shipped] = []
+
+        def around(hidden: Path) -> None:
+            shipped.append(_write_beside(hidden, source, request, spec, encoder.eod, record))
+
+        written = write_export(request, target, around=around, shard_bytes=shard_bytes, workers=workers)
+        statement = shipped[0].statement
+        log_event(source.campaign.path(source.facts.name), "exported", iteration=source.iteration, export=str(target))
+    elif {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
+        raise RefusedError(
+            f"{target} is there already, and was not made from {source.folder} with these settings.",
+            "move it away, or give another --output.",
+        )
+    compared = None
+    if check:
+        say("comparing logits with Megatron's")
+        tokens = probe_tokens(request.model.vocab, request.model.positions)
+        rounded = str(request.dtype).removeprefix("torch.") if request.dtype else None
+        compared = compare_logits(source.folder, target, tokens, vocab=request.model.vocab, dtype=rounded)
+    return Released(target, fresh, written, statement, compared)
+
+
+def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
+    try:
+        trained = json.loads(args.get("lrps_identity") or "{}").get("tokenizer")
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        trained = None
+    if trained is None or spec.model is None:
+        return
+    now = tokenizer_fingerprint(spec.model)
+    if now != trained:
+        raise RefusedError(
+            f"The tokenizer's content is {now[:12]} now, and {str(trained)[:12]} in {name}.",
+            "restore the tokenizer that the campaign was started with.",
+        )
+
+
+def _write_beside(
+    hidden: Path, source: Source, request: Request, spec: TokenizerSpec, eod: int, record: dict[str, Any]
+) -> Shipped:
+    """Everything but the weights."""
+    model = request.model
+    config = config_of(model, dtype=record["dtype"], bos=None, eos=eod)
+    _write_json(hidden / "config.json", config)
+    _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
+    shipped = write_tokenizer(spec, hidden, max_length=model.positions)
+    links = chain_of(source.campaign, source.trees, source.facts)
+    of_path = [facts_of(source.campaign, source.trees, link.path) for link in links]
+    ranges = ledger_of(source.campaign, source.trees, source.facts, links)
+    card = model_card(
+        lineage_of(source.facts, links, of_path, ranges),
+        model,
+        name=source.version,
+        iteration=source.iteration,
+        sha256=source.sha256,
+        dtype=record["dtype"],
+        tokenizer=shipped.statement,
+        ignored=request.ignored,
+        base=source.tree.plan.base.resolve(),
+    )
+    (hidden / "README.md").write_text(card, encoding="utf-8")
+    _write_json(hidden / RECORD, {**record, "lrps": __version__})
+    return shipped
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,150 @@
+"""A sentencepiece model as a ``tokenizers`` JSON, whose ids are to be compared before it is used.
+
+transformers converts such a model on its own, and gives other ids on leading spaces and for unigram models.
+"""
+
+import json
+import struct
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from megatron_lrps.data.prepare.encoders.sentencepiece_model import fields
+from megatron_lrps.data.tokenizer import load_processor
+from megatron_lrps.errors import RefusedError
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
+_UNIGRAM, _BPE = 1, 2
+_NEVER = -1e9
+"""Score of a unigram piece that a text must not become."""
+SPACE = "\u2581"
+
+
+class _Piece(NamedTuple):
+    text: str
+    score: float
+    kind: int
+
+
+class SpecialTokens(NamedTuple):
+    """Names of the tokens that begin and end a document and stand for what is unknown; None where there is none."""
+
+    bos: str | None
+    eos: str | None
+    unknown: str | None
+
+
+def convert(path: Path) -> tuple[str, SpecialTokens]:
+    """The JSON of a model file, and its special tokens.
+
+    Raises:
+        RefusedError: it is no model, or of a kind (word, char, whitespace as suffix) that is not converted.
+    """
+    processor = load_processor(path)
+    parts: dict[int, list[Any]] = defaultdict(list)
+    for number, value in fields(processor.serialized_model_proto()):
+        parts[number].append(value)
+    pieces = [_piece(each) for each in parts[1]]
+    trainer, normalizer = (dict(fields(parts[number][-1])) if parts[number] else {} for number in (2, 3))
+    kind = trainer.get(3, _UNIGRAM)
+    if kind not in (_UNIGRAM, _BPE) or trainer.get(24, 0):
+        raise RefusedError(f"{path} is neither a BPE nor a unigram model.", "use one of those.")
+    fallback = bool(trainer.get(35, 0))
+    unknown = next((piece.text for piece in pieces if piece.kind == _UNKNOWN), None)
+    if kind == _BPE:
+        model: dict[str, Any] = {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": unknown,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": fallback,
+            "ignore_merges": False,
+            "vocab": {piece.text: number for number, piece in enumerate(pieces)},
+            "merges": _merges(pieces),
+        }
+    else:
+        model = {
+            "type": "Unigram",
+            "unk_id": next((number for number, piece in enumerate(pieces) if piece.kind == _UNKNOWN), None),
+            "vocab": [[piece.text, piece.score if piece.kind == _NORMAL else _NEVER] for piece in pieces],
+            "byte_fallback": fallback,
+        }
+    special = [(number, piece) for number, piece in enumerate(pieces) if piece.kind in (_UNKNOWN, _CONTROL)]
+    named = [(number, piece) for number, piece in enumerate(pieces) if piece.kind == _USER_DEFINED]
+    whole = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_added(number, piece.text, special=True) for number, piece in special]
+        + [_added(number, piece.text, special=False) for number, piece in named],
+        "normalizer": _normalizer(normalizer),
+        "pre_tokenizer": _borders(pieces) if kind == _UNIGRAM and fallback else None,
+        "post_processor": None,
+        "decoder": _decoder(dummy=bool(normalizer.get(3, 1)), fallback=fallback),
+        "model": model,
+    }
+    bos, eos = (
+        processor.id_to_piece(number) if number >= 0 else None for number in (processor.bos_id(), processor.eos_id())
+    )
+    return json.dumps(whole, ensure_ascii=False), SpecialTokens(bos, eos, unknown)
+
+
+def _piece(message: bytes) -> _Piece:
+    values = dict(fields(message))
+    score = struct.unpack("<f", values[2])[0] if 2 in values else 0.0
+    return _Piece(values.get(1, b"").decode(), score, values.get(3, _NORMAL))
+
+
+def _merges(pieces: list[_Piece]) -> list[list[str]]:
+    """Every way to make a piece of two others, best piece first: sentencepiece merges whichever pair scores highest."""
+    known = {piece.text: number for number, piece in enumerate(pieces) if piece.kind == _NORMAL}
+    found: list[tuple[float, int, int, str, str]] = []
+    for text, number in known.items():
+        for cut in range(1, len(text)):
+            left, right = text[:cut], text[cut:]
+            if left in known and right in known:
+                found.append((-pieces[number].score, known[left], known[right], left, right))
+    return [[left, right] for *_, left, right in sorted(found)]
+
+
+def _borders(pieces: list[_Piece]) -> dict[str, Any] | None:
+    """Keeps the characters ``<0x41>`` of a text from becoming the byte token of that name, where no piece has them.
+
+    A path through a byte's piece costs less than one through an unknown character, whatever the scores.
+    """
+    if any("<0x" in piece.text for piece in pieces if piece.kind == _NORMAL):
+        return None
+    return {"type": "Split", "pattern": {"Regex": "<(?=0x)"}, "behavior": "MergedWithPrevious", "invert": False}
+
+
+def _added(number: int, text: str, *, special: bool) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"id": number, "content": text, **flags, "special": special}
+
+
+def _normalizer(spec: dict[int, Any]) -> dict[str, Any] | None:
+    import base64
+
+    steps: list[dict[str, Any]] = []
+    if spec.get(2):
+        steps.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(spec[2]).decode()})
+    if spec.get(4, 1):  # sentencepiece takes spaces from both ends, and makes one of several
+        steps.append({"type": "Strip", "strip_left": True, "strip_right": True})
+        steps.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
+    if spec.get(3, 1):
+        steps.append({"type": "Prepend", "prepend": SPACE})
+    if spec.get(5, 1):
+        steps.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
+    return {"type": "Sequence", "normalizers": steps} if steps else None
+
+
+def _decoder(*, dummy: bool, fallback: bool) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
+    if fallback:
+        steps.append({"type": "ByteFallback"})
+    steps.append({"type": "Fuse"})
+    if dummy:
+        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {"type": "Sequence", "decoders": steps}
