@@ -16,7 +16,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 HEAVY = {"torch", "megatron", "numpy"}
-PURE = {"schedule", "plan", "cost"}
+PURE = {"schedule", "plan", "cost", "simulate"}
 BASE = {"errors", "version"}
 OUTSIDE = {"launch", "convert", "evaluate", "monitor", "cli"}
 MAY_NOT_IMPORT = {

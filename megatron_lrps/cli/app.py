@@ -52,11 +52,26 @@ def plan(
     check_layout: Annotated[
         bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
     ] = False,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="When it would be done as nodes fail, by save interval.")
+    ] = False,
+    mtbf_hours: Annotated[float | None, typer.Option(min=0.001, help="Mean time between a node's failures.")] = None,
+    queue_hours: Annotated[float | None, typer.Option(min=0.0, help="Mean wait of a job in the queue.")] = None,
+    save_minutes: Annotated[float | None, typer.Option(min=0.001, help="How long a save stops training.")] = None,
+    seconds_per_iter: Annotated[float | None, typer.Option(min=1e-6, help="Of an iteration, or --tflops.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Campaigns to simulate; 200 by default.")] = None,
 ) -> None:
     """Show paths, forks, learning rates and the cost against retraining (PTFS) and continuing (CPT)."""
     from megatron_lrps.cli.planning import show_plan
 
-    show_plan(plan, as_json=as_json, gpus=gpus, tflops=tflops, layout=check_layout)
+    assumed = {
+        "mtbf_hours": mtbf_hours,
+        "queue_hours": queue_hours,
+        "save_minutes": save_minutes,
+        "seconds_per_iter": seconds_per_iter,
+        "seeds": seeds,
+    }
+    show_plan(plan, as_json=as_json, gpus=gpus, tflops=tflops, layout=check_layout, simulate=simulate, assumed=assumed)
 
 
 @app.command()

@@ -4,13 +4,12 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from megatron_lrps.cli.cluster import layout_text
 from megatron_lrps.cli.ledger import epochs_table, window_epochs
 from megatron_lrps.cost import (
     BYTES_PER_PARAMETER,
@@ -28,8 +27,32 @@ from megatron_lrps.plan.data import missing_indexes
 from megatron_lrps.plan.flags import argument_line, path_flags, warmup_init
 
 
-def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | None, layout: bool = False) -> None:
-    """Print the tree and its cost, and with ``layout`` what Megatron says of it for the plan's world size."""
+def show_plan(
+    file: Path,
+    *,
+    as_json: bool,
+    gpus: int | None,
+    tflops: float | None,
+    layout: bool = False,
+    simulate: bool = False,
+    assumed: Mapping[str, float | None] | None = None,
+) -> None:
+    """Print the tree and its cost.
+
+    Args:
+        file: The plan.
+        as_json: Print JSON.
+        gpus: That train at a time; None: what ``launch.slurm`` says.
+        tflops: Achieved per GPU, for GPU-hours.
+        layout: Also what Megatron says of it for the plan's world size.
+        simulate: Also when it would be done, nodes failing.
+        assumed: Option of ``simulate`` -> its value, None where it is not given.
+    """
+    for option, value in (assumed or {}).items():
+        if value is not None and not simulate:
+            raise RefusedError(
+                f"--{option.replace('_', '-')} {value:g} is given without --simulate.", "add --simulate."
+            )
     tree = expand(load_plan(file))
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
@@ -46,12 +69,19 @@ def show_plan(file: Path, *, as_json: bool, gpus: int | None, tflops: float | No
         from megatron_lrps.launch.layout_check import check_layout
 
         facts["layout"] = check_layout(tree)
+    if simulate:
+        from megatron_lrps.cli import cluster
+
+        facts["simulation"] = cluster.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     _print_plan(tree, cost, facts)
-    if layout:
-        typer.echo(f"\n{layout_text(facts['layout'])}")
+    if layout or simulate:
+        from megatron_lrps.cli import cluster
+
+        texts = {"layout": cluster.layout_text, "simulation": cluster.simulation_text}
+        typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
 
 
 def _slurm_gpus(plan: Plan) -> int | None:
