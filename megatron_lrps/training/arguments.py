@@ -26,6 +26,12 @@ def add_arguments(parser: Parser) -> Parser:
     group.add_argument("--lrps-plan", metavar="PLAN", help="The campaign's plan.yaml; with --lrps-path it is enough.")
     group.add_argument("--lrps-path", metavar="P", help="The path of the plan to train: main, a version, a baseline.")
     group.add_argument(
+        "--lrps-until",
+        type=int,
+        metavar="ITERATION",
+        help="With a plan: save after this iteration and leave with 0, as if it were the path's end.",
+    )
+    group.add_argument(
         "--lrps-fork-iter", type=int, metavar="F", help="Without a plan: the iteration that the branch forks after."
     )
     group.add_argument("--lrps-decay-iters", type=int, metavar="K", help="Without a plan: iterations of its decay.")
@@ -51,11 +57,12 @@ def add_arguments(parser: Parser) -> Parser:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What the plan says about this process: the tree and the path it trains."""
+    """What the plan says about this process: the tree, the path it trains, and where it stops if before its end."""
 
     tree: Tree
     path: PlannedPath
     file: Path
+    until: int | None = None
 
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
@@ -79,6 +86,8 @@ def planned(own: argparse.Namespace) -> Planned | None:
     if own.lrps_plan is None:
         if own.lrps_path is not None:
             raise RefusedError(f"--lrps-path {own.lrps_path} is given without a plan.", "add --lrps-plan PLAN.")
+        if own.lrps_until is not None:
+            raise RefusedError(f"--lrps-until {own.lrps_until} is given without a plan.", "add --lrps-plan PLAN.")
         missing = [flag for flag, value in branch_flags.items() if value is None]
         if given and missing:
             raise RefusedError(f"{', '.join(given)} is given without {', '.join(missing)}.", "give all three.")
@@ -93,8 +102,13 @@ def planned(own: argparse.Namespace) -> Planned | None:
     file = Path(own.lrps_plan)
     tree = expand(load_plan(file))
     path = tree.path(own.lrps_path)
+    if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
+        raise RefusedError(
+            f"--lrps-until {own.lrps_until} is outside of path {path.name}, which trains ({path.fork}, {path.end}].",
+            "give one of its iterations, or drop the flag.",
+        )
     require_data(tree, path, state_of(CampaignFolder(tree.plan.folder), path).saved or 0)
-    return Planned(tree=tree, path=path, file=file)
+    return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
 
 
 def require_cpu_backend(own: argparse.Namespace) -> None:

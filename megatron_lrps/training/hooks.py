@@ -13,7 +13,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, LrpsError, RefusedError, StorageError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
@@ -260,19 +260,22 @@ def _decide_exit(original: Any, *args: Any) -> Any:
     exits = original(*args)
     iteration = args[3]
     wanted = _cuts is not None and _cuts.take(_run, iteration)
-    if wanted or iteration in _run.fork_points:
+    at_end_of_part = iteration == _run.until < _run.end
+    if wanted or at_end_of_part or iteration in _run.fork_points:
         from megatron.training import training
 
         training.save_checkpoint_and_time(iteration, *args[:3], args[4], args[5], train_data_iterator=args[6])
+    exits = exits or at_end_of_part
     if exits and iteration < _run.end:
         from megatron.training import get_args, global_vars
 
         megatron_args = get_args()
         signals = megatron_args.exit_signal_handler and global_vars.get_signal_handler().signals_received()
         at_interval = megatron_args.exit_interval and iteration % megatron_args.exit_interval == 0
-        _run.stopped = "signal" if signals and any(signals) else "interval" if at_interval else "duration"
+        asked = "signal" if signals and any(signals) else "interval" if at_interval else "duration"
+        _run.stopped, code = ("until", EXIT_DONE) if at_end_of_part else (asked, EXIT_CONTINUE)
         if _rank() == 0:
-            _run.event("stopped", reason=_run.stopped, iteration=iteration, exit_code=EXIT_CONTINUE)
+            _run.event("stopped", reason=_run.stopped, iteration=iteration, exit_code=code)
     return exits
 
 
@@ -281,7 +284,7 @@ def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return original(*args, **kwargs)
     except SystemExit as leaving:
-        if _run is not None and _run.stopped is not None and not leaving.code:
+        if _run is not None and _run.stopped not in (None, "until") and not leaving.code:
             raise SystemExit(EXIT_CONTINUE) from None
         raise
 

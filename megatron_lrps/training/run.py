@@ -41,6 +41,7 @@ class Run:
         parent: Its parent's checkpoints, or None.
         fork: Iteration that it forks after, 0 without a parent.
         end: Its last iteration.
+        until: The iteration that this process stops after, ``end`` as a rule.
         fork_points: Iterations at which it must save, since others fork there.
         planned: The plan's side, or None for a branch without a plan.
         start: Where it starts, once decided.
@@ -58,6 +59,7 @@ class Run:
     parent: Path | None
     fork: int
     end: int
+    until: int
     fork_points: frozenset[int] = frozenset()
     planned: Planned | None = None
     start: Start | None = None
@@ -90,6 +92,7 @@ def planned_run(planned: Planned) -> Run:
         parent=campaign.path(path.parent).checkpoints if path.parent else None,
         fork=path.fork,
         end=path.end,
+        until=planned.until or path.end,
         fork_points=frozenset(tree.fork_points(path.name)),
         planned=planned,
     )
@@ -132,7 +135,12 @@ def unplanned_branch(args: Namespace) -> Run:
     decay = branch_decay(DecaySpec(shape=args.lrps_decay_shape), fork * batch, end * batch, batch=batch)
     args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
     return Run(
-        schedule=main.followed_by(decay, fork * batch), own=Path(args.save), parent=Path(parent), fork=fork, end=end
+        schedule=main.followed_by(decay, fork * batch),
+        own=Path(args.save),
+        parent=Path(parent),
+        fork=fork,
+        end=end,
+        until=end,
     )
 
 

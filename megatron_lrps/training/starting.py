@@ -42,7 +42,7 @@ def agree(run: Run, args: Namespace) -> bool:
         args: Megatron's, validated.
 
     Returns:
-        Whether the path is trained to its end already.
+        Whether the path is trained already, as far as this process is to train it.
 
     Raises:
         RefusedError: on every rank, where the run would be wrong.
@@ -52,7 +52,7 @@ def agree(run: Run, args: Namespace) -> bool:
     while True:
         start: Start = _from_rank_0(rank, lambda: find(run, run.damaged))
         run.reading = Reading(Path(start.name), rank, ranks) if start.folder else None
-        trained = not start.forked and start.iteration >= run.end
+        trained = not start.forked and start.iteration >= run.until
         try:
             run.identity, drawn = _from_rank_0(rank, partial(compare, run, start, args))
         except RefusedError:
@@ -196,7 +196,7 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
         _say(f"checkpoint {iteration} in {run.own} is left alone and not used: {why}.")
         run.event("skipped", iteration=iteration, reason=why)
     if trained:
-        _say(f"{name} is trained to its end, iteration {run.end}; nothing to do.")
+        _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
         return
     _say(overview(run, start, args, _saved_args(start) if start.folder else {}))
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)

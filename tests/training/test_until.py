@@ -1,0 +1,44 @@
+"""`--lrps-until`: a path trained in parts, each ending with a save and exit code 0, is the path trained at once."""
+
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.training.arguments import own_arguments, planned
+from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+from megatron_lrps.versions.lineage import events
+from tests.training.campaigns import losses, train_path, write_campaign
+
+
+@pytest.mark.training
+def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = write_campaign(tmp_path / "whole"), write_campaign(tmp_path / "parts")
+    assert train_path(whole, "main").codes == [0]
+
+    main = CampaignFolder(tmp_path / "parts" / "run").path("main")
+    for until, saved in ((4, [4]), (6, [4, 6]), (11, [4, 6, 11])):  # 6 is no fork point: the part's end saves it
+        assert train_path(parts, "main", "--lrps-until", str(until)).codes == [0]
+        assert checkpoints_in(main.checkpoints)[0] == saved
+    assert losses(parts, "main") == losses(whole, "main")
+    assert [each["reason"] for each in events(main) if each["event"] == "stopped"] == ["until", "until"]
+    assert [each["iteration"] for each in events(main) if each["event"] == "done"] == [11]
+
+    again = train_path(parts, "main", "--lrps-until", "6")
+    assert again.codes == [0]
+    assert "main is trained to iteration 6; nothing to do" in again.log
+
+
+@pytest.mark.parametrize(("path", "until"), [("main", 12), ("main", 0), ("v1", 4)])
+def test_a_part_outside_of_the_path_is_refused(path: str, until: int, tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    own = own_arguments(["--lrps-plan", str(plan), "--lrps-path", path, "--lrps-until", str(until)])
+    with pytest.raises(RefusedError, match=f"--lrps-until {until} is outside of path {path}, which trains"):
+        planned(own)
+
+
+def test_a_part_without_a_plan_is_refused() -> None:
+    with pytest.raises(RefusedError, match="--lrps-until 4 is given without a plan"):
+        planned(own_arguments(["--lrps-until", "4"]))
