@@ -1,0 +1,132 @@
+"""A Hugging Face folder to a torch_dist checkpoint of weights, which a campaign's first path starts from.
+
+The checkpoint is Megatron's kind without an iteration: a folder ``release``, and a tracker that says so.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from megatron_lrps.convert.architecture import Model, megatron_flags
+from megatron_lrps.convert.hf_config import model_of_config
+from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
+from megatron_lrps.convert.safetensors import Placed, read_folder
+from megatron_lrps.convert.staging import refuse_full_disk, staged
+from megatron_lrps.convert.torch_dist_write import Part, write_checkpoint
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.files import read_json, write_atomic
+from megatron_lrps.versions.folder import TRACKER
+
+RELEASE = "release"
+"""Megatron's name of a checkpoint without an iteration, as folder and in the tracker."""
+PADDING = 1024
+"""Rows of the word embedding are filled up to a multiple: 128, Megatron's default, for each of eight tensor ranks."""
+_UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+"""Ends of weights of older transformers that are no parameters."""
+
+
+class Imported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        folder: Megatron's ``--pretrained-checkpoint``.
+        model: What it is.
+        rows: Of the word embedding, padding included.
+        bytes: Of all weights.
+    """
+
+    folder: Path
+    model: Model
+    rows: int
+    bytes: int
+
+
+class Import(NamedTuple):
+    """A Hugging Face folder that has been found to be importable: nothing is written yet."""
+
+    source: Path
+    model: Model
+    weights: dict[str, Placed]
+
+
+def plan_import(source: Path) -> Import:
+    """Read what a folder holds.
+
+    Raises:
+        RefusedError: naming the key or the weight that has no place in Megatron, or is missing or of another shape.
+    """
+    config_file = source / "config.json"
+    config = read_json(config_file)
+    if config is None:
+        raise RefusedError(f"{config_file} is missing, or no JSON object.", "name a Hugging Face folder.")
+    model = model_of_config(config, str(config_file))
+    found = read_folder(source)
+    expected = {weight.name: weight.shape for weight in weights_of(model)}
+    for name, shape in expected.items():
+        if name not in found or found[name].shape != shape:
+            there = f"has {list(found[name].shape)}" if name in found else "is missing"
+            raise RefusedError(
+                f"{source}: {name} {there}, and a {model.family} model of this config.json has {list(shape)}.",
+                "fetch the model again.",
+            )
+    tied = ("lm_head.weight",) if model.tied else ()
+    unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED) and name not in tied]
+    if unknown:
+        raise RefusedError(f"{source} holds {unknown[0]}, which Megatron has no tensor for.", "name another model.")
+    return Import(source, model, {name: found[name] for name in expected})
+
+
+def write_import(planned: Import, target: Path) -> Imported:
+    """Write the folder ``target``: ``release`` and the tracker.
+
+    A padding row is the mean of the real ones. Its logit is the mean logit, so that all of them together add at most
+    their share of the vocabulary to what the softmax sums up, and next to nothing where a model prefers some tokens.
+
+    Args:
+        planned: What to write.
+        target: A folder that does not exist yet.
+
+    Raises:
+        RefusedError: as ``staged``.
+        StorageError: no room, or the disk refuses; nothing of it is left.
+    """
+    model = planned.model
+    rows = -(-model.vocab // PADDING) * PADDING
+    size = sum(elements(placed.shape) * placed.dtype.itemsize for placed in planned.weights.values())
+    refuse_full_disk(target, size)
+    shapes = megatron_shapes(model, padded=rows)
+    of_part: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
+    for weight in weights_of(model):
+        of_part[weight.key, weight.index].append(weight)
+    parts = [
+        Part(key, shapes[key], planned.weights[weights[0].name].dtype, index)
+        for (key, index), weights in of_part.items()
+    ]
+
+    def read(part: Part) -> Tensor:
+        return _join(part, of_part[part.key, part.index], planned)
+
+    with staged(target) as hidden:
+        (hidden / RELEASE).mkdir()
+        write_checkpoint(hidden / RELEASE, megatron_flags(model), parts, read)
+        write_atomic(hidden / TRACKER, RELEASE)
+    return Imported(target, model, rows, size)
+
+
+def _join(part: Part, weights: list[Weight], planned: Import) -> Tensor:
+    """One part of Megatron's tensor out of the Hugging Face weights that are its rows."""
+    joined = torch.empty(part.shape[len(part.index) :], dtype=part.dtype)
+    for weight in weights:
+        values = planned.weights[weight.name].read()
+        if weight.transposed:
+            values = values.t()
+        at = 0
+        for start, stop in weight.rows:
+            joined[start:stop] = values[at : at + stop - start]
+            at += stop - start
+    if part.key in PADDED:
+        joined[planned.model.vocab :] = joined[: planned.model.vocab].float().mean(0)
+    return joined.view(*(1 for _ in part.index), *joined.shape)
