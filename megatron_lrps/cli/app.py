@@ -244,6 +244,19 @@ def export(
     )
 
 
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A Hugging Face folder.", show_default=False)],
+    plan: Annotated[Path | None, typer.Option(help="The plan that is to start from it.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(help="The checkpoint; <save>/imports/FOLDER by default.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare logits with transformers'.")] = False,
+) -> None:
+    """Make a checkpoint of a Hugging Face folder, for a main path to start from."""
+    from megatron_lrps.cli.convert import import_folder
+
+    import_folder(folder, plan_file=plan, output=output, check=check)
+
+
 @app.command()
 def quickstart(
     folder: Annotated[Path, typer.Argument(help="Where the campaign goes.")] = Path("quickstart"),

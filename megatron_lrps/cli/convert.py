@@ -2,11 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from megatron_lrps.convert.source import find_source
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import load_plan
+
+if TYPE_CHECKING:
+    from megatron_lrps.convert.check import Compared
 
 
 def export_version(
@@ -55,7 +60,40 @@ def export_version(
     else:
         typer.echo(f"{done.folder} was there already, made from the same checkpoint.")
     if done.compared is not None:
-        typer.echo(
-            f"Logits differ from Megatron's by at most {done.compared.difference:.2g} in fp32; "
-            f"loss {done.compared.export_loss:.6f}, Megatron's {done.compared.megatron_loss:.6f}."
-        )
+        _print_check(done.compared)
+
+
+def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, check: bool) -> None:
+    """Make a checkpoint of a Hugging Face folder, and print what a plan needs to start from it."""
+    if plan_file is None and output is None:
+        raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
+    plan = load_plan(plan_file) if plan_file else None
+    target = output or (plan.folder if plan else Path()) / "imports" / folder.resolve().name
+    from megatron_lrps.convert.flags import plan_lines, refuse_other_plan
+    from megatron_lrps.convert.imports import RELEASE, plan_import, write_import
+
+    planned = plan_import(folder)
+    model, where = planned.model, str(target.absolute())
+    if plan is not None:
+        refuse_other_plan(plan, model, where, str(folder))
+    done = write_import(planned, target)
+    typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
+    if check:
+        from megatron_lrps.convert.check import compare_logits, probe_tokens
+
+        tokens = probe_tokens(model.vocab, model.positions)
+        _print_check(compare_logits(target / RELEASE, folder, tokens, vocab=model.vocab, dtype=None))
+    typer.echo("In the plan, under `megatron:`")
+    for line in plan_lines(model, where):
+        typer.echo(f"  {line}")
+    typer.echo(
+        f"The {done.rows - model.vocab:,} rows of padding add nothing to the loss where make-vocab-size-divisible-by "
+        f"times the tensor-parallel size divides {model.vocab:,}: none of them is loaded then."
+    )
+
+
+def _print_check(compared: "Compared") -> None:
+    typer.echo(
+        f"Logits differ by at most {compared.difference:.2g} in fp32; loss {compared.export_loss:.6f} by transformers, "
+        f"{compared.megatron_loss:.6f} by Megatron."
+    )

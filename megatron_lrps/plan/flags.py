@@ -55,7 +55,6 @@ UNSAFE: dict[str, str] = {
     "no-save-optim": "a checkpoint without its optimizer is no fork point",
     "no-save-rng": "a checkpoint without its random states does not resume exactly",
     "ckpt-step": "fork-or-resume chooses the checkpoint",
-    "pretrained-checkpoint": "it drops the optimizer at the fork",
     "override-opt_param-scheduler": "the plan is the schedule",
     "use-checkpoint-opt_param-scheduler": "the plan is the schedule",
     "phase-transition-iterations": "it ends the job at each phase",
@@ -87,6 +86,9 @@ DEFAULTS: dict[str, FlagValue] = {
     "distributed-timeout-minutes": 30,
 }
 """What a path runs with unless ``megatron:`` says otherwise."""
+
+PRETRAINED = "pretrained-checkpoint"
+"""Weights (`lrps import`) that a path without a parent starts from while it has no checkpoint of its own."""
 
 FIXED = ("ckpt-format", "dataloader-type", "exit-signal-handler")
 """Defaults that ``megatron:`` may not change: the timeline, the fork and the stop depend on them."""
@@ -123,6 +125,11 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         **_tokenizer_flags(plan),
         **plan.megatron,
     }
+    if PRETRAINED in flags:
+        # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
+        weights = flags.pop(PRETRAINED)
+        if path.parent is None:
+            flags[PRETRAINED] = str(plan.resolve(str(weights)))
     if plan.launch.device == "cpu":
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
