@@ -124,6 +124,26 @@ def run(plan: PlanArgument, path: PathOption = None) -> None:
 
 
 @app.command()
+def submit(
+    plan: PlanArgument,
+    path: PathOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
+) -> None:
+    """Submit what is missing as Slurm jobs that follow one another; what has a job gets no second one."""
+    from megatron_lrps.cli.cluster import submit_plan
+
+    submit_plan(plan, path, dry_run=dry_run)
+
+
+@app.command()
+def cancel(plan: PlanArgument, path: PathOption = None) -> None:
+    """Cancel the campaign's Slurm jobs; those that run get to save first."""
+    from megatron_lrps.cli.cluster import cancel_jobs
+
+    cancel_jobs(plan, path)
+
+
+@app.command()
 def status(plan: PlanArgument, as_json: JsonOption = False) -> None:
     """Show where every path stands."""
     from megatron_lrps.cli.running import show_status
@@ -242,6 +262,19 @@ def export(
         check=check,
         as_json=as_json,
     )
+
+
+@app.command()
+def doctor(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="What is it fit for?", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what this machine has and lacks (torch, CUDA, NCCL, Megatron, TE, FP8, Slurm), each with the mend."""
+    from megatron_lrps.cli.doctor import show_doctor
+
+    show_doctor(plan, as_json=as_json)
 
 
 @app.command("import")

@@ -29,27 +29,45 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
     # Here, since rich and ctypes are no use to `lrps status`.
     from megatron_lrps.launch.local import TRAINING_MODULE, train, unfinished
     from megatron_lrps.launch.progress import make_display
-    from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
     from megatron_lrps.versions.growth import accept
 
     tree = expand(load_plan(plan_file))
-    shown = [tree.path(path)] if path else list(tree.paths)
-    for each in shown:
-        path_flags(tree, each)  # refuses what could not be launched
+    shown = shown_paths(tree, path)
     accept(tree)
     missing = unfinished(tree, path)
     if not missing:
-        what = f"Path {path} is" if path else f"All {len(shown)} paths of campaign {tree.plan.campaign} are"
-        typer.echo(f"{what} trained; there is nothing to do.")
+        typer.echo(nothing_to_do(tree, path))
         return
     campaign = CampaignFolder(tree.plan.folder)
+    require_all(tree, missing)
     position = {each.name: state_of(campaign, each).saved or each.fork for each in shown}
-    windows = planned_windows(tree)
-    for each in missing:
-        require_data(tree, each, position[each.name])
-        refuse_repeats(tree, each, windows, position[each.name])
     # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
     train(tree, missing, campaign.plan, make_display(shown, position), module=module or TRAINING_MODULE)
+
+
+def shown_paths(tree: Tree, path: str | None) -> list[PlannedPath]:
+    """All paths, or the one named; raises PlanError where one could not be launched."""
+    shown = [tree.path(path)] if path else list(tree.paths)
+    for each in shown:
+        path_flags(tree, each)
+    return shown
+
+
+def nothing_to_do(tree: Tree, path: str | None) -> str:
+    """What to say where all that was asked for is trained."""
+    what = f"Path {path} is" if path else f"All {len(tree.paths)} paths of campaign {tree.plan.campaign} are"
+    return f"{what} trained; there is nothing to do."
+
+
+def require_all(tree: Tree, missing: list[PlannedPath]) -> None:
+    """Refuse paths whose data are not there, or are read too often; raises RefusedError."""
+    from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
+
+    campaign, windows = CampaignFolder(tree.plan.folder), planned_windows(tree)
+    for each in missing:
+        position = state_of(campaign, each).saved or each.fork
+        require_data(tree, each, position)
+        refuse_repeats(tree, each, windows, position)
 
 
 def show_status(plan_file: Path, *, as_json: bool) -> None:
@@ -58,6 +76,9 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     campaign = CampaignFolder(tree.plan.folder)
     owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
     paths = [_standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
+    jobs = _jobs(campaign)
+    for facts in paths if jobs is not None else ():
+        facts["jobs"] = (jobs or {}).get(facts["name"], [])
     left = sum(path["iterations_left"] for path in paths)
     if as_json:
         facts = {"campaign": tree.plan.campaign, "save": str(campaign.root), "iterations_left": left, "paths": paths}
@@ -70,16 +91,37 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
             "-" if path["saved"] is None else path["saved"],
             path["end"],
             f"{path['last_event']['event']} {path['last_event']['time']}" if path["last_event"] else "-",
+            *([_job_text(path["jobs"])] if jobs is not None else []),
         )
         for path in paths
     ]
-    typer.echo(table(("path", "state", "saved", "end", "last event"), rows))
+    typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
     for path in paths:
         if owner := owners[path["name"]]:
             typer.echo(f"\n{path['name']}: being trained by {owner}")
         for iteration in path["torn"]:
             typer.echo(f"\n{path['name']}: checkpoint {iteration} is not whole; it is never used")
     typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in tree.paths):,}")
+
+
+def _jobs(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
+    """Path -> its Slurm jobs; None where the campaign has been given none."""
+    if not (campaign.root / "slurm" / "jobs.jsonl").exists():
+        return None
+    from megatron_lrps.cli.cluster import job_facts  # subprocess is no use to other campaigns
+
+    return job_facts(campaign)
+
+
+def _job_text(jobs: list[dict[str, Any]]) -> str:
+    """The job that runs or waits, the first one of them; else the last that ended."""
+    active = [job for job in jobs if job["active"]]
+    if not jobs:
+        return "-"
+    job = active[0] if active else jobs[-1]
+    reason = f" ({job['reason']})" if job["reason"] else ""
+    more = f", {len(active) - 1} more" if len(active) > 1 else ""
+    return f"{job['id']} until {job['until']}: {job['state'] or 'unknown to Slurm'}{reason}{more}"
 
 
 def holder_facts(owner: Owner | None) -> dict[str, Any] | None:

@@ -159,6 +159,8 @@ def plan_text(plan: Plan) -> str:
             entry["valid"] = {key: str(plan.resolve(prefix)) for key, prefix in version.valid.items()}
     if plan.tokenizer and plan.tokenizer.model:
         data["tokenizer"]["model"] = str(plan.resolve(plan.tokenizer.model))
+    if plan.launch.slurm and plan.launch.slurm.site:
+        data["launch"]["slurm"]["site"] = str(plan.resolve(plan.launch.slurm.site))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

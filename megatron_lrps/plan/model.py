@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
 from megatron_lrps.plan.replay import Replay
+from megatron_lrps.plan.slurm import SlurmLaunch
 from megatron_lrps.plan.sources import Sources
 from megatron_lrps.plan.tokenizers import Tokenizer
 from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, flag_value
@@ -176,15 +177,6 @@ class LocalLaunch(PlanModel):
     """``launch.local``: how `lrps run` starts a path on this machine."""
 
     processes: Count = 1
-
-
-class SlurmLaunch(PlanModel):
-    """``launch.slurm``: the cluster's side of a job."""
-
-    nodes: Count = 1
-    gpus_per_node: Count = 8
-    partition: str | None = None
-    time: str | None = None
 
 
 class Launch(PlanModel):

@@ -1,0 +1,1 @@
+"""Training a campaign as jobs of a Slurm cluster."""

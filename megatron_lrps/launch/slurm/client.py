@@ -1,0 +1,144 @@
+"""Slurm's own commands: sbatch, squeue, scontrol, scancel. What they say is passed on in one line."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from megatron_lrps.errors import RefusedError
+
+_TIMEOUT_S = 60.0
+_ENDED = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
+    "TIMEOUT",
+}  # fmt: skip
+_DOWN = re.compile(r"down|drain|fail|maint|inval|unk|power|reboot", re.IGNORECASE)
+_NOT_PLACED = "Requested node configuration is not available"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """What Slurm says of a job.
+
+    Attributes:
+        state: Slurm's word, such as ``PENDING``.
+        reason: Why it waits, or how it ended; empty where Slurm has none.
+        name: The job's name: after a cluster is set up anew, ids begin again.
+    """
+
+    state: str
+    reason: str
+    name: str
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs, or will again."""
+        return self.state not in _ENDED
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits to be released."""
+        return self.state == "PENDING" and self.reason.startswith("JobHeld")
+
+
+def job_states(ids: Iterable[str]) -> dict[str, JobState]:
+    """The states of jobs that Slurm still knows; it forgets ended ones after minutes (MinJobAge).
+
+    Raises:
+        RefusedError: where Slurm cannot be asked.
+    """
+    wanted = ",".join(ids)
+    if not wanted:
+        return {}
+    line = ["squeue", "--noheader", "--states=all", f"--jobs={wanted}", "--format=%i|%T|%r|%j"]
+    done = _call(line)
+    if done.returncode and "Invalid job id" not in done.stderr:
+        raise RefusedError(f"Slurm does not answer squeue: {_said(done)}.", "see `scontrol ping`, then rerun.")
+    states = {}
+    for text in done.stdout.splitlines():
+        number, state, reason, name = text.split("|", 3)
+        states[number] = JobState(state=state, reason="" if reason == "None" else reason, name=name)
+    return states
+
+
+def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition: str | None) -> str:
+    """Ask Slurm whether it could ever start such a job; what stands in the way for now only, or nothing.
+
+    Raises:
+        RefusedError: in Slurm's own words, where it could not.
+    """
+    done = _call(["sbatch", "--test-only", *options, script])
+    if done.returncode == 0:
+        return ""
+    said = _said(done)
+    if _NOT_PLACED not in said:
+        raise RefusedError(f"Slurm refuses launch.slurm: {said}.", "change it there; `sinfo` lists what there is.")
+    # It says the same of a request that is too large and of nodes that are down at the moment.
+    where = [f"--partition={partition}"] if partition else []
+    states = _call(["sinfo", "--noheader", "--Node", *where, "--format=%N %T"]).stdout.splitlines()
+    total = len({line.split()[0] for line in states})
+    down = len({line.split()[0] for line in states if _DOWN.search(line.split()[1])})
+    if nodes > total or not down:
+        have = f"{partition or 'the cluster'} has {total} nodes"
+        raise RefusedError(
+            f"Slurm refuses launch.slurm: {said}; nodes is {nodes}, and {have}.", "lower what a job asks for."
+        )
+    return f"Slurm cannot place the jobs now: {down} of {total} nodes are not up; they wait."
+
+
+def sbatch(options: Sequence[str], script: str, env: Mapping[str, str]) -> str:
+    """Submit a job; its id. Raises RefusedError in sbatch's own words."""
+    done = _call(["sbatch", "--parsable", *options, script], env)
+    number = done.stdout.strip().split(";")[0]
+    if done.returncode or not number.isdigit():
+        raise RefusedError(f"Slurm refuses the job: {_said(done)}.", "change launch.slurm; nothing was submitted.")
+    return number
+
+
+def release(ids: Sequence[str]) -> None:
+    """Let held jobs go; raises RefusedError."""
+    _change(["scontrol", "release", ",".join(ids)])
+
+
+def cancel(ids: Sequence[str]) -> None:
+    """Cancel jobs, running ones too; those that have ended are left as they are. Raises RefusedError."""
+    _change(["scancel", *ids])
+
+
+def _change(line: list[str]) -> None:
+    done = _call(line)
+    if done.returncode:
+        raise RefusedError(f"{line[0]} failed: {_said(done)}.", "see `squeue --me`, then rerun.")
+
+
+def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    # Inside of a job sbatch would take that job's own size as its default; SLURM_CONF names the cluster.
+    inherited = {key: value for key, value in os.environ.items() if key == "SLURM_CONF" or not key.startswith("SLURM_")}
+    try:
+        return subprocess.run(
+            line,
+            env={**inherited, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RefusedError(
+            f"{line[0]} is not on the PATH of this machine.", "run it on a login node of the cluster."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise RefusedError(
+            f"{line[0]} gave no answer in {_TIMEOUT_S:.0f} s.", "see `scontrol ping`, then rerun."
+        ) from None
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """Slurm's reason: its last line that says one, without the program's name in front."""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    reasons = [line for line in lines if not line.startswith("Try ")] or [f"exit code {done.returncode}"]
+    texts = [re.sub(r"^(?:\w+: )?(?:error: )?", "", line).rstrip(".") for line in reasons]
+    return "; ".join(dict.fromkeys(texts))

@@ -1,0 +1,120 @@
+"""A campaign as parts that a job each trains: a path from one fork point on it to the next, and which follows which."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm.client import JobState
+from megatron_lrps.launch.slurm.jobs import Job, Key
+from megatron_lrps.plan import PlannedPath, Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The iterations (start, until] of a path.
+
+    Attributes:
+        path: The path.
+        start: Where the part before it ends, or the path's fork.
+        until: A fork point on the path, or its end.
+    """
+
+    path: PlannedPath
+    start: int
+    until: int
+
+    @property
+    def key(self) -> Key:
+        """The path's name, and ``until``."""
+        return self.path.name, self.until
+
+    @property
+    def before(self) -> Key | None:
+        """What must be trained first; None for the first part of a path from scratch."""
+        if self.start > self.path.fork:
+            return self.path.name, self.start
+        return (self.path.parent, self.path.fork) if self.path.parent else None
+
+
+def parts_of(tree: Tree) -> list[Part]:
+    """All parts, each after the one it follows.
+
+    A branch thus starts as soon as its fork point is there, while main trains on.
+    """
+    parts = []
+    for path in tree.paths:
+        start = path.fork
+        for until in sorted({*tree.fork_points(path.name), path.end}):
+            parts.append(Part(path=path, start=start, until=until))
+            start = until
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A part that needs a job.
+
+    Attributes:
+        part: The part.
+        after: What it follows: a job that exists, a part that is wanted too, or None where that is trained.
+    """
+
+    part: Part
+    after: Job | Key | None
+
+
+def wanted_jobs(
+    tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
+) -> list[Wanted]:
+    """Parts that are neither trained nor have a job, each after the one it follows.
+
+    Args:
+        tree: The plan's.
+        saved: Path -> iteration that it has been trained to.
+        active: The jobs that wait or run.
+        only: One path's name, or None for all.
+
+    Raises:
+        RefusedError: where a job works by an older plan, or a part follows one that nobody is to train.
+    """
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in active.items()}
+    wanted: list[Wanted] = []
+    for part in parts_of(tree):
+        name, until = part.key
+        if saved[name] >= until or part.key in jobs or (only is not None and name != only):
+            continue
+        if covering := _covering(part, active, tree):
+            jobs[part.key] = covering
+            continue
+        before = part.before
+        trained = before is None or saved[before[0]] >= before[1]
+        after = None if before is None or trained else jobs.get(before)
+        if not trained and after is None:
+            assert before is not None
+            raise RefusedError(
+                f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
+                f"submit {before[0]} too: leave out --path.",
+            )
+        wanted.append(Wanted(part=part, after=after))
+        jobs[part.key] = part.key
+    return wanted
+
+
+def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree) -> Job | None:
+    """A job of the path that waits and will pass the part's end, saving there; None where there is none.
+
+    A path has one writer, so a job that does not end where this plan wants it stands in the way.
+    """
+    name, until = part.key
+    ends = {*tree.fork_points(name), tree.path(name).end}
+    for (path, other), (job, state) in sorted(active.items()):
+        if path != name:
+            continue
+        if other not in ends or (other > until and state.state != "PENDING"):
+            raise RefusedError(
+                f"path {name}: job {job.id} trains it until {other} by an older plan, and the plan now wants {until}.",
+                f"lrps cancel PLAN --path {name}; it saves. Then submit again.",
+            )
+        if other > until:
+            return job
+    return None

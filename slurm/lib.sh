@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# What main.sbatch and branch.sbatch share: they read this file, then call lrps_train. README.md lists the variables.
+
+lrps_say() { echo "lrps: $*"; }
+
+lrps_refuse() {
+  lrps_say "$*" >&2
+  exit 78
+}
+
+# The newest checkpoint that Megatron has finished: both metadata files are written last.
+lrps_newest() {
+  local folder newest=none
+  for folder in "$LRPS_SAVE/paths/$LRPS_PATH/checkpoints"/iter_*; do
+    [[ -s $folder/.metadata && -s $folder/metadata.json ]] && newest=${folder##*/iter_}
+  done
+  echo "$newest"
+}
+
+# Defaults, and what must be given.
+lrps_settings() {
+  local name
+  for name in LRPS_PLAN LRPS_SAVE LRPS_PATH; do
+    [[ -n ${!name:-} ]] || lrps_refuse "$name is not set. Mend: slurm/README.md says what it holds."
+  done
+  [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Mend: put it on a shared disk."
+  LRPS_DEVICE=${LRPS_DEVICE:-gpu}
+  LRPS_EXIT_SIGNAL=${LRPS_EXIT_SIGNAL:-SIGUSR2}
+  LRPS_MAX_REQUEUES=${LRPS_MAX_REQUEUES:-3}
+  LRPS_PYTHON=${LRPS_PYTHON:-python3}
+  logs=$LRPS_SAVE/paths/$LRPS_PATH/logs
+  mkdir -p "$logs" || exit 74
+}
+
+# torch.distributed's rendezvous. A port from the job's id: two jobs that share a node do not meet.
+lrps_rendezvous() {
+  MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+  MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
+  export MASTER_ADDR MASTER_PORT
+  export CUDA_DEVICE_MAX_CONNECTIONS=${CUDA_DEVICE_MAX_CONNECTIONS:-1}
+  export PYTHONUNBUFFERED=1
+  # srun does not take it from sbatch by itself since Slurm 22.05.
+  [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+  if [[ $LRPS_DEVICE == cpu ]]; then
+    export TORCH_COMPILE_DISABLE=1 OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES=
+  fi
+}
+
+# The command of one task, in the array `command`; and srun's options, in `options`.
+lrps_command() {
+  # `exec`, so that signals reach Python and not a shell. The variables are each task's own.
+  # shellcheck disable=SC2016
+  local task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
+  options=(--kill-on-bad-exit=1 --label) # Python flushes each line, srun passes on whole ones
+  command=("$LRPS_PYTHON" -m megatron_lrps.pretrain --lrps-plan "$LRPS_PLAN" --lrps-path "$LRPS_PATH")
+  [[ -z ${LRPS_UNTIL:-} ]] || command+=(--lrps-until "$LRPS_UNTIL")
+  [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
+  command+=("$@")
+  case ${LRPS_CONTAINER:+${LRPS_CONTAINER_RUNTIME:-pyxis}} in
+    "") ;;
+    pyxis)
+      options+=("--container-image=$LRPS_CONTAINER" "--container-mounts=${LRPS_MOUNTS:-$LRPS_SAVE}" --no-container-mount-home)
+      ;;
+    apptainer)
+      command=(apptainer exec --nv --bind "${LRPS_MOUNTS:-$LRPS_SAVE}" "$LRPS_CONTAINER" "${command[@]}")
+      ;;
+    *) lrps_refuse "LRPS_CONTAINER_RUNTIME: $LRPS_CONTAINER_RUNTIME is unknown. Mend: pyxis or apptainer." ;;
+  esac
+  command=(bash -c "$task" task "${command[@]}")
+}
+
+# Run the ranks as one step; its exit code, in `code`. USR1, before the time limit, becomes their exit signal.
+lrps_step() {
+  local step signalled
+  srun "${options[@]}" "${command[@]}" &
+  step=$!
+  trap 'signalled=1; lrps_say "the ranks are asked to save and stop ($LRPS_EXIT_SIGNAL)"; kill -s "$LRPS_EXIT_SIGNAL" "$step"' USR1
+  code=0
+  while
+    signalled=
+    wait "$step"
+    code=$?
+    [[ -n $signalled ]] # then it is `wait` that ended, not the step
+  do :; done
+  trap '' USR1
+}
+
+# What rank 0 recorded of its end since line $1 of the history: srun's code is the highest of all tasks', and hides a
+# refusal behind the ranks that were killed for it.
+lrps_recorded() {
+  tail -n "+$(($1 + 1))" "$events" 2>/dev/null | sed -n 's/.*"exit_code": \([0-9][0-9]*\).*/\1/p' | tail -n 1
+}
+
+# Requeue this job; not more than LRPS_MAX_REQUEUES times in a row without a new checkpoint.
+lrps_requeue() {
+  local count=0 before='' newest file=$logs/requeues
+  newest=$(lrps_newest)
+  [[ ! -r $file ]] || read -r count before <"$file" || true
+  [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
+  if ((count >= LRPS_MAX_REQUEUES)); then
+    lrps_say "requeued $count times since checkpoint $newest without a new one: not again. Mend: see above why; a longer time limit, or a shorter save-interval." >&2
+    rm -f "$file"
+    exit "$code"
+  fi
+  echo "$((count + 1)) $newest" >"$file" || exit 74
+  # A job that is being cancelled must stay so.
+  [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]] || exit "$code"
+  lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since checkpoint $newest"
+  scontrol requeue "$SLURM_JOB_ID" || exit "$code"
+  sleep 60 # Slurm ends this shell
+  exit "$code"
+}
+
+# Train LRPS_PATH, up to LRPS_UNTIL if that is set; further arguments are Megatron's. Leaves with the ranks' exit code.
+lrps_train() {
+  local logs events lines options command code recorded
+  lrps_settings
+  lrps_rendezvous
+  lrps_command "$@"
+  events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
+  lines=$(wc -l 2>/dev/null <"$events" || echo 0)
+  lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $LRPS_PATH on $SLURM_JOB_NODELIST, $SLURM_NTASKS tasks"
+  lrps_step
+  if ((code == 0)); then
+    rm -f "$logs/requeues"
+    exit 0
+  fi
+  recorded=$(lrps_recorded "$lines")
+  # 137 and 143: the step was killed from outside, and nobody could record anything.
+  case ${recorded:-$code} in
+    75 | 137 | 143) lrps_requeue ;;
+  esac
+  exit "${recorded:-$code}"
+}
