@@ -70,17 +70,17 @@ def show_plan(
 
         facts["layout"] = check_layout(tree)
     if simulate:
-        from megatron_lrps.cli import cluster
+        from megatron_lrps.cli import sizing
 
-        facts["simulation"] = cluster.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
+        facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     _print_plan(tree, cost, facts)
     if layout or simulate:
-        from megatron_lrps.cli import cluster
+        from megatron_lrps.cli import sizing
 
-        texts = {"layout": cluster.layout_text, "simulation": cluster.simulation_text}
+        texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
         typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
 
 

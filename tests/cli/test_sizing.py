@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.cli.cluster import layout_text
+from megatron_lrps.cli.sizing import layout_text
 from tests.cli.test_planning import answer, refusal, write
 from tests.conftest import Lrps
 from tests.plan.plans import versions
