@@ -130,7 +130,7 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
 ) -> None:
     """Submit what is missing as Slurm jobs that follow one another; what has a job gets no second one."""
-    from megatron_lrps.cli.cluster import submit_plan
+    from megatron_lrps.cli.slurm import submit_plan
 
     submit_plan(plan, path, dry_run=dry_run)
 
@@ -138,7 +138,7 @@ def submit(
 @app.command()
 def cancel(plan: PlanArgument, path: PathOption = None) -> None:
     """Cancel the campaign's Slurm jobs; those that run get to save first."""
-    from megatron_lrps.cli.cluster import cancel_jobs
+    from megatron_lrps.cli.slurm import cancel_jobs
 
     cancel_jobs(plan, path)
 

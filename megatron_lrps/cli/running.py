@@ -108,7 +108,7 @@ def _jobs(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
     """Path -> its Slurm jobs; None where the campaign has been given none."""
     if not (campaign.root / "slurm" / "jobs.jsonl").exists():
         return None
-    from megatron_lrps.cli.cluster import job_facts  # subprocess is no use to other campaigns
+    from megatron_lrps.cli.slurm import job_facts  # subprocess is no use to other campaigns
 
     return job_facts(campaign)
 

@@ -1,0 +1,103 @@
+"""``lrps submit`` and ``lrps cancel``: a campaign as jobs of a Slurm cluster, and what they do."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from megatron_lrps.cli.running import nothing_to_do, require_all, shown_paths
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm import client
+from megatron_lrps.launch.slurm.jobs import active, record, recorded, with_states
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.versions.folder import CampaignFolder
+
+_ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
+
+
+def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
+    """Submit what is missing of a campaign, or of one path, and has no job yet.
+
+    Args:
+        plan_file: The plan.
+        path: One path's name, or None for all.
+        dry_run: Print the jobs as a shell script instead; the plan is not accepted then.
+
+    Raises:
+        LrpsError: whose exit code says why nothing was submitted.
+    """
+    from megatron_lrps.launch.local import unfinished
+    from megatron_lrps.launch.slurm.submit import as_shell, requests, slurm_of, submit
+    from megatron_lrps.versions.growth import accept
+
+    tree = expand(load_plan(plan_file))
+    slurm = slurm_of(tree.plan)
+    shown_paths(tree, path)
+    missing = [each for each in unfinished(tree, None) if path in (None, each.name)]
+    if not missing:
+        typer.echo(nothing_to_do(tree, path))
+        return
+    require_all(tree, missing)
+    campaign = CampaignFolder(tree.plan.folder)
+    jobs = requests(tree, path, active(campaign))
+    if dry_run:
+        typer.echo(as_shell(jobs) if jobs else _ALL_HAVE_JOBS)
+        return
+    if jobs:
+        first = jobs[0]
+        if note := client.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
+            typer.echo(note)
+    accept(tree)
+    submitted = submit(tree, path, typer.echo)
+    if not submitted:
+        typer.echo(_ALL_HAVE_JOBS)
+        return
+    rows = [
+        (number, request.part.path.name, f"({request.part.start}, {request.part.until}]", after or "-")
+        for request, number, after in submitted
+    ]
+    typer.echo(table(("job", "path", "iterations", "after"), rows))
+    typer.echo(f"\n{len(submitted)} jobs submitted; lrps status {plan_file} shows them.")
+
+
+def cancel_jobs(plan_file: Path, path: str | None) -> None:
+    """Cancel the jobs of a campaign, or of one path; raises RefusedError."""
+    tree = expand(load_plan(plan_file))
+    campaign = CampaignFolder(tree.plan.folder)
+    jobs = [job for job, _ in active(campaign).values() if path in (None, job.path)]
+    if path is not None and not jobs:
+        tree.path(path)
+    if not jobs:
+        typer.echo("There is no job that waits or runs.")
+        return
+    numbers = [job.id for job in jobs]
+    client.cancel(numbers)
+    record(campaign, "cancelled", jobs=numbers)
+    typer.echo(f"Cancelled: {', '.join(f'{job.id} ({job.path} until {job.until})' for job in jobs)}.")
+    typer.echo("Jobs that follow them are cancelled by Slurm. lrps submit submits again what is missing.")
+
+
+def job_facts(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]]:
+    """Path -> its jobs, the latest of each part, as ``lrps status --json`` gives them.
+
+    ``state`` and ``reason`` are null where Slurm has forgotten the job, or cannot be asked.
+    """
+    jobs = recorded(campaign)
+    latest = list({job.key: job for job in jobs}.values())
+    try:
+        found = with_states(latest)
+    except RefusedError:
+        found = [(job, None) for job in latest]
+    facts: dict[str, list[dict[str, Any]]] = {}
+    for job, state in sorted(found, key=lambda each: each[0].until):
+        facts.setdefault(job.path, []).append(
+            {
+                "id": job.id,
+                "until": job.until,
+                "state": state and state.state,
+                "reason": state and state.reason,
+                "active": state is not None and state.active,
+            }
+        )
+    return facts
