@@ -1,0 +1,61 @@
+"""Tiny random models as transformers makes them, one for each architecture."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+VOCAB = 111
+POSITIONS = 64
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": POSITIONS,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+_EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "num_local_experts": 4}
+
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {**_SIZES, "rope_parameters": _LLAMA3}),
+    "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
+    "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
+    "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
+    "qwen3": ("Qwen3", {**_SIZES, "head_dim": 32, "tie_word_embeddings": True}),
+    "mixtral": ("Mixtral", {**_SIZES, **_EXPERTS}),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
+    ),
+    "gpt2": (
+        "GPT2",
+        {"vocab_size": VOCAB, "n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": POSITIONS, "bos_token_id": 1}
+        | {"eos_token_id": 2},
+    ),
+}
+"""Name -> prefix of transformers' classes, and the config."""
+
+
+def save_model(folder: Path, name: str, *, dtype: torch.dtype = torch.float32) -> Path:
+    """Save the model ``name`` of ``CONFIGS``, with norms and biases that are not all one and zero."""
+    kind, config = CONFIGS[name]
+    torch.manual_seed(3)
+    head = "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
+    model = getattr(transformers, head)(getattr(transformers, f"{kind}Config")(**config))
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    model.to(dtype).save_pretrained(folder)
+    return folder
