@@ -25,6 +25,8 @@ class LrpsError(Exception):
     """
 
     exit_code: ClassVar[int] = EXIT_FAILED
+    event: ClassVar[str] = "failed"
+    """What a path's history calls it."""
 
     def __init__(self, what: str, mend: str = "") -> None:
         super().__init__(what, mend)

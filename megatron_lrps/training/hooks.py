@@ -89,10 +89,8 @@ def _report(error: LrpsError) -> None:
         return
     print(f"lrps: {error}", file=sys.stderr, flush=True)
     if _run is not None:
-        kinds = ((RefusedError, "refused"), (StorageError, "storage"), (LrpsError, "failed"))
-        name = next(name for kind, name in kinds if isinstance(error, kind))
         with contextlib.suppress(StorageError):  # a full disk takes no report either
-            _run.event(name, message=str(error), exit_code=error.exit_code)
+            _run.event(error.event, message=str(error), exit_code=error.exit_code)
 
 
 def _rank() -> int:

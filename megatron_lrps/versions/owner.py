@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 
 FILE = "owner.json"
 BEAT_S = 15.0
@@ -112,6 +112,7 @@ def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, s
 
     Raises:
         RefusedError: another job holds the path.
+        StoppedError: an earlier start of this very job does: Slurm has requeued it, and a node it has lost trains on.
         StorageError: the disk refuses.
     """
     me = _this_process(beat_s)
@@ -167,7 +168,7 @@ def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[st
 
 
 def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[str], None]) -> str | None:
-    """Why a record's job is dead; None where the record changed meanwhile. Raises RefusedError where it lives."""
+    """Why a record's job is dead; None where the record changed meanwhile. Raises where it lives."""
     owner = _parse(seen.raw)
     alive, why = _evidence(owner, me)
     if alive is None:
@@ -185,6 +186,11 @@ def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[
                 return None
             alive = now != seen
         why = f"no heartbeat came within {limit:.1f} s"
+    if alive and owner.job is not None and owner.job == me.job:
+        raise StoppedError(
+            f"{file.parent} is still written by {owner}, and {me} may not write there too.",
+            "wait: it saves and ends, or it is found dead, and this job's next start goes on.",
+        )
     if alive:
         end_it = f"scancel {owner.job}" if owner.job else f"kill {owner.pid} on {owner.host}"
         raise RefusedError(

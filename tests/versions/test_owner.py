@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.errors import EXIT_REFUSED, RefusedError, StorageError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_REFUSED, RefusedError, StoppedError, StorageError
 from megatron_lrps.versions import owner
 from megatron_lrps.versions.owner import UNKNOWN, Owner, acquire, holder
 
@@ -194,6 +194,19 @@ def test_a_second_process_is_refused_at_once_while_the_first_lives(
     assert "scancel 41" in refused.value.mend
     assert refused.value.exit_code == EXIT_REFUSED
     assert said == []
+
+
+def test_a_requeued_job_waits_for_its_own_earlier_start(
+    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    with holding(folder) as first:  # on a node that Slurm took for dead
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        with pytest.raises(
+            StoppedError, match=rf"still written by process {first.pid} .*job 41, .*restart 1"
+        ) as stopped:
+            acquire(folder, beat_s=BEAT_S, say=said.append)
+    assert stopped.value.exit_code == EXIT_CONTINUE
 
 
 def test_the_same_process_cannot_take_a_path_twice(folder: Path) -> None:
