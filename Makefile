@@ -19,7 +19,7 @@ PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 PYTHONS := $(PYTHON) python3.12 python3.13 $(wildcard $(PYENV)/versions/3.1[2-9]*/bin/python) python3
 PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help venv quickstart test test-fast soak test-gpu lint types format bench clean
+.PHONY: help venv quickstart test test-fast soak test-gpu test-slurm lint types format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ soak: $(STAMP) ## the tests too long for `make test`
 
 test-gpu: $(STAMP) ## the tests that need a CUDA GPU
 	$(PYTEST) -m gpu $(PYTEST_ARGS)
+
+test-slurm: $(STAMP) ## the tests on a real Slurm, started here: root, apt install slurmctld slurmd slurm-client munge iproute2
+	LRPS_TEST_SLURM=1 $(PYTEST) -m slurm tests/slurm $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: format and rules, changes nothing
 	$(BIN)/ruff format --check .

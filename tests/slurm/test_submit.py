@@ -1,0 +1,131 @@
+"""`lrps submit`, `status` and `cancel` on a real cluster, without training: the ranks' Python is a stand-in."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.submitted import Submitted
+
+pytestmark = pytest.mark.slurm
+
+
+def python_that(folder: Path, *lines: str) -> str:
+    """A site file whose ranks run these lines of shell instead of Python."""
+    script = folder / "python"
+    script.write_text("\n".join(["#!/bin/bash", *lines]))
+    script.chmod(0o755)
+    return f"LRPS_PYTHON={script}\n"
+
+
+def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitted: Submitted, tmp_path: Path) -> None:
+    submitted.site(python_that(tmp_path, "sleep 600"))
+    dry = submitted.lrps("submit", "--dry-run")
+    assert (dry.code, submitted.jobs()) == (0, {})
+    assert [line for line in dry.stdout.splitlines() if line.startswith("# ") and "until" in line][:4] == [
+        "# main until 4",
+        "# main until 11, after main until 4",
+        "# v1 until 8, after main until 4",
+        "# v2 until 14, after main until 11",
+    ]
+    assert '--dependency=afterok:"$job1"' in dry.stdout
+    assert "# | lrps_train" in dry.stdout
+
+    jobs = submitted.submit()
+    after = {
+        key: submitted.cluster.run("squeue", "-h", "-j", job, "-o", "%E").split("(")[0] for key, job in jobs.items()
+    }
+    first, second = jobs["main", 4], jobs["main", 11]
+    assert after["main", 11] == after["v1", 8] == f"afterok:{first}"
+    assert after["v2", 14] == f"afterok:{second}"
+    submitted.cluster.until(lambda: submitted.cluster.state(first) == "RUNNING", "main runs")
+    status = submitted.status()
+    assert [(job["id"], job["until"], job["state"]) for job in status["main"]["jobs"]] == [
+        (first, 4, "RUNNING"),
+        (second, 11, "PENDING"),
+    ]
+    assert status["v1"]["jobs"][0]["reason"] == "Dependency"
+
+    assert "has a job already" in submitted.lrps("submit").stdout
+    assert submitted.jobs() == jobs
+
+    # A grown plan: main's last segment and the new branch join, and nothing else.
+    submitted.change("tokenizer:", "  - {name: v3, iters: 4, train: [[1.0, data/v3]]}\ntokenizer:")
+    for end in ("bin", "idx"):
+        (tmp_path / "data" / f"v3.{end}").write_bytes((tmp_path / "data" / f"v2.{end}").read_bytes())
+    grown = submitted.submit()
+    assert set(grown) - set(jobs) == {("main", 16), ("v3", 18)}
+    assert submitted.cluster.run("squeue", "-h", "-j", grown["main", 16], "-o", "%E").startswith(f"afterok:{second}")
+
+    # One path's jobs; those that follow it are Slurm's to cancel, and the next submit adds them again.
+    assert f"{first} (main until 4)" in submitted.lrps("cancel", "--path", "main").stdout
+    for key in (("main", 4), ("main", 11), ("v1", 8)):
+        submitted.ends(grown[key], "CANCELLED")
+    again = submitted.submit()
+    assert set(again) == set(grown)
+    assert not set(again.values()) & set(grown.values())
+    assert submitted.lrps("cancel").code == 0
+    assert submitted.lrps("cancel").stdout == "There is no job that waits or runs.\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("partition: main", "partition: h100", "invalid partition specified: h100"),
+        ("nodes: 4", "nodes: 9", "Requested node configuration is not available; nodes is 9, and main has 4 nodes"),
+        ("nodes: 4", "mem: 900G, nodes: 4", "Requested node configuration is not available"),
+        ("nodes: 4", "constraint: nvlink, nodes: 4", "Invalid feature specification"),
+        ("nodes: 4", "options: {colour: red}, nodes: 4", "unrecognized option '--colour=red'"),
+    ],
+)
+def test_what_slurm_refuses_is_said_in_its_words(submitted: Submitted, before: str, after: str, said: str) -> None:
+    submitted.change(before, after)
+    done = submitted.lrps("submit")
+    assert (done.code, done.stdout) == (78, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert submitted.jobs() == {}
+    assert submitted.cluster.run("squeue", "-h", "-n", "lrps-tiny-main-4") == ""
+
+
+def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitted) -> None:
+    # The second job's dependency is made unreadable on its way to Slurm, which has accepted the first by then.
+    sbatch = submitted.plan.parent / "sbatch"
+    sbatch.write_text(
+        '#!/bin/bash\n[[ "$*" != *--dependency* ]] || set -- "${@/--dependency=*/--dependency=nonsense}"\n'
+        'exec /usr/bin/sbatch "$@"\n'
+    )
+    sbatch.chmod(0o755)
+    path = submitted.cluster.env["PATH"]
+    done = submitted.lrps("submit", env={"PATH": f"{sbatch.parent}:{path}"})
+    assert done.code == 78
+    assert "Job dependency problem" in done.stderr
+    assert "1 jobs that Slurm had accepted before were cancelled" in done.stdout
+    submitted.ends(submitted.jobs()["main", 4], "CANCELLED")
+
+
+def test_ranks_that_are_to_be_continued_without_progress_are_requeued_three_times(
+    submitted: Submitted, tmp_path: Path
+) -> None:
+    submitted.site(python_that(tmp_path, "exit 75"))
+    jobs = submitted.submit()
+    submitted.ends(jobs["main", 4], "FAILED")
+    assert submitted.restarts(jobs["main", 4]) == 3
+    assert "requeued 3 times since checkpoint none without a new one: not again" in submitted.log("main")
+    for key in (("main", 11), ("v1", 8), ("v2", 14)):
+        submitted.ends(jobs[key], "CANCELLED")
+
+
+def test_a_refusal_is_passed_on_and_ends_what_follows(submitted: Submitted, tmp_path: Path) -> None:
+    # Rank 0 records a refusal, and another rank is killed for it: srun itself would say 137.
+    events = submitted.folder.path("main").events
+    submitted.site(
+        python_that(
+            tmp_path,
+            f"""[[ $RANK != 0 ]] || {{ echo '{{"event": "refused", "exit_code": 78}}' >>{events}; exit 78; }}""",
+            "kill -9 $$",
+        )
+    )
+    jobs = submitted.submit()
+    submitted.ends(jobs["main", 4], "FAILED")
+    assert "ExitCode=78:0" in submitted.cluster.run("scontrol", "show", "job", jobs["main", 4])
+    submitted.ends(jobs["v2", 14], "CANCELLED")
