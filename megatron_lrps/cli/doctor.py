@@ -1,0 +1,61 @@
+"""``lrps doctor``: what this machine has and lacks, and whether a plan can run on it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.launch.fitness import Finding, inventory, needs_of_run, needs_of_submit
+from megatron_lrps.launch.machine import look
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import Tree, expand, load_plan
+from megatron_lrps.plan.flags import path_flags
+
+
+def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
+    """Print the machine and, with a plan, its needs; leaves with 78 where the plan can neither run nor be submitted."""
+    tree = expand(load_plan(plan_file)) if plan_file else None
+    if tree is not None:
+        for path in tree.paths:
+            path_flags(tree, path)  # refuses what could not be launched
+    machine = look(tree.plan.folder if tree else Path.cwd())
+    found = inventory(machine)
+    ways: dict[str, list[Finding]] = {}
+    if tree is not None:
+        ways["run"] = needs_of_run(tree, machine, ranks=_ranks_here(tree))
+        if tree.plan.launch.slurm is not None:
+            ways["submit"] = needs_of_submit(tree, machine)
+    fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
+    if as_json:
+        facts: dict[str, Any] = {"machine": [finding._asdict() for finding in found]}
+        facts |= {way: {"fit": fit[way], "needs": [finding._asdict() for finding in ways[way]]} for way in ways}
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        typer.echo(_text(found))
+        for way, needs in ways.items():
+            verdict = "can" if fit[way] else "cannot"
+            typer.echo(f"\n`lrps {way}` {verdict} work here\n\n{_text(needs, verdicts=True)}")
+        if "submit" in ways:
+            typer.echo("\nWhat the jobs need on their nodes is seen there: srun lrps doctor PLAN")
+    if ways and not any(fit.values()):
+        sys.exit(EXIT_REFUSED)
+
+
+def _ranks_here(tree: Tree) -> int:
+    """Ranks on this machine: of a node inside of a Slurm job, else all of `lrps run`."""
+    slurm = tree.plan.launch.slurm
+    if slurm is not None and "SLURM_JOB_ID" in os.environ:
+        return slurm.gpus_per_node
+    return tree.plan.launch.local.processes
+
+
+def _text(findings: list[Finding], *, verdicts: bool = False) -> str:
+    words = {True: "ok", False: "LACKING", None: ""}
+    rows = [
+        (finding.name, *([words[finding.fit]] if verdicts else []), finding.found, finding.mend) for finding in findings
+    ]
+    return table(("what", *(["fit"] if verdicts else []), "here", "mend"), rows)

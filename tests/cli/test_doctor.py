@@ -1,0 +1,60 @@
+"""`lrps doctor` as a process of its own, on the machine that runs the tests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_lrps.errors import EXIT_REFUSED
+from tests.cli.test_planning import answer, write
+from tests.conftest import Lrps
+from tests.training.harness import write_tokens
+
+pytestmark = pytest.mark.training  # it imports Megatron, in a process of its own
+
+ONE_VERSION = [{"name": "v1", "iters": 1000, "train": [[1.0, "data"]]}]
+
+
+def plan(folder: Path, **keys: Any) -> Path:
+    write_tokens(folder / "data", [[1, 2, 3]])
+    return write(folder, versions=ONE_VERSION, **{"launch": {"device": "cpu"}} | keys)
+
+
+def test_without_a_plan_it_only_tells(lrps: Lrps) -> None:
+    text = answer(lrps, "doctor")
+    assert "megatron-core" in text
+    assert "LACKING" not in text
+
+
+def test_a_plan_that_can_run_here_is_told_so(tmp_path: Path, lrps: Lrps) -> None:
+    file = plan(tmp_path)
+    text = answer(lrps, "doctor", file)
+    assert "`lrps run` can work here" in text
+    facts = json.loads(answer(lrps, "doctor", file, "--json"))
+    assert set(facts) == {"machine", "run"}
+    assert facts["run"]["fit"] is True
+    assert set(facts["machine"][0]) == {"name", "found", "fit", "mend"}
+
+
+def test_a_plan_that_cannot_run_here_is_refused_with_each_lack(tmp_path: Path, lrps: Lrps) -> None:
+    file = plan(tmp_path, launch={"local": {"processes": 4096}}, tokenizer={"type": "tiktoken", "model": "none.json"})
+    code, stdout, stderr = lrps("doctor", file)
+    assert (code, stderr) == (EXIT_REFUSED, "")
+    assert "`lrps run` cannot work here" in stdout
+    assert "4096 needed" in stdout
+    assert "none.json is not there" in stdout
+
+
+def test_one_way_is_enough(tmp_path: Path, lrps: Lrps) -> None:
+    # Whether Slurm is here or not, the plan can be run.
+    launch = {"device": "cpu", "slurm": {"nodes": 2, "gpus_per_node": 2}}
+    facts = json.loads(answer(lrps, "doctor", plan(tmp_path, launch=launch), "--json"))
+    assert facts["run"]["fit"] is True
+    assert set(facts["submit"]) == {"fit", "needs"}
+
+
+def test_a_plan_that_is_wrong_is_refused_first(tmp_path: Path, lrps: Lrps) -> None:
+    code, stdout, stderr = lrps("doctor", plan(tmp_path, nonsense=1))
+    assert (code, stdout) == (EXIT_REFUSED, "")
+    assert "nonsense: unknown key" in stderr
