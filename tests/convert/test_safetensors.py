@@ -1,0 +1,58 @@
+"""What is written is what the safetensors library reads, to the byte."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from megatron_lrps.convert.safetensors import Entry, read_folder, write_file
+from megatron_lrps.errors import RefusedError
+
+
+def test_the_library_reads_what_is_written_in_pieces(tmp_path: Path) -> None:
+    tensors = {"b": torch.arange(6.0).view(3, 2), "a": torch.ones(5, dtype=torch.bfloat16)}
+    entries = [Entry(name, tuple(value.shape), value.dtype) for name, value in tensors.items()]
+    write_file(tmp_path / "x.safetensors", entries, [tensors["b"][:1], tensors["b"][1:], tensors["a"]])
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    # Eight bytes of length, the header padded to eight, 24 bytes of b and 10 of a.
+    size = (tmp_path / "x.safetensors").stat().st_size
+    assert (size - 34) % 8 == 0
+
+
+def test_missing_values_are_no_file(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="8 bytes are missing"):
+        write_file(tmp_path / "x.safetensors", [Entry("a", (4,), torch.float32)], [torch.zeros(2)])
+
+
+def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
+    save_file({"a": torch.arange(4, dtype=torch.float16)}, tmp_path / "x.safetensors")
+    save_file({"b": torch.ones(2, 2)}, tmp_path / "y.safetensors")
+    found = read_folder(tmp_path)
+    assert found["a"].read().tolist() == [0, 1, 2, 3]
+    assert found["b"].shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"abc", "3 bytes do not hold its header"),
+        (b"\xff" * 64, "64 bytes do not hold its header"),
+        (b'\x20\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4]', "is no whole safetensors file"),
+        (b'\x3f\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}  abc', "do not hold a"),
+        (b'\x3f\0\0\0\0\0\0\0{"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}   12345678', "a is I64"),
+    ],
+)
+def test_a_torn_or_foreign_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(RefusedError, match=message):
+        read_folder(tmp_path)
+
+
+def test_a_name_in_two_files_is_refused(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        save_file({"a": torch.ones(1)}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(RefusedError, match=r"a is in x\.safetensors and in y\.safetensors"):
+        read_folder(tmp_path)
