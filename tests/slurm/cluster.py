@@ -57,12 +57,13 @@ PartitionName=main Nodes=ALL Default=YES PriorityTier=1 MaxTime=INFINITE State=U
 PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 """
 
-# /etc/hosts and /dev/shm are a node's own; `wait` keeps the namespace's first process, which reaps the others.
+# /etc/hosts and /dev/shm are a node's own. The shell is the namespace's first process: while it lives, so do the jobs,
+# as on a machine whose slurmd has died.
 NODE = """
 mount --bind "$1/hosts" /etc/hosts && mount -t tmpfs tmpfs /dev/shm && hostname "$2" || exit 1
 shift 2
 "$@" &
-wait "$!"
+while sleep 1; do :; done
 """
 
 
@@ -140,6 +141,13 @@ class Cluster:
             process.send_signal(signal.SIGTERM if name == "munged" else signal.SIGKILL)
             process.wait(timeout=30)
 
+    def end_daemon(self, name: str) -> None:
+        """Kill a node's slurmd, and nothing else: its jobs go on."""
+        (shell,) = _children(self._processes[name].pid)
+        for pid in _children(shell):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "slurmd":
+                os.kill(pid, signal.SIGKILL)
+
     def start_node(self, name: str) -> None:
         """Start a node, or one that was ended again."""
         self._spawn(name, "slurmd", "-D", "-N", name)
@@ -209,6 +217,10 @@ class Cluster:
                 command, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def main() -> None:

@@ -81,10 +81,12 @@ def wanted_jobs(
     wanted: list[Wanted] = []
     for part in parts_of(tree):
         name, until = part.key
-        if saved[name] >= until or part.key in jobs or (only is not None and name != only):
+        if saved[name] >= until or part.key in jobs:
             continue
-        if covering := _covering(part, active, tree):
+        asked = only in (None, name)
+        if covering := _covering(part, active, tree, asked=asked):
             jobs[part.key] = covering
+        if covering or not asked:
             continue
         before = part.before
         trained = before is None or saved[before[0]] >= before[1]
@@ -100,10 +102,11 @@ def wanted_jobs(
     return wanted
 
 
-def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree) -> Job | None:
+def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
     """A job of the path that waits and will pass the part's end, saving there; None where there is none.
 
-    A path has one writer, so a job that does not end where this plan wants it stands in the way.
+    A path has one writer, so a job that does not end where this plan wants it stands in the way of one that is asked
+    for.
     """
     name, until = part.key
     ends = {*tree.fork_points(name), tree.path(name).end}
@@ -111,6 +114,8 @@ def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree
         if path != name:
             continue
         if other not in ends or (other > until and state.state != "PENDING"):
+            if not asked:
+                return None
             raise RefusedError(
                 f"path {name}: job {job.id} trains it until {other} by an older plan, and the plan now wants {until}.",
                 f"lrps cancel PLAN --path {name}; it saves. Then submit again.",

@@ -20,6 +20,7 @@ from megatron_lrps.versions.lineage import state_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """main.sbatch, branch.sbatch, lib.sh and site.sh."""
+_PASSED_ON = ("SIGUSR1", "SIGUSR2", "SIGTERM")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,12 @@ def _request(tree: Tree, campaign: CampaignFolder, wanted: Wanted) -> Request:
     plan, part = tree.plan, wanted.part
     slurm, path = slurm_of(plan), wanted.part.path
     name = f"lrps-{plan.campaign}-{path.name}-{part.until}"
+    signal = str(path_flags(tree, path)["exit-signal"])
+    if signal not in _PASSED_ON:
+        raise RefusedError(
+            f"megatron.exit-signal: {signal}, but srun passes {', '.join(_PASSED_ON)} on to the ranks.",
+            "give one of them.",
+        )
     log = f"{campaign.path(path.name).logs}/slurm-".replace("%", "%%")
     given = {
         "partition": slurm.partition, "time": slurm.time, "account": slurm.account, "qos": slurm.qos,
@@ -90,7 +97,7 @@ def _request(tree: Tree, campaign: CampaignFolder, wanted: Wanted) -> Request:
         "LRPS_PATH": path.name,
         "LRPS_UNTIL": str(part.until),
         "LRPS_DEVICE": plan.launch.device,
-        "LRPS_EXIT_SIGNAL": str(path_flags(tree, path)["exit-signal"]),
+        "LRPS_EXIT_SIGNAL": signal,
         "LRPS_MAX_REQUEUES": str(slurm.max_requeues),
         "LRPS_PYTHON": "python3" if slurm.container else sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),

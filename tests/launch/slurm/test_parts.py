@@ -1,0 +1,73 @@
+"""A campaign as parts: where they end, what they follow, and which of them still need a job."""
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm.client import JobState
+from megatron_lrps.launch.slurm.jobs import Job
+from megatron_lrps.launch.slurm.parts import parts_of, wanted_jobs
+from tests.plan.plans import tree_of
+
+LRPS = tree_of()
+"""main (0, 1400], forks at 400 and 1400; v1 (400, 1000], v2 (1400, 2000]."""
+SCRATCH = {"main": 0, "v1": 400, "v2": 1400}
+
+
+def job(number: int, path: str, until: int, state: str = "PENDING") -> dict[tuple[str, int], tuple[Job, JobState]]:
+    name = f"lrps-c-{path}-{until}"
+    made = Job(id=str(number), name=name, path=path, until=until, released=True)
+    return {made.key: (made, JobState(state=state, reason="", name=name))}
+
+
+def test_main_is_cut_at_its_fork_points_and_a_branch_follows_the_part_that_ends_there() -> None:
+    assert [(*part.key, part.start, part.before) for part in parts_of(LRPS)] == [
+        ("main", 400, 0, None),
+        ("main", 1400, 400, ("main", 400)),
+        ("v1", 1000, 400, ("main", 400)),
+        ("v2", 2000, 1400, ("main", 1400)),
+    ]
+
+
+def test_baselines_follow_their_parents() -> None:
+    tree = tree_of(paradigm=["ptfs", "cpt"])
+    assert [(*part.key, part.before) for part in parts_of(tree)] == [
+        ("ptfs-v1", 1000, None),
+        ("ptfs-v2", 2000, None),
+        ("cpt-v1", 1000, None),
+        ("cpt-v2", 2000, ("cpt-v1", 1000)),
+    ]
+
+
+def test_what_is_trained_or_has_a_job_gets_none() -> None:
+    saved = {"main": 700, "v1": 400, "v2": 1400}
+    wanted = wanted_jobs(LRPS, saved, job(7, "main", 1400, "RUNNING"), None)
+    assert [(each.part.key, each.after) for each in wanted] == [
+        (("v1", 1000), None),  # its fork point is there
+        (("v2", 2000), job(7, "main", 1400)["main", 1400][0]),
+    ]
+    assert wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 2000}, {}, None) == []
+
+
+def test_one_path_alone_needs_its_fork_point_or_a_job_for_it() -> None:
+    with pytest.raises(RefusedError, match=r"path v1: it follows main at 400, which is not trained and has no job"):
+        wanted_jobs(LRPS, SCRATCH, {}, "v1")
+    (v1,) = wanted_jobs(LRPS, SCRATCH, job(5, "main", 400), "v1")
+    assert isinstance(v1.after, Job)
+    assert v1.after.id == "5"
+
+
+def test_a_job_that_waits_covers_a_new_fork_point_before_its_end_and_one_that_runs_does_not() -> None:
+    cut = tree_of(cuts=[{"name": "hotfix", "fork": 700, "iters": 50}])
+    saved = {"main": 400, "v1": 1000, "v2": 1400, "hotfix": 700}
+    wanted = wanted_jobs(cut, saved, job(8, "main", 1400), "hotfix")
+    with pytest.raises(RefusedError, match="main at 700"):  # it is main's job that has to be looked at first
+        wanted_jobs(cut, saved, {}, "hotfix")
+    assert [(each.part.key, getattr(each.after, "id", None)) for each in wanted] == [(("hotfix", 750), "8")]
+    with pytest.raises(RefusedError, match="job 8 trains it until 1400 by an older plan, and the plan now wants 700"):
+        wanted_jobs(cut, saved, job(8, "main", 1400, "RUNNING"), None)
+
+
+def test_a_job_of_an_older_plan_stands_in_the_way() -> None:
+    with pytest.raises(RefusedError, match=r"path v2: job 9 trains it until 1900 by an older plan") as refused:
+        wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 1500}, job(9, "v2", 1900), None)
+    assert "lrps cancel PLAN --path v2" in refused.value.mend

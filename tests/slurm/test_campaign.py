@@ -1,0 +1,111 @@
+"""A campaign of two versions on four nodes, TP=2 x DP=2 over gloo, from one `lrps submit` to trained versions."""
+
+import pytest
+
+from megatron_lrps.versions.lineage import events
+from tests.slurm.cluster import Cluster
+from tests.slurm.submitted import Submitted
+from tests.training.campaigns import losses, write_campaign
+
+pytestmark = [pytest.mark.slurm, pytest.mark.training]
+
+LONG = "iters: 60"
+"""v1 forks off main at 30; v2, of six iterations, at 63. Long enough to be disturbed."""
+
+
+@pytest.fixture(scope="module")
+def expected(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, float]]:
+    """Path -> iteration -> loss, as `lrps run` trains the same plan with the same layout."""
+    folder = tmp_path_factory.mktemp("whole")
+    whole = Submitted(cluster, write_campaign(folder, extra=", tensor-model-parallel-size: 2", processes=4))
+    whole.change("iters: 8", LONG)
+    done = whole.lrps("run")
+    assert done.code == 0, done.stderr
+    return {path: losses(whole.plan, path) for path in ("main", "v1", "v2")}
+
+
+def trained(campaign: Submitted) -> dict[str, dict[int, float]]:
+    """Every path's losses, once all is trained and nothing is left to submit."""
+    assert {path["state"] for path in campaign.status().values()} == {"trained"}
+    assert "there is nothing to do" in campaign.lrps("submit").stdout
+    return {path: losses(campaign.plan, path) for path in ("main", "v1", "v2")}
+
+
+@pytest.mark.timeout(900)
+def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
+    submitted: Submitted, expected: dict[str, dict[int, float]]
+) -> None:
+    cluster = submitted.cluster
+    submitted.change("iters: 8", LONG)
+    jobs = submitted.submit()
+    first, second, v1, v2 = (jobs[key] for key in (("main", 30), ("main", 63), ("v1", 60), ("v2", 66)))
+
+    # What --signal=B:USR1 does before the time limit: the ranks save and leave with 75.
+    submitted.at("main", 4)
+    cluster.run("scancel", "--batch", "--signal=USR1", first)
+    cluster.until(lambda: submitted.restarts(first) == 1, "requeued after the signal")
+    assert "the ranks are asked to save and stop (SIGUSR2)" in submitted.log("main")
+    # An operator's requeue: Slurm sends TERM, and the ranks save.
+    submitted.at("main", 15)
+    cluster.run("scontrol", "requeue", first)
+    submitted.ends(first, "COMPLETED")
+    assert submitted.restarts(first) == 2
+
+    # main's second segment and the first branch run side by side now: a node is lost, a step is killed.
+    submitted.at("main", 35)
+    cluster.run("scontrol", "update", "nodename=node2", "state=down", "reason=test")
+    cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
+    cluster.run("scontrol", "update", "nodename=node2", "state=resume")
+    submitted.at("v1", 40)
+    cluster.run("scancel", "--signal=KILL", f"{v1}.0")
+    cluster.until(lambda: submitted.restarts(v1) == 2, "requeued after its step was killed")
+    for job in (second, v1, v2):
+        submitted.ends(job, "COMPLETED", 300)
+
+    assert trained(submitted) == expected
+
+
+@pytest.mark.timeout(600)
+def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
+    submitted: Submitted, expected: dict[str, dict[int, float]]
+) -> None:
+    submitted.change("iters: 8", LONG)
+    submitted.change("nodes: 4, ", "nodes: 4, exclusive: true, ")
+    job = submitted.submit("--path", "main")["main", 30]
+    submitted.at("main", 10)
+    urgent = submitted.cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
+    )
+    submitted.ends(urgent, "COMPLETED", 60)
+    for key in (("main", 30), ("main", 63)):
+        submitted.ends(submitted.jobs()[key], "COMPLETED", 300)
+    assert submitted.restarts(job) >= 1
+    assert losses(submitted.plan, "main") == expected["main"]
+
+
+@pytest.mark.timeout(600)
+def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(
+    submitted: Submitted, expected: dict[str, dict[int, float]]
+) -> None:
+    cluster = submitted.cluster
+    submitted.change("iters: 8", LONG)
+    submitted.change("nodes: 4, gpus_per_node: 1", "nodes: 2, gpus_per_node: 2")
+    jobs = submitted.submit("--path", "main")
+    submitted.at("main", 3)
+    nodes = cluster.run(
+        "scontrol", "show", "hostnames", cluster.run("squeue", "-h", "-j", jobs["main", 30], "-o", "%N")
+    )
+    assert len(nodes.split()) == 2
+    for name in nodes:
+        cluster.end_daemon(name)
+    try:
+        for part in (("main", 30), ("main", 63)):
+            submitted.ends(jobs[part], "COMPLETED", 300)
+        assert submitted.restarts(jobs["main", 30]) >= 1
+    finally:
+        for name in nodes:
+            cluster.end(name)
+            cluster.start_node(name)
+    starts = [event["iteration"] for event in events(submitted.folder.path("main")) if event["event"] == "started"]
+    assert starts == sorted(set(starts))  # nobody began where another was at work
+    assert losses(submitted.plan, "main") == expected["main"]
