@@ -4,6 +4,7 @@ transformers converts such a model on its own, and gives other ids on leading sp
 """
 
 import json
+import re
 import struct
 from collections import defaultdict
 from pathlib import Path
@@ -80,7 +81,7 @@ def convert(path: Path) -> tuple[str, SpecialTokens]:
         "added_tokens": [_added(number, piece.text, special=True) for number, piece in special]
         + [_added(number, piece.text, special=False) for number, piece in named],
         "normalizer": _normalizer(normalizer),
-        "pre_tokenizer": _borders(pieces) if kind == _UNIGRAM and fallback else None,
+        "pre_tokenizer": _borders(pieces) if kind == _UNIGRAM else None,
         "post_processor": None,
         "decoder": _decoder(dummy=bool(normalizer.get(3, 1)), fallback=fallback),
         "model": model,
@@ -110,13 +111,18 @@ def _merges(pieces: list[_Piece]) -> list[list[str]]:
 
 
 def _borders(pieces: list[_Piece]) -> dict[str, Any] | None:
-    """Keeps the characters ``<0x41>`` of a text from becoming the byte token of that name, where no piece has them.
+    """Keeps the characters ``<0x41>`` or ``</s>`` of a text from becoming the token of that name.
 
-    A path through a byte's piece costs less than one through an unknown character, whatever the scores.
+    A unigram path through such a piece costs less than one through an unknown character, whatever its score. A border
+    inside the name changes nothing else where no piece of text reaches across it.
     """
-    if any("<0x" in piece.text for piece in pieces if piece.kind == _NORMAL):
+    normal = [piece.text for piece in pieces if piece.kind == _NORMAL]
+    names = [piece.text for piece in pieces if piece.kind in (_UNKNOWN, _CONTROL, _BYTE) and len(piece.text) > 1]
+    names = [name for name in names if not any(name[:2] in text for text in normal)]
+    if not names:
         return None
-    return {"type": "Split", "pattern": {"Regex": "<(?=0x)"}, "behavior": "MergedWithPrevious", "invert": False}
+    within = "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in names)
+    return {"type": "Split", "pattern": {"Regex": within}, "behavior": "MergedWithPrevious", "invert": False}
 
 
 def _added(number: int, text: str, *, special: bool) -> dict[str, Any]:
