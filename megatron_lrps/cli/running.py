@@ -27,7 +27,8 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
         LrpsError: whose exit code says how the run ended (75 stopped, 78 refused, 74 storage, else failed).
     """
     # Here, since rich and ctypes are no use to `lrps status`.
-    from megatron_lrps.launch.local import TRAINING_MODULE, train, unfinished
+    from megatron_lrps.launch.local import TRAINING_MODULE, train
+    from megatron_lrps.launch.missing import unfinished
     from megatron_lrps.launch.progress import make_display
     from megatron_lrps.versions.growth import accept
 

@@ -27,7 +27,7 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
     Raises:
         LrpsError: whose exit code says why nothing was submitted.
     """
-    from megatron_lrps.launch.local import unfinished
+    from megatron_lrps.launch.missing import unfinished
     from megatron_lrps.launch.slurm.submit import as_shell, requests, slurm_of, submit
     from megatron_lrps.versions.growth import accept
 

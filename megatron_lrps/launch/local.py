@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
+from megatron_lrps.launch.missing import start_of
 from megatron_lrps.launch.outcome import Attempt, conclude
 from megatron_lrps.launch.process import RankGroup, writers
 from megatron_lrps.launch.progress import Display, silence
@@ -28,7 +29,6 @@ from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.lineage import events, state_of
-from megatron_lrps.versions.resume import Start, find_start
 
 TRAINING_MODULE = "megatron_lrps.pretrain"
 _POLL_S = 0.2
@@ -59,34 +59,6 @@ class StopRequest:
         if number == signal.SIGHUP:
             silence()
         self.count += 1
-
-
-def unfinished(tree: Tree, only: str | None) -> list[PlannedPath]:
-    """Paths that are not trained to their end, parents first; of one path's name, that one at most.
-
-    Raises:
-        RefusedError: where a path's fork point is lost (or, for ``only``, is not there yet).
-    """
-    campaign = CampaignFolder(tree.plan.folder)
-    paths = [tree.path(only)] if only else tree.paths
-    missing = [path for path in paths if not state_of(campaign, path).done]
-    for path in missing:
-        if path.parent is None or state_of(campaign, path).ready:
-            continue
-        parent = state_of(campaign, tree.path(path.parent))
-        # Training everything else first would only delay the news: a parent past the fork does not save it again.
-        if only or parent.done or (parent.saved or 0) > path.fork:
-            start_of(campaign, path)
-    return missing
-
-
-def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
-    """The checkpoint that a path starts from; raises RefusedError where its fork point is missing."""
-    parent = campaign.path(path.parent).checkpoints if path.parent else None
-    try:
-        return find_start(campaign.path(path.name).checkpoints, parent=parent, fork=path.fork, end=path.end)
-    except RefusedError as error:
-        raise RefusedError(f"path {path.name}: {error.what}", error.mend) from None
 
 
 def train(

@@ -1,0 +1,35 @@
+"""What of a campaign is still to be trained, and from which checkpoints."""
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
+from megatron_lrps.versions.resume import Start, find_start
+
+
+def unfinished(tree: Tree, only: str | None) -> list[PlannedPath]:
+    """Paths that are not trained to their end, parents first; of one path's name, that one at most.
+
+    Raises:
+        RefusedError: where a path's fork point is lost (or, for ``only``, is not there yet).
+    """
+    campaign = CampaignFolder(tree.plan.folder)
+    paths = [tree.path(only)] if only else tree.paths
+    missing = [path for path in paths if not state_of(campaign, path).done]
+    for path in missing:
+        if path.parent is None or state_of(campaign, path).ready:
+            continue
+        parent = state_of(campaign, tree.path(path.parent))
+        # Training everything else first would only delay the news: a parent past the fork does not save it again.
+        if only or parent.done or (parent.saved or 0) > path.fork:
+            start_of(campaign, path)
+    return missing
+
+
+def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
+    """The checkpoint that a path starts from; raises RefusedError where its fork point is missing."""
+    parent = campaign.path(path.parent).checkpoints if path.parent else None
+    try:
+        return find_start(campaign.path(path.name).checkpoints, parent=parent, fork=path.fork, end=path.end)
+    except RefusedError as error:
+        raise RefusedError(f"path {path.name}: {error.what}", error.mend) from None
