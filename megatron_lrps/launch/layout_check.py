@@ -72,13 +72,12 @@ def check_layout(tree: Tree) -> dict[str, Any]:
 
 
 def _vocabulary(plan: Plan) -> tuple[int | None, bool]:
-    """Tokens by the plan (None: the tokenizer's file knows), and whether they are assumed."""
+    """Tokens (None: the tokenizer is here and knows), and whether they are assumed."""
     tokenizer = plan.tokenizer
-    if (tokenizer and tokenizer.size) or plan.megatron.get("padded-vocab-size"):
-        return tokenizer.size if tokenizer else None, False
-    if tokenizer and tokenizer.model and plan.resolve(tokenizer.model).exists():
+    if tokenizer and (not tokenizer.model or plan.resolve(tokenizer.model).exists()):
         return None, False
-    return ASSUMED_VOCABULARY, True
+    size = tokenizer.size if tokenizer else None
+    return size or ASSUMED_VOCABULARY, size is None and "padded-vocab-size" not in plan.megatron
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

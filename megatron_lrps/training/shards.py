@@ -55,7 +55,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``world_size`` (ranks), ``lines`` (path name -> Megatron's argument line without the program) and
-            ``vocabulary`` (tokens, where the line does not say; None: ask the tokenizer).
+            ``vocabulary`` (tokens; None: ask the tokenizer).
 
     Returns:
         ``transformer_engine`` (whether it is installed) and ``paths``: name -> ``layout`` (sizes of the parallel
@@ -152,7 +152,7 @@ def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:
 
     if args.padded_vocab_size:
         return int(args.padded_vocab_size)
-    size = args.vocab_size or vocabulary or build_tokenizer(args).vocab_size
+    size = vocabulary or build_tokenizer(args).vocab_size
     return int(calculate_padded_vocab_size(size, args.make_vocab_size_divisible_by, args.tensor_model_parallel_size))
 
 

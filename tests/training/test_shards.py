@@ -47,6 +47,8 @@ LINES = {
     "virtual": line(**{PP: 4, "num_layers_per_virtual_pipeline_stage": 1}),
     "padded": line(vocab_size=257, **{TP: 2}),
     "fp8": line("sequence-parallel", fp8_format="hybrid", fp8_recipe="delayed", **{TP: 2, CP: 2}),
+    "tensorwise": line(fp8_format="hybrid", fp8_recipe="tensorwise"),
+    "blockwise": line(fp8_format="hybrid", fp8_recipe="blockwise"),
     "experts": line(num_experts=4, expert_model_parallel_size=4, moe_ffn_hidden_size=256),
     "world": line(**{TP: 3}),
     "heads": line(num_attention_heads=4, **{TP: 8}),
@@ -115,6 +117,12 @@ def test_what_only_transformer_engine_runs_is_named_and_not_counted(answers: dic
     assert fp8["unproven"] == ["--fp8-format", "--sequence-parallel", "--context-parallel-size"]
     assert fp8["layout"] == {"TP": 2, "PP": 1, "VPP": 1, "CP": 2, "EP": 1, "DP": 4}
     assert parameters(fp8) == [8 * ((LAYER - 128) // 2 + 128) + EMBEDDING + 64]
+
+
+@pytest.mark.parametrize("recipe", ["tensorwise", "blockwise"])
+def test_each_recipe_of_fp8_is_accepted(answers: dict[str, Any], recipe: str) -> None:
+    assert answers[recipe]["unproven"] == ["--fp8-format"]
+    assert parameters(answers[recipe]) == parameters(answers["one"])
 
 
 def test_an_expert_of_four_is_on_each_rank(answers: dict[str, Any]) -> None:
