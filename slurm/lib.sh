@@ -69,13 +69,20 @@ lrps_command() {
   command=(bash -c "$task" task "${command[@]}")
 }
 
-# Run the ranks as one step; its exit code, in `code`. USR1, before the time limit, becomes their exit signal.
+# USR1, before the time limit: the ranks are to save and stop.
+lrps_stop() {
+  asked=1 signalled=1
+  lrps_say "asked to save and stop: the ranks get $LRPS_EXIT_SIGNAL"
+  [[ -z $step ]] || kill -s "$LRPS_EXIT_SIGNAL" "$step"
+}
+
+# Run the ranks as one step; its exit code, in `code`.
 lrps_step() {
-  local step signalled
+  local signalled
+  code=75
+  [[ -z $asked ]] || return # before there was anything to save
   srun "${options[@]}" "${command[@]}" &
   step=$!
-  trap 'signalled=1; lrps_say "the ranks are asked to save and stop ($LRPS_EXIT_SIGNAL)"; kill -s "$LRPS_EXIT_SIGNAL" "$step"' USR1
-  code=0
   while
     signalled=
     wait "$step"
@@ -83,6 +90,8 @@ lrps_step() {
     [[ -n $signalled ]] # then it is `wait` that ended, not the step
   do :; done
   trap '' USR1
+  # Until Megatron listens to it, the signal ends a rank: nothing is lost that was saved.
+  [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
 }
 
 # What rank 0 recorded of its end since line $1 of the history: srun's code is the highest of all tasks', and hides a
@@ -93,7 +102,7 @@ lrps_recorded() {
 
 # Requeue this job; not more than LRPS_MAX_REQUEUES times in a row without a new checkpoint.
 lrps_requeue() {
-  local count=0 before='' newest file=$logs/requeues
+  local count=0 before='' newest state tries=0 file=$logs/requeues
   newest=$(lrps_newest)
   [[ ! -r $file ]] || read -r count before <"$file" || true
   [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
@@ -103,8 +112,11 @@ lrps_requeue() {
     exit "$code"
   fi
   echo "$((count + 1)) $newest" >"$file" || exit 74
-  # A job that is being cancelled must stay so.
-  [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]] || exit "$code"
+  until state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T); do
+    ((tries++ < 10)) || exit "$code" # minutes, in which a controller restarts
+    sleep 15
+  done
+  [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay so
   lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since checkpoint $newest"
   scontrol requeue "$SLURM_JOB_ID" || exit "$code"
   sleep 60 # Slurm ends this shell
@@ -113,8 +125,9 @@ lrps_requeue() {
 
 # Train LRPS_PATH, up to LRPS_UNTIL if that is set; further arguments are Megatron's. Leaves with the ranks' exit code.
 lrps_train() {
-  local logs events lines options command code recorded
+  local logs events lines options command code recorded step='' asked=''
   lrps_settings
+  trap lrps_stop USR1
   lrps_rendezvous
   lrps_command "$@"
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl

@@ -17,8 +17,12 @@ def python_that(folder: Path, *lines: str) -> str:
     return f"LRPS_PYTHON={script}\n"
 
 
+SAVES_AND_STOPS = ("trap 'exit 75' TERM", "sleep 600 &", "wait")
+"""As the ranks answer Slurm's TERM: a cancelled job may not requeue itself for it."""
+
+
 def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitted: Submitted, tmp_path: Path) -> None:
-    submitted.site(python_that(tmp_path, "sleep 600"))
+    submitted.site(python_that(tmp_path, *SAVES_AND_STOPS))
     dry = submitted.lrps("submit", "--dry-run")
     assert (dry.code, submitted.jobs()) == (0, {})
     assert [line for line in dry.stdout.splitlines() if line.startswith("# ") and "until" in line][:4] == [
@@ -101,6 +105,33 @@ def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitt
     assert "Job dependency problem" in done.stderr
     assert "1 jobs that Slurm had accepted before were cancelled" in done.stdout
     submitted.ends(submitted.jobs()["main", 4], "CANCELLED")
+
+
+def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
+    submitted: Submitted, tmp_path: Path
+) -> None:
+    submitted.site(python_that(tmp_path, *SAVES_AND_STOPS))
+    jobs = submitted.submit()
+    record = submitted.folder.root / "slurm" / "jobs.jsonl"
+    record.write_text("".join(line for line in record.read_text().splitlines(True) if "released" not in line))
+    last = jobs["v2", 14]
+    submitted.cluster.run("scontrol", "hold", last)
+    assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
+    assert submitted.submit() == jobs
+    assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r") == "Dependency"
+    submitted.cluster.run("scontrol", "hold", last)  # by a user, after its release: it stays so
+    assert submitted.submit() == jobs
+    assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
+
+
+def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, tmp_path: Path) -> None:
+    submitted.site(python_that(tmp_path, "exec sleep 600"))
+    job = submitted.submit()["main", 4]
+    submitted.cluster.until(lambda: "restart 0: main on node[1-4], 4 tasks" in submitted.log("main"), "it has started")
+    submitted.cluster.until(lambda: submitted.cluster.run("squeue", "-h", "-s", "-j", job), "its step runs")
+    submitted.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "it is requeued", 20)
+    assert "requeued, 1 of 3 since checkpoint none" in submitted.log("main")
 
 
 def test_ranks_that_are_to_be_continued_without_progress_are_requeued_three_times(
