@@ -1,0 +1,114 @@
+"""Checkpoints to and from Hugging Face folders without a plan, by names that Megatron-LM's converter has.
+
+    python tools/convert_checkpoint.py --loader torch_dist --saver huggingface --load-dir run/checkpoints \
+        --save-dir hf --tokenizer-type SentencePieceTokenizer --tokenizer-model tokenizer.model
+    python tools/convert_checkpoint.py --loader huggingface --saver torch_dist --load-dir hf --save-dir start
+
+``--load-dir`` of torch_dist is one checkpoint (iter_0000123), or Megatron's ``--save`` folder: its newest then. The
+model card with a version's lineage is made by `lrps export`, which knows the plan.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from megatron_lrps.convert.export import plan_export, write_export
+from megatron_lrps.convert.hf_config import config_of
+from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.tokenizer import write_tokenizer
+from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.data.prepare.encoders import spec_of
+from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.plan import Plan
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.folder import checkpoint, checkpoints_in, is_complete
+
+FORMATS = ("torch_dist", "huggingface")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    assert __doc__
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--model-type", choices=["GPT"], default="GPT")
+    flags.add_argument("--loader", choices=FORMATS, required=True)
+    flags.add_argument("--saver", choices=FORMATS, required=True)
+    flags.add_argument("--load-dir", type=Path, required=True)
+    flags.add_argument("--save-dir", type=Path, required=True, help="a folder that does not exist yet")
+    flags.add_argument(
+        "--tokenizer-type", help="Megatron's name, needed for huggingface: it says how many tokens count"
+    )
+    flags.add_argument("--tokenizer-model", help="a file, or for HuggingFaceTokenizer a folder")
+    flags.add_argument("--vocab-size", type=int, help="of NullTokenizer and TikTokenizer")
+    flags.add_argument("--dtype", choices=["bf16", "fp32"], help="as saved by default")
+    return flags
+
+
+def newest(folder: Path) -> Path:
+    """The checkpoint that ``folder`` is, or the newest complete one in it; raises RefusedError."""
+    release = folder / "release"
+    if is_complete(folder):
+        return folder
+    complete, _ = checkpoints_in(folder)
+    if complete:
+        return checkpoint(folder, complete[-1])
+    if is_complete(release):
+        return release
+    raise RefusedError(f"{folder} is no complete torch_dist checkpoint, and holds none.", "correct --load-dir.")
+
+
+def export(args: argparse.Namespace) -> str:
+    """To Hugging Face; returns what to say."""
+    if args.tokenizer_type is None:
+        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
+    keys = {"type": args.tokenizer_type, "model": args.tokenizer_model, "vocab_size": args.vocab_size}
+    version = {"name": "v1", "iters": 1, "train": [[1.0, "data"]]}
+    plan = Plan.model_validate(
+        {
+            "campaign": "convert",
+            "save": ".",
+            "sequence_length": 1,
+            "global_batch_size": 1,
+            "versions": [version],
+            "tokenizer": {key: value for key, value in keys.items() if value is not None},
+        }
+    )
+    spec = spec_of(plan)
+    encoder = load_reference(spec)
+    request = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
+    said = []
+
+    def around(hidden: Path) -> None:
+        kind = str(request.main_dtype).removeprefix("torch.")
+        config = config_of(request.model, dtype=kind, bos=None, eos=encoder.eod)
+        write_atomic(hidden / "config.json", json.dumps(config, indent=2) + "\n")
+        said.append(write_tokenizer(spec, hidden, max_length=request.model.positions).statement)
+
+    done = write_export(request, args.save_dir, around=around)
+    return f"{args.save_dir}: {done.tensors} weights, {done.bytes / 1e9:.3f} GB. {said[0]}"
+
+
+def main(arguments: list[str]) -> int:
+    """Convert, and say what came out; returns the exit code."""
+    args = parser().parse_args(arguments)
+    if args.loader == args.saver:
+        parser().error("--loader and --saver are the same; Megatron loads a torch_dist checkpoint under any TP and PP")
+    try:
+        if args.saver == "huggingface":
+            print(export(args))
+        else:
+            done = write_import(plan_import(args.load_dir), args.save_dir)
+            print(f"{done.folder}: a {done.model.family} model, {done.bytes / 1e9:.3f} GB.")
+    except LrpsError as error:
+        print(str(error), file=sys.stderr)
+        return error.exit_code
+    except ValueError as error:
+        print(f"The flags do not fit together: {error}", file=sys.stderr)
+        return RefusedError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
