@@ -41,10 +41,14 @@ def line(*switches: str, **flags: object) -> list[str]:
 TP, PP, CP = "tensor_model_parallel_size", "pipeline_model_parallel_size", "context_parallel_size"
 # A batch of its own for validation, as a plan with validation sets has it.
 VALIDATED = {"eval_micro_batch_size": 1, "eval_global_batch_size": 16}
+VIRTUAL = {PP: 4, "num_layers_per_virtual_pipeline_stage": 1}
 LINES = {
     "one": line(),
     "tp2-pp4": line(**{TP: 2, PP: 4}),
-    "virtual": line(**{PP: 4, "num_layers_per_virtual_pipeline_stage": 1}),
+    "virtual": line(**VIRTUAL),
+    "few": line(global_batch_size=16, **VIRTUAL),
+    "rest": line(global_batch_size=48, **VIRTUAL),
+    "evaluated": line("full-validation", "multiple-validation-sets", **VIRTUAL),
     "padded": line(vocab_size=257, **{TP: 2}),
     "fp8": line("sequence-parallel", fp8_format="hybrid", fp8_recipe="delayed", **{TP: 2, CP: 2}),
     "tensorwise": line(fp8_format="hybrid", fp8_recipe="tensorwise"),
@@ -150,6 +154,20 @@ def test_an_expert_of_four_is_on_each_rank(answers: dict[str, Any]) -> None:
 def test_megatrons_own_message(answers: dict[str, Any], name: str, message: str) -> None:
     assert message in answers[name]["error"]
     assert "mend" not in answers[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        # On 4 replicas, 2 samples at a time: 16 / 8 and 48 / 8.
+        ("few", "2 micro-batches an iteration, and virtual stages take them in groups of 4"),
+        ("rest", "6 micro-batches an iteration, and virtual stages take them in groups of 4"),
+        ("evaluated", "--num-layers-per-virtual-pipeline-stage is given with validation sets"),
+    ],
+)
+def test_what_megatron_would_refuse_in_training_only(answers: dict[str, Any], name: str, message: str) -> None:
+    assert message in answers[name]["error"]
+    assert "virtual stages" in answers[name]["mend"]
 
 
 def test_the_plugins_own_refusal_brings_its_mend(answers: dict[str, Any]) -> None:
