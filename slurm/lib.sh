@@ -94,15 +94,15 @@ lrps_step() {
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
 }
 
-# What rank 0 recorded of its end since line $1 of the history: srun's code is the highest of all tasks', and hides a
-# refusal behind the ranks that were killed for it.
+# What rank 0 recorded of its end since line $1 of the history, a line of JSON: srun's code is the highest of all
+# tasks', and hides a refusal behind the ranks that were killed for it.
 lrps_recorded() {
-  tail -n "+$(($1 + 1))" "$events" 2>/dev/null | sed -n 's/.*"exit_code": \([0-9][0-9]*\).*/\1/p' | tail -n 1
+  tail -n "+$(($1 + 1))" "$events" 2>/dev/null | grep '"exit_code": [0-9]' | tail -n 1
 }
 
-# Requeue this job; not more than LRPS_MAX_REQUEUES times in a row without a new checkpoint.
-lrps_requeue() {
-  local count=0 before='' newest state tries=0 file=$logs/requeues
+# Count the requeues in a row without a new checkpoint; leave where there were LRPS_MAX_REQUEUES.
+lrps_count() {
+  local count=0 before='' newest file=$logs/requeues
   newest=$(lrps_newest)
   [[ ! -r $file ]] || read -r count before <"$file" || true
   [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
@@ -112,12 +112,16 @@ lrps_requeue() {
     exit "$code"
   fi
   echo "$((count + 1)) $newest" >"$file" || exit 74
+  lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since checkpoint $newest"
+}
+
+lrps_requeue() {
+  local state tries=0
   until state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T); do
     ((tries++ < 10)) || exit "$code" # minutes, in which a controller restarts
     sleep 15
   done
   [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay so
-  lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since checkpoint $newest"
   scontrol requeue "$SLURM_JOB_ID" || exit "$code"
   sleep 60 # Slurm ends this shell
   exit "$code"
@@ -125,7 +129,7 @@ lrps_requeue() {
 
 # Train LRPS_PATH, up to LRPS_UNTIL if that is set; further arguments are Megatron's. Leaves with the ranks' exit code.
 lrps_train() {
-  local logs events lines options command code recorded step='' asked=''
+  local logs events lines options command code last recorded step='' asked=''
   lrps_settings
   trap lrps_stop USR1
   lrps_rendezvous
@@ -138,10 +142,19 @@ lrps_train() {
     rm -f "$logs/requeues"
     exit 0
   fi
-  recorded=$(lrps_recorded "$lines")
+  last=$(lrps_recorded "$lines")
+  recorded=${last##*'"exit_code": '}
+  recorded=${recorded%%[^0-9]*}
   # 137 and 143: the step was killed from outside, and nobody could record anything.
   case ${recorded:-$code} in
-    75 | 137 | 143) lrps_requeue ;;
+    75 | 137 | 143)
+      if [[ $last == *'"event": "stopped", "message": '* ]]; then
+        lrps_say "to be continued: requeued, until this job's earlier start has ended" # it makes the progress
+      else
+        lrps_count
+      fi
+      lrps_requeue
+      ;;
   esac
   exit "${recorded:-$code}"
 }
