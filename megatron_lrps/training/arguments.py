@@ -217,8 +217,8 @@ def prepare(args: argparse.Namespace) -> None:
     virtual = [flag for flag in _VIRTUAL_STAGES if getattr(args, flag) is not None]
     if args.multiple_validation_sets and virtual:
         raise RefusedError(
-            f"--{virtual[0].replace('_', '-')} is given with validation sets: megatron-core 0.19 takes the virtual stages' "
-            "data for validation sets, and breaks off when it evaluates.",
+            f"--{virtual[0].replace('_', '-')} is given with validation sets: megatron-core 0.19 takes the virtual "
+            "stages' data for validation sets, and breaks off when it evaluates.",
             "drop the virtual stages, or every version's `valid`.",
         )
     if args.full_validation and args.eval_global_batch_size is None:
