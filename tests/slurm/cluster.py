@@ -20,7 +20,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "squeue", "ip", "nsenter", "unshare")
+PROGRAMS = (
+    "slurmctld",
+    "slurmd",
+    "munged",
+    "sbatch",
+    "srun",
+    "scontrol",
+    "squeue",
+    "ip",
+    "nsenter",
+    "setpriv",
+    "unshare",
+)
 REQUEUE_S = 5
 """Slurm starts a requeued job again once its credential has expired."""
 
@@ -214,7 +226,7 @@ class Cluster:
     def _popen(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
             return subprocess.Popen(
-                command, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                ["setpriv", "--pdeathsig", "KILL", *command],  # a test run that is killed leaves no cluster cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitt
     done = submitted.lrps("submit", env={"PATH": f"{sbatch.parent}:{path}"})
     assert done.code == 78
     assert "Job dependency problem" in done.stderr
-    assert "1 jobs that Slurm had accepted before were cancelled" in done.stdout
+    assert "accepted before were cancelled, 1 of them; nothing is submitted" in done.stdout
     submitted.ends(submitted.jobs()["main", 4], "CANCELLED")
 
 

@@ -184,7 +184,7 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
         except BaseException as error:
             _take_back(campaign, [number for _, number, _ in done])
             if isinstance(error, RefusedError) and done:
-                say(f"{len(done)} jobs that Slurm had accepted before were cancelled; nothing is submitted.")
+                say(f"Jobs that Slurm had accepted before were cancelled, {len(done)} of them; nothing is submitted.")
             raise
         return done
 
