@@ -226,9 +226,14 @@ class Cluster:
     def _popen(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
             return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],  # a test run that is killed leaves no cluster cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                ["setpriv", "--pdeathsig", "KILL", *command],  # a test run that is killed leaves no cluster
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
 
 def _children(pid: int) -> list[int]:
