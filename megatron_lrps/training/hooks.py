@@ -176,8 +176,11 @@ def _load(original: Any, *args: Any, **kwargs: Any) -> Any:
 
     from megatron_lrps.training.starting import settle
 
-    settle(_run, get_args())
-    return original(*args, **kwargs) if get_args().load else (0, 0)
+    megatron_args = get_args()
+    settle(_run, megatron_args)
+    if megatron_args.load or megatron_args.pretrained_checkpoint:
+        return original(*args, **kwargs)
+    return 0, 0
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:
