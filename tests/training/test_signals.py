@@ -21,7 +21,7 @@ pytestmark = pytest.mark.training
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Path) -> None:
     plan = write_campaign(tmp_path)
-    plan.write_text(plan.read_text().replace("iters: 8", "iters: 800"))
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 8000").replace("interval: 100,", "interval: 100000,"))
     own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     arguments = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"]
     log = tmp_path / "log"
