@@ -91,6 +91,17 @@ def test_what_slurm_refuses_is_said_in_its_words(submitted: Submitted, before: s
     assert submitted.cluster.run("squeue", "-h", "-n", "lrps-tiny-main-4") == ""
 
 
+def test_nodes_that_are_away_for_now_are_waited_for(submitted: Submitted, tmp_path: Path) -> None:
+    submitted.site(python_that(tmp_path, *SAVES_AND_STOPS))
+    submitted.cluster.run("scontrol", "update", "nodename=node2", "state=drain", "reason=test")
+    done = submitted.lrps("submit")
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("Slurm cannot place the jobs now: 1 of 4 nodes are not up; they wait.\n")
+    submitted.cluster.run("scontrol", "update", "nodename=node2", "state=resume")
+    first = submitted.jobs()["main", 4]
+    submitted.cluster.until(lambda: submitted.cluster.state(first) == "RUNNING", "main runs on all four")
+
+
 def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitted) -> None:
     # The second job's dependency is made unreadable on its way to Slurm, which has accepted the first by then.
     sbatch = submitted.plan.parent / "sbatch"
