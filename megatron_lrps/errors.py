@@ -41,6 +41,7 @@ class RefusedError(LrpsError):
     """A run that would be wrong, or cannot start, is refused before it trains."""
 
     exit_code = EXIT_REFUSED
+    event = "refused"
 
 
 class PlanError(RefusedError):
@@ -51,9 +52,11 @@ class StorageError(LrpsError):
     """A write did not reach the disk; what was there before is intact."""
 
     exit_code = EXIT_STORAGE
+    event = "storage"
 
 
 class StoppedError(LrpsError):
     """The run was stopped on request; it has saved and the same command continues it."""
 
     exit_code = EXIT_CONTINUE
+    event = "stopped"

@@ -129,7 +129,9 @@ def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
     submitted.cluster.run("scontrol", "hold", last)
     assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
     assert submitted.submit() == jobs
-    assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r") == "Dependency"
+    submitted.cluster.until(
+        lambda: submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r") == "Dependency", "it is released", 20
+    )
     submitted.cluster.run("scontrol", "hold", last)  # by a user, after its release: it stays so
     assert submitted.submit() == jobs
     assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
