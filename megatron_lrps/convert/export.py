@@ -180,7 +180,16 @@ def write_export(
 
 
 def _write_shard(request: Request, path: Path, weights: Sequence[Weight]) -> None:
-    write_file(path, [request.entry(weight) for weight in weights], _blocks(request, weights))
+    write_file(path, [request.entry(weight) for weight in weights], _ahead(_blocks(request, weights)))
+
+
+def _ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same blocks; the next is read while one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(next, blocks, None)
+        while (block := job.result()) is not None:
+            job = pool.submit(next, blocks, None)
+            yield block
 
 
 def _blocks(request: Request, weights: Sequence[Weight]) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
+from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import PRETRAINED
 
 
@@ -78,6 +79,8 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
         RefusedError: naming every flag that differs, both values, and the lines that fit.
     """
     given: dict[str, Any] = {"max-position-embeddings": plan.sequence_length, **plan.megatron}
+    if plan.launch.device == "cpu":
+        given |= CPU_FLAGS  # one of them chooses GPT-2's activation
     differing = []
     for flag, wanted in flags_of(model).items():
         found = given.get(flag, _unset(flag, given))

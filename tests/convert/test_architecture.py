@@ -109,3 +109,14 @@ def test_a_plan_of_another_model_is_refused_with_the_lines_that_fit() -> None:
             refuse_other_plan(_plan(**without), model, "weights", "m")
     with pytest.raises(RefusedError, match="qk-layernorm is true, m has false"):
         refuse_other_plan(_plan(**fitting, **{"qk-layernorm": True}), model, "weights", "m")
+
+
+def test_gpt2s_activation_is_not_the_cpu_backends() -> None:
+    model = Model(
+        **{**LLAMA.__dict__, "family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"}
+    )
+    plan = _plan(**{flag: value for flag, value in flags_of(model).items() if value is not False})
+    refuse_other_plan(plan, model, "weights", "m")
+    on_cpu = plan.model_copy(update={"launch": plan.launch.model_copy(update={"device": "cpu"})})
+    with pytest.raises(RefusedError, match="no-bias-gelu-fusion is true, m has false"):
+        refuse_other_plan(on_cpu, model, "weights", "m")

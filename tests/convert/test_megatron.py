@@ -1,5 +1,6 @@
 """Megatron itself reads what is imported, under another layout, and its own save is exported."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from training.test_layouts import RESAVE
 from megatron_lrps.convert.check import compare_logits, probe_tokens
 from megatron_lrps.convert.export import plan_export, write_export
 from megatron_lrps.convert.flags import flags_of
+from megatron_lrps.convert.hf_config import config_of
 from megatron_lrps.convert.imports import plan_import, write_import
 from megatron_lrps.convert.safetensors import read_folder
 from megatron_lrps.convert.torch_dist import open_checkpoint
@@ -64,12 +66,13 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         base=BASE,
         code=RESAVE,
         env={"RESAVE": str(tmp_path / "resaved")},
+        timeout=500,
     )
     resaved = checkpoint(tmp_path / "resaved", 0)
     request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
 
     def around(hidden: Path) -> None:
-        write_atomic(hidden / "config.json", (source / "config.json").read_text())
+        write_atomic(hidden / "config.json", json.dumps(config_of(request.model, dtype="float32", bos=1, eos=2)))
 
     write_export(request, tmp_path / "exported", around=around)
     before, after = read_folder(source), read_folder(tmp_path / "exported")
