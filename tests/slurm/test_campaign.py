@@ -1,13 +1,12 @@
 """A campaign of two versions on four nodes, TP=2 x DP=2 over gloo, from one `lrps submit` to trained versions."""
 
-import re
-
 import pytest
 
 from megatron_lrps.versions.lineage import events
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import Submitted
 from tests.training.campaigns import losses, write_campaign
+from tests.training.harness import read_scalars
 
 pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
@@ -107,6 +106,6 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
     assert submitted.restarts(job) >= 1
     assert "requeued, until this job's earlier start has ended" in submitted.log("main")
     # Every iteration was trained once, by the start that Slurm had lost.
-    trained = re.findall(r" iteration +(\d+)/", submitted.log("main"))
-    assert list(map(int, trained)) == list(range(1, 801))
+    figures = read_scalars(submitted.folder.tensorboard("main"))["lm loss"]
+    assert [iteration for iteration, _ in figures] == list(range(1, 801))
     assert [event["iteration"] for event in events(submitted.folder.path("main")) if event["event"] == "started"] == [0]

@@ -147,6 +147,14 @@ def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, t
     assert "requeued, 1 of 3 since checkpoint none" in submitted.log("main")
 
 
+def test_the_time_limit_asks_the_ranks_to_stop_and_requeues(submitted: Submitted, tmp_path: Path) -> None:
+    submitted.site(python_that(tmp_path, "trap 'exit 75' USR2", "sleep 600 &", "wait"))
+    submitted.change('time: "00:30:00"', 'time: "00:02:00", signal_before: 60')  # Slurm looks every half minute
+    job = submitted.submit()["main", 4]
+    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "requeued before the limit", 130)
+    assert "asked to save and stop: the ranks get SIGUSR2" in submitted.log("main")
+
+
 def test_ranks_that_are_to_be_continued_without_progress_are_requeued_three_times(
     submitted: Submitted, tmp_path: Path
 ) -> None:
