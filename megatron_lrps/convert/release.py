@@ -19,7 +19,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.version import __version__
 from megatron_lrps.versions.facts import chain_of, facts_of, ledger_of
 from megatron_lrps.versions.files import read_json
-from megatron_lrps.versions.lineage import log_event
+from megatron_lrps.versions.notes import note
 
 RECORD = "lrps.json"
 """What an export was made from, in its folder."""
@@ -94,7 +94,9 @@ def release(
 
         written = write_export(request, target, around=around, shard_bytes=shard_bytes, workers=workers)
         statement = shipped[0].statement
-        log_event(source.campaign.path(source.facts.name), "exported", iteration=source.iteration, export=str(target))
+        known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
+        own = source.campaign.path(source.facts.name)
+        note(own, "exports", str(target.absolute()), iteration=source.iteration, format="hf", **known)
     elif {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
         raise RefusedError(
             f"{target} is there already, and was not made from {source.folder} with these settings.",

@@ -20,10 +20,12 @@ from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.reading import Reading
+from megatron_lrps.versions.checks import LATER
 from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, read_record, write_record
 from megatron_lrps.versions.manifest import MANIFEST, read_manifest
+from megatron_lrps.versions.notes import with_notes
 from megatron_lrps.versions.owner import Ownership
 from megatron_lrps.versions.preflight import Identity
 from megatron_lrps.versions.resume import Start
@@ -193,39 +195,36 @@ def record(run: Run, args: Namespace, status: str) -> None:
     checkpoints = checkpoints_in(run.own)[0]
     before = read_record(run.folder) or {}
     path, plan = run.planned.path, run.planned.tree.plan
-    write_record(
-        run.folder,
-        {
-            # What others have written about the path stays.
-            **{key: before[key] for key in ("exports", "scores", "released") if key in before},
-            "campaign": plan.campaign,
-            "path": path.name,
-            "kind": path.kind,
-            "paradigm": path.paradigm,
-            "version": path.version,
-            "parent": path.parent,
-            "fork": path.fork,
-            "end": path.end,
-            "status": status,
-            "schedule": path.schedule.to_json(),
-            "lr": {"max": plan.lr.max, "min": plan.lr.min},
-            "global_batch_size": plan.global_batch_size,
-            "sequence_length": plan.sequence_length,
-            "plan_hash": plan_hash(plan),
-            "data": run.identity.to_json(),
-            "layout": {
-                "tensor": args.tensor_model_parallel_size,
-                "pipeline": args.pipeline_model_parallel_size,
-                "data": args.data_parallel_size,
-                "distributed_optimizer": args.use_distributed_optimizer,
-            },
-            "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
-            "checkpoints": [
-                {"iteration": iteration, "sha256": _digest(checkpoint(run.own, iteration))} for iteration in checkpoints
-            ],
-            "libraries": _library_versions(),
+    written = {
+        **{key: before[key] for key in LATER if key in before},
+        "campaign": plan.campaign,
+        "path": path.name,
+        "kind": path.kind,
+        "paradigm": path.paradigm,
+        "version": path.version,
+        "parent": path.parent,
+        "fork": path.fork,
+        "end": path.end,
+        "status": status,
+        "schedule": path.schedule.to_json(),
+        "lr": {"max": plan.lr.max, "min": plan.lr.min},
+        "global_batch_size": plan.global_batch_size,
+        "sequence_length": plan.sequence_length,
+        "plan_hash": plan_hash(plan),
+        "data": run.identity.to_json(),
+        "layout": {
+            "tensor": args.tensor_model_parallel_size,
+            "pipeline": args.pipeline_model_parallel_size,
+            "data": args.data_parallel_size,
+            "distributed_optimizer": args.use_distributed_optimizer,
         },
-    )
+        "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
+        "checkpoints": [
+            {"iteration": iteration, "sha256": _digest(checkpoint(run.own, iteration))} for iteration in checkpoints
+        ],
+        "libraries": _library_versions(),
+    }
+    write_record(run.folder, with_notes(written, run.folder))
 
 
 def _digest(folder: Path) -> str | None:

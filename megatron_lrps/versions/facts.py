@@ -14,6 +14,7 @@ from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
 from megatron_lrps.versions.ledger import Range, ranges_of
 from megatron_lrps.versions.lineage import events, read_record
 from megatron_lrps.versions.manifest import read_manifest
+from megatron_lrps.versions.notes import notes_of, with_notes
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
 
@@ -91,10 +92,11 @@ def facts_of(campaign: CampaignFolder, trees: Sequence[Tree], name: str) -> Fact
     folder = campaign.path(name)
     record = read_record(folder)
     if record is not None:
-        return _checked(record, folder, trees[0].plan.campaign)
+        return _checked(with_notes(record, folder), folder, trees[0].plan.campaign)
     values = _by_plan(trees, name)
     source = "this is what the plan says" if values else "no plan names this path"
     state, what = _without_record(folder)
+    values |= plain(notes_of(folder))
     return Facts(name=name, record=state, values=values, notes=(f"{what}; {source}.",))
 
 

@@ -81,7 +81,7 @@ def _entry(event: dict[str, Any]) -> Entry | None:
     if name == "started":
         name = "forked" if event.get("forked") is True else "resumed" if iteration else "started"
     time = _text(event.get("time"))
-    reason = _text(event.get("reason")) or _text(event.get("message"))
+    reason = next((text for key in ("reason", "message", "name") if (text := _text(event.get(key)))), None)
     return Entry(time=time, last_time=time, event=name, iteration=iteration, reason=reason)
 
 
