@@ -11,6 +11,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
+from megatron_lrps.cli.models import models
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.version import __version__
 
@@ -298,6 +299,9 @@ def quickstart(
     from megatron_lrps.cli.quickstart import run_quickstart
 
     run_quickstart(folder)
+
+
+app.registered_commands += models.registered_commands
 
 
 def main() -> NoReturn:

@@ -1,6 +1,5 @@
 """The model card of an export: what made the version. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from megatron_lrps.versions.facts import Facts, Link, schedule_words
 from megatron_lrps.versions.ledger import Range, totals_of
 
 _SHOWN_HASH = 16
+_BEGIN, _END = "<!-- scores by lrps -->", "<!-- end of scores -->"
 
 
 class Lineage(NamedTuple):
@@ -97,9 +97,57 @@ def model_card(
     if ignored:
         lines.append(f"| not exported | {_text(', '.join(ignored))} |")
     lines += ["", "## Data", "", *_data(lineage.ranges, base)]
-    if scores := values.get("scores"):
-        lines += ["", "## Scores", "", "```json", json.dumps(scores, indent=2).replace("`", "'"), "```"]
     return "\n".join(lines) + "\n"
+
+
+def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = ()) -> str:
+    """A card with the scores of a version, in place of those it has.
+
+    Args:
+        card: The README.md of an export.
+        results: ``results.json`` of ``versions/results.py``.
+        proofs: What it was judged by, a sentence each.
+    """
+    lines = [
+        _BEGIN,
+        "## Scores",
+        "",
+        "| validation set | perplexity | bits per byte | tokens | by |",
+        "|---|---|---|---|---|",
+    ]
+    for name, result in results["perplexity"].items():
+        numbers = (_number(result.get(key)) for key in ("perplexity", "bits_per_byte"))
+        cells = (name, *numbers, _number(result.get("tokens")), f"{result.get('engine')}, {result.get('dtype')}")
+        lines.append(f"| {' | '.join(map(_text, cells))} |")
+    if results["tasks"]:
+        lines += ["", "| task | metric | value | standard error | few-shot | limit |", "|---|---|---|---|---|---|"]
+    for task, result in results["tasks"].items():
+        metrics, settings = result.get("metrics") or {}, result.get("settings") or {}
+        for metric, value in metrics.items():
+            if "_stderr" not in metric:
+                error = metrics.get(f"{metric}_stderr")
+                asked = (settings.get("few_shot"), settings.get("limit"))
+                cells = (
+                    task,
+                    metric,
+                    _number(value),
+                    _number(error),
+                    *("-" if each is None else each for each in asked),
+                )
+                lines.append(f"| {' | '.join(map(_text, cells))} |")
+    if proofs:
+        lines += ["", *(f"- {_text(each)}" for each in proofs)]
+    section = "\n".join([*lines, _END])
+    head, begun, rest = card.partition(_BEGIN)
+    if begun:
+        return head + section + rest.partition(_END)[2]
+    return f"{card.rstrip()}\n\n{section}\n"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if isinstance(value, float) else "-"
 
 
 def _link(link: Link) -> str:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.release import Evaluation, Promotion
 from megatron_lrps.plan.replay import Replay
 from megatron_lrps.plan.slurm import SlurmLaunch
 from megatron_lrps.plan.sources import Sources
@@ -215,6 +216,8 @@ class Plan(PlanModel):
     megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = Field(default_factory=dict)
     launch: Launch = Launch()
     keep: Keep = Keep()
+    evaluate: Evaluation = Evaluation()
+    promote: Promotion | None = None
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")

@@ -14,7 +14,14 @@ def _word(value: str) -> str:
     return value
 
 
+def _time(value: str) -> str:
+    if seconds_of(value) == 0:
+        raise ValueError('is no time of Slurm; write "minutes", "hours:minutes:seconds" or "days-hours"')
+    return value
+
+
 Word = Annotated[str, AfterValidator(_word)]
+Time = Annotated[str, AfterValidator(_time)]
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})\Z")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*\Z")
@@ -39,7 +46,7 @@ class SlurmLaunch(PlanModel):
     gpus_per_node: Count = 8
     cpus_per_task: Count | None = None
     partition: Word | None = None
-    time: str | None = None
+    time: Time | None = None
     account: Word | None = None
     qos: Word | None = None
     constraint: Word | None = None
@@ -51,13 +58,6 @@ class SlurmLaunch(PlanModel):
     signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
     max_requeues: Annotated[int, Field(ge=0)] = 3
     options: dict[str, str | int | Literal[True]] = Field(default_factory=dict)
-
-    @field_validator("time")
-    @classmethod
-    def _a_time(cls, value: str | None) -> str | None:
-        if value is not None and seconds_of(value) == 0:
-            raise ValueError('is no time of Slurm; write "minutes", "hours:minutes:seconds" or "days-hours"')
-        return value
 
     @field_validator("options")
     @classmethod

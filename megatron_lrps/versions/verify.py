@@ -45,11 +45,16 @@ def verify(campaign: CampaignFolder, names: Iterable[str]) -> Iterator[Finding]:
         complete, torn = checkpoints_in(folder)
         for iteration in sorted([*complete, *torn]):
             place = checkpoint(folder, iteration)
-            state: State = "torn"
-            damages: tuple[Damage, ...] = ()
             if iteration in complete:
-                state, damages = _judge(place)
-            yield Finding(path=name, iteration=iteration, folder=place, state=state, damages=damages)
+                yield verify_one(name, iteration, place)
+            else:
+                yield Finding(path=name, iteration=iteration, folder=place, state="torn")
+
+
+def verify_one(path: str, iteration: int, folder: Path) -> Finding:
+    """Read a finished checkpoint."""
+    state, damages = _judge(folder)
+    return Finding(path=path, iteration=iteration, folder=folder, state=state, damages=damages)
 
 
 def _judge(folder: Path) -> tuple[State, tuple[Damage, ...]]:

@@ -1,0 +1,146 @@
+"""``lrps eval``, ``lrps compare`` and ``lrps promote``: a version's scores, and its release."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from megatron_lrps.convert.source import Source, find_source
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.plan.release import Evaluation, Promotion
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.results import read_results
+
+
+def eval_version(
+    plan_file: Path,
+    version: str,
+    *,
+    iteration: int | None,
+    export: Path | None,
+    given: Mapping[str, Any],
+    as_json: bool,
+) -> None:
+    """Score a version, and print the scores; ``given`` goes over the plan's ``evaluate``."""
+    source = find_source(plan_file, version, iteration)
+    asked, task_folder = _asked(source, given)
+    from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
+
+    results = evaluate(source, asked, task_folder=task_folder, export=export, say=_say)
+    if as_json:
+        typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
+        return
+    _print_scores(results.to_json())
+    typer.echo(f"\n{results.file}")
+
+
+def promote_version(
+    plan_file: Path,
+    version: str,
+    *,
+    iteration: int | None,
+    gate: Path | None,
+    check: bool | None,
+    dtype: str | None,
+    as_json: bool,
+) -> None:
+    """Release a version; what is not given is the plan's ``promote`` and ``evaluate``."""
+    if dtype not in (None, "bf16", "fp32"):
+        raise RefusedError(f"--dtype {dtype} is unknown.", "give bf16 or fp32, or leave it out to keep what was saved.")
+    source = find_source(plan_file, version, iteration)
+    asked, task_folder = _asked(source, {})
+    planned = source.tree.plan.promote or Promotion()
+    if gate is None and planned.gate is not None:
+        gate = source.tree.plan.resolve(planned.gate)
+    from megatron_lrps.evaluate.promote import promote  # torch comes with it
+
+    done = promote(
+        source,
+        asked,
+        task_folder=task_folder,
+        gate=gate,
+        check=planned.check if check is None else check,
+        dtype=dtype or planned.dtype,
+        say=_say,
+    )
+    if as_json:
+        facts = {
+            "version": source.version,
+            "path": source.facts.name,
+            "iteration": source.iteration,
+            "export": str(done.export),
+            "released_now": done.fresh,
+            "gate": [str(each) for each in done.judged],
+            "results": done.results.to_json(),
+        }
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    _print_scores(done.results.to_json())
+    for each in done.judged:
+        typer.echo(str(each))
+    typer.echo(f"\n{source.version} {'is released' if done.fresh else 'was released before'}: {done.export}")
+
+
+def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
+    """Print the version table across paradigms with every score; ``form`` is text, csv, json, html or latex."""
+    from megatron_lrps.monitor.compare import FORMS, compared
+    from megatron_lrps.monitor.table import version_table
+
+    if form not in FORMS:
+        raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMS)}.")
+    tree = expand(load_plan(plan_file))
+    campaign = CampaignFolder(tree.plan.folder)
+    versions = version_table(tree, campaign)
+    names = [row.path for row in versions.rows]
+    for wanted in paths:
+        if wanted not in names and wanted not in {row.version for row in versions.rows}:
+            raise RefusedError(f"{wanted} is no version or path of this plan.", f"name one of {', '.join(names)}.")
+    results = {name: found for name in names if (found := read_results(campaign, name)) is not None}
+    typer.echo(FORMS[form](compared(versions, results, only=paths)), nl=False)
+
+
+def _asked(source: Source, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+    """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
+    plan = source.tree.plan
+    own = {key: value for key, value in given.items() if value is not None}
+    folder = own.pop("task_folder", None)
+    try:
+        asked = Evaluation.model_validate(
+            {**plan.evaluate.model_dump(exclude_unset=True), **own, **({"task_folder": str(folder)} if folder else {})}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "--" + "-".join(str(each) for each in first["loc"][:1]).replace("_", "-")
+        raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "change that.") from None
+    if folder is not None:
+        return asked, Path(folder).resolve()
+    return asked, plan.resolve(asked.task_folder) if asked.task_folder else None
+
+
+def _say(line: str) -> None:
+    typer.echo(f"lrps: {line}", err=True)
+
+
+def _print_scores(results: Mapping[str, Any]) -> None:
+    rows = [
+        (name, _shown(found["perplexity"]), _shown(found["bits_per_byte"]), f"{found['tokens']:,}", found["engine"])
+        for name, found in results["perplexity"].items()
+    ]
+    typer.echo(table(("validation set", "perplexity", "bits per byte", "tokens", "by"), rows))
+    metrics = [
+        (task, metric, _shown(value), _shown(found["metrics"].get(f"{metric}_stderr")))
+        for task, found in results["tasks"].items()
+        for metric, value in found["metrics"].items()
+        if "_stderr" not in metric
+    ]
+    if metrics:
+        typer.echo("\n" + table(("task", "metric", "value", "standard error"), metrics))
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4f}"

@@ -1,0 +1,75 @@
+"""The commands that score, compare and release versions, registered beside those of ``app.py``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+models = typer.Typer()
+
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The campaign's plan.yaml.", show_default=False)]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, whose keys docs/json.md lists.")]
+IterationOption = Annotated[int | None, typer.Option(help="A checkpoint; the path's end by default.")]
+
+
+@models.command("eval")
+def evaluate(
+    plan: PlanArgument,
+    version: VersionArgument,
+    engine: Annotated[str | None, typer.Option(help="export (transformers) or megatron (on the CPU).")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of a validation set.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="lm-eval's tasks, as A,B.", show_default=False)] = None,
+    task_folder: Annotated[Path | None, typer.Option(help="Task files of your own; nothing is fetched then.")] = None,
+    few_shot: Annotated[int | None, typer.Option(min=0, help="Examples before each question.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most documents of a task.")] = None,
+    backend: Annotated[str | None, typer.Option(help="hf or vllm, for tasks.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Of tasks.")] = None,
+    export: Annotated[Path | None, typer.Option(help="The export; <save>/exports/VERSION by default.")] = None,
+    iteration: IterationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a version: perplexity and bits per byte on every validation set, and lm-eval's tasks."""
+    from megatron_lrps.cli.evaluate import eval_version
+
+    given = {
+        "engine": engine,
+        "tokens": tokens,
+        "tasks": tasks and tuple(tasks.split(",")),
+        "task_folder": task_folder,
+        "few_shot": few_shot,
+        "limit": limit,
+        "backend": backend,
+        "batch_size": batch_size,
+    }
+    eval_version(plan, version, iteration=iteration, export=export, given=given, as_json=as_json)
+
+
+@models.command()
+def compare(
+    plan: PlanArgument,
+    versions: Annotated[
+        list[str] | None, typer.Argument(metavar="[VERSION...]", help="All by default.", show_default=False)
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="text, csv, json, html or latex.")] = "text",
+) -> None:
+    """Show every version's cost and scores, one paradigm's beside the other's."""
+    from megatron_lrps.cli.evaluate import compare_versions
+
+    compare_versions(plan, versions or [], form)
+
+
+@models.command()
+def promote(
+    plan: PlanArgument,
+    version: VersionArgument,
+    gate: Annotated[Path | None, typer.Option(help="Conditions on the scores, one a line.", show_default=False)] = None,
+    check: Annotated[bool | None, typer.Option("--check/--no-check", help="Compare logits with Megatron's.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; as saved by default.")] = None,
+    iteration: IterationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify, export, check, score and release a version; the same command goes on where it was stopped."""
+    from megatron_lrps.cli.evaluate import promote_version
+
+    promote_version(plan, version, iteration=iteration, gate=gate, check=check, dtype=dtype, as_json=as_json)

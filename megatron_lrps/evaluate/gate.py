@@ -1,0 +1,154 @@
+"""A gate: conditions on a version's scores, one a line, such as ``ppl/v1-web <= 1.01 * v2``. Pure."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from megatron_lrps.errors import RefusedError
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_LINE = re.compile(
+    rf"(?P<score>[A-Za-z_][\w,.-]*/[\w.-]+)\s*(?P<sign><=|>=|<|>)\s*"
+    rf"(?:(?P<number>{_NUMBER})|(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<version>[A-Za-z0-9_][\w.-]*))\Z"
+)
+_SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+_SET_WORDS = ("ppl", "loss", "bpb")
+
+
+class Condition(NamedTuple):
+    """A line of a gate.
+
+    Attributes:
+        text: As it was written.
+        score: Such as ``ppl/v1-web``, or ``ppl/web`` where one version alone has a set of that name.
+        sign: ``<=``, ``>=``, ``<`` or ``>``.
+        factor: Of the other version's score; or the number itself.
+        version: The other version, or None for a number.
+    """
+
+    text: str
+    score: str
+    sign: str
+    factor: float
+    version: str | None
+
+
+class Judged(NamedTuple):
+    """A condition with its numbers.
+
+    Attributes:
+        condition: The line.
+        value: The version's score.
+        other: The other version's, or None for a number.
+        holds: Whether it is met; never where a score is no number.
+    """
+
+    condition: Condition
+    value: float
+    other: float | None
+    holds: bool
+
+    def __str__(self) -> str:
+        bound = self.condition.factor * (1.0 if self.other is None else self.other)
+        beside = "" if self.other is None else f" ({self.condition.version} has {self.other:.6g})"
+        return (
+            f"{self.condition.text}: {self.value:.6g} {self.condition.sign} {bound:.6g}{beside} "
+            f"{'holds' if self.holds else 'does not hold'}"
+        )
+
+
+def read_gate(text: str, name: str) -> list[Condition]:
+    """A gate's conditions; empty lines and what follows a ``#`` are left out.
+
+    Raises:
+        RefusedError: a line is none, or there is none.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        said = line.partition("#")[0].strip()
+        if not said:
+            continue
+        match = _LINE.match(said)
+        if not match:
+            raise RefusedError(
+                f"{name}, line {number}: {said!r} is no condition.",
+                "write SCORE <= NUMBER or SCORE <= FACTOR * VERSION, such as ppl/web <= 1.01 * v2.",
+            )
+        factor = float(match["number"] or match["factor"] or 1.0)
+        found.append(Condition(said, match["score"], match["sign"], factor, match["version"]))
+    if not found:
+        raise RefusedError(f"{name} holds no condition: it would let everything through.", "write one a line.")
+    return found
+
+
+def judge(
+    conditions: Sequence[Condition],
+    version: str,
+    scores: Callable[[str], Mapping[str, float]],
+    measured: Callable[[str, str], Mapping[str, object]],
+) -> list[Judged]:
+    """Each condition with its numbers.
+
+    Args:
+        conditions: Of ``read_gate``.
+        version: The one that is to be released.
+        scores: Version -> its scores by name; raises RefusedError where it has none.
+        measured: (version, score) -> how it was measured.
+
+    Raises:
+        RefusedError: a score is not there, is of several sets, or was measured otherwise for the other version.
+    """
+    judged = []
+    for condition in conditions:
+        name = full_name(condition.score, scores(version), version)
+        value, other = scores(version)[name], None
+        if condition.version is not None:
+            theirs = scores(condition.version)
+            if name not in theirs:
+                raise _no_score(condition.version, name, theirs)
+            other = theirs[name]
+            _refuse_other_measure(name, version, condition.version, measured)
+        bound = condition.factor * (1.0 if other is None else other)
+        holds = math.isfinite(value) and math.isfinite(bound) and _SIGNS[condition.sign](value, bound)
+        judged.append(Judged(condition, value, other, holds))
+    return judged
+
+
+def full_name(score: str, scores: Mapping[str, float], version: str) -> str:
+    """A score's name, where the set may be called as its version calls it: ``ppl/web`` for ``ppl/v1-web``.
+
+    Raises:
+        RefusedError: there is none, or sets of several versions are called so.
+    """
+    if score in scores:
+        return score
+    word, _, name = score.partition("/")
+    short = [
+        each for each in scores if word in _SET_WORDS and each.startswith(f"{word}/") and each.endswith(f"-{name}")
+    ]
+    if len(short) == 1:
+        return short[0]
+    if short:
+        raise RefusedError(f"{score} may be {' or '.join(short)} of {version}.", "write one of them in the gate.")
+    raise _no_score(version, score, scores)
+
+
+def _no_score(version: str, score: str, scores: Mapping[str, float]) -> RefusedError:
+    shown = ", ".join(name for name in scores if "_stderr" not in name)
+    return RefusedError(
+        f"{version} has no score {score}; it has {shown or 'none'}.", f"lrps eval PLAN {version}, or change the gate."
+    )
+
+
+def _refuse_other_measure(
+    score: str, version: str, other: str, measured: Callable[[str, str], Mapping[str, object]]
+) -> None:
+    mine, theirs = measured(version, score), measured(other, score)
+    for key in mine:
+        if mine[key] != theirs.get(key):
+            raise RefusedError(
+                f"{score} cannot be compared: {key} is {mine[key]} for {version}, and {theirs.get(key)} for {other}.",
+                f"lrps eval PLAN {other} again, in the same way.",
+            )

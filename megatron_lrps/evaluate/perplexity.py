@@ -1,0 +1,121 @@
+"""Perplexity and bits per byte of a version on every validation set, by Megatron or by its export."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.convert.source import Source
+from megatron_lrps.data.fingerprint import fingerprint
+from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec, spec_of
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.evaluate.child import python_lines
+from megatron_lrps.evaluate.sets import read_windows, sets_of
+from megatron_lrps.evaluate.token_bytes import byte_counter
+from megatron_lrps.versions.manifest import damaged_sizes
+from megatron_lrps.versions.results import Results, perplexity_of
+
+
+def measure(
+    source: Source,
+    results: Results,
+    *,
+    engine: str,
+    export: Path | None,
+    limit: int | None,
+    say: Callable[[str], None],
+) -> None:
+    """Add the perplexity on every set to the results; what is there already, measured alike, stays.
+
+    Args:
+        source: The version's checkpoint.
+        results: Written after each set, so that a stopped evaluation goes on.
+        engine: ``export`` or ``megatron``.
+        export: Its folder, for ``export``.
+        limit: The most tokens of a set, or None.
+        say: Told what goes on.
+
+    Raises:
+        RefusedError: a set, the export or the tokenizer is not there, or is another's.
+        LrpsError: the engine could not compute, with its own words.
+        StorageError: the disk refuses.
+    """
+    path = source.facts.name
+    sets, absent = sets_of(source.tree, source.tree.path(path))
+    for name in absent:
+        say(f"{name} is not there yet and is left out")
+    spec = spec_of(source.tree.plan)
+    length = source.tree.plan.sequence_length
+    keys = {name: _key(prefix, engine, length, limit) for name, prefix in sets.items()}
+    todo = {
+        name: prefix
+        for name, prefix in sets.items()
+        if any(results.perplexity.get(name, {}).get(key) != value for key, value in keys[name].items())
+    }
+    if not todo:
+        return
+    if engine == "megatron" and (damage := damaged_sizes(source.folder)):
+        raise RefusedError(f"{source.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is.")
+    folder = source.folder if engine == "megatron" else export
+    assert folder is not None
+    asked = {
+        "engine": engine,
+        "folder": str(folder.absolute()),
+        "vocab": load_reference(spec).vocab_size,
+        "length": length,
+        "limit": limit,
+        "sets": {name: str(prefix) for name, prefix in todo.items()},
+    }
+    say(f"perplexity of {path} {source.iteration:,} on {', '.join(todo)}")
+    counted = _bytes(spec, todo, length, limit)
+    for line in _lines(asked):
+        name, loss = line["set"], line["loss_sum"] / line["tokens"]
+        size = counted[name]
+        results.perplexity[name] = {
+            "perplexity": _finite(perplexity_of(loss)),
+            "loss": _finite(loss),
+            "bits_per_byte": _finite(line["loss_sum"] / math.log(2) / size) if size else None,
+            "bytes": size,
+            "device": line["device"],
+            "dtype": line["dtype"],
+            **keys[name],
+            "tokens": line["tokens"],
+        }
+        results.write()
+
+
+def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str, Any]:
+    """What must be the same for a result to count again."""
+    known = fingerprint(prefix)
+    return {
+        "engine": engine,
+        "length": length,
+        "limit": limit,
+        "idx_sha256": known.idx_sha256,
+        "bin_sample_sha256": known.bin_sample_sha256,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _bytes(spec: TokenizerSpec, sets: Mapping[str, Path], length: int, limit: int | None) -> dict[str, int | None]:
+    counter = byte_counter(spec)
+    if counter is None:
+        return dict.fromkeys(sets)
+    return {
+        name: counter.count(read_windows(prefix, length=length, limit=limit).tokens) for name, prefix in sets.items()
+    }
+
+
+def _lines(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the engine says of each set, as it is done."""
+    env = {"HF_HUB_OFFLINE": "1"}
+    if asked["engine"] == "megatron":
+        env["CUDA_VISIBLE_DEVICES"] = ""  # its CPU backend refuses a machine whose GPU it can see
+    arguments = ["-m", "megatron_lrps.evaluate.forward"]
+    for line in python_lines(arguments, given=json.dumps(asked), env=env, who=f"The {asked['engine']} engine"):
+        yield json.loads(line)

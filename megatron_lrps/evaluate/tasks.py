@@ -1,0 +1,129 @@
+"""lm-eval's tasks on an export, in a process of its own."""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.evaluate.child import python_lines
+from megatron_lrps.plan.release import Evaluation
+from megatron_lrps.versions.files import read_json, write_atomic
+from megatron_lrps.versions.results import Results
+
+
+def run_tasks(
+    export: Path,
+    results: Results,
+    asked: Evaluation,
+    *,
+    task_folder: Path | None,
+    gpu: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Add the scores of the tasks to the results; a task that was scored alike stays.
+
+    Args:
+        export: The Hugging Face folder.
+        results: Written once lm-eval has ended, with its own output beside them.
+        asked: Which tasks, and how.
+        task_folder: Its ``task_folder``, absolute. With it nothing is fetched: its tasks' data are local.
+        gpu: Whether there is one.
+        say: Told what goes on.
+
+    Raises:
+        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers reads.
+        LrpsError: lm-eval fails, with its own words.
+        StorageError: the disk refuses.
+    """
+    settings = settings_of(asked)
+    todo = [task for task in asked.tasks if results.tasks.get(task, {}).get("settings") != settings]
+    if not todo:
+        return
+    _require(asked.backend)
+    model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
+    if asked.backend == "hf" and not gpu:
+        model["dtype"] = "float32"
+    if asked.backend == "hf" and gpu:
+        model["parallelize"] = True  # spread over the GPUs there are
+    say(f"lm-eval on {', '.join(todo)}")
+    out = results.folder / "lm-eval"
+    with tempfile.TemporaryDirectory(prefix="lrps-eval-") as scratch:
+        config = {
+            "model": asked.backend,
+            "model_args": model,
+            "tasks": todo,
+            "batch_size": asked.batch_size,
+            "device": "cuda" if gpu else "cpu",
+            "output_path": scratch,
+            **({"num_fewshot": asked.few_shot} if asked.few_shot is not None else {}),
+            **({"limit": asked.limit} if asked.limit is not None else {}),
+            **({"include_path": str(task_folder)} if task_folder else {}),
+        }
+        file = Path(scratch) / "config.yaml"
+        file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+        env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
+        for _ in python_lines(["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, who="lm-eval"):
+            pass
+        found = _newest(Path(scratch))
+    scores = found["results"]
+    for task in todo:
+        if task not in scores:
+            raise LrpsError(f"lm-eval gave no score for {task}; it gave {', '.join(scores)}.", "name those instead.")
+    for task in dict.fromkeys([*todo, *scores]):
+        results.tasks[task] = {
+            "metrics": metrics_of(scores[task]),
+            "settings": settings,
+            "samples": (found.get("n-samples") or {}).get(task, {}).get("effective"),
+            "version": (found.get("versions") or {}).get(task),
+            "lm_eval": version("lm_eval"),
+        }
+    write_atomic(out / f"{'-'.join(todo)[:100]}.json", json.dumps(found, indent=2, default=str) + "\n")
+    results.write()
+
+
+def settings_of(asked: Evaluation) -> dict[str, Any]:
+    """What must be the same for two scores of a task to be compared."""
+    return {"few_shot": asked.few_shot, "limit": asked.limit, "backend": asked.backend}
+
+
+def metrics_of(scores: Mapping[str, Any]) -> dict[str, float]:
+    """lm-eval's ``{"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": ...}`` as ``{"acc": 0.5, "acc_stderr": 0.1}``.
+
+    A metric of a named filter keeps it: ``exact_match,strict-match``.
+    """
+    return {
+        key.removesuffix(",none"): float(value)
+        for key, value in scores.items()
+        if "," in key and type(value) in (int, float) and math.isfinite(value)
+    }
+
+
+def _require(backend: str) -> None:
+    for package, mend in (("lm_eval", "pip install 'megatron-lrps[eval]'"), ("vllm", "pip install vllm")):
+        if package == "vllm" and backend != "vllm":
+            continue
+        try:
+            version(package)
+        except PackageNotFoundError:
+            raise RefusedError(f"{package} is not installed, and tasks need it.", f"{mend}.") from None
+
+
+def _tokenizer(export: Path) -> Path:
+    for place in (export, export / "tokenizer"):
+        if (place / "tokenizer_config.json").is_file():
+            return place.absolute()
+    raise RefusedError(
+        f"{export} has no tokenizer that transformers reads; its README.md says why.", "evaluate without tasks."
+    )
+
+
+def _newest(folder: Path) -> dict[str, Any]:
+    files = sorted(folder.rglob("results_*.json"), key=lambda file: file.stat().st_mtime_ns)
+    found = read_json(files[-1]) if files else None
+    if found is None or not isinstance(found.get("results"), dict):
+        raise LrpsError("lm-eval left no results.", "run it by hand to see why: python -m lm_eval run --help.")
+    return found

@@ -1,0 +1,78 @@
+"""How many bytes of text each token stands for: bits per byte compare models of different tokenizers."""
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
+from megatron_lrps.data.tokenizer import load_processor
+
+_SPACE = "\u2581"
+
+
+class ByteCounter:
+    """Bytes of UTF-8 text of a token stream.
+
+    Special tokens count for nothing, the EOD among them. A sentencepiece model that writes a space before each text
+    has that space taken off again, at the start of every document. What sentencepiece normalised away, and what it
+    had no piece for, is not in the ids and cannot be counted.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], eod: int, *, prefixed: NDArray[np.bool_] | None = None) -> None:
+        self._lengths, self._eod, self._prefixed = lengths, eod, prefixed
+
+    def count(self, tokens: NDArray[Any]) -> int:
+        """Bytes of all tokens but the first, which no window predicts."""
+        total = int(self._lengths[tokens[1:]].sum())
+        if self._prefixed is not None:
+            total -= int((self._prefixed[tokens[1:]] & (tokens[:-1] == self._eod)).sum())
+        return total
+
+
+def byte_counter(spec: TokenizerSpec) -> ByteCounter | None:
+    """For a campaign's tokenizer; None where its ids do not say how many bytes they are."""
+    if spec.model is None:
+        return None
+    reference = load_reference(spec)
+    if spec.type in SENTENCEPIECE:
+        return _sentencepiece(spec, reference.eod)
+    if isinstance(reference, TiktokenReference):
+        lengths = [0] * len(reference.special) + [len(token) for token in reference.ranks]
+        return ByteCounter(np.array(lengths), reference.eod)
+    return _byte_level(spec.backend, reference.vocab_size, reference.eod)
+
+
+def _sentencepiece(spec: TokenizerSpec, eod: int) -> ByteCounter:
+    assert spec.model is not None
+    processor = load_processor(spec.model)
+    size = processor.get_piece_size()
+    lengths = np.zeros(size, dtype=np.int64)
+    spaced = np.zeros(size, dtype=np.bool_)
+    for number in range(size):
+        if processor.is_control(number) or processor.is_unknown(number):
+            continue
+        piece = processor.id_to_piece(number)
+        lengths[number] = 1 if processor.is_byte(number) else len(piece.replace(_SPACE, " ").encode())
+        spaced[number] = piece.startswith(_SPACE)
+    probe = processor.encode("a")
+    dummy = bool(probe) and processor.id_to_piece(probe[0]).startswith(_SPACE)
+    return ByteCounter(lengths, eod, prefixed=spaced if dummy else None)
+
+
+def _byte_level(backend: str, size: int, eod: int) -> ByteCounter | None:
+    """A character of a byte-level piece is a byte; other pieces of a Hugging Face tokenizer are not taken apart."""
+    whole = json.loads(backend)
+    decoder = whole.get("decoder") or {}
+    parts = decoder.get("decoders", [decoder])
+    if [part.get("type") for part in parts] != ["ByteLevel"] or whole["model"].get("type") != "BPE":
+        return None
+    lengths = np.zeros(size, dtype=np.int64)
+    for piece, number in whole["model"]["vocab"].items():
+        lengths[number] = len(piece)
+    for token in whole.get("added_tokens", ()):
+        lengths[token["id"]] = 0 if token.get("special") else len(token["content"].encode())
+    return ByteCounter(lengths, eod)

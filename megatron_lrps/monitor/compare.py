@@ -1,0 +1,238 @@
+"""The version table with every score: for a terminal, as CSV, JSON, HTML and LaTeX. Made from files alone."""
+
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
+from megatron_lrps.monitor.text import table
+from megatron_lrps.versions.results import measured_by, scores_of
+
+_HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
+_LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+_KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
+_HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "of PTFS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Versions beside each other.
+
+    Attributes:
+        campaign: Its name.
+        rows: A version by a paradigm each.
+        names: Columns of scores.
+        scores: Path -> score by name; what is not there was not measured.
+        best: (path, name) of the best score of a version where several paradigms have one.
+        notes: What the reader must know, a sentence each.
+    """
+
+    campaign: str
+    rows: tuple[VersionRow, ...]
+    names: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, float]]
+    best: frozenset[tuple[str, str]]
+    notes: tuple[str, ...]
+
+    def cell(self, row: VersionRow, name: str) -> str:
+        """A score, or ``-``."""
+        value = self.scores[row.path].get(name)
+        return "-" if value is None else f"{value:,.4f}"
+
+
+def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
+    """Rows and scores of a campaign.
+
+    Args:
+        versions: Its version table.
+        results: Path -> its ``results.json``. Where no version has any, the perplexities of the training's own
+            validation are taken, and a note says so.
+        only: Versions or paths to show; all where empty.
+    """
+    rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
+    notes = []
+    if any(row.path in results for row in rows):
+        scores = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
+        notes += _not_alike(rows, results, scores)
+        for row in rows:
+            found = results.get(row.path)
+            if found is not None and found["iteration"] != row.end:
+                notes.append(f"{row.path} was scored at iteration {found['iteration']:,}, not at its end, {row.end:,}.")
+    else:
+        scores = {row.path: _validated(row) for row in rows}
+        notes.append("No version has been evaluated: perplexities are those of the training's own validation.")
+    names = tuple(dict.fromkeys(name for found in scores.values() for name in found))
+    return Compared(
+        campaign=versions.campaign,
+        rows=rows,
+        names=names,
+        scores=scores,
+        best=frozenset(_best(rows, names, scores)),
+        notes=tuple(notes),
+    )
+
+
+def _wanted(scores: Mapping[str, float]) -> dict[str, float]:
+    """Without the loss, which perplexity says already, and without standard errors."""
+    return {name: value for name, value in scores.items() if not name.startswith("loss/") and "_stderr" not in name}
+
+
+def _validated(row: VersionRow) -> dict[str, float]:
+    return {f"ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
+
+
+def _not_alike(
+    rows: Sequence[VersionRow], results: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Scores of one name that were not measured alike: their difference says nothing."""
+    notes = []
+    for name in dict.fromkeys(name for found in scores.values() for name in found):
+        having = [row.path for row in rows if name in scores[row.path]]
+        first = measured_by(results[having[0]], name)
+        for path in having[1:]:
+            other = measured_by(results[path], name)
+            if key := next((key for key in first if first[key] != other.get(key)), None):
+                differ = f"{key} is {first[key]} for {having[0]}, {other.get(key)} for {path}"
+                notes.append(f"{name} was not measured alike: {differ}.")
+    return notes
+
+
+def _best(
+    rows: Sequence[VersionRow], names: Sequence[str], scores: Mapping[str, Mapping[str, float]]
+) -> list[tuple[str, str]]:
+    best = []
+    for name in names:
+        metric = name.partition("/")[0]
+        choose: Callable[..., float]
+        if metric in _LOWER:
+            choose = min
+        elif metric in _HIGHER:
+            choose = max
+        else:
+            continue
+        for version in dict.fromkeys(row.version for row in rows):
+            having = {
+                row.path: scores[row.path][name] for row in rows if row.version == version and name in scores[row.path]
+            }
+            if len(having) > 1:
+                winner = choose(having.values())
+                best += [(path, name) for path, value in having.items() if value == winner]
+    return best
+
+
+def _facts(row: VersionRow) -> tuple[str, ...]:
+    numbers = (f"{each:,}" for each in (row.end, row.iterations, row.cost))
+    return (row.version, row.paradigm, row.path, *numbers, f"{row.of_ptfs:.0%}")
+
+
+def as_text(found: Compared) -> str:
+    """For a terminal: a table of costs, and scores in tables of at most 120 characters; ``*`` marks the best."""
+    parts = [table(_HEADERS, [_facts(row) for row in found.rows])]
+    columns = list(found.names)
+    while columns:
+        for count in range(len(columns), 0, -1):
+            shown = columns[:count]
+            text = table(
+                ("path", *shown),
+                [
+                    (row.path, *(found.cell(row, name) + "*" * ((row.path, name) in found.best) for name in shown))
+                    for row in found.rows
+                ],
+            )
+            if count == 1 or len(text.partition("\n")[0]) <= TEXT_WIDTH:
+                parts.append(text)
+                columns = columns[count:]
+                break
+    parts += ["\n".join(found.notes)] if found.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(found: Compared) -> str:
+    """A line for each row; scores at full precision, empty where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*_KEYS, *found.names))
+    for row in found.rows:
+        writer.writerow([*(getattr(row, key) for key in _KEYS), *map(found.scores[row.path].get, found.names)])
+    return out.getvalue()
+
+
+def as_json(found: Compared) -> str:
+    """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name), ``notes``."""
+    rows = [
+        {
+            **{key: getattr(row, key) for key in _KEYS},
+            "scores": {name: value for name, value in found.scores[row.path].items() if math.isfinite(value)},
+        }
+        for row in found.rows
+    ]
+    return json.dumps({"campaign": found.campaign, "versions": rows, "notes": found.notes}, indent=2) + "\n"
+
+
+_STYLE = (
+    "body{font:1rem/1.5 system-ui,sans-serif;margin:2rem;color:#1a1a1a;background:#fff}"
+    "div{overflow-x:auto}table{border-collapse:collapse}caption{text-align:left;font-weight:600;padding:.5rem 0}"
+    "th,td{padding:.25rem .75rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}"
+    "th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}"
+    "@media(prefers-color-scheme:dark){body{color:#eee;background:#111}th,td{border-color:#444}}"
+)
+
+
+def as_html(found: Compared) -> str:
+    """A page of its own: no script, nothing fetched. The best score of a version is bold."""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in (*_HEADERS, *found.names))
+    body = ""
+    for row in found.rows:
+        cells = [html.escape(each) for each in _facts(row)]
+        for name in found.names:
+            text = found.cell(row, name)
+            cells.append(f"<strong>{text}</strong>" if (row.path, name) in found.best else text)
+        body += "<tr>" + "".join(f"<td>{each}</td>" for each in cells) + "</tr>\n"
+    notes = "".join(f"<p>{html.escape(each)}</p>\n" for each in found.notes)
+    title = html.escape(f"Versions of {found.campaign}")
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+        f'<div tabindex="0" role="region" aria-label="{title}">\n<table>\n'
+        f"<caption>Cost in iterations, and scores; the best of a version is bold</caption>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n{notes}</main>\n</body>\n</html>\n"
+    )
+
+
+def as_latex(found: Compared) -> str:
+    """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
+    lines = [f"% {each}" for each in found.notes]
+    lines += [
+        f"\\begin{{tabular}}{{lll{'r' * (len(_HEADERS) - 3 + len(found.names))}}}",
+        "\\toprule",
+        " & ".join(map(_latex, (*_HEADERS, *found.names))) + " \\\\",
+        "\\midrule",
+    ]
+    for row in found.rows:
+        cells = [_latex(each) for each in _facts(row)]
+        for name in found.names:
+            text = found.cell(row, name)
+            cells.append(f"\\textbf{{{text}}}" if (row.path, name) in found.best else text)
+        lines.append(" & ".join(cells) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _latex(text: str) -> str:
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(marks.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in text)
+
+
+FORMS: dict[str, Callable[[Compared], str]] = {
+    "text": as_text,
+    "csv": as_csv,
+    "json": as_json,
+    "html": as_html,
+    "latex": as_latex,
+}
+"""``--format`` -> the function that makes it."""

@@ -1,0 +1,103 @@
+"""The version table with scores, in every form."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from megatron_lrps.monitor.compare import FORMS, Compared, compared
+from megatron_lrps.monitor.table import version_table
+from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.versions.folder import CampaignFolder
+
+PLAN = """\
+campaign: tiny
+save: run
+paradigm: [lrps, ptfs]
+sequence_length: 32
+global_batch_size: 4
+decay: {alpha: 0.5}
+versions:
+  - {name: v1, iters: 8}
+  - {name: v2, iters: 8}
+"""
+
+
+def result(ppl: float, *, limit: int | None = None, acc: float | None = None, iteration: int = 16) -> dict[str, Any]:
+    tasks = {} if acc is None else {"arc_easy": {"metrics": {"acc": acc, "acc_stderr": 0.01}, "settings": {}}}
+    found = {"perplexity": ppl, "loss": 1.0, "bits_per_byte": ppl / 10, "limit": limit, "length": 32}
+    return {"iteration": iteration, "perplexity": {"v1-web": found}, "tasks": tasks}
+
+
+def table(results: dict[str, dict[str, Any]], only: tuple[str, ...] = ()) -> Compared:
+    tree = expand(parse_plan(PLAN, base=Path("/nowhere")))
+    return compared(version_table(tree, CampaignFolder(Path("/nowhere/run"))), results, only=only)
+
+
+SCORED = {"v2": result(9.5, acc=0.4), "ptfs-v2": result(9.0, acc=0.5), "v1": result(12.0, iteration=8)}
+
+
+def test_the_best_of_a_version_is_marked_by_what_its_metric_means() -> None:
+    found = table(SCORED)
+    assert found.names == ("ppl/v1-web", "bpb/v1-web", "acc/arc_easy")
+    assert found.best == {("ptfs-v2", "ppl/v1-web"), ("ptfs-v2", "bpb/v1-web"), ("ptfs-v2", "acc/arc_easy")}
+    assert not found.notes
+    text = FORMS["text"](found)
+    assert "9.0000*" in text
+    assert "9.5000*" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_what_was_not_measured_alike_is_said() -> None:
+    found = table({**SCORED, "ptfs-v2": result(9.0, limit=1000, iteration=12)})
+    assert "ppl/v1-web was not measured alike: limit is None for v1, 1000 for ptfs-v2." in found.notes
+    assert "ptfs-v2 was scored at iteration 12, not at its end, 16." in found.notes
+
+
+def test_without_scores_it_says_where_the_numbers_are_from() -> None:
+    assert table({}).notes == (
+        "No version has been evaluated: perplexities are those of the training's own validation.",
+    )
+
+
+def test_versions_can_be_chosen() -> None:
+    assert [row.path for row in table(SCORED, ("v2",)).rows] == ["v2", "ptfs-v2"]
+    assert [row.path for row in table(SCORED, ("ptfs-v2",)).rows] == ["ptfs-v2"]
+
+
+def test_csv_and_json_hold_every_number() -> None:
+    rows = {row["path"]: row for row in csv.DictReader(io.StringIO(FORMS["csv"](table(SCORED))))}
+    assert rows["v2"]["ppl/v1-web"] == "9.5"
+    assert rows["v1"]["acc/arc_easy"] == ""
+    assert rows["v2"]["cost"] == "20"  # main (0, 12], v1 (4, 8] and v2 (12, 16]
+    whole = json.loads(FORMS["json"](table(SCORED)))
+    assert whole["versions"][0]["scores"] == {"ppl/v1-web": 12.0, "bpb/v1-web": 1.2}
+
+
+def test_html_is_well_formed() -> None:
+    page = FORMS["html"](table(SCORED))
+    root = ElementTree.fromstring(page.partition("\n")[2].replace('<meta charset="utf-8">', "").replace(
+        '<meta name="viewport" content="width=device-width, initial-scale=1">', ""
+    ))  # fmt: skip
+    assert root.findtext(".//h1") == "Versions of tiny"
+    assert len(root.findall(".//tbody/tr")) == 4
+    assert [each.text for each in root.findall(".//strong")] == ["9.0000", "0.9000", "0.5000"]
+
+
+def test_latex_escapes_names() -> None:
+    text = FORMS["latex"](table(SCORED))
+    assert "acc/arc\\_easy" in text
+    assert "\\textbf{9.0000}" in text
+    assert text.count("\\\\\n") == 5
+    assert "100\\%" in text
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_form_ends_with_one_line_feed(form: str) -> None:
+    text = FORMS[form](table(SCORED))
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
