@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What main.sbatch and branch.sbatch share: they read this file, then call lrps_train. README.md lists the variables.
+# What the .sbatch files share: they read this file, then call lrps_train or lrps_promote. README.md lists the variables.
 
 lrps_say() { echo "lrps: $*"; }
 
@@ -15,6 +15,15 @@ lrps_newest() {
     [[ -s $folder/.metadata && -s $folder/metadata.json ]] && newest=${folder##*/iter_}
   done
   echo "$newest"
+}
+
+# What shows that a requeued job gets on: the newest checkpoint, or what a promotion has recorded.
+lrps_progress() {
+  if [[ $does == promote ]]; then
+    cat "$LRPS_SAVE/eval/$LRPS_PATH"/*.json 2>/dev/null | cksum | cut -d' ' -f1
+  else
+    lrps_newest
+  fi
 }
 
 # Defaults, and what must be given.
@@ -46,15 +55,21 @@ lrps_rendezvous() {
   fi
 }
 
-# The command of one task, in the array `command`; and srun's options, in `options`.
+# The command of one task, in the array `command`; and srun's options, in `options`. Arguments are Megatron's, or
+# `lrps promote`'s.
 lrps_command() {
   # `exec`, so that signals reach Python and not a shell. The variables are each task's own.
   # shellcheck disable=SC2016
   local task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
   options=(--kill-on-bad-exit=1 --label) # Python flushes each line, srun passes on whole ones
-  command=("$LRPS_PYTHON" -m megatron_lrps.pretrain --lrps-plan "$LRPS_PLAN" --lrps-path "$LRPS_PATH")
-  [[ -z ${LRPS_UNTIL:-} ]] || command+=(--lrps-until "$LRPS_UNTIL")
-  [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
+  if [[ $does == promote ]]; then
+    options+=(--nodes=1 --ntasks=1)
+    command=("$LRPS_PYTHON" -m megatron_lrps.cli promote "$LRPS_PLAN" "$LRPS_PATH")
+  else
+    command=("$LRPS_PYTHON" -m megatron_lrps.pretrain --lrps-plan "$LRPS_PLAN" --lrps-path "$LRPS_PATH")
+    [[ -z ${LRPS_UNTIL:-} ]] || command+=(--lrps-until "$LRPS_UNTIL")
+    [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
+  fi
   command+=("$@")
   case ${LRPS_CONTAINER:+${LRPS_CONTAINER_RUNTIME:-pyxis}} in
     "") ;;
@@ -100,19 +115,21 @@ lrps_recorded() {
   tail -n "+$(($1 + 1))" "$events" 2>/dev/null | grep '"exit_code": [0-9]' | tail -n 1
 }
 
-# Count the requeues in a row without a new checkpoint; leave where there were LRPS_MAX_REQUEUES.
+# Count the requeues in a row without progress; leave where there were LRPS_MAX_REQUEUES.
 lrps_count() {
-  local count=0 before='' newest file=$logs/requeues
-  newest=$(lrps_newest)
+  local count=0 before='' newest what mend
+  newest=$(lrps_progress)
+  what="checkpoint $newest without a new one" mend="a longer time limit, or a shorter save-interval"
+  [[ $does != promote ]] || what="record $newest without a new one" mend="a longer time limit"
   [[ ! -r $file ]] || read -r count before <"$file" || true
   [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
   if ((count >= LRPS_MAX_REQUEUES)); then
-    lrps_say "requeued $count times since checkpoint $newest without a new one: not again. Mend: see above why; a longer time limit, or a shorter save-interval." >&2
+    lrps_say "requeued $count times since $what: not again. Mend: see above why; $mend." >&2
     rm -f "$file"
     exit "$code"
   fi
   echo "$((count + 1)) $newest" >"$file" || exit 74
-  lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since checkpoint $newest"
+  lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since ${what% without*}"
 }
 
 lrps_requeue() {
@@ -128,18 +145,29 @@ lrps_requeue() {
 }
 
 # Train LRPS_PATH, up to LRPS_UNTIL if that is set; further arguments are Megatron's. Leaves with the ranks' exit code.
-lrps_train() {
-  local logs events lines options command code last recorded step='' asked=''
+lrps_train() { lrps_job train "$@"; }
+
+# Promote LRPS_PATH: verify, export, check, score, release; further arguments are `lrps promote`'s.
+lrps_promote() {
+  LRPS_EXIT_SIGNAL=SIGTERM # nothing is lost that a step has finished
+  lrps_job promote "$@"
+}
+
+lrps_job() {
+  local does=$1 logs file events lines options command code last recorded step='' asked=''
+  shift
   lrps_settings
+  file=$logs/requeues
+  [[ $does != promote ]] || file+=-of-promotion
   trap lrps_stop USR1
   lrps_rendezvous
   lrps_command "$@"
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
   lines=$(wc -l 2>/dev/null <"$events" || echo 0)
-  lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $LRPS_PATH on $SLURM_JOB_NODELIST, $SLURM_NTASKS tasks"
+  lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, $SLURM_NTASKS tasks"
   lrps_step
   if ((code == 0)); then
-    rm -f "$logs/requeues"
+    rm -f "$file"
     exit 0
   fi
   last=$(lrps_recorded "$lines")

@@ -12,6 +12,7 @@ from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 from megatron_lrps.versions.lineage import events, state_of
+from megatron_lrps.versions.notes import is_released
 from megatron_lrps.versions.owner import UNKNOWN, Owner, holder
 
 
@@ -122,7 +123,8 @@ def _job_text(jobs: list[dict[str, Any]]) -> str:
     job = active[0] if active else jobs[-1]
     reason = f" ({job['reason']})" if job["reason"] else ""
     more = f", {len(active) - 1} more" if len(active) > 1 else ""
-    return f"{job['id']} until {job['until']}: {job['state'] or 'unknown to Slurm'}{reason}{more}"
+    does = "promotes" if job["until"] is None else f"until {job['until']}"
+    return f"{job['id']} {does}: {job['state'] or 'unknown to Slurm'}{reason}{more}"
 
 
 def holder_facts(owner: Owner | None) -> dict[str, Any] | None:
@@ -140,7 +142,7 @@ def _standing(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:
     history = events(folder)
     last = history[-1] if history else None
     if state.done:
-        name = "trained"
+        name = "released" if is_released(folder, path.end) else "trained"
     elif state.saved is not None or (last and last.get("event") == "started"):
         name = "in_progress"
     else:

@@ -1,7 +1,8 @@
 """``lrps submit`` and ``lrps cancel``: a campaign as jobs of a Slurm cluster, and what they do."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from megatron_lrps.launch.slurm.jobs import active, record, recorded, with_state
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder
+
+if TYPE_CHECKING:
+    from megatron_lrps.launch.slurm.request import Request
 
 _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
 
@@ -28,14 +32,15 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
         LrpsError: whose exit code says why nothing was submitted.
     """
     from megatron_lrps.launch.missing import unfinished
-    from megatron_lrps.launch.slurm.submit import as_shell, requests, slurm_of, submit
+    from megatron_lrps.launch.slurm.request import requests, slurm_of, unreleased
+    from megatron_lrps.launch.slurm.submit import as_shell, submit
     from megatron_lrps.versions.growth import accept
 
     tree = expand(load_plan(plan_file))
     slurm = slurm_of(tree.plan)
     shown_paths(tree, path)
     missing = [each for each in unfinished(tree, None) if path in (None, each.name)]
-    if not missing:
+    if not missing and not [each for each in unreleased(tree) if path in (None, each.name)]:
         typer.echo(nothing_to_do(tree, path))
         return
     require_all(tree, missing)
@@ -53,12 +58,13 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
     if not submitted:
         typer.echo(_ALL_HAVE_JOBS)
         return
-    rows = [
-        (number, request.part.path.name, f"({request.part.start}, {request.part.until}]", after or "-")
-        for request, number, after in submitted
-    ]
-    typer.echo(table(("job", "path", "iterations", "after"), rows))
+    rows = [(number, request.part.path.name, _does(request), after or "-") for request, number, after in submitted]
+    typer.echo(table(("job", "path", "does", "after"), rows))
     typer.echo(f"\n{len(submitted)} jobs submitted; lrps status {plan_file} shows them.")
+
+
+def _does(request: "Request") -> str:
+    return "promotion" if request.promotes else f"({request.part.start}, {request.part.until}]"
 
 
 def cancel_jobs(plan_file: Path, path: str | None) -> None:
@@ -74,7 +80,7 @@ def cancel_jobs(plan_file: Path, path: str | None) -> None:
     numbers = [job.id for job in jobs]
     client.cancel(numbers)
     record(campaign, "cancelled", jobs=numbers)
-    typer.echo(f"Cancelled: {', '.join(f'{job.id} ({job.path} until {job.until})' for job in jobs)}.")
+    typer.echo(f"Cancelled: {', '.join(f'{job.id} ({job})' for job in jobs)}.")
     typer.echo("Jobs that follow them are cancelled by Slurm. lrps submit submits again what is missing.")
 
 
@@ -90,7 +96,7 @@ def job_facts(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]]:
     except RefusedError:
         found = [(job, None) for job in latest]
     facts: dict[str, list[dict[str, Any]]] = {}
-    for job, state in sorted(found, key=lambda each: each[0].until):
+    for job, state in sorted(found, key=lambda each: each[0].until or math.inf):
         facts.setdefault(job.path, []).append(
             {
                 "id": job.id,

@@ -11,8 +11,8 @@ from megatron_lrps.convert.card import with_scores
 from megatron_lrps.convert.release import release
 from megatron_lrps.convert.source import Source
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.gate import Judged, judge, read_gate
 from megatron_lrps.evaluate.scoring import evaluate
+from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate_file
 from megatron_lrps.plan.release import Evaluation
 from megatron_lrps.versions.facts import resolve
 from megatron_lrps.versions.files import read_json, write_atomic
@@ -64,7 +64,7 @@ def promote(
         LrpsError: an engine fails, with its own words.
         StorageError: the disk refuses.
     """
-    conditions = read_gate(_text_of(gate), gate.name) if gate else []
+    conditions = read_gate_file(gate) if gate else []
     steps = _Steps(source)
     if "verified" not in steps:
         say(f"verifying {source.folder}")
@@ -109,13 +109,6 @@ def _proof(steps: "_Steps") -> str:
     return f"Of the checkpoint {steps.get('verified', {}).get('found')}; the logits {logits} Megatron's own."
 
 
-def _text_of(gate: Path) -> str:
-    try:
-        return gate.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"The gate {gate} cannot be read: {error}.", "mend its path.") from None
-
-
 def _judge(source: Source, conditions: list[Any]) -> list[Judged]:
     campaign = source.campaign
 
@@ -132,6 +125,7 @@ def _judge(source: Source, conditions: list[Any]) -> list[Judged]:
         source.version,
         lambda version: scores_of(results(version)),
         lambda version, score: measured_by(results(version), score),
+        previous_of(source.tree, source.facts.name) if source.facts.name in source.tree.by_name else None,
     )
 
 

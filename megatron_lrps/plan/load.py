@@ -161,6 +161,10 @@ def plan_text(plan: Plan) -> str:
         data["tokenizer"]["model"] = str(plan.resolve(plan.tokenizer.model))
     if plan.launch.slurm and plan.launch.slurm.site:
         data["launch"]["slurm"]["site"] = str(plan.resolve(plan.launch.slurm.site))
+    if plan.evaluate.task_folder:
+        data["evaluate"]["task_folder"] = str(plan.resolve(plan.evaluate.task_folder))
+    if plan.promote and plan.promote.gate:
+        data["promote"]["gate"] = str(plan.resolve(plan.promote.gate))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

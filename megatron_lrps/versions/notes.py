@@ -56,6 +56,11 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
     return found
 
 
+def is_released(folder: PathFolder, iteration: int) -> bool:
+    """Whether a path's checkpoint of that iteration is a released version."""
+    return any(each.get("iteration") == iteration for each in notes_of(folder).get("released", {}).values())
+
+
 def with_notes(record: Mapping[str, Any], folder: PathFolder) -> dict[str, Any]:
     """A record as it is with the path's notes; a trained path of a released version is ``released``."""
     notes = notes_of(folder)

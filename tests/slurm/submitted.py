@@ -41,7 +41,7 @@ class Submitted:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def submit(self, *args: str) -> dict[tuple[str, int], str]:
-        """Submit; the ids of all jobs that the campaign has been given, by path and end."""
+        """Submit; the ids of all jobs that the campaign has been given, by path and end; 0 for promotions."""
         done = self.lrps("submit", *args)
         assert done.code == 0, done.stderr
         return self.jobs()
@@ -50,7 +50,7 @@ class Submitted:
         """The latest job of each part."""
         file = self.folder.root / "slurm" / "jobs.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return {(line["path"], line["until"]): line["job"] for line in lines if line["event"] == "submitted"}
+        return {(line["path"], line["until"] or 0): line["job"] for line in lines if line["event"] == "submitted"}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """`lrps status --json`, by path."""

@@ -140,7 +140,7 @@ def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
 def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, tmp_path: Path) -> None:
     submitted.site(python_that(tmp_path, "exec sleep 600"))
     job = submitted.submit()["main", 4]
-    submitted.cluster.until(lambda: "restart 0: main on node[1-4], 4 tasks" in submitted.log("main"), "it has started")
+    submitted.cluster.until(lambda: "train main on node[1-4], 4 tasks" in submitted.log("main"), "it has started")
     submitted.cluster.until(lambda: submitted.cluster.run("squeue", "-h", "-s", "-j", job), "its step runs")
     submitted.cluster.run("scancel", "--batch", "--signal=USR1", job)
     submitted.cluster.until(lambda: submitted.restarts(job) == 1, "it is requeued", 20)

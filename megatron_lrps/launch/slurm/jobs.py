@@ -11,7 +11,9 @@ from megatron_lrps.versions.files import append_line, read_lines
 from megatron_lrps.versions.folder import CampaignFolder
 
 type Key = tuple[str, int]
-"""A path's name, and the iteration that a job trains it until."""
+"""A path's name, and the iteration that a job trains it until; or ``PROMOTION``."""
+PROMOTION = 0
+"""Stands in a key for a job that promotes the path's end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,20 +24,23 @@ class Job:
         id: Slurm's.
         name: Its job name.
         path: What it trains.
-        until: The iteration that it stops after.
+        until: The iteration that it stops after; None for a promotion.
         released: It was released after its submission.
     """
 
     id: str
     name: str
     path: str
-    until: int
+    until: int | None
     released: bool
 
     @property
     def key(self) -> Key:
-        """What it is to train."""
-        return self.path, self.until
+        """What it is to train, or to promote."""
+        return self.path, PROMOTION if self.until is None else self.until
+
+    def __str__(self) -> str:
+        return f"promotion of {self.path}" if self.until is None else f"{self.path} until {self.until}"
 
 
 def jobs_file(campaign: CampaignFolder) -> Path:
@@ -54,12 +59,18 @@ def recorded(campaign: CampaignFolder) -> list[Job]:
     lines = read_lines(jobs_file(campaign))
     released = {str(each) for line in lines if line.get("event") == "released" for each in _list(line.get("jobs"))}
     return [
-        Job(id=line["job"], name=line["name"], path=line["path"], until=line["until"], released=line["job"] in released)
+        Job(
+            id=line["job"],
+            name=line["name"],
+            path=line["path"],
+            until=line.get("until"),
+            released=line["job"] in released,
+        )
         for line in lines
         if line.get("event") == "submitted"
         and all(isinstance(line.get(key), str) for key in ("job", "name", "path"))
         and line["job"].isdigit()
-        and type(line.get("until")) is int
+        and (type(line.get("until")) is int or (line.get("until") is None and line.get("promotes") is True))
     ]
 
 
@@ -75,6 +86,6 @@ def with_states(jobs: Sequence[Job]) -> list[tuple[Job, JobState | None]]:
 
 
 def active(campaign: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
-    """The campaign's jobs that wait or run, by what they train; raises RefusedError where Slurm cannot be asked."""
+    """The campaign's jobs that wait or run, by what they do; raises RefusedError where Slurm cannot be asked."""
     found = with_states(recorded(campaign))
     return {job.key: (job, state) for job, state in found if state is not None and state.active}

@@ -12,7 +12,8 @@ import pytest
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import job_states
 from megatron_lrps.launch.slurm.jobs import recorded
-from megatron_lrps.launch.slurm.submit import SCRIPTS, Request, as_shell, requests
+from megatron_lrps.launch.slurm.request import SCRIPTS, Request, requests
+from megatron_lrps.launch.slurm.submit import as_shell
 from megatron_lrps.versions.folder import CampaignFolder
 from tests.plan.plans import tree_of
 

@@ -4,9 +4,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.paths import Tree
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _LINE = re.compile(
@@ -14,6 +16,8 @@ _LINE = re.compile(
     rf"(?:(?P<number>{_NUMBER})|(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<version>[A-Za-z0-9_][\w.-]*))\Z"
 )
 _SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+PREVIOUS = "previous"
+"""In place of a version's name: the one before, of the same paradigm. For the first such a condition holds."""
 _SET_WORDS = ("ppl", "loss", "bpb")
 
 
@@ -25,7 +29,7 @@ class Condition(NamedTuple):
         score: Such as ``ppl/v1-web``, or ``ppl/web`` where one version alone has a set of that name.
         sign: ``<=``, ``>=``, ``<`` or ``>``.
         factor: Of the other version's score; or the number itself.
-        version: The other version, or None for a number.
+        version: The other version, ``PREVIOUS``, or None for a number.
     """
 
     text: str
@@ -43,20 +47,44 @@ class Judged(NamedTuple):
         value: The version's score.
         other: The other version's, or None for a number.
         holds: Whether it is met; never where a score is no number.
+        against: The other version's name; None for a number, and where no version is before.
     """
 
     condition: Condition
     value: float
     other: float | None
     holds: bool
+    against: str | None = None
 
     def __str__(self) -> str:
+        if self.condition.version is not None and self.against is None:
+            return f"{self.condition.text}: {self.value:.6g}, and no version is before it: holds"
         bound = self.condition.factor * (1.0 if self.other is None else self.other)
-        beside = "" if self.other is None else f" ({self.condition.version} has {self.other:.6g})"
+        beside = "" if self.other is None else f" ({self.against} has {self.other:.6g})"
         return (
             f"{self.condition.text}: {self.value:.6g} {self.condition.sign} {bound:.6g}{beside} "
             f"{'holds' if self.holds else 'does not hold'}"
         )
+
+
+def read_gate_file(file: Path) -> list[Condition]:
+    """The conditions in a file; raises RefusedError as ``read_gate``, and where it cannot be read."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"The gate {file} cannot be read: {error}.", "mend its path.") from None
+    return read_gate(text, file.name)
+
+
+def previous_of(tree: Tree, name: str) -> str | None:
+    """The path of the version before that of the path ``name``, of the same paradigm; None for the first."""
+    path = tree.path(name)
+    if path.version is None:
+        return None
+    order = {version: number for number, (version, _) in enumerate(tree.releases)}
+    rivals = {order[each.version]: each.name for each in tree.paths if each.version and each.paradigm == path.paradigm}
+    before = [number for number in rivals if number < order[path.version]]
+    return rivals[max(before)] if before else None
 
 
 def read_gate(text: str, name: str) -> list[Condition]:
@@ -88,6 +116,7 @@ def judge(
     version: str,
     scores: Callable[[str], Mapping[str, float]],
     measured: Callable[[str, str], Mapping[str, object]],
+    previous: str | None = None,
 ) -> list[Judged]:
     """Each condition with its numbers.
 
@@ -96,6 +125,7 @@ def judge(
         version: The one that is to be released.
         scores: Version -> its scores by name; raises RefusedError where it has none.
         measured: (version, score) -> how it was measured.
+        previous: What ``previous`` stands for, or None: there is none.
 
     Raises:
         RefusedError: a score is not there, is of several sets, or was measured otherwise for the other version.
@@ -104,15 +134,19 @@ def judge(
     for condition in conditions:
         name = full_name(condition.score, scores(version), version)
         value, other = scores(version)[name], None
-        if condition.version is not None:
-            theirs = scores(condition.version)
+        against = previous if condition.version == PREVIOUS else condition.version
+        if condition.version is not None and against is None:
+            judged.append(Judged(condition, value, None, math.isfinite(value)))
+            continue
+        if against is not None:
+            theirs = scores(against)
             if name not in theirs:
-                raise _no_score(condition.version, name, theirs)
+                raise _no_score(against, name, theirs)
             other = theirs[name]
-            _refuse_other_measure(name, version, condition.version, measured)
+            _refuse_other_measure(name, version, against, measured)
         bound = condition.factor * (1.0 if other is None else other)
         holds = math.isfinite(value) and math.isfinite(bound) and _SIGNS[condition.sign](value, bound)
-        judged.append(Judged(condition, value, other, holds))
+        judged.append(Judged(condition, value, other, holds, against))
     return judged
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.gate import Judged, judge, read_gate
+from megatron_lrps.plan.gate import Judged, judge, read_gate
 
 SCORES = {
     "v2": {"ppl/v1-web": 10.0, "ppl/v2-web": 20.0, "bpb/v1-code": 0.5, "acc/arc_easy": 0.5},

@@ -1,0 +1,230 @@
+"""What sbatch is asked for: a job for each part that is to be trained, and one for each version to be promoted."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm.client import JobState
+from megatron_lrps.launch.slurm.jobs import PROMOTION, Job, Key
+from megatron_lrps.launch.slurm.parts import Part, wanted_jobs
+from megatron_lrps.plan import Plan, PlannedPath, Tree
+from megatron_lrps.plan.flags import path_flags
+from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
+from megatron_lrps.plan.release import PromotionJob
+from megatron_lrps.plan.slurm import SlurmLaunch
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
+from megatron_lrps.versions.notes import is_released
+
+SCRIPTS = (Path(__file__).parent / "scripts").resolve()
+"""main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
+_PASSED_ON = ("SIGUSR1", "SIGUSR2", "SIGTERM")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One job as sbatch is asked for it.
+
+    Attributes:
+        part: What it trains; for a promotion, the end of the path.
+        promotes: It promotes the path's end, and trains nothing.
+        after: The job or part that must have ended well.
+        behind: Jobs or parts that must have ended, well or not.
+        name: The job's name.
+        options: sbatch's options, without the dependency.
+        script: main.sbatch or branch.sbatch.
+        env: Variables for the script, all beginning with ``LRPS_``.
+    """
+
+    part: Part
+    promotes: bool = False
+    after: Job | Key | None
+    behind: tuple[Job | Key, ...] = ()
+    name: str
+    options: tuple[str, ...]
+    script: Path
+    env: Mapping[str, str]
+
+    @property
+    def key(self) -> Key:
+        """What it trains, or promotes."""
+        return (self.part.path.name, PROMOTION) if self.promotes else self.part.key
+
+    def __str__(self) -> str:
+        path = self.part.path.name
+        return f"promotion of {path}" if self.promotes else f"{path} until {self.part.until}"
+
+
+def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[Request]:
+    """The jobs to submit, each after those it follows; raises RefusedError."""
+    campaign = CampaignFolder(tree.plan.folder)
+    slurm_of(tree.plan)
+    saved = {path.name: state_of(campaign, path).saved or path.fork for path in tree.paths}
+    training = {key: job for key, job in running.items() if key[1] != PROMOTION}
+    wanted = wanted_jobs(tree, saved, training, only)
+    found = [_training(tree, campaign, each.part, each.after) for each in wanted]
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in running.items()}
+    jobs |= {request.key: request.key for request in found}
+    earlier: list[str] = []
+    for path in unreleased(tree):
+        key = (path.name, PROMOTION)
+        after = jobs.get((path.name, path.end))
+        if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
+            behind = tuple(
+                jobs[other, PROMOTION] for other in _judged_by(tree, path, earlier) if (other, PROMOTION) in jobs
+            )
+            found.append(_promotion(tree, campaign, path, after, behind))
+            jobs[key] = key
+        earlier.append(path.name)
+    return found
+
+
+def unreleased(tree: Tree) -> list[PlannedPath]:
+    """Paths that the plan wants promoted and that are not released at their end, in the order of their versions."""
+    if tree.plan.promote is None:
+        return []
+    campaign = CampaignFolder(tree.plan.folder)
+    order = [version for version, _ in tree.releases]
+    paths = sorted((path for path in tree.paths if path.version), key=lambda path: order.index(str(path.version)))
+    return [path for path in paths if not is_released(campaign.path(path.name), path.end)]
+
+
+def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
+    """Paths promoted before this one whose scores its gate asks for."""
+    promote = tree.plan.promote
+    if promote is None or promote.gate is None:
+        return []
+    named = {condition.version for condition in read_gate_file(tree.plan.resolve(promote.gate))}
+    if PREVIOUS in named:
+        named |= {previous_of(tree, path.name)}
+    return [name for name in earlier if name in named or tree.path(name).version in named]
+
+
+def slurm_of(plan: Plan) -> SlurmLaunch:
+    """``launch.slurm``; raises RefusedError where the plan has none."""
+    if plan.launch.slurm is None:
+        raise RefusedError(
+            "launch.slurm is not in the plan.",
+            'add it: {nodes: 4, gpus_per_node: 8, partition: NAME, time: "24:00:00"}.',
+        )
+    return plan.launch.slurm
+
+
+def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key | None) -> Request:
+    plan = tree.plan
+    slurm, path = slurm_of(plan), part.path
+    signal = str(path_flags(tree, path)["exit-signal"])
+    if signal not in _PASSED_ON:
+        raise RefusedError(
+            f"megatron.exit-signal: {signal}, but srun passes {', '.join(_PASSED_ON)} on to the ranks.",
+            "give one of them.",
+        )
+    name = f"lrps-{plan.campaign}-{path.name}-{part.until}"
+    given = {
+        "mem": slurm.mem,
+        "cpus-per-task": slurm.cpus_per_task,
+        "gpus-per-node": slurm.gpus_per_node if plan.launch.device == "gpu" else None,
+        "exclusive": slurm.exclusive or None,
+    }
+    size = (f"--nodes={slurm.nodes}", f"--ntasks-per-node={slurm.gpus_per_node}")
+    return Request(
+        part=part,
+        after=after,
+        name=name,
+        options=(*size, *_options(campaign, slurm, path.name, name, given, slurm.partition, slurm.time)),
+        script=SCRIPTS / ("main.sbatch" if path.kind == "main" else "branch.sbatch"),
+        env={**_env(plan, campaign, path.name), "LRPS_UNTIL": str(part.until), "LRPS_EXIT_SIGNAL": signal},
+    )
+
+
+def _promotion(
+    tree: Tree, campaign: CampaignFolder, path: PlannedPath, after: Job | Key | None, behind: tuple[Job | Key, ...]
+) -> Request:
+    plan = tree.plan
+    slurm, own = slurm_of(plan), plan.promote.slurm if plan.promote else PromotionJob()
+    name = f"lrps-{plan.campaign}-{path.name}-promote"
+    given = {
+        "mem": own.mem,
+        "cpus-per-task": own.cpus_per_task,
+        "gpus-per-node": (own.gpus or None) if plan.launch.device == "gpu" else None,
+    }
+    options = _options(
+        campaign, slurm, path.name, name, given, own.partition or slurm.partition, own.time or slurm.time
+    )
+    return Request(
+        part=Part(path=path, start=path.end, until=path.end),
+        promotes=True,
+        after=after,
+        behind=behind,
+        name=name,
+        options=("--nodes=1", "--ntasks-per-node=1", *options),
+        script=SCRIPTS / "promote.sbatch",
+        env=_env(plan, campaign, path.name),
+    )
+
+
+def _options(
+    campaign: CampaignFolder,
+    slurm: SlurmLaunch,
+    path: str,
+    name: str,
+    given: Mapping[str, str | int | None],
+    partition: str | None,
+    time: str | None,
+) -> tuple[str, ...]:
+    """sbatch's options but for the job's size."""
+    log = f"{campaign.path(path).logs}/slurm-".replace("%", "%%")
+    asked = {
+        "partition": partition, "time": time, "account": slurm.account, "qos": slurm.qos,
+        "constraint": slurm.constraint, **given, **slurm.options,
+    }  # fmt: skip
+    return (
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in asked.items() if value is not None),
+        f"--job-name={name}",
+        f"--output={log}%j.log",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:USR1@{slurm.signal_before}",
+        "--kill-on-invalid-dep=yes",
+        "--export=ALL",
+        "--hold",
+    )
+
+
+def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
+    slurm = slurm_of(plan)
+    env = {
+        "LRPS_PLAN": str(campaign.plan),  # the accepted copy: an edit waits for the next submit
+        "LRPS_SAVE": str(campaign.root),
+        "LRPS_PATH": path,
+        "LRPS_DEVICE": plan.launch.device,
+        "LRPS_MAX_REQUEUES": str(slurm.max_requeues),
+        "LRPS_PYTHON": "python3" if slurm.container else sys.executable,
+        "LRPS_SLURM_DIR": str(SCRIPTS),
+        "LRPS_SITE": str(plan.resolve(slurm.site) if slurm.site else SCRIPTS / "site.sh"),
+    }
+    if slurm.container:
+        env |= {
+            "LRPS_CONTAINER": slurm.container,
+            "LRPS_CONTAINER_RUNTIME": slurm.container_runtime,
+            "LRPS_MOUNTS": ",".join(f"{folder}:{folder}" for folder in _mounts(plan)),
+        }
+    return env
+
+
+def _mounts(plan: Plan) -> list[Path]:
+    """Folders that the ranks read and write: the campaign's, the data's and the tokenizer's."""
+    prefixes = [prefix for version in plan.versions for _, prefix in version.train]
+    prefixes += [prefix for version in plan.versions for prefix in version.valid.values()]
+    if plan.tokenizer and plan.tokenizer.model:
+        prefixes.append(plan.tokenizer.model)
+    if plan.promote and plan.promote.gate:
+        prefixes.append(plan.promote.gate)
+    more = [plan.resolve(plan.evaluate.task_folder)] if plan.evaluate.task_folder else []
+    folders = dict.fromkeys([plan.folder, *(plan.resolve(prefix).parent for prefix in prefixes), *more])
+    for folder in folders:
+        if set(",:") & set(str(folder)):
+            raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
+    return list(folders)
