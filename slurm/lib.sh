@@ -41,6 +41,41 @@ lrps_settings() {
   mkdir -p "$logs" || exit 74
 }
 
+# Whether this node can train; says why not, one line. LRPS_HEALTH_CHECK is a command of the site's own.
+lrps_healthy() {
+  local found wanted=${SLURM_GPUS_ON_NODE:-0} folder
+  for folder in "$LRPS_SAVE" "${LRPS_PLAN%/*}"; do
+    [[ -d $folder ]] || { echo "$folder is not there"; return; }
+  done
+  [[ -w $LRPS_SAVE ]] || { echo "$LRPS_SAVE is not writable"; return; }
+  if [[ $LRPS_DEVICE == gpu && $wanted -gt 0 ]]; then
+    found=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
+    ((found >= wanted)) || { echo "$found of $wanted GPUs answer nvidia-smi"; return; }
+  fi
+  [[ -z ${LRPS_HEALTH_CHECK:-} ]] || found=$(timeout 300 bash -c "$LRPS_HEALTH_CHECK" 2>&1) || echo "LRPS_HEALTH_CHECK failed: ${found##*$'\n'}"
+}
+
+# Check all nodes at once. Where some are not fit, the job goes on without them: requeued, with these excluded.
+lrps_health() {
+  local report bad count
+  export LRPS_SAVE LRPS_PLAN LRPS_DEVICE LRPS_HEALTH_CHECK=${LRPS_HEALTH_CHECK:-}
+  report=$(srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+    bash -c "$(declare -f lrps_healthy); why=\$(lrps_healthy); [[ -z \$why ]] || echo \"\$SLURMD_NODENAME \$why\"") || {
+    lrps_say "the health check could not run on all nodes; training tries"
+    return
+  }
+  [[ -n $report ]] || return 0
+  while read -r line; do lrps_say "unfit node: $line" >&2; done <<<"$report"
+  bad=$(cut -d' ' -f1 <<<"$report" | sort -u | paste -sd, -)
+  count=$(tr ',' '\n' <<<"$bad" | wc -l)
+  if ((count == SLURM_NNODES)); then
+    lrps_refuse "no node of this job is fit: $bad. Mend: it is the same everywhere, so not a node's fault; see above."
+  fi
+  code=75
+  lrps_count
+  lrps_requeue "$bad"
+}
+
 # torch.distributed's rendezvous. A port from the job's id: two jobs that share a node do not meet.
 lrps_rendezvous() {
   MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -132,14 +167,20 @@ lrps_count() {
   lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since ${what% without*}"
 }
 
+# $1: nodes to leave out from now on, or nothing.
 lrps_requeue() {
-  local state tries=0
+  local state tries=0 excluded
   until state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T); do
     ((tries++ < 10)) || exit "$code" # minutes, in which a controller restarts
     sleep 15
   done
   [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay so
+  excluded=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%x)
   scontrol requeue "$SLURM_JOB_ID" || exit "$code"
+  if [[ -n ${1:-} ]]; then # Slurm changes this of waiting jobs alone
+    scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="${excluded:+$excluded,}$1" ||
+      lrps_say "Slurm did not exclude $1; it may come again" >&2
+  fi
   sleep 60 # Slurm ends this shell
   exit "$code"
 }
@@ -162,6 +203,7 @@ lrps_job() {
   trap lrps_stop USR1
   lrps_rendezvous
   lrps_command "$@"
+  [[ $does == promote ]] || lrps_health
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
   lines=$(wc -l 2>/dev/null <"$events" || echo 0)
   lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, $SLURM_NTASKS tasks"

@@ -21,3 +21,6 @@
 
 # Megatron wants one connection where tensor parallelism overlaps; FSDP on Blackwell wants more.
 # export CUDA_DEVICE_MAX_CONNECTIONS=1
+
+# What a node must pass besides lrps' own checks before ranks start on it; 0 is fit, the last line it says is the reason.
+# LRPS_HEALTH_CHECK='dcgmi diag -r 1'

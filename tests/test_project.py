@@ -206,6 +206,18 @@ def test_installing_the_package_never_replaces_a_containers_torch_or_megatron() 
     assert not {_name(line) for line in project["dependencies"]} & built_together
 
 
+def test_a_wheel_holds_every_file_of_the_package() -> None:
+    patterns = [
+        f"{package.replace('.', '/')}/{pattern}"
+        for package, globs in PYPROJECT["tool"]["setuptools"]["package-data"].items()
+        for pattern in globs
+    ]
+    held = {file for pattern in patterns for file in ROOT.glob(pattern)}
+    others = {file for file in (ROOT / PACKAGE).rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert others
+    assert others <= held, f"not in a wheel: {others - held}"
+
+
 # Written in pieces, or this file would be the first to break the rule.
 MACHINE_PATH = r"(?<![\w.~$}>)/-])/(?:root|work|home/[\w-]+|Users/[\w-]+)(?![\w-])"
 REGISTRY = r"pypi\." + r"org|files\.python" + "hosted"

@@ -32,13 +32,14 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
         LrpsError: whose exit code says why nothing was submitted.
     """
     from megatron_lrps.launch.missing import unfinished
-    from megatron_lrps.launch.slurm.request import requests, slurm_of, unreleased
+    from megatron_lrps.launch.slurm.request import refuse_missing_container, requests, slurm_of, unreleased
     from megatron_lrps.launch.slurm.submit import as_shell, submit
     from megatron_lrps.versions.growth import accept
 
     tree = expand(load_plan(plan_file))
     slurm = slurm_of(tree.plan)
     shown_paths(tree, path)
+    refuse_missing_container(tree.plan)
     missing = [each for each in unfinished(tree, None) if path in (None, each.name)]
     if not missing and not [each for each in unreleased(tree) if path in (None, each.name)]:
         typer.echo(nothing_to_do(tree, path))
@@ -49,6 +50,8 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
     if dry_run:
         typer.echo(as_shell(jobs) if jobs else _ALL_HAVE_JOBS)
         return
+    if slurm.container and slurm.container_runtime == "pyxis":
+        client.refuse_missing_pyxis()
     if jobs:
         first = jobs[0]
         if note := client.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):

@@ -92,12 +92,16 @@ def _path() -> str:
 
 
 class Cluster:
-    """A cluster of ``nodes`` nodes, from ``with`` to its end; its files lie in ``folder``, which must not exist."""
+    """A cluster of ``nodes`` nodes, from ``with`` to its end; its files lie in ``folder``, which must not exist.
 
-    def __init__(self, folder: Path, nodes: int = 4) -> None:
+    ``settings`` are further lines of slurm.conf.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 4, settings: str = "") -> None:
+        self._settings = settings
         self.folder, self.nodes = folder, [f"node{number}" for number in range(1, nodes + 1)]
         self._net = f"198.18.{secrets.randbelow(250) + 1}"  # RFC 2544: for tests, routed nowhere
-        self._tag = f"lr{os.getpid() % 100000}"
+        self._tag = f"lr{secrets.token_hex(3)}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -180,7 +184,7 @@ class Cluster:
             os.mknod(self.folder / "dev" / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/dev/gpu[0-7]\n")
         text = CONFIGURATION.format(net=self._net, folder=self.folder, requeue_s=REQUEUE_S, nodes=len(self.nodes))
-        (self.folder / "slurm.conf").write_text(text)
+        (self.folder / "slurm.conf").write_text(f"{text}{self._settings}\n")
         munge = self.folder / "munge"
         options = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed", "key-file": "key"}
         munged = [

@@ -1,10 +1,13 @@
 """`lrps submit`, `status` and `cancel` on a real cluster, without training: the ranks' Python is a stand-in."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import Submitted
+from tests.training.campaigns import write_campaign
 
 pytestmark = pytest.mark.slurm
 
@@ -79,6 +82,9 @@ def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitte
         ("nodes: 4", "mem: 900G, nodes: 4", "Requested node configuration is not available"),
         ("nodes: 4", "constraint: nvlink, nodes: 4", "Invalid feature specification"),
         ("nodes: 4", "options: {colour: red}, nodes: 4", "unrecognized option '--colour=red'"),
+        ("nodes: 4", "container: /nowhere/a.sqsh, nodes: 4", "container: /nowhere/a.sqsh does not exist"),
+        ("nodes: 4", "container: a.sif, nodes: 4", "a.sif is a relative path, and jobs start elsewhere"),
+        ("nodes: 4", 'container: "nvcr.io#nvidia/pytorch", nodes: 4', "srun of this cluster has no --container-image"),
     ],
 )
 def test_what_slurm_refuses_is_said_in_its_words(submitted: Submitted, before: str, after: str, said: str) -> None:
@@ -116,6 +122,21 @@ def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitt
     assert "Job dependency problem" in done.stderr
     assert "accepted before were cancelled, 1 of them; nothing is submitted" in done.stdout
     submitted.ends(submitted.jobs()["main", 4], "CANCELLED")
+
+
+def test_a_full_queue_takes_back_what_was_accepted(tmp_path: Path) -> None:
+    """Slurm has room for two jobs of four; sbatch waits for more room, and lrps for sbatch a minute."""
+    (tmp_path / "campaign").mkdir()
+    with Cluster(tmp_path / "cluster", nodes=1, settings="MaxJobCount=2") as cluster:
+        campaign = Submitted(cluster, write_campaign(tmp_path / "campaign"))
+        campaign.change("launch: {", "launch: {slurm: {gpus_per_node: 1}, ")
+        done = campaign.lrps("submit")
+        assert done.code == 78
+        assert "Slurm temporarily unable to accept job, sleeping and retrying" in done.stderr
+        # Slurm counts the one that only asked whether it could start.
+        assert re.search("accepted before were cancelled, [12] of them; nothing is submitted", done.stdout)
+        for job in campaign.jobs().values():
+            campaign.ends(job, "CANCELLED")
 
 
 def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(

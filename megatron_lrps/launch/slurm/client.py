@@ -87,6 +87,16 @@ def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition
     return f"Slurm cannot place the jobs now: {down} of {total} nodes are not up; they wait."
 
 
+def refuse_missing_pyxis() -> None:
+    """Refuse containers by pyxis where srun has no option for them; raises RefusedError."""
+    done = _call(["srun", "--help"])
+    if "--container-image" not in done.stdout:
+        raise RefusedError(
+            "launch.slurm.container: srun of this cluster has no --container-image, so pyxis is not installed.",
+            "ask its administrators, or set container_runtime: apptainer.",
+        )
+
+
 def sbatch(options: Sequence[str], script: str, env: Mapping[str, str]) -> str:
     """Submit a job; its id. Raises RefusedError in sbatch's own words."""
     done = _call(["sbatch", "--parsable", *options, script], env)
@@ -130,9 +140,12 @@ def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subproce
         raise RefusedError(
             f"{line[0]} is not on the PATH of this machine.", "run it on a login node of the cluster."
         ) from None
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
+        # sbatch itself waits and tries again where the queue is full, and says so.
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        why = f": {said[-1].removeprefix('sbatch: error: ')}" if said else "."
         raise RefusedError(
-            f"{line[0]} gave no answer in {_TIMEOUT_S:.0f} s.", "see `scontrol ping`, then rerun."
+            f"{line[0]} gave no answer in {_TIMEOUT_S:.0f} s{why}", "see `scontrol ping` and `squeue`, then rerun."
         ) from None
 
 

@@ -20,6 +20,7 @@ from megatron_lrps.versions.notes import is_released
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
+_IMAGES = (".sqsh", ".sif")
 _PASSED_ON = ("SIGUSR1", "SIGUSR2", "SIGTERM")
 
 
@@ -110,6 +111,19 @@ def slurm_of(plan: Plan) -> SlurmLaunch:
             'add it: {nodes: 4, gpus_per_node: 8, partition: NAME, time: "24:00:00"}.',
         )
     return plan.launch.slurm
+
+
+def refuse_missing_container(plan: Plan) -> None:
+    """Refuse an image file that is not there; names of a registry's images are pyxis' to find. Raises RefusedError."""
+    image = slurm_of(plan).container
+    if image is None or "://" in image or "#" in image or not ("/" in image or image.endswith(_IMAGES)):
+        return
+    if image.startswith("/") and not Path(image).exists():
+        raise RefusedError(f"launch.slurm.container: {image} does not exist.", "correct its path, or make the image.")
+    if not image.startswith("/") and image.endswith(_IMAGES):
+        raise RefusedError(
+            f"launch.slurm.container: {image} is a relative path, and jobs start elsewhere.", "write the whole path."
+        )
 
 
 def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key | None) -> Request:
