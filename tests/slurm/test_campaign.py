@@ -58,7 +58,7 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
     cluster.run("scontrol", "update", "nodename=node2", "state=resume", check=False)  # its slurmd may have been faster
     submitted.at("v1", 30)
-    cluster.run("scancel", "--signal=KILL", f"{v1}.0")
+    cluster.run("scancel", "--signal=KILL", f"{v1}.1")  # step 0 was the health check
     cluster.until(lambda: submitted.restarts(v1) == 2, "requeued after its step was killed")
     for job in (second, v1, v2):
         submitted.ends(job, "COMPLETED", 300)
