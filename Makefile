@@ -60,8 +60,9 @@ test-fast: $(STAMP) ## what trains nothing: under two minutes
 soak: $(STAMP) ## the tests too long for `make test`
 	$(PYTEST) -m soak $(PYTEST_ARGS)
 
-test-gpu: $(STAMP) ## the tests that need a CUDA GPU
+test-gpu: $(STAMP) ## the tests that need a CUDA GPU, and the throughput against stock Megatron
 	$(PYTEST) -m gpu $(PYTEST_ARGS)
+	$(PY) benchmarks/gpu_throughput.py
 
 test-slurm: $(STAMP) ## the tests on a real Slurm, started here: root, apt install slurmctld slurmd slurm-client munge iproute2
 	LRPS_TEST_SLURM=1 $(PYTEST) -m slurm tests/slurm $(PYTEST_ARGS)

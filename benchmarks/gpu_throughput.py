@@ -1,0 +1,92 @@
+"""Iterations with the plugin against stock Megatron on one GPU, in FP8. The contract: at most 1.01 of the time.
+
+    python benchmarks/gpu_throughput.py [PAIRS]
+
+Stock is the same GPT script with the flags of `lrps args`, without the plugin's hooks. Runs alternate; the figure is
+the median of the pairs' ratios of the median time of an iteration. Without a GPU it says so and exits with 0.
+"""
+
+import json
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+LIMIT = 1.01
+SKIPPED = 5
+"""First iterations, which warm up, are left out."""
+ITERATIONS = 60
+LARGER = (
+    (", deterministic-mode: true", ""),
+    ("hidden-size: 256", "hidden-size: 1024"),
+    ("num-layers: 2", "num-layers: 8"),
+    ("sequence_length: 128", "sequence_length: 1024"),
+    ("attention-backend: unfused", "attention-backend: auto"),
+)
+"""The tests' plan is too small to time."""
+STOCK = "from megatron_lrps.training import gpt; gpt.main()"
+OURS = re.compile(r"--(?:lrps-\S+|full-validation|multiple-validation-sets|validation-set-names)(?: [^-\s]\S*)?")
+"""What stock does not know, and sets that mock data do not have."""
+ELAPSED = re.compile(r"elapsed time per iteration \(ms\): ([0-9.]+)")
+
+
+def seconds(command: list[str], folder: Path) -> float:
+    from tests.gpu.campaigns import DETERMINISTIC
+
+    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29578"}
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **DETERMINISTIC, **own}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return statistics.median(float(each) for each in ELAPSED.findall(done.stdout)[SKIPPED:]) / 1000
+
+
+def main() -> None:
+    try:
+        import torch
+    except ImportError:
+        sys.exit("torch is not installed")
+    if not torch.cuda.is_available():
+        print("no GPU here: nothing was measured")
+        return
+    from tests.gpu.campaigns import RECIPES, write_gpu_campaign
+
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    ratios = []
+    for pair in range(pairs):
+        times = {}
+        for kind in ("stock", "plugin") if pair % 2 else ("plugin", "stock"):
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch)
+                plan = write_gpu_campaign(folder, RECIPES["delayed"])
+                text = plan.read_text().replace("iters: 16", f"iters: {2 * ITERATIONS}")
+                for before, after in LARGER:
+                    text = text.replace(before, after)
+                plan.write_text(text)
+                ours = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-until", str(ITERATIONS)]
+                if kind == "plugin":
+                    command = [sys.executable, "-m", "megatron_lrps.pretrain", *ours]
+                else:
+                    line = subprocess.run(
+                        [sys.executable, "-m", "megatron_lrps.cli", "args", str(plan), "--path", "main"],
+                        capture_output=True, text=True, check=True,
+                    ).stdout  # fmt: skip
+                    flags = shlex.split(re.sub(OURS, "", line))
+                    stock = [*flags, "--mock-data", "--train-iters", str(ITERATIONS), "--lr-decay-style", "constant"]
+                    command = [sys.executable, "-c", STOCK, *stock]
+                times[kind] = seconds(command, folder)
+        ratios.append(times["plugin"] / times["stock"])
+    found = statistics.median(ratios)
+    print(json.dumps({"ratio": found, "ratios": ratios, "limit": LIMIT}))
+    sys.exit(found > LIMIT)
+
+
+if __name__ == "__main__":
+    main()

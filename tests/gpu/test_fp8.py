@@ -1,0 +1,67 @@
+"""FP8 by Transformer Engine on a GPU: a fork and a resume keep the scales, whatever the recipe."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.versions.folder import CampaignFolder, is_complete
+from megatron_lrps.versions.folder import checkpoint as folder_of
+from megatron_lrps.versions.lineage import events
+from tests.gpu.campaigns import RECIPES, lrps, train, why_not, write_gpu_campaign
+from tests.training.campaigns import losses
+
+pytestmark = [pytest.mark.gpu, pytest.mark.training]
+
+
+def campaign(folder: Path, recipe: str, extra: str = "") -> Path:
+    if reason := why_not(recipe):
+        pytest.skip(reason)
+    return write_gpu_campaign(folder, RECIPES[recipe] + extra)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(recipe: str, tmp_path: Path) -> None:
+    """Main and a branch in one go, and with a stop in the middle of each: the same losses, digit for digit."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    whole, stopped = campaign(tmp_path / "whole", recipe), campaign(tmp_path / "stopped", recipe)
+    done = lrps(whole, "run")
+    assert done.code == 0, done.stderr
+    for path, until in (("main", "5"), ("main", "8"), ("v1", "12"), ("v1", "16")):
+        ended = train(stopped, path, "--lrps-until", until)
+        assert ended.code == 0, ended.stderr[-4000:]
+    for path, last in (("main", 8), ("v1", 16)):
+        mine = {iteration: loss for iteration, loss in losses(whole, path).items() if iteration <= last}
+        assert all(math.isfinite(loss) for loss in mine.values())
+        assert losses(stopped, path) == mine
+    started = [
+        event for event in events(CampaignFolder(stopped.parent / "run").path("v1")) if event["event"] == "started"
+    ]
+    assert [event["forked"] for event in started] == [True, False]
+
+
+@pytest.mark.parametrize(("recipe", "other"), [("delayed", ""), ("delayed", RECIPES["tensorwise"])])
+def test_another_precision_at_a_fork_is_refused(recipe: str, other: str, tmp_path: Path) -> None:
+    plan = campaign(tmp_path, recipe)
+    assert train(plan, "main", "--lrps-until", "8").code == 0
+    plan.write_text(plan.read_text().replace(RECIPES[recipe], other))
+    ended = train(plan, "v1")
+    assert ended.code == 78
+    assert "fp8" in ended.stderr
+
+
+@pytest.mark.parametrize("recipe", ["delayed", "blockwise"])
+def test_an_asynchronous_save_of_fp8_is_whole(recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "async").mkdir()
+    plain = campaign(tmp_path / "plain", recipe)
+    behind = campaign(tmp_path / "async", recipe, ", async-save: true, async-strategy: mcore")
+    for plan in (plain, behind):
+        for path in ("main", "v1"):
+            ended = train(plan, path, *(["--lrps-until", "8"] if path == "main" else []))
+            assert ended.code == 0, ended.stderr[-4000:]
+    folder = CampaignFolder(behind.parent / "run")
+    assert is_complete(folder_of(folder.path("main").checkpoints, 8))
+    assert losses(behind, "v1") == losses(plain, "v1")
+    assert lrps(behind, "verify").code == 0
