@@ -244,17 +244,28 @@ def export(
     output: Annotated[Path | None, typer.Option(help="The folder; <save>/exports/VERSION by default.")] = None,
     iteration: Annotated[int | None, typer.Option(help="A checkpoint; the path's end by default.")] = None,
     dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; as saved by default.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Files written at a time.")] = 1,
-    shard_gb: Annotated[float, typer.Option(min=0.001, help="Largest file in GB (10^9 bytes).")] = 5.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="hf: files written at a time; 1 by default.")] = None,
+    shard_gb: Annotated[
+        float | None, typer.Option(min=0.001, help="hf: largest file in GB (10^9 bytes); 5 by default.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="hf, torch (one file), or torch_dist (for Megatron at another TP and PP).")
+    ] = "hf",
+    tensor: Annotated[int | None, typer.Option("--tensor-parallel", min=1, help="torch_dist: 1 by default.")] = None,
+    pipeline: Annotated[
+        int | None, typer.Option("--pipeline-parallel", min=1, help="torch_dist: 1 by default.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare logits with Megatron's own forward.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a Hugging Face folder of a version's checkpoint."""
+    """Make a Hugging Face folder of a version's checkpoint, or weights for Megatron."""
     from megatron_lrps.cli.convert import export_version
 
     export_version(
         plan,
         version,
+        form=form,
+        layout=(tensor, pipeline),
         output=output,
         iteration=iteration,
         dtype=dtype,

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +35,23 @@ def probe_tokens(vocab: int, positions: int, *, sequences: int = 4, longest: int
 
 
 def compare_logits(
-    checkpoint: Path, export: Path, tokens: Sequence[Sequence[int]], *, vocab: int, dtype: str | None
+    checkpoint: Path,
+    export: Path,
+    tokens: Sequence[Sequence[int]],
+    *,
+    vocab: int,
+    dtype: str | None,
+    by: Literal["transformers", "Megatron"] = "transformers",
 ) -> Compared:
-    """Compute logits by Megatron from the checkpoint and by transformers from the export.
+    """Compute logits by Megatron from the checkpoint, and from the export.
 
     Args:
         checkpoint: Megatron's.
-        export: The Hugging Face folder.
+        export: The Hugging Face folder, or another checkpoint of Megatron's.
         tokens: Equally long sequences.
         vocab: Tokens without padding: logits of these are compared.
         dtype: torch's name of what the export rounds to, or None.
+        by: What computes the export's.
 
     Raises:
         RefusedError: they differ by more than ``TOLERANCE``, or transformers misses weights.
@@ -52,10 +59,15 @@ def compare_logits(
     """
     asked = {"tokens": tokens, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
-        files = [Path(scratch) / name for name in ("megatron.npy", "transformers.npy")]
-        _run(["-m", "megatron_lrps.convert.megatron_forward", str(checkpoint), str(files[0])], asked, "Megatron")
-        script = str(Path(__file__).with_name("transformers_forward.py"))
-        keys = json.loads(_run(["-P", script, str(export), str(files[1])], asked, "transformers"))
+        files = [Path(scratch) / name for name in ("checkpoint.npy", "export.npy")]
+        megatron = ["-m", "megatron_lrps.convert.megatron_forward"]
+        _run([*megatron, str(checkpoint), str(files[0])], asked, "Megatron")
+        keys = {}
+        if by == "Megatron":
+            _run([*megatron, str(export), str(files[1])], asked, by)
+        else:
+            script = str(Path(__file__).with_name("transformers_forward.py"))
+            keys = json.loads(_run(["-P", script, str(export), str(files[1])], asked, by))
         ours, theirs = (np.load(file, allow_pickle=False)[..., :vocab] for file in files)
     for what, names in keys.items():
         if names:

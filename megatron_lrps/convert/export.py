@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model, model_of_args
+from megatron_lrps.convert.blocks import ahead, row_blocks
 from megatron_lrps.convert.hf_config import ARCHITECTURES
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, stored_key, weights_of
 from megatron_lrps.convert.safetensors import Entry, header_of, write_file
@@ -20,11 +21,10 @@ from megatron_lrps.versions.files import write_atomic
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """``--dtype``."""
-BLOCK_BYTES = 64 * 2**20
-"""Read and written at once. A GPT-2 matrix is transposed, and so read whole."""
 SHARD_BYTES = 5 * 10**9
 """Largest file, unless a single tensor is larger."""
-_IGNORED = ("rng_state", "rerun_state_machine_state")
+IGNORED = ("rng_state", "rerun_state_machine_state")
+"""Beginnings of keys that are no weights."""
 
 
 class Exported(NamedTuple):
@@ -103,7 +103,7 @@ def plan_export(checkpoint: Checkpoint, *, vocab: int, dtype: str | None = None)
                 f"{checkpoint.folder}: {key} {found}, and a {model.family} model of these arguments has {list(shape)}.",
                 "such a checkpoint cannot be exported.",
             )
-    if unknown := [key for key in tensors if key not in expected and not key.startswith(_IGNORED)]:
+    if unknown := [key for key in tensors if key not in expected and not key.startswith(IGNORED)]:
         raise RefusedError(
             f"{checkpoint.folder} holds {unknown[0]}, which {ARCHITECTURES[model.family]} has no weight for.",
             "such a checkpoint cannot be exported.",
@@ -180,16 +180,7 @@ def write_export(
 
 
 def _write_shard(request: Request, path: Path, weights: Sequence[Weight]) -> None:
-    write_file(path, [request.entry(weight) for weight in weights], _ahead(_blocks(request, weights)))
-
-
-def _ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same blocks; the next is read while one is written."""
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(next, blocks, None)
-        while (block := job.result()) is not None:
-            job = pool.submit(next, blocks, None)
-            yield block
+    write_file(path, [request.entry(weight) for weight in weights], ahead(_blocks(request, weights)))
 
 
 def _blocks(request: Request, weights: Sequence[Weight]) -> Iterator[Tensor]:
@@ -202,11 +193,10 @@ def read_weight(checkpoint: Checkpoint, weight: Weight) -> Iterator[Tensor]:
     """A weight's values in blocks of about ``BLOCK_BYTES``, one after the other, as saved; raises as ``read``."""
     key = stored_key(weight.key, checkpoint.tensors)
     row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize
-    step = max(1, BLOCK_BYTES // row_bytes)
     blocks = (
-        checkpoint.read(key, weight.index, begin, min(begin + step, stop))
+        checkpoint.read(key, weight.index, begin, end)
         for start, stop in weight.rows
-        for begin in range(start, stop, step)
+        for begin, end in row_blocks(start, stop, row_bytes)
     )
     if weight.transposed:
         yield torch.cat(list(blocks)).t()

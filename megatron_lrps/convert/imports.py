@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model, megatron_flags
+from megatron_lrps.convert.blocks import mean_row, row_blocks
 from megatron_lrps.convert.hf_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
 from megatron_lrps.convert.safetensors import Placed, read_folder
 from megatron_lrps.convert.staging import refuse_full_disk, staged
-from megatron_lrps.convert.torch_dist_write import Part, write_checkpoint
+from megatron_lrps.convert.torch_dist_write import Part, empty_states, parts_of, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.versions.files import read_json, write_atomic
 from megatron_lrps.versions.folder import TRACKER
@@ -101,32 +102,43 @@ def write_import(planned: Import, target: Path) -> Imported:
     of_part: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
     for weight in weights_of(model):
         of_part[weight.key, weight.index].append(weight)
-    parts = [
-        Part(key, shapes[key], planned.weights[weights[0].name].dtype, index)
-        for (key, index), weights in of_part.items()
-    ]
+    parts = []
+    for (key, index), weights in of_part.items():
+        shape, dtype = shapes[key], planned.weights[weights[0].name].dtype
+        if weights[0].transposed:
+            parts.append(Part(key, shape, dtype, index, 0, shape[len(index)]))
+        else:
+            parts += parts_of(key, shape, dtype, index)
+    padding: dict[str, Tensor] = {}
 
     def read(part: Part) -> Tensor:
-        return _join(part, of_part[part.key, part.index], planned)
+        return _join(part, of_part[part.key, part.index], planned, padding)
 
     with staged(target) as hidden:
         (hidden / RELEASE).mkdir()
-        write_checkpoint(hidden / RELEASE, megatron_flags(model), parts, read)
+        write_checkpoint(hidden / RELEASE, megatron_flags(model), parts, read, empty_states(parts))
         write_atomic(hidden / TRACKER, RELEASE)
     return Imported(target, model, rows, size)
 
 
-def _join(part: Part, weights: list[Weight], planned: Import) -> Tensor:
-    """One part of Megatron's tensor out of the Hugging Face weights that are its rows."""
-    joined = torch.empty(part.shape[len(part.index) :], dtype=part.dtype)
+def _join(part: Part, weights: list[Weight], planned: Import, padding: dict[str, Tensor]) -> Tensor:
+    """Rows of one part of Megatron's tensor, out of the Hugging Face weights that they are."""
+    joined = torch.empty((part.stop - part.start, *part.shape[len(part.index) + 1 :]), dtype=part.dtype)
     for weight in weights:
-        values = planned.weights[weight.name].read()
-        if weight.transposed:
-            values = values.t()
-        at = 0
+        placed, at = planned.weights[weight.name], 0
+        whole = placed.read().t() if weight.transposed else None
         for start, stop in weight.rows:
-            joined[start:stop] = values[at : at + stop - start]
+            first, last = max(start, part.start), min(stop, part.stop)
+            if first < last:
+                rows = at + first - start, at + last - start
+                values = placed.read(*rows) if whole is None else whole[slice(*rows)]
+                joined[first - part.start : last - part.start] = values
             at += stop - start
-    if part.key in PADDED:
-        joined[planned.model.vocab :] = joined[: planned.model.vocab].float().mean(0)
-    return joined.view(*(1 for _ in part.index), *joined.shape)
+    vocab = planned.model.vocab
+    if part.key in PADDED and part.stop > vocab:
+        if part.key not in padding:
+            placed = planned.weights[weights[0].name]
+            blocks = row_blocks(0, vocab, elements(placed.shape[1:]) * placed.dtype.itemsize)
+            padding[part.key] = mean_row(placed.read(*rows) for rows in blocks)
+        joined[max(vocab - part.start, 0) :] = padding[part.key]
+    return joined

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from megatron_lrps.convert.blocks import bytes_of
 from megatron_lrps.errors import RefusedError, StorageError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -66,10 +67,10 @@ def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -
     expected = sum(entry.bytes for entry in entries)
     try:
         with path.open("xb", buffering=0) as file:
-            _write(file.fileno(), memoryview(header_of(entries)))
+            write_all(file.fileno(), memoryview(header_of(entries)))
             for piece in values:
-                block = memoryview(piece.contiguous().view(-1).view(torch.uint8).numpy())
-                _write(file.fileno(), block)
+                block = bytes_of(piece)
+                write_all(file.fileno(), block)
                 expected -= len(block)
             os.fsync(file.fileno())
     except OSError as error:
@@ -79,7 +80,8 @@ def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -
     assert expected == 0, f"{path}: {expected} bytes are missing"
 
 
-def _write(descriptor: int, block: memoryview) -> None:
+def write_all(descriptor: int, block: memoryview) -> None:
+    """``os.write`` until all of it is written; raises OSError."""
     while block:
         block = block[os.write(descriptor, block) :]
 
@@ -100,16 +102,17 @@ class Placed:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
-    def read(self) -> Tensor:
-        """The values; raises StorageError."""
-        values = torch.empty(self.shape, dtype=self.dtype)
-        buffer = memoryview(values.view(-1).view(torch.uint8).numpy())
+    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The rows from ``start`` to before ``stop``, all by default; raises StorageError."""
+        stop = self.shape[0] if stop is None else stop
+        values = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        buffer, begin = bytes_of(values), self.begin + start * math.prod(self.shape[1:]) * self.dtype.itemsize
         try:
             with self.file.open("rb", buffering=0) as file:
                 done = 0
                 while done < len(buffer):
-                    if not (got := os.preadv(file.fileno(), [buffer[done:]], self.begin + done)):
-                        raise StorageError(f"{self.file} ends at byte {self.begin + done}.", "restore it from a copy.")
+                    if not (got := os.preadv(file.fileno(), [buffer[done:]], begin + done)):
+                        raise StorageError(f"{self.file} ends at byte {begin + done}.", "restore it from a copy.")
                     done += got
         except OSError as error:
             raise StorageError(f"{self.file} could not be read: {error.strerror}.", "check the disk.") from None

@@ -7,7 +7,6 @@ their bytes are, so that memory is what the caller asks for, whatever the model'
 
 import io
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
+from megatron_lrps.convert.chunks import Chunk, View, place, read_into
 from megatron_lrps.convert.common_state import read_args
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.versions.folder import is_complete
@@ -25,25 +25,6 @@ from megatron_lrps.versions.manifest import damaged_sizes
 
 COMMON_STATE = "common_state/shard_0_1"
 """Key of Megatron's arguments and counters, a weights-only pickle."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
-    """A block of a tensor in a file.
-
-    Attributes:
-        offsets: Where it begins in the tensor.
-        sizes: Its shape, as many dimensions as the tensor.
-        file: Name of the file in the checkpoint's folder.
-        begin: Byte at which ``torch.save`` wrote it.
-        length: Bytes of that.
-    """
-
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-    file: str
-    begin: int
-    length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +44,13 @@ class Checkpoint:
         folder: ``iter_0000123``.
         args: Megatron's arguments when it was saved, by destination.
         tensors: Key -> tensor; the optimizer's are left out.
+        states: Key -> where Transformer Engine's state of a linear layer lies.
     """
 
     folder: Path
     args: Mapping[str, Any]
     tensors: Mapping[str, Stored]
+    states: Mapping[str, Chunk] = field(default_factory=dict)
     _placed: dict[Chunk, int | Tensor] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -114,10 +97,26 @@ class Checkpoint:
             )
         return rows
 
+    def read_state(self, key: str) -> bytes:
+        """What ``torch.save`` wrote of a state; raises RefusedError where it could run code, StorageError."""
+        chunk = self.states[key]
+        path = self.folder / chunk.file
+        try:
+            with path.open("rb") as file:
+                file.seek(chunk.begin)
+                content = file.read(chunk.length)
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise RefusedError(f"{path} is damaged at {key}: {reason}.", "restore it from a copy.") from None
+        return content
+
     def _read_part(self, chunk: Chunk, part: "_Part", target: Tensor) -> None:
         with self._lock:
             if chunk not in self._placed:
-                self._placed[chunk] = _place(self.folder, chunk, target.dtype)
+                self._placed[chunk] = place(self.folder, chunk, target.dtype)
             placed = self._placed[chunk]
         if isinstance(placed, Tensor):
             target.copy_(placed[part.index][part.start : part.stop])
@@ -129,7 +128,7 @@ class Checkpoint:
         skipped = (skipped * chunk.sizes[len(part.index)] + part.start) * row
         contiguous = target if target.is_contiguous() else torch.empty(target.shape, dtype=target.dtype)
         if contiguous.numel():
-            _read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
+            read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
         if contiguous is not target:
             target.copy_(contiguous)
 
@@ -161,12 +160,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         metadata = FileSystemReader(folder).read_metadata()
         args = _args(folder, metadata)
         tensors = dict(_tensors(folder, metadata))
+        states = dict(_states(folder, metadata))
     except RefusedError:
         raise
     except Exception as error:  # whatever a torn pickle or a foreign format gives
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", mend) from None
-    return Checkpoint(folder=folder, args=args, tensors=tensors)
+    return Checkpoint(folder=folder, args=args, tensors=tensors, states=states)
 
 
 def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:
@@ -189,6 +189,13 @@ def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:
             )
             chunks[chunk.offsets] = chunk
         yield key, Stored(shape=tuple(value.size), dtype=value.properties.dtype, chunks=tuple(chunks.values()))
+
+
+def _states(folder: Path, metadata: Any) -> Iterator[tuple[str, Chunk]]:
+    for index, info in metadata.storage_data.items():
+        if "._extra_state" in index.fqn and not index.fqn.startswith(("optimizer.", "chained_")):
+            _refuse_outside(folder, info, {})
+            yield index.fqn, Chunk(offsets=(), sizes=(), file=info.relative_path, begin=info.offset, length=info.length)
 
 
 def _refuse_outside(folder: Path, info: Any, sizes: dict[str, int]) -> None:
@@ -219,74 +226,4 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
         raise RefusedError(f"{folder} has no {COMMON_STATE}.", "give a torch_dist checkpoint of megatron-core 0.19.")
     _refuse_outside(folder, info, {})
     with (folder / info.relative_path).open("rb") as file:
-        return read_args(cast("IO[bytes]", _View(file, info.offset, info.length)))
-
-
-class _View(io.RawIOBase):
-    """A part of a file, as a file."""
-
-    def __init__(self, file: io.BufferedReader, begin: int, length: int) -> None:
-        self._file, self._begin, self._length, self._at = file, begin, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._begin + self._at)
-        wanted = max(0, min(len(buffer), self._length - self._at))
-        got = self._file.readinto(memoryview(buffer)[:wanted]) if wanted else 0
-        self._at += got
-        return got
-
-
-def _place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
-    """The byte at which a chunk's values begin in its file; where they do not lie row by row, the values."""
-    path = folder / chunk.file
-    try:
-        with path.open("rb") as file:
-            view = cast("IO[bytes]", _View(file, chunk.begin, chunk.length))
-            header = torch.load(view, map_location="meta", weights_only=True)
-            good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
-            if good and not header.is_contiguous():
-                view.seek(0)
-                whole: Tensor = torch.load(view, map_location="cpu", weights_only=True)
-                return whole
-    except OSError as error:
-        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(f"{path} is damaged at byte {chunk.begin}: {reason}.", "restore it from a copy.") from None
-    if not good:
-        found = f"{tuple(header.shape)} {header.dtype}" if isinstance(header, Tensor) else type(header).__name__
-        raise RefusedError(
-            f"{path} holds {found} at byte {chunk.begin}, and {chunk.sizes} {dtype} belong there.",
-            "restore it from a copy.",
-        )
-    inside: int = header.untyped_storage()._checkpoint_offset + header.storage_offset() * header.itemsize
-    if inside < 0 or inside + header.numel() * header.itemsize > chunk.length:
-        raise RefusedError(f"{path} is torn at byte {chunk.begin}.", "restore it from a copy.")
-    return chunk.begin + inside
-
-
-def _read_into(path: Path, position: int, target: Tensor) -> None:
-    buffer = memoryview(target.view(-1).view(torch.uint8).numpy())
-    try:
-        with path.open("rb", buffering=0) as file:
-            done = 0
-            while done < len(buffer):
-                got = os.preadv(file.fileno(), [buffer[done:]], position + done)
-                if not got:
-                    raise RefusedError(f"{path} ends at byte {position + done}.", "restore it from a copy.")
-                done += got
-    except OSError as error:
-        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+        return read_args(cast("IO[bytes]", View(file, info.offset, info.length)))

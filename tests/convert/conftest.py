@@ -1,6 +1,8 @@
 """A checkpoint that is made in a second, without training."""
 
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,15 @@ def _imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved(_imported: Path, tmp_path: Path) -> Path:
     """The folder of a llama checkpoint, to be damaged at will."""
     return Path(shutil.copytree(_imported / "release", tmp_path / "saved"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 600 KiB; the export takes 622 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(place)]
+    if subprocess.run(options, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -15,7 +15,7 @@ from training.campaigns import train_path
 from megatron_lrps.convert.flags import flags_of
 from megatron_lrps.convert.imports import plan_import
 from megatron_lrps.versions.folder import CampaignFolder, checkpoint
-from megatron_lrps.versions.lineage import events
+from megatron_lrps.versions.lineage import events, read_record
 
 pytestmark = pytest.mark.training
 
@@ -57,6 +57,37 @@ def test_a_version_is_exported_checked_and_there_the_second_time(campaign: Path,
     code, _, err = lrps("export", campaign, "v1", "--dtype", "fp32")
     assert code == 78
     assert "was not made from" in err
+
+
+def test_a_version_is_exported_for_megatron_as_a_checkpoint_and_as_one_file(campaign: Path, lrps: Lrps) -> None:
+    exports = campaign.parent / "run" / "exports"
+    command = ["export", campaign, "v1", "--format", "torch_dist", "--pipeline-parallel", "2", "--check", "--json"]
+    code, out, err = lrps(*command)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["folder"] == str(exports / "v1-tp1-pp2")
+    assert facts["check"]["difference"] == 0.0
+    assert facts["check"]["megatron_loss"] == facts["check"]["export_loss"]
+    assert (exports / "v1-tp1-pp2" / "latest_checkpointed_iteration.txt").read_text() == "release"
+    code, out, err = lrps("export", campaign, "v1", "--format", "torch")
+    assert code == 0, err
+    assert "weights_only=True) opens it" in out
+    content = torch.load(exports / "v1-torch" / "model.pt", weights_only=True)
+    assert content["args"]["padded_vocab_size"] == content["model"]["embedding.word_embeddings.weight"].shape[0] == 512
+    assert "decoder.layers.1.input_layernorm.weight" in content["model"]  # trained with the local layer spec
+    recorded = read_record(CampaignFolder(campaign.parent / "run").path("v1"))
+    assert recorded is not None
+    assert {str(exports / "v1-tp1-pp2"), str(exports / "v1-torch")} <= recorded["exports"].keys()
+    assert recorded["exports"][str(exports / "v1-torch")]["format"] == "torch"
+    for flags, message in (
+        (["--tensor-parallel", "2"], "--tensor-parallel 2 is given, and --format is hf"),
+        (["--format", "torch", "--shard-gb", "1"], "--shard-gb 1.0 is given, and --format is torch"),
+        (["--format", "torch", "--check"], "--check is given, and --format is torch"),
+        (["--format", "onnx"], "--format onnx is unknown"),
+    ):
+        code, _, err = lrps("export", campaign, "v1", *flags)
+        assert code == 78
+        assert message in err
 
 
 def test_a_changed_weight_does_not_pass_the_check(campaign: Path, lrps: Lrps) -> None:

@@ -35,7 +35,8 @@ def test_columns_of_several_ranks_are_put_together(saved: Path) -> None:
     """Chunks of columns, and one that does not lie row by row, as its tensor was a transpose."""
     from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
 
-    from megatron_lrps.convert.torch_dist import Chunk, Stored
+    from megatron_lrps.convert.chunks import Chunk
+    from megatron_lrps.convert.torch_dist import Stored
 
     parts = [torch.arange(6.0).view(1, 2, 3), torch.arange(10.0, 14.0).view(1, 2, 2).transpose(1, 2)]
     chunks, at = [], 0

@@ -1,0 +1,40 @@
+"""Tensors in blocks of rows, so that memory does not grow with the model."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 64 * 2**20
+"""Read and written at once. A GPT-2 matrix is transposed, and so read whole."""
+
+
+def row_blocks(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """The rows from ``start`` to ``stop`` as (first, after the last) of blocks of at most ``BLOCK_BYTES``."""
+    step = max(1, BLOCK_BYTES // row_bytes)
+    for begin in range(start, stop, step):
+        yield begin, min(begin + step, stop)
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The values in their order, without a copy where they lie so."""
+    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same blocks; the next is read while one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(next, blocks, None)
+        while (block := job.result()) is not None:
+            job = pool.submit(next, blocks, None)
+            yield block
+
+
+def mean_row(blocks: Iterable[Tensor]) -> Tensor:
+    """The mean of all rows of the blocks, fp64."""
+    count, total = 0, torch.zeros((), dtype=torch.float64)
+    for block in blocks:
+        count += len(block)
+        total = total + block.sum(0, dtype=torch.float64)
+    return total / count

@@ -1,0 +1,107 @@
+"""A chunk of a tensor in a ``.distcp`` file: where its values lie, by torch's own header alone, loaded weights-only."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from torch import Tensor
+
+from megatron_lrps.errors import RefusedError, StorageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A block of a tensor in a file.
+
+    Attributes:
+        offsets: Where it begins in the tensor.
+        sizes: Its shape, as many dimensions as the tensor.
+        file: Name of the file in the checkpoint's folder.
+        begin: Byte at which ``torch.save`` wrote it.
+        length: Bytes of that.
+    """
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    file: str
+    begin: int
+    length: int
+
+
+class View(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, file: io.BufferedReader, begin: int, length: int) -> None:
+        self._file, self._begin, self._length, self._at = file, begin, length, 0
+
+    def readable(self) -> bool:
+        """As of any file."""
+        return True
+
+    def seekable(self) -> bool:
+        """As of any file."""
+        return True
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """As of any file."""
+        self._file.seek(self._begin + self._at)
+        wanted = max(0, min(len(buffer), self._length - self._at))
+        got = self._file.readinto(memoryview(buffer)[:wanted]) if wanted else 0
+        self._at += got
+        return got
+
+
+def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
+    """The byte at which a chunk's values begin in its file; where they do not lie row by row, the values."""
+    path = folder / chunk.file
+    try:
+        with path.open("rb") as file:
+            view = cast("IO[bytes]", View(file, chunk.begin, chunk.length))
+            header = torch.load(view, map_location="meta", weights_only=True)
+            good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
+            if good and not header.is_contiguous():
+                view.seek(0)
+                whole: Tensor = torch.load(view, map_location="cpu", weights_only=True)
+                return whole
+    except OSError as error:
+        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(f"{path} is damaged at byte {chunk.begin}: {reason}.", "restore it from a copy.") from None
+    if not good:
+        found = f"{tuple(header.shape)} {header.dtype}" if isinstance(header, Tensor) else type(header).__name__
+        raise RefusedError(
+            f"{path} holds {found} at byte {chunk.begin}, and {chunk.sizes} {dtype} belong there.",
+            "restore it from a copy.",
+        )
+    inside: int = header.untyped_storage()._checkpoint_offset + header.storage_offset() * header.itemsize
+    if inside < 0 or inside + header.numel() * header.itemsize > chunk.length:
+        raise RefusedError(f"{path} is torn at byte {chunk.begin}.", "restore it from a copy.")
+    return chunk.begin + inside
+
+
+def read_into(path: Path, position: int, target: Tensor) -> None:
+    """Fill a contiguous tensor from a file's bytes at a position; raises RefusedError, StorageError."""
+    buffer = memoryview(target.view(-1).view(torch.uint8).numpy())
+    try:
+        with path.open("rb", buffering=0) as file:
+            done = 0
+            while done < len(buffer):
+                got = os.preadv(file.fileno(), [buffer[done:]], position + done)
+                if not got:
+                    raise RefusedError(f"{path} ends at byte {position + done}.", "restore it from a copy.")
+                done += got
+    except OSError as error:
+        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None

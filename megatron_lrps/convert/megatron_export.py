@@ -1,0 +1,290 @@
+"""A checkpoint's weights for Megatron again: a torch_dist checkpoint for another layout, or all in one file.
+
+Nothing has to have a Hugging Face counterpart: the tensors are copied under the keys that they have.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from megatron_lrps.convert.blocks import ahead, bytes_of, mean_row, row_blocks
+from megatron_lrps.convert.export import DTYPES, IGNORED, Exported
+from megatron_lrps.convert.imports import RELEASE
+from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
+from megatron_lrps.convert.safetensors import write_all
+from megatron_lrps.convert.staging import refuse_full_disk, staged
+from megatron_lrps.convert.torch_dist import Checkpoint
+from megatron_lrps.convert.torch_dist_write import Part, parts_of, write_checkpoint
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.folder import TRACKER
+
+FILE = "model.pt"
+"""The one file's name in its folder."""
+_LEADS = re.compile(r"decoder\.layers\.(\d+\.)?(mlp\.experts\.experts\.)?")
+_TRUNKS = ("embedding.", "decoder.", "output_layer.")
+_LOCAL_NORMS = {
+    "self_attention.linear_qkv.layer_norm_": "input_layernorm.",
+    "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
+}
+"""What the local layer spec calls the norms that Transformer Engine's has within its linear layers."""
+_ONE_RANK: dict[str, Any] = {
+    **{"virtual_pipeline_model_parallel_size": None, "num_layers_per_virtual_pipeline_stage": None},
+    **{"num_virtual_stages_per_pipeline_rank": None, "pipeline_model_parallel_layout": None},
+    **{"decoder_first_pipeline_num_layers": None, "decoder_last_pipeline_num_layers": None},
+    **{"account_for_embedding_in_pipeline_split": False, "account_for_loss_in_pipeline_split": False},
+    **{"context_parallel_size": 1, "expert_model_parallel_size": 1, "data_parallel_size": 1},
+    **{"no_save_optim": True, "no_save_rng": True, "consumed_train_samples": 0, "consumed_valid_samples": 0},
+    **{"load": None, "save": None, "pretrained_checkpoint": None, "ckpt_step": None, "iteration": 0},
+}
+"""Arguments of the run that saved, which an inference has otherwise."""
+
+
+_NOT_TAKEN_OVER = ("use_rope_scaling", "qk_layernorm", "window_size", "moe_shared_expert_gate")
+"""Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py), off by default."""
+
+
+class Layout(NamedTuple):
+    """Sizes of the tensor-parallel and the pipeline-parallel group."""
+
+    tensor: int = 1
+    pipeline: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights that are to be written: nothing is yet.
+
+    Attributes:
+        checkpoint: The source.
+        args: Megatron's arguments for them.
+        vocab: Tokens of the tokenizer.
+        padded: Rows of the word embedding as it will be.
+        dtype: Of the weights written, or None: each as it was saved.
+    """
+
+    checkpoint: Checkpoint
+    args: Mapping[str, Any]
+    vocab: int
+    padded: int
+    dtype: torch.dtype | None
+    _padding: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def parts(self) -> list[Part]:
+        """Every block of every tensor, in order."""
+        return list(itertools.chain.from_iterable(itertools.starmap(parts_of, self.whole)))
+
+    @property
+    def whole(self) -> Iterator[tuple[str, tuple[int, ...], torch.dtype, tuple[int, ...]]]:
+        """Key, shape, dtype and index of every layer's (and expert's) part of every tensor."""
+        for key, stored in self.checkpoint.tensors.items():
+            if key.startswith(IGNORED):
+                continue
+            shape = (self.padded, *stored.shape[1:]) if key in PADDED else stored.shape
+            rounded = self.dtype is not None and stored.dtype in _FLOATS and not key.endswith("expert_bias")
+            dtype = self.dtype if self.dtype is not None and rounded else stored.dtype
+            for index in itertools.product(*map(range, shape[: _lead(key)])):
+                yield key, shape, dtype, index
+
+    @property
+    def flags(self) -> list[str]:
+        """What Megatron needs to be told beside --load, to build the model of these arguments."""
+        flags = ["--use-checkpoint-args", "--use-mp-args-from-checkpoint-args"]
+        epsilon = self.args.get("layernorm_epsilon", self.args.get("norm_epsilon", 1e-5))
+        if epsilon != 1e-5:
+            flags += ["--norm-epsilon", str(epsilon)]
+        if not self.args.get("swiglu") and not self.args.get("bias_gelu_fusion", True):
+            flags.append("--no-bias-gelu-fusion")
+        for name in _NOT_TAKEN_OVER:
+            if value := self.args.get(name):
+                flags.append(f"--{name.replace('_', '-')}")
+                if value is not True:  # a window
+                    flags.append(",".join(map(str, value)))
+        return flags
+
+    @property
+    def bytes(self) -> int:
+        """Of all weights."""
+        return sum(elements(part.sizes) * part.dtype.itemsize for part in self.parts)
+
+    def read(self, part: Part) -> Tensor:
+        """A block's values, [rows, ...]; raises as ``Checkpoint.read``."""
+        there = self.checkpoint.tensors[part.key].shape[len(part.index)]
+        stop = min(part.stop, there)
+        if part.stop <= there:
+            return self.checkpoint.read(part.key, part.index, part.start, stop).to(part.dtype)
+        own = self.checkpoint.read(part.key, part.index, min(part.start, stop), stop).to(part.dtype)
+        row = self._padding_row(part.key).to(part.dtype)
+        return torch.cat([own, row.expand(part.stop - part.start - len(own), *row.shape)])
+
+    def _padding_row(self, key: str) -> Tensor:
+        """A row for no token: the last that training has pushed down, where there is one, else the tokens' mean."""
+        if key not in self._padding:
+            stored, read = self.checkpoint.tensors[key], self.checkpoint.read
+            rows = stored.shape[0]
+            if rows > self.vocab:
+                self._padding[key] = read(key, (), rows - 1, rows)[0]
+            else:
+                blocks = row_blocks(0, rows, elements(stored.shape[1:]) * stored.dtype.itemsize)
+                self._padding[key] = mean_row(read(key, (), *block) for block in blocks)
+        return self._padding[key]
+
+
+_FLOATS = (*DTYPES.values(), torch.float16)
+
+
+def _lead(key: str) -> int:
+    """How many of a tensor's dimensions count layers and experts."""
+    match = _LEADS.match(key)
+    return (match[1] is None) + (match[2] is not None) if match else 0
+
+
+def plan_weights(checkpoint: Checkpoint, *, vocab: int, layout: Layout, dtype: str | None = None) -> Weights:
+    """What would be written.
+
+    Args:
+        checkpoint: The source.
+        vocab: Tokens of the tokenizer.
+        layout: That Megatron is to load it with.
+        dtype: A key of ``DTYPES``, or None: as saved.
+
+    Raises:
+        RefusedError: the layout does not divide the model, or the checkpoint is not as Megatron saves a GPT model.
+    """
+    args = {key: value for key, value in checkpoint.args.items() if _is_plain(value) and not key.startswith("lrps_")}
+    stored = checkpoint.tensors.get(WORD_EMBEDDING)
+    if stored is None or stored.shape[0] < vocab:
+        raise RefusedError(
+            f"The tokenizer has {vocab} tokens, and the word embedding of {checkpoint.folder} has "
+            f"{stored.shape[0] if stored else 0} rows.",
+            "restore the tokenizer that the campaign was trained with.",
+        )
+    for key, tensor in checkpoint.tensors.items():
+        if not key.startswith(IGNORED) and len(tensor.shape) <= _lead(key):
+            raise RefusedError(f"{checkpoint.folder}: {key} has shape {list(tensor.shape)}.", "use another checkpoint.")
+    _refuse_layout(args, layout)
+    unit = (args.get("make_vocab_size_divisible_by") or 128) * layout.tensor
+    padded = -(-vocab // unit) * unit
+    args |= {
+        **_ONE_RANK,
+        "tensor_model_parallel_size": layout.tensor,
+        "expert_tensor_parallel_size": layout.tensor,
+        "pipeline_model_parallel_size": layout.pipeline,
+        "sequence_parallel": bool(args.get("sequence_parallel")) and layout.tensor > 1,
+        "world_size": layout.tensor * layout.pipeline,
+        "padded_vocab_size": padded,
+    }
+    if dtype is not None:
+        args |= {"bf16": dtype == "bf16", "fp16": False}
+    return Weights(checkpoint=checkpoint, args=args, vocab=vocab, padded=padded, dtype=DTYPES[dtype] if dtype else None)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
+    groups = args.get("num_query_groups") if args.get("group_query_attention") else None
+    for flag, size, name in (
+        ("--pipeline-parallel", layout.pipeline, "num_layers"),
+        ("--tensor-parallel", layout.tensor, "num_attention_heads"),
+        ("--tensor-parallel", layout.tensor, "hidden_size"),
+        ("--tensor-parallel", layout.tensor, "ffn_hidden_size"),
+    ):
+        if (args.get(name) or 0) % size:
+            raise RefusedError(f"{flag} {size} does not divide {name} {args[name]}.", "give a divisor of it.")
+    if groups and groups % layout.tensor and layout.tensor % groups:
+        raise RefusedError(
+            f"--tensor-parallel {layout.tensor} neither divides num_query_groups {groups} nor is a multiple of it.",
+            "give another.",
+        )
+
+
+def write_torch_dist(weights: Weights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+    """Write the folder ``target``: ``release``, Megatron's tracker, and whatever ``around`` puts beside them.
+
+    Raises:
+        RefusedError: as ``staged`` and ``Checkpoint.read``.
+        StorageError: no room, or the disk refuses; nothing of it is left.
+    """
+    refuse_full_disk(target, weights.bytes)
+    parts = weights.parts
+    states = {key: _state(weights.checkpoint, key) for key in weights.checkpoint.states}
+    values = zip(parts, ahead(map(weights.read, parts)), strict=True)
+
+    def read(part: Part) -> Tensor:
+        expected, block = next(values)
+        assert part == expected
+        return block
+
+    with staged(target) as hidden:
+        around(hidden)
+        (hidden / RELEASE).mkdir()
+        write_checkpoint(hidden / RELEASE, weights.args, parts, read, states)
+        write_atomic(hidden / TRACKER, RELEASE)
+    return Exported(len({(part.key, part.index) for part in parts}), weights.bytes, 1)
+
+
+def _state(checkpoint: Checkpoint, key: str) -> Callable[[], bytes]:
+    return lambda: checkpoint.read_state(key)
+
+
+def write_torch(weights: Weights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+    """Write the folder ``target`` with ``FILE`` and whatever ``around`` puts beside it; raises as the other."""
+    names = {(key, index): _name(weights, key, index) for key, _, _, index in weights.whole}
+    refuse_full_disk(target, weights.bytes)
+    with staged(target) as hidden:
+        around(hidden)
+        _write_file(hidden / FILE, weights, names)
+    return Exported(len(names), weights.bytes, 1)
+
+
+def _write_file(path: Path, weights: Weights, names: Mapping[tuple[str, tuple[int, ...]], str]) -> None:
+    # Memory that nothing is written to is never taken: torch saves the names and leaves room for the values.
+    empty = {
+        names[key, index]: torch.empty(shape[len(index) :], dtype=dtype) for key, shape, dtype, index in weights.whole
+    }
+    content = {"model": empty, "args": weights.args, "checkpoint_version": 3.0, "iteration": 0}
+    with torch.serialization.skip_data():
+        torch.save(content, path)
+    del empty, content
+    placed = torch.load(path, map_location="meta", weights_only=True)["model"]
+    parts = weights.parts
+    with path.open("r+b", buffering=0) as file:
+        for part, block in zip(parts, ahead(map(weights.read, parts)), strict=True):
+            begin = placed[names[part.key, part.index]].untyped_storage()._checkpoint_offset
+            file.seek(begin + part.start * elements(part.sizes[len(part.index) + 1 :]) * part.dtype.itemsize)
+            write_all(file.fileno(), bytes_of(block))
+        os.fsync(file.fileno())
+
+
+def _name(weights: Weights, key: str, index: tuple[int, ...]) -> str:
+    """What the trained model's own ``state_dict()`` calls it where one rank has all of it."""
+    match = _LEADS.match(key)
+    if not key.startswith(_TRUNKS):
+        raise RefusedError(
+            f"{weights.checkpoint.folder} holds {key}, whose name in one file is not known.",
+            "export it with --format torch_dist.",
+        )
+    if match is None:
+        return key
+    layer, rest = match[1] or f"{index[0]}.", key[match.end() :]
+    if match[2] is not None:
+        if weights.args.get("moe_grouped_gemm"):
+            return f"decoder.layers.{layer}mlp.experts.{rest}{index[-1]}"
+        return f"decoder.layers.{layer}mlp.experts.local_experts.{index[-1]}.{rest}"
+    if weights.args.get("transformer_impl") == "local":
+        for fused, apart in _LOCAL_NORMS.items():
+            if rest.startswith(fused):
+                rest = apart + rest.removeprefix(fused)
+    return f"decoder.layers.{layer}{rest}"
