@@ -5,11 +5,11 @@ Everything that changes the model's function and has no counterpart on the other
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from megatron_lrps.errors import RefusedError
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen2_moe", "qwen3_moe", "gpt2"]
 
 LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What Megatron's ``--use-rope-scaling`` fixes (rotary_pos_embedding.py)."""
@@ -43,6 +43,7 @@ class Model:
         experts: How many; 0 for a dense model.
         top_k: Experts a token goes to.
         renormalise: The weights of those sum to 1.
+        shared_ffn: Width of the expert that all tokens go to, behind a gate; 0 where there is none.
         gelu: GPT-2's activation in transformers' words: ``gelu`` or ``gelu_new``.
     """
 
@@ -66,6 +67,7 @@ class Model:
     experts: int = 0
     top_k: int = 0
     renormalise: bool = True
+    shared_ffn: int = 0
     gelu: str = ""
 
 
@@ -93,7 +95,7 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
     "moe_router_num_groups": (None,),
     "moe_router_score_function": ("softmax",),
     "moe_router_topk_scaling_factor": (None, 1.0),
-    "moe_shared_expert_intermediate_size": (None,),
+    "moe_shared_expert_glu_interleave_size": (None,),
     "mrope_section": (None,),
     "mtp_num_layers": (None, 0),
     "multi_latent_attention": (False,),
@@ -159,6 +161,7 @@ def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
         experts=experts,
         top_k=args.get("moe_router_topk", 2) if experts else 0,
         renormalise=not args.get("moe_router_pre_softmax"),
+        shared_ffn=(args.get("moe_shared_expert_intermediate_size") or 0) if experts else 0,
         gelu=("gelu_new" if args.get("bias_gelu_fusion") else "gelu") if family == "gpt2" else "",
     )
     if model.rope_factor and (factor := args.get("rope_scaling_factor", ROPE_FACTOR)) != ROPE_FACTOR:
@@ -196,8 +199,11 @@ def _family(args: Mapping[str, Any], experts: int, windowed: bool) -> Family:
         if value != wanted_value:
             raise _refused(name, value)
     if experts:
-        if qkv_bias or windowed:
-            raise _refused("add_qkv_bias" if qkv_bias else "window_size", args.get("window_size") or True)
+        shared, gated = args.get("moe_shared_expert_intermediate_size"), bool(args.get("moe_shared_expert_gate"))
+        if shared or gated or qkv_bias:
+            return _qwen2_moe(args, shared=bool(shared), windowed=windowed)
+        if windowed:
+            raise _refused("window_size", args.get("window_size"))
         # Mixtral's router always renormalises.
         return "qwen3_moe" if qk_norm else "mixtral" if not args.get("moe_router_pre_softmax") else _no_mixtral()
     if qk_norm:
@@ -211,6 +217,21 @@ def _family(args: Mapping[str, Any], experts: int, windowed: bool) -> Family:
     return "mistral" if windowed else "llama"
 
 
+def _qwen2_moe(args: Mapping[str, Any], *, shared: bool, windowed: bool) -> Family:
+    """Experts beside one that all tokens go to, behind a gate, and biases in the query, key and value projections."""
+    for name, found, wanted in (
+        ("moe_shared_expert_intermediate_size", shared, True),
+        ("moe_shared_expert_gate", args.get("moe_shared_expert_gate"), True),
+        ("add_qkv_bias", args.get("add_qkv_bias"), True),
+        ("add_bias_linear", args.get("add_bias_linear"), False),
+        ("qk_layernorm", args.get("qk_layernorm"), False),
+        ("window_size", windowed, False),
+    ):
+        if bool(found) != wanted:
+            raise _refused(name, args.get(name))
+    return "qwen2_moe"
+
+
 def _no_mixtral() -> Family:
     raise _refused("moe_router_pre_softmax", True)
 
@@ -219,7 +240,7 @@ def _refused(name: str, value: Any) -> RefusedError:
     return RefusedError(
         f"--{name.replace('_', '-')} {value} of this checkpoint cannot be said in the Hugging Face model that fits its "
         "other arguments best.",
-        "such a model cannot be exported; the families are llama, mistral, qwen2, qwen3, mixtral, qwen3_moe and gpt2.",
+        f"such a model cannot be exported; the families are {', '.join(get_args(Family))}.",
     )
 
 
@@ -256,5 +277,7 @@ def megatron_flags(model: Model) -> dict[str, Any]:
             "moe_ffn_hidden_size": model.ffn,
             "moe_router_topk": model.top_k,
             "moe_router_pre_softmax": not model.renormalise,
+            "moe_shared_expert_intermediate_size": model.shared_ffn or None,
+            "moe_shared_expert_gate": model.shared_ffn > 0,
         }
     return args

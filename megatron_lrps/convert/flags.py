@@ -36,6 +36,8 @@ def flags_of(model: Model) -> dict[str, Any]:
         "moe-ffn-hidden-size": model.ffn if moe else False,
         "moe-router-topk": model.top_k if moe else False,
         "moe-router-pre-softmax": moe and not model.renormalise,
+        "moe-shared-expert-intermediate-size": model.shared_ffn or False,
+        "moe-shared-expert-gate": model.shared_ffn > 0,
     }
     if gpt2:  # of the others Megatron builds nothing with these
         flags |= {"no-bias-gelu-fusion": model.gelu == "gelu", "max-position-embeddings": model.positions}

@@ -16,10 +16,12 @@ ARCHITECTURES: dict[str, str] = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "mixtral": "MixtralForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
 """Family -> transformers' class."""
+_QWEN_MOE = ("qwen2_moe", "qwen3_moe")
 
 
 def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> dict[str, Any]:
@@ -71,11 +73,13 @@ def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> 
         config |= {"attention_bias": model.bias, "mlp_bias": model.bias}
     if model.family in ("mistral", "mixtral"):
         config["sliding_window"] = model.window
-    if model.family in ("qwen2", "qwen3", "qwen3_moe"):
+    if model.family in ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"):
         config["use_sliding_window"] = False
     if model.family == "mixtral":
         config |= {"num_local_experts": model.experts, "num_experts_per_tok": model.top_k}
-    if model.family == "qwen3_moe":
+    if model.family == "qwen2_moe":
+        config |= {"qkv_bias": True, "shared_expert_intermediate_size": model.shared_ffn}
+    if model.family in _QWEN_MOE:
         config |= {
             "num_experts": model.experts,
             "num_experts_per_tok": model.top_k,
@@ -135,7 +139,7 @@ def _gpt2(config: Mapping[str, Any], name: str) -> Model:
 
 def _llama_like(family: Family, config: Mapping[str, Any], name: str) -> Model:
     _need(config, name, "hidden_act", ("silu", "swish"), "silu")
-    moe = family in ("mixtral", "qwen3_moe")
+    moe = family == "mixtral" or family in _QWEN_MOE
     biased = bool(config.get("attention_bias", False)) if family in ("llama", "qwen3", "qwen3_moe") else False
     if biased != bool(config.get("mlp_bias", False)) or (biased and family != "llama"):
         raise RefusedError(
@@ -147,7 +151,9 @@ def _llama_like(family: Family, config: Mapping[str, Any], name: str) -> Model:
         window = None
     if window is not None and family != "mistral":
         raise RefusedError(f"{name}: sliding_window {window} of a {family} model cannot be imported.", "name another.")
-    if family == "qwen3_moe":
+    if family == "qwen2_moe":
+        _need(config, name, "qkv_bias", (True,), True)
+    if family in _QWEN_MOE:
         _need(config, name, "decoder_sparse_step", (1,), 1)
         _need(config, name, "mlp_only_layers", ([],), [])
     rope = config.get("rope_parameters") or {}
@@ -160,7 +166,7 @@ def _llama_like(family: Family, config: Mapping[str, Any], name: str) -> Model:
         family=family,
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
-        ffn=config["moe_intermediate_size"] if family == "qwen3_moe" else config["intermediate_size"],
+        ffn=config["moe_intermediate_size"] if family in _QWEN_MOE else config["intermediate_size"],
         heads=heads,
         groups=config.get("num_key_value_heads") or heads,
         head_dim=config.get("head_dim") or config["hidden_size"] // heads,
@@ -168,7 +174,7 @@ def _llama_like(family: Family, config: Mapping[str, Any], name: str) -> Model:
         positions=config["max_position_embeddings"],
         epsilon=config.get("rms_norm_eps", 1e-5 if family == "mixtral" else 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
-        qkv_bias=biased or family == "qwen2",
+        qkv_bias=biased or family in ("qwen2", "qwen2_moe"),
         bias=biased,
         qk_norm=family in ("qwen3", "qwen3_moe"),
         rope_base=base,
@@ -176,7 +182,8 @@ def _llama_like(family: Family, config: Mapping[str, Any], name: str) -> Model:
         window=window,
         experts=config.get("num_local_experts", config.get("num_experts", 0)) if moe else 0,
         top_k=config["num_experts_per_tok"] if moe else 0,
-        renormalise=bool(config.get("norm_topk_prob", False)) if family == "qwen3_moe" else True,
+        renormalise=bool(config.get("norm_topk_prob", False)) if family in _QWEN_MOE else True,
+        shared_ffn=config["shared_expert_intermediate_size"] if family == "qwen2_moe" else 0,
     )
 
 

@@ -6,7 +6,7 @@ that one table serves both directions.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from megatron_lrps.convert.architecture import Model
@@ -163,10 +163,22 @@ def _mlp(model: Model, names: _Names, layer: int) -> Iterator[Weight]:
         first, second = (f"{_LAYERS}.mlp.experts.experts.{name}" for name in ("linear_fc1", "linear_fc2"))
         indices = [((layer, expert), f"{mlp}.experts.{expert}") for expert in range(model.experts)]
     for index, name in indices:
-        for part, begin in ((gate, 0), (up, ffn)):
-            rows = ((begin, begin + ffn),)
-            yield from _linear(f"{name}.{part}", first, index, rows, hidden, model=model, bias=model.bias)
-        yield from _linear(f"{name}.{down}", second, index, whole, ffn, model=model, bias=model.bias)
+        yield from _gated(model, index, (first, second), [f"{name}.{part}" for part in (gate, up, down)], ffn)
+    if model.shared_ffn:
+        key, own = f"{_LAYERS}.mlp.shared_experts.", f"{own}.mlp.shared_expert"
+        parts = [f"{own}.{part}" for part in (gate, up, down)]
+        yield from _gated(model, (layer,), (f"{key}linear_fc1", f"{key}linear_fc2"), parts, model.shared_ffn)
+        rows = ((0, 1),)
+        yield Weight(name=f"{own}_gate.weight", key=f"{key}gate_weight", index=(layer,), rows=rows, inner=(hidden,))
+
+
+def _gated(
+    model: Model, index: tuple[int, ...], keys: tuple[str, str], names: Sequence[str], ffn: int
+) -> Iterator[Weight]:
+    """An MLP of gate, up and down projection, by their names; gate and up are one tensor of Megatron's."""
+    for name, begin in zip(names, (0, ffn), strict=False):
+        yield from _linear(name, keys[0], index, ((begin, begin + ffn),), model.hidden, model=model, bias=model.bias)
+    yield from _linear(names[2], keys[1], index, ((0, model.hidden),), ffn, model=model, bias=model.bias)
 
 
 def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:

@@ -40,6 +40,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Moe",
         {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
     ),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        {**_SIZES, **_EXPERTS, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "num_experts": 4},
+    ),
     "gpt2": (
         "GPT2",
         {"vocab_size": VOCAB, "n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": POSITIONS, "bos_token_id": 1}

@@ -33,6 +33,7 @@ LLAMA = Model(
         {"family": "qwen3", "qk_norm": True, "head_dim": 32},
         {"family": "mixtral", "experts": 4, "top_k": 2},
         {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "renormalise": False},
+        {"family": "qwen2_moe", "experts": 8, "top_k": 3, "qkv_bias": True, "shared_ffn": 80, "renormalise": False},
         {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
         {"bias": True, "qkv_bias": True, "tied": True},
         {"rope_factor": 8.0, "rope_base": 500000.0},
@@ -55,7 +56,6 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
         ("softmax_type", "learnable"),
         ("no_rope_freq", [0, 1]),
         ("moe_layer_freq", [0, 1]),
-        ("moe_shared_expert_intermediate_size", 64),
         ("normalization", "LayerNorm"),
         ("position_embedding_type", "yarn"),
         ("swiglu", False),
@@ -65,6 +65,23 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
 )
 def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> None:
     args = megatron_flags(LLAMA) | {"use_rope_scaling": name == "rope_scaling_factor", name: value}
+    with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
+        model_of_args(args, 111)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("moe_shared_expert_gate", False),
+        ("moe_shared_expert_intermediate_size", None),
+        ("add_qkv_bias", False),
+        ("qk_layernorm", True),
+        ("window_size", (15, 0)),
+    ],
+)
+def test_shared_experts_are_qwen2s_or_refused(name: str, value: Any) -> None:
+    shared = {"family": "qwen2_moe", "experts": 4, "top_k": 2, "qkv_bias": True, "shared_ffn": 80}
+    args = megatron_flags(Model(**{**LLAMA.__dict__, **shared})) | {name: value}
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
 

@@ -15,6 +15,7 @@ from megatron_lrps.convert.export import plan_export, write_export
 from megatron_lrps.convert.flags import flags_of
 from megatron_lrps.convert.hf_config import config_of
 from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
 from megatron_lrps.convert.safetensors import read_folder
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.versions.files import write_atomic
@@ -46,10 +47,10 @@ def megatron_line(model_flags: dict[str, object]) -> str:
     "name",
     [
         "llama",
-        "qwen3_moe",
+        "qwen2_moe",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "gpt2")
+            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2")
         ),
     ],
 )
@@ -83,3 +84,50 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
     )
     assert found.difference < 1e-5
     assert abs(found.megatron_loss - found.export_loss) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "ranks"),
+    [
+        ("llama", {"tensor": 2, "pipeline": 2}, 4),
+        pytest.param("qwen2", {"tensor": 2}, 2, marks=pytest.mark.soak),
+        pytest.param("gpt2", {"pipeline": 4}, 4, marks=pytest.mark.soak),
+    ],
+)
+def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
+    name: str, layout: dict[str, int], ranks: int, tmp_path: Path
+) -> None:
+    planned = plan_import(save_model(tmp_path / "source", name))
+    imported = write_import(planned, tmp_path / "imported").folder
+    flags = megatron_line(flags_of(planned.model) | {"max-position-embeddings": planned.model.positions})
+    # As a run of one rank saves it, with all arguments. The first loss is that of the weights as they were loaded.
+    resave = {"base": BASE, "code": RESAVE, "timeout": 500}
+    one = train(
+        tmp_path / "one",
+        f"{flags} --load {imported} --save {tmp_path / 'unused'} --make-vocab-size-divisible-by 56",
+        env={"RESAVE": str(tmp_path / "saved")},
+        **resave,
+    )
+    saved = checkpoint(tmp_path / "saved", 0)
+    weights = plan_weights(open_checkpoint(saved), vocab=VOCAB, layout=Layout(**layout))
+    assert weights.padded == 112  # 2 x 56, under either layout, as Megatron's loss counts the padding
+    target = tmp_path / "exported"
+    write_torch_dist(weights, target, around=lambda hidden: None)
+    several = train(
+        tmp_path / "several",
+        f"--load {target} --save {tmp_path / 'unused'} {' '.join(weights.flags)}",
+        ranks=ranks,
+        env={"RESAVE": str(tmp_path / "resaved")},
+        **resave,
+    )
+    found = compare_logits(
+        saved,
+        checkpoint(tmp_path / "resaved", 0),
+        probe_tokens(VOCAB, planned.model.positions),
+        vocab=VOCAB,
+        dtype=None,
+        by="Megatron",
+    )
+    assert found.difference < 1e-5
+    assert found.megatron_loss == pytest.approx(found.export_loss, abs=1e-6)
+    assert several.losses[1] == pytest.approx(one.losses[1], abs=1e-5)
