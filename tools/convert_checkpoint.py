@@ -20,6 +20,7 @@ from megatron_lrps.convert.tokenizer import write_tokenizer
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.versions.files import write_atomic
@@ -59,10 +60,8 @@ def newest(folder: Path) -> Path:
     raise RefusedError(f"{folder} is no complete torch_dist checkpoint, and holds none.", "correct --load-dir.")
 
 
-def export(args: argparse.Namespace) -> str:
-    """To Hugging Face; returns what to say."""
-    if args.tokenizer_type is None:
-        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
+def tokenizer_of(args: argparse.Namespace) -> TokenizerSpec:
+    """The tokenizer that the flags name; raises RefusedError."""
     keys = {"type": args.tokenizer_type, "model": args.tokenizer_model, "vocab_size": args.vocab_size}
     version = {"name": "v1", "iters": 1, "train": [[1.0, "data"]]}
     plan = Plan.model_validate(
@@ -75,7 +74,14 @@ def export(args: argparse.Namespace) -> str:
             "tokenizer": {key: value for key, value in keys.items() if value is not None},
         }
     )
-    spec = spec_of(plan)
+    return spec_of(plan)
+
+
+def export(args: argparse.Namespace) -> str:
+    """To Hugging Face; returns what to say."""
+    if args.tokenizer_type is None:
+        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
+    spec = tokenizer_of(args)
     encoder = load_reference(spec)
     request = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
     said = []

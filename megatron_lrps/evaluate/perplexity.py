@@ -60,30 +60,54 @@ def measure(
         raise RefusedError(f"{source.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is.")
     folder = source.folder if engine == "megatron" else export
     assert folder is not None
+    say(f"perplexity of {path} {source.iteration:,} on {', '.join(todo)}")
+    for name, result in scored(todo, spec, folder, engine=engine, length=length, limit=limit):
+        results.perplexity[name] = result
+        results.write()
+
+
+def scored(
+    sets: Mapping[str, Path], spec: TokenizerSpec, folder: Path, *, engine: str, length: int, limit: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each set's name and result, as ``results.json`` has it, as soon as it is there.
+
+    Args:
+        sets: Name -> index prefix.
+        spec: The tokenizer: its vocabulary counts, and its bytes.
+        folder: The export, or for the engine ``megatron`` the checkpoint.
+        engine: ``export`` or ``megatron``.
+        length: Tokens of a window.
+        limit: The most tokens of a set, or None.
+
+    Raises:
+        RefusedError: a set is none.
+        LrpsError: the engine could not compute, with its own words.
+    """
     asked = {
         "engine": engine,
         "folder": str(folder.absolute()),
         "vocab": load_reference(spec).vocab_size,
         "length": length,
         "limit": limit,
-        "sets": {name: str(prefix) for name, prefix in todo.items()},
+        "sets": {name: str(prefix) for name, prefix in sets.items()},
     }
-    say(f"perplexity of {path} {source.iteration:,} on {', '.join(todo)}")
-    counted = _bytes(spec, todo, length, limit)
+    counted = _bytes(spec, sets, length, limit)
     for line in _lines(asked):
         name, loss = line["set"], line["loss_sum"] / line["tokens"]
         size = counted[name]
-        results.perplexity[name] = {
-            "perplexity": _finite(perplexity_of(loss)),
-            "loss": _finite(loss),
-            "bits_per_byte": _finite(line["loss_sum"] / math.log(2) / size) if size else None,
-            "bytes": size,
-            "device": line["device"],
-            "dtype": line["dtype"],
-            **keys[name],
-            "tokens": line["tokens"],
-        }
-        results.write()
+        yield (
+            name,
+            {
+                "perplexity": _finite(perplexity_of(loss)),
+                "loss": _finite(loss),
+                "bits_per_byte": _finite(line["loss_sum"] / math.log(2) / size) if size else None,
+                "bytes": size,
+                "device": line["device"],
+                "dtype": line["dtype"],
+                **_key(sets[name], engine, length, limit),
+                "tokens": line["tokens"],
+            },
+        )
 
 
 def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str, Any]:

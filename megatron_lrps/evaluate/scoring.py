@@ -1,6 +1,5 @@
 """A version's evaluation: perplexity on every validation set, then lm-eval's tasks."""
 
-import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -42,7 +41,7 @@ def evaluate(
     before = deepcopy(results.to_json())
     measure(source, results, engine=asked.engine, export=folder, limit=asked.tokens, say=say)
     if asked.tasks:
-        run_tasks(folder, results, asked, task_folder=task_folder, gpu=shutil.which("nvidia-smi") is not None, say=say)
+        run_tasks(folder, results, asked, task_folder=task_folder, say=say)
     if results.to_json() != before:
         scores = scores_of(results.to_json())
         note(

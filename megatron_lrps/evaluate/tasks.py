@@ -2,8 +2,9 @@
 
 import json
 import math
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ def run_tasks(
     asked: Evaluation,
     *,
     task_folder: Path | None,
-    gpu: bool,
     say: Callable[[str], None],
 ) -> None:
     """Add the scores of the tasks to the results; a task that was scored alike stays.
@@ -31,7 +31,6 @@ def run_tasks(
         results: Written once lm-eval has ended, with its own output beside them.
         asked: Which tasks, and how.
         task_folder: Its ``task_folder``, absolute. With it nothing is fetched: its tasks' data are local.
-        gpu: Whether there is one.
         say: Told what goes on.
 
     Raises:
@@ -43,19 +42,34 @@ def run_tasks(
     todo = [task for task in asked.tasks if results.tasks.get(task, {}).get("settings") != settings]
     if not todo:
         return
+    say(f"lm-eval on {', '.join(todo)}")
+    scores, whole = score_tasks(export, todo, asked, task_folder=task_folder, gpu=has_gpu())
+    results.tasks |= scores
+    out = results.folder / "lm-eval" / f"{'-'.join(todo)[:100]}.json"
+    write_atomic(out, json.dumps(whole, indent=2, default=str) + "\n")
+    results.write()
+
+
+def score_tasks(
+    export: Path, tasks: Sequence[str], asked: Evaluation, *, task_folder: Path | None, gpu: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Each task's result as ``results.json`` has it, and all that lm-eval said.
+
+    Raises:
+        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers reads.
+        LrpsError: lm-eval fails, with its own words.
+    """
     _require(asked.backend)
     model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
     if asked.backend == "hf" and not gpu:
         model["dtype"] = "float32"
     if asked.backend == "hf" and gpu:
         model["parallelize"] = True  # spread over the GPUs there are
-    say(f"lm-eval on {', '.join(todo)}")
-    out = results.folder / "lm-eval"
     with tempfile.TemporaryDirectory(prefix="lrps-eval-") as scratch:
         config = {
             "model": asked.backend,
             "model_args": model,
-            "tasks": todo,
+            "tasks": list(tasks),
             "batch_size": asked.batch_size,
             "device": "cuda" if gpu else "cpu",
             "output_path": scratch,
@@ -70,19 +84,25 @@ def run_tasks(
             pass
         found = _newest(Path(scratch))
     scores = found["results"]
-    for task in todo:
+    for task in tasks:
         if task not in scores:
             raise LrpsError(f"lm-eval gave no score for {task}; it gave {', '.join(scores)}.", "name those instead.")
-    for task in dict.fromkeys([*todo, *scores]):
-        results.tasks[task] = {
+    results = {
+        task: {
             "metrics": metrics_of(scores[task]),
-            "settings": settings,
+            "settings": settings_of(asked),
             "samples": (found.get("n-samples") or {}).get(task, {}).get("effective"),
             "version": (found.get("versions") or {}).get(task),
             "lm_eval": version("lm_eval"),
         }
-    write_atomic(out / f"{'-'.join(todo)[:100]}.json", json.dumps(found, indent=2, default=str) + "\n")
-    results.write()
+        for task in dict.fromkeys([*tasks, *scores])
+    }
+    return results, found
+
+
+def has_gpu() -> bool:
+    """Whether this machine has one, without importing torch."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def settings_of(asked: Evaluation) -> dict[str, Any]:
