@@ -238,45 +238,6 @@ def cut(
 
 
 @app.command()
-def export(
-    plan: PlanArgument,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)],
-    output: Annotated[Path | None, typer.Option(help="The folder; <save>/exports/VERSION by default.")] = None,
-    iteration: Annotated[int | None, typer.Option(help="A checkpoint; the path's end by default.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; as saved by default.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="hf: files written at a time; 1 by default.")] = None,
-    shard_gb: Annotated[
-        float | None, typer.Option(min=0.001, help="hf: largest file in GB (10^9 bytes); 5 by default.")
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", help="hf, torch (one file), or torch_dist (for Megatron at another TP and PP).")
-    ] = "hf",
-    tensor: Annotated[int | None, typer.Option("--tensor-parallel", min=1, help="torch_dist: 1 by default.")] = None,
-    pipeline: Annotated[
-        int | None, typer.Option("--pipeline-parallel", min=1, help="torch_dist: 1 by default.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare logits with Megatron's own forward.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a Hugging Face folder of a version's checkpoint, or weights for Megatron."""
-    from megatron_lrps.cli.convert import export_version
-
-    export_version(
-        plan,
-        version,
-        form=form,
-        layout=(tensor, pipeline),
-        output=output,
-        iteration=iteration,
-        dtype=dtype,
-        workers=workers,
-        shard_gb=shard_gb,
-        check=check,
-        as_json=as_json,
-    )
-
-
-@app.command()
 def doctor(
     plan: Annotated[
         Path | None, typer.Argument(metavar="[PLAN]", help="What is it fit for?", show_default=False)
@@ -287,19 +248,6 @@ def doctor(
     from megatron_lrps.cli.doctor import show_doctor
 
     show_doctor(plan, as_json=as_json)
-
-
-@app.command("import")
-def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A Hugging Face folder.", show_default=False)],
-    plan: Annotated[Path | None, typer.Option(help="The plan that is to start from it.", show_default=False)] = None,
-    output: Annotated[Path | None, typer.Option(help="The checkpoint; <save>/imports/FOLDER by default.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare logits with transformers'.")] = False,
-) -> None:
-    """Make a checkpoint of a Hugging Face folder, for a main path to start from."""
-    from megatron_lrps.cli.convert import import_folder
-
-    import_folder(folder, plan_file=plan, output=output, check=check)
 
 
 @app.command()
