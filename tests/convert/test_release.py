@@ -1,8 +1,10 @@
 """From a campaign's checkpoint to a folder that transformers computes with, by the command line."""
 
 import json
+import math
 import shutil
 from pathlib import Path
+from pydoc_data import topics
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from convert.models import VOCAB, write_llama_campaign
 from safetensors.torch import load_file, save_file
 from training.campaigns import train_path
 
+from megatron_lrps.convert.check import compare_logits
 from megatron_lrps.convert.flags import flags_of
 from megatron_lrps.convert.imports import plan_import
+from megatron_lrps.data.tokenizer import load_processor
 from megatron_lrps.versions.folder import CampaignFolder, checkpoint
 from megatron_lrps.versions.lineage import events, read_record
 
@@ -99,6 +103,19 @@ def test_a_changed_weight_does_not_pass_the_check(campaign: Path, lrps: Lrps) ->
     code, _, err = lrps("export", campaign, "v1", "--output", folder, "--check")
     assert code == 78
     assert "its logits differ from Megatron's by" in err
+
+
+def test_perplexity_of_the_standard_librarys_documentation_is_megatrons(campaign: Path, lrps: Lrps) -> None:
+    folder = campaign.parent / "perplexity"
+    assert lrps("export", campaign, "v1", "--output", folder).code == 0
+    processor = load_processor(campaign.parent / "data" / "tokenizer.model")
+    ids = processor.encode("\n".join(topics.topics[name] for name in ("assert", "with", "while")))
+    assert len(ids) > 32 * 64
+    tokens = [ids[32 * number : 32 * (number + 1)] for number in range(64)]
+    saved = checkpoint(campaign.parent / "run" / "paths" / "v1" / "checkpoints", 8)
+    found = compare_logits(saved, folder, tokens, vocab=VOCAB, dtype=None)
+    assert 1 < math.exp(found.export_loss) < 2 * VOCAB
+    assert math.exp(found.export_loss) == pytest.approx(math.exp(found.megatron_loss), rel=1e-6)
 
 
 def test_what_is_not_there_or_was_not_trained_with_is_named(campaign: Path, lrps: Lrps) -> None:
