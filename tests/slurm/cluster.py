@@ -84,7 +84,13 @@ def missing() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs root on Linux, for network namespaces"
     absent = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    return f"needs {', '.join(absent)}: apt install slurmctld slurmd slurm-client munge iproute2" if absent else ""
+    if absent:
+        return f"needs {', '.join(absent)}: apt install slurmctld slurmd slurm-client munge iproute2"
+    tried = subprocess.run(
+        ["unshare", "--net", "--uts", "--ipc", "--pid", "--mount", "--fork", "--mount-proc", "true"],
+        env={"PATH": _path()}, capture_output=True, text=True,
+    )  # fmt: skip
+    return f"needs Linux namespaces: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 def _path() -> str:
@@ -100,7 +106,7 @@ class Cluster:
     def __init__(self, folder: Path, nodes: int = 4, settings: str = "") -> None:
         self._settings = settings
         self.folder, self.nodes = folder, [f"node{number}" for number in range(1, nodes + 1)]
-        self._net = f"198.18.{secrets.randbelow(250) + 1}"  # RFC 2544: for tests, routed nowhere
+        self._net = _free_net()
         self._tag = f"lr{secrets.token_hex(3)}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -238,6 +244,14 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,
             )
+
+
+def _free_net() -> str:
+    """A network of RFC 2544, for tests and routed nowhere, that no cluster beside this one has."""
+    taken = subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, env={"PATH": _path()}).stdout
+    while (net := f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(250) + 1}") + "." in taken:
+        pass
+    return net
 
 
 def _children(pid: int) -> list[int]:

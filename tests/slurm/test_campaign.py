@@ -1,5 +1,9 @@
 """A campaign of two versions on four nodes, TP=2 x DP=2 over gloo, from one `lrps submit` to trained versions."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from megatron_lrps.versions.lineage import events
@@ -82,6 +86,27 @@ def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
         submitted.ends(submitted.jobs()[key], "COMPLETED", 300)
     assert submitted.restarts(job) >= 1
     assert losses(submitted.plan, "main") == expected["main"]
+
+
+@pytest.mark.timeout(600)
+def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitted) -> None:
+    submitted.change("iters: 8", "iters: 400")  # main's first fork point is at 200
+    submitted.change("nodes: 4, ", "nodes: 2, ")
+    submitted.change("tensor-model-parallel-size: 2", "tensor-model-parallel-size: 1")
+    jobs = submitted.submit("--path", "main")
+    submitted.at("main", 5)
+    done = subprocess.run(
+        [sys.executable, "-m", "megatron_lrps.cli", "cut", "hotfix", str(submitted.plan), "--iters", "4"],
+        env={**os.environ, **submitted.cluster.env}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert submitted.cluster.state(jobs["main", 200]) == "RUNNING"  # it saved the fork point, and trains on
+    (key,) = submitted.submit("--path", "hotfix").keys() - jobs.keys()
+    assert key[0] == "hotfix"
+    submitted.ends(submitted.jobs()[key], "COMPLETED")
+    trained_there = submitted.status()["hotfix"]
+    assert (trained_there["state"], trained_there["end"] - trained_there["fork"]) == ("trained", 4)
+    assert submitted.jobs()["main", 200] == jobs["main", 200]
 
 
 @pytest.mark.timeout(900)
