@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megatron_lrps.convert import tiktoken_json
 from megatron_lrps.convert.sentencepiece_json import convert
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
 from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, Encoder, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
 from megatron_lrps.errors import LrpsError, RefusedError
 
@@ -55,10 +57,7 @@ def write_tokenizer(spec: TokenizerSpec, folder: Path, *, max_length: int) -> Sh
         return _sentencepiece(spec.model, reference, folder, max_length)
     if spec.type == "HuggingFaceTokenizer":
         return _hugging_face(spec, spec.model, reference, folder, max_length)
-    shutil.copyfile(spec.model, _aside(folder, "tiktoken") / spec.model.name)
-    return Shipped(
-        f"The tokenizer is Megatron's {spec.type}, in `tiktoken/{spec.model.name}`; transformers cannot read it.", 0
-    )
+    return _tiktoken(spec, spec.model, reference, folder, max_length)
 
 
 def _sentencepiece(model: Path, reference: Encoder, folder: Path, max_length: int) -> Shipped:
@@ -82,6 +81,17 @@ def _sentencepiece(model: Path, reference: Encoder, folder: Path, max_length: in
         "The tokenizer is `sentencepiece/tokenizer.model`; use it with the sentencepiece library: transformers would "
         "give other ids.",
         0,
+    )
+
+
+def _tiktoken(spec: TokenizerSpec, model: Path, reference: Encoder, folder: Path, max_length: int) -> Shipped:
+    shutil.copyfile(model, _aside(folder, "tiktoken") / model.name)
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "clean_up_tokenization_spaces": False}
+    texts = list(trap_texts([token.decode(errors="ignore") for token in read_ranks(spec)]))
+    backend = tiktoken_json.convert(spec)
+    shipped = _ship(folder, backend, {**settings, "model_max_length": max_length}, reference, texts)
+    return shipped or Shipped(
+        f"The tokenizer is Megatron's {spec.type}, in `tiktoken/{model.name}`: transformers would give other ids.", 0
     )
 
 

@@ -2,7 +2,9 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -10,9 +12,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from megatron_lrps.convert.sentencepiece_json import convert
 from megatron_lrps.convert.tokenizer import write_tokenizer
 from megatron_lrps.data.prepare.encoders.huggingface_folder import read_folder
+from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import SentencePieceModel
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec
+from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec, spec_of
 from megatron_lrps.data.tokenizer import train_sentencepiece
+from tests.data.prepare import tokenizers_of
+from tests.plan.plans import plan_of
 
 _NUMBERS = random.Random(5)
 _WORDS = ["".join(_NUMBERS.choices("abdeghiklmnoprstuvw", k=_NUMBERS.randrange(2, 9))) for _ in range(300)]
@@ -91,6 +96,25 @@ def test_a_hugging_face_folder_keeps_its_ids(tmp_path: Path) -> None:
     written = json.loads((folder / "tokenizer_config.json").read_text())
     assert "auto_map" not in written
     assert written["eos_token"] == "<end>"
+
+
+@pytest.mark.parametrize("kind", [tokenizers_of.tiktoken_v1, tokenizers_of.tiktoken_v2])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_tiktoken_vocabulary_is_shipped_as_a_tokenizer_json(
+    kind: Callable[[Path], dict[str, Any]], family: str, tmp_path: Path
+) -> None:
+    spec = spec_of(plan_of(tokenizer=kind(tmp_path)))
+    folder = export_folder(tmp_path / "export", family)
+    shipped = write_tokenizer(spec, folder, max_length=32)
+    assert shipped.texts > 400, shipped.statement
+    where = folder / "tokenizer" if family == "qwen2" else folder
+    tokenizer = Tokenizer.from_file(str(where / "tokenizer.json"))
+    reference = load_reference(spec)
+    assert tokenizer.get_vocab_size() == reference.vocab_size
+    assert tokenizer.token_to_id("</s>") == reference.eod
+    texts = [TEXT, *tokenizers_of.TEXTS, *tokenizers_of.HARD]
+    assert [each.ids for each in tokenizer.encode_batch(texts)] == reference.encode(texts).lists()
+    assert tokenizer.decode(tokenizer.encode(TEXT).ids) == TEXT
 
 
 def test_a_null_tokenizer_ships_nothing(tmp_path: Path) -> None:
