@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from megatron_lrps.data.overlap import OverlapFilter
@@ -69,6 +69,27 @@ def collect(seed: int = 1234, *, window_chars: int = WINDOW_CHARS) -> list[Windo
     return [
         _window(f"v{number}", source, overlap, seed, window_chars) for number, source in enumerate(sources, start=1)
     ]
+
+
+def deal(windows: Sequence[Window], seed: int = 1234) -> list[Window]:
+    """The same documents as windows of one distribution: each gets a share of every domain, whole documents."""
+    rng, count = random.Random(f"{seed} deal"), len(windows)
+    shares: list[tuple[list[Document], list[Document]]] = [([], []) for _ in windows]
+    for window in windows:
+        for kind, documents in enumerate((window.train, window.valid)):
+            for number, document in enumerate(rng.sample(documents, len(documents))):
+                shares[number % count][kind].append(document)
+    dealt = []
+    for window, (train, valid) in zip(windows, shares, strict=True):
+        parts = tuple(rng.sample(train, len(train))), tuple(valid)
+        origin = tuple(dict.fromkeys(name for each in windows for name in each.origin))
+        dealt.append(
+            Window(
+                name=window.name, domain="all domains mixed", origin=origin, note="", train=parts[0], valid=parts[1],
+                sha256=_sha256(*parts),
+            )
+        )  # fmt: skip
+    return dealt
 
 
 def characters(documents: Iterable[Document]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters, collect
+from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters, collect, deal
 from megatron_lrps.data.files import write_failed
 from megatron_lrps.data.fingerprint import DataFingerprint, file_sha256, fingerprint
 from megatron_lrps.data.index import write_index
@@ -63,13 +63,19 @@ class QuickstartFacts:
     vocab_size: int
     tokenizer_sha256: str
     windows: tuple[WindowFacts, ...]
+    mixed: bool = False
 
 
 _FACTS = TypeAdapter(QuickstartFacts)
 
 
 def prepare_quickstart(
-    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int = WINDOW_CHARS
+    folder: Path,
+    *,
+    vocab_size: int,
+    progress: Callable[[str], None],
+    window_chars: int = WINDOW_CHARS,
+    mixed: bool = False,
 ) -> QuickstartFacts:
     """Make ``folder/data`` in about 20 s; do nothing where it is whole, rebuild it where it is torn.
 
@@ -78,6 +84,7 @@ def prepare_quickstart(
         vocab_size: Tokens of the sentencepiece BPE vocabulary.
         progress: Called with one line per step.
         window_chars: Characters of a window.
+        mixed: Every window has all kinds of text, instead of one kind each.
 
     Raises:
         RefusedError: The folder holds data of another ``vocab_size`` or ``window_chars``; or text or
@@ -87,16 +94,18 @@ def prepare_quickstart(
     data = folder / "data"
     facts = _read_facts(data / "facts.json")
     if facts is not None:
-        _check_settings(data, facts, vocab_size, window_chars)
+        _check_settings(data, facts, vocab_size=vocab_size, window_chars=window_chars, mixed=mixed)
         if damage := next(_damage(data, facts), None):
             progress(f"{damage}: preparing the data again")
         else:
             progress(f"{data} is whole: nothing to do")
             return facts
-    return _prepare(data, vocab_size, window_chars, progress)
+    return _prepare(data, vocab_size, window_chars, progress, mixed=mixed)
 
 
-def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[[str], None]) -> QuickstartFacts:
+def _prepare(
+    data: Path, vocab_size: int, window_chars: int, progress: Callable[[str], None], *, mixed: bool
+) -> QuickstartFacts:
     # Here, not above: numpy takes longer to load than the command line may.
     from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_encoder
 
@@ -107,6 +116,8 @@ def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[
         raise write_failed(data / "facts.json", error) from error
     progress("Collecting text from Python and installed packages")
     windows = collect(SEED, window_chars=window_chars)
+    if mixed:
+        windows = deal(windows, SEED)
     for window in windows:
         progress(f"{window.name}: {window.domain}, from {', '.join(window.origin)}. {window.note}".strip())
     progress(f"Training a sentencepiece BPE tokenizer of {vocab_size} tokens")
@@ -120,6 +131,7 @@ def _prepare(data: Path, vocab_size: int, window_chars: int, progress: Callable[
         vocab_size=vocab_size,
         tokenizer_sha256=tokenizer.sha256,
         windows=tuple(_write_window(data, window, encoder) for window in windows),
+        mixed=mixed,
     )
     write_atomic(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
     total = sum(window.train.tokens for window in facts.windows)
@@ -165,9 +177,8 @@ def _read_facts(path: Path) -> QuickstartFacts | None:
         return None
 
 
-def _check_settings(data: Path, facts: QuickstartFacts, vocab_size: int, window_chars: int) -> None:
+def _check_settings(data: Path, facts: QuickstartFacts, **asked: object) -> None:
     """Refuse other settings: what was trained on this data must not find other data in its place."""
-    asked = {"vocab_size": vocab_size, "window_chars": window_chars}
     for key, value in asked.items():
         if (found := getattr(facts, key)) != value:
             raise RefusedError(

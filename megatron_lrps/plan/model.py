@@ -124,7 +124,7 @@ class Version(PlanModel):
 class Piece(PlanModel):
     """One piece of an explicit path's schedule, from where the last one ended to the iteration ``until``."""
 
-    kind: Literal["warmup", "hold", "cosine", "linear", "1-sqrt", "exponential", "factor"]
+    kind: Literal["warmup", "hold", "cosine", "linear", "1-sqrt", "exponential", "factor", "rewarm"]
     until: Count | None = None
     factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
 
@@ -203,7 +203,7 @@ class Plan(PlanModel):
 
     campaign: Name
     save: FilePath
-    paradigm: tuple[Literal["lrps", "ptfs", "cpt"], ...] = ("lrps",)
+    paradigm: tuple[Literal["lrps", "ptfs", "cpt", "cpt-rewarm"], ...] = ("lrps",)
     lr: LearningRate = LearningRate()
     decay: Decay = Decay()
     sequence_length: Count

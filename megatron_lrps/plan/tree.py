@@ -5,10 +5,12 @@ With N versions of T iterations and decay share alpha (arXiv 2410.04103, section
 - lrps: main holds the maximal LR to the last fork; version i decays over (iT - alpha T, iT].
 - ptfs: version i runs the whole schedule over (0, iT], the data of windows 1..i mixed.
 - cpt: version i restarts the schedule at max from version i-1's end, over ((i-1)T, iT].
+- cpt-rewarm: the same, but each version after the first warms up from min to max again, over ``lr.warmup_iters``.
 """
 
 from collections.abc import Callable
 from decimal import ROUND_CEILING, Context
+from functools import partial
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import refuse_impossible_replay
@@ -162,9 +164,12 @@ def _ptfs(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
     ]
 
 
-def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
+def _cpt(plan: Plan, windows: tuple[Window, ...], *, rewarm: bool = False) -> list[PlannedPath]:
     paths: list[PlannedPath] = []
-    batch = plan.global_batch_size
+    batch, paradigm = plan.global_batch_size, "cpt-rewarm" if rewarm else "cpt"
+    if rewarm and not plan.lr.warmup_iters:
+        raise PlanError("paradigm: cpt-rewarm warms up again, and lr.warmup_iters is 0.", "raise it, or use cpt.")
+    warm = plan.lr.warmup_iters * batch if rewarm else 0
     for window in windows:
         parent = paths[-1] if paths else None
         if parent is None:
@@ -173,13 +178,14 @@ def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
             start = window.start * batch
             spec = plan.decay_of(window.version).spec()
             key = f"versions.{window.version.name}"
-            pieces = _drawn(key, whole_decay, spec, start, window.end * batch, after=start, batch=batch)
-            schedule = parent.schedule.followed_by(pieces, start)
+            pieces = _drawn(key, whole_decay, spec, start, window.end * batch, after=start + warm, batch=batch)
+            rewarmed = (Segment(kind="rewarm", start=start, end=start + warm),) if warm else ()
+            schedule = parent.schedule.followed_by((*rewarmed, *pieces), start)
         paths.append(
             PlannedPath(
-                name=f"cpt-{window.version.name}",
+                name=f"{paradigm}-{window.version.name}",
                 kind="baseline",
-                paradigm="cpt",
+                paradigm=paradigm,
                 version=window.version.name,
                 parent=parent.name if parent else None,
                 fork=window.start,
@@ -190,7 +196,12 @@ def _cpt(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
     return paths
 
 
-_PARADIGMS = {"lrps": _lrps, "ptfs": _ptfs, "cpt": _cpt}
+_PARADIGMS: dict[str, Callable[[Plan, tuple[Window, ...]], list[PlannedPath]]] = {
+    "lrps": _lrps,
+    "ptfs": _ptfs,
+    "cpt": _cpt,
+    "cpt-rewarm": partial(_cpt, rewarm=True),
+}
 
 
 def _whole_from_scratch(plan: Plan, window: Window) -> Schedule:
@@ -263,7 +274,7 @@ def _explicit_schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | Non
             if position is None:
                 raise ValueError("a hold without `until` never ends, so nothing can follow it")
             until = None if piece.until is None else piece.until * batch
-            decays = piece.kind not in ("warmup", "hold", "factor")
+            decays = piece.kind not in ("warmup", "hold", "factor", "rewarm")
             segments.append(
                 Segment(
                     kind="decay" if decays else piece.kind,  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from megatron_lrps.schedule.shapes import CONTINUOUS, STOCK_WSD_STYLES
 
-SegmentKind = Literal["warmup", "hold", "decay", "factor"]
+SegmentKind = Literal["warmup", "hold", "decay", "factor", "rewarm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Segment:
 
     Attributes:
         kind: ``warmup`` (linear from the initial to the maximal LR), ``hold`` (maximal), ``decay``
-            (``shape`` from max to min) or ``factor`` (a constant ``factor`` times max, never below min).
+            (``shape`` from max to min), ``factor`` (a constant ``factor`` times max, never below min) or
+            ``rewarm`` (linear from min back to max, as continual pretraining warms up again).
         start: First position, in samples.
         end: Position after the last, in samples; None for a hold that never ends (the main path).
         shape: Name in ``shapes.CONTINUOUS``, of a decay only.
@@ -61,6 +62,8 @@ class Segment:
         elapsed, length = float(position - self.start), float(cast(int, self.end) - self.start)
         if self.kind == "warmup":
             return init_lr + ((max_lr - init_lr) * elapsed / length)
+        if self.kind == "rewarm":
+            return min_lr + (max_lr - min_lr) * elapsed / length
         return min_lr + CONTINUOUS[cast(str, self.shape)](elapsed / length) * (max_lr - min_lr)
 
     def to_json(self) -> dict[str, Any]:

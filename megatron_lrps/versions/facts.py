@@ -233,5 +233,6 @@ def _words(segment: Segment, unit: int, end: int | None, lr: Mapping[str, float]
         "hold": f"hold at {high}",
         "decay": f"{segment.shape} from {high} to {low}",
         "factor": f"step to {step}",
+        "rewarm": f"warm-up from {low} to {high}",
     }[segment.kind]
     return f"{what} ({segment.start // unit:,}, {'...' if until is None else f'{until:,}'}]"

@@ -89,6 +89,18 @@ def test_cpt_continues_the_last_version_from_max() -> None:
     assert rate(tree, "cpt-v4", 9_999) == rate(tree, "cpt-v1", 9_999)
 
 
+def test_cpt_may_warm_up_again() -> None:
+    tree = tree_of(**PAPER, paradigm="cpt-rewarm", lr={"max": 3e-4, "min": 3e-5, "warmup_iters": 500})
+    assert shape_of(tree.path("cpt-rewarm-v2")) == ("cpt-rewarm-v1", 10_000, 20_000)
+    assert tree.iterations("cpt-rewarm") == 40_000
+    assert rate(tree, "cpt-rewarm-v2", 10_000) == 3e-5
+    assert rate(tree, "cpt-rewarm-v2", 10_250) == pytest.approx(1.65e-4)  # half-way from min to max
+    assert rate(tree, "cpt-rewarm-v2", 10_500) == 3e-4
+    assert rate(tree, "cpt-rewarm-v2", 15_250) == pytest.approx(1.65e-4)  # half of the cosine behind it
+    with pytest.raises(PlanError, match=r"cpt-rewarm warms up again, and lr\.warmup_iters is 0"):
+        tree_of(**PAPER, paradigm="cpt-rewarm", lr={"warmup_iters": 0})
+
+
 @pytest.mark.parametrize(
     ("shape", "iteration", "expected"),
     [
