@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import epochs_words, table, within
 from megatron_lrps.plan import Tree
 from megatron_lrps.versions.epochs import limit_of, planned_windows, whole_windows
 from megatron_lrps.versions.ledger import Range, totals_of
@@ -35,13 +35,6 @@ def ledger_table(ranges: Sequence[Range], text: Callable[[Any], str]) -> str:
         for each in totals_of(ranges)
     ]
     return table(("data of", "index", "samples", "of these replayed", "epochs"), rows)
-
-
-def epochs_words(epochs: float | None) -> str:
-    """Epochs with three digits; ``-`` where the index's tokens are not known."""
-    if epochs is None:
-        return "-"
-    return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
 
 
 def window_epochs(tree: Tree) -> list[dict[str, Any]]:
@@ -90,8 +83,7 @@ def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
         for each in window["data"]:
             if each["tokens"] is None:
                 continue
-            prefix = Path(each["prefix"])
-            name = str(prefix.relative_to(base)) if prefix.is_relative_to(base) else each["prefix"]
+            name = within(each["prefix"], base)
             above = each["epochs_in_all"] is None or each["epochs_in_all"] > window["max_epochs"]
             rows.append(
                 (

@@ -55,7 +55,7 @@ _OF_RECORD = (
 
 
 @dataclass(frozen=True)
-class _Campaign:
+class OpenCampaign:
     """A plan's campaign, with the accepted plan where that can be read."""
 
     folder: CampaignFolder
@@ -64,21 +64,24 @@ class _Campaign:
 
     @property
     def accepted_hash(self) -> str | None:
+        """The accepted plan's, or None."""
         return plan_hash(self.trees[1].plan) if len(self.trees) > 1 else None
 
     def facts(self, wanted: str) -> Facts:
+        """What is known of a version or path; raises RefusedError as ``facts.resolve`` and ``facts.facts_of``."""
         return facts_of(self.folder, self.trees, resolve(self.folder, self.trees, wanted))
 
 
 @contextlib.contextmanager
-def _campaign(plan_file: Path) -> Iterator[_Campaign]:
+def open_campaign(plan_file: Path) -> Iterator[OpenCampaign]:
+    """A plan's campaign; a disk that does not answer while it is read raises StorageError."""
     tree = expand(load_plan(plan_file))
     folder = CampaignFolder(tree.plan.folder)
     try:
         try:
-            campaign = _Campaign(folder, trees_of(tree), ())
+            campaign = OpenCampaign(folder, trees_of(tree), ())
         except RefusedError as error:
-            campaign = _Campaign(folder, [tree], (error.what,))
+            campaign = OpenCampaign(folder, [tree], (error.what,))
         yield campaign
     except BrokenPipeError:  # of the output, `lrps show PLAN v1 | head`
         raise
@@ -89,7 +92,7 @@ def _campaign(plan_file: Path) -> Iterator[_Campaign]:
 
 def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
     """Print what made a version, or any path."""
-    with _campaign(plan_file) as campaign:
+    with open_campaign(plan_file) as campaign:
         facts = campaign.facts(version)
         folder = campaign.folder.path(facts.name)
         links = chain_of(campaign.folder, campaign.trees, facts)
@@ -198,7 +201,7 @@ def _checkpoint(saved: Saved) -> str:
 
 def show_diff(plan_file: Path, a: str, b: str, *, as_json: bool) -> None:
     """Print what differs between two versions, or any two paths."""
-    with _campaign(plan_file) as campaign:
+    with open_campaign(plan_file) as campaign:
         left, right = campaign.facts(a), campaign.facts(b)
         comparison = compare(left, right)
         if as_json:

@@ -1,4 +1,4 @@
-"""The commands that convert, score, compare and release versions, registered beside those of ``app.py``."""
+"""The commands that convert, score, compare, release and report versions, registered beside those of ``app.py``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -125,3 +125,30 @@ def promote(
     from megatron_lrps.cli.evaluate import promote_version
 
     promote_version(plan, version, iteration=iteration, gate=gate, check=check, dtype=dtype, as_json=as_json)
+
+
+@models.command()
+def reproduce(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file.", show_default=False)],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="One of its runs; may be given again.", show_default=False)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="The first so many of its seeds.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Train nothing: show what there is.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a study, run by run and seed by seed, and show what it found; the same command goes on."""
+    from megatron_lrps.cli.reproduce import reproduce
+
+    reproduce(study, only=run or [], seeds=seeds, show=show, as_json_=as_json)
+
+
+@models.command()
+def report(
+    plan: PlanArgument,
+    output: Annotated[Path | None, typer.Option(help="Its folder; <save>/report by default.")] = None,
+) -> None:
+    """Show a campaign on one HTML page: paths, losses, versions, data, scores, events; PNG and SVG beside it."""
+    from megatron_lrps.cli.report import make_report
+
+    make_report(plan, output)

@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.monitor.standing import standing, state_words
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import path_flags
-from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
-from megatron_lrps.versions.lineage import events, state_of
-from megatron_lrps.versions.notes import is_released
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
 from megatron_lrps.versions.owner import UNKNOWN, Owner, holder
 
 
@@ -77,7 +77,7 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
     owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
-    paths = [_standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
+    paths = [standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
     jobs = _jobs(campaign)
     for facts in paths if jobs is not None else ():
         facts["jobs"] = (jobs or {}).get(facts["name"], [])
@@ -89,7 +89,7 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     rows = [
         (
             path["name"],
-            _state_text(path),
+            state_words(path),
             "-" if path["saved"] is None else path["saved"],
             path["end"],
             f"{path['last_event']['event']} {path['last_event']['time']}" if path["last_event"] else "-",
@@ -135,38 +135,6 @@ def holder_facts(owner: Owner | None) -> dict[str, Any] | None:
     return {key: None if owner == UNKNOWN else getattr(owner, key) for key in keys}
 
 
-def _standing(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:
-    """A path's state, as ``lrps status --json`` gives it."""
-    folder = campaign.path(path.name)
-    state = state_of(campaign, path)
-    history = events(folder)
-    last = history[-1] if history else None
-    if state.done:
-        name = "released" if is_released(folder, path.end) else "trained"
-    elif state.saved is not None or (last and last.get("event") == "started"):
-        name = "in_progress"
-    else:
-        name = "ready" if state.ready else "waiting"
-    return {
-        "name": path.name,
-        "kind": path.kind,
-        "version": path.version,
-        "parent": path.parent,
-        "fork": path.fork,
-        "end": path.end,
-        "state": name,
-        "saved": state.saved,
-        "iterations_left": path.end - max(path.fork, state.saved or 0),
-        "torn": checkpoints_in(folder.checkpoints)[1],
-        "last_event": {"event": last.get("event"), "time": last.get("time")} if last else None,
-    }
-
-
-def _state_text(path: dict[str, Any]) -> str:
-    waiting = path["state"] == "waiting"
-    return f"waiting for {path['parent']} at {path['fork']}" if waiting else path["state"].replace("_", " ")
-
-
 def show_tree(plan_file: Path) -> None:
     """Draw the tree of paths: forks, ends, progress, versions."""
     tree = expand(load_plan(plan_file))
@@ -181,12 +149,12 @@ def _branches(tree: Tree, campaign: CampaignFolder, parent: str | None, indent: 
     children = [path for path in tree.paths if path.parent == parent]
     for path in children:
         last = path is children[-1]
-        standing = _standing(campaign, path)
-        done = path.iterations - standing["iterations_left"]
+        stands = standing(campaign, path)
+        done = path.iterations - stands["iterations_left"]
         version = f"  version {path.version}" if path.version else ""
         lines.append(
             f"{indent}{'`-- ' if last else '|-- '}{path.name}  ({path.fork:,}, {path.end:,}]{version}  "
-            f"{_state_text(standing)}, {100 * done // path.iterations}%"
+            f"{state_words(stands)}, {100 * done // path.iterations}%"
         )
         lines += _branches(tree, campaign, path.name, indent + ("    " if last else "|   "))
     return lines

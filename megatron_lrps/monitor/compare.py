@@ -1,7 +1,6 @@
 """The version table with every score: for a terminal, as CSV, JSON, HTML and LaTeX. Made from files alone."""
 
 import csv
-import html
 import io
 import json
 import math
@@ -9,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from megatron_lrps.monitor import page
 from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
 from megatron_lrps.monitor.text import table
 from megatron_lrps.versions.results import measured_by, scores_of
@@ -174,35 +174,24 @@ def as_json(found: Compared) -> str:
     return json.dumps({"campaign": found.campaign, "versions": rows, "notes": found.notes}, indent=2) + "\n"
 
 
-_STYLE = (
-    "body{font:1rem/1.5 system-ui,sans-serif;margin:2rem;color:#1a1a1a;background:#fff}"
-    "div{overflow-x:auto}table{border-collapse:collapse}caption{text-align:left;font-weight:600;padding:.5rem 0}"
-    "th,td{padding:.25rem .75rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}"
-    "th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}"
-    "@media(prefers-color-scheme:dark){body{color:#eee;background:#111}th,td{border-color:#444}}"
-)
-
-
 def as_html(found: Compared) -> str:
     """A page of its own: no script, nothing fetched. The best score of a version is bold."""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in (*_HEADERS, *found.names))
-    body = ""
-    for row in found.rows:
-        cells = [html.escape(each) for each in _facts(row)]
-        for name in found.names:
-            text = found.cell(row, name)
-            cells.append(f"<strong>{text}</strong>" if (row.path, name) in found.best else text)
-        body += "<tr>" + "".join(f"<td>{each}</td>" for each in cells) + "</tr>\n"
-    notes = "".join(f"<p>{html.escape(each)}</p>\n" for each in found.notes)
-    title = html.escape(f"Versions of {found.campaign}")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f'<div tabindex="0" role="region" aria-label="{title}">\n<table>\n'
-        f"<caption>Cost in iterations, and scores; the best of a version is bold</caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n{notes}</main>\n</body>\n</html>\n"
+    return page.page(
+        f"Versions of {found.campaign}", score_table(found), *(page.tag("p", note) for note in found.notes)
     )
+
+
+def score_table(found: Compared) -> page.Markup:
+    """Costs and scores, as a part of a page."""
+    rows = []
+    for row in found.rows:
+        cells = (found.cell(row, name) for name in found.names)
+        best = ((row.path, name) in found.best for name in found.names)
+        marked = (page.tag("strong", cell) if wins else cell for cell, wins in zip(cells, best, strict=True))
+        rows.append((*_facts(row), *marked))
+    bold = "; the best of a version is bold" if found.best else ""
+    caption = f"Cost in iterations, and scores{bold}"
+    return page.table(caption, (*_HEADERS, *found.names), rows, texts=3)
 
 
 def as_latex(found: Compared) -> str:

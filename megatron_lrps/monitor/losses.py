@@ -1,7 +1,7 @@
 """The picture of a campaign's losses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -33,34 +33,53 @@ WIDTH, TRAINING_HEIGHT, VALIDATION_HEIGHT = 1200, 480, 260
 COLUMNS = 4
 BINS, LEAST = 100, 5
 """The smoothed curve has the median of each of so many equal parts of the iteration axis, of 5 iterations at least."""
-RAW_BINS = 1000
+RAW_BINS = 500
 """Of the raw curve each part's lowest and highest value is drawn: more would not show, and would fill an SVG."""
+MARKED = 60
+"""A validation curve of more points is drawn as the raw one is, without a mark at each."""
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""
 
 
-def draw_losses(tree: Tree, campaign: CampaignFolder, file: Path) -> None:
+Runs = Mapping[str, Mapping[str, Series]]
+"""Path -> tag -> what it logged."""
+
+
+def loss_sets(tree: Tree) -> dict[str, str]:
+    """Every validation set of a campaign -> TensorBoard's tag of its loss."""
+    return {name: f"lm loss validation-{name}" for path in tree.paths for name in validation_sets(tree, path)}
+
+
+def read_losses(tree: Tree, campaign: CampaignFolder) -> Runs:
+    """The losses that every path has logged; raises RefusedError where an event file cannot be read."""
+    wanted = {"lm loss", *loss_sets(tree).values()}
+    return {path.name: read_run(campaign.tensorboard(path.name), wanted) for path in tree.paths}
+
+
+def draw_losses(tree: Tree, campaign: CampaignFolder, *files: Path, runs: Runs | None = None) -> None:
     """Draw training losses over iterations, and one small panel of losses for each validation set, 1200 wide.
 
     Args:
         tree: The plan's tree; a path that has logged nothing is left out.
         campaign: Where its TensorBoard files lie.
-        file: A PNG or SVG by its suffix; replaced whole.
+        files: PNG or SVG by their suffix; replaced whole.
+        runs: What ``read_losses`` has read, where that was done before.
 
     Raises:
         RefusedError: for another suffix, where nothing was logged yet, and where an event file cannot be read.
         StorageError: where the disk refuses.
     """
-    check_suffix(file)
-    sets = list(dict.fromkeys(name for path in tree.paths for name in validation_sets(tree, path)))
-    tags = {name: f"lm loss validation-{name}" for name in sets}
-    runs = {path.name: read_run(campaign.tensorboard(path.name), {"lm loss", *tags.values()}) for path in tree.paths}
+    for file in files:
+        check_suffix(file)
+    if runs is None:
+        runs = read_losses(tree, campaign)
+    tags = loss_sets(tree)
     # Baselines lie beneath what is compared with them.
     paths = [path for path in tree.paths if runs[path.name]]
     paths.sort(key=lambda path: role_of(path) not in BASELINES)
     if not paths:
         raise RefusedError(f"no path of {tree.plan.campaign} has logged a loss yet.", "train it first: lrps run PLAN.")
-    logged = [name for name in sets if any(tags[name] in run for run in runs.values())]
+    logged = [name for name in tags if any(tags[name] in run for run in runs.values())]
     rows = math.ceil(len(logged) / COLUMNS)
     columns = max(1, min(COLUMNS, len(logged)))
     end = max(1, *(series[-1][0] for run in runs.values() for series in run.values()))
@@ -76,10 +95,13 @@ def draw_losses(tree: Tree, campaign: CampaignFolder, file: Path) -> None:
             losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
             _draw_validation(axes, paths, losses, end, width=WIDTH / columns - 60)
             axes.set_title(f"validation loss on {name}", fontsize=10)
-        save(figure, file)
+        for file in files:
+            save(figure, file)
 
 
-def _draw_training(axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: dict[str, Series], end: int) -> None:
+def _draw_training(
+    axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: Mapping[str, Series], end: int
+) -> None:
     smoothed = {name: _medians(series, max(LEAST, end // BINS)) for name, series in losses.items()}
     for path in paths:
         colour, quiet = colour_of(path), role_of(path) in BASELINES
@@ -101,7 +123,9 @@ def _draw_validation(
     finite = {path: _finite(losses[path.name]) for path in paths}
     ends = {path: points[-1] for path, points in finite.items() if points and points[-1][0] == path.end}
     for path, points in finite.items():
-        axes.plot(*_split(points), "o-", color=colour_of(path), linewidth=1.2, markersize=2.5)
+        few = len(points) <= MARKED
+        shown = points if few else _extremes(points, max(1, end // RAW_BINS))
+        axes.plot(*_split(shown), "o-" if few else "-", color=colour_of(path), linewidth=1.2, markersize=2.5)
         if path in ends and path.version is not None:
             axes.plot(*ends[path], "o", color=colour_of(path), markersize=6)
     count_iterations(axes, 0, end, share=0.04)

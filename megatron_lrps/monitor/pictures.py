@@ -41,19 +41,20 @@ LONGEST_NAME = 18
 Curve = tuple[list[float], list[float]]
 
 
-def draw_lr(tree: Tree, paths: Sequence[PlannedPath], file: Path) -> None:
-    """Draw the learning rate of ``paths`` over iterations into ``file``, 1200 x 600.
+def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path) -> None:
+    """Draw the learning rate of ``paths`` over iterations into ``files``, 1200 x 600.
 
     Args:
         tree: The plan's tree.
         paths: Which of its paths.
-        file: A PNG or SVG by its suffix; replaced whole.
+        files: PNG or SVG by their suffix; replaced whole.
 
     Raises:
         RefusedError: for another suffix.
         StorageError: where the disk refuses.
     """
-    check_suffix(file)
+    for file in files:
+        check_suffix(file)
     with new_figure(WIDTH, HEIGHT) as figure:
         axes = figure.add_subplot()
         axes.set_title(f"Learning rate of {tree.plan.campaign}", pad=12)
@@ -73,7 +74,8 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], file: Path) -> None:
         else:
             name_roles(axes, paths)
         _fit_rates(tree, axes, above + 8, below)
-        save(figure, file)
+        for file in files:
+            save(figure, file)
 
 
 def _curve(tree: Tree, path: PlannedPath) -> Curve:

@@ -79,7 +79,8 @@ def read_results(campaign: CampaignFolder, path: str) -> dict[str, Any] | None:
         isinstance(found.get(key), dict) and all(isinstance(each, dict) for each in found[key].values())
         for key in ("perplexity", "tasks")
     )
-    return found if whole else None
+    parts = (task.get(key) for task in (found["tasks"].values() if whole else ()) for key in ("metrics", "settings"))
+    return found if whole and all(part is None or isinstance(part, dict) for part in parts) else None
 
 
 def scores_of(results: Mapping[str, Any]) -> dict[str, float]:
@@ -100,7 +101,7 @@ def measured_by(results: Mapping[str, Any], score: str) -> dict[str, Any]:
     if word in _NAMES:
         result = results["perplexity"].get(name, {})
         return {key: result.get(key) for key in _MEASURE}
-    return dict(results["tasks"].get(name, {}).get("settings", {}))
+    return dict(results["tasks"].get(name, {}).get("settings") or {})
 
 
 def perplexity_of(loss: float) -> float:

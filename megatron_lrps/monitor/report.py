@@ -1,0 +1,184 @@
+"""``<save>/report/report.html``: a campaign on one page, made from its files alone, which needs nothing but itself."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor import page
+from megatron_lrps.monitor import report_parts as parts
+from megatron_lrps.monitor.compare import compared
+from megatron_lrps.monitor.losses import Runs, draw_losses, read_losses
+from megatron_lrps.monitor.pictures import draw_lr
+from megatron_lrps.monitor.report_parts import Ledger, Material
+from megatron_lrps.monitor.standing import standing
+from megatron_lrps.monitor.table import version_table
+from megatron_lrps.plan import Tree
+from megatron_lrps.version import __version__
+from megatron_lrps.versions.facts import Facts, chain_of, facts_of, ledger_of
+from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.ledger import totals_of
+from megatron_lrps.versions.lineage import events
+from megatron_lrps.versions.results import folder_of, read_results
+
+FILE = "report.html"
+_STATES = ("waiting", "ready", "in_progress", "trained", "released")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a report has left.
+
+    Attributes:
+        page: The HTML page.
+        pictures: The same pictures beside it, as PNG and SVG.
+        missing: What the campaign does not have yet, or has damaged, a sentence each.
+    """
+
+    page: Path
+    pictures: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def write_report(
+    campaign: CampaignFolder, trees: Sequence[Tree], *, folder: Path, notes: Sequence[str], now: datetime
+) -> Written:
+    """Make the report of a campaign as it stands: finished, half-way, or not begun.
+
+    Args:
+        campaign: Its folder.
+        trees: The given plan's, then the accepted plan's.
+        folder: Where the page and its pictures go.
+        notes: What is wrong with the plan or the accepted one, a sentence each.
+        now: For the page to say how old it is.
+
+    Raises:
+        RefusedError: where an event file cannot be read.
+        StorageError: where the disk refuses.
+    """
+    found = gather(campaign, trees, notes=notes)
+    lr = [folder / f"lr-paths.{suffix}" for suffix in ("svg", "png")]
+    losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
+    draw_lr(found.tree, list(found.tree.paths), *lr)
+    if any(found.runs.values()):
+        draw_losses(found.tree, campaign, *losses, runs=found.runs)
+    else:
+        losses = []
+    shown = [parts.lr_picture(found, _content(lr[0]))]
+    shown += [parts.loss_picture(found, _content(losses[0]))] if losses else []
+    write_atomic(folder / FILE, as_html(found, lr=shown[0], losses=shown[1] if losses else None, now=now))
+    return Written(page=folder / FILE, pictures=(*lr, *losses), missing=found.missing)
+
+
+def _content(svg: Path) -> str:
+    return svg.read_text(encoding="utf-8")
+
+
+def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str] = ()) -> Material:
+    """Read all that a report shows; raises RefusedError where an event file cannot be read."""
+    tree, missing = trees[0], list(notes)
+    facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
+    results = {path.name: found for path in tree.paths if (found := _results(campaign, path.name, missing)) is not None}
+    stands = [standing(campaign, path) for path in tree.paths]
+    runs = read_losses(tree, campaign)
+    versions = version_table(tree, campaign)
+    ledgers = []
+    for row in versions.rows:
+        try:
+            links = chain_of(campaign, trees, facts[row.path])
+            ranges = ledger_of(campaign, trees, facts[row.path], links)
+        except RefusedError:  # of a parent's record, which is named among what is missing
+            continue
+        planned = facts[row.path].record != "read"
+        ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
+    missing += _missing(campaign, tree, stands, runs, results)
+    return Material(
+        tree=tree,
+        save=campaign.root,
+        facts=facts,
+        stands=stands,
+        runs=runs,
+        totals=versions.totals,
+        compared=compared(versions, results),
+        results=results,
+        ledgers=ledgers,
+        histories={path.name: events(campaign.path(path.name)) for path in tree.paths},
+        missing=tuple(dict.fromkeys(missing)),
+    )
+
+
+def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: list[str]) -> Facts:
+    try:
+        found = facts_of(campaign, trees, name)
+    except RefusedError as error:  # a newer lrps has written it
+        found = Facts(name=name, record="torn", values={}, notes=(error.what,))
+    missing += found.notes if found.record != "not_started" else ()
+    return found
+
+
+def _results(campaign: CampaignFolder, name: str, missing: list[str]) -> dict[str, Any] | None:
+    file = folder_of(campaign, name) / "results.json"
+    try:
+        found = read_results(campaign, name)
+    except RefusedError as error:
+        missing.append(error.what)
+        return None
+    if found is None and file.exists():
+        missing.append(f"{file} cannot be read: it is torn, or not as lrps writes it.")
+    return found
+
+
+def _missing(
+    campaign: CampaignFolder, tree: Tree, stands: Sequence[Mapping[str, Any]], runs: Runs, scored: Collection[str]
+) -> list[str]:
+    """What a reader would look for and not find."""
+    said = []
+    in_state = {state: [each for each in stands if each["state"] == state] for state in _STATES}
+    if idle := _names(in_state["waiting"] + in_state["ready"]):
+        said.append(f"Not started yet: {idle}.")
+    if going := in_state["in_progress"]:
+        where = (f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}" for each in going)
+        said.append(f"Half-way: {', '.join(where)}.")
+    if silent := _names(each for each in stands if each["saved"] is not None and not runs[each["name"]]):
+        said.append(f"Trained, but without TensorBoard files: {silent}.")
+    for each in stands:
+        if each["torn"]:
+            torn = ", ".join(f"{iteration:,}" for iteration in each["torn"])
+            said.append(f"{each['name']} has checkpoints that are not whole, and are never used: {torn}.")
+    ended = in_state["trained"] + in_state["released"]
+    if unscored := _names(each for each in ended if each["version"] and each["name"] not in scored):
+        said.append(f"Trained, but not evaluated: {unscored}.")
+    folder = campaign.root / "paths"
+    named = {path.name for path in tree.paths}
+    if folder.is_dir() and (others := sorted({each.name for each in folder.iterdir() if each.is_dir()} - named)):
+        said.append(f"On the disk, but not in this plan: {', '.join(others)}.")
+    return said
+
+
+def _names(stands: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(each["name"] for each in stands)
+
+
+def as_html(found: Material, *, lr: page.Markup, losses: page.Markup | None, now: datetime) -> str:
+    """The page."""
+    sections = [
+        ("state", "Where it stands", parts.state(found)),
+        ("lr", "Learning rate", page.join([lr, parts.lr_table(found)])),
+        ("losses", "Losses", parts.losses(found, losses)),
+        ("versions", "Versions and their cost", parts.versions(found)),
+        ("data", "Data", parts.data(found)),
+        ("scores", "Scores", parts.scores(found)),
+        ("releases", "Releases", parts.releases(found)),
+        ("events", "Events", parts.happenings(found)),
+    ]
+    links = page.listing(page.tag("a", heading, href=f"#{name}") for name, heading, _ in sections)
+    made = f"Made {now:%Y-%m-%d %H:%M} UTC by lrps {__version__} from the files in {found.save}"
+    return page.page(
+        f"Campaign {found.tree.plan.campaign}",
+        *(page.section(name, heading, inside) for name, heading, inside in sections),
+        above=page.join([page.tag("p", f"{made}.", class_="soft"), page.tag("nav", links, aria_label="Sections")]),
+        below="Its pictures lie beside this page as PNG and SVG. `lrps report PLAN` makes it again.",
+    )
