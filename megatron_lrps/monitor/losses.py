@@ -35,7 +35,7 @@ BINS, LEAST = 100, 5
 """The smoothed curve has the median of each of so many equal parts of the iteration axis, of 5 iterations at least."""
 RAW_BINS = 500
 """Of the raw curve each part's lowest and highest value is drawn: more would not show, and would fill an SVG."""
-MARKED = 60
+MARKED = 24
 """A validation curve of more points is drawn as the raw one is, without a mark at each."""
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""

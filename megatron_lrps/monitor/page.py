@@ -8,6 +8,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+FOLDED = 24
+"""Rows of a table; one that has more is shown when it is asked for."""
 LONGEST = 400
 """Characters of a text from a file: a traceback in a history would bury all else."""
 
@@ -23,27 +25,30 @@ STYLE = """
 *{box-sizing:border-box}
 body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--page);overflow-wrap:anywhere}
 header,nav,main,footer{max-width:76rem;margin:0 auto;padding:.5rem 1rem}
-h1{font-size:1.6rem;line-height:1.25;margin:1rem 0 .25rem}h2{font-size:1.25rem;margin:2.5rem 0 .5rem}
+h1{font-size:1.6rem;line-height:1.25;margin:1rem 0 .25rem}h2{font-size:1.25rem;margin:2rem 0 .5rem}
 h3{font-size:1rem;margin:1.25rem 0 .25rem}p,ul{margin:.5rem 0}a{color:var(--link)}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px}
 .soft,figcaption,footer{color:var(--soft);font-size:.9rem}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:.5rem;background:var(--page);padding:.5rem}
-nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1rem;list-style:none;padding:0}
+header nav{padding:0}nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1rem;list-style:none;padding:0}
 nav a{display:inline-block;padding:.25rem 0}
-.scroll{overflow-x:auto;margin:.75rem 0;border:1px solid var(--line);border-radius:.375rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}
+.scroll{overflow-x:auto;width:fit-content;max-width:100%;margin:.75rem 0;border:1px solid var(--line);
+border-radius:.375rem}figure .scroll{width:auto;background:var(--page)}
+table{border-collapse:collapse;min-width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}
 caption{text-align:left;font-weight:600;padding:.5rem .75rem}
 caption span{display:inline-block;position:sticky;left:.75rem;max-width:calc(100vw - 4rem)}
 th,td{padding:.3rem .75rem;border-top:1px solid var(--line);text-align:right;white-space:nowrap;vertical-align:top}
 thead th{background:var(--card)}tbody th{font-weight:600}.text{text-align:left}
-.long{text-align:left;white-space:normal;min-width:18rem}
-figure{margin:.75rem 0}figure .scroll{background:var(--page)}svg{display:block;width:100%;min-width:54rem;height:auto}
+.long{text-align:left;white-space:normal;min-width:26rem}
+details{margin:.75rem 0}summary{font-weight:600;padding:.5rem 0;cursor:pointer}
+figure{margin:.75rem 0}svg{display:block;width:100%;min-width:54rem;height:auto}
 svg *{stroke-linejoin:round;stroke-linecap:butt}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;padding:0;list-style:none}
 .facts li{background:var(--card);border-radius:.375rem;padding:.5rem .75rem}
 .facts strong{display:block;font-size:1.3rem}
-.tree,.tree ul{list-style:none;padding-left:0}.tree ul{padding-left:.75rem;margin-left:.4rem;border-left:2px solid
-var(--line)}.tree li{margin:.4rem 0;min-width:13rem}.tree .scroll{padding:.5rem}.box{padding:.25rem .75rem}
+.tree,.tree ul{list-style:none;padding-left:0}.tree li ul{padding-left:.75rem;margin-left:.4rem;
+border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
+.box{padding:.25rem .75rem}
 .state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
 @media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}}
 """
@@ -101,7 +106,9 @@ def table(
     texts: int = 1,
     long: int | None = None,
 ) -> Markup:
-    """A table that scrolls in a region of its own, which the keyboard reaches; nothing where it has no rows.
+    """A table that scrolls in a region of its own, which the keyboard reaches; folded where it has many rows.
+
+    Without rows it is nothing.
 
     Args:
         caption: What it shows.
@@ -125,7 +132,12 @@ def table(
             tag("tbody", *body),
         ]
     )
-    return region(caption, tag("table", inside)) if rows else Markup()
+    if not rows:
+        return Markup()
+    whole = region(caption, tag("table", inside))
+    if len(rows) <= FOLDED:
+        return whole
+    return join([tag("details", tag("summary", f"{caption}: {len(rows):,} rows"), whole), Markup("\n")])
 
 
 def region(label: str, *parts: Part) -> Markup:

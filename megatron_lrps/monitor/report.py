@@ -25,7 +25,6 @@ from megatron_lrps.versions.lineage import events
 from megatron_lrps.versions.results import folder_of, read_results
 
 FILE = "report.html"
-_STATES = ("waiting", "ready", "in_progress", "trained", "released")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +135,9 @@ def _missing(
 ) -> list[str]:
     """What a reader would look for and not find."""
     said = []
-    in_state = {state: [each for each in stands if each["state"] == state] for state in _STATES}
-    if idle := _names(in_state["waiting"] + in_state["ready"]):
-        said.append(f"Not started yet: {idle}.")
-    if going := in_state["in_progress"]:
+    if idle := _names(each for each in stands if each["state"] in ("waiting", "ready")):
+        said.append(f"Nothing saved yet: {idle}.")
+    if going := [each for each in stands if each["state"] == "in_progress"]:
         where = (f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}" for each in going)
         said.append(f"Half-way: {', '.join(where)}.")
     if silent := _names(each for each in stands if each["saved"] is not None and not runs[each["name"]]):
@@ -148,7 +146,7 @@ def _missing(
         if each["torn"]:
             torn = ", ".join(f"{iteration:,}" for iteration in each["torn"])
             said.append(f"{each['name']} has checkpoints that are not whole, and are never used: {torn}.")
-    ended = in_state["trained"] + in_state["released"]
+    ended = [each for each in stands if each["state"] in ("trained", "released")]
     if unscored := _names(each for each in ended if each["version"] and each["name"] not in scored):
         said.append(f"Trained, but not evaluated: {unscored}.")
     folder = campaign.root / "paths"

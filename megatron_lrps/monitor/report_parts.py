@@ -75,10 +75,14 @@ def state(found: Material) -> Markup:
     trained = sum(each["state"] in ("trained", "released") for each in ends)
     released = sum(each["state"] == "released" for each in ends)
     cards: list[tuple[str, str]] = [
-        (f"{_percent(planned - left, planned)}", f"{planned - left:,} of {planned:,} iterations are trained"),
+        (_percent(planned - left, planned), f"{planned - left:,} of {planned:,} iterations are trained"),
         (f"{trained} of {len(ends)}", f"versions are trained, {released} of them released"),
     ]
-    cards += [(f"{total.of_ptfs:.0%}", f"of PTFS is what {total.paradigm.upper()} costs") for total in found.totals]
+    cards += [
+        (f"{total.of_ptfs:.0%}", f"of retraining each version (PTFS) is what {total.paradigm.upper()} costs")
+        for total in found.totals
+        if total.paradigm != "ptfs"
+    ]
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
     lacking = [tag("h3", "What is missing"), listing(found.missing)] if found.missing else []
@@ -86,7 +90,7 @@ def state(found: Material) -> Markup:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part // whole} %"
+    return f"{100 * part // whole}%"
 
 
 def _branches(found: Material, parent: str | None) -> Markup:
@@ -102,7 +106,7 @@ def _branches(found: Material, parent: str | None) -> Markup:
             tag("span", f" {done}; {fork}ends at {path.end:,}", class_="soft"),
         ]
         items.append(tag("li", *line, _branches(found, path.name)))
-    return tag("ul", *items, class_=None) if items else Markup()
+    return tag("ul", *items) if items else Markup()
 
 
 def lr_picture(found: Material, svg: str) -> Markup:
