@@ -128,6 +128,22 @@ def promote(
 
 
 @models.command()
+def reproduce(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file.", show_default=False)],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="One of its runs; may be given again.", show_default=False)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="The first so many of its seeds.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Train nothing: show what there is.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a study, run by run and seed by seed, and show what it found; the same command goes on."""
+    from megatron_lrps.cli.reproduce import reproduce
+
+    reproduce(study, only=run or [], seeds=seeds, show=show, as_json_=as_json)
+
+
+@models.command()
 def report(
     plan: PlanArgument,
     output: Annotated[Path | None, typer.Option(help="Its folder; <save>/report by default.")] = None,

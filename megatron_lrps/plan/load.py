@@ -114,18 +114,25 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         PlanError: naming the key, the value and the mend.
     """
+    return parse_plan(_read(path, "plan"), base=Path(path).expanduser().resolve().parent, name=str(path))
+
+
+def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """The keys in a YAML file, read as a plan's are; ``what`` it is called in an error. Raises PlanError."""
+    return _parse_yaml(_read(path, what), str(path))
+
+
+def _read(path: str | Path, what: str) -> str:
     try:
-        file = Path(path).expanduser()
-        text = file.read_text(encoding="utf-8")
+        return Path(path).expanduser().read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise PlanError(f"plan {path} does not exist.", "name a plan file, such as examples/quickstart.yaml.") from None
+        mend = f"name a {what} file, such as those in examples/."
+        raise PlanError(f"{what} {path} does not exist.", mend) from None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of nobody
-        raise PlanError(f"plan {path} cannot be read: {error}.", "give a readable text file in UTF-8.") from None
-    return parse_plan(text, base=file.resolve().parent, name=str(path))
+        raise PlanError(f"{what} {path} cannot be read: {error}.", "give a readable text file in UTF-8.") from None
 
 
-def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
-    """The plan in ``text``, its relative paths starting at ``base``; raises PlanError."""
+def _parse_yaml(text: str, name: str) -> dict[str, Any]:
     try:
         _refuse_bombs(text)
         data = yaml.load(text, Loader=_Loader)
@@ -133,6 +140,16 @@ def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
         raise PlanError(f"{name} is no YAML: {_one_line(error)}.", "mend that line.") from None
     if not isinstance(data, dict):
         raise PlanError(f"{name} holds {type(data).__name__}, not keys.", "begin with `campaign: NAME`.")
+    return data
+
+
+def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
+    """The plan in ``text``, its relative paths starting at ``base``; raises PlanError."""
+    return parse_mapping(_parse_yaml(text, name), base=base)
+
+
+def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
+    """The plan of these keys, its relative paths starting at ``base``; raises PlanError."""
     if "base" in data:
         raise PlanError("base: unknown key.", "remove it; relative paths start at the plan file's folder.")
     try:

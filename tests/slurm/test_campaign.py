@@ -62,7 +62,9 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
     cluster.run("scontrol", "update", "nodename=node2", "state=resume", check=False)  # its slurmd may have been faster
     submitted.at("v1", 30)
-    cluster.run("scancel", "--signal=KILL", f"{v1}.1")  # step 0 was the health check
+    ranks = f"{v1}.1"  # step 0 is the health check
+    cluster.until(lambda: ranks in cluster.run("squeue", "-h", "-s", "-j", v1, "-o", "%i").split(), "v1's ranks run")
+    cluster.run("scancel", "--signal=KILL", ranks)
     cluster.until(lambda: submitted.restarts(v1) == 2, "requeued after its step was killed")
     for job in (second, v1, v2):
         submitted.ends(job, "COMPLETED", 300)
@@ -121,6 +123,7 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
     assert len(nodes) == 2
     for name in nodes:
         cluster.end_daemon(name)
+        cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=its daemon does not answer")
     try:
         cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits", 150)
         submitted.ends(job, "COMPLETED", 400)

@@ -1,0 +1,89 @@
+"""A study: one base plan trained in several variants and seeds, to be compared. Pure; training is the commands'."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.load import load_yaml, parse_mapping
+from megatron_lrps.plan.model import Plan
+
+
+class StudyData(PlanModel):
+    """``data``: text of this machine, made on the first run; ``mixed`` gives every window the same distribution."""
+
+    vocab_size: Count = 4096
+    window_characters: Count = 950_000
+    mixed: bool = True
+
+
+class Study(PlanModel):
+    """A study file. ``base`` is a plan's keys but campaign and save; each of ``runs`` is laid over it.
+
+    ``data`` makes ``<save>/data``, whose v1 to v4 and tokenizer.model the base names; without it the base's data are
+    the reader's own. Every run is trained once per seed, which is Megatron's ``--seed``.
+    """
+
+    study: Annotated[str, Field(min_length=1, max_length=200)]
+    save: FilePath
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (1234,)
+    data: StudyData | None = None
+    base: dict[str, Any]
+    runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+
+class Trial(NamedTuple):
+    """One run with one seed: its plan."""
+
+    run: str
+    seed: int
+    plan: Plan
+
+
+def load_study(file: Path) -> tuple[Study, Path]:
+    """The study in ``file``, and its folder <save>, absolute.
+
+    Raises:
+        PlanError: naming the key, the value and the mend.
+    """
+    data = load_yaml(file, "study")
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"])) or "study"
+        raise PlanError(f"{file}: {key}: {first['msg']}.", "correct it there.") from None
+    for key in ("campaign", "save"):
+        if key in study.base or any(key in run for run in study.runs.values()):
+            raise PlanError(f"{file}: {key} is given for a plan, and the study decides it.", "remove it.")
+    return study, (file.resolve().parent / study.save).resolve()
+
+
+def trials_of(study: Study, save: Path, seeds: Sequence[int]) -> list[Trial]:
+    """A plan for every run and seed; relative paths in them start at ``save``. Raises PlanError."""
+    trials = []
+    for seed in seeds:
+        for name, run in study.runs.items():
+            merged = _over(study.base, run)
+            merged["megatron"] = {**merged.get("megatron", {}), "seed": seed}
+            campaign = f"{name}-{seed}"
+            try:
+                plan = parse_mapping({**merged, "campaign": campaign, "save": str(save / campaign)}, base=save)
+            except PlanError as error:
+                raise PlanError(f"runs.{name}: {error.what}", error.mend) from None
+            trials.append(Trial(name, seed, plan))
+    return trials
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``own`` laid over ``base``: mappings key by key, anything else replaced. A run with paths has no paradigm."""
+    merged = dict(base)
+    if "paths" in own:
+        merged.pop("paradigm", None)
+    for key, value in own.items():
+        known = merged.get(key)
+        merged[key] = _over(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
