@@ -124,7 +124,7 @@ def _draw_validation(
     ends = {path: points[-1] for path, points in finite.items() if points and points[-1][0] == path.end}
     for path, points in finite.items():
         few = len(points) <= MARKED
-        shown = points if few else _extremes(points, max(1, end // RAW_BINS))
+        shown = points if few else _extremes(points, max(1, end // (RAW_BINS // COLUMNS)))
         axes.plot(*_split(shown), "o-" if few else "-", color=colour_of(path), linewidth=1.2, markersize=2.5)
         if path in ends and path.version is not None:
             axes.plot(*ends[path], "o", color=colour_of(path), markersize=6)

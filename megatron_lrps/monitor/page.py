@@ -38,7 +38,8 @@ table{border-collapse:collapse;min-width:100%;font-variant-numeric:tabular-nums;
 caption{text-align:left;font-weight:600;padding:.5rem .75rem}
 caption span{display:inline-block;position:sticky;left:.75rem;max-width:calc(100vw - 4rem)}
 th,td{padding:.3rem .75rem;border-top:1px solid var(--line);text-align:right;white-space:nowrap;vertical-align:top}
-thead th{background:var(--card)}tbody th{font-weight:600}.text{text-align:left}
+thead th{background:var(--card)}tbody th{font-weight:600;position:sticky;left:0;background:var(--page)}
+.text{text-align:left}
 .long{text-align:left;white-space:normal;min-width:26rem}
 details{margin:.75rem 0}summary{font-weight:600;padding:.5rem 0;cursor:pointer}
 figure{margin:.75rem 0}svg{display:block;width:100%;min-width:54rem;height:auto}
@@ -50,6 +51,7 @@ svg *{stroke-linejoin:round;stroke-linecap:butt}
 border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
 .box{padding:.25rem .75rem}
 .state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
+th span{white-space:nowrap}@media(max-width:30rem){tbody th:has(span){white-space:normal}}
 @media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}}
 """
 

@@ -105,7 +105,7 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         results=results,
         ledgers=ledgers,
         histories={path.name: events(campaign.path(path.name)) for path in tree.paths},
-        missing=tuple(dict.fromkeys(missing)),
+        missing=tuple(dict.fromkeys(each.replace(f"{campaign.root}/", "") for each in missing)),
     )
 
 

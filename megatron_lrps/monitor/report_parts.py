@@ -8,7 +8,7 @@ from typing import Any
 
 from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import Runs, loss_sets
-from megatron_lrps.monitor.page import Markup, Part, join, listing, picture, region, table, tag, text
+from megatron_lrps.monitor.page import Markup, Part, join, listing, picture, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
@@ -283,6 +283,12 @@ def happenings(found: Material) -> Markup:
     lines = timeline(found.histories)
     if not lines:
         return _sentence("Nothing has happened yet.")
-    rows = [(text(line.time or None), line.path, line.what) for line in lines[-EVENTS:]]
+    rows = [(_when(line.time), line.path, line.what) for line in lines[-EVENTS:]]
     cut = f"; the latest {EVENTS:,} of {len(lines):,}" if len(lines) > EVENTS else ""
     return table(f"What happened, oldest first{cut}", ("time (UTC)", "path", "what"), rows, texts=2, long=2)
+
+
+def _when(time: str) -> Part:
+    """A time of events.jsonl as a date and a time of day, between which a narrow page may break the line."""
+    date, _, of_day = time.removesuffix("+00:00").partition("T")
+    return join([tag("span", date), " ", tag("span", of_day)]) if date else None

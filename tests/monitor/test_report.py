@@ -105,6 +105,7 @@ def test_a_campaign_half_way(half_way):
     assert "differ by at most 1.2e-06" in words(section(root, "releases"))
     assert "acc/arc_easy >= 0.4: 0.5 holds" in words(section(root, "releases"))
     assert "saved 2 checkpoints, at 40 to 140" in words(section(root, "events"))
+    assert not any(str(half_way.plan.folder) in each for each in done.missing)
     assert [each.name for each in done.pictures] == ["lr-paths.svg", "lr-paths.png", "losses.svg", "losses.png"]
     assert sorted(each.name for each in done.page.parent.iterdir()) == sorted(
         ["report.html", *(each.name for each in done.pictures)]
