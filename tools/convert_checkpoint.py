@@ -3,8 +3,11 @@
     python tools/convert_checkpoint.py --loader torch_dist --saver huggingface --load-dir run/checkpoints \
         --save-dir hf --tokenizer-type SentencePieceTokenizer --tokenizer-model tokenizer.model
     python tools/convert_checkpoint.py --loader huggingface --saver torch_dist --load-dir hf --save-dir start
+    python tools/convert_checkpoint.py --loader torch_dist --saver torch_dist --load-dir run/checkpoints \
+        --save-dir tp4 --target-tensor-parallel-size 4 --tokenizer-type ...
 
-``--load-dir`` of torch_dist is one checkpoint (iter_0000123), or Megatron's ``--save`` folder: its newest then. The
+``--load-dir`` of torch_dist is one checkpoint (iter_0000123), or Megatron's ``--save`` folder: its newest then. From
+torch_dist to torch_dist, and to torch (one file), go the weights alone (docs/convert.md). The
 model card with a version's lineage is made by `lrps export`, which knows the plan.
 """
 
@@ -16,6 +19,7 @@ from pathlib import Path
 from megatron_lrps.convert.export import plan_export, write_export
 from megatron_lrps.convert.hf_config import config_of
 from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.tokenizer import write_tokenizer
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
@@ -26,7 +30,8 @@ from megatron_lrps.plan import Plan
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import checkpoint, checkpoints_in, is_complete
 
-FORMATS = ("torch_dist", "huggingface")
+LOADERS = ("torch_dist", "huggingface")
+SAVERS = (*LOADERS, "torch")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,15 +39,19 @@ def parser() -> argparse.ArgumentParser:
     assert __doc__
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--model-type", choices=["GPT"], default="GPT")
-    flags.add_argument("--loader", choices=FORMATS, required=True)
-    flags.add_argument("--saver", choices=FORMATS, required=True)
+    flags.add_argument("--loader", choices=LOADERS, required=True)
+    flags.add_argument("--saver", choices=SAVERS, required=True)
     flags.add_argument("--load-dir", type=Path, required=True)
     flags.add_argument("--save-dir", type=Path, required=True, help="a folder that does not exist yet")
     flags.add_argument(
-        "--tokenizer-type", help="Megatron's name, needed for huggingface: it says how many tokens count"
+        "--tokenizer-type", help="Megatron's name, needed from torch_dist: it says how many tokens count"
     )
     flags.add_argument("--tokenizer-model", help="a file, or for HuggingFaceTokenizer a folder")
     flags.add_argument("--vocab-size", type=int, help="of NullTokenizer and TikTokenizer")
+    flags.add_argument(
+        "--target-tensor-parallel-size", type=int, help="of a torch_dist made of torch_dist; 1 by default"
+    )
+    flags.add_argument("--target-pipeline-parallel-size", type=int, help="likewise")
     flags.add_argument("--dtype", choices=["bf16", "fp32"], help="as saved by default")
     return flags
 
@@ -62,6 +71,8 @@ def newest(folder: Path) -> Path:
 
 def tokenizer_of(args: argparse.Namespace) -> TokenizerSpec:
     """The tokenizer that the flags name; raises RefusedError."""
+    if args.tokenizer_type is None:
+        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
     keys = {"type": args.tokenizer_type, "model": args.tokenizer_model, "vocab_size": args.vocab_size}
     version = {"name": "v1", "iters": 1, "train": [[1.0, "data"]]}
     plan = Plan.model_validate(
@@ -79,8 +90,6 @@ def tokenizer_of(args: argparse.Namespace) -> TokenizerSpec:
 
 def export(args: argparse.Namespace) -> str:
     """To Hugging Face; returns what to say."""
-    if args.tokenizer_type is None:
-        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
     spec = tokenizer_of(args)
     encoder = load_reference(spec)
     request = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
@@ -96,14 +105,30 @@ def export(args: argparse.Namespace) -> str:
     return f"{args.save_dir}: {done.tensors} weights, {done.bytes / 1e9:.3f} GB. {said[0]}"
 
 
+def export_for_megatron(args: argparse.Namespace) -> str:
+    """To torch_dist at another layout, or one file; returns what to say."""
+    layout = Layout(args.target_tensor_parallel_size or 1, args.target_pipeline_parallel_size or 1)
+    vocab = load_reference(tokenizer_of(args)).vocab_size
+    weights = plan_weights(open_checkpoint(newest(args.load_dir)), vocab=vocab, layout=layout, dtype=args.dtype)
+    write = write_torch if args.saver == "torch" else write_torch_dist
+    done = write(weights, args.save_dir, around=lambda hidden: None)
+    said = f"{args.save_dir}: {done.tensors} weights, {done.bytes / 1e9:.3f} GB."
+    return said if args.saver == "torch" else f"{said} Megatron loads it with {' '.join(weights.flags)}"
+
+
 def main(arguments: list[str]) -> int:
     """Convert, and say what came out; returns the exit code."""
     args = parser().parse_args(arguments)
-    if args.loader == args.saver:
-        parser().error("--loader and --saver are the same; Megatron loads a torch_dist checkpoint under any TP and PP")
+    if args.loader == "huggingface" and args.saver != "torch_dist":
+        parser().error(f"--loader huggingface goes to --saver torch_dist, not to {args.saver}")
+    layouts = (args.target_tensor_parallel_size, args.target_pipeline_parallel_size)
+    if any(layouts) and (args.loader, args.saver) != ("torch_dist", "torch_dist"):
+        parser().error("--target-*-parallel-size is for --loader torch_dist --saver torch_dist")
     try:
         if args.saver == "huggingface":
             print(export(args))
+        elif args.loader == "torch_dist":
+            print(export_for_megatron(args))
         else:
             done = write_import(plan_import(args.load_dir), args.save_dir)
             print(f"{done.folder}: a {done.model.family} model, {done.bytes / 1e9:.3f} GB.")

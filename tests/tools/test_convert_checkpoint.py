@@ -28,7 +28,23 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert "--tokenizer-type is not given" in done.stderr
     done = convert(*back, "--tokenizer-type", "NullTokenizer", "--vocab-size", "111")
     assert done.returncode == 0, done.stderr
+    tokens = ("--tokenizer-type", "NullTokenizer", "--vocab-size", "111")
+    from_start = ("--loader", "torch_dist", "--load-dir", tmp_path / "start", *tokens)
+    done = convert(
+        *from_start, "--saver", "torch_dist", "--save-dir", tmp_path / "tp2", "--target-tensor-parallel-size", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--tensor-model-parallel-size 2" in done.stdout or "--use-checkpoint-args" in done.stdout
+    done = convert(*from_start, "--saver", "torch", "--save-dir", tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    one = torch.load(tmp_path / "one" / "model.pt", weights_only=True)
+    done = convert(
+        *from_start, "--saver", "torch", "--save-dir", tmp_path / "two", "--target-tensor-parallel-size", "2"
+    )
+    assert done.returncode == 2
     before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
+    norm = before["model.norm.weight"]
+    assert torch.equal(one["model"]["decoder.final_layernorm.weight"], norm)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     done = convert(*there)
