@@ -8,6 +8,8 @@ import torch
 from convert.hugging_face import save_model
 from safetensors.torch import load_file
 
+from megatron_lrps.convert.torch_dist import open_checkpoint
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"
 
 
@@ -34,7 +36,8 @@ def test_there_and_back(tmp_path: Path) -> None:
         *from_start, "--saver", "torch_dist", "--save-dir", tmp_path / "tp2", "--target-tensor-parallel-size", "2"
     )
     assert done.returncode == 0, done.stderr
-    assert "--tensor-model-parallel-size 2" in done.stdout or "--use-checkpoint-args" in done.stdout
+    assert "Megatron loads it with " in done.stdout
+    assert open_checkpoint(tmp_path / "tp2" / "release").args["tensor_model_parallel_size"] == 2
     done = convert(*from_start, "--saver", "torch", "--save-dir", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "one" / "model.pt", weights_only=True)
