@@ -115,7 +115,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"versions": versions(9, decay={"alpha": 2})}, ["versions.v1.decay.alpha: 2", "less than or equal to 1"]),
     ({"versions": versions(9, decay="cosine")}, ["versions.0.decay: 'cosine'", "give keys under it"]),
     # paradigms and explicit paths
-    ({"paradigm": "sgd"}, ["paradigm.0: 'sgd'", "'lrps', 'ptfs' or 'cpt'"]),
+    ({"paradigm": "sgd"}, ["paradigm.0: 'sgd'", "'lrps', 'ptfs', 'cpt' or 'cpt-rewarm'"]),
     ({"paradigm": ["lrps", "lrps"]}, ["paradigm: ['lrps', 'lrps'] names a paradigm twice"]),
     ({"paradigm": 3}, ["paradigm: 3"]),
     ({"paths": [{"name": "a", "end": 9, "schedule": []}]}, ["paths.0.schedule: []"]),
