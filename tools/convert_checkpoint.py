@@ -14,6 +14,7 @@ model card with a version's lineage is made by `lrps export`, which knows the pl
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from megatron_lrps.convert.export import plan_export, write_export
@@ -124,14 +125,23 @@ def main(arguments: list[str]) -> int:
     layouts = (args.target_tensor_parallel_size, args.target_pipeline_parallel_size)
     if any(layouts) and (args.loader, args.saver) != ("torch_dist", "torch_dist"):
         parser().error("--target-*-parallel-size is for --loader torch_dist --saver torch_dist")
+    if args.loader == "huggingface":
+        work = import_folder
+    else:
+        work = export if args.saver == "huggingface" else export_for_megatron
+    return ended(lambda: work(args))
+
+
+def import_folder(args: argparse.Namespace) -> str:
+    """From Hugging Face; returns what to say."""
+    done = write_import(plan_import(args.load_dir), args.save_dir)
+    return f"{done.folder}: a {done.model.family} model, {done.bytes / 1e9:.3f} GB."
+
+
+def ended(work: Callable[[], str]) -> int:
+    """Print what the work has to say, or why it could not be done; returns the exit code."""
     try:
-        if args.saver == "huggingface":
-            print(export(args))
-        elif args.loader == "torch_dist":
-            print(export_for_megatron(args))
-        else:
-            done = write_import(plan_import(args.load_dir), args.save_dir)
-            print(f"{done.folder}: a {done.model.family} model, {done.bytes / 1e9:.3f} GB.")
+        print(work())
     except LrpsError as error:
         print(str(error), file=sys.stderr)
         return error.exit_code

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from convert_checkpoint import newest, tokenizer_of
+from convert_checkpoint import ended, newest, tokenizer_of
 
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.perplexity import scored
 from megatron_lrps.evaluate.tasks import has_gpu, score_tasks
 from megatron_lrps.plan.release import Evaluation
@@ -85,15 +85,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
 def main(arguments: list[str]) -> int:
     """Evaluate, and print JSON; returns the exit code."""
     args = parser().parse_args(arguments)
-    try:
-        print(json.dumps(evaluate(args), indent=2))
-    except LrpsError as error:
-        print(str(error), file=sys.stderr)
-        return error.exit_code
-    except ValueError as error:
-        print(f"The flags do not fit together: {error}", file=sys.stderr)
-        return RefusedError.exit_code
-    return 0
+    return ended(lambda: json.dumps(evaluate(args), indent=2))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
-from megatron_lrps.cli.models import models
+from megatron_lrps.cli.models import JsonOption, PlanArgument, VersionArgument, models
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.version import __version__
 
@@ -24,9 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The campaign's plan.yaml.", show_default=False)]
 PathOption = Annotated[str | None, typer.Option("--path", help="One path's name.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, whose keys docs/json.md lists.")]
 
 
 def _version(value: bool) -> None:
@@ -163,7 +161,7 @@ def tree(plan: PlanArgument) -> None:
 @app.command()
 def show(
     plan: PlanArgument,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)],
+    version: VersionArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Show what made a version: its paths, learning rate, data, libraries, checkpoints and history."""

@@ -34,15 +34,11 @@ def export_version(
     as_json: bool,
 ) -> None:
     """Export a version, and print what came out."""
-    if dtype not in (None, "bf16", "fp32"):
-        raise RefusedError(f"--dtype {dtype} is unknown.", "give bf16 or fp32, or leave it out to keep what was saved.")
+    refuse_unknown_dtype(dtype)
     _refuse_flags(form, layout, workers, shard_gb, check=check)
     source = find_source(plan_file, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
     from megatron_lrps.convert.release import release, release_for_megatron
-
-    def say(line: str) -> None:
-        typer.echo(f"lrps: {line}", err=True)
 
     if form == "hf":
         done = release(
@@ -109,6 +105,17 @@ def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, 
         f"The {done.rows - model.vocab:,} rows of padding add nothing to the loss where make-vocab-size-divisible-by "
         f"times the tensor-parallel size divides {model.vocab:,}: none of them is loaded then."
     )
+
+
+def refuse_unknown_dtype(dtype: str | None) -> None:
+    """Refuse a ``--dtype`` that is none."""
+    if dtype not in (None, "bf16", "fp32"):
+        raise RefusedError(f"--dtype {dtype} is unknown.", "give bf16 or fp32, or leave it out to keep what was saved.")
+
+
+def say(line: str) -> None:
+    """What goes on, beside what is printed."""
+    typer.echo(f"lrps: {line}", err=True)
 
 
 def _refuse_flags(

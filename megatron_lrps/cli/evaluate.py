@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from megatron_lrps.cli.convert import refuse_unknown_dtype, say
 from megatron_lrps.convert.source import Source, find_source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text import table
@@ -31,7 +32,7 @@ def eval_version(
     asked, task_folder = _asked(source, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
-    results = evaluate(source, asked, task_folder=task_folder, export=export, say=_say)
+    results = evaluate(source, asked, task_folder=task_folder, export=export, say=say)
     if as_json:
         typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
         return
@@ -50,8 +51,7 @@ def promote_version(
     as_json: bool,
 ) -> None:
     """Release a version; what is not given is the plan's ``promote`` and ``evaluate``."""
-    if dtype not in (None, "bf16", "fp32"):
-        raise RefusedError(f"--dtype {dtype} is unknown.", "give bf16 or fp32, or leave it out to keep what was saved.")
+    refuse_unknown_dtype(dtype)
     source = find_source(plan_file, version, iteration)
     asked, task_folder = _asked(source, {})
     planned = source.tree.plan.promote or Promotion()
@@ -66,7 +66,7 @@ def promote_version(
         gate=gate,
         check=planned.check if check is None else check,
         dtype=dtype or planned.dtype,
-        say=_say,
+        say=say,
     )
     if as_json:
         facts = {
@@ -120,10 +120,6 @@ def _asked(source: Source, given: Mapping[str, Any]) -> tuple[Evaluation, Path |
     if folder is not None:
         return asked, Path(folder).resolve()
     return asked, plan.resolve(asked.task_folder) if asked.task_folder else None
-
-
-def _say(line: str) -> None:
-    typer.echo(f"lrps: {line}", err=True)
 
 
 def _print_scores(results: Mapping[str, Any]) -> None:

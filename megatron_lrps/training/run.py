@@ -22,6 +22,7 @@ from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.reading import Reading
 from megatron_lrps.versions.checks import LATER
 from megatron_lrps.versions.cut import Request
+from megatron_lrps.versions.facts import described
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import log_event, read_record, write_record
 from megatron_lrps.versions.manifest import MANIFEST, read_manifest
@@ -197,19 +198,8 @@ def record(run: Run, args: Namespace, status: str) -> None:
     path, plan = run.planned.path, run.planned.tree.plan
     written = {
         **{key: before[key] for key in LATER if key in before},
-        "campaign": plan.campaign,
-        "path": path.name,
-        "kind": path.kind,
-        "paradigm": path.paradigm,
-        "version": path.version,
-        "parent": path.parent,
-        "fork": path.fork,
-        "end": path.end,
+        **described(run.planned.tree, path),
         "status": status,
-        "schedule": path.schedule.to_json(),
-        "lr": {"max": plan.lr.max, "min": plan.lr.min},
-        "global_batch_size": plan.global_batch_size,
-        "sequence_length": plan.sequence_length,
         "plan_hash": plan_hash(plan),
         "data": run.identity.to_json(),
         "layout": {

@@ -128,7 +128,8 @@ def _by_plan(trees: Sequence[Tree], name: str) -> dict[str, Any]:
     return next((_planned(tree, tree.by_name[name]) for tree in trees if name in tree.by_name), {})
 
 
-def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
+def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
+    """What the plan alone says of a path, as its record has it."""
     plan = tree.plan
     return {
         "campaign": plan.campaign,
@@ -143,6 +144,12 @@ def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
         "sequence_length": plan.sequence_length,
+    }
+
+
+def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
+    return {
+        **described(tree, path),
         "data": {
             "windows": [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)],
             "order": path.order,
