@@ -287,6 +287,8 @@ def _explicit_schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | Non
             position = until
         if position is not None and position < path.end * batch:
             raise ValueError(f"the schedule stops at iteration {position // batch}, before the end {path.end}")
-        return parent.schedule.followed_by(segments, fork) if parent else Schedule(tuple(segments))
+        if parent is None:
+            return Schedule(tuple(segments))
+        return parent.schedule.followed_by(segments, fork, cut=fork == parent.end * batch)
     except ValueError as error:
         raise PlanError(f"paths.{path.name}.schedule: {error}.", "mend its pieces or the fork.") from None

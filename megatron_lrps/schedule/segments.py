@@ -27,6 +27,8 @@ class Segment:
         end: Position after the last, in samples; None for a hold that never ends (the main path).
         shape: Name in ``shapes.CONTINUOUS``, of a decay only.
         factor: Share of max_lr, of a factor segment only.
+        whole_end: Where the decay would have come down all the way, in samples, of a decay that is cut before; else
+            None.
     """
 
     kind: SegmentKind
@@ -34,6 +36,7 @@ class Segment:
     end: int | None
     shape: str | None = None
     factor: float | None = None
+    whole_end: int | None = None
 
     def __post_init__(self) -> None:
         # Records on disk come in here too: what no type checker has seen is checked.
@@ -51,6 +54,11 @@ class Segment:
             raise ValueError(f"segment {self.kind} has the factor {self.factor!r}")
         if self.factor is not None and not (isinstance(self.factor, int | float) and 0 <= self.factor <= 1):
             raise ValueError(f"segment factor has the factor {self.factor!r}, outside of [0, 1]")
+        if self.whole_end is not None:
+            if self.kind != "decay" or type(self.whole_end) is not int:
+                raise ValueError(f"segment {self.kind} has the whole end {self.whole_end!r}")
+            if self.end is None or self.whole_end <= self.end:
+                raise ValueError(f"a decay to sample {self.whole_end} cannot be cut at sample {self.end}, behind it")
 
     def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float) -> float:
         """Learning rate at ``position`` (samples), which must lie in this segment or at its end."""
@@ -59,7 +67,8 @@ class Segment:
         if self.kind == "factor":
             return max(max_lr * cast(float, self.factor), min_lr)
         # The operations below are in the order of stock Megatron, bit for bit.
-        elapsed, length = float(position - self.start), float(cast(int, self.end) - self.start)
+        whole = cast(int, self.whole_end or self.end)
+        elapsed, length = float(position - self.start), float(whole - self.start)
         if self.kind == "warmup":
             return init_lr + ((max_lr - init_lr) * elapsed / length)
         if self.kind == "rewarm":
@@ -74,6 +83,7 @@ class Segment:
             "end": self.end,
             "shape": self.shape,
             "factor": self.factor,
+            "whole_end": self.whole_end,
         }
         return {key: value for key, value in fields.items() if value is not None or key == "end"}
 
@@ -135,8 +145,8 @@ class Schedule:
     def until(self, position: int) -> tuple[Segment, ...]:
         """What was trained up to ``position``: two schedules with equal pasts gave equal learning rates.
 
-        A cut hold or factor is equal to any other that reaches this far; a cut decay keeps its own end,
-        which shapes its past too.
+        A cut hold or factor is equal to any other that reaches this far; a cut decay keeps where it would have come
+        down all the way, which shapes its past too.
         """
         past: list[Segment] = []
         for segment in self.segments:
@@ -145,6 +155,8 @@ class Schedule:
             reach = segment.end is None or segment.end > position
             if reach and segment.kind in ("hold", "factor"):
                 segment = replace(segment, end=position)
+            elif reach and segment.kind == "decay":
+                segment = replace(segment, end=position, whole_end=segment.whole_end or segment.end)
             flat = segment.kind in ("hold", "factor")
             if past and flat and (past[-1].kind, past[-1].factor) == (segment.kind, segment.factor):
                 # one hold, in however many pieces
@@ -152,16 +164,22 @@ class Schedule:
             past.append(segment)
         return tuple(past)
 
-    def followed_by(self, segments: Iterable[Segment], at: int) -> "Schedule":
+    def followed_by(self, segments: Iterable[Segment], at: int, *, cut: bool = False) -> "Schedule":
         """This schedule up to the position ``at`` (samples), and then ``segments``: a fork.
+
+        Args:
+            segments: What follows, from ``at`` on.
+            at: The fork.
+            cut: The path itself ends at ``at``: a decay may be left there that has not come down all the way.
 
         Raises:
             ValueError: where ``at`` is inside a warm-up or a decay, whose curve cannot be left half-way.
         """
-        past = self.until(at)
-        if past and past[-1].end != at:
-            raise ValueError(f"sample {at} lies inside the {past[-1].kind} that ends at sample {past[-1].end}")
-        return Schedule((*past, *segments))
+        for segment in self.segments:
+            cuttable = segment.kind in ("hold", "factor") or (cut and segment.kind == "decay")
+            if segment.end is not None and segment.start < at < segment.end and not cuttable:
+                raise ValueError(f"sample {at} lies inside the {segment.kind} that ends at sample {segment.end}")
+        return Schedule((*self.until(at), *segments))
 
     def to_json(self) -> list[dict[str, Any]]:
         """As plain lists and dicts, for checkpoints and lineage records."""
@@ -180,6 +198,10 @@ class Schedule:
         cannot draw, is ``("constant", None, None)`` as well.
         """
         *before, last = self.segments
-        if last.kind == "decay" and all(segment.kind in ("warmup", "hold") for segment in before):
+        if (
+            last.kind == "decay"
+            and last.whole_end is None
+            and all(segment.kind in ("warmup", "hold") for segment in before)
+        ):
             return "WSD", STOCK_WSD_STYLES[cast(str, last.shape)], cast(int, last.end) - last.start
         return "constant", None, None

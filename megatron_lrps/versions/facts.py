@@ -238,7 +238,8 @@ def _words(segment: Segment, unit: int, end: int | None, lr: Mapping[str, float]
     what = {
         "warmup": f"warm-up to {high}",
         "hold": f"hold at {high}",
-        "decay": f"{segment.shape} from {high} to {low}",
+        "decay": f"{segment.shape} from {high} to {low}"
+        + (f" at {segment.whole_end // unit:,}, cut before" if segment.whole_end else ""),
         "factor": f"step to {step}",
         "rewarm": f"warm-up from {low} to {high}",
     }[segment.kind]

@@ -293,6 +293,21 @@ def test_explicit_factors_and_a_decay_that_is_cut_off() -> None:
     assert tree.path("a").order == "mixed"
 
 
+def test_a_path_that_ends_inside_its_decay_is_followed_from_there() -> None:
+    pieces = [{"kind": "linear", "until": 400}]
+    first = {"name": "first", "end": 100, "schedule": pieces}
+    second = {"name": "second", "parent": "first", "fork": 100, "end": 200, "schedule": [{"kind": "hold"}]}
+    tree = tree_of(paths=[first, second])
+    for name in ("first", "second"):
+        assert rate(tree, name, 50) == pytest.approx(3e-4 - 50 / 400 * 2.7e-4)
+    assert rate(tree, "second", 100) == 3e-4
+    # Its own children may be followed from its end again, and a later look at the plan finds the same past.
+    third = {"name": "third", "parent": "second", "fork": 200, "end": 300, "schedule": [{"kind": "hold"}]}
+    grown = tree_of(paths=[first, second, third])
+    assert grown.path("second") == tree.path("second")
+    assert rate(grown, "third", 50) == rate(tree, "first", 50)
+
+
 @pytest.mark.parametrize(
     ("paths", "parts"),
     [

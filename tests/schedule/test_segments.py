@@ -169,13 +169,15 @@ def test_from_json_refuses_what_is_no_list_of_segments(data: Any) -> None:
 # Pasts and forks
 
 
-def test_until_cuts_holds_and_keeps_decays() -> None:
+def test_until_cuts_holds_and_keeps_where_a_decay_leads() -> None:
     schedule = Schedule((*warmup(100), hold(100, 600), decay(600, 1000)))
     assert schedule.until(0) == ()
     assert schedule.until(50) == warmup(100)  # a warm-up's slope is its end
     assert schedule.until(300) == (*warmup(100), hold(100, 300))
     assert schedule.until(600) == (*warmup(100), hold(100, 600))
-    assert schedule.until(700) == schedule.segments
+    cut = Segment(kind="decay", start=600, end=700, shape="cosine", whole_end=1000)
+    assert schedule.until(700) == (*warmup(100), hold(100, 600), cut)
+    assert schedule.until(800) != Schedule((*warmup(100), hold(100, 600), decay(600, 900))).until(800)
     assert schedule.until(5000) == schedule.segments
 
 
@@ -199,6 +201,19 @@ def test_no_fork_inside_a_warmup_or_a_decay(at: int) -> None:
     schedule = Schedule((*warmup(100), hold(100, 600), decay(600, 1000)))
     with pytest.raises(ValueError, match=f"sample {at} lies inside the"):
         schedule.followed_by((hold(at, None),), at)
+
+
+def test_a_decay_that_its_path_cuts_keeps_its_curve_and_is_no_stock_schedule() -> None:
+    cut = Schedule((decay(0, 400, "linear"),)).followed_by((hold(100, None),), 100, cut=True)
+    assert cut.lr(50, **LR) == Schedule((decay(0, 400, "linear"),)).lr(50, **LR)
+    assert Schedule.from_json(json.loads(json.dumps(cut.to_json()))) == cut
+    assert cut.until(100) == (Segment(kind="decay", start=0, end=100, shape="linear", whole_end=400),)
+    assert Schedule(cut.until(100)).stock() == ("constant", None, None)
+    with pytest.raises(ValueError, match="sample 50 lies inside the decay that ends at sample 100"):
+        cut.followed_by((hold(50, None),), 50)
+    for fields in ({"whole_end": 100}, {"whole_end": 50}, {"kind": "hold", "shape": None, "whole_end": 400}):
+        with pytest.raises(ValueError, match=r"whole end|cannot be cut"):
+            Segment(**{"kind": "decay", "start": 0, "end": 100, "shape": "linear"} | fields)
 
 
 def test_a_fork_at_the_warmups_end_and_at_zero() -> None:
