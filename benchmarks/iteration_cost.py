@@ -3,9 +3,9 @@
     python benchmarks/iteration_cost.py [ITERATIONS] [PAIRS]
 
 First its own code is timed inside of one real training process: the scheduler's learning rate, the timeline's
-look-up around Megatron's data set, and the hook that every iteration passes, each less the Megatron code that it
-calls. Then whole runs with and without the plugin are timed in turn; their noise is larger than the effect, so
-they only stand beside it, with their spread. Exit code 1 where the first figure is over the limit.
+look-up around Megatron's data set, the hook that every iteration passes, and the rules of alerts, each less the
+Megatron code that it calls. Then whole runs with and without the plugin are timed in turn; their noise is larger than
+the effect, so they only stand beside it, with their spread. Exit code 1 where the first figure is over the limit.
 """
 
 import json
@@ -34,7 +34,8 @@ from megatron.training import training
 from megatron_lrps.training.scheduler import PathSwitchingScheduler
 from megatron_lrps.training.timeline import Timeline
 
-clock, spent, rows, last = time.perf_counter, dict.fromkeys(("scheduler", "timeline", "hook"), 0.0), [], [None]
+clock, rows, last = time.perf_counter, [], [None]
+spent = dict.fromkeys(("scheduler", "timeline", "hook", "alerts"), 0.0)
 
 def timed(function, key, sign):
     @functools.wraps(function)
@@ -51,6 +52,10 @@ Timeline.__getitem__ = timed(Timeline.__getitem__, "timeline", 1)
 GPTDataset.__getitem__ = timed(GPTDataset.__getitem__, "timeline", -1)
 wrapper, original, report = training.checkpoint_and_decide_exit.args
 hook = timed(functools.partial(guard.refusing, wrapper, timed(original, "hook", -1), report), "hook", 1)
+wrapper, original, report = training.training_log.args
+training.training_log = timed(
+    functools.partial(guard.refusing, wrapper, timed(original, "alerts", -1), report), "alerts", 1
+)
 
 def decide(*args, **kwargs):
     result = hook(*args, **kwargs)

@@ -182,6 +182,8 @@ def plan_text(plan: Plan) -> str:
         data["evaluate"]["task_folder"] = str(plan.resolve(plan.evaluate.task_folder))
     if plan.promote and plan.promote.gate:
         data["promote"]["gate"] = str(plan.resolve(plan.promote.gate))
+    if plan.alerts.hook:
+        data["alerts"]["hook"] = plan.hook
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.alerts import Alerts
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
 from megatron_lrps.plan.release import Evaluation, Promotion
 from megatron_lrps.plan.replay import Replay
@@ -218,6 +219,7 @@ class Plan(PlanModel):
     keep: Keep = Keep()
     evaluate: Evaluation = Evaluation()
     promote: Promotion | None = None
+    alerts: Alerts = Alerts()
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")
@@ -242,6 +244,12 @@ class Plan(PlanModel):
             return (self.base / Path(path).expanduser()).resolve()
         except RuntimeError as error:  # links in a circle
             raise PlanError(f"{path!r}: {error}.", "mend the links, or name another path.") from None
+
+    @property
+    def hook(self) -> list[str]:
+        """``alerts.hook`` as it is run: a program with a slash in its name starts at the plan's folder too."""
+        program, *arguments = self.alerts.hook or ("",)
+        return [str(self.resolve(program)) if "/" in program else program, *arguments] if program else []
 
     @property
     def folder(self) -> Path:

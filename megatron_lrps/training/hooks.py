@@ -13,10 +13,11 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError, StorageError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
+from megatron_lrps.training.alarm import LOGGED, Alarm
 from megatron_lrps.training.arguments import (
     add_arguments,
     full_command_line,
@@ -34,9 +35,11 @@ from megatron_lrps.training.wheel import mend_wheel
 SUPPORTED = "0.19."
 _STATE = ("model", "optimizer", "opt_param_scheduler")
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
+_BUILT = ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples")
 _run: Run | None = None
 _committer: Committer | None = None
 _cuts: CutListener | None = None
+_alarm: Alarm | None = None
 _installed = False
 
 
@@ -66,15 +69,11 @@ def install(*, cpu: bool = False) -> None:
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
         Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _load),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
-        Hook(
-            training,
-            "build_train_valid_test_datasets",
-            ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples"),
-            _datasets,
-        ),
+        Hook(training, "build_train_valid_test_datasets", _BUILT, _datasets),
         Hook(training, "checkpoint_and_decide_exit", (*_STATE, "iteration", *_SAVED[3:]), _decide_exit),
         Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), _save),
         Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
+        Hook(training, "training_log", LOGGED, _log),
         Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
         Hook(checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
     ]
@@ -129,6 +128,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
 
 def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     """Once the ranks are connected, rank 0 decides where the path starts, and tells the others."""
+    global _alarm
     result = original(*args, **kwargs)
     if _run is None:
         return result
@@ -137,6 +137,7 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     from megatron_lrps.training.starting import agree
 
     megatron_args = get_args()
+    _alarm = Alarm(_run, megatron_args) if _run.planned is not None else None
     # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     _listen(_run, megatron_args)
@@ -201,16 +202,11 @@ def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
     from megatron.training import get_args, training
 
     from megatron_lrps.training import gpt
-    from megatron_lrps.training.timeline import build_datasets
+    from megatron_lrps.training.timeline import build_datasets, require_distributed
 
     if _run.planned is None:
-        samples = samples or training.get_train_valid_test_num_samples()
-        return stock_order.build(original, provider, samples, get_args())
-    if not getattr(provider, "is_distributed", False):
-        raise RefusedError(
-            "The script's data set provider builds on some ranks only, and a timeline is built on all.",
-            "set `provider.is_distributed = True`, as Megatron-LM's pretrain_gpt.py does.",
-        )
+        return stock_order.build(original, provider, samples or training.get_train_valid_test_num_samples(), get_args())
+    require_distributed(provider)
     args = get_args()
     stage = getattr(provider, "keywords", {}).get("vp_stage")
     built_here = functools.partial(gpt.is_dataset_built_on_rank, stage)
@@ -223,13 +219,16 @@ def _evaluate(original: Any, *args: Any, **kwargs: Any) -> Any:
         return original(*args, **kwargs)
     from megatron.training import get_args
 
-    megatron_args = get_args()
-    training_size = megatron_args.micro_batch_size
-    megatron_args.micro_batch_size = megatron_args.eval_micro_batch_size
-    try:
+    with runs.evaluating(get_args()):
         return original(*args, **kwargs)
-    finally:
-        megatron_args.micro_batch_size = training_size
+
+
+def _log(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """Judge an iteration's figures once Megatron has logged them."""
+    result = original(*args, **kwargs)
+    if _alarm is not None:
+        _alarm.see(args[3], args[0], args[7], skipped=args[6])
+    return result
 
 
 def _save(original: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
@@ -272,11 +271,7 @@ def _decide_exit(original: Any, *args: Any) -> Any:
 
         megatron_args = get_args()
         signals = megatron_args.exit_signal_handler and global_vars.get_signal_handler().signals_received()
-        at_interval = megatron_args.exit_interval and iteration % megatron_args.exit_interval == 0
-        asked = "signal" if signals and any(signals) else "interval" if at_interval else "duration"
-        _run.stopped, code = ("until", EXIT_DONE) if at_end_of_part else (asked, EXIT_CONTINUE)
-        if _rank() == 0:
-            _run.event("stopped", reason=_run.stopped, iteration=iteration, exit_code=code)
+        runs.note_stop(_run, iteration, signals, megatron_args.exit_interval, rank=_rank())
     return exits
 
 
@@ -284,8 +279,10 @@ def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
     """Give a run that stopped early its real exit code; Megatron leaves with 0 whatever the reason."""
     try:
         return original(*args, **kwargs)
-    except SystemExit as leaving:
-        if _run is not None and _run.stopped not in (None, "until") and not leaving.code:
+    except (SystemExit, RuntimeError) as leaving:
+        if _alarm is not None:
+            _alarm.see_end(leaving)
+        if _run is not None and _run.stopped not in (None, "until") and not getattr(leaving, "code", True):
             raise SystemExit(EXIT_CONTINUE) from None
         raise
 
@@ -305,6 +302,8 @@ def finish() -> None:
 
 def let_go() -> None:
     """Give the path back. Call it before the process ends, however it does."""
+    if _alarm is not None:
+        _alarm.settle(STOP_S)
     if _committer is not None:
         _committer.settle(STOP_S)
     if _run is not None and _run.ownership is not None:

@@ -3,9 +3,10 @@
 Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right moments.
 """
 
+import contextlib
 import importlib.metadata
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
 from megatron_lrps.plan import Plan, plan_hash
 from megatron_lrps.plan.blends import windows_read
 from megatron_lrps.plan.data import window_facts
@@ -80,9 +81,41 @@ class Run:
         return PathFolder(self.own.parent) if self.planned else None
 
     def event(self, name: str, **fields: Any) -> None:
-        """Append to the path's history, where it has one. Rank 0 only."""
+        """Append to the path's history, where it has one. Rank 0, and the last rank for an alert."""
         if self.folder is not None:
             log_event(self.folder, name, **fields)
+
+
+def note_stop(run: Run, iteration: int, signals: Sequence[bool] | None, interval: int | None, *, rank: int) -> None:
+    """Remember why a run stops before its end, and on rank 0 record it.
+
+    Args:
+        run: This process's.
+        iteration: Its last one.
+        signals: Which ranks got an exit signal.
+        interval: Megatron's ``--exit-interval``.
+        rank: This process's.
+    """
+    code = EXIT_CONTINUE
+    if iteration == run.until:
+        run.stopped, code = "until", EXIT_DONE
+    elif signals and any(signals):
+        run.stopped = "signal"
+    else:
+        run.stopped = "interval" if interval and iteration % interval == 0 else "duration"
+    if rank == 0:
+        run.event("stopped", reason=run.stopped, iteration=iteration, exit_code=code)
+
+
+@contextlib.contextmanager
+def evaluating(args: Namespace) -> Iterator[None]:
+    """Let Megatron's arguments say the micro-batch size of an evaluation."""
+    training_size = args.micro_batch_size
+    args.micro_batch_size = args.eval_micro_batch_size
+    try:
+        yield
+    finally:
+        args.micro_batch_size = training_size
 
 
 def planned_run(planned: Planned) -> Run:

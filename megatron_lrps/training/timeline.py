@@ -101,6 +101,15 @@ class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
         return window.samples[sample]
 
 
+def require_distributed(provider: Any) -> None:
+    """Refuse a script's data set provider that does not build on every rank; raises RefusedError."""
+    if not getattr(provider, "is_distributed", False):
+        raise RefusedError(
+            "The script's data set provider builds on some ranks only, and a timeline is built on all.",
+            "set `provider.is_distributed = True`, as Megatron-LM's pretrain_gpt.py does.",
+        )
+
+
 def build_datasets(
     tree: Tree,
     path: PlannedPath,
