@@ -152,3 +152,11 @@ def report(
     from megatron_lrps.cli.report import make_report
 
     make_report(plan, output)
+
+
+@models.command()
+def tensorboard(plan: PlanArgument) -> None:
+    """Bring a campaign's TensorBoard up to date: tokens, charts, markers, HParams, what the logs alone hold."""
+    from megatron_lrps.cli.tensorboard import derive_tensorboard
+
+    derive_tensorboard(plan)

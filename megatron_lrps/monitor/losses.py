@@ -21,7 +21,7 @@ from megatron_lrps.monitor.canvas import (
     save,
     width_of,
 )
-from megatron_lrps.monitor.scalars import Series, read_run
+from megatron_lrps.monitor.scalars import Runs, Series, read_run
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.versions.folder import CampaignFolder
@@ -39,10 +39,6 @@ MARKED = 24
 """A validation curve of more points is drawn as the raw one is, without a mark at each."""
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""
-
-
-Runs = Mapping[str, Mapping[str, Series]]
-"""Path -> tag -> what it logged."""
 
 
 def loss_sets(tree: Tree) -> dict[str, str]:

@@ -10,9 +10,10 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor import page
 from megatron_lrps.monitor import report_parts as parts
 from megatron_lrps.monitor.compare import compared
-from megatron_lrps.monitor.losses import Runs, draw_losses, read_losses
+from megatron_lrps.monitor.losses import draw_losses, read_losses
 from megatron_lrps.monitor.pictures import draw_lr
 from megatron_lrps.monitor.report_parts import Ledger, Material
+from megatron_lrps.monitor.scalars import Runs
 from megatron_lrps.monitor.standing import standing
 from megatron_lrps.monitor.table import version_table
 from megatron_lrps.plan import Tree

@@ -7,9 +7,10 @@ from statistics import median
 from typing import Any
 
 from megatron_lrps.monitor.compare import Compared, score_table
-from megatron_lrps.monitor.losses import Runs, loss_sets
+from megatron_lrps.monitor.losses import loss_sets
 from megatron_lrps.monitor.page import Markup, Part, join, listing, picture, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
+from megatron_lrps.monitor.scalars import Runs
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.text import epochs_words, within

@@ -9,9 +9,10 @@ The files are read here, not by TensorBoard's own loader: that takes seven times
 """
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
 
@@ -23,7 +24,20 @@ except ImportError as error:
 VS_SAMPLES = " vs samples"
 VALIDATION = " validation"
 
+DERIVED = ".lrps"
+"""What the names of event files end with that `lrps tensorboard` has derived: they are no record of what was logged."""
+
 Series = list[tuple[int, float]]
+Runs = Mapping[str, Mapping[str, Series]]
+"""Path -> tag -> what it logged."""
+
+
+class Point(NamedTuple):
+    """A logged value: the step, the value, and when it was logged, in seconds since 1970."""
+
+    step: int
+    value: float
+    time: float
 
 
 def read_scalars(folder: Path, tag: str) -> Series:
@@ -58,40 +72,54 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
     Raises:
         RefusedError: where an event file cannot be read.
     """
-    files = [_read_file(file, wanted) for file in sorted(folder.glob("events.out.tfevents.*"))]
-    # Names give whole seconds only, and a job that fails at once is restarted within one.
-    files.sort(key=lambda file: file.started)
-    run: dict[str, dict[int, float]] = {}
-    for file in files:
-        for tag in run:
-            since = file.replaces_from(tag)
-            if since is not None:
-                run[tag] = {step: value for step, value in run[tag].items() if step < since}
-        for tag, values in file.values.items():
-            run.setdefault(tag, {}).update(values)
-    return {tag: sorted(values.items()) for tag, values in run.items() if values}
+    is_wanted = None if wanted is None else wanted.__contains__
+    run = read_points(folder, is_wanted)
+    return {tag: [(step, value) for step, value, _ in points] for tag, points in run.items()}
+
+
+def read_points(folder: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, list[Point]]:
+    """The same with the time of each value.
+
+    Args:
+        folder: See ``read_run``.
+        wanted: Whether a tag is to be returned; all are by default.
+
+    Raises:
+        RefusedError: where an event file cannot be read.
+    """
+    names = (file for file in folder.glob("events.out.tfevents.*") if file.suffix != DERIVED)
+    return merged(_read_file(file, wanted) for file in sorted(names))
 
 
 @dataclass
-class _File:
-    """One event file: when it was begun (seconds), its values, and the first steps of its tags, wanted or not."""
+class Start:
+    """What one start of a job logged.
+
+    Attributes:
+        started: When, in seconds since 1970.
+        points: Tag -> step -> point.
+        trained_from: By samples or not -> the first step of a training figure, wanted or not.
+        validated_from: Tag -> the first step of a validation figure, wanted or not.
+    """
 
     started: float = float("inf")
-    values: dict[str, dict[int, float]] = field(default_factory=dict)
+    points: dict[str, dict[int, Point]] = field(default_factory=dict)
     trained_from: dict[bool, int] = field(default_factory=dict)
     validated_from: dict[str, int] = field(default_factory=dict)
 
-    def add(self, tag: str, step: int, value: float, wanted: Collection[str] | None) -> None:
+    def add(self, tag: str, point: Point, wanted: Callable[[str], bool] | None = None) -> None:
+        """Take a point in; of a step that has one of the tag already the first stays."""
+        step = point.step
         if VALIDATION in tag:
             self.validated_from[tag] = min(step, self.validated_from.get(tag, step))
         else:
             by_samples = tag.endswith(VS_SAMPLES)
             self.trained_from[by_samples] = min(step, self.trained_from.get(by_samples, step))
-        if wanted is None or tag in wanted:
-            self.values.setdefault(tag, {}).setdefault(step, value)
+        if wanted is None or wanted(tag):
+            self.points.setdefault(tag, {}).setdefault(step, point)
 
     def replaces_from(self, tag: str) -> int | None:
-        """The step from which this file replaces earlier values of ``tag``.
+        """The step from which this start replaces earlier values of ``tag``.
 
         A validation loss alone replaces no training loss: a job that is started again after its last iteration
         only validates there.
@@ -100,8 +128,22 @@ class _File:
         return min((first for first in firsts if first is not None), default=None)
 
 
-def _read_file(path: Path, wanted: Collection[str] | None) -> _File:
-    file = _File()
+def merged(starts: Iterable[Start]) -> dict[str, list[Point]]:
+    """Tag -> points of a job's starts together, steps rising: a later start replaces what it trained again."""
+    run: dict[str, dict[int, Point]] = {}
+    # The names of event files give whole seconds only, and a job that fails at once is restarted within one.
+    for start in sorted(starts, key=lambda start: start.started):
+        for tag in run:
+            since = start.replaces_from(tag)
+            if since is not None:
+                run[tag] = {step: point for step, point in run[tag].items() if step < since}
+        for tag, points in start.points.items():
+            run.setdefault(tag, {}).update(points)
+    return {tag: sorted(points.values()) for tag, points in run.items() if points}
+
+
+def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> Start:
+    file = Start()
     try:
         for index, record in enumerate(_records(path)):
             event = Event.FromString(record)
@@ -110,7 +152,7 @@ def _read_file(path: Path, wanted: Collection[str] | None) -> _File:
             for value in event.summary.value:
                 # Texts have no such field; Megatron writes its arguments as texts at the step it resumes from.
                 if value.HasField("simple_value"):
-                    file.add(value.tag, event.step, value.simple_value, wanted)
+                    file.add(value.tag, Point(event.step, value.simple_value, event.wall_time), wanted)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}.", "make it readable, then rerun.") from None
     return file

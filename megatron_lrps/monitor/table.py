@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from megatron_lrps.monitor.scalars import read_run
+from megatron_lrps.monitor.scalars import Runs, read_run
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
@@ -81,8 +81,13 @@ class VersionTable:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.perplexity))
 
 
-def version_table(tree: Tree, campaign: CampaignFolder) -> VersionTable:
+def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = None) -> VersionTable:
     """The table of a campaign, from its plan and its TensorBoard files.
+
+    Args:
+        tree: The plan's tree.
+        campaign: Where its TensorBoard files lie.
+        runs: Path -> tag -> what it logged, where that was read before.
 
     Raises:
         RefusedError: where an event file cannot be read.
@@ -106,7 +111,7 @@ def version_table(tree: Tree, campaign: CampaignFolder) -> VersionTable:
                 cost=cost,
                 of_ptfs=cost / sum(ends[: index + 1]),
                 of_cpt=cost / ends[index],
-                perplexity=_perplexity(tree, campaign, path),
+                perplexity=_perplexity(tree, campaign, path, runs),
             )
         )
     totals = [
@@ -129,9 +134,9 @@ def _needed(tree: Tree, paths: Sequence[PlannedPath]) -> int:
     return sum(until - tree.path(name).fork for name, until in reach.items())
 
 
-def _perplexity(tree: Tree, campaign: CampaignFolder, path: PlannedPath) -> dict[str, float | None]:
+def _perplexity(tree: Tree, campaign: CampaignFolder, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
     tags = {f"lm loss validation-{name}": name for name in validation_sets(tree, path)}
-    run = read_run(campaign.tensorboard(path.name), tags)
+    run = read_run(campaign.tensorboard(path.name), tags) if runs is None else runs[path.name]
     return {name: _exp(dict(run.get(tag, [])).get(path.end)) for tag, name in tags.items()}
 
 

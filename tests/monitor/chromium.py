@@ -1,9 +1,11 @@
 """A headless Chromium, spoken to over its debugging pipe: nothing else has to be installed."""
 
+import base64
 import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,15 +61,15 @@ class Tab:
                 self._loaded = True
         return message
 
-    def open(self, file: Path, *, width: int, height: int = 800, dark: bool = False) -> None:
-        """Show a file in a window of that size, until it is loaded."""
+    def open(self, page: Path | str, *, width: int, height: int = 800, dark: bool = False) -> None:
+        """Show a file or an address in a window of that size, until it is loaded."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not self._loaded:
             self._next()
 
@@ -76,6 +78,18 @@ class Tab:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def wait_for(self, expression: str, *, seconds: float = 30.0) -> Any:
+        """The value of an expression of JavaScript in the page, as soon as it is true."""
+        end = time.monotonic() + seconds
+        while not (found := self.evaluate(expression)):
+            assert time.monotonic() < end, f"never true: {expression}"
+            time.sleep(0.2)
+        return found
+
+    def picture(self) -> bytes:
+        """The window as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def press_tab(self) -> None:
         """Move the focus with the keyboard."""

@@ -1,0 +1,168 @@
+"""What Megatron printed of a path, as figures of TensorBoard's own tags: for where its event files lack them.
+
+Written for ``training_log`` and ``evaluate_and_print_results`` of megatron-core 0.19. What a line does not say exactly
+is left out, or given another name:
+
+- The loss of a line is the mean since the line before. The second line after a start is the mean from the start on,
+  the first iteration included again, so its loss is left out; where lines are further apart than an iteration, theirs
+  are ``lm loss mean``.
+- The times of a start's first two lines hold the start-up.
+- A line whose iteration was skipped, or gave no finite loss, prints a loss of 0.
+- The last evaluation is printed again for the test set.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from megatron_lrps.monitor.scalars import Point, Start, merged
+
+LOSS = "lm loss"
+MEAN_LOSS = "lm loss mean"
+SECONDS, THROUGHPUT = "iteration-time", "throughput"
+
+_STEP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})\] +iteration +(\d+)/ *\d+ \|(.*)")
+_FIGURE = re.compile(r" ([^|]+?): +([-+.\w]+) \|")
+_VALIDATION = re.compile(r" validation-(\S+) loss at iteration (\d+)( on validation set)? \|(.*)")
+_VALIDATED = re.compile(r" lm loss (value|PPL): (\S+) \|")
+_BEGIN = re.compile(r"\[before the start of training step\] datetime: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?)")
+_WORLD = re.compile(r"\bworld_size \.{3,} (\d+)")
+_TAGS = {
+    "learning rate": "learning-rate",
+    "global batch size": "batch-size",
+    "loss scale": "loss-scale",
+    "grad norm": "grad-norm",
+    "num zeros": "num-zeros",
+    "params norm": "params-norm",
+}
+"""What a line calls a figure of its iteration alone -> TensorBoard's tag."""
+_MEANS = {
+    "elapsed time per iteration (ms)": SECONDS,
+    "throughput per GPU (TFLOP/s/GPU)": THROUGHPUT,
+    "energy per GPU (J/iter/GPU)": "iter-energy/gpu",
+    "power per GPU (W/GPU)": "power/gpu",
+}
+"""The same of figures since the line before."""
+_LOST = ("number of skipped iterations", "number of nan iterations")
+_MILLISECONDS = "elapsed time per iteration (ms)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """All that a path's logs say.
+
+    Attributes:
+        points: TensorBoard's tag -> points, steps rising; retrained iterations as they were trained last.
+        left_out: Iterations whose printed loss is another one's too.
+        rank_hours: Ranks by hours from the first printed iteration of each start to its last, retrained ones
+            included; start-up and what came after the last line are not. None where a log does not say its ranks.
+    """
+
+    points: dict[str, list[Point]] = field(default_factory=dict)
+    left_out: tuple[int, ...] = ()
+    rank_hours: float | None = None
+
+
+def read_printed(folder: Path) -> Printed:
+    """What the logs of a path say.
+
+    Args:
+        folder: ``<save>/paths/<path>/logs``; need not exist.
+
+    Raises:
+        OSError: where a log cannot be read.
+    """
+    starts: list[_Start] = []
+    for log in sorted(folder.glob("*.log")):
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            starts += _read(lines)
+    hours = [start.rank_hours for start in starts]
+    points = merged(starts)
+    own = {point.step for point in points.get(LOSS, [])}
+    left_out = {step for start in starts for step in start.left_out} - own
+    return Printed(
+        points=points,
+        left_out=tuple(sorted(left_out)),
+        rank_hours=sum(each for each in hours if each is not None) if hours and None not in hours else None,
+    )
+
+
+@dataclass
+class _Start(Start):
+    """One start of a job, as its lines tell it; ``known`` where its first line is known to be the first."""
+
+    known: bool = False
+    ranks: int | None = None
+    lines: int = 0
+    before: int = 0
+    seconds: float = 0.0
+    now: float = 0.0
+    left_out: list[int] = field(default_factory=list)
+
+    @property
+    def rank_hours(self) -> float | None:
+        return None if self.ranks is None else self.seconds * self.ranks / 3600
+
+    def step(self, iteration: int, time: float, found: dict[str, float]) -> None:
+        """Take a progress line in."""
+        first, second = self.lines == 0, self.lines == 1
+        if first:
+            self.started = min(time, self.started)
+            self.seconds = found.get(_MILLISECONDS, 0.0) / 1000
+        else:
+            self.seconds += time - self.now
+        for name, tag in _TAGS.items():
+            if name in found:
+                self.add(tag, Point(iteration, found[name], time))
+        if not first and not second:
+            for name, tag in _MEANS.items():
+                if name in found:
+                    self.add(tag, Point(iteration, found[name] / (1000 if tag == SECONDS else 1), time))
+        if LOSS in found and not any(found[name] for name in _LOST):
+            apart = iteration - self.before
+            if second or (first and not self.known):
+                self.left_out.append(iteration)
+            else:
+                self.add(LOSS if first or apart == 1 else MEAN_LOSS, Point(iteration, found[LOSS], time))
+        self.lines, self.before, self.now = self.lines + 1, iteration, time
+
+
+def _read(lines: Iterable[str]) -> list[_Start]:
+    """The starts in one log: a requeued job goes on in the log it had."""
+    starts: list[_Start] = []
+    now, ranks = _Start(), None
+    for line in lines:
+        if begun := _BEGIN.search(line):
+            time = _seconds(begun[1])
+            starts.append(now)
+            now = _Start(started=time, now=time, known=True, ranks=ranks)
+        elif " iteration " not in line:
+            if world := _WORLD.search(line):
+                ranks = int(world[1])
+        elif found := _STEP.search(line):
+            if int(found[2]) <= now.before:  # its beginning is not in the log
+                starts.append(now)
+                now = _Start(ranks=ranks)
+            figures = {name: value for name, text in _FIGURE.findall(found[3]) if (value := _number(text)) is not None}
+            if all(name in figures for name in _LOST):  # the line's last figures: a torn line has none
+                now.step(int(found[2]), _seconds(found[1]), figures)
+        elif found := _VALIDATION.search(line):
+            for kind, text in _VALIDATED.findall(found[4]):
+                if (value := _number(text)) is not None:
+                    tag = f"{LOSS} validation-{found[1]}{' ppl' if kind == 'PPL' else ''}"
+                    now.add(tag, Point(int(found[2]), value, now.now))
+    return [start for start in [*starts, now] if start.points]
+
+
+def _seconds(time: str) -> float:
+    """Since 1970; Megatron prints the time of its machine's zone, which is taken to be this one's."""
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
