@@ -12,7 +12,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import typer
 
 from megatron_lrps.cli.models import JsonOption, PlanArgument, VersionArgument, models
-from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError
 from megatron_lrps.version import __version__
 
 app = typer.Typer(
@@ -143,11 +143,23 @@ def cancel(plan: PlanArgument, path: PathOption = None) -> None:
 
 
 @app.command()
-def status(plan: PlanArgument, as_json: JsonOption = False) -> None:
+def status(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show losses, pace and alerts as they come.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="--watch: seconds between looks.")] = 5.0,
+) -> None:
     """Show where every path stands."""
-    from megatron_lrps.cli.running import show_status
+    if not watch:
+        from megatron_lrps.cli.running import show_status
 
-    show_status(plan, as_json=as_json)
+        show_status(plan, as_json=as_json)
+        return
+    if as_json:
+        raise RefusedError("--watch shows lines, and --json is one object.", "give one of them.")
+    from megatron_lrps.cli.watching import watch_status
+
+    watch_status(plan, every=every)
 
 
 @app.command()

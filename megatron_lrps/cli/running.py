@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from megatron_lrps.monitor.standing import standing, state_words
+from megatron_lrps.monitor.standing import LATEST, alert_words, standing, state_words
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import require_data
@@ -78,7 +78,7 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     campaign = CampaignFolder(tree.plan.folder)
     owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
     paths = [standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
-    jobs = _jobs(campaign)
+    jobs = jobs_of(campaign)
     for facts in paths if jobs is not None else ():
         facts["jobs"] = (jobs or {}).get(facts["name"], [])
     left = sum(path["iterations_left"] for path in paths)
@@ -93,7 +93,7 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
             "-" if path["saved"] is None else path["saved"],
             path["end"],
             f"{path['last_event']['event']} {path['last_event']['time']}" if path["last_event"] else "-",
-            *([_job_text(path["jobs"])] if jobs is not None else []),
+            *([job_text(path["jobs"])] if jobs is not None else []),
         )
         for path in paths
     ]
@@ -101,12 +101,18 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     for path in paths:
         if owner := owners[path["name"]]:
             typer.echo(f"\n{path['name']}: being trained by {owner}")
+        if path["alerts"]:
+            typer.echo(f"\n{path['name']}: {alert_words(path['alerts'][-1])}{_more(len(path['alerts']) - 1)}")
         for iteration in path["torn"]:
             typer.echo(f"\n{path['name']}: checkpoint {iteration} is not whole; it is never used")
     typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in tree.paths):,}")
 
 
-def _jobs(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
+def _more(count: int) -> str:
+    return f"; {count} {'more' if count < LATEST - 1 else 'or more'} before it" if count else ""
+
+
+def jobs_of(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
     """Path -> its Slurm jobs; None where the campaign has been given none."""
     if not (campaign.root / "slurm" / "jobs.jsonl").exists():
         return None
@@ -115,7 +121,7 @@ def _jobs(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
     return job_facts(campaign)
 
 
-def _job_text(jobs: list[dict[str, Any]]) -> str:
+def job_text(jobs: list[dict[str, Any]]) -> str:
     """The job that runs or waits, the first one of them; else the last that ended."""
     active = [job for job in jobs if job["active"]]
     if not jobs:

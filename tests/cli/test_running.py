@@ -54,9 +54,32 @@ def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
         "iterations_left": 4,
         "torn": [12],
         "last_event": {"event": "started"},
+        "alerts": [],
         "holder": None,
     }
     assert (v1["state"], v1["iterations_left"], v2["state"], v2["saved"]) == ("trained", 0, "waiting", None)
+
+
+def test_status_tells_the_last_alert_and_how_many_came_before(begun: Campaign, lrps: Lrps) -> None:
+    for iteration, loss in ((7, 9.5), (9, 8.5)):
+        message = f"loss_spike: the loss is {loss}"
+        values = {"loss": loss, "median": 2.0, "sigma": 0.1}
+        log_event(begun.folder("v2"), "alert", iteration=iteration, kind="loss_spike", message=message, values=values)
+    log_event(begun.folder("main"), "alert", iteration="torn", message=["no", "text"])
+    stdout = lrps("status", begun.plan).stdout
+    assert "\nv2: alert at iteration 9: loss_spike: the loss is 8.5 (" in stdout
+    assert stdout.count("+00:00); 1 more before it\n") == 1
+    assert "\nmain: alert at iteration ?: without a word (" in stdout
+    main, _, v2 = json.loads(lrps("status", begun.plan, "--json").stdout)["paths"]
+    first = v2["alerts"][0]
+    assert first.pop("time").endswith("+00:00")
+    assert first == {
+        "iteration": 7,
+        "kind": "loss_spike",
+        "message": "loss_spike: the loss is 9.5",
+        "values": {"loss": 9.5, "median": 2.0, "sigma": 0.1},
+    }
+    assert (main["state"], v2["state"]) == ("in_progress", "waiting")  # an alert is no start
 
 
 def test_status_tells_who_trains_a_path(begun: Campaign, lrps: Lrps) -> None:

@@ -1,0 +1,131 @@
+"""``lrps status --watch``: every path's figures as they come, on a terminal or as lines."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from megatron_lrps.cli.running import job_text, jobs_of
+from megatron_lrps.launch.progress import duration
+from megatron_lrps.monitor.live import Row, Watch
+
+JOBS_EVERY_S = 30.0
+"""Slurm's controller is asked no more often."""
+ALERTS_SHOWN = 5
+_NUMBERS = ("iteration", "loss", "next lr", "grad norm", "tokens/s", "left", "logged")
+
+Jobs = Mapping[str, Sequence[dict[str, Any]]] | None
+
+
+def watch_status(plan_file: Path, *, every: float) -> None:
+    """Show a campaign until it is trained, or Ctrl-C.
+
+    Args:
+        plan_file: The plan.
+        every: Seconds between looks.
+
+    Raises:
+        PlanError: where the plan is none.
+    """
+    watch = Watch(plan_file)
+    looks = _looks(watch, every)
+    try:
+        if sys.stdout.isatty():
+            console = Console()
+            # Not the alternate screen: what was seen last stays when it ends.
+            with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+                for rows, jobs in looks:
+                    live.update(_screen(watch, rows, jobs, console.height), refresh=True)
+        else:
+            before: Sequence[str] = ()
+            for rows, jobs in looks:
+                lines = list(_lines(watch, rows, jobs))
+                for line in lines:
+                    if line not in before:
+                        print(f"{datetime.now():%H:%M:%S} {line}", flush=True)
+                before = lines
+    except KeyboardInterrupt:
+        return
+
+
+def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
+    asked, jobs = -JOBS_EVERY_S, None
+    while True:
+        rows = watch.look()
+        if time.monotonic() - asked >= JOBS_EVERY_S:
+            asked, jobs = time.monotonic(), jobs_of(watch.campaign)
+        yield rows, jobs
+        if all(row.done for row in rows):
+            return
+        time.sleep(every)
+
+
+def _cells(row: Row) -> dict[str, str]:
+    figures = row.figures
+    cells = dict.fromkeys(_NUMBERS, "-")
+    cells["iteration"] = f"{row.iteration:,}/{row.end:,}"
+    if figures is not None:
+        cells["loss"] = f"{figures.loss:.4f}"
+        cells["next lr"] = "-" if figures.next_lr is None else f"{figures.next_lr:.3e}"
+        cells["grad norm"] = "-" if figures.grad_norm is None else f"{figures.grad_norm:.3f}"
+    if row.tokens_per_second is not None:
+        cells["tokens/s"] = f"{row.tokens_per_second:,.0f}"
+    if row.seconds_left is not None:
+        cells["left"] = duration(row.seconds_left)
+    if row.age is not None and not row.done:
+        cells["logged"] = f"{duration(row.age)} ago"
+    return cells
+
+
+def _screen(watch: Watch, rows: Sequence[Row], jobs: Jobs, height: int) -> Group:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("path", no_wrap=True)
+    table.add_column("state")
+    for name in _NUMBERS:
+        table.add_column(name, justify="right", no_wrap=True)
+    if jobs is not None:
+        table.add_column("job")
+    table.add_column("alerts", justify="right")
+    below = _below(watch, rows)
+    room = height - len(below) - 4
+    shown = list(rows)
+    if len(shown) > room:  # what moves is what one wants to see
+        shown = [row for row in rows if row.figures is not None and not row.done][: max(1, room)] or shown[:room]
+    for row in shown:
+        cells = [row.name, row.state, *_cells(row).values()]
+        cells += [] if jobs is None else [job_text(list(jobs.get(row.name, [])))]
+        table.add_row(*(Text(cell) for cell in (*cells, str(len(row.alerts) or "-"))))
+    hidden = len(rows) - len(shown)
+    left = sum(max(0, row.end - row.iteration) for row in rows)
+    last = f"{left:,} iterations left; {datetime.now():%H:%M:%S}, Ctrl-C ends this view"
+    return Group(table, *(Text(line) for line in below), Text(f"{hidden} paths more; {last}" if hidden else last))
+
+
+def _below(watch: Watch, rows: Sequence[Row]) -> list[str]:
+    alerts = [alert for row in rows for alert in row.alerts]
+    troubles = [row.trouble for row in rows if row.trouble]
+    return [*alerts[-ALERTS_SHOWN:], *([watch.trouble] if watch.trouble else []), *troubles]
+
+
+def _lines(watch: Watch, rows: Sequence[Row], jobs: Jobs) -> Iterator[str]:
+    """What there is to say of each path; ages are left out, or every look would be news."""
+    for row in rows:
+        cells = _cells(row)
+        parts = [f"{row.name}: {row.state}", f"iteration {cells['iteration']}"]
+        parts += [f"{name} {cells[name]}" for name in ("loss", "next lr", "grad norm") if cells[name] != "-"]
+        parts += [f"{cells['tokens/s']} tokens/s"] if cells["tokens/s"] != "-" else []
+        parts += [f"{cells['left']} left"] if cells["left"] != "-" else []
+        parts += [f"job {job_text(list(jobs[row.name]))}"] if jobs and jobs.get(row.name) else []
+        yield ", ".join(parts)
+        yield from row.alerts
+        if row.trouble:
+            yield row.trouble
+    if watch.trouble:
+        yield watch.trouble

@@ -1,0 +1,124 @@
+"""`lrps status --watch` over a campaign on disk: as lines, on a terminal, and to its end."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.monitor.live import Watch
+from megatron_lrps.versions.lineage import log_event
+from tests.conftest import Lrps
+from tests.launch.campaign import Campaign, campaign
+from tests.monitor.conftest import LogJob, log_job
+
+__all__ = ["campaign", "log_job"]  # fixtures
+
+
+def figures(first: int, last: int) -> list[tuple[str, int, float]]:
+    tags = (("learning-rate", 2e-3), ("lm loss", 4.0), ("grad-norm", 0.25))
+    return [(tag, step, value) for step in range(first, last + 1) for tag, value in tags]
+
+
+@pytest.fixture
+def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
+    """main at 12 of 14, saved at 10; v1 trained; v2 waiting for main at 14."""
+    campaign.save("main", 4)
+    campaign.save("main", 10)
+    campaign.save("v1", 10)
+    log_event(campaign.folder("main"), "started", iteration=0)
+    log_event(campaign.folder("main"), "alert", iteration=11, kind="loss_spike", message="loss_spike: up")
+    log_job(tensorboard(campaign), figures(1, 12))
+    return campaign
+
+
+def tensorboard(campaign: Campaign, path: str = "main") -> Path:
+    return campaign.folder(path).root.parent.parent / "tensorboard" / path
+
+
+def test_a_look_gives_what_is_logged_and_costs_a_later_one_next_to_nothing(begun: Campaign, log_job: LogJob) -> None:
+    watch = Watch(begun.plan)
+    main, v1, v2 = watch.look()
+    assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
+    assert main.figures is not None
+    assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
+    assert [alert.partition(" (")[0] for alert in main.alerts] == ["main: alert at iteration 11: loss_spike: up"]
+    assert (v1.state, v1.iteration, v1.done) == ("trained", 10, True)
+    assert (v2.state, v2.iteration, v2.figures) == ("waiting for main at 14", 14, None)
+    start = time.perf_counter()
+    for _ in range(20):
+        watch.look()
+    assert (time.perf_counter() - start) / 20 < 0.02
+    begun.save("main", 14)
+    log_event(begun.folder("main"), "saved", iteration=14)
+    main, _, v2 = watch.look()
+    assert (main.state, main.iteration, v2.state) == ("trained", 14, "ready")
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> None:
+    watch = Watch(begun.plan)
+    watch.look()
+    plan = begun.plan.read_text()
+    begun.folder("main").events.write_bytes(b'{"event": "started"}\n\xff\x00{torn')
+    begun.plan.write_text("campaign: [half")
+    main, *_ = watch.look()
+    assert main.state == "in progress"
+    assert watch.trouble is not None
+    assert watch.trouble.startswith("the plan as it was is shown: ")
+    begun.plan.write_text(plan)
+    watch.look()
+    assert watch.trouble is None
+
+
+def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: Campaign, lrps: Lrps) -> None:
+    for path, iteration in (("main", 14), ("v2", 20)):
+        begun.save(path, iteration)
+    code, stdout, stderr = lrps("status", begun.plan, "--watch")
+    assert (code, stderr) == (0, "")
+    lines = [line.partition(" ")[2] for line in stdout.splitlines()]
+    assert lines[0] == "main: trained, iteration 14/14, loss 4.0000, next lr 2.000e-03, grad norm 0.250"
+    assert lines[1].startswith("main: alert at iteration 11: loss_spike: up (")
+    assert lines[2:] == ["v1: trained, iteration 10/10", "v2: trained, iteration 20/20"]
+
+
+def test_watching_takes_no_json(begun: Campaign, lrps: Lrps) -> None:
+    code, _, stderr = lrps("status", begun.plan, "--watch", "--json")
+    assert code == 78
+    assert "--json is one object" in stderr
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_ctrl_c_ends_the_view_with_0(begun: Campaign, log_job: LogJob, terminal: bool) -> None:
+    command = [sys.executable, "-m", "megatron_lrps.cli", "status", str(begun.plan), "--watch", "--every", "0.2"]
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    process = subprocess.Popen(
+        command, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "140", "LINES": "40"}
+    )
+    os.close(writer)
+    shown = b""
+    try:
+        deadline = time.monotonic() + 30
+        while b"12/14" not in shown and time.monotonic() < deadline:
+            shown += os.read(reader, 65536)
+        log_job(tensorboard(begun), figures(13, 13))
+        while b"13/14" not in shown and time.monotonic() < deadline:
+            shown += os.read(reader, 65536)
+        process.send_signal(signal.SIGINT)
+        # A terminal that nobody reads would hold the last picture up.
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                os.read(reader, 65536)
+            except OSError:
+                break
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        os.close(reader)
+    assert (process.returncode, stderr) == (0, b"")
+    assert b"13/14" in shown
+    assert b"loss_spike: up" in shown
+    assert (b"\x1b[" in shown) == terminal
