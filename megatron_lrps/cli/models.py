@@ -135,12 +135,15 @@ def reproduce(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="The first so many of its seeds.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Train nothing: show what there is.")] = False,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="Train nothing: write its plans, for lrps submit or another launcher.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a study, run by run and seed by seed, and show what it found; the same command goes on."""
     from megatron_lrps.cli.reproduce import reproduce
 
-    reproduce(study, only=run or [], seeds=seeds, show=show, as_json_=as_json)
+    reproduce(study, only=run or [], seeds=seeds, show=show, plans=plans, as_json_=as_json)
 
 
 @models.command()

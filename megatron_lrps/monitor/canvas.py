@@ -36,8 +36,10 @@ _COLOURS = {
     "versions": "#D55E00",
     "PTFS": "#8C8C8C",
     "CPT": "#009E73",
+    "CPT-REWARM": "#CC79A7",
 }
-BASELINES = ("PTFS", "CPT")
+BASELINES = ("PTFS", "CPT", "CPT-REWARM")
+PARADIGM_COLOURS = {"lrps": _COLOURS["branches"], **{role.lower(): _COLOURS[role] for role in BASELINES}}
 
 _STYLE: dict[Any, Any] = {
     "font.size": NORMAL,

@@ -28,7 +28,7 @@ from megatron_lrps.plan.flags import warmup_init
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_losses", "draw_lr"]
+__all__ = ["curve_of", "draw_losses", "draw_lr"]
 
 WIDTH, HEIGHT = 1200, 600
 INSIDE_WIDTH, INSIDE_HEIGHT = 1080, 470
@@ -63,7 +63,7 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path) -> None:
         # Baselines lie beneath what is compared with them.
         for path in sorted(paths, key=lambda path: role_of(path) not in BASELINES):
             quiet = role_of(path) in BASELINES
-            axes.plot(*_curve(tree, path), color=colour_of(path), linewidth=1.5 if quiet else 2.5, label=path.name)
+            axes.plot(*curve_of(tree, path), color=colour_of(path), linewidth=1.5 if quiet else 2.5, label=path.name)
         spacing = INSIDE_WIDTH / (end - start)
         above = _mark_forks(tree, axes, paths, spacing)
         below = _label_ends(tree, axes, paths, spacing)
@@ -78,8 +78,8 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path) -> None:
             save(figure, file)
 
 
-def _curve(tree: Tree, path: PlannedPath) -> Curve:
-    """Iterations and learning rates at the ends of each segment, and between where it is no line."""
+def curve_of(tree: Tree, path: PlannedPath) -> Curve:
+    """A path's curve: iterations and learning rates at the ends of each segment, and between where it is no line."""
     batch = tree.plan.global_batch_size
     fork, end = path.fork * batch, path.end * batch
     xs: list[float] = []

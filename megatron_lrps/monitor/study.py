@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.monitor.table import VersionRow, VersionTable
@@ -135,11 +136,12 @@ def as_text(lines: Sequence[Line]) -> str:
     return "\n".join([table(_HEADERS, [_cells(line) for line in lines]), "", *verdicts(lines)])
 
 
-def as_markdown(lines: Sequence[Line], title: str) -> str:
-    """A page: the table, and what holds."""
+def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = ()) -> str:
+    """A page: the table, what holds, and pictures by their paths from it."""
     rows = [_HEADERS, ("---",) * len(_HEADERS), *(_cells(line) for line in lines)]
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"# {title}\n\n{body}\n\n" + "".join(f"- {each}\n" for each in verdicts(lines))
+    shown = "".join(f"\n![{picture.stem}]({picture.as_posix()})\n" for picture in pictures)
+    return f"# {title}\n\n{body}\n\n" + "".join(f"- {each}\n" for each in verdicts(lines)) + shown
 
 
 def as_csv(lines: Sequence[Line]) -> str:

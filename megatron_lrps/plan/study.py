@@ -21,7 +21,7 @@ class StudyData(PlanModel):
 
 
 class Study(PlanModel):
-    """A study file. ``base`` is a plan's keys but campaign and save; each of ``runs`` is laid over it.
+    """A study file. ``base`` is a plan's keys but campaign and save, or a plan file; each of ``runs`` is laid over it.
 
     ``data`` makes ``<save>/data``, whose v1 to v4 and tokenizer.model the base names; without it the base's data are
     the reader's own. Every run is trained once per seed, which is Megatron's ``--seed``.
@@ -31,8 +31,24 @@ class Study(PlanModel):
     save: FilePath
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (1234,)
     data: StudyData | None = None
-    base: dict[str, Any]
+    base: dict[str, Any] | FilePath
     runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+
+class LoadedStudy(NamedTuple):
+    """A study as its file says it.
+
+    Attributes:
+        study: What it says.
+        save: Its folder <save>, absolute.
+        keys: The base plan's keys.
+        start: Where the relative paths in them start: <save>, or the folder of the plan file that is the base.
+    """
+
+    study: Study
+    save: Path
+    keys: dict[str, Any]
+    start: Path
 
 
 class Trial(NamedTuple):
@@ -43,8 +59,8 @@ class Trial(NamedTuple):
     plan: Plan
 
 
-def load_study(file: Path) -> tuple[Study, Path]:
-    """The study in ``file``, and its folder <save>, absolute.
+def load_study(file: Path) -> LoadedStudy:
+    """The study in ``file``.
 
     Raises:
         PlanError: naming the key, the value and the mend.
@@ -56,22 +72,33 @@ def load_study(file: Path) -> tuple[Study, Path]:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "study"
         raise PlanError(f"{file}: {key}: {first['msg']}.", "correct it there.") from None
+    folder = file.resolve().parent
+    save = (folder / study.save).resolve()
+    if isinstance(study.base, str):
+        plan = (folder / study.base).resolve()
+        keys, start = dict(load_yaml(plan, "plan")), plan.parent
+        for key in ("campaign", "save"):
+            keys.pop(key, None)
+    else:
+        keys, start = study.base, save
     for key in ("campaign", "save"):
-        if key in study.base or any(key in run for run in study.runs.values()):
+        if key in keys or any(key in run for run in study.runs.values()):
             raise PlanError(f"{file}: {key} is given for a plan, and the study decides it.", "remove it.")
-    return study, (file.resolve().parent / study.save).resolve()
+    return LoadedStudy(study, save, keys, start)
 
 
-def trials_of(study: Study, save: Path, seeds: Sequence[int]) -> list[Trial]:
-    """A plan for every run and seed; relative paths in them start at ``save``. Raises PlanError."""
+def trials_of(loaded: LoadedStudy, seeds: Sequence[int]) -> list[Trial]:
+    """A plan for every run and seed. Raises PlanError."""
     trials = []
     for seed in seeds:
-        for name, run in study.runs.items():
-            merged = _over(study.base, run)
+        for name, run in loaded.study.runs.items():
+            merged = _over(loaded.keys, run)
             merged["megatron"] = {**merged.get("megatron", {}), "seed": seed}
             campaign = f"{name}-{seed}"
             try:
-                plan = parse_mapping({**merged, "campaign": campaign, "save": str(save / campaign)}, base=save)
+                plan = parse_mapping(
+                    {**merged, "campaign": campaign, "save": str(loaded.save / campaign)}, base=loaded.start
+                )
             except PlanError as error:
                 raise PlanError(f"runs.{name}: {error.what}", error.mend) from None
             trials.append(Trial(name, seed, plan))

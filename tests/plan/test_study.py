@@ -38,8 +38,8 @@ def write(folder: Path, **changed: Any) -> Path:
 
 
 def test_every_run_has_a_plan_for_each_seed(tmp_path: Path) -> None:
-    study, save = load_study(write(tmp_path))
-    trials = trials_of(study, save, study.seeds)
+    loaded = load_study(write(tmp_path))
+    trials = trials_of(loaded, loaded.study.seeds)
     assert [(trial.plan.campaign, trial.seed) for trial in trials] == [
         ("knee-1", 1),
         ("free-1", 1),
@@ -72,18 +72,29 @@ def test_what_is_no_study_is_refused(tmp_path: Path, changed: dict[str, Any], sa
 
 
 def test_a_run_that_is_no_plan_is_named(tmp_path: Path) -> None:
-    study, save = load_study(write(tmp_path, runs={"bad": {"decay": {"shape": "zigzag"}}}))
+    loaded = load_study(write(tmp_path, runs={"bad": {"decay": {"shape": "zigzag"}}}))
     with pytest.raises(PlanError, match=r"runs\.bad: decay\.shape"):
-        trials_of(study, save, study.seeds)
+        trials_of(loaded, [1])
     with pytest.raises(PlanError, match="does not exist"):
         load_study(tmp_path / "nowhere.yaml")
+
+
+def test_a_plan_file_can_be_the_base_and_its_paths_start_at_it(tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir()
+    versions = [{"name": "v1", "iters": 8, "train": [[1.0, "data/v1"]]}, {"name": "v2", "iters": 8}]
+    plan = {**BASE, "versions": versions, "campaign": "mine", "save": "elsewhere"}
+    (tmp_path / "plans" / "plan.yaml").write_text(yaml.safe_dump(plan))
+    loaded = load_study(write(tmp_path, base="plans/plan.yaml"))
+    first = trials_of(loaded, [7])[0].plan
+    assert (first.campaign, first.folder) == ("knee-7", tmp_path / "runs" / "shapes" / "knee-7")
+    assert first.resolve(first.versions[0].train[0][1]) == tmp_path / "plans" / "data" / "v1"
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_papers_studies_are_the_papers(file: Path) -> None:
     """Every run expands, and where it has the three paradigms, LRPS costs 58 % of PTFS."""
-    study, save = load_study(file)
-    for trial in trials_of(study, save, study.seeds[:1]):
+    loaded = load_study(file)
+    for trial in trials_of(loaded, loaded.study.seeds[:1]):
         tree = expand(trial.plan)
         if "ptfs" in trial.plan.paradigm and not trial.plan.paths:
             assert tree.iterations("lrps") / tree.iterations("ptfs") == pytest.approx(0.58)

@@ -138,14 +138,17 @@ class Cluster:
     def run(self, *command: str | Path, check: bool = True) -> str:
         """The output of a command of Slurm's."""
         done = subprocess.run(
-            [str(part) for part in command], env=self._environment, capture_output=True, text=True, timeout=60
+            [str(part) for part in command], env=self._environment, capture_output=True, text=True, timeout=120
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
 
-    def until(self, true: Callable[[], object], what: str, seconds: float = 60) -> None:
-        """Wait until something is true; fail naming it, with the queue."""
+    def until(self, true: Callable[[], object], what: str, seconds: float = 300) -> None:
+        """Wait until something is true; fail naming it, with the queue.
+
+        The time is for machines that do much else beside it: what is awaited comes within seconds on an idle one.
+        """
         end = time.monotonic() + seconds
         while not true():
             if time.monotonic() > end:
@@ -200,7 +203,7 @@ class Cluster:
             *(f"--{option}={munge / file}" for option, file in options.items()),
         ]
         self._processes["munged"] = self._popen(munged, "munged")
-        self.until((munge / "socket").exists, "munged listens", 10)
+        self.until((munge / "socket").exists, "munged listens")
         self.run("ip", "link", "add", self._tag, "type", "bridge")
         self.run("ip", "addr", "add", f"{self._net}.254/24", "dev", self._tag)
         self.run("ip", "link", "set", self._tag, "up")
@@ -210,7 +213,7 @@ class Cluster:
         for name in self.nodes:
             (self.folder / "spool" / name).mkdir()
             self.start_node(name)
-        self.until(lambda: self.idle() == len(self.nodes), "all nodes are idle", 30)
+        self.until(lambda: self.idle() == len(self.nodes), "all nodes are idle")
 
     def idle(self) -> int:
         """How many nodes are idle."""

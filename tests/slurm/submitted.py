@@ -67,9 +67,9 @@ class Submitted:
     def at(self, path: str, iteration: int) -> None:
         """Wait until the path's ranks have reported an iteration."""
         text = f" iteration {iteration:8d}/"
-        self.cluster.until(lambda: text in self.log(path), f"{path} at iteration {iteration}", 150)
+        self.cluster.until(lambda: text in self.log(path), f"{path} at iteration {iteration}")
 
-    def ends(self, job: str, state: str, seconds: float = 150) -> None:
+    def ends(self, job: str, state: str, seconds: float = 400) -> None:
         """Wait until a job ends, and that as it is to; else show what its path said last."""
         states = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         self.cluster.until(lambda: self.cluster.state(job) in states, f"job {job} ends", seconds)
@@ -82,4 +82,4 @@ class Submitted:
             self.cluster.run("scancel", "--signal=KILL", "--full", *jobs, check=False)
             self.cluster.run("scancel", *jobs, check=False)
         self.cluster.run("scontrol", "update", "nodename=ALL", "state=resume", check=False)
-        self.cluster.until(lambda: self.cluster.idle() == len(self.cluster.nodes), "all nodes are idle again", 90)
+        self.cluster.until(lambda: self.cluster.idle() == len(self.cluster.nodes), "all nodes are idle again")

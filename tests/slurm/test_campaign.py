@@ -14,8 +14,11 @@ from tests.training.harness import read_scalars
 
 pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
-LONG = "iters: 40"
-"""v1 forks off main at 20; v2, of six iterations, at 43. Long enough to be disturbed."""
+LONG = "iters: 80"
+"""v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
+
+TO_FORK = 1200
+"""Main's first fork point in a run that goes on, for more than a minute, while a second start of it begins."""
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +39,14 @@ def trained(campaign: Submitted) -> dict[str, dict[int, float]]:
     return {path: losses(campaign.plan, path) for path in ("main", "v1", "v2")}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     submitted: Submitted, expected: dict[str, dict[int, float]]
 ) -> None:
     cluster = submitted.cluster
     submitted.change("iters: 8", LONG)
     jobs = submitted.submit()
-    first, second, v1, v2 = (jobs[key] for key in (("main", 20), ("main", 43), ("v1", 40), ("v2", 46)))
+    first, second, v1, v2 = (jobs[key] for key in (("main", 40), ("main", 83), ("v1", 80), ("v2", 86)))
 
     # What --signal=B:USR1 does before the time limit: the ranks save and leave with 75.
     submitted.at("main", 4)
@@ -57,40 +60,40 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     assert submitted.restarts(first) == 2
 
     # main's second segment and the first branch run side by side now: a node is lost, a step is killed.
-    submitted.at("main", 24)
+    submitted.at("main", 42)
     cluster.run("scontrol", "update", "nodename=node2", "state=down", "reason=test")
     cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
     cluster.run("scontrol", "update", "nodename=node2", "state=resume", check=False)  # its slurmd may have been faster
-    submitted.at("v1", 30)
+    submitted.at("v1", 42)
     ranks = f"{v1}.1"  # step 0 is the health check
     cluster.until(lambda: ranks in cluster.run("squeue", "-h", "-s", "-j", v1, "-o", "%i").split(), "v1's ranks run")
     cluster.run("scancel", "--signal=KILL", ranks)
     cluster.until(lambda: submitted.restarts(v1) == 2, "requeued after its step was killed")
     for job in (second, v1, v2):
-        submitted.ends(job, "COMPLETED", 300)
+        submitted.ends(job, "COMPLETED")
 
     assert trained(submitted) == expected
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
     submitted: Submitted, expected: dict[str, dict[int, float]]
 ) -> None:
     submitted.change("iters: 8", LONG)
     submitted.change("nodes: 4, ", "nodes: 4, exclusive: true, ")
-    job = submitted.submit("--path", "main")["main", 20]
+    job = submitted.submit("--path", "main")["main", 40]
     submitted.at("main", 10)
     urgent = submitted.cluster.run(
         "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     )
-    submitted.ends(urgent, "COMPLETED", 60)
-    for key in (("main", 20), ("main", 43)):
-        submitted.ends(submitted.jobs()[key], "COMPLETED", 300)
+    submitted.ends(urgent, "COMPLETED")
+    for key in (("main", 40), ("main", 83)):
+        submitted.ends(submitted.jobs()[key], "COMPLETED")
     assert submitted.restarts(job) >= 1
     assert losses(submitted.plan, "main") == expected["main"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitted) -> None:
     submitted.change("iters: 8", "iters: 400")  # main's first fork point is at 200
     submitted.change("nodes: 4, ", "nodes: 2, ")
@@ -111,12 +114,12 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
     assert submitted.jobs()["main", 200] == jobs["main", 200]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(submitted: Submitted) -> None:
     cluster = submitted.cluster
-    submitted.change("iters: 8", "iters: 1600")  # a minute or more until main's first fork point, at 800
+    submitted.change("iters: 8", f"iters: {2 * TO_FORK}")
     submitted.change("nodes: 4, gpus_per_node: 1", "nodes: 2, gpus_per_node: 2")
-    job = submitted.submit("--path", "main")["main", 800]
+    job = submitted.submit("--path", "main")["main", TO_FORK]
     submitted.at("main", 3)
     used = cluster.run("squeue", "-h", "-j", job, "-o", "%N")
     nodes = cluster.run("scontrol", "show", "hostnames", used).split()
@@ -125,8 +128,8 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
         cluster.end_daemon(name)
         cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=its daemon does not answer")
     try:
-        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits", 150)
-        submitted.ends(job, "COMPLETED", 400)
+        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits")
+        submitted.ends(job, "COMPLETED", 900)
     finally:
         for name in nodes:
             cluster.end(name)
@@ -135,5 +138,5 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
     assert "requeued, until this job's earlier start has ended" in submitted.log("main")
     # Every iteration was trained once, by the start that Slurm had lost.
     figures = read_scalars(submitted.folder.tensorboard("main"))["lm loss"]
-    assert [iteration for iteration, _ in figures] == list(range(1, 801))
+    assert [iteration for iteration, _ in figures] == list(range(1, TO_FORK + 1))
     assert [event["iteration"] for event in events(submitted.folder.path("main")) if event["event"] == "started"] == [0]

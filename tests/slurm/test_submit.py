@@ -151,7 +151,7 @@ def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
     assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
     assert submitted.submit() == jobs
     submitted.cluster.until(
-        lambda: submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r") == "Dependency", "it is released", 20
+        lambda: submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r") == "Dependency", "it is released"
     )
     submitted.cluster.run("scontrol", "hold", last)  # by a user, after its release: it stays so
     assert submitted.submit() == jobs
@@ -164,7 +164,7 @@ def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, t
     submitted.cluster.until(lambda: "train main on node[1-4], 4 tasks" in submitted.log("main"), "it has started")
     submitted.cluster.until(lambda: submitted.cluster.run("squeue", "-h", "-s", "-j", job), "its step runs")
     submitted.cluster.run("scancel", "--batch", "--signal=USR1", job)
-    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "it is requeued", 20)
+    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "it is requeued")
     assert "requeued, 1 of 3 since checkpoint none" in submitted.log("main")
 
 
@@ -172,7 +172,7 @@ def test_the_time_limit_asks_the_ranks_to_stop_and_requeues(submitted: Submitted
     submitted.site(python_that(tmp_path, "trap 'exit 75' USR2", "sleep 600 &", "wait"))
     submitted.change('time: "00:30:00"', 'time: "00:02:00", signal_before: 60')  # Slurm looks every half minute
     job = submitted.submit()["main", 4]
-    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "requeued before the limit", 130)
+    submitted.cluster.until(lambda: submitted.restarts(job) == 1, "requeued before the limit")
     assert "asked to save and stop: the ranks get SIGUSR2" in submitted.log("main")
 
 
