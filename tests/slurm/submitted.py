@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import events
 from tests.conftest import Result
 from tests.slurm.cluster import Cluster
 
@@ -68,6 +69,13 @@ class Submitted:
         """Wait until the path's ranks have reported an iteration."""
         text = f" iteration {iteration:8d}/"
         self.cluster.until(lambda: text in self.log(path), f"{path} at iteration {iteration}")
+
+    def started(self, path: str, times: int) -> None:
+        """Wait until the path's ranks have begun to train for so many times in all."""
+        record = self.folder.path(path)
+        self.cluster.until(
+            lambda: sum(event["event"] == "started" for event in events(record)) >= times, f"start {times} of {path}"
+        )
 
     def ends(self, job: str, state: str, seconds: float = 400) -> None:
         """Wait until a job ends, and that as it is to; else show what its path said last."""

@@ -14,8 +14,8 @@ from tests.training.harness import read_scalars
 
 pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
-LONG = "iters: 80"
-"""v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
+LONG = "iters: 120"
+"""v1 forks off main at 60; v2, of six iterations, at 123. Long enough to be disturbed."""
 
 TO_FORK = 1200
 """Main's first fork point in a run that goes on, for more than a minute, while a second start of it begins."""
@@ -46,7 +46,7 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     cluster = submitted.cluster
     submitted.change("iters: 8", LONG)
     jobs = submitted.submit()
-    first, second, v1, v2 = (jobs[key] for key in (("main", 40), ("main", 83), ("v1", 80), ("v2", 86)))
+    first, second, v1, v2 = (jobs[key] for key in (("main", 60), ("main", 123), ("v1", 120), ("v2", 126)))
 
     # What --signal=B:USR1 does before the time limit: the ranks save and leave with 75.
     submitted.at("main", 4)
@@ -54,20 +54,19 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     cluster.until(lambda: submitted.restarts(first) == 1, "requeued after the signal")
     assert "asked to save and stop: the ranks get SIGUSR2" in submitted.log("main")
     # An operator's requeue: Slurm sends TERM, and the ranks save.
-    submitted.at("main", 12)
+    submitted.started("main", 2)
     cluster.run("scontrol", "requeue", first)
     submitted.ends(first, "COMPLETED")
     assert submitted.restarts(first) == 2
 
     # main's second segment and the first branch run side by side now: a node is lost, a step is killed.
-    submitted.at("main", 42)
+    submitted.started("main", 4)
+    submitted.started("v1", 1)
     cluster.run("scontrol", "update", "nodename=node2", "state=down", "reason=test")
     cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
     cluster.run("scontrol", "update", "nodename=node2", "state=resume", check=False)  # its slurmd may have been faster
-    submitted.at("v1", 42)
-    ranks = f"{v1}.1"  # step 0 is the health check
-    cluster.until(lambda: ranks in cluster.run("squeue", "-h", "-s", "-j", v1, "-o", "%i").split(), "v1's ranks run")
-    cluster.run("scancel", "--signal=KILL", ranks)
+    submitted.started("v1", 2)
+    cluster.run("scancel", "--signal=KILL", f"{v1}.1")  # step 0 is the health check
     cluster.until(lambda: submitted.restarts(v1) == 2, "requeued after its step was killed")
     for job in (second, v1, v2):
         submitted.ends(job, "COMPLETED")
@@ -81,13 +80,13 @@ def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
 ) -> None:
     submitted.change("iters: 8", LONG)
     submitted.change("nodes: 4, ", "nodes: 4, exclusive: true, ")
-    job = submitted.submit("--path", "main")["main", 40]
+    job = submitted.submit("--path", "main")["main", 60]
     submitted.at("main", 10)
     urgent = submitted.cluster.run(
         "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     )
     submitted.ends(urgent, "COMPLETED")
-    for key in (("main", 40), ("main", 83)):
+    for key in (("main", 60), ("main", 123)):
         submitted.ends(submitted.jobs()[key], "COMPLETED")
     assert submitted.restarts(job) >= 1
     assert losses(submitted.plan, "main") == expected["main"]
@@ -95,7 +94,7 @@ def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
 
 @pytest.mark.timeout(1500)
 def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitted) -> None:
-    submitted.change("iters: 8", "iters: 400")  # main's first fork point is at 200
+    submitted.change("iters: 8", "iters: 800")  # main's first fork point is at 400
     submitted.change("nodes: 4, ", "nodes: 2, ")
     submitted.change("tensor-model-parallel-size: 2", "tensor-model-parallel-size: 1")
     jobs = submitted.submit("--path", "main")
@@ -105,13 +104,13 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
         env={**os.environ, **submitted.cluster.env}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert submitted.cluster.state(jobs["main", 200]) == "RUNNING"  # it saved the fork point, and trains on
+    assert submitted.cluster.state(jobs["main", 400]) == "RUNNING"  # it saved the fork point, and trains on
     (key,) = submitted.submit("--path", "hotfix").keys() - jobs.keys()
     assert key[0] == "hotfix"
     submitted.ends(submitted.jobs()[key], "COMPLETED")
     trained_there = submitted.status()["hotfix"]
     assert (trained_there["state"], trained_there["end"] - trained_there["fork"]) == ("trained", 4)
-    assert submitted.jobs()["main", 200] == jobs["main", 200]
+    assert submitted.jobs()["main", 400] == jobs["main", 400]
 
 
 @pytest.mark.timeout(1500)
