@@ -16,6 +16,7 @@ from megatron_lrps.plan.model import Cut, Version
 from megatron_lrps.versions.results import scores_of
 
 Hparams = Mapping[str, str | float]
+SHARE = "cost/of PTFS"
 
 
 def precision(tree: Tree) -> str:
@@ -64,14 +65,15 @@ def metrics_of(row: VersionRow, rank_hours: float | None, results: Mapping[str, 
         rank_hours: What its path took, or None where that is unknown.
         results: Its ``results.json``; scores of another checkpoint than its end's are left out.
     """
-    found = {"cost/iterations so far": float(row.cost), "cost/of PTFS": row.of_ptfs, "cost/of CPT": row.of_cpt}
-    if rank_hours is not None:
-        found["cost/rank-hours of its path"] = rank_hours
+    found = {SHARE: row.of_ptfs}
     found |= {f"scores/validated ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
     if results is not None and results["iteration"] == row.end:
         scores = scores_of(results).items()
         wanted = {name: value for name, value in scores if "_stderr" not in name and not name.startswith("loss/")}
         found |= {f"scores/{name}": value for name, value in wanted.items()}
+    found |= {"cost/of CPT": row.of_cpt, "cost/iterations so far": float(row.cost)}
+    if rank_hours is not None:
+        found["cost/rank-hours of its path"] = rank_hours
     return {tag: value for tag, value in found.items() if math.isfinite(value)}
 
 
@@ -107,7 +109,9 @@ def columns(hparams: Sequence[Hparams], metrics: Sequence[Mapping[str, float]], 
         for name, value in each.items():
             # As floats: of a discrete domain with integers TensorBoard keeps none.
             values.setdefault(name, {})[value if isinstance(value, str) else float(value)] = None
-    scores = [Metric(tag) for tag in dict.fromkeys(tag for each in metrics for tag in each)]
+    tags = dict.fromkeys(tag for each in metrics for tag in each)
+    # The first five are shown until more are asked for: PTFS's share and scores.
+    scores = [Metric(tag) for tag in sorted(tags, key=lambda tag: tag.startswith("cost/") and tag != SHARE)]
     summary = hparams_config_pb(
         [HParam(name, Discrete(list(found))) for name, found in values.items()], scores, time_created_secs=began
     )

@@ -1,0 +1,163 @@
+"""A campaign in a real TensorBoard: its own server, and its own pages in a browser where there is one."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+
+from megatron_lrps.monitor.tensorboard import derive
+from megatron_lrps.plan import Tree
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import log_event
+from tests.monitor import chromium
+from tests.monitor.test_tensorboard_logs import begin, line
+
+RUNS = {".", "main", "v1", "v1/backfilled"}
+TEXTS = """
+(function texts(root) {
+  let found = "";
+  for (const each of root.childNodes) {
+    if (each.nodeType === 3) found += each.textContent;
+    if (each.nodeType === 1 && !["STYLE", "SCRIPT", "TEMPLATE"].includes(each.tagName))
+      found += (each.shadowRoot ? texts(each.shadowRoot) : "") + texts(each) + "\\n";
+  }
+  return found;
+})(document.body)
+"""
+"""All words of a page; TensorBoard's parts have roots of their own, which innerText does not enter."""
+
+
+class Server:
+    """A TensorBoard on a folder."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def get(self, path: str, body: Any = None, **query: str) -> Any:
+        request = Request(f"{self.address}/data/{path}?{urlencode(query)}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        with urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def steps(self, run: str, tag: str) -> list[int]:
+        return [step for _, step, _ in self.get("plugin/scalars/scalars", run=run, tag=tag)]
+
+    def wait(self, ready: Any) -> None:
+        end = time.monotonic() + 90
+        while True:
+            try:
+                if ready(self):
+                    return
+            except URLError:  # it is not up, or does not know the run yet
+                pass
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def tree(make_tree, log_job) -> Tree:
+    """Main is trained to 140, v1 to its end, and of v1 the losses after 80 are in its log alone."""
+    tree = make_tree(2, 100)
+    campaign = CampaignFolder(tree.plan.folder)
+    for path, fork, end, logged in (("main", 0, 140, 140), ("v1", 40, 100, 80)):
+        log_event(campaign.path(path), "started", iteration=fork, forked=fork > 0)
+        values: list[tuple[str, int, float]] = []
+        for i in range(fork + 1, logged + 1):
+            rate = tree.path(path).schedule.lr(4 * i, max_lr=3e-4, min_lr=3e-5)
+            for tag, value in (("lm loss", 2 + 8 / i), ("learning-rate", rate)):
+                values += [(tag, i, value), (f"{tag} vs samples", 4 * i, value)]
+        log_job(campaign.tensorboard(path), [*values, ("lm loss validation-v1-web", logged, 3.25)])
+        log_event(campaign.path(path), "done", iteration=end)
+    logs = campaign.path("v1").logs
+    logs.mkdir()
+    (logs / "0.log").write_text("\n".join([begin(), *(line(i, i, 2 + 8 / i) for i in range(41, 101))]) + "\n")
+    derive(campaign, [tree])
+    return tree
+
+
+@pytest.fixture
+def server(tree, tmp_path) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = CampaignFolder(tree.plan.folder).root / "tensorboard"
+    options = ["--logdir", str(folder), "--port", str(port), "--reload_interval", "1"]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options], stdout=log, stderr=log)
+    try:
+        server = Server(f"http://127.0.0.1:{port}")
+        server.wait(
+            lambda server: set(server.get("runs")) >= RUNS and server.steps("v1/backfilled", "lm loss")[-1:] == [100]
+        )
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_runs_charts_and_columns(server):
+    assert set(server.get("runs")) == RUNS
+    layout = server.get("plugin/custom_scalars/layout")
+    assert [each["title"] for each in layout["category"]][:3] == ["LR paths", "Loss by path", "Validation by window"]
+    (over_tokens,) = (each for each in layout["category"][1]["chart"] if each["title"] == "training loss over tokens")
+    steps = {}
+    for run in RUNS:
+        for tag in over_tokens["multiline"]["tag"]:
+            found = server.get("plugin/custom_scalars/scalars", run=run, tag=tag)["tag_to_events"]
+            steps.update((run, [step for _, step, _ in series]) for series in found.values())
+    assert {run: (each[0], each[-1]) for run, each in steps.items()} == {
+        "main": (32, 140 * 32),
+        "v1": (41 * 32, 80 * 32),
+        "v1/backfilled": (81 * 32, 100 * 32),
+    }
+    experiment = server.get("plugin/hparams/experiment", {"experimentName": ""})
+    assert {"fork", "shape", "alpha", "paradigm"} <= {each["name"] for each in experiment["hparamInfos"]}
+    columns = [{"metric": each["name"]} for each in experiment["metricInfos"]]
+    asked = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_RUNNING"],
+        "colParams": columns,
+        "startIndex": 0,
+        "sliceSize": 9,
+    }
+    (group,) = server.get("plugin/hparams/session_groups", asked)["sessionGroups"]  # no checkpoint of its end is there
+    assert (group["name"], group["hparams"]["fork"]) == ("v1", 40.0)
+    cost = {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
+    assert cost["cost/iterations so far"] == 100.0
+
+
+def test_an_open_tensorboard_shows_what_is_derived_anew_once(server, tree, log_job):
+    campaign = CampaignFolder(tree.plan.folder)
+    log_job(campaign.tensorboard("v1"), [("lm loss", i, 3.0) for i in range(61, 91)])  # resumed at 60
+    derive(campaign, [tree])
+    server.wait(lambda server: server.steps("v1", "lm loss vs tokens")[-1] == 90 * 32)
+    assert server.steps("v1", "lm loss vs tokens") == [32 * i for i in range(41, 91)]
+    assert server.steps("v1", "lm loss") == list(range(41, 91))
+
+
+def test_in_a_browser(server, tmp_path):
+    program = chromium.find()
+    if program is None:
+        pytest.skip(f"needs a Chromium: none of {', '.join(chromium.NAMES)} is on the PATH")
+    with chromium.browser(program, tmp_path / "profile") as tab:
+        tab.open(f"{server.address}/#custom_scalars", width=1400, height=1200)
+        tab.wait_for(f"{TEXTS}.includes('Matches (3)')", seconds=90)
+        shown = tab.evaluate(TEXTS)
+        for words in ("LR paths", "learning rate over tokens", "forks, resumes, ends; saves below", "v1/backfilled"):
+            assert words in shown
+        Path(tmp_path / "custom_scalars.png").write_bytes(tab.picture())
+        tab.open("about:blank", width=1400)
+        tab.open(f"{server.address}/#hparams", width=1400, height=1200)
+        tab.wait_for(f"{TEXTS}.includes('cost/of PTFS') && {TEXTS}.includes('cosine')", seconds=90)
+        assert not [each for each in tab.errors if "exceptionDetails" in each]
