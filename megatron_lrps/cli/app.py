@@ -248,6 +248,23 @@ def cut(
 
 
 @app.command()
+def forecast(
+    plan: PlanArgument,
+    alpha: Annotated[
+        list[float] | None, typer.Option("--alpha", help="A decay share; may be given again.", show_default=False)
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", help="A decay shape; may be given again.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what other alphas and shapes would give the next versions, and the error on finished branches."""
+    from megatron_lrps.cli.forecast import show_forecast
+
+    show_forecast(plan, alphas=alpha or (), shapes=shape or (), as_json=as_json)
+
+
+@app.command()
 def doctor(
     plan: Annotated[
         Path | None, typer.Argument(metavar="[PLAN]", help="What is it fit for?", show_default=False)

@@ -8,11 +8,10 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from tensorboard.compat.proto.event_pb2 import Event
 
-from megatron_lrps.monitor.scalars import _checksum
+from megatron_lrps.monitor.scalars import DERIVED, Point, _checksum
 
 TAIL_BYTES = 32 * 1024
 """How much of a file's end the first look reads: some fifty iterations of Megatron's tags."""
@@ -21,16 +20,6 @@ PACE_OVER = 64
 _LOSS, _RATE, _NORM = "lm loss", "learning-rate", "grad-norm"
 _HEADER, _FOOTER = 12, 4
 _LONGEST = 1 << 26
-_DERIVED = ".lrps"
-"""The suffix of event files that were made of what was logged, and are no record of it."""
-
-
-class _Point(NamedTuple):
-    """A logged value: the step, the value, and when it was logged, in seconds since 1970."""
-
-    step: int
-    value: float
-    time: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +58,7 @@ class Follower:
         """The newest figures; None where there are none. Raises OSError where a file cannot be read."""
         if self._folder.is_dir():
             for file in self._folder.iterdir():
-                if file.name.startswith("events.out.tfevents.") and file.suffix != _DERIVED:
+                if file.name.startswith("events.out.tfevents.") and file.suffix != DERIVED:
                     self._files.setdefault(file.name, _Growing(file))
         # A job that has just been restarted has logged nothing yet: what the one before it did still stands.
         for growing in sorted(self._files.values(), key=lambda each: each.started(), reverse=True):
@@ -89,8 +78,8 @@ class _Growing:
 
     def _forget(self) -> None:
         self._at: int | None = None
-        self._last: dict[str, _Point] = {}
-        self._losses: deque[_Point] = deque(maxlen=PACE_OVER)
+        self._last: dict[str, Point] = {}
+        self._losses: deque[Point] = deque(maxlen=PACE_OVER)
 
     def started(self) -> float:
         """When its first record was written: what was begun and has none is the newest."""
@@ -130,7 +119,7 @@ class _Growing:
     def _take(self, event: Event) -> None:
         for value in event.summary.value:
             if value.tag in (_LOSS, _RATE, _NORM) and value.HasField("simple_value"):
-                point = _Point(event.step, value.simple_value, event.wall_time)
+                point = Point(event.step, value.simple_value, event.wall_time)
                 self._last[value.tag] = point
                 if value.tag == _LOSS:
                     self._losses.append(point)

@@ -1,0 +1,84 @@
+"""``lrps forecast``: what other alphas and shapes would give, with the error seen on finished branches."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.text import table
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.schedule import SHAPES
+from megatron_lrps.versions.folder import CampaignFolder
+
+if TYPE_CHECKING:
+    from megatron_lrps.monitor.forecast import Checked, Outlook
+
+
+def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[str], as_json: bool) -> None:
+    """Print a campaign's forecasts.
+
+    Raises:
+        RefusedError: for an alpha or a shape that is none, and where too little is logged.
+    """
+    if wrong := [alpha for alpha in alphas if not 0 < alpha <= 1]:
+        raise RefusedError(f"--alpha {wrong[0]:g} is no share of a version's iterations.", "give one in (0, 1].")
+    if unknown := [shape for shape in shapes if shape not in SHAPES]:
+        raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
+    tree = expand(load_plan(plan_file))
+    from megatron_lrps.monitor.forecast import forecast  # numpy and tensorboard
+
+    outlook = forecast(tree, CampaignFolder(tree.plan.folder), alphas=alphas, shapes=shapes)
+    typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
+
+
+def _as_text(outlook: "Outlook") -> str:
+    law = outlook.law
+    gain = "C unknown, taken as 0" if law.gain is None else f"C {law.gain:.4g}, lambda {law.momentum:g}"
+    fitted = ", ".join(("main", *outlook.branches))
+    lines = [
+        f"{outlook.campaign}: training losses in nats a token; main is logged to iteration {outlook.reached:,}",
+        f"law     L = L0 + A S1^-a - C S2 (arXiv 2408.11029): L0 {law.floor:.4g}, A {law.scale:.4g}, "
+        f"a {law.exponent:.3g}, {gain}",
+        f"fitted  to {fitted} after iteration {outlook.since:,}; residuals {100 * law.residual:.2f} %",
+        "",
+    ]
+    bound = "at most" if law.gain is None else "final loss"
+    error = "unknown" if outlook.error is None else f"± {outlook.error:.4f}"
+    rows = [
+        (
+            f"{each.version}{' (planned)' if each.planned else ''}",
+            each.shape,
+            f"{each.alpha:g}",
+            each.fork,
+            each.iterations,
+            f"cannot be: {each.why_not}" if each.loss is None else f"{each.loss:.4f}",
+            "-" if each.loss is None else error,
+        )
+        for each in outlook.forecasts
+    ]
+    lines.append(table(("version", "shape", "alpha", "fork", "iterations", bound, "error"), rows))
+    if outlook.checked:
+        headers = ("branch", "observed", "predicted without it", "error", "below main", "predicted")
+        lines += ["", table(headers, [_checked(each) for each in outlook.checked])]
+        lines.append(f"\nroot mean square: {outlook.error:.4f}{_of_gains(outlook.gain_error)}")
+    return "\n".join([*lines, "", *outlook.notes])
+
+
+def _checked(each: "Checked") -> tuple[str, ...]:
+    gains = ("-" if gain is None else f"{gain:.4f}" for gain in (each.gain, each.predicted_gain))
+    share = 100 * each.error / each.observed
+    return (each.path, f"{each.observed:.4f}", f"{each.predicted:.4f}", f"{each.error:+.4f} ({share:+.2f} %)", *gains)
+
+
+def _of_gains(error: float | None) -> str:
+    return "" if error is None else f", below main {error:.4f}"
+
+
+def _as_json(outlook: "Outlook") -> str:
+    facts = asdict(outlook)
+    facts["checked"] = [{**asdict(each), "error": each.error} for each in outlook.checked]
+    return json.dumps({**facts, "error": outlook.error, "gain_error": outlook.gain_error}, indent=2)

@@ -1,0 +1,122 @@
+"""What a campaign has logged, as the annealing law is fitted to it: averaged over pieces, branches beside main."""
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.annealing import Floats, Part, Rates
+from megatron_lrps.monitor.scalars import Series, read_scalars
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.flags import warmup_init
+from megatron_lrps.plan.paths import MAIN
+from megatron_lrps.schedule import Schedule
+from megatron_lrps.versions.folder import CampaignFolder
+
+LEAST = 100
+"""Logged iterations of main, after those that are left out, that a fit needs."""
+LEFT_OUT = 0.1
+"""Share of main's logged iterations after the warm-up that are not fitted: no power law falls as steeply."""
+PIECES, SHORTEST = 200, 5
+"""Main's losses are averaged over so many pieces, of five logged iterations at least; branches over pieces as long."""
+LAST, LAST_SHARE = 20, 0.05
+"""A final loss is the mean over the last twentieth of the version's iterations, twenty at least."""
+
+
+class Logs:
+    """What main and its branches have logged, and the learning rates they had.
+
+    Args:
+        tree: The plan's.
+        campaign: Where the TensorBoard files lie.
+
+    Attributes:
+        series: Path -> (iteration, loss), what is finite of it.
+        reached: Main's last logged iteration.
+        since: The iteration after which losses are fitted.
+        parts: Path -> its losses in pieces; a path that has logged too few has none.
+        finished: Branches that have logged their last iteration.
+
+    Raises:
+        RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
+    """
+
+    def __init__(self, tree: Tree, campaign: CampaignFolder) -> None:
+        self.tree, self.plan = tree, tree.plan
+        self.batch = tree.plan.global_batch_size
+        main = tree.by_name.get(MAIN)
+        if main is None or main.kind != "main":
+            raise RefusedError(
+                f"Campaign {tree.plan.campaign} has no main path: its paths are {tree.names}.",
+                "forecast a campaign of paradigm lrps.",
+            )
+        self.main = main
+        self.branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
+        self.series = {
+            path.name: _finite(read_scalars(campaign.tensorboard(path.name), "lm loss"))
+            for path in (main, *self.branches)
+        }
+        warm = main.schedule.warmup // self.batch
+        logged = [step for step, _ in self.series[MAIN] if step > warm]
+        self.reached = max(logged, default=0)
+        self.since = warm + int(LEFT_OUT * (self.reached - warm)) if logged else warm
+        usable = sum(step > self.since for step in logged)
+        if usable < LEAST:
+            raise RefusedError(
+                f"Main has logged {usable} iterations after iteration {self.since} (the warm-up and a tenth of the "
+                f"rest are left out), and a fit needs {LEAST}.",
+                "train it further: lrps run PLAN --path main.",
+            )
+        width = max(SHORTEST, usable // PIECES)
+        parts = {path.name: self._part(path, width) for path in (main, *self.branches)}
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.finished = [
+            branch
+            for branch in self.branches
+            if branch.name in self.parts and dict(self.series[branch.name]).get(branch.end)
+        ]
+
+    @cached_property
+    def _shares_of_main(self) -> Floats:
+        ends = [path.end for path in (self.main, *self.branches)] + [window.end for window in self.tree.windows]
+        return self._shares(self.main.schedule, 0, max(ends))
+
+    def _shares(self, schedule: Schedule, start: int, end: int) -> Floats:
+        top, low, init = self.plan.lr.max, self.plan.lr.min, warmup_init(self.plan)
+        rates = [
+            schedule.lr(iteration * self.batch, max_lr=top, min_lr=low, init_lr=init) for iteration in range(start, end)
+        ]
+        return np.array(rates) / top
+
+    def rates(self, schedule: Schedule, fork: int, end: int) -> Rates:
+        """Of a curve that is main's up to the fork."""
+        shares = np.concatenate((self._shares_of_main[:fork], self._shares(schedule, fork, end)))
+        return Rates(shares, self.main.schedule.warmup // self.batch)
+
+    def _part(self, path: PlannedPath, width: int) -> Part | None:
+        points = [point for point in self.series[path.name] if point[0] > max(path.fork, self.since)]
+        pieces = [points[at : at + width] for at in range(0, len(points) - width + 1, width)]
+        if not pieces:
+            return None
+        rates = self.rates(path.schedule, path.fork, max(path.end, points[-1][0]))
+        mains = dict(self.series[MAIN])
+        both = [piece for piece in pieces if all(step in mains for step, _ in piece)]
+        paired = path is not self.main and bool(both)
+        pieces = both if paired else pieces
+        return Part(
+            name=path.name,
+            rates=rates,
+            edges=np.array([(piece[0][0], piece[-1][0]) for piece in pieces]),
+            losses=np.array([np.mean([loss for _, loss in piece]) for piece in pieces]),
+            mains=np.array([np.mean([mains[step] for step, _ in piece]) for piece in pieces]) if paired else None,
+            main_rates=Rates(self._shares_of_main, rates.warm) if paired else None,
+        )
+
+    def last(self, iterations: int, length: int) -> int:
+        """Iterations that a final loss is the mean of."""
+        return min(length, max(LAST, int(LAST_SHARE * iterations)))
+
+
+def _finite(series: Series) -> Series:
+    return [(step, loss) for step, loss in series if math.isfinite(loss)]
