@@ -70,7 +70,7 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
 def _cells(row: Row) -> dict[str, str]:
     figures = row.figures
     cells = dict.fromkeys(_NUMBERS, "-")
-    cells["iteration"] = f"{row.iteration:,}/{row.end:,}"
+    cells["iteration"] = f"{f'{row.iteration:,}' if row.begun else '-'}/{row.end:,}"
     if figures is not None:
         cells["loss"] = f"{figures.loss:.4f}"
         cells["next lr"] = "-" if figures.next_lr is None else f"{figures.next_lr:.3e}"

@@ -25,6 +25,7 @@ class Row:
         state: In words.
         iteration: The last one logged; of a trained path its end, of one that has logged nothing what is saved.
         end: Its last iteration.
+        begun: It has trained something; else ``iteration`` is where it will start.
         done: It is trained.
         figures: What it logged last, or None.
         tokens_per_second: By the clock, saves and evaluations included, or None.
@@ -38,6 +39,7 @@ class Row:
     state: str
     iteration: int
     end: int
+    begun: bool
     done: bool
     figures: Figures | None = None
     tokens_per_second: float | None = None
@@ -96,7 +98,15 @@ class Watch:
             trouble = f"{path.name}: {error}"
         stands = self._standings.get(path.name)
         if stands is None:
-            return Row(name=path.name, state="unknown", iteration=path.fork, end=path.end, done=False, trouble=trouble)
+            return Row(
+                name=path.name,
+                state="unknown",
+                iteration=path.fork,
+                end=path.end,
+                begun=False,
+                done=False,
+                trouble=trouble,
+            )
         alerts = tuple(f"{path.name}: {alert_words(alert)}" for alert in stands["alerts"])
         done = stands["state"] in ("trained", "released")
         place = stands["saved"] or path.fork
@@ -107,6 +117,7 @@ class Watch:
             state=state_words(stands),
             iteration=place,
             end=path.end,
+            begun=stands["saved"] is not None or figures is not None,
             done=done,
             figures=figures,
             alerts=alerts,

@@ -48,7 +48,7 @@ def test_a_look_gives_what_is_logged_and_costs_a_later_one_next_to_nothing(begun
     assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
     assert [alert.partition(" (")[0] for alert in main.alerts] == ["main: alert at iteration 11: loss_spike: up"]
     assert (v1.state, v1.iteration, v1.done) == ("trained", 10, True)
-    assert (v2.state, v2.iteration, v2.figures) == ("waiting for main at 14", 14, None)
+    assert (v2.state, v2.iteration, v2.begun, v2.figures) == ("waiting for main at 14", 14, False, None)
     start = time.perf_counter()
     for _ in range(20):
         watch.look()

@@ -119,16 +119,21 @@ def test_the_last_rank_judges_and_a_hook_that_fails_is_recorded(tmp_path: Path) 
 
 @pytest.mark.training
 @pytest.mark.parametrize(
-    ("flags", "code", "said"),
-    [((), 16, "with exit code 16: the local loss is NaN"), (("--rerun-mode", "disabled"), 1, "the local loss is NaN")],
+    ("flags", "ranks", "code", "said"),
+    [
+        ((), 1, 16, "with exit code 16: the local loss is NaN"),
+        ((), 2, 16, "with exit code 16: the local loss is NaN"),
+        (("--rerun-mode", "disabled"), 1, 1, "the local loss is NaN"),
+        (("--rerun-mode", "disabled"), 2, 1, "the local loss is NaN"),  # both ranks raise, and one says so
+    ],
 )
 def test_a_nan_that_megatron_ends_the_run_for_is_an_alert(
-    flags: tuple[str, ...], code: int, said: str, tmp_path: Path
+    flags: tuple[str, ...], ranks: int, code: int, said: str, tmp_path: Path
 ) -> None:
     script(tmp_path, HOOK.format(python=sys.executable, file=str(tmp_path / "told")))
     plan = diverging(tmp_path, "{hook: [./hook]}")
     plan.write_text(plan.read_text().replace("max: 3.0,", "max: 1.0e+30,"))
-    assert train_path(plan, "main", "--lr-warmup-init", "1e29", *flags).codes == [code]
+    assert train_path(plan, "main", "--lr-warmup-init", "1e29", *flags, ranks=ranks).codes == [code] * ranks
     (alert,) = alerts(tmp_path)
     assert (alert["kind"], alert["iteration"]) == ("rejected", 2)  # the first step's weights are all that was needed
     assert said in alert["message"]
