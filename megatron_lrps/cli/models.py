@@ -150,11 +150,12 @@ def reproduce(
 def report(
     plan: PlanArgument,
     output: Annotated[Path | None, typer.Option(help="Its folder; <save>/report by default.")] = None,
+    axis: Annotated[str, typer.Option(help="Of its pictures: iterations, samples or tokens.")] = "iterations",
 ) -> None:
     """Show a campaign on one HTML page: paths, losses, versions, data, scores, events; PNG and SVG beside it."""
     from megatron_lrps.cli.report import make_report
 
-    make_report(plan, output)
+    make_report(plan, output, axis)
 
 
 @models.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.axis import ITERATIONS, Axis
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.versions.files import write_atomic
 
@@ -95,13 +96,35 @@ def width_of(text: str, size: float) -> float:
     return len(text) * 0.7 * size * DPI / 72
 
 
-def count_iterations(axes: "Axes", start: int, end: int, *, share: float = 0.015) -> None:
-    """Let the x axis run from ``start`` to ``end`` in whole iterations, with a margin of a ``share`` of it."""
+def count_iterations(
+    axes: "Axes", start: int, end: int, *, share: float = 0.015, axis: Axis = ITERATIONS, ticks: int = 8
+) -> None:
+    """Let the x axis run from ``start`` to ``end``, in iterations, with a margin of a ``share`` of it.
+
+    Args:
+        axes: Whose.
+        start: An iteration.
+        end: An iteration.
+        share: Of the margin.
+        axis: What it counts; its ticks are round numbers of that.
+        ticks: At most so many.
+    """
     margin = (end - start) * share
     axes.set_xlim(start - margin if start else 0, end + margin)
-    axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel(axis.label)
+    axes.xaxis.set_major_locator(_RoundTicks(axis.unit, nbins=ticks, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: axis.text(value)))
+
+
+class _RoundTicks(MaxNLocator):
+    """Ticks at round multiples of a ``unit`` that lies on the axis as 1."""
+
+    def __init__(self, unit: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._unit = unit
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return [tick / self._unit for tick in super().tick_values(vmin * self._unit, vmax * self._unit)]
 
 
 def name_roles(axes: "Axes", paths: Sequence[PlannedPath]) -> None:

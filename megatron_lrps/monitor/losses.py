@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.canvas import (
     BASELINES,
     FAINT,
@@ -52,14 +53,17 @@ def read_losses(tree: Tree, campaign: CampaignFolder) -> Runs:
     return {path.name: read_run(campaign.tensorboard(path.name), wanted) for path in tree.paths}
 
 
-def draw_losses(tree: Tree, campaign: CampaignFolder, *files: Path, runs: Runs | None = None) -> None:
-    """Draw training losses over iterations, and one small panel of losses for each validation set, 1200 wide.
+def draw_losses(
+    tree: Tree, campaign: CampaignFolder, *files: Path, runs: Runs | None = None, axis: Axis = ITERATIONS
+) -> None:
+    """Draw training losses on one axis, and one small panel of losses for each validation set, 1200 wide.
 
     Args:
         tree: The plan's tree; a path that has logged nothing is left out.
         campaign: Where its TensorBoard files lie.
         files: PNG or SVG by their suffix; replaced whole.
         runs: What ``read_losses`` has read, where that was done before.
+        axis: What the axis counts.
 
     Raises:
         RefusedError: for another suffix, where nothing was logged yet, and where an event file cannot be read.
@@ -84,19 +88,19 @@ def draw_losses(tree: Tree, campaign: CampaignFolder, *files: Path, runs: Runs |
         grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
         training = {path.name: runs[path.name].get("lm loss", []) for path in paths}
         top = figure.add_subplot(grid[0, :])
-        _draw_training(top, tree, paths, training, end)
+        _draw_training(top, tree, paths, training, end, axis)
         name_roles(top, [path for path in tree.paths if path in paths])
         for index, name in enumerate(logged):
             axes = figure.add_subplot(grid[1 + index // columns, index % columns])
             losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
-            _draw_validation(axes, paths, losses, end, width=WIDTH / columns - 60)
+            _draw_validation(axes, paths, losses, end, width=WIDTH / columns - 60, axis=axis)
             axes.set_title(f"validation loss on {name}", fontsize=10)
         for file in files:
             save(figure, file)
 
 
 def _draw_training(
-    axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: Mapping[str, Series], end: int
+    axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: Mapping[str, Series], end: int, axis: Axis
 ) -> None:
     smoothed = {name: _medians(series, max(LEAST, end // BINS)) for name, series in losses.items()}
     for path in paths:
@@ -108,13 +112,13 @@ def _draw_training(
         axes.plot(*_split(smoothed[path.name]), color=colour, linewidth=1.3 if quiet else 2.0, marker=marker)
     axes.set_title(f"Training loss of {tree.plan.campaign}", pad=10)
     axes.set_ylabel("loss (nats a token)")
-    count_iterations(axes, 0, end)
+    count_iterations(axes, 0, end, axis=axis)
     _limit(axes, list(smoothed.values()), end, below=0.12)
     _label(axes, {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}, WIDTH / end)
 
 
 def _draw_validation(
-    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, width: float
+    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, *, width: float, axis: Axis
 ) -> None:
     finite = {path: _finite(losses[path.name]) for path in paths}
     ends = {path: points[-1] for path, points in finite.items() if points and points[-1][0] == path.end}
@@ -124,10 +128,9 @@ def _draw_validation(
         axes.plot(*_split(shown), "o-" if few else "-", color=colour_of(path), linewidth=1.2, markersize=2.5)
         if path in ends and path.version is not None:
             axes.plot(*ends[path], "o", color=colour_of(path), markersize=6)
-    count_iterations(axes, 0, end, share=0.04)
+    count_iterations(axes, 0, end, share=0.04, axis=axis, ticks=4)
     axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
-    axes.locator_params(axis="x", nbins=4)
     _limit(axes, list(finite.values()), end, below=0.2)
     _label(axes, ends, width / end)
 

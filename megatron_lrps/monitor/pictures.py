@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from megatron_lrps.monitor.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.canvas import (
     BASELINES,
     DPI,
@@ -41,13 +42,14 @@ LONGEST_NAME = 18
 Curve = tuple[list[float], list[float]]
 
 
-def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path) -> None:
-    """Draw the learning rate of ``paths`` over iterations into ``files``, 1200 x 600.
+def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path, axis: Axis = ITERATIONS) -> None:
+    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600.
 
     Args:
         tree: The plan's tree.
         paths: Which of its paths.
         files: PNG or SVG by their suffix; replaced whole.
+        axis: What the axis counts.
 
     Raises:
         RefusedError: for another suffix.
@@ -59,13 +61,13 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path) -> None:
         axes = figure.add_subplot()
         axes.set_title(f"Learning rate of {tree.plan.campaign}", pad=12)
         start, end = min(path.fork for path in paths), max(path.end for path in paths)
-        count_iterations(axes, start, end)
+        count_iterations(axes, start, end, axis=axis)
         # Baselines lie beneath what is compared with them.
         for path in sorted(paths, key=lambda path: role_of(path) not in BASELINES):
             quiet = role_of(path) in BASELINES
             axes.plot(*curve_of(tree, path), color=colour_of(path), linewidth=1.5 if quiet else 2.5, label=path.name)
         spacing = INSIDE_WIDTH / (end - start)
-        above = _mark_forks(tree, axes, paths, spacing)
+        above = _mark_forks(tree, axes, paths, spacing, axis)
         below = _label_ends(tree, axes, paths, spacing)
         roles = {role_of(path) for path in paths}
         if roles.isdisjoint(BASELINES):
@@ -113,7 +115,7 @@ def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
     return tree.plan.lr.min
 
 
-def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float) -> float:
+def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float, axis: Axis) -> float:
     """Mark and number the fork points; returns how far the numbers reach above them, in pixels."""
     forks: dict[int, float] = {}
     for path in tree.paths:
@@ -123,10 +125,10 @@ def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing:
         if path in paths or parent in paths:
             forks[path.fork] = _rate(tree, parent, path.fork)
     axes.plot([*forks], [*forks.values()], "o", color="white", markeredgecolor=INK, markersize=7, zorder=5)
-    widths = [width_of(f"{fork:,}", SMALL) for fork in forks]
+    widths = [width_of(axis.text(fork), SMALL) for fork in forks]
     turned = _too_close([*forks], widths, spacing)
     for fork, rate in forks.items():
-        _annotate(axes, f"{fork:,}", (fork, rate), above=True, turned=turned, fontsize=SMALL)
+        _annotate(axes, axis.text(fork), (fork, rate), above=True, turned=turned, fontsize=SMALL)
     return 10 + (max(widths) if turned else 2 * SMALL) if forks else 10
 
 

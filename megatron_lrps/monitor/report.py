@@ -9,13 +9,18 @@ from typing import Any
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor import page
 from megatron_lrps.monitor import report_parts as parts
+from megatron_lrps.monitor import report_pictures as pictures
+from megatron_lrps.monitor.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.compare import compared
-from megatron_lrps.monitor.losses import draw_losses, read_losses
+from megatron_lrps.monitor.losses import draw_losses, loss_sets
 from megatron_lrps.monitor.pictures import draw_lr
+from megatron_lrps.monitor.report_pace import LOGGED, pace
 from megatron_lrps.monitor.report_parts import Ledger, Material
-from megatron_lrps.monitor.scalars import Runs
+from megatron_lrps.monitor.scalars import Runs, Series, read_run
 from megatron_lrps.monitor.standing import standing
 from megatron_lrps.monitor.table import version_table
+from megatron_lrps.monitor.tensorboard_logs import Printed, read_printed
+from megatron_lrps.monitor.tree_picture import draw_tree
 from megatron_lrps.plan import Tree
 from megatron_lrps.version import __version__
 from megatron_lrps.versions.facts import Facts, chain_of, facts_of, ledger_of
@@ -44,7 +49,13 @@ class Written:
 
 
 def write_report(
-    campaign: CampaignFolder, trees: Sequence[Tree], *, folder: Path, notes: Sequence[str], now: datetime
+    campaign: CampaignFolder,
+    trees: Sequence[Tree],
+    *,
+    folder: Path,
+    notes: Sequence[str],
+    now: datetime,
+    axis: Axis = ITERATIONS,
 ) -> Written:
     """Make the report of a campaign as it stands: finished, half-way, or not begun.
 
@@ -54,37 +65,46 @@ def write_report(
         folder: Where the page and its pictures go.
         notes: What is wrong with the plan or the accepted one, a sentence each.
         now: For the page to say how old it is.
+        axis: What the pictures' axis counts.
 
     Raises:
-        RefusedError: where an event file cannot be read.
         StorageError: where the disk refuses.
     """
-    found = gather(campaign, trees, notes=notes)
+    found = gather(campaign, trees, notes=notes, axis=axis)
+    branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]
     lr = [folder / f"lr-paths.{suffix}" for suffix in ("svg", "png")]
     losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
-    draw_lr(found.tree, list(found.tree.paths), *lr)
+    trained = {each["name"]: each["end"] - each["iterations_left"] for each in found.stands}
+    draw_tree(found.tree, trained, *branches, axis=axis)
+    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis)
     if any(found.runs.values()):
-        draw_losses(found.tree, campaign, *losses, runs=found.runs)
+        draw_losses(found.tree, campaign, *losses, runs=found.runs, axis=axis)
     else:
         losses = []
-    shown = [parts.lr_picture(found, _content(lr[0]))]
-    shown += [parts.loss_picture(found, _content(losses[0]))] if losses else []
-    write_atomic(folder / FILE, as_html(found, lr=shown[0], losses=shown[1] if losses else None, now=now))
-    return Written(page=folder / FILE, pictures=(*lr, *losses), missing=found.missing)
+    whole = as_html(
+        found,
+        tree=pictures.tree_picture(found, _content(branches[0])),
+        lr=pictures.lr_picture(found, _content(lr[0])),
+        losses=pictures.loss_picture(found, _content(losses[0])) if losses else None,
+        now=now,
+    )
+    write_atomic(folder / FILE, whole)
+    return Written(page=folder / FILE, pictures=(*branches, *lr, *losses), missing=found.missing)
 
 
 def _content(svg: Path) -> str:
     return svg.read_text(encoding="utf-8")
 
 
-def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str] = ()) -> Material:
-    """Read all that a report shows; raises RefusedError where an event file cannot be read."""
+def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str], axis: Axis) -> Material:
+    """Read all that a report shows; what cannot be read is named among what is missing."""
     tree, missing = trees[0], list(notes)
     facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
     results = {path.name: found for path in tree.paths if (found := _results(campaign, path.name, missing)) is not None}
     stands = [standing(campaign, path) for path in tree.paths]
-    runs = read_losses(tree, campaign)
-    versions = version_table(tree, campaign)
+    runs, unreadable = _runs(campaign, tree, missing)
+    printed = {path.name: _printed(campaign, path.name, missing) for path in tree.paths}
+    versions = version_table(tree, campaign, runs=runs)
     ledgers = []
     for row in versions.rows:
         try:
@@ -94,13 +114,15 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
             continue
         planned = facts[row.path].record != "read"
         ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
-    missing += _missing(campaign, tree, stands, runs, results)
+    missing += _missing(campaign, tree, stands, {*unreadable, *(name for name, run in runs.items() if run)}, results)
     return Material(
         tree=tree,
         save=campaign.root,
         facts=facts,
         stands=stands,
         runs=runs,
+        printed=printed,
+        axis=axis,
         totals=versions.totals,
         compared=compared(versions, results),
         results=results,
@@ -108,6 +130,29 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         histories={path.name: events(campaign.path(path.name)) for path in tree.paths},
         missing=tuple(dict.fromkeys(each.replace(f"{campaign.root}/", "") for each in missing)),
     )
+
+
+def _runs(campaign: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Runs, list[str]]:
+    """What was logged, and the paths whose event files cannot be read."""
+    wanted = {"lm loss", *loss_sets(tree).values(), *LOGGED}
+    runs: dict[str, dict[str, Series]] = {}
+    unreadable = []
+    for path in tree.paths:
+        try:
+            runs[path.name] = read_run(campaign.tensorboard(path.name), wanted)
+        except RefusedError as error:
+            missing.append(f"What {path.name} has logged is left out: {error.what}")
+            runs[path.name] = {}
+            unreadable.append(path.name)
+    return runs, unreadable
+
+
+def _printed(campaign: CampaignFolder, name: str, missing: list[str]) -> Printed:
+    try:
+        return read_printed(campaign.path(name).logs)
+    except OSError as error:
+        missing.append(f"The logs of {name} are left out: {error.filename} cannot be read: {error.strerror}.")
+        return Printed()
 
 
 def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: list[str]) -> Facts:
@@ -132,7 +177,11 @@ def _results(campaign: CampaignFolder, name: str, missing: list[str]) -> dict[st
 
 
 def _missing(
-    campaign: CampaignFolder, tree: Tree, stands: Sequence[Mapping[str, Any]], runs: Runs, scored: Collection[str]
+    campaign: CampaignFolder,
+    tree: Tree,
+    stands: Sequence[Mapping[str, Any]],
+    logged: Collection[str],
+    scored: Collection[str],
 ) -> list[str]:
     """What a reader would look for and not find."""
     said = []
@@ -141,7 +190,7 @@ def _missing(
     if going := [each for each in stands if each["state"] == "in_progress"]:
         where = (f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}" for each in going)
         said.append(f"Half-way: {', '.join(where)}.")
-    if silent := _names(each for each in stands if each["saved"] is not None and not runs[each["name"]]):
+    if silent := _names(each for each in stands if each["saved"] is not None and each["name"] not in logged):
         said.append(f"Trained, but without TensorBoard files: {silent}.")
     for each in stands:
         if each["torn"]:
@@ -161,12 +210,14 @@ def _names(stands: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(each["name"] for each in stands)
 
 
-def as_html(found: Material, *, lr: page.Markup, losses: page.Markup | None, now: datetime) -> str:
-    """The page."""
+def as_html(found: Material, *, tree: page.Markup, lr: page.Markup, losses: page.Markup | None, now: datetime) -> str:
+    """The page, of its pictures and its numbers."""
+    gpus = found.tree.plan.launch.device == "gpu"
     sections = [
-        ("state", "Where it stands", parts.state(found)),
+        ("state", "Where it stands", parts.state(found, tree)),
         ("lr", "Learning rate", page.join([lr, parts.lr_table(found)])),
         ("losses", "Losses", parts.losses(found, losses)),
+        ("pace", "Throughput and gradient norm", pace(found.runs, found.printed, gpus=gpus)),
         ("versions", "Versions and their cost", parts.versions(found)),
         ("data", "Data", parts.data(found)),
         ("scores", "Scores", parts.scores(found)),

@@ -6,13 +6,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from megatron_lrps.monitor.axis import Axis
 from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import loss_sets
-from megatron_lrps.monitor.page import Markup, Part, join, listing, picture, region, table, tag
+from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
 from megatron_lrps.monitor.scalars import Runs
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
+from megatron_lrps.monitor.tensorboard_logs import Printed
 from megatron_lrps.monitor.text import epochs_words, within
 from megatron_lrps.plan import Tree
 from megatron_lrps.versions.facts import Facts, schedule_words
@@ -42,7 +44,9 @@ class Material:
         save: The campaign's folder.
         facts: Path -> what is known of it.
         stands: Of every path, what ``standing`` gives.
-        runs: The losses that were logged.
+        runs: Losses, gradient norms and times that were logged.
+        printed: Path -> what its logs say.
+        axis: What the pictures' axis counts.
         totals: The cost of each paradigm.
         compared: Versions with their scores.
         results: Path -> its ``results.json``, where there is one.
@@ -56,6 +60,8 @@ class Material:
     facts: Mapping[str, Facts]
     stands: Sequence[Mapping[str, Any]]
     runs: Runs
+    printed: Mapping[str, Printed]
+    axis: Axis
     totals: Sequence[Total]
     compared: Compared
     results: Mapping[str, Mapping[str, Any]]
@@ -68,8 +74,8 @@ def _sentence(words: str) -> Markup:
     return tag("p", words)
 
 
-def state(found: Material) -> Markup:
-    """How far it is, the tree of paths, and what is missing."""
+def state(found: Material, picture_: Markup) -> Markup:
+    """How far it is, the tree of paths as a picture and in words, and what is missing."""
     planned = sum(path.iterations for path in found.tree.paths)
     left = sum(each["iterations_left"] for each in found.stands)
     ends = [each for each in found.stands if each["version"] is not None]
@@ -87,7 +93,7 @@ def state(found: Material) -> Markup:
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
     lacking = [tag("h3", "What is missing"), listing(found.missing)] if found.missing else []
-    return join([facts, tag("h3", "Paths"), paths, *lacking])
+    return join([facts, tag("h3", "Paths"), picture_, paths, *lacking])
 
 
 def _percent(part: int, whole: int) -> str:
@@ -110,28 +116,6 @@ def _branches(found: Material, parent: str | None) -> Markup:
     return tag("ul", *items) if items else Markup()
 
 
-def lr_picture(found: Material, svg: str) -> Markup:
-    """The learning rate of every path."""
-    tree = found.tree
-    end = max(path.end for path in tree.paths)
-    roots = [path.name for path in tree.paths if path.parent is None]
-    forks = [f"{path.name} off {path.parent} at {path.fork:,}" for path in tree.paths if path.parent is not None]
-    said = f"{len(tree.paths)} paths over {end:,} iterations. From scratch: {_several(roots)}. "
-    said += f"Forks: {_several(forks)}. " if forks else ""
-    return picture(
-        svg,
-        name="lr-paths",
-        title=f"Learning rate of {tree.plan.campaign}",
-        description=f"{said}The table below has the learning rate of each path in words.",
-        caption="Circles are forks, dots the ends of versions.",
-    )
-
-
-def _several(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:20])
-    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
-
-
 def lr_table(found: Material) -> Markup:
     """The same in words."""
     rows = [
@@ -140,24 +124,6 @@ def lr_table(found: Material) -> Markup:
     ]
     headers = ("path", "parent", "fork", "end", "learning rate, over iterations (after, until]")
     return table("Learning rate of every path", headers, rows, texts=2, long=4)
-
-
-def loss_picture(found: Material, svg: str) -> Markup:
-    """Training losses on one axis, and validation window by window."""
-    plan = found.tree.plan
-    batch, tokens = plan.global_batch_size, plan.global_batch_size * plan.sequence_length
-    end = max(path.end for path in found.tree.paths)
-    logged = [name for name, run in found.runs.items() if run]
-    return picture(
-        svg,
-        name="losses",
-        title=f"Losses of {plan.campaign}",
-        description=f"Training loss over iterations of {_several(logged)}, and below it the loss on each validation "
-        "set. The table below has the latest values.",
-        caption=f"An iteration is {batch:,} samples, which are {tokens:,} tokens; the last one, {end:,}, is at "
-        f"{end * batch:,} samples and {end * tokens:,} tokens. Strong lines are medians, faint ones show each part's "
-        "lowest and highest loss.",
-    )
 
 
 def losses(found: Material, picture_: Markup | None) -> Markup:

@@ -25,7 +25,7 @@ def texts(file):
 
 def test_a_branch_begins_at_its_fork_and_ends_at_min(make_tree):
     tree = make_tree(4, 100)
-    xs, ys = pictures._curve(tree, tree.path("v2"))
+    xs, ys = pictures.curve_of(tree, tree.path("v2"))
     assert (xs[0], ys[0]) == (140, 3e-4)
     assert (xs[-1], ys[-1]) == (200, 3e-5)
     middle = xs.index(170)
@@ -35,12 +35,12 @@ def test_a_branch_begins_at_its_fork_and_ends_at_min(make_tree):
 
 def test_main_warms_up_and_holds(make_tree):
     tree = make_tree(4, 100)
-    assert pictures._curve(tree, tree.path("main")) == ([0, 5, 5, 340], [0.0, 3e-4, 3e-4, 3e-4])
+    assert pictures.curve_of(tree, tree.path("main")) == ([0, 5, 5, 340], [0.0, 3e-4, 3e-4, 3e-4])
 
 
 def test_a_restart_rises_from_its_parents_end(make_tree):
     tree = make_tree(2, 100, paradigm="cpt")
-    xs, ys = pictures._curve(tree, tree.path("cpt-v2"))
+    xs, ys = pictures.curve_of(tree, tree.path("cpt-v2"))
     assert (xs[0], ys[0]) == (100, 3e-5)
     assert (xs[1], ys[1]) == (100, 3e-4)
 

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor import losses, page
+from megatron_lrps.monitor.axis import axis_of
 from megatron_lrps.monitor.report import Written, write_report
 from megatron_lrps.monitor.report_events import timeline
 from megatron_lrps.plan import Tree
@@ -106,7 +106,9 @@ def test_a_campaign_half_way(half_way):
     assert "acc/arc_easy >= 0.4: 0.5 holds" in words(section(root, "releases"))
     assert "saved 2 checkpoints, at 40 to 140" in words(section(root, "events"))
     assert not any(str(half_way.plan.folder) in each for each in done.missing)
-    assert [each.name for each in done.pictures] == ["lr-paths.svg", "lr-paths.png", "losses.svg", "losses.png"]
+    assert [each.name for each in done.pictures] == [
+        *("tree.svg", "tree.png", "lr-paths.svg", "lr-paths.png", "losses.svg", "losses.png")
+    ]
     assert sorted(each.name for each in done.page.parent.iterdir()) == sorted(
         ["report.html", *(each.name for each in done.pictures)]
     )
@@ -123,7 +125,7 @@ def test_nothing_trained(make_tree):
     tree = make_tree(2, 100)
     done, text = report(tree)
     root = parsed(text)
-    assert [each.name for each in done.pictures] == ["lr-paths.svg", "lr-paths.png"]
+    assert [each.name for each in done.pictures] == ["tree.svg", "tree.png", "lr-paths.svg", "lr-paths.png"]
     assert done.missing == ("Nothing saved yet: main, v1, v2.",)
     assert "No path has logged a loss yet." in words(section(root, "losses"))
     assert "No version has been evaluated" in words(section(root, "scores"))
@@ -201,7 +203,7 @@ def test_tables_and_pictures_have_names(half_way):
     assert all(each.attrib["tabindex"] == "0" and each.attrib["aria-label"] for each in regions)
     assert {id(table) for region in regions for table in region.iter("table")} == set(map(id, tables))
     pictures = list(root.iter(f"{SVG}svg"))
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     for picture in pictures:
         assert picture.attrib["role"] == "img"
         assert [each.tag for each in picture[:2]] == [f"{SVG}title", f"{SVG}desc"]
@@ -273,13 +275,29 @@ def test_thinning_keeps_extremes_and_bounds_the_page(make_tree, log_job):
     assert done.page.stat().st_size < 300_000
 
 
-def test_an_unreadable_event_file_is_refused(make_tree, log_job, monkeypatch):
-    tree = make_tree(1, 100)
-    file = log_job(CampaignFolder(tree.plan.folder).tensorboard("main"), [("lm loss", 1, 2.0)])
+def test_an_unreadable_event_file_is_named_and_the_rest_shown(half_way):
+    (file,) = CampaignFolder(half_way.plan.folder).tensorboard("v1").glob("events*")
     file.unlink()
     file.mkdir()
-    with pytest.raises(RefusedError, match="cannot be read"):
-        report(tree)
+    (CampaignFolder(half_way.plan.folder).path("main").logs / "0.log").mkdir(parents=True)
+    done, text = report(half_way)
+    assert f"What v1 has logged is left out: tensorboard/v1/{file.name} cannot be read: Is a directory." in done.missing
+    assert "The logs of main are left out: paths/main/logs/0.log cannot be read: Is a directory." in done.missing
+    assert not any("without TensorBoard files" in each for each in done.missing)
+    losses = words(section(parsed(text), "losses"))
+    assert "main 140 2.0580 3.2500" in losses  # the median of 2 + 8 / (136 ... 140)
+    assert "v1 100" not in losses
+
+
+def test_another_axis(half_way):
+    campaign = CampaignFolder(half_way.plan.folder)
+    axis = axis_of(half_way.plan, "tokens")
+    done = write_report(campaign, [half_way], folder=campaign.report, notes=(), now=NOW, axis=axis)
+    for picture in done.pictures[::2]:
+        shown = re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text())
+        assert {"tokens", "2K", "4K"} <= set(shown), picture  # an iteration is 32 of them; 150 are trained, of 200
+        assert "iteration" not in shown
+    assert "1.28K" in done.pictures[2].read_text()  # the fork at 40
 
 
 @pytest.fixture
@@ -310,7 +328,7 @@ def test_in_a_browser(half_way, tmp_path, program, dark):
         tables = tab.evaluate("[...document.querySelectorAll('table')].map(each => each.parentElement.ariaLabel)")
         assert len(tables) >= 7
         assert set(tables) <= reached
-        assert {"Learning rate of demo", "Losses of demo", "Skip to the content"} <= reached
+        assert {"Paths of demo", "Learning rate of demo", "Losses of demo", "Skip to the content"} <= reached
         assert seen  # the focus is
         assert not tab.errors
         assert {each for each in tab.fetched if not each.startswith("file:")} == set()

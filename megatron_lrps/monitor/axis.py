@@ -1,0 +1,45 @@
+"""What the horizontal axis of a picture counts: iterations, samples or tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.model import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An axis; places on it are iterations, whatever it counts.
+
+    Attributes:
+        label: What stands under it.
+        unit: So many of what it counts are an iteration.
+    """
+
+    label: str
+    unit: int
+
+    def text(self, iteration: float) -> str:
+        """A place on the axis in what it counts: all digits of iterations, three of samples and tokens."""
+        if self.unit == 1:
+            return f"{iteration:,.0f}"
+        count = iteration * self.unit
+        # What rounds to 1,000 of a unit is 1 of the next.
+        size, letter = next(((size, letter) for size, letter in _SIZES if count >= 0.9995 * size), (1, ""))
+        return f"{count / size:.3g}{letter}"
+
+
+_SIZES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+ITERATIONS = Axis(label="iteration", unit=1)
+_AXES: dict[str, Callable[[Plan], Axis]] = {
+    "iterations": lambda plan: ITERATIONS,
+    "samples": lambda plan: Axis(label="samples", unit=plan.global_batch_size),
+    "tokens": lambda plan: Axis(label="tokens", unit=plan.global_batch_size * plan.sequence_length),
+}
+
+
+def axis_of(plan: Plan, name: str) -> Axis:
+    """The axis called ``name`` of a campaign, whose batch size never changes; raises RefusedError for another name."""
+    if name not in _AXES:
+        raise RefusedError(f"axis {name!r} is none.", f"choose one of {', '.join(_AXES)}.")
+    return _AXES[name](plan)

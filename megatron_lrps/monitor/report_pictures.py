@@ -1,0 +1,59 @@
+"""The report's pictures on its page, each with what it shows in words."""
+
+from collections.abc import Sequence
+
+from megatron_lrps.monitor.page import Markup, picture
+from megatron_lrps.monitor.report_parts import Material
+
+
+def tree_picture(found: Material, svg: str) -> Markup:
+    """The tree of paths."""
+    tree = found.tree
+    return picture(
+        svg,
+        name="tree",
+        title=f"Paths of {tree.plan.campaign}",
+        description=f"Each of {len(tree.paths)} paths from its fork to its end. The list below has the same in words.",
+        caption="Strong lines are trained. Hollow circles on a line are forks; the dot at its end is a version, filled "
+        "where it is trained.",
+    )
+
+
+def lr_picture(found: Material, svg: str) -> Markup:
+    """The learning rate of every path."""
+    tree = found.tree
+    end = max(path.end for path in tree.paths)
+    roots = [path.name for path in tree.paths if path.parent is None]
+    forks = [f"{path.name} off {path.parent} at {path.fork:,}" for path in tree.paths if path.parent is not None]
+    said = f"{len(tree.paths)} paths over {end:,} iterations. From scratch: {_several(roots)}. "
+    said += f"Forks: {_several(forks)}. " if forks else ""
+    return picture(
+        svg,
+        name="lr-paths",
+        title=f"Learning rate of {tree.plan.campaign}",
+        description=f"{said}The table below has the learning rate of each path in words.",
+        caption="Circles are forks, dots the ends of versions.",
+    )
+
+
+def loss_picture(found: Material, svg: str) -> Markup:
+    """Training losses on one axis, and validation window by window."""
+    plan = found.tree.plan
+    batch, tokens = plan.global_batch_size, plan.global_batch_size * plan.sequence_length
+    end = max(path.end for path in found.tree.paths)
+    logged = [name for name, run in found.runs.items() if run]
+    return picture(
+        svg,
+        name="losses",
+        title=f"Losses of {plan.campaign}",
+        description=f"Training loss of {_several(logged)}, and below it the loss on each validation "
+        "set. The table below has the latest values.",
+        caption=f"An iteration is {batch:,} samples, which are {tokens:,} tokens; the last one, {end:,}, is at "
+        f"{end * batch:,} samples and {end * tokens:,} tokens. Strong lines are medians, faint ones show each part's "
+        "lowest and highest loss.",
+    )
+
+
+def _several(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

@@ -1,0 +1,45 @@
+"""Throughput, gradient norm and GPU-hours on the report."""
+
+import re
+
+import pytest
+
+from megatron_lrps.monitor.report_pace import pace
+from megatron_lrps.monitor.scalars import Point
+from megatron_lrps.monitor.tensorboard_logs import Printed
+
+
+def rows(text: str) -> list[list[str]]:
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in body.split("</tr>")[:-1]]
+
+
+def test_nothing_yet():
+    assert "No path has logged or printed" in pace({"main": {}, "v1": {}}, {"main": Printed()}, gpus=True)
+
+
+def test_what_was_logged_counts_else_what_was_printed():
+    norms = [(i, float(i)) for i in range(1, 10)]
+    printed = {"iteration-time": [Point(3, 2.0, 0.0), Point(4, 4.0, 0.0), Point(5, 2.5, 0.0)]}
+    runs = {
+        "main": {"grad-norm": norms, "throughput": [(1, 400.0), (2, 420.0)], "iteration-time": [(1, 0.5)]},
+        "v1": {"lm loss": [(1, 3.0)]},
+        "v2": {},
+    }
+    logs = {"main": Printed(points=printed, rank_hours=8.0), "v1": Printed(points=printed, rank_hours=2.25)}
+    text = pace(runs, logs, gpus=True)
+    assert rows(text) == [
+        ["main", "7.000", "9.000", "0.500", "410.0", "8.00"],  # the median of 5 ... 9
+        ["v1", "-", "-", "2.500", "-", "2.25"],
+        ["all", "-", "-", "-", "-", "10.25"],
+    ]
+    assert "GPU-hours" in text
+
+
+@pytest.mark.parametrize("gpus", [True, False])
+def test_hours_that_one_log_does_not_say_have_no_sum(gpus):
+    norms = {"grad-norm": [(1, 1.0)]}
+    text = pace({"main": norms, "v1": norms}, {"main": Printed(rank_hours=8.0)}, gpus=gpus)
+    assert [row[-1] for row in rows(text)] == ["8.00", "-", "-"]
+    assert ("GPU-hours" in text) == gpus
+    assert ("rank-hours" in text) != gpus
