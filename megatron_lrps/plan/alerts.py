@@ -10,7 +10,7 @@ from megatron_lrps.plan.base import Count, PlanModel
 class Alerts(PlanModel):
     """``alerts``: rules on every path's loss and gradient norm, judged while it trains; null switches a rule off.
 
-    A rule looks at what this start of the path has logged itself: after a resume or a fork it begins anew.
+    A rule looks at what the path has logged itself: at a fork it begins anew.
 
     Attributes:
         window: Logged iterations that medians are over; a quarter of them must be there before a rule judges.

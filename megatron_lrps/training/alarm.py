@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan.alerts import Alerts
 from megatron_lrps.training.alerts import Alert, Watcher
 from megatron_lrps.training.run import Run
+from megatron_lrps.versions.files import read_json, write_atomic
 
 LOGGED = ("loss_dict", "total_loss_dict", "learning_rate", "iteration", "loss_scale", "report_memory_flag",
           "skipped_iter", "grad_norm")  # fmt: skip
 """The first parameters of Megatron's ``training_log``."""
+MEMORY = "alerts.json"
+"""In a path's folder: what its rules went by at its last save. The last rank alone writes it."""
 _LOSS = "lm loss"
 _REJECTED = (16, 17)
 """Exit codes of a run that Megatron's check of results has ended (core/rerun_state_machine.py)."""
@@ -57,7 +60,8 @@ class Alarm:
         # Elsewhere the loss is still on its way from the device, and reading it would make training wait.
         self._interval: int = args.tensorboard_log_interval
         self._watcher = Watcher(self._rules)
-        self._iteration = 0
+        self._iteration, self._remembered = 0, 0
+        self._file = None if run.folder is None else run.folder.root / MEMORY
         self._raised: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
@@ -71,6 +75,9 @@ class Alarm:
         """Judge an iteration that has been logged; on the last rank alone."""
         if not self._judges:
             return
+        if not self._iteration:
+            self._recall()
+        self._remember()
         self._iteration = iteration
         loss = losses.get(_LOSS) if iteration % self._interval == 0 else None
         figures = (None if loss is None else float(loss), None if norm is None else float(norm))
@@ -92,12 +99,41 @@ class Alarm:
     def settle(self, seconds: float) -> None:
         """Wait until what was raised is recorded and its hooks have ended, or no longer than so many seconds."""
         end = time.monotonic() + seconds
+        if self._iteration:
+            self._remember()
         for kind, count in self._unsaid.items():
             message = f"{kind}: {count:,} more until the run ended, within {self._rules.cool_down:g} s of the last one"
             self._record("alert", self._iteration, kind=kind, message=message, values={})
         self._unsaid.clear()
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+
+    def _recall(self) -> None:
+        """Go on where the run that saved this start's checkpoint was; a fork or a start from scratch begins anew."""
+        start = self._run.start
+        if self._file is not None and start is not None and not start.forked and start.iteration:
+            memory = read_json(self._file)
+            if memory is not None and memory.get("iteration") == start.iteration:
+                self._watcher.recall(memory)
+
+    def _remember(self) -> None:
+        """Write down what the rules go by where the last iteration was saved: a resume starts from there."""
+        saved = self._run.saved
+        if self._file is None or saved is None or saved != self._iteration or saved == self._remembered:
+            return
+        self._remembered = saved
+        memory = json.dumps({"iteration": saved, **self._watcher.memory()})
+        self._start(f"alerts of {saved}", self._write, self._file, memory)
+
+    def _write(self, file: Path, memory: str) -> None:
+        with contextlib.suppress(StorageError):  # then a resume begins anew
+            write_atomic(file, memory)
+
+    def _start(self, name: str, work: Callable[..., None], *args: Any) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=work, args=args, name=name)
+        self._threads.append(thread)
+        thread.start()
 
     def _raise(self, alert: Alert) -> None:
         now = time.monotonic()
@@ -109,11 +145,7 @@ class Alarm:
         facts["values"] = dict(alert.values)
         if unsaid := self._unsaid.pop(alert.kind, 0):
             facts["unsaid"] = unsaid
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        name = f"alert {alert.iteration} {alert.kind}"
-        thread = threading.Thread(target=self._deliver, args=(alert.iteration, facts), name=name)
-        self._threads.append(thread)
-        thread.start()
+        self._start(f"alert {alert.iteration} {alert.kind}", self._deliver, alert.iteration, facts)
 
     def _deliver(self, iteration: int, facts: Mapping[str, Any]) -> None:
         print(f"lrps: alert at iteration {iteration}: {facts['message']}", flush=True)

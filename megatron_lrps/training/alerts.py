@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from megatron_lrps.plan.alerts import Alerts
 
@@ -47,6 +48,11 @@ class Window:
         return len(self._sorted)
 
     @property
+    def values(self) -> list[float]:
+        """What it holds, oldest first."""
+        return list(self._values)
+
+    @property
     def full(self) -> bool:
         """Whether it holds as many as it can."""
         return len(self._values) == self._values.maxlen
@@ -83,6 +89,28 @@ class Watcher:
         self._losses, self._norms = Window(rules.window), Window(rules.window)
         self._best = math.inf
         self._skipped = 0
+
+    def memory(self) -> dict[str, Any]:
+        """What it goes by, as JSON."""
+        best = self._best if math.isfinite(self._best) else None
+        return {
+            "window": self._rules.window,
+            "losses": self._losses.values,
+            "norms": self._norms.values,
+            "best": best,
+            "skipped": self._skipped,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from a memory; one of another window, or that is none, is left alone."""
+        losses, norms, best, skipped = (memory.get(key) for key in ("losses", "norms", "best", "skipped"))
+        known = _finite(losses) and _finite(norms) and (best is None or _finite([best])) and type(skipped) is int
+        if not known or memory.get("window") != self._rules.window:
+            return
+        for window, values in ((self._losses, losses), (self._norms, norms)):
+            for value in values or ():
+                window.add(float(value))
+        self._best, self._skipped = math.inf if best is None else float(best), skipped or 0
 
     def see(self, iteration: int, loss: float | None, norm: float | None, *, skipped: bool) -> list[Alert]:
         """What is worth an alert at an iteration.
@@ -155,6 +183,11 @@ class Watcher:
         return Alert(
             kind="grad_norm", iteration=iteration, message=message, values={"grad_norm": norm, "median": median}
         )
+
+
+def _finite(values: Any) -> bool:
+    """Whether these are numbers that a rule can go by."""
+    return isinstance(values, list) and all(type(each) in (int, float) and math.isfinite(each) for each in values)
 
 
 _WORDS = {"loss": "loss", "grad_norm": "gradient norm"}

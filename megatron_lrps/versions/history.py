@@ -12,6 +12,7 @@ _SAYS = {
     "resumed": "resumed",
     "storage": "storage failed",
     "skipped": "skipped checkpoint",
+    "hook_failed": "an alert's hook failed",
 }
 UNRECORDED = "the run before it ended without a word"
 

@@ -150,5 +150,12 @@ def test_alerts_may_change_on_a_path_that_has_been_begun_and_a_missing_hook_is_r
     assert refused.codes == [78]
     assert f"alerts.hook: '{tmp_path}/pager' is no program on" in refused.log
     script(tmp_path, "#!/bin/sh\n").rename(tmp_path / "pager")
+    folder = CampaignFolder(tmp_path / "run").path("main").root
+    memory = json.loads((folder / "alerts.json").read_text())  # of the start before, of another window
+    assert (memory["iteration"], memory["window"], len(memory["losses"])) == (4, 128, 4)
+    plan.write_text(plan.read_text().replace("window: 16", "window: 128"))
     assert train_path(plan, "main").codes == [0]
     assert not alerts(tmp_path)  # a run that learns
+    memory = json.loads((folder / "alerts.json").read_text())
+    assert memory["iteration"] == 11
+    assert memory["losses"] == list(losses(plan, "main").values())  # those of before the resume too

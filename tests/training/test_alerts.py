@@ -1,5 +1,6 @@
 """The rules of alerts, on series whose medians a reader can work out."""
 
+import json
 import math
 import random
 import time
@@ -91,6 +92,20 @@ def test_what_is_not_finite_is_an_alert_at_once_and_no_part_of_a_median() -> Non
     assert [alert.kind for alert in both] == ["not_finite"]
     assert both[0].message == "the loss is inf and the gradient norm is nan"
     assert not see(Alerts(not_finite=False), [math.nan])
+
+
+def test_a_watcher_goes_on_from_its_memory() -> None:
+    rules = Alerts(window=8, loss_spike=None)
+    first, after = Watcher(rules), Watcher(rules)
+    for iteration in range(20):
+        first.see(iteration, 2.0, 1.0, skipped=False)
+    after.recall(json.loads(json.dumps(first.memory())))
+    later = [after.see(iteration, 3.0, 11.0, skipped=False) for iteration in range(20, 24)]
+    assert [[alert.kind for alert in alerts] for alerts in later] == [["grad_norm"]] * 3 + [["divergence", "grad_norm"]]
+    for torn in ({}, {"window": 8, "losses": ["x"], "norms": [], "best": None, "skipped": 0}, {"window": 16}):
+        fresh = Watcher(rules)
+        fresh.recall({**first.memory(), **torn} if torn else torn)
+        assert fresh.memory()["losses"] == []
 
 
 def test_skipped_iterations_are_counted_in_a_row() -> None:
