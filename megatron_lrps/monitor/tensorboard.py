@@ -97,9 +97,10 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         said.append("Nothing has begun.")
     else:
         began = min(known.times[0] for known in begun)
-        first = [text(f"{TEXTS}campaign", 0, _campaign(versions, begun, said), began)]
-        charts = layout(tree, {tag for known in begun for tag in known.tags})
-        content = encode([*first, *([charts] if charts else []), columns(made, metrics, began=began)], began=began)
+        shown = [text(f"{TEXTS}campaign", 0, _campaign(versions, begun, said), began)]
+        shown += layout(tree, {tag for known in begun for tag in known.tags})
+        shown += [columns(made, metrics, began=began)] if made else []
+        content = encode(shown, began=began)
         if put(folder, content):
             changed.append(".")
     return Derived(folder=folder, changed=tuple(changed), notes=tuple(dict.fromkeys(said)))

@@ -20,8 +20,8 @@ _AXES = {"iterations": "", "samples": VS_SAMPLES, "tokens": VS_TOKENS}
 _FP8 = re.compile(r"fp8|amax", re.IGNORECASE)
 
 
-def layout(tree: Tree, tags: Collection[str]) -> Event | None:
-    """The charts of what was logged: LR paths, loss by path, validation by window, throughput; None without any.
+def layout(tree: Tree, tags: Collection[str]) -> list[Event]:
+    """The charts of what was logged: LR paths, loss by path, validation by window, throughput; empty without any.
 
     Args:
         tree: The plan's.
@@ -61,11 +61,11 @@ def layout(tree: Tree, tags: Collection[str]) -> Event | None:
         if (kept := [chart for chart in charts if _has_any(chart, tags)])
     ]
     if not shown:
-        return None
+        return []
     content = Layout(category=shown).SerializeToString(deterministic=True)
     tensor = make_tensor_proto(content, dtype=np.object_)
     value = Summary.Value(tag=metadata.CONFIG_SUMMARY_TAG, metadata=metadata.create_summary_metadata(), tensor=tensor)
-    return Event(summary=Summary(value=[value]))
+    return [Event(summary=Summary(value=[value]))]
 
 
 def _chart(title: str, *patterns: str) -> Chart:

@@ -23,12 +23,12 @@ LOSS = "lm loss"
 MEAN_LOSS = "lm loss mean"
 SECONDS, THROUGHPUT = "iteration-time", "throughput"
 
-_STEP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})\] +iteration +(\d+)/ *\d+ \|(.*)")
+_STEP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})\] +iteration +(\d{1,18})/ *\d+ \|(.*)")
 _FIGURE = re.compile(r" ([^|]+?): +([-+.\w]+) \|")
-_VALIDATION = re.compile(r" validation-(\S+) loss at iteration (\d+)( on validation set)? \|(.*)")
+_VALIDATION = re.compile(r" validation-(\S+) loss at iteration (\d{1,18})( on validation set)? \|(.*)")
 _VALIDATED = re.compile(r" lm loss (value|PPL): (\S+) \|")
 _BEGIN = re.compile(r"\[before the start of training step\] datetime: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?)")
-_WORLD = re.compile(r"\bworld_size \.{3,} (\d+)")
+_WORLD = re.compile(r"\bworld_size \.{3,} (\d{1,9})\b")
 _TAGS = {
     "learning rate": "learning-rate",
     "global batch size": "batch-size",
@@ -134,20 +134,20 @@ def _read(lines: Iterable[str]) -> list[_Start]:
     starts: list[_Start] = []
     now, ranks = _Start(), None
     for line in lines:
-        if begun := _BEGIN.search(line):
-            time = _seconds(begun[1])
+        if (begun := _BEGIN.search(line)) and (time := _seconds(begun[1])) is not None:
             starts.append(now)
             now = _Start(started=time, now=time, known=True, ranks=ranks)
         elif " iteration " not in line:
             if world := _WORLD.search(line):
                 ranks = int(world[1])
-        elif found := _STEP.search(line):
+        elif (found := _STEP.search(line)) and (time := _seconds(found[1])) is not None:
+            figures = {name: value for name, text in _FIGURE.findall(found[3]) if (value := _number(text)) is not None}
+            if not all(name in figures for name in _LOST):  # the line's last figures: a torn line has none
+                continue
             if int(found[2]) <= now.before:  # its beginning is not in the log
                 starts.append(now)
                 now = _Start(ranks=ranks)
-            figures = {name: value for name, text in _FIGURE.findall(found[3]) if (value := _number(text)) is not None}
-            if all(name in figures for name in _LOST):  # the line's last figures: a torn line has none
-                now.step(int(found[2]), _seconds(found[1]), figures)
+            now.step(int(found[2]), time, figures)
         elif found := _VALIDATION.search(line):
             for kind, text in _VALIDATED.findall(found[4]):
                 if (value := _number(text)) is not None:
@@ -156,9 +156,12 @@ def _read(lines: Iterable[str]) -> list[_Start]:
     return [start for start in [*starts, now] if start.points]
 
 
-def _seconds(time: str) -> float:
+def _seconds(time: str) -> float | None:
     """Since 1970; Megatron prints the time of its machine's zone, which is taken to be this one's."""
-    return datetime.fromisoformat(time).timestamp()
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError, OSError):  # no such day; years that the system does not know
+        return None
 
 
 def _number(text: str) -> float | None:

@@ -88,8 +88,7 @@ class Known:
         """Every tag of its runs that a chart could show."""
         over_iterations = {*self.logged, *self.missing, *self.pace}
         on_all_axes = {tag for tag in over_iterations if _on_all_axes(tag)}
-        markers = {f"{MARKERS}ended at {self.path.end} {tag}" for tag in (RATE, LOSS)}
-        return over_iterations | {tag + axis for tag in on_all_axes for axis in (VS_SAMPLES, VS_TOKENS)} | markers
+        return over_iterations | {tag + axis for tag in on_all_axes for axis in (VS_SAMPLES, VS_TOKENS)}
 
     @property
     def reached(self) -> int:
@@ -240,7 +239,7 @@ def _time(event: Mapping[str, Any]) -> float:
     time = event.get("time")
     try:
         return datetime.fromisoformat(time).timestamp() if isinstance(time, str) else 0.0
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no such day; years that the system does not know
         return 0.0
 
 

@@ -78,7 +78,8 @@ def tree(make_tree, log_job) -> Tree:
         log_event(folder, "started", iteration=fork, forked=fork > 0)
         values: list[tuple[str, int, float]] = []
         for i in range(fork + 1, end + 1):
-            values += [("lm loss", i, 2 + 8 / i), ("lm loss vs samples", 4 * i, 2 + 8 / i), ("grad-norm", i, 1.0)]
+            values += [("lm loss", i, 2 + 8 / i), ("lm loss vs samples", 4 * i, 2 + 8 / i)]
+            values += [("learning-rate", i, 3e-4), ("grad-norm", i, 1.0)]
         log_job(campaign_of(tree).tensorboard(path), [*values, ("lm loss validation-v1-web", end, math.log(16))])
         for iteration in (40, 140) if path == "main" else (end,):
             save(tree, path, iteration)
@@ -138,7 +139,9 @@ def test_markers_lie_on_the_curves(tree):
 
 
 def test_a_path_and_its_history_in_words(tree):
-    log_event(campaign_of(tree).path("v1"), "failed", iteration=70, message=HOSTILE)
+    folder = campaign_of(tree).path("v1")
+    log_event(folder, "failed", iteration=70, message=HOSTILE)
+    folder.events.open("a").write('{"event": "saved", "iteration": 71, "time": "9999-99-99"}\n[1]\n{"event": 4}\n{torn')
     derived(tree)
     found = run(tree, "v1")
     ((_, path),) = texts(found, "path")
@@ -149,6 +152,16 @@ def test_a_path_and_its_history_in_words(tree):
     assert "forked at 40 |" in history[40]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&#124; &#42;&#42;x" in history[70]
     assert "\n| main | - | - | 0 | 140 | 140 |" in texts(run(tree, "."), "campaign")[0][1]
+
+
+def test_a_campaign_that_has_come_to_no_version_yet(make_tree, log_job):
+    tree = make_tree(2, 100)
+    log_event(campaign_of(tree).path("main"), "started", iteration=0)
+    assert derived(tree).changed == ("main", ".")
+    assert run(tree, ".").Tags()["tensors"] == ["_campaign/campaign"]  # neither charts nor columns
+    log_job(campaign_of(tree).tensorboard("main"), [("lm loss", 1, 9.0)])
+    assert derived(tree).changed == ("main", ".")
+    assert set(run(tree, ".").Tags()["tensors"]) == {"_campaign/campaign", "custom_scalars__config__"}
 
 
 def test_charts_are_those_of_what_was_logged(tree):
