@@ -29,8 +29,10 @@ def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[
     if unknown := [shape for shape in shapes if shape not in SHAPES]:
         raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
     tree = expand(load_plan(plan_file))
-    from megatron_lrps.monitor.forecast import forecast  # numpy and tensorboard
-
+    try:
+        from megatron_lrps.monitor.forecast import forecast
+    except ImportError as error:
+        raise RefusedError(f"{error.name} does not import: {error}.", f"pip install {error.name}.") from None
     outlook = forecast(tree, CampaignFolder(tree.plan.folder), alphas=alphas, shapes=shapes)
     typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.launch.slurm.jobs import record
 from megatron_lrps.monitor.live import Watch
+from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import log_event
 from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign
@@ -83,6 +85,17 @@ def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: 
     assert lines[0] == "main: trained, iteration 14/14, loss 4.0000, next lr 2.000e-03, grad norm 0.250"
     assert lines[1].startswith("main: alert at iteration 11: loss_spike: up (")
     assert lines[2:] == ["v1: trained, iteration 10/10", "v2: trained, iteration 20/20"]
+
+
+def test_jobs_are_shown_where_the_campaign_has_any(
+    begun: Campaign, lrps: Lrps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # no Slurm to ask
+    for path, iteration in (("main", 14), ("v2", 20)):
+        begun.save(path, iteration)
+    record(CampaignFolder(begun.tree.plan.folder), "submitted", job="17", name="demo-v2", path="v2", until=20)
+    stdout = lrps("status", begun.plan, "--watch").stdout
+    assert "v2: trained, iteration 20/20, job 17 until 20: unknown to Slurm\n" in stdout
 
 
 def test_watching_takes_no_json(begun: Campaign, lrps: Lrps) -> None:
