@@ -77,17 +77,20 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
     return {tag: [(step, value) for step, value, _ in points] for tag, points in run.items()}
 
 
-def read_points(folder: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, list[Point]]:
+def read_points(
+    folder: Path, wanted: Callable[[str], bool] | None = None, *, derived: bool = False
+) -> dict[str, list[Point]]:
     """The same with the time of each value.
 
     Args:
         folder: See ``read_run``.
         wanted: Whether a tag is to be returned; all are by default.
+        derived: Read what `lrps tensorboard` has derived, and that alone.
 
     Raises:
         RefusedError: where an event file cannot be read.
     """
-    names = (file for file in folder.glob("events.out.tfevents.*") if file.suffix != DERIVED)
+    names = (file for file in folder.glob("events.out.tfevents.*") if (file.suffix == DERIVED) == derived)
     return merged(_read_file(file, wanted) for file in sorted(names))
 
 

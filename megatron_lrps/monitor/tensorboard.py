@@ -23,10 +23,12 @@ from megatron_lrps.monitor.tensorboard_hparams import columns, hparams_of, metri
 from megatron_lrps.monitor.tensorboard_layout import layout
 from megatron_lrps.monitor.tensorboard_logs import Printed, read_printed
 from megatron_lrps.monitor.tensorboard_path import (
+    VS_TOKENS,
     Known,
     backfill_content,
     missing_in,
     path_content,
+    with_kept,
 )
 from megatron_lrps.monitor.tensorboard_text import TEXTS, table
 from megatron_lrps.plan import PlannedPath, Tree
@@ -110,7 +112,8 @@ def _known(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath, s
     """What the files say of a path; None where some cannot be read, so that nothing can be said to be missing."""
     folder = campaign.path(path.name)
     try:
-        logged = read_points(campaign.tensorboard(path.name), lambda tag: not tag.endswith(VS_SAMPLES))
+        logged = read_points(campaign.tensorboard(path.name), _over_iterations)
+        before = read_points(campaign.tensorboard(path.name) / BACKFILLED, _over_iterations, derived=True)
         facts = facts_of(campaign, trees, path.name)
     except RefusedError as error:
         said.append(f"{path.name} is left as it is: {error.what}")
@@ -124,15 +127,20 @@ def _known(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath, s
     if holder(folder.root) is not None:
         # Its writer holds back what it logged in the last minutes; the rest is missing for good.
         until = max((points[-1].step for points in logged.values()), default=0)
+    missing = missing_in(trees[0], logged, printed.points, until=until)
     return Known(
         path=path,
         facts=facts,
         history=events(folder),
         logged=logged,
         printed=printed,
-        missing=missing_in(trees[0], logged, printed.points, until=until),
+        missing=with_kept(missing, before, logged, printed.points),
         saved=state_of(campaign, path).saved,
     )
+
+
+def _over_iterations(tag: str) -> bool:
+    return not tag.endswith((VS_SAMPLES, VS_TOKENS))
 
 
 def _results(campaign: CampaignFolder, path: PlannedPath, said: list[str]) -> dict[str, Any] | None:

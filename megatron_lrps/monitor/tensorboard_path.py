@@ -1,5 +1,6 @@
 """What is derived for one path: figures over tokens, markers, its history in words, its HParams; and its backfill."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,25 @@ def missing_in(tree: Tree, logged: Points, printed: Points, *, until: float) -> 
         ]
         if lacking:
             found[tag] = lacking
+    return found
+
+
+def with_kept(missing: Points, before: Points, logged: Points, printed: Points) -> dict[str, list[Point]]:
+    """What is missing now, and what was backfilled before from logs that are gone: no other copy of it may be left.
+
+    Args:
+        missing: Tag -> points that were printed and not logged.
+        before: Tag -> points that were backfilled before.
+        logged: Tag -> points of the event files.
+        printed: Tag -> points of the logs that are there. From its first iteration on they decide: what was
+            backfilled there and is in no log was trained again.
+    """
+    first = min((series[0].step for series in printed.values()), default=math.inf)
+    found = {tag: list(points) for tag, points in missing.items()}
+    for tag, points in before.items():
+        have = {point.step for series in (logged, missing) for point in series.get(tag, ())}
+        if kept := [point for point in points if point.step < first and point.step not in have]:
+            found[tag] = sorted([*found.get(tag, []), *kept])
     return found
 
 

@@ -294,6 +294,25 @@ def test_what_is_logged_after_all_is_backfilled_no_more(tree, log_job):
     assert not any("backfilled" in name for name in files(tree))
 
 
+def test_what_was_backfilled_stays_when_its_logs_are_gone(tree, log_job):
+    write_log(tree, "cpt-v1", begin(), *(line(i, i, 9.0 - i / 10) for i in range(1, 9)))
+    derived(tree)
+    before = scalars(run(tree, "cpt-v1/backfilled"), "lm loss")
+    assert [step for step, _ in before] == [1, 3, 4, 5, 6, 7, 8]
+    logs = campaign_of(tree).path("cpt-v1").logs
+    (logs / "0.log").unlink()
+    derived(tree)
+    assert scalars(run(tree, "cpt-v1/backfilled"), "lm loss") == before
+    assert derived(tree).changed == ()
+    # A later log, of a resume at 6: what was trained after 6 before is no more.
+    (logs / "1.log").write_text("\n".join([begin(99), line(7, 100, 2.0), line(8, 101, 2.0)]) + "\n")
+    derived(tree)
+    assert scalars(run(tree, "cpt-v1/backfilled"), "lm loss") == [*before[:5], (7, 2.0)]
+    log_job(campaign_of(tree).tensorboard("cpt-v1"), [("lm loss", i, 9.0) for i in (1, 2, 3)])
+    derived(tree)
+    assert [step for step, _ in scalars(run(tree, "cpt-v1/backfilled"), "lm loss")] == [4, 5, 6, 7]
+
+
 def test_a_path_that_is_being_trained_is_filled_up_to_what_its_writer_let_out(tree, log_job):
     folder = campaign_of(tree).path("cpt-v1")
     log_job(campaign_of(tree).tensorboard("cpt-v1"), [("lm loss", i, 9.0) for i in (1, 2, 5)])
