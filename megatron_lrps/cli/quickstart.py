@@ -5,10 +5,11 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.cli.report import make_report
 from megatron_lrps.cli.running import run_plan
+from megatron_lrps.cli.tensorboard import derive_tensorboard
 from megatron_lrps.data.quickstart import prepare_quickstart
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.pictures import draw_losses, draw_lr
 from megatron_lrps.monitor.table import as_csv, as_markdown, as_text, version_table
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.versions.files import write_atomic
@@ -76,27 +77,23 @@ def run_quickstart(folder: Path) -> None:
     prepared = time.monotonic()
     run_plan(plan_file, None)
     trained = time.monotonic()
-    _show(tree, folder)
+    _show(tree, plan_file)
     typer.echo(
         f"\nTook {_minutes(time.monotonic() - began)}: text and tokenizer {_minutes(prepared - began)}, training "
         f"{_minutes(trained - prepared)}"
     )
 
 
-def _show(tree: Tree, folder: Path) -> None:
+def _show(tree: Tree, plan_file: Path) -> None:
     campaign = CampaignFolder(tree.plan.folder)
     versions = version_table(tree, campaign)
-    report = campaign.report
-    report.mkdir(parents=True, exist_ok=True)
-    draw_lr(tree, list(tree.paths), report / "lr-paths.png")
-    draw_losses(tree, campaign, report / "losses.png")
-    write_atomic(report / "versions.md", as_markdown(versions) + "\n")
-    write_atomic(report / "versions.csv", as_csv(versions))
-    typer.echo(f"\n{as_text(versions)}\n")
-    typer.echo(
-        f"Pictures and table: {report}{chr(10)}TensorBoard: tensorboard --logdir {campaign.root / 'tensorboard'}"
-    )
-    typer.echo(f"The plan, to change and rerun with `lrps run`: {folder / 'plan.yaml'}")
+    typer.echo(f"\n{as_text(versions)}\n\nThe campaign on one page, with pictures and tables beside it:")
+    make_report(plan_file, None, "iterations")
+    write_atomic(campaign.report / "versions.md", as_markdown(versions) + "\n")
+    write_atomic(campaign.report / "versions.csv", as_csv(versions))
+    typer.echo("For TensorBoard:")
+    derive_tensorboard(plan_file)
+    typer.echo(f"The plan, to change and rerun with `lrps run`: {plan_file}")
 
 
 def _minutes(seconds: float) -> str:

@@ -41,6 +41,8 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         height, width = imread(report / name).shape[:2]
         assert height > 300
         assert width > 500
+    assert "</html>" in (report / "report.html").read_text()
+    assert "tensorboard --logdir" in output
     for path in ("main", "v1", "v2", "v3", "v4"):
         assert read_scalars(tmp_path / "campaign" / "tensorboard" / path, "lm loss")
     # The same command again has nothing to train, and shows the same.
