@@ -98,3 +98,19 @@ def lrps(tmp_path: Path) -> Lrps:
         return Result(process.returncode, stdout, stderr)
 
     return run
+
+
+def heavy_modules(*args: str | Path) -> list[str]:
+    """What `lrps ARGS` loads of the libraries that take longer than a command that trains nothing may."""
+    code = (
+        "import contextlib, sys\n"
+        "from megatron_lrps.cli.app import app\n"
+        "with contextlib.suppress(SystemExit):\n"
+        f"    app({[str(each) for each in args]!r})\n"
+        "print('loaded', *sorted({'torch', 'megatron', 'numpy', 'matplotlib', 'tensorboard'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stderr
+    said, loaded = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
+    assert said != loaded, "the command said nothing"
+    return loaded.split()[1:]

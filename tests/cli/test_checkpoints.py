@@ -1,7 +1,6 @@
 """`lrps gc` and `lrps pin` from the shell."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.lineage import events, write_record
-from tests.conftest import Lrps
+from tests.conftest import Lrps, heavy_modules
 from tests.plan.plans import plan_dict
 from tests.versions.checkpoints import save
 
@@ -149,11 +148,5 @@ def test_a_path_of_the_accepted_plan_alone_can_be_pinned_too(plan: Path, lrps: L
 
 
 @pytest.mark.parametrize("command", [("gc",), ("pin", "main", "200")])
-def test_they_are_quick(plan: Path, lrps: Lrps, command: tuple[str, ...]) -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        assert lrps(command[0], plan, *command[1:]).code == 0
-        return time.perf_counter() - start
-
-    # 0.3 s of a free core; the best of five, and a bound that other load on the machine leaves intact.
-    assert min(seconds() for _ in range(5)) < 1.0
+def test_they_load_nothing_heavy(plan: Path, command: tuple[str, ...]) -> None:
+    assert heavy_modules(command[0], plan, *command[1:]) == []

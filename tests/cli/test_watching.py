@@ -42,7 +42,7 @@ def tensorboard(campaign: Campaign, path: str = "main") -> Path:
     return campaign.folder(path).root.parent.parent / "tensorboard" / path
 
 
-def test_a_look_gives_what_is_logged_and_costs_a_later_one_next_to_nothing(begun: Campaign, log_job: LogJob) -> None:
+def test_a_look_gives_what_is_logged_by_then(begun: Campaign, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
     assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
@@ -51,10 +51,6 @@ def test_a_look_gives_what_is_logged_and_costs_a_later_one_next_to_nothing(begun
     assert [alert.partition(" (")[0] for alert in main.alerts] == ["main: alert at iteration 11: loss_spike: up"]
     assert (v1.state, v1.iteration, v1.done) == ("trained", 10, True)
     assert (v2.state, v2.iteration, v2.begun, v2.figures) == ("waiting for main at 14", 14, False, None)
-    start = time.perf_counter()
-    for _ in range(20):
-        watch.look()
-    assert (time.perf_counter() - start) / 20 < 0.02
     begun.save("main", 14)
     log_event(begun.folder("main"), "saved", iteration=14)
     main, _, v2 = watch.look()

@@ -14,10 +14,10 @@ from tests.training.harness import read_scalars
 
 pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
-LONG = "iters: 120"
-"""v1 forks off main at 60; v2, of six iterations, at 123. Long enough to be disturbed."""
+LONG = "iters: 80"
+"""v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
 
-TO_FORK = 1200
+TO_FORK = 1000
 """Main's first fork point in a run that goes on, for more than a minute, while a second start of it begins."""
 
 
@@ -46,7 +46,7 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     cluster = submitted.cluster
     submitted.change("iters: 8", LONG)
     jobs = submitted.submit()
-    first, second, v1, v2 = (jobs[key] for key in (("main", 60), ("main", 123), ("v1", 120), ("v2", 126)))
+    first, second, v1, v2 = (jobs[key] for key in (("main", 40), ("main", 83), ("v1", 80), ("v2", 86)))
 
     # What --signal=B:USR1 does before the time limit: the ranks save and leave with 75.
     submitted.at("main", 4)
@@ -80,13 +80,13 @@ def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
 ) -> None:
     submitted.change("iters: 8", LONG)
     submitted.change("nodes: 4, ", "nodes: 4, exclusive: true, ")
-    job = submitted.submit("--path", "main")["main", 60]
+    job = submitted.submit("--path", "main")["main", 40]
     submitted.at("main", 10)
     urgent = submitted.cluster.run(
         "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     )
     submitted.ends(urgent, "COMPLETED")
-    for key in (("main", 60), ("main", 123)):
+    for key in (("main", 40), ("main", 83)):
         submitted.ends(submitted.jobs()[key], "COMPLETED")
     assert submitted.restarts(job) >= 1
     assert losses(submitted.plan, "main") == expected["main"]

@@ -47,7 +47,15 @@ def cosine(main: Path) -> tuple[Trained, Path]:
     return train(folder, our_flags("cosine", main) + f" --save {folder} --save-interval {MIDDLE}", code=ENTRY), folder
 
 
-@pytest.mark.parametrize("shape", STYLES)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "cosine",
+        "1-sqrt",
+        pytest.param("linear", marks=pytest.mark.soak),
+        pytest.param("exponential", marks=pytest.mark.soak),
+    ],
+)
 def test_a_branch_equals_stocks(shape: str, main: Path, cosine: tuple[Trained, Path], tmp_path: Path) -> None:
     stock = train(
         tmp_path / "stock",
