@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from megatron_lrps.data.overlap import OverlapFilter
@@ -13,6 +13,8 @@ WINDOW_CHARS = 3_500_000
 """Characters of a window, about 1.1 M tokens of a 4k vocabulary."""
 VALID_SHARE = 0.04
 """Share of a window's characters that is held out, by whole files."""
+PIECE_CHARS = 800
+"""Characters of a piece of a document that is dealt to a window: some 250 tokens, two samples of the CPU studies."""
 
 _WINDOW_FILES = 16
 """A file is at most one in so many of a window; larger ones are mostly generated tables."""
@@ -72,17 +74,20 @@ def collect(seed: int = 1234, *, window_chars: int = WINDOW_CHARS) -> list[Windo
 
 
 def deal(windows: Sequence[Window], seed: int = 1234) -> list[Window]:
-    """The same documents as windows of one distribution: each gets a share of every domain, whole documents."""
+    """The same text as windows of one distribution: each gets a share of the pieces of every document.
+
+    Whole documents would not do: a window has some hundred, and a model that reads half of one predicts the rest
+    better, so it would find every window new at its beginning and known at its end.
+    """
     rng, count = random.Random(f"{seed} deal"), len(windows)
-    shares: list[tuple[list[Document], list[Document]]] = [([], []) for _ in windows]
-    for window in windows:
-        for kind, documents in enumerate((window.train, window.valid)):
-            for number, document in enumerate(rng.sample(documents, len(documents))):
-                shares[number % count][kind].append(document)
+    train = [piece for window in windows for piece in _pieces(window.train)]
+    valid = [piece for window in windows for piece in _pieces(window.valid)]
+    rng.shuffle(train)
+    rng.shuffle(valid)
+    origin = tuple(dict.fromkeys(name for window in windows for name in window.origin))
     dealt = []
-    for window, (train, valid) in zip(windows, shares, strict=True):
-        parts = tuple(rng.sample(train, len(train))), tuple(valid)
-        origin = tuple(dict.fromkeys(name for each in windows for name in each.origin))
+    for number, window in enumerate(windows):
+        parts = tuple(train[number::count]), tuple(valid[number::count])
         dealt.append(
             Window(
                 name=window.name, domain="all domains mixed", origin=origin, note="", train=parts[0], valid=parts[1],
@@ -90,6 +95,21 @@ def deal(windows: Sequence[Window], seed: int = 1234) -> list[Window]:
             )
         )  # fmt: skip
     return dealt
+
+
+def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
+    """Documents cut into pieces of whole lines, of ``PIECE_CHARS`` characters or one line more."""
+    for document in documents:
+        lines: list[str] = []
+        length = 0
+        for line in document.text.splitlines(keepends=True):
+            lines.append(line)
+            length += len(line)
+            if length >= PIECE_CHARS:
+                yield Document(source=document.source, text="".join(lines))
+                lines, length = [], 0
+        if lines:
+            yield Document(source=document.source, text="".join(lines))
 
 
 def characters(documents: Iterable[Document]) -> int:
