@@ -124,9 +124,11 @@ _HEADERS = (
 
 def _cells(line: Line) -> tuple[str, ...]:
     row, found = line.row, spread(list(line.perplexity.values()))
+    # Listed paths are alternatives: what they cost together is nobody's bill.
+    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
     ratios = (line.ratio(paradigm) for paradigm in ("ptfs", "cpt"))
     return (
-        line.run, row.version, row.paradigm, row.path, f"{row.cost:,}", f"{row.of_ptfs:.0%}", str(found or "-"),
+        line.run, row.version, row.paradigm, row.path, *cost, str(found or "-"),
         *("-" if each is None else str(each) for each in ratios), str(len(line.perplexity)),
     )  # fmt: skip
 

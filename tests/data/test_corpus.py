@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.data import sources
-from megatron_lrps.data.corpus import Document, Window, characters, collect
+from megatron_lrps.data.corpus import PIECE_CHARS, Document, Window, characters, collect, deal
 from megatron_lrps.data.overlap import paragraphs
 from megatron_lrps.errors import RefusedError
 
@@ -52,6 +52,28 @@ def test_no_validation_block_is_in_any_training_window(
     held_out = [part for window in windows for document in window.valid for part in parts(document)]
     assert len(held_out) > 1000
     assert not trained.intersection(held_out)
+
+
+def lines_of(documents: list[Document]) -> list[str]:
+    return sorted(line for document in documents for line in document.text.splitlines(keepends=True))
+
+
+def test_dealt_windows_have_the_same_text_in_equal_shares_of_every_domain(windows: list[Window]) -> None:
+    dealt = deal(windows)
+    for kind in ("train", "valid"):
+        before = [document for window in windows for document in getattr(window, kind)]
+        after = [document for window in dealt for document in getattr(window, kind)]
+        assert characters(after) == characters(before)
+        assert lines_of(after) == lines_of(before)
+        assert max(len(each.text) for each in after) < PIECE_CHARS + max(map(len, lines_of(before)))
+    whole = sum(characters(window.train) for window in windows)
+    for window in dealt:
+        assert characters(window.train) == pytest.approx(whole / 4, rel=0.05)
+        for source in windows:
+            files = {document.source for document in source.train}
+            share = characters(each for each in window.train if each.source in files) / characters(source.train)
+            assert share == pytest.approx(0.25, abs=0.05)
+    assert [window.sha256 for window in deal(windows)] == [window.sha256 for window in dealt]
 
 
 def test_the_same_seed_gives_the_same_text() -> None:
