@@ -24,7 +24,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import missing_indexes
-from megatron_lrps.plan.flags import argument_line, path_flags, warmup_init
+from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
 
 
 def show_plan(
@@ -238,11 +238,9 @@ def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path
 
 def rates(tree: Tree, path: PlannedPath, iterations: Iterable[int] | None = None) -> Iterator[tuple[int, float]]:
     """(iteration, the learning rate that it trains with), for every iteration of a path if none are named."""
-    plan = tree.plan
-    init = warmup_init(plan)
+    limits = lr_range(tree.plan)
     for iteration in iterations if iterations is not None else range(path.fork + 1, path.end + 1):
-        position = (iteration - 1) * plan.global_batch_size
-        yield iteration, path.schedule.lr(position, max_lr=plan.lr.max, min_lr=plan.lr.min, init_lr=init)
+        yield iteration, path.schedule.lr((iteration - 1) * tree.plan.global_batch_size, **limits)
 
 
 def _landmarks(tree: Tree, path: PlannedPath) -> list[tuple[int, float]]:

@@ -141,7 +141,7 @@ def fit(parts: Sequence[Part]) -> Law:
     """
     rows = _Rows.of(parts)
     annealed = any(part.annealing(0.0).any() for part in parts)
-    best: tuple[float, float, Floats, float | None] | None = None
+    best: tuple[float, float, Floats, float | None, Floats | None] | None = None
     for momentum in MOMENTA if annealed else (None,):
         area = None if momentum is None else np.concatenate([part.annealing(momentum) for part in parts])
         low, high = EXPONENTS
@@ -151,10 +151,9 @@ def fit(parts: Sequence[Part]) -> Law:
             index = int(np.argmin([cost for cost, _ in found]))
             low, high = exponents[max(0, index - 1)], exponents[min(len(exponents) - 1, index + 1)]
             if best is None or found[index][0] < best[0]:
-                best = (found[index][0], float(exponents[index]), found[index][1], momentum)
+                best = (found[index][0], float(exponents[index]), found[index][1], momentum, area)
     assert best is not None
-    _, exponent, solved, momentum = best
-    area = None if momentum is None else np.concatenate([part.annealing(momentum) for part in parts])
+    _, exponent, solved, momentum, area = best
     errors = rows.design(exponent, area) @ solved - rows.target
     return Law(
         floor=float(solved[0]),

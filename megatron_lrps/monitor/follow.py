@@ -4,21 +4,23 @@
 one is read, and later what has been appended. Records carry checksums: what is torn or not all there yet is left.
 """
 
-import struct
+import contextlib
+import io
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event
 
-from megatron_lrps.monitor.scalars import DERIVED, Point, _checksum
+from megatron_lrps.monitor.records import HEADER, next_record
+from megatron_lrps.monitor.scalars import DERIVED, Point
 
 TAIL_BYTES = 32 * 1024
 """How much of a file's end the first look reads: some fifty iterations of Megatron's tags."""
 PACE_OVER = 64
 """Iterations that the pace is a mean of, at the most."""
 _LOSS, _RATE, _NORM = "lm loss", "learning-rate", "grad-norm"
-_HEADER, _FOOTER = 12, 4
 _LONGEST = 1 << 26
 
 
@@ -85,11 +87,11 @@ class _Growing:
         """When its first record was written: what was begun and has none is the newest."""
         if self._started is None:
             try:
-                with self._path.open("rb") as stream:
-                    event, _ = _record(stream.read(4096), 0)
+                with self._path.open("rb") as stream, contextlib.suppress(EOFError):
+                    event = _event(stream)
+                    self._started = None if event is None else event.wall_time
             except OSError:
                 return 0.0
-            self._started = None if event is None else event.wall_time
         return float("inf") if self._started is None else self._started
 
     def read(self) -> None:
@@ -106,15 +108,14 @@ class _Growing:
             stream.seek(max(0, size - TAIL_BYTES) if self._at is None else self._at)
             begin = stream.tell()
             data = stream.read()
-        at = _first_record(data) if self._at is None and begin else 0
-        while True:
-            event, after = _record(data, at)
-            if after is None:
-                break
-            at = after
-            if event is not None:
-                self._take(event)
-        self._at = begin + at
+        whole, records = _first_record(data) if self._at is None and begin else 0, io.BytesIO(data)
+        records.seek(whole)
+        with contextlib.suppress(EOFError):
+            while True:
+                event, whole = _event(records), records.tell()
+                if event is not None:
+                    self._take(event)
+        self._at = begin + whole
 
     def _take(self, event: Event) -> None:
         for value in event.summary.value:
@@ -141,27 +142,22 @@ class _Growing:
         )
 
 
-def _record(data: bytes, at: int) -> tuple[Event | None, int | None]:
-    """The record at a position, or None where it is damaged; and where it ends, or None where it is not all there."""
-    header = data[at : at + _HEADER]
-    if len(header) < _HEADER:
-        return None, None
-    length, check = struct.unpack("<QI", header)
-    start = at + _HEADER
-    end = start + length
-    if _checksum(header[:8]) != check or len(data) < end + _FOOTER:
-        return None, None
-    content = data[start:end]
-    whole = _checksum(content) == struct.unpack("<I", data[end : end + _FOOTER])[0]
-    return (Event.FromString(content) if whole else None), end + _FOOTER
+def _event(stream: BinaryIO) -> Event | None:
+    """The event that begins where the stream stands, or None where it is damaged; raises EOFError as records do."""
+    record = next_record(stream)
+    return None if record is None else Event.FromString(record)
 
 
 def _first_record(data: bytes) -> int:
     """Where the first whole record begins in a piece of a file; its length where none does."""
-    for at in range(len(data) - _HEADER):
+    stream = io.BytesIO(data)
+    for at in range(len(data) - HEADER):
         # A length above any record's is told apart without its checksum, as nearly all are.
-        if int.from_bytes(data[at : at + 8], "little") < _LONGEST and _record(data, at)[0] is not None:
-            return at
+        if int.from_bytes(data[at : at + 8], "little") < _LONGEST:
+            stream.seek(at)
+            with contextlib.suppress(EOFError):
+                if next_record(stream) is not None:
+                    return at
     return len(data)
 
 

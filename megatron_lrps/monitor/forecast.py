@@ -6,7 +6,7 @@ measured: the law is fitted without a finished branch, and then has to predict i
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import ValidationError
@@ -145,7 +145,7 @@ def forecast(
         forecasts=tuple(asked),
         notes=(),
     )
-    return Outlook(**{**vars(outlook), "notes": tuple(_notes(outlook, logs, future=bool(windows)))})
+    return replace(outlook, notes=tuple(_notes(outlook, logs, future=bool(windows))))
 
 
 def _rms(errors: Sequence[float]) -> float | None:

@@ -1,15 +1,14 @@
 """What a campaign has logged, as the annealing law is fitted to it: averaged over pieces, branches beside main."""
 
-import math
 from functools import cached_property
 
 import numpy as np
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Floats, Part, Rates
-from megatron_lrps.monitor.scalars import Series, read_scalars
+from megatron_lrps.monitor.scalars import finite, read_scalars
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.flags import warmup_init
+from megatron_lrps.plan.flags import lr_range
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule import Schedule
 from megatron_lrps.versions.folder import CampaignFolder
@@ -54,7 +53,7 @@ class Logs:
         self.main = main
         self.branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
         self.series = {
-            path.name: _finite(read_scalars(campaign.tensorboard(path.name), "lm loss"))
+            path.name: finite(read_scalars(campaign.tensorboard(path.name), "lm loss"))
             for path in (main, *self.branches)
         }
         warm = main.schedule.warmup // self.batch
@@ -83,11 +82,9 @@ class Logs:
         return self._shares(self.main.schedule, 0, max(ends))
 
     def _shares(self, schedule: Schedule, start: int, end: int) -> Floats:
-        top, low, init = self.plan.lr.max, self.plan.lr.min, warmup_init(self.plan)
-        rates = [
-            schedule.lr(iteration * self.batch, max_lr=top, min_lr=low, init_lr=init) for iteration in range(start, end)
-        ]
-        return np.array(rates) / top
+        limits = lr_range(self.plan)
+        rates = [schedule.lr(iteration * self.batch, **limits) for iteration in range(start, end)]
+        return np.array(rates) / self.plan.lr.max
 
     def rates(self, schedule: Schedule, fork: int, end: int) -> Rates:
         """Of a curve that is main's up to the fork."""
@@ -116,7 +113,3 @@ class Logs:
     def last(self, iterations: int, length: int) -> int:
         """Iterations that a final loss is the mean of."""
         return min(length, max(LAST, int(LAST_SHARE * iterations)))
-
-
-def _finite(series: Series) -> Series:
-    return [(step, loss) for step, loss in series if math.isfinite(loss)]

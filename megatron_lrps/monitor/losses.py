@@ -22,10 +22,9 @@ from megatron_lrps.monitor.canvas import (
     save,
     width_of,
 )
-from megatron_lrps.monitor.scalars import Runs, Series, read_run
+from megatron_lrps.monitor.scalars import Runs, Series, finite
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
-from megatron_lrps.versions.folder import CampaignFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,32 +46,21 @@ def loss_sets(tree: Tree) -> dict[str, str]:
     return {name: f"lm loss validation-{name}" for path in tree.paths for name in validation_sets(tree, path)}
 
 
-def read_losses(tree: Tree, campaign: CampaignFolder) -> Runs:
-    """The losses that every path has logged; raises RefusedError where an event file cannot be read."""
-    wanted = {"lm loss", *loss_sets(tree).values()}
-    return {path.name: read_run(campaign.tensorboard(path.name), wanted) for path in tree.paths}
-
-
-def draw_losses(
-    tree: Tree, campaign: CampaignFolder, *files: Path, runs: Runs | None = None, axis: Axis = ITERATIONS
-) -> None:
+def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -> None:
     """Draw training losses on one axis, and one small panel of losses for each validation set, 1200 wide.
 
     Args:
         tree: The plan's tree; a path that has logged nothing is left out.
-        campaign: Where its TensorBoard files lie.
+        runs: What each of its paths has logged; the loss and ``loss_sets``' tags are drawn.
         files: PNG or SVG by their suffix; replaced whole.
-        runs: What ``read_losses`` has read, where that was done before.
         axis: What the axis counts.
 
     Raises:
-        RefusedError: for another suffix, where nothing was logged yet, and where an event file cannot be read.
+        RefusedError: for another suffix, and where nothing was logged yet.
         StorageError: where the disk refuses.
     """
     for file in files:
         check_suffix(file)
-    if runs is None:
-        runs = read_losses(tree, campaign)
     tags = loss_sets(tree)
     # Baselines lie beneath what is compared with them.
     paths = [path for path in tree.paths if runs[path.name]]
@@ -120,9 +108,9 @@ def _draw_training(
 def _draw_validation(
     axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, *, width: float, axis: Axis
 ) -> None:
-    finite = {path: _finite(losses[path.name]) for path in paths}
-    ends = {path: points[-1] for path, points in finite.items() if points and points[-1][0] == path.end}
-    for path, points in finite.items():
+    known = {path: finite(losses[path.name]) for path in paths}
+    ends = {path: points[-1] for path, points in known.items() if points and points[-1][0] == path.end}
+    for path, points in known.items():
         few = len(points) <= MARKED
         shown = points if few else _extremes(points, max(1, end // (RAW_BINS // COLUMNS)))
         axes.plot(*_split(shown), "o-" if few else "-", color=colour_of(path), linewidth=1.2, markersize=2.5)
@@ -131,7 +119,7 @@ def _draw_validation(
     count_iterations(axes, 0, end, share=0.04, axis=axis, ticks=4)
     axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
-    _limit(axes, list(finite.values()), end, below=0.2)
+    _limit(axes, list(known.values()), end, below=0.2)
     _label(axes, ends, width / end)
 
 
@@ -177,13 +165,9 @@ def _limit(axes: "Axes", curves: Sequence[Series], end: int, *, below: float) ->
         axes.set_ylim(low - below * margin, high + 0.05 * margin)
 
 
-def _finite(series: Series) -> Series:
-    return [(step, loss) for step, loss in series if math.isfinite(loss)]
-
-
 def _parts(series: Series, width: int) -> list[Series]:
     """The finite points in parts of about ``width`` iterations; equal ones, since the median of a rest would stray."""
-    points = _finite(series)
+    points = finite(series)
     if not points:
         return []
     count = min(len(points), max(1, round((points[-1][0] - points[0][0] + 1) / width)))

@@ -24,7 +24,7 @@ from megatron_lrps.monitor.canvas import (
 )
 from megatron_lrps.monitor.losses import draw_losses
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.flags import warmup_init
+from megatron_lrps.plan.flags import lr_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,9 +98,7 @@ def curve_of(tree: Tree, path: PlannedPath) -> Curve:
         for step in range(steps):
             position = since + (until - since) * step // (steps - 1)
             xs.append(position / batch)
-            ys.append(
-                segment.lr(position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=warmup_init(tree.plan))
-            )
+            ys.append(segment.lr(position, **lr_range(tree.plan)))
     return xs, ys
 
 
@@ -109,9 +107,7 @@ def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
     position = iteration * tree.plan.global_batch_size
     for segment in path.schedule.segments:
         if segment.end is None or position <= segment.end:
-            return segment.lr(
-                position, max_lr=tree.plan.lr.max, min_lr=tree.plan.lr.min, init_lr=warmup_init(tree.plan)
-            )
+            return segment.lr(position, **lr_range(tree.plan))
     return tree.plan.lr.min
 
 

@@ -78,7 +78,7 @@ def write_report(
     draw_tree(found.tree, trained, *branches, axis=axis)
     draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis)
     if any(found.runs.values()):
-        draw_losses(found.tree, campaign, *losses, runs=found.runs, axis=axis)
+        draw_losses(found.tree, found.runs, *losses, axis=axis)
     else:
         losses = []
     whole = as_html(

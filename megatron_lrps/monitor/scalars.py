@@ -8,13 +8,15 @@ The files are read here, not by TensorBoard's own loader: that takes seven times
 60,000 iterations, and its EventAccumulator keeps the test loss and rewound iterations among the values.
 """
 
-import struct
+import contextlib
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.records import next_record
 
 try:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -94,6 +96,11 @@ def read_points(
     return merged(_read_file(file, wanted) for file in sorted(names))
 
 
+def finite(series: Series) -> Series:
+    """Without what is infinite or no number."""
+    return [(step, value) for step, value in series if math.isfinite(value)]
+
+
 @dataclass
 class Start:
     """What one start of a job logged.
@@ -162,38 +169,8 @@ def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> Start:
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: length, its checksum, data, its checksum.
-
-    Ends without noise where a killed writer left half a record, or a crash left zeros; leaves out damaged data.
-    """
-    with path.open("rb") as stream:
-        while len(header := stream.read(12)) == 12:
-            length, check = struct.unpack("<QI", header)
-            if _checksum(header[:8]) != check:
-                return
-            data, footer = stream.read(length), stream.read(4)
-            if len(footer) < 4:
-                return
-            if _checksum(data) == struct.unpack("<I", footer)[0]:
-                yield data
-
-
-def _crc32c_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return tuple(table)
-
-
-_CRC32C = _crc32c_table()
-
-
-def _checksum(data: bytes) -> int:
-    """CRC-32C, masked as in TensorFlow's core/lib/hash/crc32c.h."""
-    crc, table = 0xFFFFFFFF, _CRC32C
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    """The records of a file, damaged ones left out; ends without noise where no whole one follows."""
+    with path.open("rb") as stream, contextlib.suppress(EOFError):
+        while True:
+            if (record := next_record(stream)) is not None:
+                yield record

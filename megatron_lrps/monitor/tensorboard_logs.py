@@ -134,13 +134,13 @@ def _read(lines: Iterable[str]) -> list[_Start]:
     starts: list[_Start] = []
     now, ranks = _Start(), None
     for line in lines:
-        if (begun := _BEGIN.search(line)) and (time := _seconds(begun[1])) is not None:
+        if (begun := _BEGIN.search(line)) and (time := seconds_of(begun[1])) is not None:
             starts.append(now)
             now = _Start(started=time, now=time, known=True, ranks=ranks)
         elif " iteration " not in line:
             if world := _WORLD.search(line):
                 ranks = int(world[1])
-        elif (found := _STEP.search(line)) and (time := _seconds(found[1])) is not None:
+        elif (found := _STEP.search(line)) and (time := seconds_of(found[1])) is not None:
             figures = {name: value for name, text in _FIGURE.findall(found[3]) if (value := _number(text)) is not None}
             if not all(name in figures for name in _LOST):  # the line's last figures: a torn line has none
                 continue
@@ -156,8 +156,11 @@ def _read(lines: Iterable[str]) -> list[_Start]:
     return [start for start in [*starts, now] if start.points]
 
 
-def _seconds(time: str) -> float | None:
-    """Since 1970; Megatron prints the time of its machine's zone, which is taken to be this one's."""
+def seconds_of(time: str) -> float | None:
+    """An ISO time in seconds since 1970, None where it is none.
+
+    One without a zone, as Megatron prints its machine's, is taken to be of this machine's.
+    """
     try:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, OverflowError, OSError):  # no such day; years that the system does not know

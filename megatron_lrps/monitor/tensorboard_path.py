@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +12,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from megatron_lrps.monitor.scalars import VALIDATION, VS_SAMPLES, Point, Series
 from megatron_lrps.monitor.tensorboard_file import encode, scalar, text
 from megatron_lrps.monitor.tensorboard_hparams import Hparams, precision, session_begin, session_end
-from megatron_lrps.monitor.tensorboard_logs import LOSS, SECONDS, THROUGHPUT, Printed
+from megatron_lrps.monitor.tensorboard_logs import LOSS, SECONDS, THROUGHPUT, Printed, seconds_of
 from megatron_lrps.monitor.tensorboard_text import TEXTS, table
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.flags import warmup_init
+from megatron_lrps.plan.flags import lr_range
 from megatron_lrps.versions.facts import Facts, schedule_words
 from megatron_lrps.versions.history import condense
 
@@ -60,7 +59,7 @@ class Known:
         """Whether there is anything to show of it."""
         return bool(self.logged or self.missing or self.history)
 
-    @property
+    @cached_property
     def times(self) -> tuple[float, float]:
         """Of its first and its last figure or event, in seconds since 1970; 0 where it has none."""
         found = [point.time for points in (self.logged, self.missing) for each in points.values() for point in each]
@@ -230,9 +229,7 @@ def _markers(tree: Tree, known: Known, parent: Known | None) -> Iterator[tuple[i
             yield iteration, scalar(f"{MARKERS}saved", iteration, plan.lr.min, time)
             continue
         source = parent if what == "forked" and parent is not None else known
-        rate = source.path.schedule.lr(
-            iteration * plan.global_batch_size, max_lr=plan.lr.max, min_lr=plan.lr.min, init_lr=warmup_init(plan)
-        )
+        rate = source.path.schedule.lr(iteration * plan.global_batch_size, **lr_range(plan))
         yield iteration, scalar(f"{MARKERS}{what} at {iteration} {RATE}", iteration, rate, time)
         if (loss := source.losses.get(iteration)) is not None:
             yield iteration, scalar(f"{MARKERS}{what} at {iteration} {LOSS}", iteration, loss, time)
@@ -257,10 +254,7 @@ def _words(known: Known) -> Iterator[tuple[int, Event]]:
 def _time(event: Mapping[str, Any]) -> float:
     """Of a line of events.jsonl, in seconds since 1970; 0 where it has none."""
     time = event.get("time")
-    try:
-        return datetime.fromisoformat(time).timestamp() if isinstance(time, str) else 0.0
-    except (ValueError, OverflowError, OSError):  # no such day; years that the system does not know
-        return 0.0
+    return (seconds_of(time) if isinstance(time, str) else None) or 0.0
 
 
 def _description(tree: Tree, known: Known) -> str:

@@ -149,6 +149,11 @@ def warmup_init(plan: Plan) -> float:
     return float(value)
 
 
+def lr_range(plan: Plan) -> dict[str, float]:
+    """What `Schedule.lr` needs besides a position, by its names; raises PlanError."""
+    return {"max_lr": plan.lr.max, "min_lr": plan.lr.min, "init_lr": warmup_init(plan)}
+
+
 def argument_line(flags: dict[str, FlagValue]) -> list[str]:
     """The flags as an argument list: true is a switch, false leaves the flag out, a list gives its items."""
     line: list[str] = []

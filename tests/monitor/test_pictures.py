@@ -12,6 +12,7 @@ from PIL import Image
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.monitor import losses, pictures
 from megatron_lrps.monitor.pictures import draw_losses, draw_lr
+from megatron_lrps.monitor.scalars import read_run
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder
 
@@ -103,7 +104,7 @@ def test_another_suffix_is_refused(make_tree, tmp_path, name, said):
     with pytest.raises(RefusedError, match=rf"{said}\. Mend: name it lr\.png or lr\.svg\."):
         draw_lr(tree, tree.paths, tmp_path / name)
     with pytest.raises(RefusedError, match=said):
-        draw_losses(tree, CampaignFolder(tmp_path), tmp_path / name)
+        draw_losses(tree, {}, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,12 +139,16 @@ def fill(tree, campaign, log_job, skipped=()):
         log_job(campaign.tensorboard(path.name), values)
 
 
+def logged(tree, campaign):
+    return {path.name: read_run(campaign.tensorboard(path.name)) for path in tree.paths}
+
+
 def test_losses_in_panels(make_tree, tmp_path, log_job):
     tree, campaign = make_tree(5, 100, paradigm="[lrps, cpt]"), CampaignFolder(tmp_path / "run")
     fill(tree, campaign, log_job, skipped={"v2"})
-    draw_losses(tree, campaign, campaign.report / "losses.png")
+    draw_losses(tree, logged(tree, campaign), campaign.report / "losses.png")
     assert size(campaign.report / "losses.png") == (1200, losses.TRAINING_HEIGHT + 2 * losses.VALIDATION_HEIGHT)
-    draw_losses(tree, campaign, campaign.report / "losses.svg")
+    draw_losses(tree, logged(tree, campaign), campaign.report / "losses.svg")
     named = texts(campaign.report / "losses.svg")
     assert {"v1", "v5", "Training loss of demo", "validation loss on v5-web", "main path", "CPT"} <= set(named)
     assert "v2" not in named
@@ -152,13 +157,14 @@ def test_losses_in_panels(make_tree, tmp_path, log_job):
 def test_losses_of_a_path_that_has_just_begun(make_tree, tmp_path, log_job):
     tree, campaign = make_tree(2, 100), CampaignFolder(tmp_path / "run")
     log_job(campaign.tensorboard("main"), [("lm loss", 1, 10.0)])
-    draw_losses(tree, campaign, tmp_path / "losses.png")
+    draw_losses(tree, logged(tree, campaign), tmp_path / "losses.png")
     assert size(tmp_path / "losses.png") == (1200, losses.TRAINING_HEIGHT)
 
 
 def test_losses_of_nothing_are_refused(make_tree, tmp_path):
+    tree = make_tree(2, 100)
     with pytest.raises(RefusedError, match="no path of demo has logged a loss yet"):
-        draw_losses(make_tree(2, 100), CampaignFolder(tmp_path), tmp_path / "losses.png")
+        draw_losses(tree, logged(tree, CampaignFolder(tmp_path)), tmp_path / "losses.png")
 
 
 def test_smoothing_by_hand():

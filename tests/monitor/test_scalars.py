@@ -9,7 +9,7 @@ import pytest
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor import scalars
+from megatron_lrps.monitor.records import checksum
 from megatron_lrps.monitor.scalars import read_run, read_scalars, tags
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_value_is_left_out(tmp_path, log_job):
 
 @pytest.mark.parametrize("data", [b"", b"123456789", bytes(range(256))])
 def test_checksum_is_tensorboards(data):
-    assert scalars._checksum(data) == masked_crc32c(data)
+    assert checksum(data) == masked_crc32c(data)
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path):
