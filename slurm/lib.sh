@@ -175,12 +175,15 @@ lrps_requeue() {
     sleep 15
   done
   [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay so
-  excluded=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%x)
-  scontrol requeue "$SLURM_JOB_ID" || exit "$code"
-  if [[ -n ${1:-} ]]; then # Slurm changes this of waiting jobs alone
+  if [[ -n ${1:-} ]]; then
+    excluded=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%x)
+    trap '' TERM # which a requeue sends: Slurm changes this of waiting jobs alone, so it is to be outlived
+    scontrol requeue "$SLURM_JOB_ID" || exit "$code"
     scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="${excluded:+$excluded,}$1" ||
       lrps_say "Slurm did not exclude $1; it may come again" >&2
+    exit "$code"
   fi
+  scontrol requeue "$SLURM_JOB_ID" || exit "$code"
   sleep 60 # Slurm ends this shell
   exit "$code"
 }
