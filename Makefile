@@ -12,7 +12,7 @@ PYTEST := $(PY) -m pytest
 
 # Ranks take a core each, so two test files at a time fill the smallest machine: `make test WORKERS=8` on a larger one.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Tried in this order; the first that runs, is new enough and can make a virtual environment is taken.
 PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)

@@ -30,6 +30,9 @@ for _name, _value in OFFLINE_AND_QUIET.items():
 
 @pytest.hookimpl(trylast=True)  # after -m has deselected: a run without gpu tests never imports torch here
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files that train first: a long one that comes last leaves all workers but one without work.
+    train = {item.path for item in items if item.get_closest_marker("training")}
+    items.sort(key=lambda item: item.path not in train)
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and (reason := _no_gpu()):
         for item in gpu_items:
@@ -91,7 +94,7 @@ def lrps(tmp_path: Path) -> Lrps:
             except BaseException:
                 os.killpg(process.pid, signal.SIGTERM)  # a launcher must get to end its ranks itself
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=10)
+                    process.wait(timeout=300)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 raise

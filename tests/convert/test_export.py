@@ -46,7 +46,7 @@ def test_a_killed_export_leaves_nothing_whole_and_the_same_command_finishes(save
     assert not target.exists()
     assert list(target.with_name(".v1.partial").iterdir())
     with start(saved, target, pause_s=0.0) as process:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert [entry.name for entry in target.parent.iterdir()] == ["v1"]
     written = {name: value for file in target.glob("*.safetensors") for name, value in load_file(file).items()}

@@ -91,7 +91,7 @@ class Campaign:
     def run(self, *args: str, mode: str = "") -> tuple[int, str, str]:
         """`start`, to its end: exit code, standard output, standard error."""
         executor = self.start(*args, mode=mode)
-        stdout, stderr = executor.communicate(timeout=60)
+        stdout, stderr = executor.communicate(timeout=300)
         return executor.returncode, stdout, stderr
 
     def wait_for(self, path: str, iteration: int) -> None:
@@ -113,14 +113,14 @@ class Campaign:
             executor.kill()
             executor.communicate()
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.processes(), seconds=5)
+            wait_until(lambda: not self.processes(), seconds=60)
         for pid in (left := self.processes()):
             os.kill(pid, signal.SIGKILL)
         assert not left, "processes outlived their executor"
         assert not list(self._temporary.iterdir()), "torchrun left files behind"
 
 
-def wait_until(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition, seconds: float = 300) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it has not happened in time"

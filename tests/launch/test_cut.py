@@ -22,14 +22,14 @@ def test_a_version_is_cut_off_a_running_main_path(tmp_path: Path, lrps: Lrps) ->
     executor = start(plan)
     try:
         wait_for_iteration(plan, "main", 5)
-        code, stdout, stderr = lrps("cut", "hotfix", plan, "--iters", "6", "--shape", "linear", timeout=60)
+        code, stdout, stderr = lrps("cut", "hotfix", plan, "--iters", "6", "--shape", "linear", timeout=300)
         assert code == 0, stderr
         assert "asking its job to save at its next iteration" in stdout
         assert executor.poll() is None  # it trains on
         wait_for_iteration(plan, "main", checkpoints_in(main)[0][0] + 5)
     finally:
         executor.terminate()
-        output, _ = executor.communicate(timeout=120)
+        output, _ = executor.communicate(timeout=300)
     assert executor.returncode == 75, output[-2000:]
 
     hotfix = expand(load_plan(plan)).path("hotfix")

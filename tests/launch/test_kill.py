@@ -105,14 +105,14 @@ def kill_once(plan: Path, path: str, target: str, numbers: random.Random) -> str
     """Start a path, kill at a random instant after its first iteration, and return the log of what was killed."""
     before = set(logs_of(plan))
     executor = start(plan, "--path", path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not any("elapsed time per iteration" in log.read_text() for log in logs_of(plan) if log not in before):
         assert executor.poll() is None, executor.communicate()[0][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(numbers.uniform(0.0, 0.8))
     kill(plan, target, numbers)
-    output, _ = executor.communicate(timeout=120)
+    output, _ = executor.communicate(timeout=300)
     assert executor.returncode == (-signal.SIGKILL if target == "executor" else 1), output[-3000:]
     return logs_of(plan)[-1].read_text()
 

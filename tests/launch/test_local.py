@@ -56,7 +56,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(campaign: Campaign) -> None
     executor = campaign.start("--path", "main", seconds=0.2)
     campaign.wait_for("main", 2)
     executor.send_signal(signal.SIGINT)
-    stdout, stderr = executor.communicate(timeout=60)
+    stdout, stderr = executor.communicate(timeout=300)
     assert executor.returncode == 75
     assert "main: stopping" in stdout
     saved = campaign.saved("main")[-1]
@@ -79,7 +79,7 @@ def test_ctrl_c_twice_kills_and_says_what_is_lost(campaign: Campaign) -> None:
         "what they trained after iteration 5 is lost then\n"
     )
     executor.send_signal(signal.SIGINT)
-    _, stderr = executor.communicate(timeout=60)
+    _, stderr = executor.communicate(timeout=300)
     assert executor.returncode == 75
     assert "path main was killed at iteration 7; the 2 iterations after its checkpoint at 5 are lost." in stderr
     assert not campaign.processes()
@@ -90,7 +90,7 @@ def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: Campaign) -> None
     assert executor.stdout is not None
     assert executor.stdout.readline().startswith("main: training")
     executor.terminate()
-    _, stderr = executor.communicate(timeout=60)
+    _, stderr = executor.communicate(timeout=300)
     assert executor.returncode == 75
     assert "nothing is lost. Mend: the same command continues from iteration 0." in stderr
     assert not campaign.processes()
@@ -126,7 +126,7 @@ def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(cam
     assert writers(campaign.folder("main").logs.glob("*.log")) == ranks
 
     executor.kill()
-    wait_until(lambda: not campaign.processes(), seconds=5)
+    wait_until(lambda: not campaign.processes(), seconds=60)
     assert campaign.run("--path", "main")[0] == 0
     assert started(campaign, "main") == [0, 5]
 
@@ -135,7 +135,7 @@ def test_training_goes_on_when_nobody_reads_the_progress(campaign: Campaign) -> 
     executor = campaign.start("--path", "main", seconds=0.05)
     assert executor.stdout is not None
     executor.stdout.close()  # as of `lrps run PLAN | tee log` when tee has gone
-    assert executor.wait(timeout=60) == 0
+    assert executor.wait(timeout=300) == 0
     assert campaign.saved("main")[-1] == 14
 
 

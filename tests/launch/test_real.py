@@ -45,7 +45,7 @@ def campaign(folder: Path) -> Path:
 
 def wait_for_iteration(plan: Path, path: str, iteration: int) -> None:
     """Until the ranks have logged an iteration."""
-    text, deadline = f" iteration {iteration:8d}/", time.monotonic() + 120
+    text, deadline = f" iteration {iteration:8d}/", time.monotonic() + 300
     while not any(text in log.read_text() for log in (plan.parent / "run/paths" / path / "logs").glob("*.log")):
         assert time.monotonic() < deadline, f"{path} has not come to iteration {iteration}"
         time.sleep(0.02)
@@ -62,7 +62,7 @@ def test_ctrl_c_loses_nothing(tmp_path: Path) -> None:
         try:
             wait_for_iteration(stopped, path, iteration)
             executor.send_signal(signal.SIGINT)
-            output, _ = executor.communicate(timeout=120)
+            output, _ = executor.communicate(timeout=300)
         finally:
             executor.kill()
         assert executor.returncode == 75, output[-3000:]

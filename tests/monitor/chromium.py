@@ -118,4 +118,4 @@ def browser(program: str, profile: Path) -> Iterator[Tab]:
     finally:
         os.close(to_write)
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=300)

@@ -47,7 +47,7 @@ class Server:
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=300) as answer:
             return json.load(answer)
 
     def steps(self, run: str, tag: str) -> list[int]:
@@ -103,7 +103,7 @@ def server(tree, tmp_path) -> Iterator[Server]:
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=300)
 
 
 def test_runs_charts_and_columns(server):

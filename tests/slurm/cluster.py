@@ -138,7 +138,7 @@ class Cluster:
     def run(self, *command: str | Path, check: bool = True) -> str:
         """The output of a command of Slurm's."""
         done = subprocess.run(
-            [str(part) for part in command], env=self._environment, capture_output=True, text=True, timeout=120
+            [str(part) for part in command], env=self._environment, capture_output=True, text=True, timeout=300
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
@@ -164,7 +164,7 @@ class Cluster:
         process = self._processes.pop(name, None)
         if process is not None:
             process.send_signal(signal.SIGTERM if name == "munged" else signal.SIGKILL)
-            process.wait(timeout=30)
+            process.wait(timeout=300)
 
     def end_daemon(self, name: str) -> None:
         """Kill a node's slurmd, and nothing else: its jobs go on."""

@@ -101,7 +101,7 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
     submitted.at("main", 5)
     done = subprocess.run(
         [sys.executable, "-m", "megatron_lrps.cli", "cut", "hotfix", str(submitted.plan), "--iters", "4"],
-        env={**os.environ, **submitted.cluster.env}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, **submitted.cluster.env}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert submitted.cluster.state(jobs["main", 400]) == "RUNNING"  # it saved the fork point, and trains on

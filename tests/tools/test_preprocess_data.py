@@ -13,7 +13,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "preprocess_data.py"
 
 def run(*flags: str) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, str(TOOL), *flags]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def run_ranks(
     ranks: int = 1,
     code: str = ENTRY,
     env: Mapping[str, str] | None = None,
-    timeout: float = 150,
+    timeout: float = 500,
 ) -> Ended:
     """Run ``python -c code arguments`` once per rank until all have ended; a failing rank ends the others.
 

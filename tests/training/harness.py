@@ -47,7 +47,7 @@ def train(
     base: str = TINY,
     code: str = GPT,
     env: Mapping[str, str] | None = None,
-    timeout: float = 240,
+    timeout: float = 500,
 ) -> Trained:
     """Train with one process per rank until all have ended.
 

@@ -33,7 +33,7 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
             env={**os.environ, **own, "MASTER_PORT": str(free_port()), "CUDA_VISIBLE_DEVICES": ""},
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while " iteration        3/" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
         if number == signal.SIGTERM:

@@ -39,7 +39,7 @@ except StorageError as error:
 
 def on_a_full_disk(how: str, file: Path, limit: int = 4096) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-c", LIMITED, str(limit), how, str(file)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
 
 
 # write_atomic
@@ -88,7 +88,7 @@ head -c 11 "$0/file"
 ls -A "$0"
 """
     argv = ["unshare", "--mount", "bash", "-c", script, str(tmp_path), sys.executable, LIMITED]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip("needs the right to mount a file system")
     message, *rest = done.stdout.splitlines()

@@ -141,7 +141,7 @@ def test_on_a_full_disk_it_makes_room(campaign: Campaign, tmp_path: Path, how: s
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk.yaml").write_text(campaign.plan.read_text().replace("runs/c", "disk/runs/c"))
     argv = ["unshare", "--mount", "bash", "-c", FULL, str(tmp_path / "disk"), str(tmp_path / "runs"), sys.executable]
-    done = subprocess.run([*argv, how], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*argv, how], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip("needs the right to mount a file system")
     if how == "full":
@@ -174,7 +174,7 @@ main()
 
 def killed_before(change: int, plan: Path) -> int:
     argv = [sys.executable, "-c", KILLED, str(change), "gc", str(plan), "--yes"]
-    return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode
+    return subprocess.run(argv, capture_output=True, timeout=300, check=False).returncode
 
 
 def test_killed_before_any_of_its_changes(tmp_path: Path) -> None:

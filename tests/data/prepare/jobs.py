@@ -60,7 +60,7 @@ def prepare(plan_file: Path, *, workers: int = 1, force: bool = False, shard_byt
 def command(plan_file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """`lrps prepare` as a process."""
     line = [sys.executable, "-m", "megatron_lrps.cli", "prepare", str(plan_file), *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
 
 
 def write_jsonl(file: Path, texts: Iterable[str]) -> Path:

@@ -38,7 +38,7 @@ def start(plan: Path) -> "subprocess.Popen[str]":
 
 
 def wait_for_parts(folder: Path, process: "subprocess.Popen[str]", count: int) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(list(folder.glob("shard-*.json"))) < count:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
@@ -51,7 +51,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 300
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -95,7 +95,7 @@ def test_a_killed_worker_is_one_line(long_plan: Path, tmp_path: Path) -> None:
     wait_for_parts(tmp_path / "data" / ".a.prepare", process, 3)
     workers = [pid for pid in descendants(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(workers[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert "A process that encodes was killed" in errors
     prepare(long_plan, workers=2, shard_bytes=60_000)
     assert "shards are there already." in SAID[0]
@@ -105,14 +105,14 @@ def test_ctrl_c_stops_with_75(long_plan: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "megatron_lrps.cli", "prepare", str(long_plan), "--workers", "1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(line, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not list((tmp_path / "data" / ".a.prepare").glob(".shard-*.tmp")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.005)
     children = descendants(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 75
     assert errors.strip().splitlines()[-1].startswith("lrps: Stopped. Mend: the same command goes on")
     assert "Traceback" not in errors
