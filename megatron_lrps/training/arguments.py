@@ -226,3 +226,21 @@ def prepare(args: argparse.Namespace) -> None:
         ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
         args.eval_micro_batch_size = 1
         args.eval_global_batch_size = max(1, args.world_size // ranks)
+
+
+def refuse_few_microbatches(args: argparse.Namespace, count: int) -> None:
+    """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
+
+    Args:
+        args: Megatron's, validated.
+        count: Micro-batches of a pipeline per iteration.
+    """
+    stages = args.pipeline_model_parallel_size
+    group = args.microbatch_group_size_per_vp_stage or stages
+    if not args.virtual_pipeline_model_parallel_size or (count >= group and not 0 < count % group < stages):
+        return
+    raise RefusedError(
+        f"Each pipeline has {count} micro-batches an iteration, and virtual stages take them in groups of {group}: "
+        f"there must be {group} or more, and a rest of none or of {stages} or more.",
+        "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.",
+    )

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
 
 _TE_ALONE: dict[str, Any] = {
@@ -88,7 +88,7 @@ def _check_path(line: list[str], vocabulary: int | None, built: dict[str, dict[s
         compute_weight_and_optimizer_memory,
     )
 
-    from megatron_lrps.training.arguments import prepare
+    from megatron_lrps.training.arguments import prepare, refuse_few_microbatches
 
     args = _parse(line)
     prepare(args)
@@ -98,7 +98,7 @@ def _check_path(line: list[str], vocabulary: int | None, built: dict[str, dict[s
         args.rank, None, args.global_batch_size, args.micro_batch_size, args.data_parallel_size, False
     )
     count = microbatches.get_num_microbatches()
-    _refuse_few_microbatches(args, count)
+    refuse_few_microbatches(args, count)
     args.padded_vocab_size = _padded_vocabulary(args, vocabulary)
     # Paths of one plan differ in their lengths and folders alone.
     key = json.dumps({k: v for k, v in vars(args).items() if k not in _PER_PATH}, default=str, sort_keys=True)
@@ -145,19 +145,6 @@ def _parse(line: list[str]) -> Namespace:
     sys.argv = ["lrps", *line]
     args: Namespace = parse_args(provider)
     return args
-
-
-def _refuse_few_microbatches(args: Namespace, count: int) -> None:
-    """What Megatron's schedule for virtual stages refuses at the first iteration only."""
-    stages = args.pipeline_model_parallel_size
-    group = args.microbatch_group_size_per_vp_stage or stages
-    if not args.virtual_pipeline_model_parallel_size or (count >= group and not 0 < count % group < stages):
-        return
-    raise RefusedError(
-        f"Each pipeline has {count} micro-batches an iteration, and virtual stages take them in groups of {group}: "
-        f"there must be {group} or more, and a rest of none or of {stages} or more.",
-        "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.",
-    )
 
 
 def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:

@@ -170,6 +170,18 @@ def test_saves_that_would_lose_the_optimizer_are_refused_before_training(campaig
     assert "saves the optimizer's state of all buckets but the first at wrong offsets" in ended.log
 
 
+def test_too_few_micro_batches_for_virtual_stages_are_refused_before_training(tmp_path: Path) -> None:
+    stages = ", pipeline-model-parallel-size: 2, num-layers-per-virtual-pipeline-stage: 1"
+    plan = write_campaign(tmp_path, extra=stages, processes=2)
+    text = (
+        plan.read_text().replace("num-layers: 2", "num-layers: 4").replace("micro-batch-size: 2", "micro-batch-size: 4")
+    )
+    plan.write_text(text.replace(", valid: {a: data/valid}", ""))
+    ended = train_path(plan, "main", ranks=2)
+    assert ended.codes == [78, 78]
+    assert "1 micro-batches an iteration, and virtual stages take them in groups of 2" in ended.log
+
+
 def test_flags_that_contradict_the_plan_are_refused_by_name(campaign: Path) -> None:
     ended = train_path(campaign, "v2", "--lr", "1e-4")
     assert ended.codes == [78]
