@@ -2,14 +2,13 @@
 
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_lrps.monitor.scalars import read_scalars
 from tests.training.harness import free_port, write_tokens
+from tests.training.ranks import start_rank
 
 ENTRY = "from megatron_lrps.pretrain import main; main()"
 
@@ -59,7 +58,8 @@ def write_campaign(folder: Path, *, extra: str = "", processes: int = 1) -> Path
 class Ended:
     """What the ranks of one run left."""
 
-    codes: list[int]
+    codes: list[int | None]
+    """None: it had not ended in time."""
     log: str
     """Output of all ranks, rank 0 first."""
 
@@ -89,17 +89,16 @@ def run_ranks(
             "MASTER_PORT": port,
             "CUDA_VISIBLE_DEVICES": "",
         }
-        with path.open("w") as log:
-            command = [sys.executable, "-c", code, *arguments]
-            processes.append(
-                subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, env={**os.environ, **own, **(env or {})})
-            )
+        environment = {**os.environ, **own, **(env or {})}
+        processes.append(start_rank(code, arguments, log=path, env=environment, cwd=cwd))
     try:
-        codes = [process.wait(timeout) for process in processes]
+        for process in processes:
+            process.join(timeout)
+        codes = [process.exitcode for process in processes]
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.join()
     return Ended(codes=codes, log="".join(path.read_text() for path in logs))
 
 

@@ -2,14 +2,14 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from megatron_lrps.plan.cpu_flags import CPU_ENV, CPU_FLAGS
+from tests.training.ranks import start_rank
 
 GPT = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training import gpt; gpt.main()"
 """The barest entry: the CPU backend and the GPT script, without the plugin's hooks."""
@@ -66,7 +66,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     cpu = " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in CPU_FLAGS.items())
-    command = [sys.executable, "-c", code, *f"{cpu} {base} {flags} --tensorboard-dir {folder / 'events'}".split()]
+    arguments = f"{cpu} {base} {flags} --tensorboard-dir {folder / 'events'}".split()
     started = time.monotonic()
     logs = [folder / f"rank{rank}.log" for rank in range(ranks)]
     processes = []
@@ -81,17 +81,13 @@ def train(
                 "MASTER_PORT": port,
                 "CUDA_VISIBLE_DEVICES": "",
             }
-            with path.open("w") as log:
-                processes.append(
-                    subprocess.Popen(
-                        command, stdout=log, stderr=log, env={**os.environ, **CPU_ENV, **own, **(env or {})}
-                    )
-                )
+            environment = {**os.environ, **CPU_ENV, **own, **(env or {})}
+            processes.append(start_rank(code, arguments, log=path, env=environment))
         wait(processes, logs, started + timeout)
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.join()
     scalars = read_scalars(folder / "events")
     return Trained(
         losses=dict(scalars.get("lm loss", [])),
@@ -101,18 +97,18 @@ def train(
     )
 
 
-def wait(processes: list[subprocess.Popen[bytes]], logs: list[Path], deadline: float) -> None:
+def wait(processes: list[ForkServerProcess], logs: list[Path], deadline: float) -> None:
     """Wait for all ranks; fail as soon as one has failed, as the others would wait for it."""
-    while any(process.poll() is None for process in processes):
-        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+    while any(process.exitcode is None for process in processes):
+        failed = [rank for rank, process in enumerate(processes) if process.exitcode]
         if failed or time.monotonic() > deadline:
             break
         time.sleep(0.05)
     for process, path in zip(processes, logs, strict=True):
-        if code := process.poll():
+        if code := process.exitcode:
             raise AssertionError(f"{path.name} ended with code {code}:\n{path.read_text()[-4000:]}")
     for process, path in zip(processes, logs, strict=True):
-        assert process.poll() == 0, f"{path.name} did not end in time:\n{path.read_text()[-4000:]}"
+        assert process.exitcode == 0, f"{path.name} did not end in time:\n{path.read_text()[-4000:]}"
 
 
 def free_port() -> int:
