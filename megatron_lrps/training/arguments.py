@@ -228,14 +228,15 @@ def prepare(args: argparse.Namespace) -> None:
         args.eval_global_batch_size = max(1, args.world_size // ranks)
 
 
-def refuse_few_microbatches(args: argparse.Namespace, count: int) -> None:
+def refuse_few_microbatches(args: argparse.Namespace) -> None:
     """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
 
     Args:
-        args: Megatron's, validated.
-        count: Micro-batches of a pipeline per iteration.
+        args: Megatron's, validated, with its count of micro-batches set up.
     """
-    stages = args.pipeline_model_parallel_size
+    from megatron.core.num_microbatches_calculator import get_num_microbatches
+
+    count, stages = get_num_microbatches(), args.pipeline_model_parallel_size
     group = args.microbatch_group_size_per_vp_stage or stages
     if not args.virtual_pipeline_model_parallel_size or (count >= group and not 0 < count % group < stages):
         return

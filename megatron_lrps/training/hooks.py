@@ -24,7 +24,6 @@ from megatron_lrps.training.arguments import (
     own_arguments,
     planned,
     prepare,
-    refuse_few_microbatches,
     require_cpu_backend,
 )
 from megatron_lrps.training.cutting import CutListener, listen
@@ -133,13 +132,11 @@ def _initialize(original: Any, *args: Any, **kwargs: Any) -> Any:
     result = original(*args, **kwargs)
     if _run is None:
         return result
-    from megatron.core.num_microbatches_calculator import get_num_microbatches
     from megatron.training import get_args
 
     from megatron_lrps.training.starting import agree
 
     megatron_args = get_args()
-    refuse_few_microbatches(megatron_args, get_num_microbatches())
     _alarm = Alarm(_run, megatron_args) if _run.planned is not None else None
     # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"

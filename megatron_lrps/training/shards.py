@@ -98,7 +98,7 @@ def _check_path(line: list[str], vocabulary: int | None, built: dict[str, dict[s
         args.rank, None, args.global_batch_size, args.micro_batch_size, args.data_parallel_size, False
     )
     count = microbatches.get_num_microbatches()
-    refuse_few_microbatches(args, count)
+    refuse_few_microbatches(args)
     args.padded_vocab_size = _padded_vocabulary(args, vocabulary)
     # Paths of one plan differ in their lengths and folders alone.
     key = json.dumps({k: v for k, v in vars(args).items() if k not in _PER_PATH}, default=str, sort_keys=True)

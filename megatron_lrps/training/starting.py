@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.training.arguments import refuse_few_microbatches
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.reading import Reading
 from megatron_lrps.training.run import Run, identity_of, record
@@ -48,6 +49,7 @@ def agree(run: Run, args: Namespace) -> bool:
         RefusedError: on every rank, where the run would be wrong.
         StorageError: on every rank, where the accepted plan cannot be written.
     """
+    refuse_few_microbatches(args)
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     while True:
         start: Start = _from_rank_0(rank, lambda: find(run, run.damaged))
