@@ -113,7 +113,7 @@ class Campaign:
             executor.kill()
             executor.communicate()
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.processes(), seconds=60)
+            wait_until(lambda: not self.processes(), seconds=5)
         for pid in (left := self.processes()):
             os.kill(pid, signal.SIGKILL)
         assert not left, "processes outlived their executor"

@@ -73,7 +73,7 @@ def main() -> None:
         if rank == 0:
             log_event(folder, mode, message="lr.max is 1, the checkpoint has 2. Mend: restore it.")
             sys.exit({"refused": 78, "storage": 74}[mode])
-        time.sleep(60)  # torchrun ends it
+        time.sleep(600)  # torchrun ends it
 
     lockstep = Lockstep(folder.logs, rank, world)
     for iteration in range(start + 1, path.end + 1):
@@ -91,7 +91,7 @@ def main() -> None:
             save(folder.checkpoints, iteration)
         if stopping:
             if rank:
-                time.sleep(60)  # torchrun ends it when the first rank has saved
+                time.sleep(600)  # torchrun ends it when the first rank has saved
             save(folder.checkpoints, iteration)
             log_event(folder, "stopped", reason="signal", iteration=iteration, exit_code=75)
             sys.exit(75)

@@ -126,7 +126,7 @@ def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(cam
     assert writers(campaign.folder("main").logs.glob("*.log")) == ranks
 
     executor.kill()
-    wait_until(lambda: not campaign.processes(), seconds=60)
+    wait_until(lambda: not campaign.processes(), seconds=5)
     assert campaign.run("--path", "main")[0] == 0
     assert started(campaign, "main") == [0, 5]
 

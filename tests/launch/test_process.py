@@ -45,7 +45,7 @@ def test_a_tethered_process_and_its_tethered_child_die_with_their_parent(tmp_pat
     assert len(writers([log])) == 2
     executor.kill()
     executor.wait()
-    wait_until(lambda: writers([log]) == [], seconds=60)
+    wait_until(lambda: writers([log]) == [], seconds=5)
 
 
 def test_a_tethered_process_whose_parent_is_gone_does_not_start() -> None:

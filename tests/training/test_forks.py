@@ -36,7 +36,7 @@ def lives(pid: int) -> bool:
 
 
 def ended(pids: list[int]) -> bool:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 10
     while any(map(lives, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not any(map(lives, pids))

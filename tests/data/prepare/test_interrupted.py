@@ -51,7 +51,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    end = time.monotonic() + 300
+    end = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
