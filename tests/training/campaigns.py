@@ -1,14 +1,13 @@
 """Tiny campaigns on disk, and real ranks that train their paths."""
 
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_lrps.monitor.scalars import read_scalars
-from tests.training.harness import free_port, write_tokens
-from tests.training.ranks import start_rank
+from tests.training.harness import write_tokens
+from tests.training.ranks import started_ranks
 
 ENTRY = "from megatron_lrps.pretrain import main; main()"
 
@@ -77,28 +76,11 @@ def run_ranks(
 
     ``arguments`` and ``code`` decide everything: no flag is added.
     """
-    port = str(free_port())
     logs = [cwd / f"rank{rank}.log" for rank in range(ranks)]
-    processes = []
-    for rank, path in enumerate(logs):
-        own = {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        environment = {**os.environ, **own, **(env or {})}
-        processes.append(start_rank(code, arguments, log=path, env=environment, cwd=cwd))
-    try:
+    with started_ranks(code, arguments, logs, env=env, cwd=cwd) as processes:
         for process in processes:
             process.join(timeout)
         codes = [process.exitcode for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
     return Ended(codes=codes, log="".join(path.read_text() for path in logs))
 
 

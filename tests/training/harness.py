@@ -1,7 +1,5 @@
 """Start real Megatron ranks on this machine and read what they trained."""
 
-import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from megatron_lrps.plan.cpu_flags import CPU_ENV, CPU_FLAGS
-from tests.training.ranks import start_rank
+from tests.training.ranks import started_ranks
 
 GPT = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training import gpt; gpt.main()"
 """The barest entry: the CPU backend and the GPT script, without the plugin's hooks."""
@@ -69,25 +67,8 @@ def train(
     arguments = f"{cpu} {base} {flags} --tensorboard-dir {folder / 'events'}".split()
     started = time.monotonic()
     logs = [folder / f"rank{rank}.log" for rank in range(ranks)]
-    processes = []
-    port = str(free_port())
-    try:
-        for rank, path in enumerate(logs):
-            own = {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(world_size or ranks),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "CUDA_VISIBLE_DEVICES": "",
-            }
-            environment = {**os.environ, **CPU_ENV, **own, **(env or {})}
-            processes.append(start_rank(code, arguments, log=path, env=environment))
+    with started_ranks(code, arguments, logs, world_size=world_size, env={**CPU_ENV, **(env or {})}) as processes:
         wait(processes, logs, started + timeout)
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
     scalars = read_scalars(folder / "events")
     return Trained(
         losses=dict(scalars.get("lm loss", [])),
@@ -109,13 +90,6 @@ def wait(processes: list[ForkServerProcess], logs: list[Path], deadline: float) 
             raise AssertionError(f"{path.name} ended with code {code}:\n{path.read_text()[-4000:]}")
     for process, path in zip(processes, logs, strict=True):
         assert process.exitcode == 0, f"{path.name} did not end in time:\n{path.read_text()[-4000:]}"
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -7,8 +7,10 @@ each rank itself, as the CPU backend must come before them.
 import atexit
 import multiprocessing
 import os
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -20,24 +22,54 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tests.training.preloaded"])
 
 
-def start_rank(
-    code: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path | None = None
-) -> ForkServerProcess:
-    """Start what ``python -c code arguments`` would run.
+@contextmanager
+def started_ranks(
+    code: str,
+    arguments: Sequence[str],
+    logs: Sequence[Path],
+    *,
+    world_size: int | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[list[ForkServerProcess]]:
+    """Start what ``python -c code arguments`` would run, once per rank; kill at the end what still runs.
 
     Args:
         code: The program.
         arguments: Its ``sys.argv`` but the first.
-        log: Gets its standard output and error.
-        env: Its environment, whole; what torch reads when it is imported it has from this process's.
-        cwd: Its working directory.
+        logs: One file per rank, which gets its standard output and error.
+        world_size: If not the number of logs: for a fake process group.
+        env: Environment variables to add; what torch reads when it is imported it has from this process's.
+        cwd: The working directory.
 
-    Returns:
-        The process; its ``exitcode`` is that of Python, or minus the signal that ended it.
+    Yields:
+        The processes; an ``exitcode`` is that of Python, or minus the signal that ended it.
     """
-    process = _server.Process(target=_run, args=(code, list(arguments), str(log), dict(env), str(cwd or Path.cwd())))
-    process.start()
-    return process
+    common = {
+        "WORLD_SIZE": str(world_size or len(logs)),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    processes: list[ForkServerProcess] = []
+    try:
+        for rank, log in enumerate(logs):
+            environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank), **(env or {})}
+            values = (code, list(arguments), str(log), environment, str(cwd or Path.cwd()))
+            processes.append(_server.Process(target=_run, args=values))
+            processes[-1].start()
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _run(code: str, arguments: list[str], log: str, env: dict[str, str], cwd: str) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from megatron_lrps.versions.folder import CampaignFolder, checkpoint, checkpoint
 from megatron_lrps.versions.lineage import events
 from megatron_lrps.versions.manifest import read_manifest
 from tests.training.campaigns import ENTRY, run_ranks, train_path, write_campaign
-from tests.training.harness import free_port
+from tests.training.ranks import started_ranks
 
 pytestmark = pytest.mark.training
 
@@ -22,17 +20,11 @@ pytestmark = pytest.mark.training
 def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Path) -> None:
     plan = write_campaign(tmp_path)
     plan.write_text(plan.read_text().replace("iters: 8", "iters: 8000").replace("interval: 100,", "interval: 100000,"))
-    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     arguments = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"]
     log = tmp_path / "log"
-    with log.open("w") as output:
-        rank = subprocess.Popen(
-            [sys.executable, "-c", ENTRY, *arguments],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **own, "MASTER_PORT": str(free_port()), "CUDA_VISIBLE_DEVICES": ""},
-        )
-    try:
+    log.touch()
+    with started_ranks(ENTRY, arguments, [log]) as (rank,):
+        assert rank.pid is not None
         deadline = time.monotonic() + 300
         while " iteration        3/" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -42,11 +34,9 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
             assert f"main is being written by process {rank.pid} on" in other.log
             assert "may not write there too" in other.log
         reached = log.read_text().count("elapsed time per iteration")
-        rank.send_signal(number)
-        rank.wait(30)
-    finally:
-        rank.kill()
-    assert rank.returncode == 75, log.read_text()[-3000:]
+        os.kill(rank.pid, number)
+        rank.join(30)
+        assert rank.exitcode == 75, log.read_text()[-3000:]
     folder = CampaignFolder(tmp_path / "run").path("main")
     (saved,), torn = checkpoints_in(folder.checkpoints)
     assert not torn
