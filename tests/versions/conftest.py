@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.versions.campaigns import Campaign
+from tests.versions.owners import Said
 
 
 @pytest.fixture
@@ -10,4 +11,17 @@ def campaign(tmp_path: Path) -> Campaign:
     return Campaign(tmp_path)
 
 
-# What gc sees
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "paths" / "main"
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,6 +1,5 @@
 """One writer per path, among real processes; another host is a process that gives another host name."""
 
-import contextlib
 import errno
 import json
 import os
@@ -8,35 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_REFUSED, RefusedError, StoppedError, StorageError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_REFUSED, RefusedError, StoppedError
 from megatron_lrps.versions import owner
-from megatron_lrps.versions.owner import UNKNOWN, Owner, acquire, holder
+from megatron_lrps.versions.owner import acquire, holder
+from tests.versions.owners import BEAT_S, Said, beating, holding, me, names_in, plant, taken, wait_until
 
-BEAT_S = 0.1
 LIMIT_S = 4 * BEAT_S
-
-# Arguments: folder, host name or "". It holds the path until its input ends, or says that it lost it.
-HOLD = f"""
-import select, sys
-from pathlib import Path
-from megatron_lrps.versions import owner
-if sys.argv[2]:
-    owner.socket.gethostname = lambda: sys.argv[2]
-with owner.acquire(Path(sys.argv[1]), beat_s={BEAT_S}, say=print) as held:
-    print("held", flush=True)
-    while not select.select([sys.stdin], [], [], 0.02)[0]:
-        if held.lost:
-            sys.exit(held.lost)
-"""
 
 # Dies between its claim and its rename. Argument: folder.
 DIE = """
@@ -95,84 +78,6 @@ for racer in racers:
 def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
-@contextlib.contextmanager
-def holding(folder: Path, host: str = "", wrapper: tuple[str, ...] = ()) -> Iterator["subprocess.Popen[str]"]:
-    command = [*wrapper, sys.executable, "-c", HOLD, str(folder), host]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def me(**changes: Any) -> Owner:
-    return replace(owner._this_process(BEAT_S), **changes)
-
-
-def plant(folder: Path, content: Owner | bytes, *, age_s: float = 0.0) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "owner.json"
-    file.write_bytes(content if isinstance(content, bytes) else json.dumps(asdict(content)).encode())
-    mtime = time.time() - age_s
-    os.utime(file, (mtime, mtime))
-    return file
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-def beating() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "lrps-owner"]
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-class Said(list[str]):
-    """The lines that were said, and the seconds that passed since it was made."""
-
-    def __init__(self) -> None:
-        self.since = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.since
-
-
-@pytest.fixture
-def said() -> Said:
-    return Said()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "paths" / "main"
-
-
-@pytest.fixture(autouse=True)
-def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def taken(folder: Path, said: Said) -> None:
-    """Take the path, see that it is this process's and that nothing but the record lies there, and give it back."""
-    with acquire(folder, beat_s=BEAT_S, say=said.append) as held:
-        assert held.lost is None
-        assert (now := holder(folder)) is not None
-        assert now.pid == os.getpid()
-        assert names_in(folder) == ["owner.json"]
-    assert names_in(folder) == []
 
 
 def test_a_free_path_is_taken_and_given_back_in_silence(folder: Path, said: Said) -> None:
@@ -396,112 +301,3 @@ def test_a_release_removes_nothing_of_another_and_may_come_twice(folder: Path) -
     held.start()
     assert file.exists()
     assert beating() == []
-
-
-GARBAGE = [
-    b"",
-    b"{",
-    b"[]",
-    b'"host"',
-    b"\xff\xfe{}",
-    b"[" * 60_000,
-    b"x" * 10_000_000,
-    json.dumps({"host": "node7"}).encode(),
-    *(
-        json.dumps({**asdict(me()), **change}).encode()
-        for change in (
-            {"pid": 0},
-            {"pid": True},
-            {"pid": 2**31},
-            {"pid": "1"},
-            {"start": -1},
-            {"boot": ["x"]},
-            {"host": {"a": 1}},
-            {"host": "\x1b[2J"},
-            {"since": "x" * 1000},
-            {"token": None},
-            {"restart": 1.5},
-            {"beat_s": 1e9},
-            {"beat_s": float("nan")},
-            {"beat_s": "1"},
-        )
-    ),
-]
-
-
-@pytest.mark.parametrize("content", GARBAGE, ids=range(len(GARBAGE)))
-def test_an_unreadable_record_is_a_holder_until_it_is_old(folder: Path, content: bytes, said: Said) -> None:
-    plant(folder, content)
-    assert holder(folder) == UNKNOWN
-    plant(folder, content, age_s=61)
-    assert holder(folder) is None
-    taken(folder, said)
-    (line,) = said
-    assert line.startswith("main: taken over from an unknown process (its record is not readable): its last heartbeat")
-
-
-def test_an_unreadable_record_that_is_touched_is_somebodys(folder: Path, said: Said) -> None:
-    file = plant(folder, b"{")
-    stop = threading.Event()
-
-    def touch() -> None:
-        while not stop.wait(BEAT_S):
-            os.utime(file)
-
-    thread = threading.Thread(target=touch)
-    thread.start()
-    try:
-        with pytest.raises(RefusedError, match="see who writes there"):
-            acquire(folder, beat_s=BEAT_S, say=said.append)
-    finally:
-        stop.set()
-        thread.join()
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, lambda file: file.symlink_to("nowhere")])
-def test_what_is_no_file_is_replaced_when_it_is_old(folder: Path, said: Said, make: Callable[[Path], None]) -> None:
-    folder.mkdir(parents=True)
-    make(folder / "owner.json")
-    os.utime(folder / "owner.json", (1, 1), follow_symlinks=False)
-    taken(folder, said)
-    assert len(said) == 1
-
-
-def test_a_folder_in_the_records_place_is_named(folder: Path) -> None:
-    (folder / "owner.json").mkdir(parents=True)
-    os.utime(folder / "owner.json", (1, 1))
-    with pytest.raises(StorageError, match="Is a directory"):
-        acquire(folder, say=print)
-    assert names_in(folder) == ["owner.json"]
-
-
-def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"could not be taken by process \d+ .*: Not a directory"):
-        acquire(tmp_path / "file" / "main", say=print)
-
-
-def test_a_file_system_without_links_has_one_writer_too(
-    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    with holding(folder), pytest.raises(RefusedError):
-        acquire(folder, say=said.append)
-    taken(folder, said)  # the killed one's
-    assert len(said) == 1
-    taken(folder, said)
-
-
-def test_a_link_that_nfs_made_but_reports_as_failed_counts(
-    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def link(self: Path, target: Path) -> None:
-        os.link(target, self)
-        raise FileExistsError
-
-    monkeypatch.setattr(Path, "hardlink_to", link)
-    taken(folder, said)
-    assert said == []
