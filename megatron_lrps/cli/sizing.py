@@ -160,7 +160,7 @@ def simulation_text(facts: dict[str, Any]) -> str:
         f"Simulated {facts['seeds']} times: jobs of {facts['nodes']:,} nodes with {facts['gpus']:,} GPUs, "
         f"{facts['seconds_per_iter']:.3g} s an iteration{limit}",
         f"A node fails every {facts['mtbf_hours']:,.6g} h; a job waits {facts['queue_hours']:g} h in the queue and "
-        f"starts in {facts['restart_minutes']:g} minutes; a save takes {facts['save_minutes']:g} minutes\n",
+        f"starts in {facts['restart_minutes']:g} min; a save takes {facts['save_minutes']:g} min\n",
         table(headers, rows),
         f"\nBy Young's formula a save every {facts['young_iterations']:,.0f} iterations wastes least",
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1200, 480
+ASIDE = 0.06
+"""How far one paradigm's bars stand from the next one's, in versions."""
 
 
 def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -> list[Path]:
@@ -69,19 +71,22 @@ def _picture(stem: Path, draw: Callable[["Figure"], None]) -> Path:
 def _draw_paradigms(figure: "Figure", lines: Sequence[Line]) -> None:
     left, right = figure.subplots(1, 2)
     versions = list(dict.fromkeys(line.row.version for line in lines))
-    for paradigm in dict.fromkeys(line.row.paradigm for line in lines):
+    paradigms = list(dict.fromkeys(line.row.paradigm for line in lines))
+    for number, paradigm in enumerate(paradigms):
         own = [line for line in lines if line.row.paradigm == paradigm]
         colour = PARADIGM_COLOURS[paradigm]
-        places = [versions.index(line.row.version) for line in own]
+        aside = ASIDE * (number - (len(paradigms) - 1) / 2)
+        places = [versions.index(line.row.version) + aside for line in own]
         _bars(left, places, [_spread(line) for line in own], colour, joined=True, label=paradigm.upper())
         ratios = [line.ratio("ptfs") for line in own]
         if paradigm != "ptfs":
             _bars(right, places, ratios, colour, joined=True)
     left.set_title(f"{lines[0].run}: perplexity by version{_seeds(lines)}")
     right.set_title("over PTFS's, seed by seed")
-    for place, name in ((1.0, "PTFS"), (TO_PTFS, f"{TO_PTFS:g}")):
+    for place, name, side in ((1.0, "PTFS", "top"), (TO_PTFS, f"{TO_PTFS:g}", "bottom")):
         right.axhline(place, color=INK if place == 1.0 else FAINT, linewidth=1.0, zorder=0)
-        right.annotate(name, (1.0, place), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=SMALL)
+        # Outside, where no bar is; above the upper line and below the lower, as the two may be a pixel apart.
+        right.annotate(name, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va=side, fontsize=SMALL)
     for axes in (left, right):
         axes.set_xticks(range(len(versions)), versions)
     left.legend()
@@ -136,7 +141,7 @@ def _seeds(lines: Sequence[Line]) -> str:
 
 
 def _bars(
-    axes: "Axes", places: Sequence[int], values: Sequence[Spread | None], colour: object, *, joined: bool = False,
+    axes: "Axes", places: Sequence[float], values: Sequence[Spread | None], colour: object, *, joined: bool = False,
     label: str | None = None,
 ) -> None:  # fmt: skip
     known = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
