@@ -16,5 +16,6 @@ def derive_tensorboard(plan_file: Path) -> None:
         done = derive(campaign.folder, campaign.trees, notes=campaign.notes)
     for note in done.notes:
         typer.echo(note if note.isprintable() else repr(note))
-    typer.echo(f"Written: {', '.join(done.changed)}" if done.changed else "Nothing has changed")
+    written = ["the campaign" if run == "." else run for run in done.changed]  # TensorBoard's name of the folder itself
+    typer.echo(f"Written: {', '.join(written)}" if written else "Nothing has changed")
     typer.echo(f"tensorboard --logdir {shlex.quote(str(done.folder))}")

@@ -39,7 +39,7 @@ def test_what_the_logs_say_of_a_trained_campaign_is_what_megatron_logged(lrps, t
     folder = tmp_path / "run" / "tensorboard"
     code, out, err = lrps("tensorboard", plan)
     assert code == 0, err
-    assert out.splitlines() == ["Written: main, v1, v2, .", f"tensorboard --logdir {folder}"]
+    assert out.splitlines() == ["Written: main, v1, v2, the campaign", f"tensorboard --logdir {folder}"]
     logged = read_run(folder / "main")
     for file in (folder / "main").glob("events*"):
         file.unlink()
