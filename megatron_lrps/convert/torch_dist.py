@@ -20,7 +20,7 @@ from megatron_lrps.convert.chunks import Chunk, View, place, read_into
 from megatron_lrps.convert.common_state import read_args
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.versions.folder import is_complete
-from megatron_lrps.versions.hostile import refuse_code
+from megatron_lrps.versions.hostile import is_state, refuse_code, refuse_foreign_file
 from megatron_lrps.versions.manifest import damaged_sizes
 
 COMMON_STATE = "common_state/shard_0_1"
@@ -193,15 +193,14 @@ def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:
 
 def _states(folder: Path, metadata: Any) -> Iterator[tuple[str, Chunk]]:
     for index, info in metadata.storage_data.items():
-        if "._extra_state" in index.fqn and not index.fqn.startswith(("optimizer.", "chained_")):
+        if is_state(index.fqn):
             _refuse_outside(folder, info, {})
             yield index.fqn, Chunk(offsets=(), sizes=(), file=info.relative_path, begin=info.offset, length=info.length)
 
 
 def _refuse_outside(folder: Path, info: Any, sizes: dict[str, int]) -> None:
     name = info.relative_path
-    if not isinstance(name, str) or Path(name).name != name:
-        raise RefusedError(f"{folder / '.metadata'} refers to {name!r}, which is no file of its own.", "do not use it.")
+    refuse_foreign_file(folder, name)
     if name not in sizes:
         try:
             sizes[name] = (folder / name).stat().st_size

@@ -213,6 +213,7 @@ def prepare(args: argparse.Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    _refuse_torchs_adam(args)
     refuse_lossy_saves(vars(args), args.lrps_allow or ())
     virtual = [flag for flag in _VIRTUAL_STAGES if getattr(args, flag) is not None]
     if args.multiple_validation_sets and virtual:
@@ -226,6 +227,18 @@ def prepare(args: argparse.Namespace) -> None:
         ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
         args.eval_micro_batch_size = 1
         args.eval_global_batch_size = max(1, args.world_size // ranks)
+
+
+def _refuse_torchs_adam(args: argparse.Namespace) -> None:
+    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
+
+    if args.use_distributed_optimizer and USING_PYTORCH_OPTIMIZER:
+        raise RefusedError(
+            "--use-distributed-optimizer is given, and this machine has neither Transformer Engine's nor apex's Adam: "
+            "megatron-core 0.19 saves the state of torch's, but fails when it loads it, so nothing could fork or "
+            "resume.",
+            "install transformer-engine or apex, or drop --use-distributed-optimizer.",
+        )
 
 
 def refuse_few_microbatches(args: argparse.Namespace) -> None:

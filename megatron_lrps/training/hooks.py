@@ -175,13 +175,14 @@ def _load(original: Any, *args: Any, **kwargs: Any) -> Any:
         return original(*args, **kwargs)
     from megatron.training import get_args
 
-    from megatron_lrps.training.starting import settle
+    from megatron_lrps.training.starting import settle, vouched_states
 
     megatron_args = get_args()
     settle(_run, megatron_args)
-    if megatron_args.load or megatron_args.pretrained_checkpoint:
-        return original(*args, **kwargs)
-    return 0, 0
+    if megatron_args.load:
+        with vouched_states():
+            return original(*args, **kwargs)
+    return original(*args, **kwargs) if megatron_args.pretrained_checkpoint else (0, 0)
 
 
 def _scheduler(original: Any, optimizer: Any) -> Any:

@@ -3,9 +3,11 @@
 Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are connected.
 """
 
+import contextlib
 import json
+import os
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +24,7 @@ from megatron_lrps.versions.checks import is_data
 from megatron_lrps.versions.epochs import refuse_repeats
 from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.growth import accept
-from megatron_lrps.versions.hostile import refuse_code
+from megatron_lrps.versions.hostile import refuse_code, refuse_code_in_states
 from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
@@ -31,6 +33,7 @@ from megatron_lrps.versions.validation import refuse_small_sets
 
 IDENTITY = "lrps_identity"
 """Megatron argument that carries the identity into every checkpoint, as JSON."""
+_VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
 def agree(run: Run, args: Namespace) -> bool:
@@ -84,6 +87,23 @@ def settle(run: Run, args: Namespace) -> None:
     """
     while run.start is not None and _damaged(run, run.start):
         agree(run, args)
+
+
+@contextlib.contextmanager
+def vouched_states() -> Iterator[None]:
+    """Let Transformer Engine read the FP8 scales of a checkpoint that ``agree`` has found to be data.
+
+    ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only where this variable vouches for it.
+    """
+    before = os.environ.get(_VOUCHED)
+    os.environ[_VOUCHED] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_VOUCHED]
+        else:
+            os.environ[_VOUCHED] = before
 
 
 def _damaged(run: Run, start: Start) -> bool:
@@ -147,6 +167,7 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
     if start.folder is not None:
         read_record(PathFolder(start.folder.parent))
         refuse_code(Path(start.name))
+        refuse_code_in_states(Path(start.name))
         saved = _saved_args(start)
         refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
         drawn = order_samples(saved)

@@ -1,10 +1,12 @@
 """Refusing a checkpoint that would run code when it is loaded.
 
 A torch_dist checkpoint's ``.metadata`` is a pickle, which torch loads as it is, and a pickle may call any function
-by name. Here it is read with inert stand-ins in place of everything it names, and only the names that torch and
-Megatron write are accepted. The rest of a checkpoint is loaded weights-only.
+by name. So is the state of each of Transformer Engine's FP8 layers, inside of a tensor of bytes. Both are read here
+with inert stand-ins in place of everything they name, and only the names that torch, Megatron and Transformer Engine
+write are accepted. The rest of a checkpoint is loaded weights-only.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,18 @@ KNOWN: frozenset[tuple[str, str]] = frozenset(
 )
 """(module, name) of what torch 2.13 and megatron-core 0.19 write into a ``.metadata``."""
 
+KNOWN_IN_STATES: frozenset[tuple[str, str]] = frozenset(
+    [("torch._utils", "_rebuild_tensor_v2"), ("torch.storage", "_load_from_bytes"), ("collections", "OrderedDict")]
+    + [("megatron.core.extensions.transformer_engine", "TEDelayedScaling")]
+    + [
+        ("transformer_engine.common.recipe", name)
+        for name in ("DelayedScaling", "Format", "MMParams", "QParams", "_FormatHelper")
+    ]
+)
+"""What Transformer Engine pickles of an FP8 layer with delayed scaling; the other recipes keep nothing."""
+_STORAGE = ("torch.storage", "_load_from_bytes")
+_UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
+
 
 class _Inert:
     """Stands in for every class and function: whatever is done with it does nothing."""
@@ -56,10 +70,14 @@ class _Inert:
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, stream: Any, known: frozenset[tuple[str, str]]) -> None:
+        super().__init__(stream)
+        self._known = known
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in KNOWN:
+        if (module, name) not in self._known:
             raise _UnknownNameError(f"{module}.{name}")
-        return _Inert
+        return _read_storage if (module, name) == _STORAGE else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
         raise _UnknownNameError(f"a persistent object {pid!r}")
@@ -69,6 +87,14 @@ class _UnknownNameError(Exception):
     pass
 
 
+def _read_storage(content: bytes) -> _Inert:
+    """In place of torch's own, which would load any object at all."""
+    import torch
+
+    torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return _Inert()
+
+
 def refuse_code(checkpoint: Path) -> None:
     """Refuse a checkpoint whose ``.metadata`` names anything but torch's own records; nothing in it is executed.
 
@@ -76,14 +102,55 @@ def refuse_code(checkpoint: Path) -> None:
         RefusedError: naming what it would call, or that it is no pickle.
     """
     file = checkpoint / ".metadata"
-    mend = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
     try:
         with file.open("rb") as stream:
-            _Reader(stream).load()
-    except _UnknownNameError as error:
-        raise RefusedError(
-            f"{file} asks for {error}, which no checkpoint needs: loading it could run foreign code.", mend
-        ) from None
+            _Reader(stream, KNOWN).load()
     except Exception as error:  # a pickle can fail with any error at all
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(f"{file} cannot be read: {reason}.", mend) from None
+        raise _refusal(str(file), error) from None
+
+
+def refuse_code_in_states(checkpoint: Path) -> None:
+    """Refuse a checkpoint one of whose Transformer Engine states names anything but what that writes itself.
+
+    To be called after ``refuse_code``. Nothing in a state is executed.
+
+    Raises:
+        RefusedError: naming the state and what it would call, or that it cannot be read.
+    """
+    import torch
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    for index, info in FileSystemReader(checkpoint).read_metadata().storage_data.items():
+        if not is_state(index.fqn):
+            continue
+        refuse_foreign_file(checkpoint, info.relative_path)
+        file = checkpoint / info.relative_path
+        try:
+            with file.open("rb") as stream:
+                stream.seek(info.offset)
+                content = stream.read(info.length)
+            saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            if isinstance(saved, torch.Tensor) and saved.numel():
+                _Reader(io.BytesIO(saved.numpy().tobytes()), KNOWN_IN_STATES).load()
+        except Exception as error:  # as above
+            raise _refusal(f"{file}: {index.fqn}", error) from None
+
+
+def is_state(key: str) -> bool:
+    """Whether a checkpoint's key is that of the state of one of Transformer Engine's layers."""
+    return "._extra_state" in key and not key.startswith(("optimizer.", "chained_"))
+
+
+def refuse_foreign_file(checkpoint: Path, name: object) -> None:
+    """Refuse a record that names anything but a file of the checkpoint's own folder; raises RefusedError."""
+    if not isinstance(name, str) or Path(name).name != name:
+        raise RefusedError(f"{checkpoint / '.metadata'} refers to {name!r}, which is no file of its own.", _UNTRUSTED)
+
+
+def _refusal(what: str, error: Exception) -> RefusedError:
+    if isinstance(error, _UnknownNameError):
+        return RefusedError(
+            f"{what} asks for {error}, which no checkpoint needs: loading it could run foreign code.", _UNTRUSTED
+        )
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return RefusedError(f"{what} cannot be read: {reason}.", _UNTRUSTED)

@@ -1,5 +1,6 @@
 """A checkpoint that would run code is refused, and nothing in it is executed."""
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.checkpoint import save as save_checkpoint
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.versions.hostile import refuse_code
+from megatron_lrps.versions.hostile import refuse_code, refuse_code_in_states
 
 
 class Call:
@@ -54,3 +56,53 @@ def test_what_is_no_pickle_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / ".metadata").write_bytes(content)
     with pytest.raises(RefusedError, match="cannot be read"):
         refuse_code(tmp_path)
+
+
+class AsItIs(DefaultSavePlanner):
+    """As Megatron's: what is bytes already is written as it is."""
+
+    def transform_object(self, write_item: Any, object: Any) -> Any:
+        return object
+
+
+def with_state(folder: Path, pickled: bytes) -> None:
+    """A checkpoint with a layer's state as Transformer Engine saves it: a pickle in a tensor of bytes."""
+    state = torch.frombuffer(bytearray(pickled), dtype=torch.uint8)
+    stored = io.BytesIO()
+    torch.save(state, stored)
+    stored.seek(0)
+    save_checkpoint(
+        {"decoder.layers.0.mlp.linear_fc1._extra_state/shard_0_1": stored}, checkpoint_id=folder, planner=AsItIs()
+    )
+    refuse_code(folder)
+
+
+SCALES = {"scale_fwd": torch.ones(3), "amax_history_fwd": torch.zeros(16, 3), "extra_fp8_variables": {"eval": False}}
+"""What delayed scaling keeps of a layer, but for the recipe's record."""
+
+
+def test_the_scales_of_delayed_scaling_pass(tmp_path: Path) -> None:
+    with_state(tmp_path, pickle.dumps(SCALES))
+    refuse_code_in_states(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("function", [os.system, eval, torch.load])
+def test_a_call_in_a_layers_state_is_refused_and_not_made(function: Any, protocol: int, tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    argument = f"touch {trace}" if function is os.system else f"open({str(trace)!r}, 'w')"
+    with_state(tmp_path / "checkpoint", pickle.dumps(SCALES | {"recipe": Call(function, argument)}, protocol))
+    with pytest.raises(RefusedError, match=r"linear_fc1\._extra_state/shard_0_1 asks for .*which no checkpoint needs"):
+        refuse_code_in_states(tmp_path / "checkpoint")
+    assert not trace.exists()
+
+
+def test_a_call_in_the_storage_of_a_states_tensor_is_refused_and_not_made(tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    inner = io.BytesIO()
+    torch.save(Call(os.system, f"touch {trace}"), inner)
+    storage = Call(torch.storage._load_from_bytes, inner.getvalue())
+    with_state(tmp_path / "checkpoint", pickle.dumps(SCALES | {"scale_bwd": storage}))
+    with pytest.raises(RefusedError, match=r"_extra_state/shard_0_1 cannot be read: .*Weights only load failed"):
+        refuse_code_in_states(tmp_path / "checkpoint")
+    assert not trace.exists()

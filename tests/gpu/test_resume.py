@@ -1,4 +1,4 @@
-"""FP8 by Transformer Engine on a GPU: a fork and a resume keep the scales, whatever the recipe."""
+"""On a GPU, in bf16 and in FP8 by Transformer Engine: a fork and a resume keep the scales, whatever the recipe."""
 
 import math
 from pathlib import Path
@@ -8,19 +8,21 @@ import pytest
 from megatron_lrps.versions.folder import CampaignFolder, is_complete
 from megatron_lrps.versions.folder import checkpoint as folder_of
 from megatron_lrps.versions.lineage import events
-from tests.gpu.campaigns import RECIPES, lrps, train, why_not, write_gpu_campaign
+from tests.gpu.campaigns import LOCAL, RECIPES, lrps, train, why_not, write_gpu_campaign
 from tests.training.campaigns import losses
 
 pytestmark = [pytest.mark.gpu, pytest.mark.training]
 
 
 def campaign(folder: Path, recipe: str, extra: str = "") -> Path:
+    if recipe == "local":
+        return write_gpu_campaign(folder, LOCAL + extra)
     if reason := why_not(recipe):
         pytest.skip(reason)
     return write_gpu_campaign(folder, RECIPES[recipe] + extra)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["local", *RECIPES])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(recipe: str, tmp_path: Path) -> None:
     """Main and a branch in one go, and with a stop in the middle of each: the same losses, digit for digit."""
     (tmp_path / "whole").mkdir()
@@ -51,16 +53,19 @@ def test_another_precision_at_a_fork_is_refused(recipe: str, other: str, tmp_pat
     assert "fp8" in ended.stderr
 
 
-@pytest.mark.parametrize("recipe", ["delayed", "blockwise"])
-def test_an_asynchronous_save_of_fp8_is_whole(recipe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["local", "delayed", "blockwise"])
+def test_an_asynchronous_save_is_whole(recipe: str, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "async").mkdir()
     plain = campaign(tmp_path / "plain", recipe)
-    behind = campaign(tmp_path / "async", recipe, ", async-save: true, async-strategy: mcore")
+    behind = campaign(
+        tmp_path / "async", recipe, ", async-save: true, use-persistent-ckpt-worker: true, async-strategy: mcore"
+    )
     for plan in (plain, behind):
         for path in ("main", "v1"):
             ended = train(plan, path, *(["--lrps-until", "8"] if path == "main" else []))
             assert ended.code == 0, ended.stderr[-4000:]
+            assert "Disabling --async-save" not in ended.stdout + ended.stderr
     folder = CampaignFolder(behind.parent / "run")
     assert is_complete(folder_of(folder.path("main").checkpoints, 8))
     assert losses(behind, "v1") == losses(plain, "v1")
