@@ -60,9 +60,16 @@ test-fast: $(STAMP) ## what trains nothing: under two minutes
 soak: $(STAMP) ## the tests too long for `make test`
 	$(PYTEST) -m soak $(PYTEST_ARGS)
 
-test-gpu: $(STAMP) ## the tests that need a CUDA GPU, and the throughput against stock Megatron
-	$(PYTEST) -m gpu $(PYTEST_ARGS)
-	$(PY) benchmarks/gpu_throughput.py
+# A GPU machine's torch, Transformer Engine and apex were built together: its own Python runs these, not .venv's.
+GPU_PY ?= python3
+test-gpu: ## the tests that need a CUDA GPU, and the throughput against stock, by GPU_PY, the Python that has torch
+	@$(GPU_PY) -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || { \
+	  echo "$(GPU_PY) has no torch that sees a GPU; name one that has: make test-gpu GPU_PY=/its/python" >&2; exit 1; }
+	@$(GPU_PY) -c 'import hypothesis, megatron.training, megatron_lrps, psutil, pytest, pytest_timeout, tensorboard' || { \
+	  echo "$(GPU_PY) lacks what is named above. Mend: $(GPU_PY) -m pip install its name, and for Megatron and this" >&2; \
+	  echo "package, so that torch stays: $(GPU_PY) -m pip install --no-deps megatron-core==0.19.2 -e ." >&2; exit 1; }
+	$(GPU_PY) -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
+	$(GPU_PY) benchmarks/gpu_throughput.py
 
 test-slurm: $(STAMP) ## the tests on a real Slurm, started here: root, apt install slurmctld slurmd slurm-client munge iproute2
 	LRPS_TEST_SLURM=1 $(PYTEST) -m slurm tests/slurm $(PYTEST_ARGS)
