@@ -218,8 +218,11 @@ lrps_job() {
   last=$(lrps_recorded "$lines")
   recorded=${last##*'"exit_code": '}
   recorded=${recorded%%[^0-9]*}
+  # Rank 0 was where it was to stop, and then a rank failed: what is on disk is the next start's to see.
+  [[ $recorded != 0 ]] || recorded=75
+  code=${recorded:-$code}
   # 137 and 143: the step was killed from outside, and nobody could record anything.
-  case ${recorded:-$code} in
+  case $code in
     75 | 137 | 143)
       if [[ $last == *'"event": "stopped", "message": '* ]]; then
         lrps_say "to be continued: requeued, until this job's earlier start has ended" # it makes the progress
@@ -229,5 +232,5 @@ lrps_job() {
       lrps_requeue
       ;;
   esac
-  exit "${recorded:-$code}"
+  exit "$code"
 }
