@@ -8,6 +8,7 @@ from pathlib import Path
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import JobState
 from megatron_lrps.launch.slurm.jobs import PROMOTION, Job, Key
+from megatron_lrps.launch.slurm.mounts import mountable, mounts
 from megatron_lrps.launch.slurm.parts import Part, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
@@ -21,7 +22,7 @@ from megatron_lrps.versions.notes import is_released
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
 _IMAGES = (".sqsh", ".sif")
-_PASSED_ON = ("SIGUSR1", "SIGUSR2", "SIGTERM")
+_PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,9 @@ def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key
     signal = str(path_flags(tree, path)["exit-signal"])
     if signal not in _PASSED_ON:
         raise RefusedError(
-            f"megatron.exit-signal: {signal}, but srun passes {', '.join(_PASSED_ON)} on to the ranks.",
-            "give one of them.",
+            f"megatron.exit-signal: {signal}, but srun passes {' and '.join(_PASSED_ON)} on to the ranks, and for "
+            "SIGTERM kills them before they can save.",
+            "give one of these.",
         )
     name = f"lrps-{plan.campaign}-{path.name}-{part.until}"
     given = {
@@ -215,30 +217,17 @@ def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
         "LRPS_PATH": path,
         "LRPS_DEVICE": plan.launch.device,
         "LRPS_MAX_REQUEUES": str(slurm.max_requeues),
-        "LRPS_PYTHON": "python3" if slurm.container else sys.executable,
+        "LRPS_PYTHON": "",  # the site file's, or the container's, or else this one
+        "LRPS_HOST_PYTHON": sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),
         "LRPS_SITE": str(plan.resolve(slurm.site) if slurm.site else SCRIPTS / "site.sh"),
     }
+    folders = mounts(plan)
     if slurm.container:
-        env |= {
-            "LRPS_CONTAINER": slurm.container,
-            "LRPS_CONTAINER_RUNTIME": slurm.container_runtime,
-            "LRPS_MOUNTS": ",".join(f"{folder}:{folder}" for folder in _mounts(plan)),
-        }
+        for folder in folders:
+            if not mountable(folder):
+                raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
+        env |= {"LRPS_CONTAINER": slurm.container, "LRPS_CONTAINER_RUNTIME": slurm.container_runtime}
+    # A site file may name a container too.
+    env["LRPS_MOUNTS"] = ",".join(f"{folder}:{folder}" for folder in folders if mountable(folder))
     return env
-
-
-def _mounts(plan: Plan) -> list[Path]:
-    """Folders that the ranks read and write: the campaign's, the data's and the tokenizer's."""
-    prefixes = [prefix for version in plan.versions for _, prefix in version.train]
-    prefixes += [prefix for version in plan.versions for prefix in version.valid.values()]
-    if plan.tokenizer and plan.tokenizer.model:
-        prefixes.append(plan.tokenizer.model)
-    if plan.promote and plan.promote.gate:
-        prefixes.append(plan.promote.gate)
-    more = [plan.resolve(plan.evaluate.task_folder)] if plan.evaluate.task_folder else []
-    folders = dict.fromkeys([plan.folder, *(plan.resolve(prefix).parent for prefix in prefixes), *more])
-    for folder in folders:
-        if set(",:") & set(str(folder)):
-            raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
-    return list(folders)

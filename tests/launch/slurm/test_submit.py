@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.launch.slurm.client import job_states
 from megatron_lrps.launch.slurm.jobs import recorded
+from megatron_lrps.launch.slurm.mounts import mounts
 from megatron_lrps.launch.slurm.request import SCRIPTS, Request, requests
 from megatron_lrps.launch.slurm.submit import as_shell
 from megatron_lrps.versions.folder import CampaignFolder
@@ -42,9 +43,11 @@ def test_the_plan_is_sbatchs_command_line() -> None:
         "LRPS_DEVICE": "gpu",
         "LRPS_EXIT_SIGNAL": "SIGUSR2",
         "LRPS_MAX_REQUEUES": "5",
-        "LRPS_PYTHON": sys.executable,
+        "LRPS_PYTHON": "",
+        "LRPS_HOST_PYTHON": sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),
         "LRPS_SITE": str(SCRIPTS / "site.sh"),
+        "LRPS_MOUNTS": "/campaigns/runs/c:/campaigns/runs/c",
     }
 
 
@@ -62,7 +65,7 @@ def test_branches_have_their_own_script_and_containers_see_the_data() -> None:
         ("lrps-c-v1-10", "branch.sbatch"),
     ]
     env = jobs[1].env
-    assert (env["LRPS_PYTHON"], env["LRPS_SITE"]) == ("python3", "/campaigns/my site.sh")
+    assert (env["LRPS_CONTAINER"], env["LRPS_SITE"]) == ("/images/megatron.sqsh", "/campaigns/my site.sh")
     assert env["LRPS_MOUNTS"] == "/campaigns/runs/c:/campaigns/runs/c,/data/web:/data/web,/data/valid:/data/valid"
 
 
@@ -71,9 +74,46 @@ def test_percent_signs_of_a_folder_are_not_slurms() -> None:
     assert "--output=/campaigns/runs/50%%j/paths/main/logs/slurm-%j.log" in requests(tree, None, {})[0].options
 
 
-def test_a_signal_that_srun_keeps_for_itself_is_refused() -> None:
-    with pytest.raises(RefusedError, match="exit-signal: SIGINT"):
-        requests(tree_of(launch={"slurm": {}}, megatron={"exit-signal": "SIGINT"}), None, {})
+def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Path) -> None:
+    real = {name: tmp_path / name for name in ("disk", "hop", "hub", "data", "tokenizer", "hooks")}
+    for folder in real.values():
+        folder.mkdir()
+    (real["disk"] / "b.bin").touch()
+    (real["hop"] / "b.bin").symlink_to("../disk/b.bin")
+    (real["data"] / "a.bin").symlink_to(real["hop"] / "b.bin")
+    (real["data"] / "a.idx").touch()
+    (real["hub"] / "blob").touch()
+    (real["tokenizer"] / "tokenizer.json").symlink_to("../hub/blob")
+    tree = tree_of(
+        save=str(tmp_path / "runs"),
+        launch={"slurm": {"mounts": ["/scratch/images"]}},
+        versions=[{"name": "v1", "iters": 10, "train": [[1.0, str(real["data"] / "a")]]}],
+        tokenizer={"type": "huggingface", "model": str(real["tokenizer"])},
+        alerts={"hook": [str(real["hooks"] / "tell"), "--loud"]},
+    )
+    assert mounts(tree.plan) == [
+        tmp_path / "runs", real["data"], real["hop"], real["disk"], tmp_path, real["tokenizer"], real["hub"],
+        real["hooks"], Path("/scratch/images"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["images", "/a:b", "/a,b", ""])
+def test_a_mount_is_an_absolute_folder(folder: str) -> None:
+    with pytest.raises(PlanError, match="is no absolute path without ',' and ':'"):
+        tree_of(launch={"slurm": {"mounts": [folder]}})
+
+
+def test_a_folder_that_no_list_of_mounts_can_hold_matters_to_a_container_alone() -> None:
+    (main, *_) = requests(tree_of(launch={"slurm": {}}, save="runs/12:30"), None, {})
+    assert main.env["LRPS_MOUNTS"] == ""
+    with pytest.raises(RefusedError, match="/campaigns/runs/12:30 cannot be mounted into a container"):
+        requests(tree_of(launch={"slurm": {"container": "/a.sif"}}, save="runs/12:30"), None, {})
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_srun_keeps_for_itself_is_refused(signal: str) -> None:
+    with pytest.raises(RefusedError, match=f"exit-signal: {signal}, but srun passes SIGUSR1 and SIGUSR2 on"):
+        requests(tree_of(launch={"slurm": {}}, megatron={"exit-signal": signal}), None, {})
 
 
 def test_the_dry_run_is_a_script_that_submits_the_same(tmp_path: Path) -> None:
