@@ -25,11 +25,13 @@ class JobState:
         state: Slurm's word, such as ``PENDING``.
         reason: Why it waits, or how it ended; empty where Slurm has none.
         name: The job's name: after a cluster is set up anew, ids begin again.
+        in_vain: It waits for a job that will not end well, and Slurm is about to cancel it.
     """
 
     state: str
     reason: str
     name: str
+    in_vain: bool = False
 
     @property
     def active(self) -> bool:

@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import JobState
 from megatron_lrps.launch.slurm.jobs import PROMOTION, Job, Key
 from megatron_lrps.launch.slurm.mounts import mountable, mounts
-from megatron_lrps.launch.slurm.parts import Part, wanted_jobs
+from megatron_lrps.launch.slurm.parts import Part, superseded, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
@@ -38,6 +38,7 @@ class Request:
         options: sbatch's options, without the dependency.
         script: main.sbatch or branch.sbatch.
         env: Variables for the script, all beginning with ``LRPS_``.
+        replaces: The job that waits in vain to do the same, or None.
     """
 
     part: Part
@@ -48,6 +49,7 @@ class Request:
     options: tuple[str, ...]
     script: Path
     env: Mapping[str, str]
+    replaces: Job | None = None
 
     @property
     def key(self) -> Key:
@@ -66,18 +68,22 @@ def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobS
     saved = {path.name: state_of(campaign, path).saved or path.fork for path in tree.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(tree, saved, training, only)
-    found = [_training(tree, campaign, each.part, each.after) for each in wanted]
-    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in running.items()}
+    found = [replace(_training(tree, campaign, each.part, each.after), replaces=each.replaces) for each in wanted]
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, state) in running.items() if not state.in_vain}
     jobs |= {request.key: request.key for request in found}
     earlier: list[str] = []
     for path in unreleased(tree):
         key = (path.name, PROMOTION)
         after = jobs.get((path.name, path.end))
+        old = running.get(key)
+        if old and superseded(old, after):
+            jobs.pop(key, None)
         if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
             behind = tuple(
                 jobs[other, PROMOTION] for other in _judged_by(tree, path, earlier) if (other, PROMOTION) in jobs
             )
-            found.append(_promotion(tree, campaign, path, after, behind))
+            promotion = _promotion(tree, campaign, path, after, behind)
+            found.append(replace(promotion, replaces=old[0] if old else None))
             jobs[key] = key
         earlier.append(path.name)
     return found

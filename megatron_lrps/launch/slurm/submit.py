@@ -30,6 +30,8 @@ def as_shell(jobs: Sequence[Request]) -> str:
         options = shlex.join(job.options)
         command = f"sbatch --parsable {options}{dependency} {shlex.quote(str(job.script))}"
         lines.append(f"{names[job.key]}=$(env {variables} {command})\n")
+    if old := [job.replaces.id for job in jobs if job.replaces]:
+        lines.append("scancel " + " ".join(old))  # they wait for jobs that will not end well
     lines.append("scontrol release " + ",".join(f"${name}" for name in names.values()))
     for script in dict.fromkeys([*(job.script for job in jobs), SCRIPTS / "lib.sh"]):
         text = "".join(f"# | {line}\n" for line in script.read_text(encoding="utf-8").splitlines())
@@ -61,7 +63,8 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
     with _one_submit(campaign):
         running = active(campaign)
         jobs = requests(tree, only, running)
-        half = [job.id for job, state in running.values() if state.held and not job.released]
+        old = [request.replaces.id for request in jobs if request.replaces]
+        half = [job.id for job, state in running.values() if state.held and not job.released and job.id not in old]
         for request in jobs:
             _make_folder(campaign.path(request.part.path.name).logs)
         done: list[tuple[Request, str, str]] = []
@@ -77,6 +80,7 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
                     campaign, "submitted", job=number, name=request.name, path=request.part.path.name, **what,
                     after=after or None,
                 )  # fmt: skip
+            _take_back(campaign, old)
             if numbers := [*half, *(number for _, number, _ in done)]:
                 client.release(numbers)
                 record(campaign, "released", jobs=numbers)
