@@ -166,6 +166,18 @@ def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
     assert submitted.submit() == jobs
     assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
 
+    # Killed before it had recorded the last one, which Slurm holds: unlike another campaign's, that is submitted anew.
+    record.write_text("".join(line for line in record.read_text().splitlines(True) if f'"{last}"' not in line))
+    other = submitted.cluster.run(
+        "sbatch", "--parsable", "--hold", "--job-name=lrps-tiny-v2-14", "--output=/dev/null", "--wrap=true"
+    )
+    again = submitted.submit()
+    assert again == {**jobs, ("v2", 14): again["v2", 14]}
+    assert again["v2", 14] not in (last, other)
+    submitted.ends(last, "CANCELLED")
+    assert submitted.cluster.state(other) == "PENDING"
+    submitted.cluster.run("scancel", other)
+
 
 def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, tmp_path: Path) -> None:
     submitted.site(python_that(tmp_path, "exec sleep 600"))

@@ -64,6 +64,16 @@ def job_states(ids: Iterable[str]) -> dict[str, JobState]:
     return states
 
 
+def held_jobs(names: Iterable[str]) -> dict[str, str]:
+    """This user's held jobs of these names: id -> where its output goes. Raises RefusedError."""
+    chosen = ["--me", "--states=PENDING", f"--name={','.join(names)}"]
+    done = _call(["squeue", "--noheader", *chosen, "--Format=JobID:20,Reason:40,STDOUT:4096"])
+    if done.returncode:
+        raise RefusedError(f"Slurm does not answer squeue: {_said(done)}.", "see `scontrol ping`, then rerun.")
+    rows = ((line[:20].strip(), line[20:60], line[60:].strip()) for line in done.stdout.splitlines())
+    return {number: output for number, reason, output in rows if reason.startswith("JobHeld")}
+
+
 def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition: str | None) -> str:
     """Ask Slurm whether it could ever start such a job; what stands in the way for now only, or nothing.
 
