@@ -167,6 +167,7 @@ lrps_stop() {
 lrps_wait() {
   local signalled
   step=$1
+  [[ -z $asked ]] || lrps_stop # asked between its start and now
   while
     signalled=
     wait "$step"
@@ -262,6 +263,7 @@ lrps_job() {
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
   lines=$(wc -l 2>/dev/null <"$events" || echo 0)
   lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, ${SLURM_NTASKS:-1} tasks"
+  rm -f "$logs/failure-$SLURM_JOB_ID-"*
   export LRPS_FAILURE=$logs/failure-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
   lrps_step
   if ((code == 0)); then
