@@ -8,6 +8,18 @@ lrps_refuse() {
   exit 78
 }
 
+# This cluster's settings. Scripts of others' need not be written for `set -u`, and may end with a test.
+lrps_site() {
+  local lrps_file=${LRPS_SITE:-$LRPS_SLURM_DIR/site.sh}
+  if [[ ! -r $lrps_file ]] || ! bash -n "$lrps_file"; then
+    lrps_refuse "LRPS_SITE: $lrps_file is no script that can be read on $(hostname). Mend: put a whole one on a shared disk."
+  fi
+  set +u
+  # shellcheck source=slurm/site.sh
+  . "$lrps_file"
+  set -u
+}
+
 # The newest checkpoint that Megatron has finished: both metadata files are written last.
 lrps_newest() {
   local folder newest=none
@@ -35,13 +47,18 @@ lrps_settings() {
   [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Mend: put it on a shared disk."
   LRPS_DEVICE=${LRPS_DEVICE:-gpu}
   LRPS_EXIT_SIGNAL=${LRPS_EXIT_SIGNAL:-SIGUSR2}
+  [[ $does == promote || $LRPS_EXIT_SIGNAL =~ ^(SIG)?USR[12]$ ]] ||
+    lrps_refuse "LRPS_EXIT_SIGNAL: $LRPS_EXIT_SIGNAL, but srun passes USR1 and USR2 on to the ranks, and ends them at once" \
+      "for others. Mend: give one of these, the plan's megatron.exit-signal."
   LRPS_MAX_REQUEUES=${LRPS_MAX_REQUEUES:-3}
+  LRPS_HEALTH_SECONDS=${LRPS_HEALTH_SECONDS:-120}
+  [[ -n ${LRPS_CONTAINER:-} ]] || LRPS_PYTHON=${LRPS_PYTHON:-${LRPS_HOST_PYTHON:-}}
   LRPS_PYTHON=${LRPS_PYTHON:-python3}
   logs=$LRPS_SAVE/paths/$LRPS_PATH/logs
   mkdir -p "$logs" || exit 74
 }
 
-# Whether this node can train; says why not, one line. LRPS_HEALTH_CHECK is a command of the site's own.
+# Whether this node can train: "fit", or why not, in one line. LRPS_HEALTH_CHECK is a command of the site's own.
 lrps_healthy() {
   local found wanted=${SLURM_GPUS_ON_NODE:-0} folder
   for folder in "$LRPS_SAVE" "${LRPS_PLAN%/*}"; do
@@ -49,26 +66,46 @@ lrps_healthy() {
   done
   [[ -w $LRPS_SAVE ]] || { echo "$LRPS_SAVE is not writable"; return; }
   if [[ $LRPS_DEVICE == gpu && $wanted -gt 0 ]]; then
-    found=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
+    found=$(nvidia-smi --list-gpus | grep -c '^GPU ')
     ((found >= wanted)) || { echo "$found of $wanted GPUs answer nvidia-smi"; return; }
   fi
-  [[ -z ${LRPS_HEALTH_CHECK:-} ]] || found=$(timeout 300 bash -c "$LRPS_HEALTH_CHECK" 2>&1) || echo "LRPS_HEALTH_CHECK failed: ${found##*$'\n'}"
+  if [[ -n $LRPS_HEALTH_CHECK ]] && ! found=$(timeout --kill-after=10 300 bash -c "$LRPS_HEALTH_CHECK" 2>&1); then
+    echo "LRPS_HEALTH_CHECK failed: ${found##*$'\n'}"
+    return
+  fi
+  echo fit
+}
+
+# One node's report, a line with a mark of its own: a login banner is none.
+lrps_check() {
+  local why
+  # What hangs in a dead disk or driver cannot even be killed: it is not waited for.
+  exec 3< <(exec </dev/null 2>/dev/null && lrps_healthy)
+  IFS= read -r -t "$1" -u 3 why || why="gave no answer in $1 s"
+  [[ $why == fit ]] || echo "lrps-unfit $SLURMD_NODENAME $why"
 }
 
 # Check all nodes at once. Where some are not fit, the job goes on without them: requeued, with these excluded.
 lrps_health() {
-  local report bad count
+  local answers report bad count seconds=$LRPS_HEALTH_SECONDS
   export LRPS_SAVE LRPS_PLAN LRPS_DEVICE LRPS_HEALTH_CHECK=${LRPS_HEALTH_CHECK:-}
-  report=$(srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
-    bash -c "$(declare -f lrps_healthy); why=\$(lrps_healthy); [[ -z \$why ]] || echo \"\$SLURMD_NODENAME \$why\"") || {
-    lrps_say "the health check could not run on all nodes; training tries"
+  [[ -z $LRPS_HEALTH_CHECK ]] || seconds=$((seconds + 310))
+  answers=$(mktemp) || return
+  timeout --signal="$LRPS_EXIT_SIGNAL" --kill-after=30 $((seconds + 120)) \
+    srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+    bash -c "$(declare -f lrps_healthy lrps_check); lrps_check $seconds" >"$answers" &
+  lrps_wait $!
+  report=$(sed -n 's/^lrps-unfit //p' "$answers")
+  rm -f "$answers"
+  [[ -z $asked ]] || return
+  if [[ -z $report ]]; then
+    ((code == 0)) || lrps_say "the health check could not run on all nodes; training tries"
     return
-  }
-  [[ -n $report ]] || return 0
+  fi
   while read -r line; do lrps_say "unfit node: $line" >&2; done <<<"$report"
   bad=$(cut -d' ' -f1 <<<"$report" | sort -u | paste -sd, -)
   count=$(tr ',' '\n' <<<"$bad" | wc -l)
-  if ((count == SLURM_NNODES)); then
+  if ((count == SLURM_NNODES && count > 1)); then
     lrps_refuse "no node of this job is fit: $bad. Mend: it is the same everywhere, so not a node's fault; see above."
   fi
   code=75
@@ -96,7 +133,7 @@ lrps_command() {
   # `exec`, so that signals reach Python and not a shell. The variables are each task's own.
   # shellcheck disable=SC2016
   local task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
-  options=(--kill-on-bad-exit=1 --label) # Python flushes each line, srun passes on whole ones
+  options=(--kill-on-bad-exit=1 --wait=0 --label) # Python flushes each line, srun passes on whole ones
   if [[ $does == promote ]]; then
     options+=(--nodes=1 --ntasks=1)
     command=("$LRPS_PYTHON" -m megatron_lrps.cli promote "$LRPS_PLAN" "$LRPS_PATH")
@@ -112,7 +149,7 @@ lrps_command() {
       options+=("--container-image=$LRPS_CONTAINER" "--container-mounts=${LRPS_MOUNTS:-$LRPS_SAVE}" --no-container-mount-home)
       ;;
     apptainer)
-      command=(apptainer exec --nv --bind "${LRPS_MOUNTS:-$LRPS_SAVE}" "$LRPS_CONTAINER" "${command[@]}")
+      command=(apptainer exec --nv --env PYTHONNOUSERSITE=1 --bind "${LRPS_MOUNTS:-$LRPS_SAVE}" "$LRPS_CONTAINER" "${command[@]}")
       ;;
     *) lrps_refuse "LRPS_CONTAINER_RUNTIME: $LRPS_CONTAINER_RUNTIME is unknown. Mend: pyxis or apptainer." ;;
   esac
@@ -126,19 +163,26 @@ lrps_stop() {
   [[ -z $step ]] || kill -s "$LRPS_EXIT_SIGNAL" "$step"
 }
 
-# Run the ranks as one step; its exit code, in `code`.
-lrps_step() {
+# Wait for the step that runs as process $1; its exit code, in `code`.
+lrps_wait() {
   local signalled
-  code=75
-  [[ -z $asked ]] || return # before there was anything to save
-  srun "${options[@]}" "${command[@]}" &
-  step=$!
+  step=$1
+  [[ -z $asked ]] || lrps_stop # asked between its start and now
   while
     signalled=
     wait "$step"
     code=$?
     [[ -n $signalled ]] # then it is `wait` that ended, not the step
   do :; done
+  step=
+}
+
+# Run the ranks as one step; its exit code, in `code`.
+lrps_step() {
+  code=75
+  [[ -z $asked ]] || return # before there was anything to save
+  srun "${options[@]}" "${command[@]}" &
+  lrps_wait $!
   trap '' USR1
   # Until Megatron listens to it, the signal ends a rank: nothing is lost that was saved.
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
@@ -148,6 +192,15 @@ lrps_step() {
 # tasks', and hides a refusal behind the ranks that were killed for it.
 lrps_recorded() {
   tail -n "+$(($1 + 1))" "$events" 2>/dev/null | grep '"exit_code": [0-9]' | tail -n 1
+}
+
+# What the first rank that failed has left, "CODE rank N: why": rank 0 is not always the one, and is killed for it.
+lrps_failed() {
+  local left
+  for left in "$LRPS_FAILURE"*; do # not by its name: a disk's client may remember that it was not there
+    [[ ! -s $left ]] || head -n 1 "$left"
+    rm -f "$left"
+  done
 }
 
 # Count the requeues in a row without progress; leave where there were LRPS_MAX_REQUEUES.
@@ -198,7 +251,7 @@ lrps_promote() {
 }
 
 lrps_job() {
-  local does=$1 logs file events lines options command code last recorded step='' asked=''
+  local does=$1 logs file events lines options command code last recorded failed step='' asked=''
   shift
   lrps_settings
   file=$logs/requeues
@@ -209,7 +262,9 @@ lrps_job() {
   [[ $does == promote ]] || lrps_health
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
   lines=$(wc -l 2>/dev/null <"$events" || echo 0)
-  lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, $SLURM_NTASKS tasks"
+  lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, ${SLURM_NTASKS:-1} tasks"
+  rm -f "$logs/failure-$SLURM_JOB_ID-"*
+  export LRPS_FAILURE=$logs/failure-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
   lrps_step
   if ((code == 0)); then
     rm -f "$file"
@@ -218,9 +273,18 @@ lrps_job() {
   last=$(lrps_recorded "$lines")
   recorded=${last##*'"exit_code": '}
   recorded=${recorded%%[^0-9]*}
-  # 137 and 143: the step was killed from outside, and nobody could record anything.
-  case ${recorded:-$code} in
-    75 | 137 | 143)
+  # Rank 0 was where it was to stop, and then a rank failed: what is on disk is the next start's to see.
+  [[ $recorded != 0 ]] || recorded=75
+  failed=$(lrps_failed)
+  if [[ -z $recorded && $failed =~ ^[1-9][0-9]*' ' ]]; then
+    lrps_say "the first to fail was ${failed#* }"
+    recorded=${failed%% *}
+  fi
+  code=${recorded:-$code}
+  # 137 and 143: the step was killed from outside, and nobody could record anything. 134: NCCL's watchdog ended a rank that
+  # waited for a GPU or a link that had failed.
+  case $code in
+    75 | 134 | 137 | 143)
       if [[ $last == *'"event": "stopped", "message": '* ]]; then
         lrps_say "to be continued: requeued, until this job's earlier start has ended" # it makes the progress
       else
@@ -229,5 +293,5 @@ lrps_job() {
       lrps_requeue
       ;;
   esac
-  exit "${recorded:-$code}"
+  exit "$code"
 }

@@ -17,7 +17,10 @@ from megatron_lrps.plan.flags import path_flags
 
 
 def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
-    """Print the machine and, with a plan, its needs; leaves with 78 where the plan can neither run nor be submitted."""
+    """Print the machine and, with a plan, its needs.
+
+    Leaves with 78 where the plan can neither run nor be submitted; inside of a Slurm job where it cannot run.
+    """
     tree = expand(load_plan(plan_file)) if plan_file else None
     if tree is not None:
         for path in tree.paths:
@@ -26,7 +29,8 @@ def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
     found = inventory(machine)
     ways: dict[str, list[Finding]] = {}
     if tree is not None:
-        ways["run"] = needs_of_run(tree, machine, ranks=_ranks_here(tree))
+        ranks, nodes = _size_here(tree)
+        ways["run"] = needs_of_run(tree, machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
         if tree.plan.launch.slurm is not None:
             ways["submit"] = needs_of_submit(tree, machine)
     fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
@@ -41,16 +45,24 @@ def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
             typer.echo(f"\n`lrps {way}` {verdict} work here\n\n{_text(needs, verdicts=True)}")
         if "submit" in ways:
             typer.echo("\nWhat the jobs need on their nodes is seen there: srun lrps doctor PLAN")
-    if ways and not any(fit.values()):
+    if ways and not (fit["run"] or (fit.get("submit") and not _in_job())):
         sys.exit(EXIT_REFUSED)
 
 
-def _ranks_here(tree: Tree) -> int:
-    """Ranks on this machine: of a node inside of a Slurm job, else all of `lrps run`."""
+def _in_job() -> bool:
+    return "SLURM_JOB_ID" in os.environ
+
+
+def _size_here(tree: Tree) -> tuple[int, int]:
+    """Ranks on this machine, and machines: of a Slurm job inside of one, else of `lrps run`."""
     slurm = tree.plan.launch.slurm
-    if slurm is not None and "SLURM_JOB_ID" in os.environ:
-        return slurm.gpus_per_node
-    return tree.plan.launch.local.processes
+    if slurm is not None and _in_job():
+        return slurm.gpus_per_node, slurm.nodes
+    return tree.plan.launch.local.processes, 1
+
+
+def _without_infiniband() -> bool:
+    return bool(os.environ.get("NCCL_SOCKET_IFNAME")) or os.environ.get("NCCL_IB_DISABLE") == "1"
 
 
 def _text(findings: list[Finding], *, verdicts: bool = False) -> str:

@@ -9,7 +9,7 @@ import typer
 from megatron_lrps.cli.running import nothing_to_do, require_all, shown_paths
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm import client
-from megatron_lrps.launch.slurm.jobs import active, record, recorded, with_states
+from megatron_lrps.launch.slurm.jobs import Job, active, followers, record, recorded, with_states
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder
@@ -61,6 +61,8 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
     if not submitted:
         typer.echo(_ALL_HAVE_JOBS)
         return
+    if old := [request.replaces for request, _, _ in submitted if request.replaces]:
+        typer.echo(f"Cancelled, as they wait for jobs that did not end well: {_named(old)}.\n")
     rows = [(number, request.part.path.name, _does(request), after or "-") for request, number, after in submitted]
     typer.echo(table(("job", "path", "does", "after"), rows))
     typer.echo(f"\n{len(submitted)} jobs submitted; lrps status {plan_file} shows them.")
@@ -74,17 +76,25 @@ def cancel_jobs(plan_file: Path, path: str | None) -> None:
     """Cancel the jobs of a campaign, or of one path; raises RefusedError."""
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
-    jobs = [job for job, _ in active(campaign).values() if path in (None, job.path)]
+    found = active(campaign)
+    jobs = [job for job, _ in found.values() if path in (None, job.path)]
     if path is not None and not jobs:
         tree.path(path)
     if not jobs:
         typer.echo("There is no job that waits or runs.")
         return
-    numbers = [job.id for job in jobs]
+    behind = followers(found, {job.id for job in jobs})
+    numbers = [job.id for job in (*jobs, *behind)]
     client.cancel(numbers)
     record(campaign, "cancelled", jobs=numbers)
-    typer.echo(f"Cancelled: {', '.join(f'{job.id} ({job})' for job in jobs)}.")
-    typer.echo("Jobs that follow them are cancelled by Slurm. lrps submit submits again what is missing.")
+    typer.echo(f"Cancelled: {_named(jobs)}.")
+    if behind:
+        typer.echo(f"Cancelled too, as they follow them: {_named(behind)}.")
+    typer.echo("lrps submit submits again what is missing.")
+
+
+def _named(jobs: list[Job]) -> str:
+    return ", ".join(f"{job.id} ({job})" for job in jobs)
 
 
 def job_facts(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]]:

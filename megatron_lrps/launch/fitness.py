@@ -144,11 +144,21 @@ def _storage(machine: Machine, needed: int | None) -> Finding:
     return Finding("storage", words, None if needed is None else True)
 
 
-def needs_of_run(tree: Tree, machine: Machine, *, ranks: int) -> list[Finding]:
-    """What training ``ranks`` ranks of the plan's paths on this machine needs."""
+def needs_of_run(tree: Tree, machine: Machine, *, ranks: int, nodes: int = 1, ethernet: bool = False) -> list[Finding]:
+    """What training the plan's paths on this machine needs.
+
+    Args:
+        tree: The plan's.
+        machine: This one.
+        ranks: That run here.
+        nodes: Machines of a job, this one among them.
+        ethernet: NCCL is told to do without InfiniBand.
+    """
     plan = tree.plan
     findings = [_module(machine, "torch", f"{_BARE}."), _megatron(machine)]
     findings += _gpu_needs(plan, machine, ranks) if plan.launch.device == "gpu" else [_cpu_need(machine)]
+    if plan.launch.device == "gpu" and nodes > 1:
+        findings.append(_fabric(machine, nodes, ethernet=ethernet))
     return [*findings, *_file_needs(tree, machine)]
 
 
@@ -168,6 +178,16 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
         findings.append(_fp8(machine, str(plan.megatron.get("fp8-recipe", "delayed"))))
     nccl = machine.modules["torch"].get("nccl")
     return [*findings, _need("NCCL", nccl or "none", nccl is not None, "install torch with CUDA.")]
+
+
+def _fabric(machine: Machine, nodes: int, *, ethernet: bool) -> Finding:
+    """What carries the traffic between nodes; without InfiniBand NCCL takes any network, and says nothing."""
+    found = ", ".join(machine.infiniband) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
+    mend = (
+        "let the job see the node's adapters (/sys/class/infiniband); where Ethernet is meant, set NCCL_SOCKET_IFNAME "
+        "or NCCL_IB_DISABLE=1 in the site file, and here."
+    )
+    return _need("fabric", f"{found}, for {nodes} nodes", bool(machine.infiniband) or ethernet, mend)
 
 
 def _cpu_need(machine: Machine) -> Finding:

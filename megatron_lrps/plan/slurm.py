@@ -20,8 +20,15 @@ def _time(value: str) -> str:
     return value
 
 
+def _mount(value: str) -> str:
+    if not value.startswith("/") or set(",:") & set(value) or not value.isprintable():
+        raise ValueError("is no absolute path without ',' and ':'; write the whole path of a folder")
+    return value
+
+
 Word = Annotated[str, AfterValidator(_word)]
 Time = Annotated[str, AfterValidator(_time)]
+Mount = Annotated[str, AfterValidator(_mount)]
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})\Z")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*\Z")
@@ -40,6 +47,7 @@ class SlurmLaunch(PlanModel):
 
     ``signal_before`` is in seconds before the limit; ``max_requeues`` bounds restarts in a row without a new
     checkpoint. ``site`` is a copy of slurm/site.sh, ``options`` are further long options of sbatch, without the dashes.
+    ``mounts`` are folders that a container is to see besides those that the plan names elsewhere.
     """
 
     nodes: Count = 1
@@ -54,6 +62,7 @@ class SlurmLaunch(PlanModel):
     exclusive: bool = False
     container: Word | None = None
     container_runtime: Literal["pyxis", "apptainer"] = "pyxis"
+    mounts: tuple[Mount, ...] = ()
     site: FilePath | None = None
     signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
     max_requeues: Annotated[int, Field(ge=0)] = 3

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError
 from megatron_lrps.training.forks import tie_forks
 
 
@@ -28,6 +28,7 @@ def launch(script: Callable[[], None]) -> NoReturn:
 
 def _run(script: Callable[[], None]) -> int:
     from megatron_lrps.training import hooks
+    from megatron_lrps.training.failure import leave_word
 
     tie_forks()
     try:
@@ -35,15 +36,21 @@ def _run(script: Callable[[], None]) -> int:
         script()
         hooks.finish()
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else EXIT_DONE if leaving.code is None else EXIT_FAILED
+        code = leaving.code if isinstance(leaving.code, int) else EXIT_DONE if leaving.code is None else EXIT_FAILED
+        if code not in (EXIT_DONE, EXIT_CONTINUE):
+            leave_word(code, leaving)
+        return code
     except LrpsError as error:
         print(f"lrps: {error}", file=sys.stderr)
+        leave_word(error.exit_code, error)
         return error.exit_code
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # torch's CheckpointException is no Exception
         traceback.print_exc()
-        return hooks.failure_code(error)
+        code = hooks.failure_code(error)
+        leave_word(code, error)
+        return code
     finally:
         hooks.let_go()
     return EXIT_DONE

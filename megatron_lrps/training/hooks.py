@@ -13,7 +13,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_FAILED, LrpsError, RefusedError, StorageError
+from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import run as runs
 from megatron_lrps.training import stock_order
@@ -272,7 +272,7 @@ def _decide_exit(original: Any, *args: Any) -> Any:
 
         megatron_args = get_args()
         signals = megatron_args.exit_signal_handler and global_vars.get_signal_handler().signals_received()
-        runs.note_stop(_run, iteration, signals, megatron_args.exit_interval, rank=_rank())
+        runs.note_stop(_run, iteration, signals, megatron_args.exit_interval)
     return exits
 
 
@@ -283,9 +283,9 @@ def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
     except (SystemExit, RuntimeError) as leaving:
         if _alarm is not None:
             _alarm.see_end(leaving)
-        if _run is not None and _run.stopped not in (None, "until") and not getattr(leaving, "code", True):
-            raise SystemExit(EXIT_CONTINUE) from None
-        raise
+        if _run is None or _run.stopped is None or getattr(leaving, "code", True):
+            raise
+        raise SystemExit(runs.record_stop(_run, rank=_rank())) from None
 
 
 def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:

@@ -51,6 +51,7 @@ class Run:
         start: Where it starts, once decided.
         saved: Last iteration that this process has saved.
         stopped: Why it ends before its end, or None.
+        stopped_at: Its last iteration then.
         identity: What its data and tokenizer are, once known; None without a plan.
         ownership: This process's hold of the path. Rank 0 only.
         cuts: Iteration -> the cut that its save answers. Rank 0 only.
@@ -69,6 +70,7 @@ class Run:
     start: Start | None = None
     saved: int | None = None
     stopped: str | None = None
+    stopped_at: int | None = None
     identity: Identity | None = None
     ownership: Ownership | None = None
     cuts: dict[int, Request] = field(default_factory=dict)
@@ -86,25 +88,30 @@ class Run:
             log_event(self.folder, name, **fields)
 
 
-def note_stop(run: Run, iteration: int, signals: Sequence[bool] | None, interval: int | None, *, rank: int) -> None:
-    """Remember why a run stops before its end, and on rank 0 record it.
+def note_stop(run: Run, iteration: int, signals: Sequence[bool] | None, interval: int | None) -> None:
+    """Remember why a run stops before its end.
 
     Args:
         run: This process's.
         iteration: Its last one.
         signals: Which ranks got an exit signal.
         interval: Megatron's ``--exit-interval``.
-        rank: This process's.
     """
-    code = EXIT_CONTINUE
+    run.stopped_at = iteration
     if iteration == run.until:
-        run.stopped, code = "until", EXIT_DONE
+        run.stopped = "until"
     elif signals and any(signals):
         run.stopped = "signal"
     else:
         run.stopped = "interval" if interval and iteration % interval == 0 else "duration"
+
+
+def record_stop(run: Run, *, rank: int) -> int:
+    """The exit code of a run that stopped, on rank 0 recorded: when its last save is on disk, and not before."""
+    code = EXIT_DONE if run.stopped == "until" else EXIT_CONTINUE
     if rank == 0:
-        run.event("stopped", reason=run.stopped, iteration=iteration, exit_code=code)
+        run.event("stopped", reason=run.stopped, iteration=run.stopped_at, exit_code=code)
+    return code
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """`lrps doctor` as a process of its own, on the machine that runs the tests."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.launch.machine import SLURM
 from tests.cli.test_planning import answer, write
 from tests.conftest import Lrps
 from tests.training.harness import write_tokens
@@ -52,6 +54,20 @@ def test_one_way_is_enough(tmp_path: Path, lrps: Lrps) -> None:
     facts = json.loads(answer(lrps, "doctor", plan(tmp_path, launch=launch), "--json"))
     assert facts["run"]["fit"] is True
     assert set(facts["submit"]) == {"fit", "needs"}
+
+
+def test_inside_of_a_slurm_job_only_running_counts(tmp_path: Path, lrps: Lrps) -> None:
+    # Slurm's commands are all here, but the job's node has not 4096 GPUs, nor InfiniBand that could be seen.
+    for name in SLURM:
+        (tmp_path / name).touch(mode=0o755)
+    file = plan(tmp_path, launch={"slurm": {"nodes": 2, "gpus_per_node": 4096}})
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert lrps("doctor", file, env=env).code == 0
+    code, stdout, _ = lrps("doctor", file, env={**env, "SLURM_JOB_ID": "7", "NCCL_IB_DISABLE": "1"})
+    assert code == EXIT_REFUSED
+    assert "`lrps submit` can work here" in stdout
+    assert "4096 needed" in stdout
+    assert ", for 2 nodes" in stdout
 
 
 def test_a_plan_that_is_wrong_is_refused_first(tmp_path: Path, lrps: Lrps) -> None:

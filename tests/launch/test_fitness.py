@@ -159,6 +159,31 @@ def test_checkpoints_need_rename_and_fsync(tree: Tree, ability: str, fit: bool) 
     assert lacking(needs_of_run(tree, node, ranks=2)) == ([] if fit else ["storage"])
 
 
+@pytest.mark.parametrize(
+    ("adapters", "nodes", "ethernet", "names"),
+    [
+        (("mlx5_0", "mlx5_1"), 4, False, []),
+        ((), 4, False, ["fabric"]),
+        ((), 4, True, []),
+        ((), 1, False, []),
+    ],
+)
+def test_nodes_of_a_job_need_a_fabric(
+    tree: Tree, adapters: tuple[str, ...], nodes: int, ethernet: bool, names: list[str]
+) -> None:
+    node = replace(machine(H100, H100), infiniband=adapters)
+    findings = needs_of_run(tree, node, ranks=2, nodes=nodes, ethernet=ethernet)
+    assert lacking(findings) == names
+    said = [finding.found for finding in findings if finding.name == "fabric"]
+    words = ", ".join(adapters) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
+    assert said == ([f"{words}, for 4 nodes"] if nodes > 1 else [])
+
+
+def test_the_cpu_backend_needs_no_fabric(tmp_path: Path) -> None:
+    cpu = tree_at(tmp_path, launch={"device": "cpu"})
+    assert lacking(needs_of_run(cpu, replace(machine(), infiniband=()), ranks=2, nodes=4)) == []
+
+
 def test_submitting_needs_slurm_and_no_gpu(tree: Tree) -> None:
     login = machine(transformer=ABSENT)
     assert lacking(needs_of_submit(tree, login)) == []

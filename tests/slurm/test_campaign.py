@@ -1,4 +1,6 @@
-"""A campaign of two versions on four nodes, TP=2 x DP=2 over gloo, from one `lrps submit` to trained versions."""
+"""A campaign of two versions on four nodes, TP=2 x DP=2 over gloo, from one `lrps submit` to trained versions; a
+version that is cut off main, with PP=2.
+"""
 
 import os
 import subprocess
@@ -96,7 +98,7 @@ def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
 def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitted) -> None:
     submitted.change("iters: 8", "iters: 800")  # main's first fork point is at 400
     submitted.change("nodes: 4, ", "nodes: 2, ")
-    submitted.change("tensor-model-parallel-size: 2", "tensor-model-parallel-size: 1")
+    submitted.change("tensor-model-parallel-size: 2", "pipeline-model-parallel-size: 2")
     jobs = submitted.submit("--path", "main")
     submitted.at("main", 5)
     done = subprocess.run(

@@ -63,13 +63,22 @@ def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitte
     assert set(grown) - set(jobs) == {("main", 16), ("v3", 18)}
     assert submitted.cluster.run("squeue", "-h", "-j", grown["main", 16], "-o", "%E").startswith(f"afterok:{second}")
 
-    # One path's jobs; those that follow it are Slurm's to cancel, and the next submit adds them again.
-    assert f"{first} (main until 4)" in submitted.lrps("cancel", "--path", "main").stdout
-    for key in (("main", 4), ("main", 11), ("v1", 8)):
-        submitted.ends(grown[key], "CANCELLED")
+    # One path's jobs, and those that follow it; the next submit, at once, adds them again.
+    cancelled = submitted.lrps("cancel", "--path", "main").stdout
+    assert f"{first} (main until 4)" in cancelled
+    assert f"follow them: {jobs['v1', 8]} (v1 until 8), {jobs['v2', 14]} (v2 until 14), {grown['v3', 18]}" in cancelled
     again = submitted.submit()
     assert set(again) == set(grown)
     assert not set(again.values()) & set(grown.values())
+
+    # A job that ends badly, and a submit before Slurm has ended what waits for it: that is replaced.
+    submitted.cluster.run("scancel", again["main", 4])
+    submitted.ends(again["main", 4], "CANCELLED")
+    renewed = submitted.submit()
+    assert not set(renewed.values()) & set(again.values())
+    for job in again.values():
+        submitted.ends(job, "CANCELLED")
+    assert "has a job already" in submitted.lrps("submit").stdout
     assert submitted.lrps("cancel").code == 0
     assert submitted.lrps("cancel").stdout == "There is no job that waits or runs.\n"
 
@@ -156,6 +165,18 @@ def test_a_submit_that_was_killed_before_its_release_is_finished_by_the_next(
     submitted.cluster.run("scontrol", "hold", last)  # by a user, after its release: it stays so
     assert submitted.submit() == jobs
     assert submitted.cluster.run("squeue", "-h", "-j", last, "-o", "%r").startswith("JobHeld")
+
+    # Killed before it had recorded the last one, which Slurm holds: unlike another campaign's, that is submitted anew.
+    record.write_text("".join(line for line in record.read_text().splitlines(True) if f'"{last}"' not in line))
+    other = submitted.cluster.run(
+        "sbatch", "--parsable", "--hold", "--job-name=lrps-tiny-v2-14", "--output=/dev/null", "--wrap=true"
+    )
+    again = submitted.submit()
+    assert again == {**jobs, ("v2", 14): again["v2", 14]}
+    assert again["v2", 14] not in (last, other)
+    submitted.ends(last, "CANCELLED")
+    assert submitted.cluster.state(other) == "PENDING"
+    submitted.cluster.run("scancel", other)
 
 
 def test_a_signal_before_the_ranks_listen_to_it_requeues(submitted: Submitted, tmp_path: Path) -> None:

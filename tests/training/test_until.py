@@ -10,12 +10,14 @@ from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 from megatron_lrps.versions.lineage import events
 from tests.training.campaigns import losses, train_path, write_campaign
 
+ASYNC = ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true"
+
 
 @pytest.mark.training
 def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole, parts = write_campaign(tmp_path / "whole"), write_campaign(tmp_path / "parts")
+    whole, parts = write_campaign(tmp_path / "whole"), write_campaign(tmp_path / "parts", extra=ASYNC)
     assert train_path(whole, "main").codes == [0]
 
     main = CampaignFolder(tmp_path / "parts" / "run").path("main")
@@ -24,6 +26,9 @@ def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
         assert checkpoints_in(main.checkpoints)[0] == saved
     assert losses(parts, "main") == losses(whole, "main")
     assert [each["reason"] for each in events(main) if each["event"] == "stopped"] == ["until", "until"]
+    # What follows a part may start at once, so its end is on disk before it is called so.
+    ends = [(each["event"], each["iteration"]) for each in events(main) if each["event"] in ("saved", "stopped")]
+    assert ends == [("saved", 4), ("stopped", 4), ("saved", 6), ("stopped", 6), ("saved", 11)]
     assert [each["iteration"] for each in events(main) if each["event"] == "done"] == [11]
 
     again = train_path(parts, "main", "--lrps-until", "6")

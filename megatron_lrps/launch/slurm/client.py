@@ -25,11 +25,13 @@ class JobState:
         state: Slurm's word, such as ``PENDING``.
         reason: Why it waits, or how it ended; empty where Slurm has none.
         name: The job's name: after a cluster is set up anew, ids begin again.
+        in_vain: It waits for a job that will not end well, and Slurm is about to cancel it.
     """
 
     state: str
     reason: str
     name: str
+    in_vain: bool = False
 
     @property
     def active(self) -> bool:
@@ -60,6 +62,16 @@ def job_states(ids: Iterable[str]) -> dict[str, JobState]:
         number, state, reason, name = text.split("|", 3)
         states[number] = JobState(state=state, reason="" if reason == "None" else reason, name=name)
     return states
+
+
+def held_jobs(names: Iterable[str]) -> dict[str, str]:
+    """This user's held jobs of these names: id -> where its output goes. Raises RefusedError."""
+    chosen = ["--me", "--states=PENDING", f"--name={','.join(names)}"]
+    done = _call(["squeue", "--noheader", *chosen, "--Format=JobID:20,Reason:40,STDOUT:4096"])
+    if done.returncode:
+        raise RefusedError(f"Slurm does not answer squeue: {_said(done)}.", "see `scontrol ping`, then rerun.")
+    rows = ((line[:20].strip(), line[20:60], line[60:].strip()) for line in done.stdout.splitlines())
+    return {number: output for number, reason, output in rows if reason.startswith("JobHeld")}
 
 
 def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition: str | None) -> str:

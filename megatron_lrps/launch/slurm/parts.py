@@ -57,16 +57,20 @@ class Wanted:
     Attributes:
         part: The part.
         after: What it follows: a job that exists, a part that is wanted too, or None where that is trained.
+        replaces: Its job that waits for what will not come, or None.
     """
 
     part: Part
     after: Job | Key | None
+    replaces: Job | None = None
 
 
 def wanted_jobs(
     tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
 ) -> list[Wanted]:
-    """Parts that are neither trained nor have a job, each after the one it follows.
+    """Parts that are neither trained nor have a job that can start, each after the one it follows.
+
+    A job that waits for one that will not end well is none, nor is one whose fork point is to be trained anew.
 
     Args:
         tree: The plan's.
@@ -77,29 +81,36 @@ def wanted_jobs(
     Raises:
         RefusedError: where a job works by an older plan, or a part follows one that nobody is to train.
     """
-    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in active.items()}
+    able = {key: job for key, job in active.items() if not job[1].in_vain}
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in able.items()}
     wanted: list[Wanted] = []
     for part in parts_of(tree):
         name, until = part.key
-        if saved[name] >= until or part.key in jobs:
-            continue
-        asked = only in (None, name)
-        if covering := _covering(part, active, tree, asked=asked):
-            jobs[part.key] = covering
-        if covering or not asked:
-            continue
         before = part.before
         trained = before is None or saved[before[0]] >= before[1]
         after = None if before is None or trained else jobs.get(before)
+        if saved[name] >= until or (part.key in able and not superseded(able[part.key], after)):
+            continue
+        asked = only in (None, name)
+        covering = _covering(part, able, tree, asked=asked) if part.key not in able else None
+        if covering:
+            jobs[part.key] = covering
+        if covering or not asked:
+            continue
         if not trained and after is None:
             assert before is not None
             raise RefusedError(
                 f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
                 f"submit {before[0]} too: leave out --path.",
             )
-        wanted.append(Wanted(part=part, after=after))
+        wanted.append(Wanted(part=part, after=after, replaces=active[part.key][0] if part.key in active else None))
         jobs[part.key] = part.key
     return wanted
+
+
+def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
+    """Whether a job waits although what it follows, ``after``, is to have a new job."""
+    return job[1].state == "PENDING" and isinstance(after, tuple)
 
 
 def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
@@ -118,7 +129,7 @@ def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree
                 return None
             raise RefusedError(
                 f"path {name}: job {job.id} trains it until {other} by an older plan, and the plan now wants {until}.",
-                f"lrps cancel PLAN --path {name}; it saves. Then submit again.",
+                f"lrps cancel PLAN --path {name}, which loses what is not saved yet, and submit again.",
             )
         if other > until:
             return job

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import JobState
 from megatron_lrps.launch.slurm.jobs import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.parts import Part, wanted_jobs
+from megatron_lrps.launch.slurm.mounts import mountable, mounts
+from megatron_lrps.launch.slurm.parts import Part, superseded, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
@@ -21,7 +22,7 @@ from megatron_lrps.versions.notes import is_released
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
 _IMAGES = (".sqsh", ".sif")
-_PASSED_ON = ("SIGUSR1", "SIGUSR2", "SIGTERM")
+_PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Request:
         options: sbatch's options, without the dependency.
         script: main.sbatch or branch.sbatch.
         env: Variables for the script, all beginning with ``LRPS_``.
+        replaces: The job that waits in vain to do the same, or None.
     """
 
     part: Part
@@ -47,6 +49,7 @@ class Request:
     options: tuple[str, ...]
     script: Path
     env: Mapping[str, str]
+    replaces: Job | None = None
 
     @property
     def key(self) -> Key:
@@ -65,18 +68,22 @@ def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobS
     saved = {path.name: state_of(campaign, path).saved or path.fork for path in tree.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(tree, saved, training, only)
-    found = [_training(tree, campaign, each.part, each.after) for each in wanted]
-    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in running.items()}
+    found = [replace(_training(tree, campaign, each.part, each.after), replaces=each.replaces) for each in wanted]
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, state) in running.items() if not state.in_vain}
     jobs |= {request.key: request.key for request in found}
     earlier: list[str] = []
     for path in unreleased(tree):
         key = (path.name, PROMOTION)
         after = jobs.get((path.name, path.end))
+        old = running.get(key)
+        if old and superseded(old, after):
+            jobs.pop(key, None)
         if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
             behind = tuple(
                 jobs[other, PROMOTION] for other in _judged_by(tree, path, earlier) if (other, PROMOTION) in jobs
             )
-            found.append(_promotion(tree, campaign, path, after, behind))
+            promotion = _promotion(tree, campaign, path, after, behind)
+            found.append(replace(promotion, replaces=old[0] if old else None))
             jobs[key] = key
         earlier.append(path.name)
     return found
@@ -132,8 +139,9 @@ def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key
     signal = str(path_flags(tree, path)["exit-signal"])
     if signal not in _PASSED_ON:
         raise RefusedError(
-            f"megatron.exit-signal: {signal}, but srun passes {', '.join(_PASSED_ON)} on to the ranks.",
-            "give one of them.",
+            f"megatron.exit-signal: {signal}, but srun passes {' and '.join(_PASSED_ON)} on to the ranks, and for "
+            "SIGTERM kills them before they can save.",
+            "give one of these.",
         )
     name = f"lrps-{plan.campaign}-{path.name}-{part.until}"
     given = {
@@ -215,30 +223,17 @@ def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
         "LRPS_PATH": path,
         "LRPS_DEVICE": plan.launch.device,
         "LRPS_MAX_REQUEUES": str(slurm.max_requeues),
-        "LRPS_PYTHON": "python3" if slurm.container else sys.executable,
+        "LRPS_PYTHON": "",  # the site file's, or the container's, or else this one
+        "LRPS_HOST_PYTHON": sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),
         "LRPS_SITE": str(plan.resolve(slurm.site) if slurm.site else SCRIPTS / "site.sh"),
     }
+    folders = mounts(plan)
     if slurm.container:
-        env |= {
-            "LRPS_CONTAINER": slurm.container,
-            "LRPS_CONTAINER_RUNTIME": slurm.container_runtime,
-            "LRPS_MOUNTS": ",".join(f"{folder}:{folder}" for folder in _mounts(plan)),
-        }
+        for folder in folders:
+            if not mountable(folder):
+                raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
+        env |= {"LRPS_CONTAINER": slurm.container, "LRPS_CONTAINER_RUNTIME": slurm.container_runtime}
+    # A site file may name a container too.
+    env["LRPS_MOUNTS"] = ",".join(f"{folder}:{folder}" for folder in folders if mountable(folder))
     return env
-
-
-def _mounts(plan: Plan) -> list[Path]:
-    """Folders that the ranks read and write: the campaign's, the data's and the tokenizer's."""
-    prefixes = [prefix for version in plan.versions for _, prefix in version.train]
-    prefixes += [prefix for version in plan.versions for prefix in version.valid.values()]
-    if plan.tokenizer and plan.tokenizer.model:
-        prefixes.append(plan.tokenizer.model)
-    if plan.promote and plan.promote.gate:
-        prefixes.append(plan.promote.gate)
-    more = [plan.resolve(plan.evaluate.task_folder)] if plan.evaluate.task_folder else []
-    folders = dict.fromkeys([plan.folder, *(plan.resolve(prefix).parent for prefix in prefixes), *more])
-    for folder in folders:
-        if set(",:") & set(str(folder)):
-            raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
-    return list(folders)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.launch.slurm import client
-from megatron_lrps.launch.slurm.jobs import Job, Key, active, jobs_file, record
+from megatron_lrps.launch.slurm.jobs import Job, Key, active, jobs_file, record, recorded
 from megatron_lrps.launch.slurm.request import SCRIPTS, Request, requests
 from megatron_lrps.plan import Tree
 from megatron_lrps.versions.folder import CampaignFolder
@@ -30,6 +30,8 @@ def as_shell(jobs: Sequence[Request]) -> str:
         options = shlex.join(job.options)
         command = f"sbatch --parsable {options}{dependency} {shlex.quote(str(job.script))}"
         lines.append(f"{names[job.key]}=$(env {variables} {command})\n")
+    if old := [job.replaces.id for job in jobs if job.replaces]:
+        lines.append("scancel " + " ".join(old))  # they wait for jobs that will not end well
     lines.append("scontrol release " + ",".join(f"${name}" for name in names.values()))
     for script in dict.fromkeys([*(job.script for job in jobs), SCRIPTS / "lib.sh"]):
         text = "".join(f"# | {line}\n" for line in script.read_text(encoding="utf-8").splitlines())
@@ -61,7 +63,9 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
     with _one_submit(campaign):
         running = active(campaign)
         jobs = requests(tree, only, running)
-        half = [job.id for job, state in running.values() if state.held and not job.released]
+        old = [request.replaces.id for request in jobs if request.replaces]
+        half = [job.id for job, state in running.values() if state.held and not job.released and job.id not in old]
+        _end_unrecorded(campaign, jobs, say)
         for request in jobs:
             _make_folder(campaign.path(request.part.path.name).logs)
         done: list[tuple[Request, str, str]] = []
@@ -77,6 +81,7 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
                     campaign, "submitted", job=number, name=request.name, path=request.part.path.name, **what,
                     after=after or None,
                 )  # fmt: skip
+            _take_back(campaign, old)
             if numbers := [*half, *(number for _, number, _ in done)]:
                 client.release(numbers)
                 record(campaign, "released", jobs=numbers)
@@ -86,6 +91,21 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
                 say(f"Jobs that Slurm had accepted before were cancelled, {len(done)} of them; nothing is submitted.")
             raise
         return done
+
+
+def _end_unrecorded(campaign: CampaignFolder, jobs: Sequence[Request], say: Callable[[str], None]) -> None:
+    """Cancel held jobs that a submit, killed before it could record them, has left in the queue."""
+    if not jobs:
+        return
+    known, here = {job.id for job in recorded(campaign)}, f"{campaign.root}/"
+    held = client.held_jobs(job.name for job in jobs)
+    # Another campaign may have the same name, but not the same logs.
+    left = [
+        number for number, output in held.items() if number not in known and output.replace("%%", "%").startswith(here)
+    ]
+    if left:
+        client.cancel(left)
+        say(f"Cancelled, as an interrupted lrps submit has left them: {', '.join(left)}.")
 
 
 def _take_back(campaign: CampaignFolder, numbers: list[str]) -> None:

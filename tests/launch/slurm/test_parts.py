@@ -1,5 +1,7 @@
 """A campaign as parts: where they end, what they follow, and which of them still need a job."""
 
+from dataclasses import replace
+
 import pytest
 
 from megatron_lrps.errors import RefusedError
@@ -46,6 +48,27 @@ def test_what_is_trained_or_has_a_job_gets_none() -> None:
         (("v2", 2000), job(7, "main", 1400)["main", 1400][0]),
     ]
     assert wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 2000}, {}, None) == []
+
+
+def test_a_job_that_waits_in_vain_is_replaced_and_so_is_what_follows_it() -> None:
+    jobs = {**job(1, "main", 1400), **job(2, "v1", 1000), **job(3, "v2", 2000)}
+    jobs = {key: (each, replace(state, in_vain=True)) for key, (each, state) in jobs.items()}
+    wanted = wanted_jobs(LRPS, SCRATCH, jobs, None)
+    assert [(each.part.key, each.after, each.replaces and each.replaces.id) for each in wanted] == [
+        (("main", 400), None, None),
+        (("main", 1400), ("main", 400), "1"),
+        (("v1", 1000), ("main", 400), "2"),
+        (("v2", 2000), ("main", 1400), "3"),
+    ]
+    with pytest.raises(RefusedError, match=r"path v2: it follows main at 1400, which is not trained and has no job"):
+        wanted_jobs(LRPS, SCRATCH, jobs, "v2")
+
+
+def test_a_job_that_waits_while_its_fork_point_is_trained_anew_is_replaced_and_one_that_runs_is_not() -> None:
+    for state, keys in (("PENDING", ["main", "main", "v1", "v2"]), ("RUNNING", ["main", "main", "v2"])):
+        wanted = wanted_jobs(LRPS, SCRATCH, job(2, "v1", 1000, state), None)
+        assert [each.part.key[0] for each in wanted] == keys
+        assert [each.replaces.id for each in wanted if each.replaces] == ["2"] * keys.count("v1")
 
 
 def test_one_path_alone_needs_its_fork_point_or_a_job_for_it() -> None:

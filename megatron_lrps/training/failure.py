@@ -1,0 +1,38 @@
+"""What a rank that fails by itself leaves for the scripts in slurm/: a launcher sees the others killed for it."""
+
+import contextlib
+import os
+
+import torch
+
+FILE = "LRPS_FAILURE"
+"""Variable that names the file of this start of the ranks."""
+_LOST = ("gloo/transport", "NCCL", "TCPStore", "Connection closed by peer", "Connection reset by peer", "CUDA error")
+
+
+def leave_word(code: int, error: BaseException) -> None:
+    """Say on one line how this rank failed; the first rank that does so is the only one."""
+    file = os.environ.get(FILE)
+    if not file or _others(error):
+        return
+    text = (str(error).splitlines() or [""])[0]
+    line = f"{code} rank {os.environ.get('RANK', '0')}: {type(error).__name__}: {text}\n"
+    with contextlib.suppress(OSError):  # another was first, or the disk is what failed
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            os.write(descriptor, line.encode(errors="replace"))
+        finally:
+            os.close(descriptor)
+
+
+def _others(error: BaseException) -> bool:
+    """Whether a lost rank, link or GPU is the cause: then another start may do better."""
+    while True:
+        if isinstance(error, torch.distributed.DistError):
+            return True
+        if isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _LOST):
+            return True
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            return False
+        error = cause
