@@ -13,6 +13,8 @@ from megatron_lrps.versions.lineage import state_of
 SUPPORTED = "0.19."
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
 _RECIPES = {"blockwise": _HOPPER, "mxfp8": _BLACKWELL}
+_BLOCKWISE_CUDA = (12, 9)
+"""Where Transformer Engine's products of blockwise FP8 begin."""
 _BARE = "pip install 'megatron-lrps[megatron]'; a container of NGC's PyTorch image has its own torch"
 _TE = "NGC's PyTorch image has it; else pip install 'megatron-lrps[te]'"
 
@@ -124,6 +126,9 @@ def _fp8(machine: Machine, recipe: str) -> Finding:
     weakest = min((gpu["capability"] for gpu in machine.gpus), default=None)
     if weakest is None or weakest < needed:
         lacks.append(f"{_sm(weakest) if weakest else 'no GPU'}, {_sm(needed)} needed")
+    cuda = str(machine.modules["torch"].get("cuda") or "")
+    if recipe == "blockwise" and cuda and tuple(map(int, cuda.split(".")[:2])) < _BLOCKWISE_CUDA:
+        lacks.append(f"torch has CUDA {cuda}, {'.'.join(map(str, _BLOCKWISE_CUDA))} needed")
     mend = "use GPUs of that kind with Transformer Engine, or take fp8-format out of the plan before main starts."
     found = "; ".join(lacks) or "Transformer Engine, and GPUs that have it"
     return _need(f"FP8 {recipe}", found, not lacks, mend)

@@ -119,6 +119,13 @@ def test_fp8_needs_gpus_that_have_it(tmp_path: Path, recipe: str, gpu: dict[str,
     assert lacking(needs_of_run(plan, machine(gpu, gpu), ranks=2)) == ([] if fit else [f"FP8 {recipe}"])
 
 
+def test_blockwise_needs_a_newer_cuda_than_hopper_does(tmp_path: Path) -> None:
+    plan = tree_at(tmp_path, megatron={"fp8-format": "hybrid", "fp8-recipe": "blockwise"})
+    old = {"version": "2.7.0", "cuda": "12.8", "nccl": "2.26", "gpus": [H100, H100]}
+    found = {finding.name: finding.found for finding in needs_of_run(plan, machine(torch=old), ranks=2)}
+    assert found["FP8 blockwise"] == "torch has CUDA 12.8, 12.9 needed"
+
+
 def test_the_weakest_gpu_decides(tmp_path: Path) -> None:
     plan = tree_at(tmp_path, megatron={"fp8-format": "hybrid"})
     found = {finding.name: finding.found for finding in needs_of_run(plan, machine(H100, A100), ranks=2)}
