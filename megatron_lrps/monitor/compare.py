@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.monitor import page
+from megatron_lrps.monitor.scalars import number_words
 from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
 from megatron_lrps.monitor.text import table
 from megatron_lrps.versions.results import measured_by, scores_of
@@ -42,7 +43,7 @@ class Compared:
     def cell(self, row: VersionRow, name: str) -> str:
         """A score, or ``-``."""
         value = self.scores[row.path].get(name)
-        return "-" if value is None else f"{value:,.4f}"
+        return "-" if value is None else number_words(value, 4)
 
 
 def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
@@ -119,8 +120,9 @@ def _best(
             having = {
                 row.path: scores[row.path][name] for row in rows if row.version == version and name in scores[row.path]
             }
-            if len(having) > 1:
-                winner = choose(having.values())
+            known = [value for value in having.values() if math.isfinite(value)]
+            if known and len(having) > 1:
+                winner = choose(known)
                 best += [(path, name) for path, value in having.items() if value == winner]
     return best
 

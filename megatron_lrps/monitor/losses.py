@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -102,6 +102,7 @@ def _draw_training(
     axes.set_ylabel("loss (nats a token)")
     count_iterations(axes, 0, end, axis=axis)
     _limit(axes, list(smoothed.values()), end, below=0.12)
+    _mark_lost(axes, {path: losses[path.name] for path in paths})
     _label(axes, {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}, WIDTH / end)
 
 
@@ -120,7 +121,29 @@ def _draw_validation(
     axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
     _limit(axes, list(known.values()), end, below=0.2)
+    _mark_lost(axes, {path: losses[path.name] for path in paths})
     _label(axes, ends, width / end)
+
+
+def lost(series: Series) -> list[tuple[int, int, int]]:
+    """Where values that follow each other are not finite: (first step, last step, how many)."""
+    stretches = []
+    for is_lost, points in groupby(series, key=lambda point: not math.isfinite(point[1])):
+        steps = [step for step, _ in points]
+        if is_lost:
+            stretches.append((steps[0], steps[-1], len(steps)))
+    return stretches
+
+
+def _mark_lost(axes: "Axes", losses: Mapping[PlannedPath, Series]) -> None:
+    """Mark along the upper edge where losses are not finite: no curve has them."""
+    stretches = [(path, first, last) for path, series in losses.items() for first, last, _ in lost(series)]
+    for path, first, last in stretches:
+        axes.plot(
+            [first, last], [0.98, 0.98], "x-", color=colour_of(path), markersize=6, transform=axes.get_xaxis_transform()
+        )
+    if stretches:
+        axes.annotate("x: not finite", (1.0, 0.93), xycoords="axes fraction", ha="right", va="top", fontsize=SMALL)
 
 
 def _label(axes: "Axes", points: dict[PlannedPath, tuple[int, float]], spacing: float) -> None:

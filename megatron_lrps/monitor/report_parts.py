@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from megatron_lrps.monitor.axis import Axis
@@ -11,7 +10,7 @@ from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import loss_sets
 from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
-from megatron_lrps.monitor.scalars import Runs
+from megatron_lrps.monitor.scalars import Runs, median_words, number_words
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
@@ -135,9 +134,9 @@ def losses(found: Material, picture_: Markup | None) -> Markup:
     for name, run in found.runs.items():
         training = run.get("lm loss", [])
         if run:
-            validated = [f"{run[key][-1][1]:,.4f}" if run.get(key) else "-" for key in sets.values()]
-            latest = f"{median(loss for _, loss in training[-LAST:]):,.4f}" if training else "-"
-            rows.append((name, training[-1][0] if training else "-", latest, *validated))
+            validated = [number_words(run[key][-1][1], 4) if run.get(key) else None for key in sets.values()]
+            latest = median_words([loss for _, loss in training], 4, last=LAST)
+            rows.append((name, training[-1][0] if training else None, latest, *validated))
     headers = ("path", "logged until", "training", *(f"on {name}" for name in sets))
     caption = f"Latest losses in nats a token; of the training the median of the last {LAST}"
     return join([picture_, table(caption, headers, rows)])

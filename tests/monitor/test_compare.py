@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,6 +51,13 @@ def test_the_best_of_a_version_is_marked_by_what_its_metric_means() -> None:
     assert "9.0000*" in text
     assert "9.5000*" not in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_score_that_is_no_number_is_said_and_is_never_the_best() -> None:
+    for broken, best in (("v2", "ptfs-v2"), ("ptfs-v2", "v2")):
+        found = table({"v2": result(9.5), "ptfs-v2": result(9.0), broken: result(math.nan)})
+        assert found.best == {(best, "ppl/v1-web"), (best, "bpb/v1-web")}
+        assert FORMS["text"](found).count("not finite") == 2
 
 
 def test_what_was_not_measured_alike_is_said() -> None:

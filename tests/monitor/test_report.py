@@ -114,6 +114,22 @@ def test_a_campaign_half_way(half_way):
     )
 
 
+def test_losses_that_are_not_finite_are_said_in_words(make_tree, log_job):
+    tree = make_tree(2, 100)
+    campaign = CampaignFolder(tree.plan.folder)
+    broken = {20: math.nan, 21: math.inf, 99: math.nan}
+    log_job(campaign.tensorboard("main"), [("lm loss", i, broken.get(i, 3 + i / 100)) for i in range(1, 101)])
+    log_job(campaign.tensorboard("v1"), [("lm loss", 50, 3.0), ("lm loss validation-v1-web", 100, math.nan)])
+    done, text = report(tree)
+    losses = words(section(parsed(text), "losses"))
+    assert "main 100 3.9750, 1 of the last 5 not finite" in losses  # of 3.96, 3.97, 3.98 and 4
+    assert "v1 50 3.0000 not finite" in losses
+    said = "Not finite, and left out of the curves: main training, 3 from 20 to 99; v1 on v1-web, 1 at 100."
+    assert said in losses
+    assert done.pictures[4].read_text().count("x: not finite") == 2  # losses.svg: the training's panel, and v1-web's
+    assert "not finite" in words(section(parsed(text), "versions"))
+
+
 def test_the_data_that_a_version_has_read(half_way):
     _, text = report(half_way)
     data = words(section(parsed(text), "data"))
