@@ -184,16 +184,21 @@ def as_html(found: Compared) -> str:
 
 
 def score_table(found: Compared) -> page.Markup:
-    """Costs and scores, as a part of a page."""
+    """Costs and scores, as a part of a page; a path's name is the row's header, since a version has a row by paradigm."""
     rows = []
     for row in found.rows:
         cells = (found.cell(row, name) for name in found.names)
         best = ((row.path, name) in found.best for name in found.names)
         marked = (page.tag("strong", cell) if wins else cell for cell, wins in zip(cells, best, strict=True))
-        rows.append((*_facts(row), *marked))
+        rows.append((*_path_first(_facts(row)), *marked))
     bold = "; the best of a version is bold" if found.best else ""
     caption = f"Cost in iterations, and scores{bold}"
-    return page.table(caption, (*_HEADERS, *found.names), rows, texts=3)
+    return page.table(caption, (*_path_first(_HEADERS), *found.names), rows, texts=3)
+
+
+def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
+    version, paradigm, path, *others = cells
+    return (path, version, paradigm, *others)
 
 
 def as_latex(found: Compared) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -94,6 +95,12 @@ def test_html_is_well_formed() -> None:
     assert root.findtext(".//h1") == "Versions of tiny"
     assert len(root.findall(".//tbody/tr")) == 4
     assert [each.text for each in root.findall(".//strong")] == ["9.0000", "0.9000", "0.5000"]
+
+
+def test_a_row_of_html_is_headed_by_its_path_which_is_single() -> None:
+    body = FORMS["html"](table(SCORED)).partition("<tbody>")[2]
+    assert re.findall(r'<th scope="row"[^>]*>([^<]*)</th>', body) == ["v1", "ptfs-v1", "v2", "ptfs-v2"]
+    assert '<td class="text">v2</td><td class="text">ptfs</td><td>16</td>' in body
 
 
 def test_latex_escapes_names() -> None:

@@ -100,7 +100,7 @@ def test_a_campaign_half_way(half_way):
     assert "4 samples, which are 32 tokens; the last one, 200, is at 800 samples and 6,400 tokens" in text
     versions = words(section(root, "versions"))
     assert "LRPS 260 8,320 87% 130%" in versions
-    assert "v1 lrps v1 100 60 100 100% 9.5000 1.5000 0.5000" in versions
+    assert "v1 v1 lrps 100 60 100 100% 9.5000 1.5000 0.5000" in versions
     assert "arc_easy acc 0.5000 0.0100" in words(section(root, "scores"))
     assert "differ by at most 1.2e-06" in words(section(root, "releases"))
     assert "acc/arc_easy >= 0.4: 0.5 holds" in words(section(root, "releases"))
