@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from megatron_lrps.monitor import losses, page
+from megatron_lrps.monitor import canvas, losses, page
 from megatron_lrps.monitor.axis import axis_of
 from megatron_lrps.monitor.report import Written, write_report
 from megatron_lrps.monitor.report_events import timeline
@@ -245,6 +245,9 @@ def test_contrast_is_enough_in_light_and_dark():
         dict(re.findall(r"--([\w-]+):#([0-9a-f]{3,6})\b", each)) for each in re.findall(r":root{([^}]*)}", page.STYLE)
     )
     assert light.keys() == dark.keys()
+    drawn = {each.lstrip("#").lower() for each in (canvas.INK, *canvas._COLOURS.values())}
+    assert {"333333", "cc79a7"} <= drawn
+    assert {*drawn, *(f"text-{each}" for each in drawn), "dddddd", "ffffff"} <= light.keys()
     for colours in (light, dark):
         for name in ("ink", "soft", "link", *(name for name in colours if name.startswith("text-"))):
             for ground in ("page", "card"):
