@@ -128,8 +128,9 @@ def _best(
 
 
 def _facts(row: VersionRow) -> tuple[str, ...]:
-    numbers = (f"{each:,}" for each in (row.end, row.iterations, row.cost))
-    return (row.version, row.paradigm, row.path, *numbers, f"{row.of_ptfs:.0%}")
+    # Listed paths are alternatives: what they cost together is no price of a version.
+    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
+    return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *cost)
 
 
 def as_text(found: Compared) -> str:
@@ -184,7 +185,7 @@ def as_html(found: Compared) -> str:
 
 
 def score_table(found: Compared) -> page.Markup:
-    """Costs and scores, as a part of a page; a path's name is the row's header, since a version has a row by paradigm."""
+    """Costs and scores, as a part of a page; its path heads a row, since a version heads several."""
     rows = []
     for row in found.rows:
         cells = (found.cell(row, name) for name in found.names)

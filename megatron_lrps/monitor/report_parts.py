@@ -87,7 +87,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     cards += [
         (f"{total.of_ptfs:.0%}", f"of retraining each version (PTFS) is what {total.paradigm.upper()} costs")
         for total in found.totals
-        if total.paradigm != "ptfs"
+        if total.paradigm not in ("ptfs", "explicit")
     ]
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
@@ -146,12 +146,15 @@ def versions(found: Material) -> Markup:
     """The version table across paradigms, and what each costs in all."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
-    rows = [
-        (each.paradigm.upper(), each.iterations, each.iterations * tokens, f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
-        for each in found.totals
-    ]
+    rows: list[tuple[Part, ...]] = []
+    for each in found.totals:
+        # Listed paths are alternatives: what they cost together is no price of the versions.
+        shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
+        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
     costs = table(
-        "Cost of all versions, against retraining each (PTFS) and continuing (CPT)",
+        "Cost of all paths"
+        if {each.paradigm for each in found.totals} == {"explicit"}
+        else "Cost of all versions, against retraining each (PTFS) and continuing (CPT)",
         ("paradigm", "iterations", "tokens", "of PTFS", "of CPT"),
         rows,
     )

@@ -114,6 +114,16 @@ def test_a_campaign_half_way(half_way):
     )
 
 
+def test_listed_paths_have_no_price_of_their_versions(listed):
+    _, text = report(listed)
+    root = parsed(text)
+    assert "of retraining each version" not in words(section(root, "state"))
+    versions = words(section(root, "versions"))
+    assert "Cost of all paths" in versions
+    assert "EXPLICIT 400 12,800 - -" in versions  # four paths of 100 iterations of 32 tokens
+    assert "whole v2 explicit 200 100 - -" in versions
+
+
 def test_losses_that_are_not_finite_are_said_in_words(make_tree, log_job):
     tree = make_tree(2, 100)
     campaign = CampaignFolder(tree.plan.folder)
@@ -245,7 +255,7 @@ def test_contrast_is_enough_in_light_and_dark():
         dict(re.findall(r"--([\w-]+):#([0-9a-f]{3,6})\b", each)) for each in re.findall(r":root{([^}]*)}", page.STYLE)
     )
     assert light.keys() == dark.keys()
-    drawn = {each.lstrip("#").lower() for each in (canvas.INK, *canvas._COLOURS.values())}
+    drawn = {each.lstrip("#").lower() for each in (canvas.INK, *(look.colour for look in canvas.LOOKS.values()))}
     assert {"333333", "cc79a7"} <= drawn
     assert {*drawn, *(f"text-{each}" for each in drawn), "dddddd", "ffffff"} <= light.keys()
     for colours in (light, dark):
