@@ -53,7 +53,8 @@ border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
 .box{padding:.25rem .75rem}
 .state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
 th span{white-space:nowrap}@media(max-width:30rem){tbody th:has(span){white-space:normal}}
-@media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}}
+@media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}
+details::details-content{content-visibility:visible}}
 """
 
 _COLOUR = re.compile(r"(?<=: )#([0-9a-f]{6})\b")

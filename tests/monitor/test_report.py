@@ -337,6 +337,18 @@ def program() -> str:
     return found
 
 
+def test_a_folded_table_is_printed(tmp_path, program):
+    rows = [(f"r{number}", number) for number in range(page.FOLDED + 1)]
+    file = tmp_path / "page.html"
+    file.write_text(page.page("Rows", page.table("Rows", ("a", "b"), rows)))
+    shown = "document.querySelector('table').checkVisibility()"
+    with chromium.browser(program, tmp_path / "profile") as tab:
+        tab.open(file, width=1280)
+        assert not tab.evaluate(shown)
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        assert tab.evaluate(shown)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_in_a_browser(half_way, tmp_path, program, dark):
     done, _ = report(half_way)
