@@ -9,7 +9,7 @@ import typer
 
 from megatron_lrps.cli.running import run_plan
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
-from megatron_lrps.monitor.study import Line, as_csv, as_json, as_markdown, as_text, lines_of
+from megatron_lrps.monitor.study import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
 from megatron_lrps.monitor.table import version_table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.load import plan_text
@@ -67,10 +67,11 @@ def reproduce(
             write_atomic(file, plan_text(trial.plan))
             run_plan(file, None)
     wanted = {(trial.run, trial.seed) for trial in trials}
-    lines = _results(study, save, whole, wanted)
+    lines, notes = _results(study, save, whole, wanted)
     if not lines:
-        raise RefusedError(f"{save} holds no trained version yet.", f"lrps reproduce {study_file}.")
-    typer.echo(as_json(lines) if as_json_ else f"{as_text(lines)}\n\n{save / 'results'}")
+        said = f"{'; '.join(notes)}." if notes else f"{save} holds no trained version yet."
+        raise RefusedError(said, f"lrps reproduce {study_file}.")
+    typer.echo(as_json(lines) if as_json_ else f"{as_text(lines, notes)}\n\n{save / 'results'}")
 
 
 def _seeds(study_file: Path, study: Study, count: int | None, chosen: Sequence[int]) -> Sequence[int]:
@@ -86,8 +87,12 @@ def _plan_file(save: Path, trial: Trial) -> Path:
     return save / "plans" / f"{trial.plan.campaign}.yaml"
 
 
-def _results(study: Study, save: Path, trials: Sequence[Trial], wanted: Container[tuple[str, int]]) -> list[Line]:
-    """What the ``wanted`` (run, seed) found; written is what all of ``trials`` did, or a part would replace the whole.
+def _results(
+    study: Study, save: Path, trials: Sequence[Trial], wanted: Container[tuple[str, int]]
+) -> tuple[list[Line], list[str]]:
+    """What the ``wanted`` (run, seed) found, and notes on it.
+
+    Written is what all of ``trials`` found: a part would replace the whole.
 
     Raises:
         LrpsError: of a plan that is wanted; another that cannot be read is named, and left out.
@@ -113,10 +118,11 @@ def _results(study: Study, save: Path, trials: Sequence[Trial], wanted: Containe
             results = save / "results"
             pictures = draw_study(lines, trees, results)
             shown = [picture.relative_to(results) for picture in pictures]
-            write_atomic(results / "results.md", as_markdown(lines, study.study, shown))
+            write_atomic(results / "results.md", as_markdown(lines, study.study, shown, notes=not_finite(tables)))
             write_atomic(results / "results.csv", as_csv(lines))
             write_atomic(results / "results.json", as_json(lines))
-    return lines_of({key: found for key, found in tables.items() if key in wanted})
+    asked = {key: found for key, found in tables.items() if key in wanted}
+    return lines_of(asked), not_finite(asked)
 
 
 def _prepare(study: Study, save: Path) -> None:
