@@ -15,8 +15,8 @@ def tree_picture(found: Material, svg: str) -> Markup:
         name="tree",
         title=f"Paths of {tree.plan.campaign}",
         description=f"Each of {len(tree.paths)} paths from its fork to its end. The list below has the same in words.",
-        caption="Strong lines are trained. Hollow circles on a line are forks; the dot at its end is a version, filled "
-        "where it is trained.",
+        caption="Strong lines are trained. Hollow circles on a line are forks; the mark at its end is a version, "
+        "filled where it is trained.",
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.plan import Tree, expand, parse_plan
+from tests.monitor import chromium
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # tensorboard's own deprecations
@@ -55,6 +56,14 @@ paths:
 def listed(tmp_path: Path) -> Tree:
     """Two versions of 100 iterations by a plan's own `paths:`; three of them give v2, two from max to min."""
     return expand(parse_plan(LISTED, base=tmp_path))
+
+
+@pytest.fixture
+def program() -> str:
+    found = chromium.find()
+    if found is None:
+        pytest.skip(f"needs a Chromium: none of {', '.join(chromium.NAMES)} is on the PATH")
+    return found
 
 
 MakeTree = Callable[..., Tree]

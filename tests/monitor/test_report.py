@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from megatron_lrps.monitor import canvas, losses, page
+from megatron_lrps.monitor import losses
 from megatron_lrps.monitor.axis import axis_of
 from megatron_lrps.monitor.report import Written, write_report
 from megatron_lrps.monitor.report_events import timeline
@@ -236,35 +236,6 @@ def test_tables_and_pictures_have_names(half_way):
         assert all(words(each) for each in picture[:2])
 
 
-def test_long_tables_are_folded():
-    rows = [(f"r{i}", i) for i in range(page.FOLDED + 1)]
-    assert page.table("Rows", ("a", "b"), rows[:-1]).startswith("<div")
-    assert page.table("Rows", ("a", "b"), rows).startswith("<details><summary>Rows: 25 rows</summary>")
-    assert page.table("Rows", ("a", "b"), []) == ""
-
-
-def luminance(colour: str) -> float:
-    digits = colour if len(colour) == 6 else "".join(each * 2 for each in colour)
-    parts = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
-    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def test_contrast_is_enough_in_light_and_dark():
-    light, dark = (
-        dict(re.findall(r"--([\w-]+):#([0-9a-f]{3,6})\b", each)) for each in re.findall(r":root{([^}]*)}", page.STYLE)
-    )
-    assert light.keys() == dark.keys()
-    drawn = {each.lstrip("#").lower() for each in (canvas.INK, *(look.colour for look in canvas.LOOKS.values()))}
-    assert {"333333", "cc79a7"} <= drawn
-    assert {*drawn, *(f"text-{each}" for each in drawn), "dddddd", "ffffff"} <= light.keys()
-    for colours in (light, dark):
-        for name in ("ink", "soft", "link", *(name for name in colours if name.startswith("text-"))):
-            for ground in ("page", "card"):
-                darker, lighter = sorted((luminance(colours[name]), luminance(colours[ground])))
-                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (name, ground, colours[name])
-
-
 def test_saves_are_condensed_and_paths_in_the_order_of_time():
     def event(minute: int, name: str, **fields: Any) -> dict[str, Any]:
         return {"time": f"2026-11-24T10:{minute:02d}:00+00:00", "event": name, **fields}
@@ -327,26 +298,6 @@ def test_another_axis(half_way):
         assert {"tokens", "2K", "4K"} <= set(shown), picture  # an iteration is 32 of them; 150 are trained, of 200
         assert "iteration" not in shown
     assert "1.28K" in done.pictures[2].read_text()  # the fork at 40
-
-
-@pytest.fixture
-def program() -> str:
-    found = chromium.find()
-    if found is None:
-        pytest.skip(f"needs a Chromium: none of {', '.join(chromium.NAMES)} is on the PATH")
-    return found
-
-
-def test_a_folded_table_is_printed(tmp_path, program):
-    rows = [(f"r{number}", number) for number in range(page.FOLDED + 1)]
-    file = tmp_path / "page.html"
-    file.write_text(page.page("Rows", page.table("Rows", ("a", "b"), rows)))
-    shown = "document.querySelector('table').checkVisibility()"
-    with chromium.browser(program, tmp_path / "profile") as tab:
-        tab.open(file, width=1280)
-        assert not tab.evaluate(shown)
-        tab.call("Emulation.setEmulatedMedia", media="print")
-        assert tab.evaluate(shown)
 
 
 @pytest.mark.parametrize("dark", [False, True])
