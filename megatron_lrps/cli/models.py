@@ -134,6 +134,9 @@ def reproduce(
         list[str] | None, typer.Option("--run", help="One of its runs; may be given again.", show_default=False)
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="The first so many of its seeds.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="One of its seeds; may be given again.", show_default=False)
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Train nothing: show what there is.")] = False,
     plans: Annotated[
         bool, typer.Option("--plans", help="Train nothing: write its plans, for lrps submit or another launcher.")
@@ -143,7 +146,7 @@ def reproduce(
     """Train a study, run by run and seed by seed, and show what it found; the same command goes on."""
     from megatron_lrps.cli.reproduce import reproduce
 
-    reproduce(study, only=run or [], seeds=seeds, show=show, plans=plans, as_json_=as_json)
+    reproduce(study, only=run or [], seeds=seeds, seed=seed or [], show=show, plans=plans, as_json_=as_json)
 
 
 @models.command()

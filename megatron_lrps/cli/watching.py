@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -20,6 +21,10 @@ JOBS_EVERY_S = 30.0
 """Slurm's controller is asked no more often."""
 ALERTS_SHOWN = 5
 _NUMBERS = ("iteration", "loss", "next lr", "grad norm", "tokens/s", "left", "logged")
+_DROPPED = ("next lr", "grad norm", "logged", "tokens/s", "left", "job", "alerts", "loss")
+"""Columns that a narrow terminal goes without, the first of them first; path, state and iteration stay."""
+_GAP = 2
+_SHORTEST_NAME = 8
 
 Jobs = Mapping[str, Sequence[dict[str, Any]]] | None
 
@@ -42,7 +47,7 @@ def watch_status(plan_file: Path, *, every: float) -> None:
             # Not the alternate screen: what was seen last stays when it ends.
             with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
                 for rows, jobs in looks:
-                    live.update(_screen(watch, rows, jobs, console.height), refresh=True)
+                    live.update(_screen(watch, rows, jobs, console), refresh=True)
         else:
             before: Sequence[str] = ()
             for rows, jobs in looks:
@@ -84,28 +89,47 @@ def _cells(row: Row) -> dict[str, str]:
     return cells
 
 
-def _screen(watch: Watch, rows: Sequence[Row], jobs: Jobs, height: int) -> Group:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("path", no_wrap=True)
-    table.add_column("state")
-    for name in _NUMBERS:
-        table.add_column(name, justify="right", no_wrap=True)
-    if jobs is not None:
-        table.add_column("job")
-    table.add_column("alerts", justify="right")
-    below = _below(watch, rows)
-    room = height - len(below) - 4
-    shown = list(rows)
-    if len(shown) > room:  # what moves is what one wants to see
-        shown = [row for row in rows if row.figures is not None and not row.done][: max(1, room)] or shown[:room]
-    for row in shown:
-        cells = [row.name, row.state, *_cells(row).values()]
-        cells += [] if jobs is None else [job_text(list(jobs.get(row.name, [])))]
-        table.add_row(*(Text(cell) for cell in (*cells, str(len(row.alerts) or "-"))))
-    hidden = len(rows) - len(shown)
+def _screen(watch: Watch, rows: Sequence[Row], jobs: Jobs, console: Console) -> Group:
     left = sum(max(0, row.end - row.iteration) for row in rows)
     last = f"{left:,} iterations left; {datetime.now():%H:%M:%S}, Ctrl-C ends this view"
-    return Group(table, *(Text(line) for line in below), Text(f"{hidden} paths more; {last}" if hidden else last))
+    ending = f"{len(rows)} paths more; {last}"
+    below = _below(watch, rows)
+    # The latest say most, and the table must not be pushed off the screen by them.
+    while below and _height(below, console) > console.height // 2:
+        below = below[1:]
+    room = max(1, console.height - _height([*below, ending], console) - 2)  # the header, and the cursor's line
+    # What moves is what one wants to see; a row's place stays the plan's.
+    kept = sorted(range(len(rows)), key=lambda at: rows[at].figures is None or rows[at].done)[:room]
+    shown = [rows[at] for at in sorted(kept)]
+    hidden = len(rows) - len(shown)
+    ending = f"{hidden} paths more; {last}" if hidden else last
+    return Group(_table(shown, jobs, console.width), *(Text(line) for line in (*below, ending)))
+
+
+def _height(lines: Sequence[str], console: Console) -> int:
+    return sum(max(1, len(Text(line).wrap(console, console.width))) for line in lines)
+
+
+def _table(rows: Sequence[Row], jobs: Jobs, width: int) -> Table:
+    columns = {"path": [row.name for row in rows], "state": [row.state for row in rows]}
+    cells = [_cells(row) for row in rows]
+    columns |= {name: [each[name] for each in cells] for name in _NUMBERS}
+    if jobs is not None:
+        columns["job"] = [job_text(list(jobs.get(row.name, []))) for row in rows]
+    columns["alerts"] = [str(len(row.alerts) or "-") for row in rows]
+    widths = {name: max(map(cell_len, (name, *column))) for name, column in columns.items()}
+    for name in _DROPPED:
+        if sum(widths.values()) + _GAP * (len(widths) - 1) > width:
+            widths.pop(name, None)
+    over = sum(widths.values()) + _GAP * (len(widths) - 1) - width
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in widths:
+        longest = max(_SHORTEST_NAME, widths[name] - max(0, over)) if name == "path" else None
+        words = name in ("path", "state", "job")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True, max_width=longest)
+    for number in range(len(rows)):
+        table.add_row(*(Text(columns[name][number]) for name in widths))
+    return table
 
 
 def _below(watch: Watch, rows: Sequence[Row]) -> list[str]:

@@ -1,10 +1,11 @@
-"""What all pictures share: colours, a figure without pyplot's global state, and files that a crash cannot tear."""
+"""What all pictures share: colours, dashes, a figure without pyplot's global state, files that no crash tears."""
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.axis import ITERATIONS, Axis
@@ -29,18 +30,32 @@ INK, FAINT = "#333333", "#DDDDDD"
 NORMAL, SMALL = 11.0, 9.0
 """Text sizes, in points."""
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; baselines are its quieter colours.
-_COLOURS = {
-    "main path": "#0072B2",
-    "branches": "#D55E00",
-    "shared paths": "#0072B2",
-    "versions": "#D55E00",
-    "PTFS": "#8C8C8C",
-    "CPT": "#009E73",
-    "CPT-REWARM": "#CC79A7",
+
+class Look(NamedTuple):
+    """How a kind of path is drawn: its colour, the line's style as matplotlib has it, and the mark of its versions."""
+
+    colour: str
+    line: Any
+    mark: str
+
+
+# Okabe and Ito's palette, which colour-blind readers tell apart; baselines are its quieter colours. Dashes and marks
+# say the same without any colour.
+LOOKS = {
+    "main path": Look("#0072B2", "-", ""),
+    "branches": Look("#D55E00", "-", "o"),
+    "shared paths": Look("#0072B2", "-", ""),
+    "versions": Look("#D55E00", "-", "o"),
+    "PTFS": Look("#8C8C8C", (0, (5, 1.5)), "s"),
+    "CPT": Look("#009E73", (0, (6, 1.5, 1, 1.5)), "^"),
+    "CPT-REWARM": Look("#CC79A7", (0, (1.2, 1.2)), "D"),
 }
 BASELINES = ("PTFS", "CPT", "CPT-REWARM")
-PARADIGM_COLOURS = {"lrps": _COLOURS["branches"], **{role.lower(): _COLOURS[role] for role in BASELINES}}
+PARADIGMS = {"lrps": LOOKS["branches"], **{role.lower(): LOOKS[role] for role in BASELINES}}
+_ROLES_A_ROW = 2
+"""A phone shows the left third of a picture, and must show all of them."""
+ROW_OF_ROLES = 22
+"""Pixels."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": NORMAL,
@@ -69,9 +84,9 @@ def role_of(path: PlannedPath) -> str:
     return {"main": "main path", "branch": "branches"}.get(path.kind, path.paradigm.upper())
 
 
-def colour_of(path: PlannedPath) -> str:
-    """The colour of the path's role."""
-    return _COLOURS[role_of(path)]
+def look_of(path: PlannedPath) -> Look:
+    """How the path's role is drawn."""
+    return LOOKS[role_of(path)]
 
 
 def check_suffix(file: Path) -> str:
@@ -128,17 +143,29 @@ class _RoundTicks(MaxNLocator):
 
 
 def name_roles(axes: "Axes", paths: Sequence[PlannedPath]) -> None:
-    """One line of coloured names above the axes, where curves of several kinds cross."""
-    roles = dict.fromkeys(role_of(path) for path in paths)
-    handles = [Line2D([], [], color=_COLOURS[role], linewidth=2.5, label=role) for role in roles]
+    """Names of the kinds of curves between the axes and their title, at the left, which a phone shows first."""
+    handles = [
+        Line2D(
+            [], [], color=look.colour, linestyle=look.line, marker=look.mark, linewidth=2.0, markersize=6, label=role
+        )
+        for role, look in ((role, LOOKS[role]) for role in dict.fromkeys(map(role_of, paths)))
+    ]
     axes.legend(
         handles=handles,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=len(handles),
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=_ROLES_A_ROW,
         borderpad=0.0,
         borderaxespad=0.3,
+        labelspacing=0.3,
+        handlelength=3.0,
     )
+    axes.set_title(axes.get_title(loc="left"), pad=10 + height_of_roles(paths) * 72 / DPI)
+
+
+def height_of_roles(paths: Sequence[PlannedPath]) -> int:
+    """Of ``name_roles``, in pixels."""
+    return ROW_OF_ROLES * math.ceil(len({role_of(path) for path in paths}) / _ROLES_A_ROW)
 
 
 def save(figure: Figure, file: Path) -> None:

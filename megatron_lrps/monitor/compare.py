@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.monitor import page
+from megatron_lrps.monitor.scalars import number_words
 from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
 from megatron_lrps.monitor.text import table
 from megatron_lrps.versions.results import measured_by, scores_of
@@ -42,7 +43,7 @@ class Compared:
     def cell(self, row: VersionRow, name: str) -> str:
         """A score, or ``-``."""
         value = self.scores[row.path].get(name)
-        return "-" if value is None else f"{value:,.4f}"
+        return "-" if value is None else number_words(value, 4)
 
 
 def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
@@ -119,15 +120,17 @@ def _best(
             having = {
                 row.path: scores[row.path][name] for row in rows if row.version == version and name in scores[row.path]
             }
-            if len(having) > 1:
-                winner = choose(having.values())
+            known = [value for value in having.values() if math.isfinite(value)]
+            if known and len(having) > 1:
+                winner = choose(known)
                 best += [(path, name) for path, value in having.items() if value == winner]
     return best
 
 
 def _facts(row: VersionRow) -> tuple[str, ...]:
-    numbers = (f"{each:,}" for each in (row.end, row.iterations, row.cost))
-    return (row.version, row.paradigm, row.path, *numbers, f"{row.of_ptfs:.0%}")
+    # Listed paths are alternatives: what they cost together is no price of a version.
+    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
+    return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *cost)
 
 
 def as_text(found: Compared) -> str:
@@ -182,16 +185,21 @@ def as_html(found: Compared) -> str:
 
 
 def score_table(found: Compared) -> page.Markup:
-    """Costs and scores, as a part of a page."""
+    """Costs and scores, as a part of a page; its path heads a row, since a version heads several."""
     rows = []
     for row in found.rows:
         cells = (found.cell(row, name) for name in found.names)
         best = ((row.path, name) in found.best for name in found.names)
         marked = (page.tag("strong", cell) if wins else cell for cell, wins in zip(cells, best, strict=True))
-        rows.append((*_facts(row), *marked))
+        rows.append((*_path_first(_facts(row)), *marked))
     bold = "; the best of a version is bold" if found.best else ""
     caption = f"Cost in iterations, and scores{bold}"
-    return page.table(caption, (*_HEADERS, *found.names), rows, texts=3)
+    return page.table(caption, (*_path_first(_HEADERS), *found.names), rows, texts=3)
+
+
+def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
+    version, paradigm, path, *others = cells
+    return (path, version, paradigm, *others)
 
 
 def as_latex(found: Compared) -> str:

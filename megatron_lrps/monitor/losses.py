@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ from megatron_lrps.monitor.canvas import (
     FAINT,
     SMALL,
     check_suffix,
-    colour_of,
     count_iterations,
+    look_of,
     name_roles,
     new_figure,
     role_of,
     save,
-    width_of,
 )
+from megatron_lrps.monitor.labels import Name, name_ends, name_points
 from megatron_lrps.monitor.scalars import Runs, Series, finite
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
@@ -39,6 +39,9 @@ MARKED = 24
 """A validation curve of more points is drawn as the raw one is, without a mark at each."""
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""
+
+
+Points = dict[PlannedPath, tuple[int, float]]
 
 
 def loss_sets(tree: Tree) -> dict[str, str]:
@@ -76,78 +79,87 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
         grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
         training = {path.name: runs[path.name].get("lm loss", []) for path in paths}
         top = figure.add_subplot(grid[0, :])
-        _draw_training(top, tree, paths, training, end, axis)
+        ends = {top: _draw_training(top, tree, paths, training, end, axis)}
         name_roles(top, [path for path in tree.paths if path in paths])
         for index, name in enumerate(logged):
             axes = figure.add_subplot(grid[1 + index // columns, index % columns])
             losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
-            _draw_validation(axes, paths, losses, end, width=WIDTH / columns - 60, axis=axis)
+            ends[axes] = _draw_validation(axes, paths, losses, end, axis=axis)
             axes.set_title(f"validation loss on {name}", fontsize=10)
+        figure.draw_without_rendering()  # where names have room is known in pixels
+        for axes, points in ends.items():
+            _label(axes, points)
         for file in files:
             save(figure, file)
 
 
 def _draw_training(
     axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: Mapping[str, Series], end: int, axis: Axis
-) -> None:
+) -> Points:
     smoothed = {name: _medians(series, max(LEAST, end // BINS)) for name, series in losses.items()}
     for path in paths:
-        colour, quiet = colour_of(path), role_of(path) in BASELINES
+        (colour, line, _), quiet = look_of(path), role_of(path) in BASELINES
         if not quiet:
             raw = _extremes(losses[path.name], max(1, end // RAW_BINS))
             axes.plot(*_split(raw), color=colour, linewidth=0.6, alpha=0.3)
         marker = "o" if len(smoothed[path.name]) == 1 else None  # a line of one point would not show
-        axes.plot(*_split(smoothed[path.name]), color=colour, linewidth=1.3 if quiet else 2.0, marker=marker)
+        width = 1.3 if quiet else 2.0
+        axes.plot(*_split(smoothed[path.name]), color=colour, linestyle=line, linewidth=width, marker=marker)
     axes.set_title(f"Training loss of {tree.plan.campaign}", pad=10)
     axes.set_ylabel("loss (nats a token)")
     count_iterations(axes, 0, end, axis=axis)
     _limit(axes, list(smoothed.values()), end, below=0.12)
-    _label(axes, {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}, WIDTH / end)
+    _mark_lost(axes, {path: losses[path.name] for path in paths})
+    return {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}
 
 
 def _draw_validation(
-    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, *, width: float, axis: Axis
-) -> None:
+    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, *, axis: Axis
+) -> Points:
     known = {path: finite(losses[path.name]) for path in paths}
     ends = {path: points[-1] for path, points in known.items() if points and points[-1][0] == path.end}
     for path, points in known.items():
         few = len(points) <= MARKED
         shown = points if few else _extremes(points, max(1, end // (RAW_BINS // COLUMNS)))
-        axes.plot(*_split(shown), "o-" if few else "-", color=colour_of(path), linewidth=1.2, markersize=2.5)
+        colour, line, mark = look_of(path)
+        small = (mark or "o") if few else ""
+        axes.plot(*_split(shown), marker=small, color=colour, linestyle=line, linewidth=1.2, markersize=2.5)
         if path in ends and path.version is not None:
-            axes.plot(*ends[path], "o", color=colour_of(path), markersize=6)
+            axes.plot(*ends[path], mark, color=colour, markersize=6)
     count_iterations(axes, 0, end, share=0.04, axis=axis, ticks=4)
     axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
     _limit(axes, list(known.values()), end, below=0.2)
-    _label(axes, ends, width / end)
+    _mark_lost(axes, {path: losses[path.name] for path in paths})
+    return ends
 
 
-def _label(axes: "Axes", points: dict[PlannedPath, tuple[int, float]], spacing: float) -> None:
-    """Name the versions at their points, from the last one back; a name that would touch the next is left out.
+def lost(series: Series) -> list[tuple[int, int, int]]:
+    """Where values that follow each other are not finite: (first step, last step, how many)."""
+    stretches = []
+    for is_lost, points in groupby(series, key=lambda point: not math.isfinite(point[1])):
+        steps = [step for step, _ in points]
+        if is_lost:
+            stretches.append((steps[0], steps[-1], len(steps)))
+    return stretches
 
-    Args:
-        axes: Where.
-        points: The last point of each path; baselines, whose ends are the same iterations, stay nameless.
-        spacing: Pixels an iteration.
-    """
-    free = math.inf
-    for path, point in sorted(points.items(), key=lambda item: item[1], reverse=True):
-        half = width_of(str(path.version), SMALL) / 2
-        if path.version is None or role_of(path) in BASELINES or point[0] * spacing + half > free:
-            continue
-        free = point[0] * spacing - half
-        axes.annotate(
-            path.version,
-            point,
-            xytext=(0, -7),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=SMALL,
-            color=colour_of(path),
-            weight="bold",
-        )
+
+def _mark_lost(axes: "Axes", losses: Mapping[PlannedPath, Series]) -> None:
+    """Mark along the upper edge where losses are not finite: no curve has them."""
+    stretches = [(path, first, last) for path, series in losses.items() for first, last, _ in lost(series)]
+    for path, first, last in stretches:
+        axes.plot([first, last], [0.98, 0.98], "x-", color=look_of(path).colour, transform=axes.get_xaxis_transform())
+    if stretches:
+        axes.annotate("x: not finite", (1.0, 0.93), xycoords="axes fraction", ha="right", va="top", fontsize=SMALL)
+
+
+def _label(axes: "Axes", points: Points) -> None:
+    """Name paths that a plan lists at their last points; else the versions, but no baselines, which end there too."""
+    if any(path.kind == "explicit" for path in points):
+        name_ends(axes, [Name(path.name, at, look_of(path).colour) for path, at in points.items()], size=SMALL)
+        return
+    named = {path: at for path, at in points.items() if path.version is not None and role_of(path) not in BASELINES}
+    name_points(axes, [Name(str(path.version), at, look_of(path).colour) for path, at in named.items()], size=SMALL)
 
 
 def _limit(axes: "Axes", curves: Sequence[Series], end: int, *, below: float) -> None:

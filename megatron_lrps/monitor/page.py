@@ -16,11 +16,12 @@ LONGEST = 400
 STYLE = """
 :root{color-scheme:light dark;--page:#fff;--card:#f5f6f8;--ink:#1b1f24;--soft:#555c66;--line:#c9ced6;--link:#00569c;
 --333333:#333;--ffffff:#fff;--dddddd:#ddd;--0072b2:#0072b2;--d55e00:#d55e00;--8c8c8c:#8c8c8c;--009e73:#009e73;
---text-333333:#333;--text-0072b2:#005d91;--text-d55e00:#a84a00;--text-8c8c8c:#5f5f5f;--text-009e73:#00704f}
+--cc79a7:#cc79a7;--text-333333:#333;--text-0072b2:#005d91;--text-d55e00:#a84a00;--text-8c8c8c:#5f5f5f;
+--text-009e73:#00704f;--text-cc79a7:#9c4478}
 @media(prefers-color-scheme:dark){:root{--page:#14171b;--card:#1e2329;--ink:#e8eaed;--soft:#b3bac4;--line:#454c55;
 --link:#8cc4ff;--333333:#d0d4d9;--ffffff:#14171b;--dddddd:#3a4048;--0072b2:#3fa7e3;--d55e00:#f08a3c;--8c8c8c:#9a9fa6;
---009e73:#2fc39a;--text-333333:#d0d4d9;--text-0072b2:#6fbdec;--text-d55e00:#f5a468;--text-8c8c8c:#b0b5bb;
---text-009e73:#4fd6b0}}
+--009e73:#2fc39a;--cc79a7:#dd8cbb;--text-333333:#d0d4d9;--text-0072b2:#6fbdec;--text-d55e00:#f5a468;
+--text-8c8c8c:#b0b5bb;--text-009e73:#4fd6b0;--text-cc79a7:#eba9cf}}
 @media(prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 *{box-sizing:border-box}
 body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--page);overflow-wrap:anywhere}
@@ -52,7 +53,8 @@ border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
 .box{padding:.25rem .75rem}
 .state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
 th span{white-space:nowrap}@media(max-width:30rem){tbody th:has(span){white-space:normal}}
-@media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}}
+@media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}
+details::details-content{content-visibility:visible}}
 """
 
 _COLOUR = re.compile(r"(?<=: )#([0-9a-f]{6})\b")

@@ -14,14 +14,16 @@ from megatron_lrps.monitor.canvas import (
     NORMAL,
     SMALL,
     check_suffix,
-    colour_of,
     count_iterations,
+    height_of_roles,
+    look_of,
     name_roles,
     new_figure,
     role_of,
     save,
     width_of,
 )
+from megatron_lrps.monitor.labels import Name, name_ends
 from megatron_lrps.monitor.losses import draw_losses
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
@@ -43,7 +45,7 @@ Curve = tuple[list[float], list[float]]
 
 
 def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path, axis: Axis = ITERATIONS) -> None:
-    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600.
+    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600, and higher where kinds of paths must be named.
 
     Args:
         tree: The plan's tree.
@@ -57,25 +59,30 @@ def draw_lr(tree: Tree, paths: Sequence[PlannedPath], *files: Path, axis: Axis =
     """
     for file in files:
         check_suffix(file)
-    with new_figure(WIDTH, HEIGHT) as figure:
+    roles = {role_of(path) for path in paths}
+    listed = any(path.kind == "explicit" for path in paths)
+    compares = not roles.isdisjoint(BASELINES)
+    with new_figure(WIDTH, HEIGHT + (height_of_roles(paths) if compares else 0)) as figure:
         axes = figure.add_subplot()
         axes.set_title(f"Learning rate of {tree.plan.campaign}", pad=12)
         start, end = min(path.fork for path in paths), max(path.end for path in paths)
         count_iterations(axes, start, end, axis=axis)
         # Baselines lie beneath what is compared with them.
         for path in sorted(paths, key=lambda path: role_of(path) not in BASELINES):
-            quiet = role_of(path) in BASELINES
-            axes.plot(*curve_of(tree, path), color=colour_of(path), linewidth=1.5 if quiet else 2.5, label=path.name)
+            look, width = look_of(path), 1.5 if role_of(path) in BASELINES else 2.5
+            axes.plot(*curve_of(tree, path), color=look.colour, linestyle=look.line, linewidth=width, label=path.name)
         spacing = INSIDE_WIDTH / (end - start)
         above = _mark_forks(tree, axes, paths, spacing, axis)
-        below = _label_ends(tree, axes, paths, spacing)
-        roles = {role_of(path) for path in paths}
-        if roles.isdisjoint(BASELINES):
+        below = 2 * NORMAL if listed else _label_ends(tree, axes, paths, spacing)
+        if compares:
+            name_roles(axes, paths)
+        else:
             _name_shared(tree, axes, paths, above)
             above += 2 * NORMAL
-        else:
-            name_roles(axes, paths)
         _fit_rates(tree, axes, above + 8, below)
+        if listed:
+            figure.draw_without_rendering()
+            _name_listed(tree, axes, paths)
         for file in files:
             save(figure, file)
 
@@ -138,10 +145,21 @@ def _label_ends(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing:
     widths = [width_of(text, NORMAL) for text in texts]
     turned = _too_close([end for end, _ in ends], widths, spacing)
     for text, (point, ended) in zip(texts, ends.items(), strict=True):
-        colour = colour_of(min(ended, key=lambda path: role_of(path) in BASELINES))
-        axes.plot(*point, "o", color=colour, markersize=7, zorder=6)
+        colour, _, mark = look_of(min(ended, key=lambda path: role_of(path) in BASELINES))
+        axes.plot(*point, mark, color=colour, markersize=7, zorder=6)
         _annotate(axes, text, point, above=False, turned=turned, color=colour, weight="bold")
     return 14 + (max(widths) if turned else 2 * NORMAL) if ends else 0
+
+
+def _name_listed(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath]) -> None:
+    """Mark and name the ends of listed paths: several of them give the same version, which would name none."""
+    names = []
+    for path in paths:
+        if path.version is not None:
+            point, look = (path.end, _rate(tree, path, path.end)), look_of(path)
+            axes.plot(*point, look.mark, color=look.colour, markersize=7, zorder=6)
+            names.append(Name(_shortened(path.name), point, look.colour))
+    name_ends(axes, names, size=NORMAL)
 
 
 def _annotate(axes: "Axes", text: str, point: tuple[int, float], *, above: bool, turned: bool, **style: Any) -> None:
@@ -180,7 +198,7 @@ def _name_shared(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], above: 
                 xytext=(6, above * 72 / DPI),
                 textcoords="offset points",
                 va="bottom",
-                color=colour_of(path),
+                color=look_of(path).colour,
                 weight="bold",
             )
 

@@ -1,10 +1,10 @@
 """The report's section on throughput and gradient norm: what was logged, else what was printed."""
 
+import math
 from collections.abc import Mapping
-from statistics import median
 
 from megatron_lrps.monitor.page import Markup, Part, join, table, tag
-from megatron_lrps.monitor.scalars import Series
+from megatron_lrps.monitor.scalars import Series, median_words, number_words
 from megatron_lrps.monitor.tensorboard_logs import SECONDS, THROUGHPUT, Printed
 
 NORM = "grad-norm"
@@ -27,10 +27,12 @@ def pace(runs: Mapping[str, Mapping[str, Series]], printed: Mapping[str, Printed
     for name, run in runs.items():
         said = printed.get(name, Printed())
         norms = [value for _, value in run.get(NORM, [])]
-        found: list[Part] = [f"{median(norms[-LAST:]):,.3f}", f"{max(norms):,.3f}"] if norms else [None, None]
+        # max() would take a NaN for the highest norm, or pass over it, by where in the series it stands.
+        highest = math.nan if not all(map(math.isfinite, norms)) else max(norms, default=0.0)
+        found: list[Part] = [median_words(norms, 3, last=LAST), number_words(highest, 3) if norms else None]
         for figure, digits in ((SECONDS, 3), (THROUGHPUT, 1)):
             values = [value for _, value in run.get(figure, [])] or [each.value for each in said.points.get(figure, [])]
-            found.append(f"{median(values):,.{digits}f}" if values else None)
+            found.append(median_words(values, digits))
         if norms or any(each is not None for each in found) or said.points:
             hours.append(said.rank_hours)
             rows.append((name, *found, _hours(said.rank_hours)))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from megatron_lrps.monitor.axis import Axis
@@ -11,7 +10,7 @@ from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import loss_sets
 from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
-from megatron_lrps.monitor.scalars import Runs
+from megatron_lrps.monitor.scalars import Runs, median_words, number_words
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
@@ -88,7 +87,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     cards += [
         (f"{total.of_ptfs:.0%}", f"of retraining each version (PTFS) is what {total.paradigm.upper()} costs")
         for total in found.totals
-        if total.paradigm != "ptfs"
+        if total.paradigm not in ("ptfs", "explicit")
     ]
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
@@ -135,9 +134,9 @@ def losses(found: Material, picture_: Markup | None) -> Markup:
     for name, run in found.runs.items():
         training = run.get("lm loss", [])
         if run:
-            validated = [f"{run[key][-1][1]:,.4f}" if run.get(key) else "-" for key in sets.values()]
-            latest = f"{median(loss for _, loss in training[-LAST:]):,.4f}" if training else "-"
-            rows.append((name, training[-1][0] if training else "-", latest, *validated))
+            validated = [number_words(run[key][-1][1], 4) if run.get(key) else None for key in sets.values()]
+            latest = median_words([loss for _, loss in training], 4, last=LAST)
+            rows.append((name, training[-1][0] if training else None, latest, *validated))
     headers = ("path", "logged until", "training", *(f"on {name}" for name in sets))
     caption = f"Latest losses in nats a token; of the training the median of the last {LAST}"
     return join([picture_, table(caption, headers, rows)])
@@ -147,12 +146,15 @@ def versions(found: Material) -> Markup:
     """The version table across paradigms, and what each costs in all."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
-    rows = [
-        (each.paradigm.upper(), each.iterations, each.iterations * tokens, f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
-        for each in found.totals
-    ]
+    rows: list[tuple[Part, ...]] = []
+    for each in found.totals:
+        # Listed paths are alternatives: what they cost together is no price of the versions.
+        shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
+        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
     costs = table(
-        "Cost of all versions, against retraining each (PTFS) and continuing (CPT)",
+        "Cost of all paths"
+        if {each.paradigm for each in found.totals} == {"explicit"}
+        else "Cost of all versions, against retraining each (PTFS) and continuing (CPT)",
         ("paradigm", "iterations", "tokens", "of PTFS", "of CPT"),
         rows,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from megatron_lrps.monitor.losses import loss_sets, lost
 from megatron_lrps.monitor.page import Markup, picture
 from megatron_lrps.monitor.report_parts import Material
 
@@ -14,8 +15,8 @@ def tree_picture(found: Material, svg: str) -> Markup:
         name="tree",
         title=f"Paths of {tree.plan.campaign}",
         description=f"Each of {len(tree.paths)} paths from its fork to its end. The list below has the same in words.",
-        caption="Strong lines are trained. Hollow circles on a line are forks; the dot at its end is a version, filled "
-        "where it is trained.",
+        caption="Strong lines are trained. Hollow circles on a line are forks; the mark at its end is a version, "
+        "filled where it is trained.",
     )
 
 
@@ -50,10 +51,23 @@ def loss_picture(found: Material, svg: str) -> Markup:
         "set. The table below has the latest values.",
         caption=f"An iteration is {batch:,} samples, which are {tokens:,} tokens; the last one, {end:,}, is at "
         f"{end * batch:,} samples and {end * tokens:,} tokens. Strong lines are medians, faint ones show each part's "
-        "lowest and highest loss.",
+        f"lowest and highest loss.{_lost(found)}",
     )
 
 
-def _several(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:20])
+def _lost(found: Material) -> str:
+    """Which losses are not finite, path by path and set by set: the curves do not have them."""
+    named = {"training": "lm loss", **{f"on {name}": tag for name, tag in loss_sets(found.tree).items()}}
+    said = []
+    for path, run in found.runs.items():
+        for name, tag in named.items():
+            if stretches := lost(run.get(tag, [])):
+                count, first, last = sum(each for *_, each in stretches), stretches[0][0], stretches[-1][1]
+                where = f"at {first:,}" if first == last else f"from {first:,} to {last:,}"
+                said.append(f"{path} {name}, {count:,} {where}")
+    return f" Not finite, and left out of the curves: {_several(said, '; ')}." if said else ""
+
+
+def _several(names: Sequence[str], between: str = ", ") -> str:
+    shown = between.join(names[:20])
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

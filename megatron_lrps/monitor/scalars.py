@@ -10,9 +10,10 @@ The files are read here, not by TensorBoard's own loader: that takes seven times
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
@@ -99,6 +100,27 @@ def read_points(
 def finite(series: Series) -> Series:
     """Without what is infinite or no number."""
     return [(step, value) for step, value in series if math.isfinite(value)]
+
+
+def number_words(value: float, digits: int) -> str:
+    """A figure in words: a picture or a table has no other sign of one that is infinite or no number."""
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
+
+
+def median_words(values: Sequence[float], digits: int, *, last: int | None = None) -> str | None:
+    """The median of the finite values, and how many are not finite; None where there are no values.
+
+    Args:
+        values: In the order of their logging.
+        digits: After the point.
+        last: Of so many of the latest values alone.
+    """
+    taken = values if last is None else values[-last:]
+    known = [value for value in taken if math.isfinite(value)]
+    said = [f"{median(known):,.{digits}f}"] if known else []
+    if lost := len(taken) - len(known):
+        said.append(f"{lost:,} of {'' if last is None else 'the last '}{len(taken):,} not finite")
+    return ", ".join(said) or None
 
 
 @dataclass

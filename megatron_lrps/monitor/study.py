@@ -87,6 +87,16 @@ def _measured(rows: Iterable[tuple[int, VersionRow | None]]) -> Iterable[tuple[i
             yield seed, math.exp(statistics.fmean(map(math.log, known)))
 
 
+def not_finite(tables: Mapping[tuple[str, int], VersionTable]) -> list[str]:
+    """What was validated, and is infinite or no number: it is in no line, which would hide a run that has diverged."""
+    return [
+        f"{run}, seed {seed}: {row.path} has a perplexity that is not finite, and is in no mean"
+        for (run, seed), versions in tables.items()
+        for row in versions.rows
+        if any(value is not None and not math.isfinite(value) for value in row.perplexity.values())
+    ]
+
+
 def verdicts(lines: Sequence[Line]) -> list[str]:
     """For each run, whether LRPS is as good as PTFS and better than CPT, by mean over seeds, from version 2 on."""
     said = []
@@ -133,17 +143,17 @@ def _cells(line: Line) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def as_text(lines: Sequence[Line]) -> str:
-    """For a terminal."""
-    return "\n".join([table(_HEADERS, [_cells(line) for line in lines]), "", *verdicts(lines)])
+def as_text(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
+    """For a terminal; ``notes`` are what ``not_finite`` says."""
+    return "\n".join([table(_HEADERS, [_cells(line) for line in lines]), "", *verdicts(lines), *notes])
 
 
-def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = ()) -> str:
-    """A page: the table, what holds, and pictures by their paths from it."""
+def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = (), *, notes: Sequence[str] = ()) -> str:
+    """A page: the table, what holds, what ``not_finite`` says, and pictures by their paths from it."""
     rows = [_HEADERS, ("---",) * len(_HEADERS), *(_cells(line) for line in lines)]
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     shown = "".join(f"\n![{picture.stem}]({picture.as_posix()})\n" for picture in pictures)
-    return f"# {title}\n\n{body}\n\n" + "".join(f"- {each}\n" for each in verdicts(lines)) + shown
+    return f"# {title}\n\n{body}\n\n" + "".join(f"- {each}\n" for each in (*verdicts(lines), *notes)) + shown
 
 
 def as_csv(lines: Sequence[Line]) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from megatron_lrps.monitor.canvas import (
     FAINT,
     INK,
-    PARADIGM_COLOURS,
+    LOOKS,
+    PARADIGMS,
     SMALL,
     SUFFIXES,
+    Look,
     count_iterations,
     new_figure,
     save,
@@ -74,32 +76,34 @@ def _draw_paradigms(figure: "Figure", lines: Sequence[Line]) -> None:
     paradigms = list(dict.fromkeys(line.row.paradigm for line in lines))
     for number, paradigm in enumerate(paradigms):
         own = [line for line in lines if line.row.paradigm == paradigm]
-        colour = PARADIGM_COLOURS[paradigm]
+        look = PARADIGMS[paradigm]
         aside = ASIDE * (number - (len(paradigms) - 1) / 2)
         places = [versions.index(line.row.version) + aside for line in own]
-        _bars(left, places, [_spread(line) for line in own], colour, joined=True, label=paradigm.upper())
+        _bars(left, places, [_spread(line) for line in own], look, joined=True, label=paradigm.upper())
         ratios = [line.ratio("ptfs") for line in own]
         if paradigm != "ptfs":
-            _bars(right, places, ratios, colour, joined=True)
+            _bars(right, places, ratios, look, joined=True)
     left.set_title(f"{lines[0].run}: perplexity by version{_seeds(lines)}")
     right.set_title("over PTFS's, seed by seed")
     for place, name, side in ((1.0, "PTFS", "top"), (TO_PTFS, f"{TO_PTFS:g}", "bottom")):
-        right.axhline(place, color=INK if place == 1.0 else FAINT, linewidth=1.0, zorder=0)
+        right.axhline(place, color=INK if place == 1.0 else FAINT, linewidth=1.0, zorder=1.5)
         # Outside, where no bar is; above the upper line and below the lower, as the two may be a pixel apart.
         right.annotate(name, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va=side, fontsize=SMALL)
     for axes in (left, right):
         axes.set_xticks(range(len(versions)), versions)
-    left.legend()
+    left.legend(handlelength=3.5)
 
 
 def _draw_paths(figure: "Figure", lines: Sequence[Line], tree: Tree) -> None:
     """The learning rates of the paths, and what those of the last version came to; a path's colour is its end's."""
     from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
     left, right = figure.subplots(1, 2)
     last = [line for line in lines if line.row.version == lines[-1].row.version]
     colours = {
-        line.row.path: colormaps["viridis"](0.9 * number / max(1, len(last) - 1)) for number, line in enumerate(last)
+        line.row.path: to_hex(colormaps["viridis"](0.9 * number / max(1, len(last) - 1)))
+        for number, line in enumerate(last)
     }
     shared = [path.parent for path in tree.paths if path.name in colours]
     for path in tree.paths:
@@ -110,7 +114,7 @@ def _draw_paths(figure: "Figure", lines: Sequence[Line], tree: Tree) -> None:
     left.set_ylim(bottom=0.0)
     left.set_title(f"{lines[0].run}: learning rates")
     for place, line in enumerate(last):
-        _bars(right, [place], [_spread(line)], colours[line.row.path])
+        _bars(right, [place], [_spread(line)], LOOKS["versions"]._replace(colour=colours[line.row.path]))
     right.set_xticks(range(len(last)), [line.row.path for line in last], rotation=30, ha="right", fontsize=SMALL)
     right.set_title(f"perplexity of {last[0].row.version} by path{_seeds(last)}")
 
@@ -123,7 +127,7 @@ def _draw_alone(figure: "Figure", lines: Sequence[Line], seeds: set[int]) -> Non
     for version, axes in zip(versions, panels, strict=True):
         own = [line for line in lines if line.row.version == version]
         found = [spread([line.perplexity[seed] for seed in sorted(seeds)]) for line in own]
-        _bars(axes, [runs.index(line.run) for line in own], found, PARADIGM_COLOURS["lrps"])
+        _bars(axes, [runs.index(line.run) for line in own], found, PARADIGMS["lrps"])
         labels = [f"{line.run} ({line.row.of_ptfs:.0%})" for line in own]
         axes.set_xticks([runs.index(line.run) for line in own], labels, rotation=60, ha="right", fontsize=SMALL)
         axes.set_title(version)
@@ -141,7 +145,7 @@ def _seeds(lines: Sequence[Line]) -> str:
 
 
 def _bars(
-    axes: "Axes", places: Sequence[float], values: Sequence[Spread | None], colour: object, *, joined: bool = False,
+    axes: "Axes", places: Sequence[float], values: Sequence[Spread | None], look: Look, *, joined: bool = False,
     label: str | None = None,
 ) -> None:  # fmt: skip
     known = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
@@ -149,7 +153,8 @@ def _bars(
         [place for place, _ in known],
         [value.mean for _, value in known],
         yerr=[value.deviation or 0.0 for _, value in known],
-        fmt="o-" if joined else "o", color=colour, capsize=3, markersize=5, linewidth=1.6, label=label,
+        color=look.colour, marker=look.mark, linestyle=look.line if joined else "none", capsize=3, markersize=5,
+        linewidth=1.6, label=label,
     )  # fmt: skip
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from megatron_lrps.monitor.scalars import Runs, read_run
+from megatron_lrps.monitor.scalars import Runs, number_words, read_run
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
@@ -232,7 +232,7 @@ def _perplexity_headers(sets: Sequence[str]) -> list[str]:
 
 def _perplexity_cells(row: VersionRow, sets: Sequence[str]) -> list[str]:
     values = [row.perplexity.get(name) for name in sets]
-    return ["-" if value is None else f"{value:,.3f}" for value in values]
+    return ["-" if value is None else number_words(value, 3) for value in values]
 
 
 def _cells(versions: VersionTable, sets: Sequence[str]) -> list[tuple[object, ...]]:

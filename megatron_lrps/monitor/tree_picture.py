@@ -10,8 +10,9 @@ from megatron_lrps.monitor.canvas import (
     NORMAL,
     SMALL,
     check_suffix,
-    colour_of,
     count_iterations,
+    height_of_roles,
+    look_of,
     name_roles,
     new_figure,
     save,
@@ -42,7 +43,7 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         check_suffix(file)
     rows = {path.name: row for row, path in enumerate(_in_order(tree))}
     names = {path.name: _shortened(path) for path in tree.paths}
-    with new_figure(WIDTH, AROUND + ROW * len(rows)) as figure:
+    with new_figure(WIDTH, AROUND + height_of_roles(tree.paths) + ROW * len(rows)) as figure:
         axes = figure.add_subplot()
         end = max(path.end for path in tree.paths)
         count_iterations(axes, 0, end, axis=axis)
@@ -54,16 +55,18 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         axes.spines["left"].set_visible(False)
         axes.set_title(f"Paths of {tree.plan.campaign}", pad=12)
         for path in tree.paths:
-            row, colour = rows[path.name], colour_of(path)
+            row, (colour, line, mark) = rows[path.name], look_of(path)
             if path.parent is not None:
                 axes.plot([path.fork, path.fork], [rows[path.parent], row], color=FAINT, linewidth=1.2, zorder=1)
                 axes.plot(path.fork, rows[path.parent], "o", color="white", markeredgecolor=INK, markersize=6, zorder=5)
             until = min(max(trained.get(path.name, path.fork), path.fork), path.end)
-            axes.plot([path.fork, path.end], [row, row], color=colour, linewidth=1.2, alpha=0.45, zorder=2)
+            axes.plot(
+                [path.fork, path.end], [row, row], color=colour, linestyle=line, linewidth=1.2, alpha=0.45, zorder=2
+            )
             axes.plot([path.fork, until], [row, row], color=colour, linewidth=4.5, solid_capstyle="butt", zorder=3)
             if path.version is not None:
                 filled = colour if until == path.end else "white"
-                axes.plot(path.end, row, "o", color=filled, markeredgecolor=colour, markersize=7, zorder=6)
+                axes.plot(path.end, row, mark, color=filled, markeredgecolor=colour, markersize=7, zorder=6)
             axes.annotate(
                 names[path.name],
                 (path.end, row),

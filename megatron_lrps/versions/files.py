@@ -30,9 +30,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise StorageError(
-            f"{path} could not be written: {error.strerror or error}.", "make room, then rerun."
-        ) from None
+        raise StorageError(f"{path} could not be written: {error.strerror or error}.", _mend(path, error)) from None
+
+
+def _mend(path: Path, error: OSError) -> str:
+    """What helps: room is only one of the things that a file may lack."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        blocking = (folder for folder in path.parents if folder.exists() and not folder.is_dir())
+        if (found := next(blocking, None)) is not None:
+            return f"move {found} away, which is no folder, then rerun."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"make {path.parent} writable, then rerun."
+    return "make room, then rerun."
 
 
 def sync(path: Path) -> None:
@@ -58,9 +67,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(
-            f"{path} could not be written: {error.strerror or error}.", "make room, then rerun."
-        ) from None
+        raise StorageError(f"{path} could not be written: {error.strerror or error}.", _mend(path, error)) from None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

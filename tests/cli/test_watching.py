@@ -1,5 +1,6 @@
 """`lrps status --watch` over a campaign on disk: as lines, on a terminal, and to its end."""
 
+import io
 import os
 import pty
 import signal
@@ -7,11 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
+from megatron_lrps.cli import watching
 from megatron_lrps.launch.slurm.jobs import record
-from megatron_lrps.monitor.live import Watch
+from megatron_lrps.monitor.follow import Figures
+from megatron_lrps.monitor.live import Row, Watch
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import log_event
 from tests.conftest import Lrps
@@ -98,6 +104,56 @@ def test_watching_takes_no_json(begun: Campaign, lrps: Lrps) -> None:
     code, _, stderr = lrps("status", begun.plan, "--watch", "--json")
     assert code == 78
     assert "--json is one object" in stderr
+
+
+def shown(rows: list[Row], *, width: int, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    watch = cast(Watch, SimpleNamespace(trouble=None))
+    lines = console.render_lines(watching._screen(watch, rows, None, console), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in lines]
+
+
+def row(name: str, **others: Any) -> Row:
+    figures = Figures(iteration=9_000, loss=2.5, next_lr=3e-4, grad_norm=0.25, logged_at=0.0, seconds=1.0)
+    facts = {"state": "in progress", "iteration": 9_000, "end": 10_000, "begun": True, "done": False}
+    return Row(**{"name": name, "figures": figures, "age": 5.0, "seconds_left": 1000.0, **facts, **others})
+
+
+# "waiting for main at 9,000" has 25 characters and "9,000/10,000" 12; two stand between columns.
+@pytest.mark.parametrize(
+    ("width", "name", "columns"),
+    [
+        (140, "branch", "path state iteration loss next-lr grad-norm tokens/s left logged alerts"),
+        (80, "branch", "path state iteration loss left alerts"),
+        (60, "branch", "path state iteration loss"),
+        (60, "a-branch-of-a-long-name", "path state iteration"),
+    ],
+)
+def test_a_narrow_terminal_keeps_the_state(width: int, name: str, columns: str) -> None:
+    rows = [row("main"), row(name, state="waiting for main at 9,000")]
+    header, main, branch, *_ = shown(rows, width=width, height=24)
+    assert header.replace("next lr", "next-lr").replace("grad norm", "grad-norm").split() == columns.split()
+    assert "in progress" in main
+    assert branch.split()[0] == (name if name == "branch" else "a-branch-of-a-long…")  # 19 characters: 60 - 41
+    assert "waiting for main at 9,000  9,000/10,000" in branch
+    assert max(map(len, (header, main, branch))) <= width
+
+
+def test_wrapped_alerts_leave_the_table_its_room() -> None:
+    # 95 characters are two lines of 80. Of 12 lines six may be alerts, one is the end, and one the cursor's.
+    rows = [row(f"p{number}", alerts=(f"p{number}: {'12345678 ' * 10}9",)) for number in range(1, 9)]
+    lines = shown(rows, width=80, height=12)
+    assert len(lines) == 11
+    assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p3"]
+    assert [line[:3] for line in lines[4:10:2]] == ["p6:", "p7:", "p8:"]
+    assert lines[10].startswith("5 paths more; 8,000 iterations left; ")
+
+
+def test_of_too_many_paths_those_that_train_are_shown() -> None:
+    rows = [row(f"p{number}", done=number != 7) for number in range(1, 9)]
+    lines = shown(rows, width=80, height=6)  # room for three
+    assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p7"]
+    assert lines[4].startswith("5 paths more; ")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

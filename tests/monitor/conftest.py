@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.plan import Tree, expand, parse_plan
+from tests.monitor import chromium
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # tensorboard's own deprecations
@@ -32,6 +33,37 @@ def log_job() -> LogJob:
         return file
 
     return log
+
+
+LISTED = """\
+campaign: demo
+save: run
+sequence_length: 8
+global_batch_size: 4
+lr: {max: 3.0e-4, min: 3.0e-5}
+versions:
+  - {name: v1, iters: 100, train: [[1.0, t1]], valid: {web: w1}}
+  - {name: v2, iters: 100, train: [[1.0, t2]], valid: {web: w2}}
+paths:
+  - {name: first, version: v1, end: 100, schedule: [{kind: hold}]}
+  - {name: half, version: v2, parent: first, fork: 100, end: 200, schedule: [{kind: cosine, until: 300}]}
+  - {name: whole, version: v2, parent: first, fork: 100, end: 200, schedule: [{kind: cosine, until: 200}]}
+  - {name: linear, version: v2, parent: first, fork: 100, end: 200, schedule: [{kind: linear, until: 200}]}
+"""
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Tree:
+    """Two versions of 100 iterations by a plan's own `paths:`; three of them give v2, two from max to min."""
+    return expand(parse_plan(LISTED, base=tmp_path))
+
+
+@pytest.fixture
+def program() -> str:
+    found = chromium.find()
+    if found is None:
+        pytest.skip(f"needs a Chromium: none of {', '.join(chromium.NAMES)} is on the PATH")
+    return found
 
 
 MakeTree = Callable[..., Tree]

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -52,6 +54,13 @@ def test_the_best_of_a_version_is_marked_by_what_its_metric_means() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_a_score_that_is_no_number_is_said_and_is_never_the_best() -> None:
+    for broken, best in (("v2", "ptfs-v2"), ("ptfs-v2", "v2")):
+        found = table({"v2": result(9.5), "ptfs-v2": result(9.0), broken: result(math.nan)})
+        assert found.best == {(best, "ppl/v1-web"), (best, "bpb/v1-web")}
+        assert FORMS["text"](found).count("not finite") == 2
+
+
 def test_what_was_not_measured_alike_is_said() -> None:
     found = table({**SCORED, "ptfs-v2": result(9.0, limit=1000, iteration=12)})
     assert "ppl/v1-web was not measured alike: limit is None for v1, 1000 for ptfs-v2." in found.notes
@@ -86,6 +95,12 @@ def test_html_is_well_formed() -> None:
     assert root.findtext(".//h1") == "Versions of tiny"
     assert len(root.findall(".//tbody/tr")) == 4
     assert [each.text for each in root.findall(".//strong")] == ["9.0000", "0.9000", "0.5000"]
+
+
+def test_a_row_of_html_is_headed_by_its_path_which_is_single() -> None:
+    body = FORMS["html"](table(SCORED)).partition("<tbody>")[2]
+    assert re.findall(r'<th scope="row"[^>]*>([^<]*)</th>', body) == ["v1", "ptfs-v1", "v2", "ptfs-v2"]
+    assert '<td class="text">v2</td><td class="text">ptfs</td><td>16</td>' in body
 
 
 def test_latex_escapes_names() -> None:

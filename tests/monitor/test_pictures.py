@@ -4,13 +4,14 @@ import math
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.monitor import losses, pictures
+from megatron_lrps.monitor import canvas, losses, pictures
 from megatron_lrps.monitor.pictures import draw_losses, draw_lr
 from megatron_lrps.monitor.scalars import read_run
 from megatron_lrps.plan import expand, load_plan
@@ -75,6 +76,63 @@ def test_every_paradigm_shape_and_floor_can_be_drawn(make_tree, tmp_path, shape,
     draw_lr(tree, tree.paths, tmp_path / "lr.svg")
     assert {"main path", "branches", "PTFS", "CPT", "v3"} <= set(texts(tmp_path / "lr.svg"))
     assert "nan" not in (tmp_path / "lr.svg").read_text().lower()
+
+
+def test_listed_paths_are_named_one_by_one(listed, tmp_path):
+    draw_lr(listed, listed.paths, tmp_path / "lr.svg")
+    assert {"first", "half", "whole", "linear"} <= set(texts(tmp_path / "lr.svg"))
+    places = heights(tmp_path / "lr.svg", ("whole", "linear"))  # both end at min
+    assert abs(places["whole"] - places["linear"]) >= 11  # their letters' size
+    assert not {"v1", "v2"} & set(texts(tmp_path / "lr.svg"))
+    runs = {path.name: {"lm loss": [(i, 3.0) for i in range(path.fork + 1, path.end + 1)]} for path in listed.paths}
+    draw_losses(listed, runs, tmp_path / "losses.svg")
+    assert {"first", "half", "whole", "linear"} <= set(texts(tmp_path / "losses.svg"))
+    places = sorted(heights(tmp_path / "losses.svg", ("half", "whole", "linear")).values())
+    assert all(below - above >= 9 for above, below in pairwise(places))
+
+
+def heights(file, names):
+    found = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]*)</text>', file.read_text())
+    return {name: float(y) for y, name in found if name in names}
+
+
+def test_paradigms_differ_in_dashes_and_marks(make_tree, tmp_path):
+    looks = [canvas.PARADIGMS[name] for name in ("lrps", "ptfs", "cpt", "cpt-rewarm")]
+    for parts in zip(*looks, strict=True):
+        assert len({str(part) for part in parts}) == 4
+    tree = make_tree(2, 100, paradigm="[lrps, ptfs, cpt, cpt-rewarm]")
+    sets = [f"lm loss validation-v{number}-web" for number in (1, 2)]
+    runs = {
+        path.name: {
+            "lm loss": [(i, 3.0) for i in range(path.fork + 1, path.end + 1)],
+            **{tag: [(path.end, 3.0)] for tag in sets},
+        }
+        for path in tree.paths
+    }
+    draw_lr(tree, tree.paths, tmp_path / "lr.svg")
+    draw_losses(tree, runs, tmp_path / "losses.svg")
+    for name in ("lr", "losses"):
+        text = (tmp_path / f"{name}.svg").read_text()
+        patterns = {
+            tuple(float(each) for each in found.split(",")) for found in re.findall(r"dasharray: ([\d.,]+)", text)
+        }
+        # A pattern is multiples of a line's width: PTFS' dash is 5 of 1.5, CPT-REWARM's as long as its gap.
+        ratios = {tuple(round(each / found[-1], 2) for each in found) for found in patterns}
+        assert ratios == {(3.33, 1.0), (4.0, 1.0, 0.67, 1.0), (1.0, 1.0)}
+
+
+@pytest.mark.parametrize("draw", ["lr", "losses"])
+def test_a_phone_shows_all_names_of_paradigms(make_tree, tmp_path, draw):
+    tree = make_tree(2, 100, paradigm="[lrps, ptfs, cpt, cpt-rewarm]")
+    if draw == "lr":
+        draw_lr(tree, tree.paths, tmp_path / "a.svg")
+    else:
+        draw_losses(tree, {path.name: {"lm loss": [(path.end, 3.0)]} for path in tree.paths}, tmp_path / "a.svg")
+    found = re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>([^<]*)</text>', (tmp_path / "a.svg").read_text())
+    places = {name: float(x) for x, name in found}
+    # Of 864 points, a pixel each on a page, a phone 360 wide shows 326; a letter of 11 points is 8 wide at the most.
+    for name in ("main path", "branches", "PTFS", "CPT", "CPT-REWARM"):
+        assert places[name] + 8 * len(name) <= 326, name
 
 
 def test_one_path_alone_can_be_drawn(make_tree, tmp_path):

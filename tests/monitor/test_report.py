@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from megatron_lrps.monitor import losses, page
+from megatron_lrps.monitor import losses
 from megatron_lrps.monitor.axis import axis_of
 from megatron_lrps.monitor.report import Written, write_report
 from megatron_lrps.monitor.report_events import timeline
@@ -100,7 +100,7 @@ def test_a_campaign_half_way(half_way):
     assert "4 samples, which are 32 tokens; the last one, 200, is at 800 samples and 6,400 tokens" in text
     versions = words(section(root, "versions"))
     assert "LRPS 260 8,320 87% 130%" in versions
-    assert "v1 lrps v1 100 60 100 100% 9.5000 1.5000 0.5000" in versions
+    assert "v1 v1 lrps 100 60 100 100% 9.5000 1.5000 0.5000" in versions
     assert "arc_easy acc 0.5000 0.0100" in words(section(root, "scores"))
     assert "differ by at most 1.2e-06" in words(section(root, "releases"))
     assert "acc/arc_easy >= 0.4: 0.5 holds" in words(section(root, "releases"))
@@ -112,6 +112,32 @@ def test_a_campaign_half_way(half_way):
     assert sorted(each.name for each in done.page.parent.iterdir()) == sorted(
         ["report.html", *(each.name for each in done.pictures)]
     )
+
+
+def test_listed_paths_have_no_price_of_their_versions(listed):
+    _, text = report(listed)
+    root = parsed(text)
+    assert "of retraining each version" not in words(section(root, "state"))
+    versions = words(section(root, "versions"))
+    assert "Cost of all paths" in versions
+    assert "EXPLICIT 400 12,800 - -" in versions  # four paths of 100 iterations of 32 tokens
+    assert "whole v2 explicit 200 100 - -" in versions
+
+
+def test_losses_that_are_not_finite_are_said_in_words(make_tree, log_job):
+    tree = make_tree(2, 100)
+    campaign = CampaignFolder(tree.plan.folder)
+    broken = {20: math.nan, 21: math.inf, 99: math.nan}
+    log_job(campaign.tensorboard("main"), [("lm loss", i, broken.get(i, 3 + i / 100)) for i in range(1, 101)])
+    log_job(campaign.tensorboard("v1"), [("lm loss", 50, 3.0), ("lm loss validation-v1-web", 100, math.nan)])
+    done, text = report(tree)
+    losses = words(section(parsed(text), "losses"))
+    assert "main 100 3.9750, 1 of the last 5 not finite" in losses  # of 3.96, 3.97, 3.98 and 4
+    assert "v1 50 3.0000 not finite" in losses
+    said = "Not finite, and left out of the curves: main training, 3 from 20 to 99; v1 on v1-web, 1 at 100."
+    assert said in losses
+    assert done.pictures[4].read_text().count("x: not finite") == 2  # losses.svg: the training's panel, and v1-web's
+    assert "not finite" in words(section(parsed(text), "versions"))
 
 
 def test_the_data_that_a_version_has_read(half_way):
@@ -210,32 +236,6 @@ def test_tables_and_pictures_have_names(half_way):
         assert all(words(each) for each in picture[:2])
 
 
-def test_long_tables_are_folded():
-    rows = [(f"r{i}", i) for i in range(page.FOLDED + 1)]
-    assert page.table("Rows", ("a", "b"), rows[:-1]).startswith("<div")
-    assert page.table("Rows", ("a", "b"), rows).startswith("<details><summary>Rows: 25 rows</summary>")
-    assert page.table("Rows", ("a", "b"), []) == ""
-
-
-def luminance(colour: str) -> float:
-    digits = colour if len(colour) == 6 else "".join(each * 2 for each in colour)
-    parts = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
-    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def test_contrast_is_enough_in_light_and_dark():
-    light, dark = (
-        dict(re.findall(r"--([\w-]+):#([0-9a-f]{3,6})\b", each)) for each in re.findall(r":root{([^}]*)}", page.STYLE)
-    )
-    assert light.keys() == dark.keys()
-    for colours in (light, dark):
-        for name in ("ink", "soft", "link", *(name for name in colours if name.startswith("text-"))):
-            for ground in ("page", "card"):
-                darker, lighter = sorted((luminance(colours[name]), luminance(colours[ground])))
-                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (name, ground, colours[name])
-
-
 def test_saves_are_condensed_and_paths_in_the_order_of_time():
     def event(minute: int, name: str, **fields: Any) -> dict[str, Any]:
         return {"time": f"2026-11-24T10:{minute:02d}:00+00:00", "event": name, **fields}
@@ -298,14 +298,6 @@ def test_another_axis(half_way):
         assert {"tokens", "2K", "4K"} <= set(shown), picture  # an iteration is 32 of them; 150 are trained, of 200
         assert "iteration" not in shown
     assert "1.28K" in done.pictures[2].read_text()  # the fork at 40
-
-
-@pytest.fixture
-def program() -> str:
-    found = chromium.find()
-    if found is None:
-        pytest.skip(f"needs a Chromium: none of {', '.join(chromium.NAMES)} is on the PATH")
-    return found
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -1,5 +1,6 @@
 """Throughput, gradient norm and GPU-hours on the report."""
 
+import math
 import re
 
 import pytest
@@ -34,6 +35,21 @@ def test_what_was_logged_counts_else_what_was_printed():
         ["all", "-", "-", "-", "-", "10.25"],
     ]
     assert "GPU-hours" in text
+
+
+def test_what_is_not_finite_is_said_and_is_in_no_median():
+    tail = [6.0, math.nan, 8.0, math.inf, 7.0]
+    runs = {
+        "main": {"grad-norm": [*enumerate([90.0, *tail])], "iteration-time": [(1, 0.5), (2, math.nan), (3, 0.75)]},
+        "v1": {"grad-norm": [*enumerate([math.nan] * 7)]},
+        "v2": {"grad-norm": [(0, math.nan), *enumerate([1.0] * 5, 1)]},
+    }
+    assert [row[1:4] for row in rows(pace(runs, {}, gpus=True))] == [
+        ["7.000, 2 of the last 5 not finite", "not finite", "0.625, 1 of 3 not finite"],
+        ["5 of the last 5 not finite", "not finite", "-"],
+        ["1.000", "not finite", "-"],
+        ["-", "-", "-"],
+    ]
 
 
 @pytest.mark.parametrize("gpus", [True, False])

@@ -7,7 +7,17 @@ import math
 
 import pytest
 
-from megatron_lrps.monitor.study import Line, as_csv, as_json, as_markdown, as_text, lines_of, spread, verdicts
+from megatron_lrps.monitor.study import (
+    Line,
+    as_csv,
+    as_json,
+    as_markdown,
+    as_text,
+    lines_of,
+    not_finite,
+    spread,
+    verdicts,
+)
 from megatron_lrps.monitor.table import VersionRow, VersionTable
 
 
@@ -70,6 +80,16 @@ def test_what_is_not_validated_yet_is_left_out() -> None:
     lines = lines_of({("cosine", 1): VersionTable(campaign="c", totals=(), rows=rows)})
     assert {each.row.paradigm for each in lines} == {"lrps"}
     assert verdicts(lines) == []
+
+
+def test_what_has_diverged_is_said() -> None:
+    found = tables({"lrps": 10.0, "ptfs": math.nan}, {"lrps": 10.0, "ptfs": 8.0})
+    notes = not_finite(found)
+    assert notes == ["cosine, seed 1: ptfs-v2 has a perplexity that is not finite, and is in no mean"]
+    lines = lines_of(found)
+    assert dict(line(lines, "ptfs-v2").perplexity) == pytest.approx({2: 8.0})
+    assert as_text(lines, notes).endswith(notes[0])
+    assert f"- {notes[0]}\n" in as_markdown(lines, "A study", notes=notes)
 
 
 def test_every_form_holds_the_numbers() -> None:

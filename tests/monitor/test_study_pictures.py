@@ -1,10 +1,13 @@
 """A study's pictures: which there are, and what they say."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from matplotlib.container import ErrorbarContainer
+
+from megatron_lrps.monitor.canvas import new_figure
 from megatron_lrps.monitor.study import lines_of
-from megatron_lrps.monitor.study_pictures import draw_study
+from megatron_lrps.monitor.study_pictures import _draw_paradigms, draw_study
 from megatron_lrps.monitor.table import VersionRow, VersionTable
 from megatron_lrps.plan import Tree, expand
 from megatron_lrps.plan.load import parse_mapping
@@ -59,6 +62,19 @@ def test_each_kind_of_run_has_its_picture(tmp_path: Path) -> None:
     for said in ("learning rates", "perplexity of v2 by path, one seed", "late"):
         assert said in words["stage-1"]
     assert "alpha-0.2 (50%)" in words["lrps"]
+
+
+def test_paradigms_differ_in_their_marks_and_the_line_of_ptfs_lies_on_the_grid() -> None:
+    names = ["lrps", "ptfs", "cpt", "cpt-rewarm"]
+    of = tree(paradigm=names, lr={"max": 1e-3, "min": 1e-4, "warmup_iters": 1})
+    with new_figure(1200, 480) as figure:
+        _draw_paradigms(figure, lines_of(dict([versions("cosine", of, 20.0)])))
+        left, right = figure.axes
+        assert len({cast(ErrorbarContainer, each)[0].get_marker() for each in left.containers}) == 4
+        grid = right.yaxis.get_zorder()
+        references = [line for line in right.get_lines() if list(line.get_ydata()) in ([1.0, 1.0], [1.01, 1.01])]
+        assert len(references) == 2
+        assert all(grid < line.get_zorder() < 2 for line in references)  # and under the curves, which are at 2
 
 
 def test_runs_without_a_seed_in_common_are_not_compared(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_every_path_has_a_row_with_its_name(make_tree, tmp_path):
     tree = make_tree(2, 100, paradigm="[lrps, cpt]")
     draw_tree(tree, {"main": 140}, tmp_path / "tree.png", tmp_path / "tree.svg")
     with Image.open(tmp_path / "tree.png") as picture:
-        assert picture.size == (1200, 130 + 30 * 5)
+        assert picture.size == (1200, 130 + 30 * 5 + 2 * 22)  # two rows of the names of three kinds
     assert {"main", "v1", "v2", "cpt-v1 (v1)", "cpt-v2 (v2)", "iteration", "Paths of demo"} <= set(
         drawn(tmp_path / "tree.svg")
     )
@@ -51,7 +51,7 @@ def test_many_paths_and_long_names(make_tree, tmp_path):
     tree = make_tree(60, 100)
     draw_tree(tree, {}, tmp_path / "tree.png")
     with Image.open(tmp_path / "tree.png") as picture:
-        assert picture.size == (1200, 130 + 30 * 61)
+        assert picture.size == (1200, 130 + 30 * 61 + 22)
 
 
 def test_another_suffix_is_refused(make_tree, tmp_path):

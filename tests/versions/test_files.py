@@ -1,9 +1,12 @@
 """Files that a crash cannot tear, on disks that are really full."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,25 @@ def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
     assert "Mend: make room" in done.stdout
     assert file.read_text() == "old"
     assert names_in(tmp_path) == ["path.json"]  # and no temporary file takes the rest of the room
+
+
+def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("not a folder")
+    for file in (tmp_path / "tensorboard/main/events", tmp_path / "tensorboard/events"):
+        for write in (partial(write_atomic, content="x"), partial(append_line, record={})):
+            with pytest.raises(StorageError) as refused:
+                write(file)
+            assert refused.value.mend == f"move {tmp_path / 'tensorboard'} away, which is no folder, then rerun."
+
+
+def test_a_disk_that_is_only_read_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StorageError, match="Read-only file system") as refused:
+        write_atomic(tmp_path / "plan.yaml", "x")
+    assert refused.value.mend == f"make {tmp_path} writable, then rerun."
 
 
 def test_a_full_disk_leaves_no_first_text(tmp_path: Path) -> None:
