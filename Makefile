@@ -45,7 +45,8 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "One in an unusual place is used with: make venv PYTHON=/its/full/path" >&2; \
 	exit 1
 	@echo "Installing into $(VENV): the first time this takes minutes and 5 GB of disk"
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[megatron,data,eval,dev]'
+	@# Python compiles a module when it is first imported, and most of these 18,700 never are.
+	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[megatron,data,eval,dev]'
 	@touch $@
 
 quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table
