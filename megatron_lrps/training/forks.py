@@ -4,10 +4,14 @@ A rank that is killed leaves them to themselves: they would write on into a chec
 already begun to fill, and Megatron's persistent writers wait for their next order for ever. The kernel's
 parent-death signal ends them. It is not inherited, so each process asks for it: a forked one at once, a spawned one
 and a fork server in their first line. Linux only; elsewhere nothing changes.
+
+What asks a rank to save and stop does not end them: Slurm sends it to all processes of a step, and the save that the
+rank then makes needs its writers, and the process that collects what these have written.
 """
 
 import multiprocessing.util as processes
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -24,6 +28,12 @@ def tie_forks() -> None:
         _tie_spawned()
 
 
+def outlive_stops() -> None:
+    """Ignore, in this process, the signals that ask a rank to save and stop."""
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _before_fork() -> None:
     global _parent
     # The signal comes when the forking thread ends, and only the main thread lives as long as the process.
@@ -33,6 +43,7 @@ def _before_fork() -> None:
 def _in_forked() -> None:
     if _parent is not None:
         tie_to(_parent)
+        outlive_stops()
 
 
 def _tie_spawned() -> None:
@@ -45,7 +56,8 @@ def _tie_spawned() -> None:
         if (
             "spawn_main" in line[at] or "forkserver" in line[at]
         ) and threading.current_thread() is threading.main_thread():
-            tie = f"from megatron_lrps.training import forks; forks.tie_to({os.getpid()}); forks.tie_forks(); "
+            tied_to = f"forks.tie_to({os.getpid()}); forks.tie_forks(); forks.outlive_stops()"
+            tie = f"from megatron_lrps.training import forks; {tied_to}; "
             line[at] = tie + line[at]
             args = [os.fsencode(arg) for arg in line]
         return spawn(path, args, passfds)

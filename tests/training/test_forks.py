@@ -1,4 +1,4 @@
-"""What a killed rank has started ends with it: forked, spawned, and started by a fork server."""
+"""What a rank has started, forked, spawned, or by a fork server, ends with it and not before."""
 
 import os
 import signal
@@ -53,6 +53,17 @@ def start(tmp_path: Path, how: str) -> tuple[subprocess.Popen[str], list[int]]:
     )
     assert process.stdout is not None
     return process, [int(process.stdout.readline()) for _ in range(3)]
+
+
+def test_helpers_outlive_what_asks_the_rank_to_stop(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "wait")
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for pid in pids:
+            os.kill(pid, number)
+    time.sleep(0.5)  # in which they would end
+    assert all(map(lives, pids))
+    process.kill()
+    process.communicate()
 
 
 def test_helpers_end_with_a_killed_rank(tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
             assert f"main is being written by process {rank.pid} on" in other.log
             assert "may not write there too" in other.log
         reached = log.read_text().count("elapsed time per iteration")
-        os.kill(rank.pid, number)
+        started = Path(f"/proc/{rank.pid}/task/{rank.pid}/children").read_text().split()
+        assert started  # one collects what a save's writers have written
+        for pid in (*map(int, started), rank.pid):  # as Slurm does, to all processes of a step
+            os.kill(pid, number)
         rank.join(30)
         assert rank.exitcode == 75, log.read_text()[-3000:]
     folder = CampaignFolder(tmp_path / "run").path("main")

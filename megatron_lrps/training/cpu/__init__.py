@@ -71,9 +71,12 @@ def install() -> None:
     multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
     with adam.offered_as_apex():
         importlib.import_module("megatron.core.optimizer")
-    from megatron.core.dist_checkpointing.strategies.filesystem_async import FileSystemWriterAsync
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-    FileSystemWriterAsync.preload_tensors = staticmethod(checkpoint.snapshot)
+    filesystem_async.FileSystemWriterAsync.preload_tensors = staticmethod(checkpoint.snapshot)
+    # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
+    # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
+    filesystem_async.get_write_results_queue(mp_mode="fork")
     _installed = True
     if os.environ.get("RANK", "0") == "0":
         print(
