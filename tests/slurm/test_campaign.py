@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.training]
 LONG = "iters: 80"
 """v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
 
-TO_FORK = 1000
+TO_FORK = 1500
 """Main's first fork point in a run that goes on, for more than a minute, while a second start of it begins."""
 
 
@@ -115,7 +115,7 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
     assert submitted.jobs()["main", 400] == jobs["main", 400]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(submitted: Submitted) -> None:
     cluster = submitted.cluster
     submitted.change("iters: 8", f"iters: {2 * TO_FORK}")
@@ -129,7 +129,7 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
         cluster.end_daemon(name)
         cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=its daemon does not answer")
     try:
-        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits")
+        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits", 900)
         submitted.ends(job, "COMPLETED", 900)
     finally:
         for name in nodes:
