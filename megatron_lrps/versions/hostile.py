@@ -43,16 +43,19 @@ KNOWN: frozenset[tuple[str, str]] = frozenset(
 )
 """(module, name) of what torch 2.13 and megatron-core 0.19 write into a ``.metadata``."""
 
+_STORAGES = (("torch.storage", "_load_from_bytes"), ("megatron.core.safe_globals", "safe_load_from_bytes"))
+"""What rebuilds the storage of a pickled tensor: torch's own, which megatron-core 0.19 replaces by one of its own."""
+_RECIPES = ("DelayedScaling", "Float8BlockScaling", "Float8CurrentScaling", "MXFP8BlockScaling", "NVFP4BlockScaling")
 KNOWN_IN_STATES: frozenset[tuple[str, str]] = frozenset(
-    [("torch._utils", "_rebuild_tensor_v2"), ("torch.storage", "_load_from_bytes"), ("collections", "OrderedDict")]
+    [("torch._utils", "_rebuild_tensor_v2"), ("torch._tensor", "_rebuild_from_type_v2"), ("torch", "Size")]
+    + [*_STORAGES, ("torch.storage", "UntypedStorage"), ("collections", "OrderedDict")]
     + [("megatron.core.extensions.transformer_engine", "TEDelayedScaling")]
     + [
         ("transformer_engine.common.recipe", name)
-        for name in ("DelayedScaling", "Format", "MMParams", "QParams", "_FormatHelper")
+        for name in (*_RECIPES, "Format", "MMParams", "QParams", "_FormatHelper")
     ]
 )
-"""What Transformer Engine pickles of an FP8 layer with delayed scaling; the other recipes keep nothing."""
-_STORAGE = ("torch.storage", "_load_from_bytes")
+"""What Transformer Engine pickles of an FP8 layer, mostly delayed scaling's history, as megatron-core 0.19 lists it too."""
 _UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
 
 
@@ -77,7 +80,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._known:
             raise _UnknownNameError(f"{module}.{name}")
-        return _read_storage if (module, name) == _STORAGE else _Inert
+        return _read_storage if (module, name) in _STORAGES else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
         raise _UnknownNameError(f"a persistent object {pid!r}")
@@ -88,7 +91,7 @@ class _UnknownNameError(Exception):
 
 
 def _read_storage(content: bytes) -> _Inert:
-    """In place of torch's own, which would load any object at all."""
+    """In place of torch's, which would load any object at all."""
     import torch
 
     torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -81,7 +81,25 @@ SCALES = {"scale_fwd": torch.ones(3), "amax_history_fwd": torch.zeros(16, 3), "e
 """What delayed scaling keeps of a layer, but for the recipe's record."""
 
 
-def test_the_scales_of_delayed_scaling_pass(tmp_path: Path) -> None:
+@pytest.fixture(params=["torch", "megatron"])
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a tensor's pickle calls: megatron-core replaces torch's when it is imported."""
+    safe_globals = pytest.importorskip("megatron.core.safe_globals")  # it does so here, if nothing has before
+    if request.param == "megatron":
+        monkeypatch.setattr(torch.storage, "_load_from_bytes", safe_globals.safe_load_from_bytes)
+    else:
+        monkeypatch.setattr(torch.storage, "_load_from_bytes", _torchs_own)
+    return torch.storage._load_from_bytes
+
+
+def _torchs_own(content: bytes) -> Any:
+    raise AssertionError("it is not called")
+
+
+_torchs_own.__module__, _torchs_own.__qualname__ = "torch.storage", "_load_from_bytes"
+
+
+def test_the_scales_of_delayed_scaling_pass(storage: Any, tmp_path: Path) -> None:
     with_state(tmp_path, pickle.dumps(SCALES))
     refuse_code_in_states(tmp_path)
 
@@ -97,12 +115,12 @@ def test_a_call_in_a_layers_state_is_refused_and_not_made(function: Any, protoco
     assert not trace.exists()
 
 
-def test_a_call_in_the_storage_of_a_states_tensor_is_refused_and_not_made(tmp_path: Path) -> None:
+def test_a_call_in_the_storage_of_a_states_tensor_is_refused_and_not_made(storage: Any, tmp_path: Path) -> None:
     trace = tmp_path / "executed"
     inner = io.BytesIO()
     torch.save(Call(os.system, f"touch {trace}"), inner)
-    storage = Call(torch.storage._load_from_bytes, inner.getvalue())
-    with_state(tmp_path / "checkpoint", pickle.dumps(SCALES | {"scale_bwd": storage}))
+    hostile = Call(storage, inner.getvalue())
+    with_state(tmp_path / "checkpoint", pickle.dumps(SCALES | {"scale_bwd": hostile}))
     with pytest.raises(RefusedError, match=r"_extra_state/shard_0_1 cannot be read: .*Weights only load failed"):
         refuse_code_in_states(tmp_path / "checkpoint")
     assert not trace.exists()
