@@ -55,7 +55,7 @@ KNOWN_IN_STATES: frozenset[tuple[str, str]] = frozenset(
         for name in (*_RECIPES, "Format", "MMParams", "QParams", "_FormatHelper")
     ]
 )
-"""What Transformer Engine pickles of an FP8 layer, mostly delayed scaling's history, as megatron-core 0.19 lists it too."""
+"""What Transformer Engine pickles of an FP8 layer, mostly delayed scaling's history; as megatron-core 0.19 lists it."""
 _UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
 
 
