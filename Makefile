@@ -19,6 +19,9 @@ PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 PYTHONS := $(PYTHON) python3.12 python3.13 $(wildcard $(PYENV)/versions/3.1[2-9]*/bin/python) python3
 PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
+# The tests start this tree's own modules hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv quickstart test test-fast soak test-gpu test-slurm lint types format bench clean
 
 help: ## this list
@@ -45,8 +48,10 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "One in an unusual place is used with: make venv PYTHON=/its/full/path" >&2; \
 	exit 1
 	@echo "Installing into $(VENV): the first time this takes minutes and 5 GB of disk"
-	@# Python compiles a module when it is first imported, and most of these 18,700 never are.
 	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[megatron,data,eval,dev]'
+	@# pip would compile on one core, and all of it; without it every process of a user whose Python writes no bytecode
+	@# (PYTHONDONTWRITEBYTECODE, as in many containers) compiles torch and Megatron anew, more than half of its start.
+	@$(PY) -W ignore -m compileall -q -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib
 	@touch $@
 
 quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table

@@ -11,7 +11,7 @@ from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
-from megatron_lrps.training.cpu import is_installed
+from megatron_lrps.training.cpu import import_tokenizers, is_installed
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
@@ -227,6 +227,8 @@ def prepare(args: argparse.Namespace) -> None:
         ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
         args.eval_micro_batch_size = 1
         args.eval_global_batch_size = max(1, args.world_size // ranks)
+    if is_installed():
+        import_tokenizers(args)
 
 
 def _refuse_torchs_adam(args: argparse.Namespace) -> None:

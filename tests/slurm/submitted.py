@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import events
 from tests.conftest import Result
@@ -60,6 +62,18 @@ class Submitted:
     def log(self, path: str) -> str:
         """All that a path's jobs have said."""
         return "".join(log.read_text() for log in sorted(self.folder.path(path).logs.glob("slurm-*.log")))
+
+    def rank(self, path: str, rank: int) -> int:
+        """The process of a rank that trains a path, as this machine numbers it; there must be one."""
+        (found,) = (
+            process.pid
+            for process in psutil.process_iter(["cmdline"])
+            if (process.info["cmdline"] or [])[1:4] == ["-m", "megatron_lrps.pretrain", "--lrps-plan"]
+            and str(self.folder.root) in process.info["cmdline"][4]
+            and path == process.info["cmdline"][6]
+            and str(rank) == process.environ()["RANK"]
+        )
+        return found
 
     def restarts(self, job: str) -> int:
         """How often a job was requeued."""

@@ -3,6 +3,7 @@ version that is cut off main, with PP=2.
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -18,9 +19,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
 LONG = "iters: 80"
 """v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
-
-TO_FORK = 1500
-"""Main's first fork point in a run that goes on, for more than a minute, while a second start of it begins."""
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +56,18 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     # An operator's requeue: Slurm sends TERM, and the ranks save.
     submitted.started("main", 2)
     cluster.run("scontrol", "requeue", first)
+    cluster.until(lambda: submitted.restarts(first) == 2, "requeued by the operator")
+    # A partition of higher priority takes the nodes' GPUs, all of them.
+    submitted.started("main", 3)
+    urgent = cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--gres=gpu:8", "--output=/dev/null", "--wrap=true"
+    )
+    submitted.ends(urgent, "COMPLETED")
     submitted.ends(first, "COMPLETED")
-    assert submitted.restarts(first) == 2
+    assert submitted.restarts(first) == 3
 
     # main's second segment and the first branch run side by side now: a node is lost, a step is killed.
-    submitted.started("main", 4)
+    submitted.started("main", 5)
     submitted.started("v1", 1)
     cluster.run("scontrol", "update", "nodename=node2", "state=down", "reason=test")
     cluster.until(lambda: submitted.restarts(second) == 1 and submitted.restarts(v1) == 1, "requeued without its node")
@@ -77,24 +82,6 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
 
 
 @pytest.mark.timeout(1500)
-def test_an_urgent_job_takes_the_nodes_and_the_campaign_goes_on_after_it(
-    submitted: Submitted, expected: dict[str, dict[int, float]]
-) -> None:
-    submitted.change("iters: 8", LONG)
-    submitted.change("nodes: 4, ", "nodes: 4, exclusive: true, ")
-    job = submitted.submit("--path", "main")["main", 40]
-    submitted.at("main", 10)
-    urgent = submitted.cluster.run(
-        "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
-    )
-    submitted.ends(urgent, "COMPLETED")
-    for key in (("main", 40), ("main", 83)):
-        submitted.ends(submitted.jobs()[key], "COMPLETED")
-    assert submitted.restarts(job) >= 1
-    assert losses(submitted.plan, "main") == expected["main"]
-
-
-@pytest.mark.timeout(1500)
 def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitted) -> None:
     submitted.change("iters: 8", "iters: 800")  # main's first fork point is at 400
     submitted.change("nodes: 4, ", "nodes: 2, ")
@@ -106,7 +93,9 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
         env={**os.environ, **submitted.cluster.env}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert submitted.cluster.state(jobs["main", 400]) == "RUNNING"  # it saved the fork point, and trains on
+    # It saved the fork point and trains on. A rank is held, so that it does so until the branch has ended.
+    os.kill(submitted.rank("main", 1), signal.SIGSTOP)
+    assert submitted.cluster.state(jobs["main", 400]) == "RUNNING"
     (key,) = submitted.submit("--path", "hotfix").keys() - jobs.keys()
     assert key[0] == "hotfix"
     submitted.ends(submitted.jobs()[key], "COMPLETED")
@@ -115,13 +104,16 @@ def test_a_version_that_is_cut_off_a_running_main_path_joins(submitted: Submitte
     assert submitted.jobs()["main", 400] == jobs["main", 400]
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(1500)
 def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(submitted: Submitted) -> None:
     cluster = submitted.cluster
-    submitted.change("iters: 8", f"iters: {2 * TO_FORK}")
-    submitted.change("nodes: 4, gpus_per_node: 1", "nodes: 2, gpus_per_node: 2")
-    job = submitted.submit("--path", "main")["main", TO_FORK]
+    submitted.change("iters: 8", LONG)
+    submitted.change("nodes: 4, ", "nodes: 2, ")
+    job = submitted.submit("--path", "main")["main", 40]
     submitted.at("main", 3)
+    # Rank 0 waits for this one, and its heart goes on: they train until the second start has seen it.
+    held = submitted.rank("main", 1)
+    os.kill(held, signal.SIGSTOP)
     used = cluster.run("squeue", "-h", "-j", job, "-o", "%N")
     nodes = cluster.run("scontrol", "show", "hostnames", used).split()
     assert len(nodes) == 2
@@ -129,8 +121,9 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
         cluster.end_daemon(name)
         cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=its daemon does not answer")
     try:
-        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits", 900)
-        submitted.ends(job, "COMPLETED", 900)
+        cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits")
+        os.kill(held, signal.SIGCONT)
+        submitted.ends(job, "COMPLETED")
     finally:
         for name in nodes:
             cluster.end(name)
@@ -139,5 +132,5 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
     assert "requeued, until this job's earlier start has ended" in submitted.log("main")
     # Every iteration was trained once, by the start that Slurm had lost.
     figures = read_scalars(submitted.folder.tensorboard("main"))["lm loss"]
-    assert [iteration for iteration, _ in figures] == list(range(1, TO_FORK + 1))
+    assert [iteration for iteration, _ in figures] == list(range(1, 41))
     assert [event["iteration"] for event in events(submitted.folder.path("main")) if event["event"] == "started"] == [0]

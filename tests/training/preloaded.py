@@ -1,13 +1,14 @@
-"""What the server of ``ranks`` imports before it forks: what Megatron takes of torch, and none of Megatron."""
+"""What the server of ``ranks`` imports before it forks: Megatron on the CPU backend, and none of the plugin's hooks."""
 
+import importlib
 import os
 
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
-os.environ.update(CPU_ENV)
+os.environ.update(CPU_ENV, CUDA_VISIBLE_DEVICES="")
 
-import torch.distributed.checkpoint
-import torch.distributed.fsdp
-import torch.distributed.tensor
-import torch.export
-import torch.utils.tensorboard  # noqa: F401
+from megatron_lrps.training import cpu
+
+cpu.patch()
+for name in ("core.tokenizers.text.models", "training.training"):
+    importlib.import_module(f"megatron.{name}")

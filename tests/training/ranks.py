@@ -1,7 +1,7 @@
-"""Ranks as processes that need not import torch: each is forked off a server that has, and runs a program of its own.
+"""Ranks as processes that need not import Megatron: each is forked off a server that has, and runs its own program.
 
-Starting Python and importing torch takes longer than what most tests train. Megatron and the plugin are imported by
-each rank itself, as the CPU backend must come before them.
+Starting Python and importing torch and Megatron takes longer than what most tests train. What is the process's own is
+done by each rank itself: the hooks, the processes of the CPU backend. Tests of `lrps run` start ranks as users do.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def _run(code: str, arguments: list[str], log: str, env: dict[str, str], cwd: st
         os.dup2(file, descriptor)
     os.close(file)
     os.chdir(cwd)
+    forkserver._forkserver.__init__()  # type: ignore[misc]  # writers are not forked off this server, but off the rank's
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["-c", *arguments]

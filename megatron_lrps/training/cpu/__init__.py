@@ -23,12 +23,16 @@ import importlib
 import multiprocessing
 import os
 import sys
+from argparse import Namespace
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
-__all__ = ["install", "is_installed"]
+__all__ = ["import_tokenizers", "install", "is_installed", "patch"]
 
+_WITHOUT_TRANSFORMERS = ("NullTokenizer", "SentencePieceTokenizer", "TikTokenizer")
+
+_patched = False
 _installed = False
 
 
@@ -49,6 +53,27 @@ def install() -> None:
     global _installed
     if _installed:
         return
+    patch()
+    # --use-persistent-ckpt-worker starts its writers through the fork server.
+    multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
+    # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
+    filesystem_async.get_write_results_queue(mp_mode="fork")
+    _installed = True
+    if os.environ.get("RANK", "0") == "0":
+        print(
+            "Megatron-LRPS: CPU backend, for development, tests and the quick start; GPUs train for real.",
+            flush=True,
+        )
+
+
+def patch() -> None:
+    """Do what of ``install`` forked processes inherit: it starts no process. As ``install``, and with its errors."""
+    global _patched
+    if _patched:
+        return
     for name, value in CPU_ENV.items():
         os.environ.setdefault(name, value)
     import torch
@@ -67,19 +92,23 @@ def install() -> None:
 
     quiet.ignore_missing_gpu_warnings()
     device.patch_torch()
-    # --use-persistent-ckpt-worker starts its writers through the fork server.
-    multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
     with adam.offered_as_apex():
         importlib.import_module("megatron.core.optimizer")
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 
     filesystem_async.FileSystemWriterAsync.preload_tensors = staticmethod(checkpoint.snapshot)
-    # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
-    # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
-    filesystem_async.get_write_results_queue(mp_mode="fork")
-    _installed = True
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            "Megatron-LRPS: CPU backend, for development, tests and the quick start; GPUs train for real.",
-            flush=True,
-        )
+    _patched = True
+
+
+def import_tokenizers(args: Namespace) -> None:
+    """Import Megatron's tokenizers without ``transformers``, where ``args`` name one that needs none.
+
+    Megatron would import it for all of them, a quarter of the start of a rank on a CPU.
+    """
+    if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
+        return
+    sys.modules["transformers"] = None  # type: ignore[assignment]  # which makes its import an ImportError
+    try:
+        importlib.import_module("megatron.core.tokenizers.text.models")
+    finally:
+        del sys.modules["transformers"]
