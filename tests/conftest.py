@@ -28,6 +28,10 @@ for _name, _value in OFFLINE_AND_QUIET.items():
     os.environ.setdefault(_name, _value)
 
 
+# A shell's background job ignores Ctrl-C, and so would all that it starts: tests that press it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(trylast=True)  # after -m has deselected: a run without gpu tests never imports torch here
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Files that train first: a long one that comes last leaves all workers but one without work.
@@ -68,8 +72,23 @@ class Lrps(Protocol):
 
 
 @pytest.fixture
-def lrps(tmp_path: Path) -> Lrps:
+def lrps(tmp_path: Path, run_lrps: Lrps) -> Lrps:
     """The command line in a process of its own, in `tmp_path` unless `cwd` says otherwise."""
+
+    def run(
+        *args: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Result:
+        return run_lrps(*args, cwd=cwd or tmp_path, env=env, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_lrps() -> Lrps:
+    """The command line in a process of its own, for fixtures that outlive a test."""
 
     def run(
         *args: str | Path,
@@ -81,7 +100,7 @@ def lrps(tmp_path: Path) -> Lrps:
         # A process group of its own, so that nothing a hung command started outlives its test.
         with subprocess.Popen(
             command,
-            cwd=cwd or tmp_path,
+            cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

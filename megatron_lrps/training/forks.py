@@ -9,6 +9,8 @@ What asks a rank to save and stop does not end them: Slurm sends it to all proce
 rank then makes needs its writers, and the process that collects what these have written.
 """
 
+import atexit
+import multiprocessing
 import multiprocessing.util as processes
 import os
 import signal
@@ -26,12 +28,20 @@ def tie_forks() -> None:
     if sys.platform == "linux":
         os.register_at_fork(before=_before_fork, after_in_child=_in_forked)
         _tie_spawned()
+        atexit.register(_end_daemons)  # before multiprocessing's own, which was registered earlier
 
 
 def outlive_stops() -> None:
     """Ignore, in this process, the signals that ask a rank to save and stop."""
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_daemons() -> None:
+    """Kill what multiprocessing would ask to end with SIGTERM, which they ignore, and then wait for."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _before_fork() -> None:

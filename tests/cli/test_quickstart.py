@@ -13,7 +13,8 @@ pytestmark = pytest.mark.training
 
 
 def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    # The same command with less of everything: less than half of the text, four iterations a version, a tiny model.
+    # The same command with less of everything: less than half of the text, four iterations a version, a tiny model, one
+    # rank.
     monkeypatch.setattr(quickstart, "VOCABULARY", 1024)
     monkeypatch.setattr(quickstart, "WINDOW_CHARACTERS", 400_000)
     plan = quickstart.PLAN
@@ -24,6 +25,8 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         ("num-layers: 4", "num-layers: 1"),
         ("hidden-size: 128", "hidden-size: 32"),
         ("save-interval: 60", "save-interval: 2"),
+        ("tensor-model-parallel-size: 2", "tensor-model-parallel-size: 1"),
+        ("processes: 2", "processes: 1"),
     ):
         assert old in plan
         plan = plan.replace(old, new)

@@ -20,10 +20,12 @@ if __name__ == "__main__":
     for method in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(method)
         pids = context.Queue()
-        context.Process(target=sleep, args=(pids,)).start()
+        context.Process(target=sleep, args=(pids,), daemon=True).start()
         print(pids.get(), flush=True)
     if sys.argv[1] == "wait":
         time.sleep(60)
+    if sys.argv[1] == "end":
+        sys.exit(0)
     os._exit(75)
 """
 
@@ -79,3 +81,10 @@ def test_helpers_end_with_a_rank_that_leaves_at_once(tmp_path: Path) -> None:
     assert ended(pids)
     process.communicate()
     assert process.returncode == 75
+
+
+def test_a_rank_that_has_nothing_to_do_does_not_wait_for_its_helpers(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "end")
+    assert process.wait(timeout=20) == 0  # they sleep a minute, and ignore what multiprocessing ends them with
+    assert ended(pids)
+    process.communicate()

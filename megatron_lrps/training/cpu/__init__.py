@@ -53,6 +53,8 @@ def install() -> None:
     global _installed
     if _installed:
         return
+    for name, value in CPU_ENV.items():
+        os.environ.setdefault(name, value)
     patch()
     # --use-persistent-ckpt-worker starts its writers through the fork server.
     multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
@@ -70,12 +72,10 @@ def install() -> None:
 
 
 def patch() -> None:
-    """Do what of ``install`` forked processes inherit: it starts no process. As ``install``, and with its errors."""
+    """Do what of ``install`` forked processes inherit: it starts no process and sets no variable. Errors are its."""
     global _patched
     if _patched:
         return
-    for name, value in CPU_ENV.items():
-        os.environ.setdefault(name, value)
     import torch
 
     if torch.cuda.is_available():
