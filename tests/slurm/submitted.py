@@ -64,16 +64,16 @@ class Submitted:
         return "".join(log.read_text() for log in sorted(self.folder.path(path).logs.glob("slurm-*.log")))
 
     def rank(self, path: str, rank: int) -> int:
-        """The process of a rank that trains a path, as this machine numbers it; there must be one."""
-        (found,) = (
-            process.pid
+        """The process of a rank that trains a path, as this machine numbers it."""
+        found = [
+            process
             for process in psutil.process_iter(["cmdline"])
             if (process.info["cmdline"] or [])[1:4] == ["-m", "megatron_lrps.pretrain", "--lrps-plan"]
             and str(self.folder.root) in process.info["cmdline"][4]
-            and path == process.info["cmdline"][6]
-            and str(rank) == process.environ()["RANK"]
-        )
-        return found
+            and process.info["cmdline"][6] == path
+            and process.environ()["RANK"] == str(rank)
+        ]
+        return min(found, key=psutil.Process.create_time).pid  # the others are its forks
 
     def restarts(self, job: str) -> int:
         """How often a job was requeued."""

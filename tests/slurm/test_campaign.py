@@ -57,10 +57,10 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
     submitted.started("main", 2)
     cluster.run("scontrol", "requeue", first)
     cluster.until(lambda: submitted.restarts(first) == 2, "requeued by the operator")
-    # A partition of higher priority takes the nodes' GPUs, all of them.
+    # A partition of higher priority takes the nodes.
     submitted.started("main", 3)
     urgent = cluster.run(
-        "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--gres=gpu:8", "--output=/dev/null", "--wrap=true"
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=true"
     )
     submitted.ends(urgent, "COMPLETED")
     submitted.ends(first, "COMPLETED")
@@ -119,7 +119,7 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
     assert len(nodes) == 2
     for name in nodes:
         cluster.end_daemon(name)
-        cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=its daemon does not answer")
+    cluster.run("scontrol", "update", f"nodename={used}", "state=down", "reason=its daemon does not answer")
     try:
         cluster.until(lambda: "is still written by process" in submitted.log("main"), "the new start waits")
         os.kill(held, signal.SIGCONT)
