@@ -286,8 +286,8 @@ lrps_job() {
   last=$(lrps_recorded "$lines")
   recorded=${last##*'"exit_code": '}
   recorded=${recorded%%[^0-9]*}
-  # Ranks that have saved and stopped know that they were not there yet; and the time limit may be near.
-  if [[ $does == train && $recorded != 75 ]] && lrps_trained "$lines"; then
+  # Ranks that have stopped know that they were not there yet; and the time limit may be near.
+  if [[ $does == train && ${recorded:-$code} != 75 ]] && lrps_trained "$lines"; then
     failed=$(lrps_failed)
     lrps_say "done, so what follows may start; afterwards ${failed:+${failed#* }, and }the ranks ended with exit code $code"
     rm -f "$file"

@@ -127,11 +127,12 @@ def submit(
     plan: PlanArgument,
     path: PathOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not ask this machine's Megatron first.")] = False,
 ) -> None:
     """Submit what is missing as Slurm jobs that follow one another; what has a job gets no second one."""
     from megatron_lrps.cli.slurm import submit_plan
 
-    submit_plan(plan, path, dry_run=dry_run)
+    submit_plan(plan, path, dry_run=dry_run, check=not no_check)
 
 
 @app.command()
