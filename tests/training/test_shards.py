@@ -113,6 +113,11 @@ def test_virtual_stages_are_added_up(answers: dict[str, Any]) -> None:
     assert parameters(answers["virtual"]) == [2 * LAYER + EMBEDDING, 2 * LAYER, 2 * LAYER + EMBEDDING + 64]
 
 
+def test_each_stage_evaluates_before_a_layout_is_accepted(answers: dict[str, Any]) -> None:
+    """Under virtual stages, which each have a list of the sets; test_rehearsal.py has what would show."""
+    assert parameters(answers["evaluated"]) == parameters(answers["virtual"])
+
+
 def test_the_vocabulary_is_padded_for_the_tensor_ranks(answers: dict[str, Any]) -> None:
     assert answers["padded"]["vocabulary"] == 512  # the next multiple of 128 x TP
 
