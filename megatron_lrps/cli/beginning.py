@@ -5,7 +5,34 @@ from typing import Annotated
 
 import typer
 
+from megatron_lrps.errors import RefusedError
+
 beginning = typer.Typer()
+
+
+@beginning.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the plan goes.")] = Path(),
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Raw text of a version: a file, folder or glob; again for the next.", show_default=False),
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="Text to validate on, held out.", show_default=False)] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, 125m or 1b.", show_default=False)] = None,
+    iters: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of each version; about one pass over its text by default.")
+    ] = None,
+    tokens: Annotated[str | None, typer.Option(help="Or its tokens, such as 2B.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="The campaign's; the folder's by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; what this machine has by default.")] = None,
+) -> None:
+    """Write the first plan of a campaign, commented: asks four questions, or takes these options."""
+    from megatron_lrps.cli.init import init_plan
+
+    if iters is not None and tokens is not None:
+        raise RefusedError(f"--iters {iters} and --tokens {tokens} are both given.", "give one of them.")
+    length = f"{tokens} tokens" if tokens is not None else None if iters is None else str(iters)
+    init_plan(folder, name=name, text=text or (), valid=valid, size=size, length=length, device=device)
 
 
 @beginning.command()
