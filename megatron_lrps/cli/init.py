@@ -103,8 +103,14 @@ def init_plan(
         "--valid, a file, folder or glob of text that is not trained on",
     )
     gpus = _gpus()
-    sizes = "".join(f"\n  {key}: {each.about}" for key, each in SIZES.items())
-    chosen = _answer(f"Size of the model{sizes}\nSize", size, "125m" if gpus else "tiny", _size, "--size")
+    choices = "".join(f"\n  {key}: {each.about}" for key, each in SIZES.items())
+    chosen = _answer(
+        f"Size of the model{choices}\nSize",
+        size,
+        "125m" if gpus else "tiny",
+        lambda given: _size(given, held_out),
+        "--size",
+    )
     its = _answer(
         f"Length of each version, in iterations of {SIZES[chosen].tokens:,} tokens (or such as `2B tokens`)",
         length,
@@ -213,9 +219,14 @@ def _held_out(folder: Path, train: Sequence[Found], given: str) -> Found:
     return found
 
 
-def _size(given: str) -> str:
+def _size(given: str, held_out: Found) -> str:
     if given not in SIZES:
         raise RefusedError(f"There is no size {given!r}.", f"choose one of {', '.join(SIZES)}.")
+    if held_out.bytes < (sample := SIZES[given].sequence_length * BYTES_A_TOKEN):
+        raise RefusedError(
+            f"{held_out.written} has {held_out.bytes:,} bytes of text, and one sample of size {given} some {sample:,}.",
+            "hold out more, or choose a smaller size.",
+        )
     return given
 
 

@@ -162,7 +162,8 @@ tokenizer:
   model: data/tokenizer.model
   train: {{algorithm: bpe, vocab_size: {draft.vocab_size}}}
 
-# Megatron's own flags, without the leading dashes. The size `{draft.size}`: {size.about}.
+# Megatron's own flags, without the leading dashes.
+# The size `{draft.size}`: {size.about}.
 megatron:
 {"".join(f"  {flag}: {value}\n" for flag, value in flags.items())}
 {textwrap.fill(draft.why, 118, initial_indent="# ", subsequent_indent="# ")}
