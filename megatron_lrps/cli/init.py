@@ -17,6 +17,7 @@ from megatron_lrps.data.prepare.find import SourceFile, find_sources
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.plan.draft import SCHEMA_FILE, SIZES, Draft, Text, draft_text
+from megatron_lrps.plan.file_paths import written
 from megatron_lrps.plan.load import parse_mapping
 from megatron_lrps.plan.values import count, plain_name
 from megatron_lrps.versions.files import write_atomic
@@ -181,11 +182,11 @@ def _found(folder: Path, given: str) -> Found:
     """The files that the user means; relative to the plan's folder where they are below it, else in full."""
     base = os.path.abspath(folder)  # noqa: PTH100  a glob is no path, and links stay as they are named
     whole = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111
-    written = whole.removeprefix(f"{base}{os.sep}") if whole != base else "."
-    version = {"name": "v1", "iters": 1, "train": [[1.0, "data/v1"]], "sources": {"data/v1": written}}
+    name = written(Path(whole), Path(base))
+    version = {"name": "v1", "iters": 1, "train": [[1.0, "data/v1"]], "sources": {"data/v1": name}}
     keys = {"campaign": "c", "save": "c", "sequence_length": 1, "global_batch_size": 1, "versions": [version]}
     [source] = find_sources(parse_mapping(keys, base=Path(base)))
-    return Found(written, source.files)
+    return Found(name, source.files)
 
 
 def _training(folder: Path, given: str) -> list[Found]:

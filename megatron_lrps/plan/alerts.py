@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializationInfo, ValidationInfo, field_serializer, field_validator
 
 from megatron_lrps.plan.base import Count, PlanModel
+from megatron_lrps.plan.file_paths import read_program, write_program
 
 
 class Alerts(PlanModel):
@@ -29,15 +30,20 @@ class Alerts(PlanModel):
     cool_down: Annotated[float, Field(ge=0.0)] = 600.0
     """Seconds in which another alert of the same kind is counted and not raised."""
     hook: tuple[str, ...] = ()
-    """A program and its arguments, run without a shell once for every alert that is raised."""
+    """A program and its arguments, run without a shell once for every alert that is raised. A program with a slash in
+    its name starts at the plan's folder."""
     hook_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
     """Seconds after which the hook is killed."""
 
     @field_validator("hook")
     @classmethod
-    def _program(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _program(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if value and not value[0].strip():
             raise ValueError("begins with no program; give a program and its arguments, each an item of the list")
         if any("\0" in item for item in value):
             raise ValueError("holds a null character; remove it")
-        return value
+        return read_program(value, info)
+
+    @field_serializer("hook", when_used="json")
+    def _written(self, value: tuple[str, ...], info: SerializationInfo) -> list[str]:
+        return write_program(value, info)

@@ -3,19 +3,20 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from megatron_lrps.plan.values import count, file_path, plain_name
+from megatron_lrps.plan.file_paths import FilePath, FilePattern
+from megatron_lrps.plan.values import count, plain_name
+
+__all__ = ["Count", "FilePath", "FilePattern", "Name", "PlanModel"]
 
 # What the JSON schema says of them, and docs/plan.md calls them. The loader takes a name as it is written, 007 too, and
 # a count may have a unit.
 _NAME = {"$comment": "name", "type": ["string", "number", "boolean"], "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}
 _COUNT = {"type": ["integer", "string"], "minimum": 1, "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]+)?\s*[KMBTkmbt]?\s*$"}
-A_PATH = {"$comment": "path", "type": "string"}
 
 Name = Annotated[str, BeforeValidator(plain_name), WithJsonSchema(_NAME)]
 Count = Annotated[int, BeforeValidator(count), WithJsonSchema({"$comment": "count", **_COUNT})]
-FilePath = Annotated[str, AfterValidator(file_path), WithJsonSchema(A_PATH)]
 
 
 class PlanModel(BaseModel):

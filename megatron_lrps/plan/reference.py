@@ -13,17 +13,19 @@ HEAD = """\
 <!-- Made from the models in megatron_lrps/plan: change the text under a key there, then run
      `lrps schema --markdown --output docs/plan.md`. -->
 
-A campaign is one YAML file. Relative paths in it start at its own folder. Keys that are not listed here are refused.
+A campaign is one YAML file. Keys that are not listed here are refused.
 `lrps init` writes a plan, and `lrps schema --output plan.schema.json` the same keys as a JSON schema; with this as the
 plan's first line an editor that has a YAML language server completes and checks them:
 
 ```yaml
 # yaml-language-server: $schema=plan.schema.json
+campaign: llama-1.2b
 ```
 
 What stands in the tables: a **count** is a whole number from 1 on, also written `10_000`, `1.5M` or `21B`. A **name**
 is a plain file name of letters, digits, `.`, `_` and `-`. A **path** is a file, a folder or an index prefix (X for
-X.bin and X.idx). A **value** is true, false, a number, text, or a list of numbers or texts.
+X.bin and X.idx): absolute, from the plan file's folder on, from `~`, or with variables such as `${SCRATCH}` (`$$` is a
+dollar sign). A **value** is true, false, a number, text, or a list of numbers or texts.
 """
 
 EXAMPLES = {
@@ -235,7 +237,9 @@ def _takes(node: dict[str, Any], definitions: dict[str, Any], places: dict[int, 
     if "enum" in node or "const" in node:
         return ", ".join(f"`{_scalar(value)}`" for value in node.get("enum", [node.get("const")]))
     if "$comment" in node:
-        return str(node["$comment"])  # a count, a name, a path or a value
+        return str(node["$comment"])  # a count, a name or a value
+    if node.get("format") == "path":
+        return "path"
     if "prefixItems" in node:
         return f"[{', '.join(of(item) for item in node['prefixItems'])}]"
     if node["type"] == "array":

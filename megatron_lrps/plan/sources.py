@@ -4,17 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from megatron_lrps.plan.base import A_PATH, FilePath, PlanModel, or_shorter
+from megatron_lrps.plan.base import FilePath, FilePattern, PlanModel, or_shorter
 
 Format = Literal["jsonl", "parquet", "text", "dataset"]
+_FILE = {"type": "string", "format": "path"}
 
 
 class Source(PlanModel):
     """The text behind one index prefix; in the plan also just a file, or a list of them."""
 
-    model_config = ConfigDict(json_schema_extra=or_shorter(A_PATH, {"type": "array", "items": A_PATH, "minItems": 1}))
+    model_config = ConfigDict(json_schema_extra=or_shorter(_FILE, {"type": "array", "items": _FILE, "minItems": 1}))
 
-    files: tuple[FilePath, ...] = Field(min_length=1, json_schema_extra=or_shorter(A_PATH))
+    files: tuple[FilePattern, ...] = Field(min_length=1, json_schema_extra=or_shorter(_FILE))
     """Files, folders and globs, read in the order of the list, each sorted by name."""
     format: Format | None = None
     """What the files are. Without it their names' endings say so; `dataset` is a folder of Hugging Face's

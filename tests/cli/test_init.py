@@ -13,6 +13,7 @@ from plan.json_schema import is_valid
 
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.plan import Plan, load_plan
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.load import load_yaml
 from tests.cli.test_planning import answer, refusal
 from tests.conftest import Lrps
@@ -55,7 +56,12 @@ def plan_in(folder: Path) -> Plan:
 
 
 def files(plan: Plan) -> dict[str, tuple[str, ...]]:
-    return {prefix: source.files for version in plan.versions for prefix, source in version.sources.items()}
+    """Index -> the text that it is made from, from the plan's folder on where it lies in there."""
+    return {
+        within(prefix, plan.base): tuple(within(file, plan.base) for file in source.files)
+        for version in plan.versions
+        for prefix, source in version.sources.items()
+    }
 
 
 def test_without_a_terminal_it_takes_what_lies_in_raw(raw: Path, lrps: Lrps) -> None:
@@ -76,9 +82,9 @@ def test_without_a_terminal_it_takes_what_lies_in_raw(raw: Path, lrps: Lrps) -> 
 
 def test_flags_say_everything(tmp_path: Path, lrps: Lrps) -> None:
     lay(tmp_path / "else where/v1.jsonl", 3000)
-    lay(tmp_path / "first/mine/a.txt", 3000)
+    lay(tmp_path / "first/~mine/$a.txt", 3000)
     lay(tmp_path / "first/mine/held/out.jsonl", 30)
-    given = ["--text", "else where/*.jsonl", "--text", "first/mine/a.txt", "--valid", "first/mine/held/out.jsonl"]
+    given = ["--text", "else where/*.jsonl", "--text", "first/~mine/$a.txt", "--valid", "first/mine/held/out.jsonl"]
     done = lrps("init", "first", *given, "--tokens", "500k", "--device", "gpu", "--size", "tiny", timeout=60)
     assert done.code == 0, done.stderr
     plan = plan_in(tmp_path / "first")
@@ -86,10 +92,10 @@ def test_flags_say_everything(tmp_path: Path, lrps: Lrps) -> None:
     assert files(plan) == {
         "data/v1": (f"{tmp_path}/else where/*.jsonl",),  # not below the plan's folder: named in full
         "data/valid": ("mine/held/out.jsonl",),
-        "data/v2": ("mine/a.txt",),
+        "data/v2": ("~mine/$a.txt",),
     }
     assert [version.tokens for version in plan.versions] == [500_000] * 2
-    assert plan.versions[1].sources["data/v2"].documents == "paragraph"
+    assert plan.versions[1].sources[tmp_path / "first/data/v2"].documents == "paragraph"
     assert plan.launch.device == "gpu"
     assert "`gpu` was asked for" in (tmp_path / "first/plan.yaml").read_text()
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-SILENT = {"$schema", "$defs", "$comment", "title", "description", "default"}
+SILENT = {"$schema", "$defs", "$comment", "title", "description", "default", "format"}
 TYPES = {
     "object": dict,
     "array": list,

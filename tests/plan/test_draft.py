@@ -7,7 +7,7 @@ import yaml
 from plan.json_schema import is_valid
 from plan.plans import BASE
 
-from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.plan import expand, load, parse_plan
 from megatron_lrps.plan.draft import SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.schema import plan_schema
@@ -43,12 +43,16 @@ def test_every_size_is_a_plan_whose_flags_are_megatrons(size: str) -> None:
 
 def test_versions_have_their_text_and_the_first_the_held_out_set() -> None:
     first, second = parse_plan(draft(), base=BASE).versions
-    assert (first.iters, first.train, first.valid) == (100, ((1.0, "data/v1"),), {"held-out": "data/valid"})
+    assert (first.iters, first.train, first.valid) == (
+        100,
+        ((1.0, BASE / "data/v1"),),
+        {"held-out": BASE / "data/valid"},
+    )
     assert {prefix: source.files for prefix, source in first.sources.items()} == {
-        "data/v1": ("raw/v1",),
-        "data/valid": ("raw/valid.jsonl",),
+        BASE / "data/v1": (BASE / "raw/v1",),
+        BASE / "data/valid": (BASE / "raw/valid.jsonl",),
     }
-    assert (second.valid, second.sources["data/v2"].documents) == ({}, "paragraph")
+    assert (second.valid, second.sources[BASE / "data/v2"].documents) == ({}, "paragraph")
 
 
 def test_the_length_may_be_in_tokens() -> None:
@@ -75,4 +79,5 @@ def test_the_length_may_be_in_tokens() -> None:
     ],
 )
 def test_any_name_of_a_file_is_read_back(files: str) -> None:
-    assert parse_plan(draft(valid=Text(files=files)), base=BASE).versions[0].sources["data/valid"].files == (files,)
+    [first, _] = load._parse_yaml(draft(valid=Text(files=files)), "plan")["versions"]
+    assert first["sources"] == {"data/v1": "raw/v1", "data/valid": files}
