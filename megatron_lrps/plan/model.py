@@ -190,10 +190,15 @@ class Launch(PlanModel):
 
 
 class Keep(PlanModel):
-    """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins; ``every`` in iterations."""
+    """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins; ``every`` in iterations.
+
+    ``released_forks: false`` gives up the fork points of versions that are trained and released: none of them can be
+    trained anew then, nor another version be cut off main there.
+    """
 
     latest: Count = 2
     every: Count | None = None
+    released_forks: bool = True
 
 
 FlagValue = bool | int | float | str | list[int | float | str]
