@@ -25,6 +25,9 @@ from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
+from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
 
 
 def show_plan(
@@ -75,13 +78,19 @@ def show_plan(
         facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-        return
-    _print_plan(tree, cost, facts)
-    if layout or simulate:
+    else:
+        _print_plan(tree, cost, facts)
+    if not as_json and (layout or simulate):
         from megatron_lrps.cli import sizing
 
         texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
         typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
+    # Behind the tables, which show what is to be changed; a run would be refused.
+    campaign, windows = CampaignFolder(tree.plan.folder), planned_windows(tree)
+    for path in tree.paths:
+        state = state_of(campaign, path)
+        if not state.done:
+            refuse_repeats(tree, path, windows, state.saved or path.fork)
 
 
 def _slurm_gpus(plan: Plan) -> int | None:

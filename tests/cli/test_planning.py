@@ -13,9 +13,11 @@ import yaml
 
 from megatron_lrps.cli import planning
 from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.versions.folder import CampaignFolder
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
+from tests.versions.checkpoints import save
 
 PAPER: dict[str, Any] = {
     "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
@@ -144,14 +146,19 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
     listed[0]["train"], listed[1]["train"] = [[1.0, "web"]], [[1.0, "absent"]]
     listed[1] |= {"replay": 0.25, "max_epochs": 3.5}
     file = write(tmp_path, versions=listed)
-    text = answer(lrps, "plan", file)
+    code, text, stderr = lrps("plan", file)
+    # What a run would refuse is refused here, behind the tables.
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert f"versions.v2: replays {tmp_path}/web to 3.6 epochs in all, " in stderr
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if " web" in line]
     # 8,000 samples of 16 tokens are 3.2 epochs, the 1,000 that v2 replays another 0.4
     assert rows == [
         ["v1", "web", "8,000", "40,000", "3.2", "3.2", "4"],
-        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed: refused"],
+        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed"],
     ]
-    v2 = json.loads(answer(lrps, "plan", file, "--json"))["windows"][1]
+    code, stdout, _ = lrps("plan", file, "--json")
+    assert code == 78
+    v2 = json.loads(stdout)["windows"][1]
     assert (v2["version"], v2["iterations"], v2["samples"], v2["max_epochs"]) == ("v2", 500, 4000, 3.5)
     assert v2["replay"] == {"share": 0.25, "samples": {"v1": 1000}}
     assert v2["data"] == [
@@ -165,6 +172,16 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
         },
     ]
     assert "versions.v1: reads" in refusal(lrps, "run", write(tmp_path, versions=[listed[0] | {"max_epochs": 3}]))
+
+
+def test_what_has_been_trained_is_not_refused_any_more(tmp_path: Path, lrps: Lrps) -> None:
+    write_tokens(tmp_path / "web", [[1] * 40_000])
+    file = write(tmp_path, versions=versions(1000, train=[[1.0, "web"]]), max_epochs=3)
+    assert lrps("plan", file).code == 78
+    campaign = CampaignFolder(tmp_path / "runs/c")
+    save(campaign.path("main").checkpoints, 400)
+    save(campaign.path("v1").checkpoints, 1000)
+    assert "3.2     3.2  3 is passed" in answer(lrps, "plan", file)
 
 
 # lrps lr
