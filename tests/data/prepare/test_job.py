@@ -73,7 +73,8 @@ def write_all_formats(folder: Path, texts: list[str]) -> dict[str, Any]:
 
 
 def test_every_format_gives_the_same_index(tokenizer: dict[str, Any], tmp_path: Path) -> None:
-    texts = [*HARD, *PARTS[:20]]
+    # Without CR: plain text has LF alone, and nothing else keeps a text as it is.
+    texts = [*(text for text in HARD if "\r" not in text), *PARTS[:20]]
     sources = {"data/jsonl": "raw/a.jsonl", **write_all_formats(tmp_path, texts)}
     found = prepare(write_plan(tmp_path, tokenizer, sources), shard_bytes=30_000)
     assert {index.documents for index in found} == {len(texts)}
@@ -84,9 +85,9 @@ def test_every_format_gives_the_same_index(tokenizer: dict[str, Any], tmp_path: 
 @pytest.mark.parametrize(
     ("documents", "expected"),
     [
-        ("file", [b"a b\n\nc\n \nd\r\n"]),
-        ("line", [b"a b", b"c", b"d\r"]),
-        ("paragraph", [b"a b", b"c", b"d\r"]),
+        ("file", [b"a b\n\nc\n \nd\n"]),
+        ("line", [b"a b", b"c", b"d"]),
+        ("paragraph", [b"a b", b"c", b"d"]),
     ],
 )
 def test_what_a_document_is_in_plain_text(

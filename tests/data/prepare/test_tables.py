@@ -8,7 +8,7 @@ import pytest
 
 from megatron_lrps.data.prepare import tables as module
 from megatron_lrps.data.prepare.find import SourceFile
-from megatron_lrps.data.prepare.tables import row_group_bytes, rows
+from megatron_lrps.data.prepare.tables import row_groups, rows
 
 TEXTS = [str(number) * 100 for number in range(20)]
 
@@ -28,7 +28,7 @@ def test_rows_have_their_number_in_the_file(at_once: int, file: SourceFile, monk
     whole = [(row, text.encode()) for row, text in enumerate(TEXTS)]
     assert list(rows(file, "text", 0, None)) == whole
     assert list(rows(file, "text", 1, 2)) == whole[7:14]
-    assert len(row_group_bytes(file)) == 3
+    assert len(row_groups(file)) == 3
 
 
 def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
