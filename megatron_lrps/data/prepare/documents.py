@@ -235,7 +235,8 @@ def _looked_at(text: str, encoding: str, tally: Tally, *, marked: bool) -> bool:
     if "\0" in text:
         # Valid UTF-8, and nothing that anyone has written: it would be trained on without a word.
         count = text.count("\0")
-        if count >= _FEW_ZEROS and (count >= _ZERO_SHARE * len(text) or "\0" * _FEW_ZEROS in text):
+        many = count >= _FEW_ZEROS and (count >= _ZERO_SHARE * len(text) or "\0" * _FEW_ZEROS in text)
+        if many or not text.strip("\0\t\n\r "):
             return False
         tally.remarks[ZERO_KEPT] += 1
     if marked:

@@ -271,8 +271,12 @@ def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path)
     try:
         with temporary.open("w", encoding="utf-8") as out:
             for shard, encoding in zip(index.shards, encodings, strict=True):
+                pieces = zip(shard.pieces, encoding.files, strict=True)
+                # A shard of an earlier job may have been read under another name.
+                names = {entry["file"]: str(piece.file.path) for piece, entry in pieces}
                 with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
                     for record in map(json.loads, lines):
+                        record["file"] = names[record["file"]]
                         if "line" in record:
                             record["line"] += before[record["file"]]
                         out.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -123,7 +123,10 @@ def _unmarked(head: bytes) -> str | None:
     if min(zeros[2:]) > most or min(zeros[:2]) > most:
         name = "utf-32-le" if zeros[3] >= zeros[0] else "utf-32-be"
     else:
-        name = "utf-16-le" if zeros[1] + zeros[3] >= zeros[0] + zeros[2] else "utf-16-be"
+        first, second = zeros[0] + zeros[2], zeros[1] + zeros[3]
+        if min(first, second) * 20 > max(first, second):
+            return None
+        name = "utf-16-le" if second > first else "utf-16-be"
     text = head[:size].decode(name, "replace")[:4096]
     odd = sum(letter == "\ufffd" or unicodedata.category(letter) in _ODD for letter in text if letter not in _BLANK)
     return name if odd * 50 <= len(text) else None
