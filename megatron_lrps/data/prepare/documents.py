@@ -155,18 +155,29 @@ def _by_the_standard_library(line: bytes, name: str, encoding: str) -> Any:
 def _plain_text(piece: Piece, unit: str, tally: Tally, number: int) -> Iterator[str]:
     encoding = _encoding(piece)
     if unit == "file":
-        yield from _decoded(whole(piece, encoding), piece, tally, encoding, offset=0)
-        return
-    if unit == "line":
+        if (text := _decoded(whole(piece, encoding), piece, tally, encoding, offset=0)) is not None:
+            yield text
+    elif unit == "line":
         line_number = 0
         for offset, line in lines(piece, encoding):
             line_number += 1
             if line is not None and _is_blank(line):
                 tally.blank += 1
-            else:
-                yield from _decoded(line, piece, tally, encoding, line=line_number, offset=offset)
+            elif line is not None and encoding == UTF8 and line.isascii() and 0 not in line:
+                # Nothing of it can be changed or odd, and lines may be short and many.
+                tally.bytes += len(line)
+                yield line.decode()
+            elif (text := _decoded(line, piece, tally, encoding, line=line_number, offset=offset)) is not None:
+                yield text
         tally.lines[number] = line_number
-        return
+    else:
+        for begin, content in _paragraphs(piece, encoding, tally):
+            if (text := _decoded(content, piece, tally, encoding, offset=begin)) is not None:
+                yield text
+
+
+def _paragraphs(piece: Piece, encoding: str, tally: Tally) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and lines of each paragraph, without the last line's end; None for one that is too long."""
     paragraph: list[bytes] = []
     begin = size = 0
     for offset, line in lines(piece, encoding, ends=True):
@@ -176,7 +187,7 @@ def _plain_text(piece: Piece, unit: str, tally: Tally, number: int) -> Iterator[
                 continue
             tally.blank += 1
             if size:
-                yield from _decoded(_paragraph(paragraph, size), piece, tally, encoding, offset=begin)
+                yield begin, _joined(paragraph, size)
             paragraph, size = [], 0
             continue
         if not size:
@@ -187,25 +198,24 @@ def _plain_text(piece: Piece, unit: str, tally: Tally, number: int) -> Iterator[
         else:
             paragraph = []
     if size:
-        yield from _decoded(_paragraph(paragraph, size), piece, tally, encoding, offset=begin)
+        yield begin, _joined(paragraph, size)
+
+
+def _joined(paragraph: list[bytes], size: int) -> bytes | None:
+    return b"".join(paragraph).rstrip(b"\r\n") if size <= LONGEST_DOCUMENT else None
 
 
 def _is_blank(line: bytes) -> bool:
-    return not line.strip() or not _MARKS.sub(b"", line).strip()
-
-
-def _paragraph(paragraph: list[bytes], size: int) -> bytes | None:
-    """The lines without the last one's end; None where they are too many."""
-    return b"".join(paragraph).rstrip(b"\r\n") if size <= LONGEST_DOCUMENT else None
+    return not line or line.isspace() or (line.startswith(_MARK) and not _MARKS.sub(b"", line).strip())
 
 
 def _decoded(
     content: bytes | None, piece: Piece, tally: Tally, encoding: str = UTF8, *, plain: bool = True, **where: int
-) -> Iterator[str]:
+) -> str | None:
     """A document's text, if it is readable. Of plain text line ends become LF, and a mark at a line's start goes."""
     if content is None:
         tally.bad(TOO_LONG, piece.file, **where)
-        return
+        return None
     marked = ends = False
     if plain:
         if ends := b"\r" in content:
@@ -216,14 +226,14 @@ def _decoded(
         text = content.decode()
     except UnicodeDecodeError:
         tally.bad(_not(encoding), piece.file, **where)
-        return
+        return None
     if not _looked_at(text, encoding, tally, marked=marked):
         tally.bad(ZEROS, piece.file, **where)
-        return
+        return None
     tally.bytes += len(content)
     if ends:
         tally.remarks[LINE_ENDS] += 1
-    yield text
+    return text
 
 
 def _not(encoding: str) -> str:
@@ -259,5 +269,5 @@ def _rows(piece: Piece, name: str, tally: Tally) -> Iterator[str]:
             tally.bad(NO_TEXT, piece.file, row=row)
         elif len(value) > LONGEST_DOCUMENT:
             tally.bad(TOO_LONG, piece.file, row=row)
-        else:
-            yield from _decoded(value, piece, tally, plain=False, row=row)
+        elif (text := _decoded(value, piece, tally, plain=False, row=row)) is not None:
+            yield text

@@ -32,7 +32,7 @@ def lines(piece: Piece, encoding: str = UTF8, *, ends: bool = False) -> Iterator
     carried = 0
     too_long = False
     for block in _uncut(Blocks(piece.file, encoding, offset)):
-        parts, end = _parts(block, ends=ends)
+        parts, end = _parts(block)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             if last:
@@ -51,7 +51,10 @@ def lines(piece: Piece, encoding: str = UTF8, *, ends: bool = False) -> Iterator
             else:
                 if piece.end is not None and offset >= piece.end:
                     return
-                line = line if ends or end else line.rstrip(b"\r\n")
+                if ends and end:
+                    line += b"\n"
+                elif not ends and not end:
+                    line = line.rstrip(b"\r\n")
                 yield offset, None if too_long or len(line) > LONGEST_DOCUMENT else line
             offset += length
             carry, carried, too_long = [], 0, False
@@ -70,9 +73,9 @@ def _uncut(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield held
 
 
-def _parts(block: bytes, *, ends: bool) -> tuple[list[bytes], int]:
+def _parts(block: bytes) -> tuple[list[bytes], int]:
     """A block cut behind its line ends, and how many bytes each part lacks; the last one is not ended."""
-    if not ends and b"\r" not in block:
+    if b"\r" not in block:
         return block.split(b"\n"), 1  # several times as fast, and what nearly all files are
     parts = block.splitlines(keepends=True)
     if not parts or parts[-1].endswith((b"\r", b"\n")):
