@@ -197,6 +197,7 @@ class Keep(PlanModel):
 
 
 FlagValue = bool | int | float | str | list[int | float | str]
+Flags = dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]]
 
 
 class Plan(PlanModel):
@@ -214,7 +215,8 @@ class Plan(PlanModel):
     paths: tuple[ExplicitPath, ...] = ()
     cuts: tuple[Cut, ...] = ()
     tokenizer: Tokenizer | None = None
-    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = Field(default_factory=dict)
+    megatron: Flags = Field(default_factory=dict)
+    script_flags: Flags = Field(default_factory=dict)  # of the user's own script: nothing but it knows them
     launch: Launch = Launch()
     keep: Keep = Keep()
     evaluate: Evaluation = Evaluation()
@@ -230,7 +232,7 @@ class Plan(PlanModel):
             raise ValueError("names a paradigm twice")
         return paradigms
 
-    @field_validator("megatron")
+    @field_validator("megatron", "script_flags")
     @classmethod
     def _flags(cls, value: dict[str, FlagValue]) -> dict[str, FlagValue]:
         for flag in value:

@@ -1,13 +1,20 @@
 """A running campaign's plan may grow; what has been trained may not change."""
 
+from collections.abc import Sequence
+
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
+from megatron_lrps.plan.megatron_arguments import arguments, given
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 
 
-def accept(tree: Tree) -> None:
+def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
     """Take a plan for its campaign: compare it with the accepted one, then make it the accepted one.
+
+    Args:
+        tree: The plan's.
+        allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
 
     Raises:
         RefusedError: where it changes what has been trained, naming the key and both values.
@@ -18,7 +25,8 @@ def accept(tree: Tree) -> None:
     if accepted is not None:
         if plan_hash(accepted.plan) == plan_hash(tree.plan):
             return
-        refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
+        trained = {path.name: _trained(campaign, path) for path in accepted.paths}
+        refuse_changed_past(accepted, tree, trained, allow)
     write_atomic(campaign.plan, plan_text(tree.plan))
 
 
@@ -44,13 +52,14 @@ def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
     return max(complete, default=path.fork)
 
 
-def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
+def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Sequence[str] = ()) -> None:
     """Refuse a plan that contradicts what has been trained.
 
     Args:
         old: The accepted plan's tree.
         new: The plan to be accepted.
         trained: Path of ``old`` -> iteration that it has been trained to.
+        allow: Destinations of Megatron's arguments that may differ.
 
     Raises:
         RefusedError: naming the key, both values and the mend.
@@ -63,11 +72,27 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
     for key, before in then.items():
         if before != now[key]:
             raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", mend)
+    _refuse_changed_arguments(old.plan, new.plan, allow, mend)
     _refuse_changed_windows(old, new, reached, mend)
     for path in old.paths:
         position = trained[path.name]
         if position > path.fork and path.name in new.by_name:
             _refuse_changed_path(path, new.path(path.name), position, new.plan.global_batch_size, mend)
+
+
+def _refuse_changed_arguments(old: Plan, new: Plan, allow: Sequence[str], mend: str) -> None:
+    """Refuse other values under ``megatron:`` of what belongs to a path's identity."""
+    then, now = given(old.megatron), given(new.megatron)
+    for name, before in then.items():
+        if before == now[name] or name in allow:
+            continue
+        flags = arguments()[name].flags
+        flag = next((flag for flag in flags if flag in old.megatron or flag in new.megatron), flags[0])
+        values = [
+            f"{plan.megatron[flag]}" if flag in plan.megatron else f"{value} (Megatron's default)"
+            for plan, value in ((old, before), (new, now[name]))
+        ]
+        raise RefusedError(f"megatron.{flag}: {values[0]} has been trained, the plan now says {values[1]}.", mend)
 
 
 def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> None:
