@@ -6,7 +6,6 @@ false. Nothing of Megatron's is imported: ``tests/plan/test_megatron_arguments.p
 installed parser. ``docs/arguments.md`` shows it.
 """
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,14 +112,15 @@ class Argument:
 @cache
 def arguments() -> Mapping[str, Argument]:
     """The table, by destination, in its order."""
+    rows = [[*line.split("\t"), "", ""][:6] for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
+    defaults = json.loads(f"[{','.join(row[3].removeprefix('~') for row in rows)}]")
     found = {}
-    for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]:
-        destination, in_class, kind, default, flags, choices = [*line.split("\t"), "", ""][:6]
+    for (destination, in_class, kind, default, flags, choices), value in zip(rows, defaults, strict=True):
         found[destination] = Argument(
             destination=destination,
             in_class=in_class,
             kind=kind,
-            default=json.loads(default.removeprefix("~")),
+            default=value,
             rewritten=default.startswith("~"),
             flags=tuple(flag.removeprefix("!") for flag in flags.split()),
             negative=frozenset(flag[1:] for flag in flags.split() if flag.startswith("!")),
@@ -191,6 +191,8 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(flag: str, value: Any) -> str:
+    import difflib  # for a refusal alone: every command imports this module
+
     own = "a flag of your own script belongs under `script_flags:`"
     argument = arguments().get(flag.replace("-", "_"))
     if argument is not None and argument.flags:
@@ -210,9 +212,10 @@ def _taken(argument: Argument, value: Any) -> bool:
     if argument.kind.endswith("3") and len(items) != 3:
         return False
     try:
-        return all(not argument.choices or str(_one(argument, item)) in argument.choices for item in items)
+        read = [str(_one(argument, item)) for item in items]
     except ValueError:
         return False
+    return not argument.choices or set(read) <= set(argument.choices)
 
 
 def _one(argument: Argument, item: Any) -> Any:
