@@ -186,7 +186,10 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     for flag, value in flags.items():
         argument = by_flag().get(flag)
         if argument is not None and argument.destination in values and value is not False:
-            values[argument.destination] = _read(argument, value, flag)
+            try:
+                values[argument.destination] = _read(argument, value, flag)
+            except ValueError:  # in a plan that was accepted before values were checked
+                values[argument.destination] = value
     return values
 
 

@@ -170,8 +170,8 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         refuse_code(Path(start.name))
         refuse_code_in_states(Path(start.name))
         saved = _saved_args(start)
-        refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
         refuse_other_position(saved, start.iteration, start.name)
+        refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
         if args.fp16:
             _refuse_without_moments(start.name)
         drawn = order_samples(saved)

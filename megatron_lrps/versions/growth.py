@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
+from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.megatron_arguments import arguments, given
+from megatron_lrps.plan.model import FlagValue
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+from megatron_lrps.versions.preflight import may_be_allowed
 
 
 def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
@@ -82,17 +85,24 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Se
 
 def _refuse_changed_arguments(old: Plan, new: Plan, allow: Sequence[str], mend: str) -> None:
     """Refuse other values under ``megatron:`` of what belongs to a path's identity."""
-    then, now = given(old.megatron), given(new.megatron)
-    for name, before in then.items():
-        if before == now[name] or name in allow:
+    flags = [_identity_flags(plan) for plan in (old, new)]
+    before, after = map(given, flags)
+    for name, argument in arguments().items():
+        if name not in before or before[name] == after[name] or name in allow:
             continue
-        flags = arguments()[name].flags
-        flag = next((flag for flag in flags if flag in old.megatron or flag in new.megatron), flags[0])
-        values = [
-            f"{plan.megatron[flag]}" if flag in plan.megatron else f"{value} (Megatron's default)"
-            for plan, value in ((old, before), (new, now[name]))
-        ]
-        raise RefusedError(f"megatron.{flag}: {values[0]} has been trained, the plan now says {values[1]}.", mend)
+        flag = next((each for each in argument.flags if any(each in said for said in flags)), argument.flags[0])
+        unset = False if argument.kind == "switch" else argument.default
+        then, now = (f"{said[flag]}" if flag in said else f"{unset} (Megatron's default)" for said in flags)
+        otherwise = f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
+        raise RefusedError(
+            f"megatron.{flag}: {then} has been trained, the plan now says {now}.", f"{mend.rstrip('.')}{otherwise}."
+        )
+
+
+def _identity_flags(plan: Plan) -> dict[str, FlagValue]:
+    """The flags of a plan that ``megatron:`` may say, and what it means where it does not."""
+    cpu = CPU_FLAGS if plan.launch.device == "cpu" else {}
+    return {"max-position-embeddings": plan.sequence_length, **cpu, **plan.megatron}
 
 
 def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> None:

@@ -81,7 +81,7 @@ def refuse_other_run(
         pair = _values(key, checkpoint, run)
         if pair is not None and pair[0] != pair[1]:
             there, here = pair
-            otherwise = f" (or --lrps-allow {key})" if _allowable(key) else ""
+            otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) else ""
             raise RefusedError(
                 f"{flag_of(key)}: {here} in this run, {there} in {name}: {_reason(key)}.",
                 f"{_mend(key, there)}, or start another campaign{otherwise}.",
@@ -111,12 +111,18 @@ def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
                 raise RefusedError(f"--lrps-allow {key}: Megatron has no such argument.", mend)
             if not is_compared(name):
                 raise RefusedError(f"--lrps-allow {key}: it may differ anyway, as it {_does(name)}.", "drop it.")
-            if not _allowable(name):
+            if not may_be_allowed(name):
                 raise RefusedError(
                     f"--lrps-allow {key}: it may not differ: {_reason(name)}.", "start another campaign for that."
                 )
         found.append(name)
     return found
+
+
+def may_be_allowed(key: str) -> bool:
+    """Whether ``--lrps-allow`` lets an argument differ that is compared."""
+    argument = arguments().get(key)
+    return argument is None or CLASSES[argument.in_class].allowable
 
 
 def _works_itself_out(key: str, checkpoint: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
@@ -148,11 +154,6 @@ def _does(key: str) -> str:
 
 def _reason(key: str) -> str:
     return _WHY.get(key) or f"it {_does(key)}"
-
-
-def _allowable(key: str) -> bool:
-    argument = arguments().get(key)
-    return argument is None or CLASSES[argument.in_class].allowable
 
 
 def _mend(key: str, there: Any) -> str:
