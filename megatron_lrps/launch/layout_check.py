@@ -13,6 +13,7 @@ from typing import Any
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.plan.mends import mend_of
 
 CHECKER = "megatron_lrps.training.shards"
 GPU_BYTES = 80 * 10**9
@@ -21,18 +22,6 @@ ASSUMED_VOCABULARY = 32768
 """Tokens, where neither the plan nor its tokenizer's file says; as ``cost`` assumes."""
 _TIMEOUT_S = 600.0
 
-_MENDS = (
-    ("divisible by total_model_size", "let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP."),
-    ("global.batch.size .* divisible", "let global_batch_size be a multiple of micro-batch-size x DP."),
-    ("num_query_groups", "let one of num-query-groups and tensor-model-parallel-size divide the other."),
-    ("hidden_size % args.num_attention_heads", "choose num-attention-heads that divide hidden-size, or kv-channels."),
-    ("num_attention_heads", "choose a tensor-model-parallel-size that divides num-attention-heads."),
-    ("layers per pipeline stage", "choose virtual stages that divide num-layers / pipeline-model-parallel-size."),
-    ("[Nn]umber of layers|num_layers", "choose a pipeline-model-parallel-size that divides num-layers."),
-    ("expert model parallel", "choose an expert-model-parallel-size that divides num-experts."),
-    ("unrecognized arguments", "correct them under `megatron:`; Megatron's --help lists its flags."),
-)
-"""What Megatron says (a pattern) -> what to do."""
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
 
 
@@ -114,5 +103,4 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 def _mend(message: str, answer: dict[str, Any]) -> str:
     if not answer["transformer_engine"] and _NEEDS_TE.search(message):
         return "check the plan where Transformer Engine is installed; these flags need it."
-    mends = [mend for pattern, mend in _MENDS if re.search(pattern, message)]
-    return mends[0] if mends else "change these flags under `megatron:`."
+    return mend_of(message)

@@ -10,6 +10,7 @@ from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.tree import PlannedPath, Tree
 from megatron_lrps.plan.values import shown
 
@@ -107,6 +108,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     """
     plan = tree.plan
     _refuse_owned(plan)
+    refuse_out_of_range(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,
@@ -131,6 +133,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         if path.parent is None:
             flags[PRETRAINED] = str(plan.resolve(str(weights)))
     if plan.launch.device == "cpu":
+        refuse_without_gpu(plan.megatron, "megatron.")
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
                 raise PlanError(

@@ -12,6 +12,7 @@ from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
+from megatron_lrps.training.verdict import refuse_usage
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
@@ -66,8 +67,10 @@ class Planned:
 
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
-    """The plugin's own flags out of a whole command line; all others are left alone."""
-    namespace, _ = add_arguments(Parser(add_help=False, allow_abbrev=False)).parse_known_args(argv)
+    """The plugin's own flags out of a whole command line; all others are left alone. Raises RefusedError."""
+    parser = add_arguments(Parser(add_help=False, allow_abbrev=False))
+    refuse_usage(parser)
+    namespace, _ = parser.parse_known_args(argv)
     return namespace
 
 
