@@ -13,6 +13,7 @@ from typing import Any
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.plan.layout import ranks_of
 from megatron_lrps.plan.mends import mend_of
 
 CHECKER = "megatron_lrps.training.shards"
@@ -23,12 +24,6 @@ ASSUMED_VOCABULARY = 32768
 _TIMEOUT_S = 600.0
 
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
-
-
-def ranks_of(plan: Plan) -> int:
-    """The plan's world size: of ``launch.slurm``, or of ``launch.local`` without it."""
-    slurm = plan.launch.slurm
-    return slurm.nodes * slurm.gpus_per_node if slurm else plan.launch.local.processes
 
 
 def check_layout(tree: Tree) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.plan.layout import few_microbatches
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
 from megatron_lrps.training.verdict import refuse_usage
@@ -254,12 +255,9 @@ def refuse_few_microbatches(args: argparse.Namespace) -> None:
     """
     from megatron.core.num_microbatches_calculator import get_num_microbatches
 
-    count, stages = get_num_microbatches(), args.pipeline_model_parallel_size
-    group = args.microbatch_group_size_per_vp_stage or stages
-    if not args.virtual_pipeline_model_parallel_size or (count >= group and not 0 < count % group < stages):
+    if not args.virtual_pipeline_model_parallel_size:
         return
-    raise RefusedError(
-        f"Each pipeline has {count} micro-batches an iteration, and virtual stages take them in groups of {group}: "
-        f"there must be {group} or more, and a rest of none or of {stages} or more.",
-        "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.",
-    )
+    stages = args.pipeline_model_parallel_size
+    group = args.microbatch_group_size_per_vp_stage or stages
+    if few := few_microbatches(get_num_microbatches(), stages, group):
+        raise RefusedError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")

@@ -7,7 +7,7 @@ import pytest
 
 from megatron_lrps.errors import EXIT_REFUSED, LrpsError, RefusedError
 from megatron_lrps.launch import layout_check
-from megatron_lrps.launch.layout_check import ASSUMED_VOCABULARY, check_layout, ranks_of
+from megatron_lrps.launch.layout_check import ASSUMED_VOCABULARY, check_layout
 from megatron_lrps.plan import Tree
 from tests.plan.plans import tree_of
 
@@ -24,13 +24,6 @@ MODEL = {
 def tree(launch: dict[str, Any], tokenizer: dict[str, Any] | None = None, **megatron: object) -> Tree:
     flags = {key.replace("_", "-"): value for key, value in megatron.items()}
     return tree_of(launch=launch, tokenizer=tokenizer or {"type": "null", "vocab_size": 128}, megatron=MODEL | flags)
-
-
-def test_the_cluster_decides_the_world_size_before_this_machine() -> None:
-    slurm = {"nodes": 3, "gpus_per_node": 4}
-    assert ranks_of(tree({"slurm": slurm, "local": {"processes": 2}}).plan) == 12
-    assert ranks_of(tree({"local": {"processes": 2}}).plan) == 2
-    assert ranks_of(tree({}).plan) == 1
 
 
 @pytest.mark.training
