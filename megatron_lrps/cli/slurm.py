@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from megatron_lrps.cli.running import nothing_to_do, require_all, shown_paths
+from megatron_lrps.cli.running import nothing_to_do, shown_paths
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm import client
 from megatron_lrps.launch.slurm.jobs import Job, active, followers, record, recorded, with_states
@@ -32,9 +32,11 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
         LrpsError: whose exit code says why nothing was submitted.
     """
     from megatron_lrps.launch.missing import unfinished
+    from megatron_lrps.launch.readiness import refuse_missing_files, require_all
     from megatron_lrps.launch.slurm.request import refuse_missing_container, requests, slurm_of, unreleased
     from megatron_lrps.launch.slurm.submit import as_shell, submit
-    from megatron_lrps.versions.growth import accept
+    from megatron_lrps.plan.layout import ranks_of
+    from megatron_lrps.versions.growth import accept, refuse_contradiction
 
     tree = expand(load_plan(plan_file))
     slurm = slurm_of(tree.plan)
@@ -44,7 +46,9 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
     if not missing and not [each for each in unreleased(tree) if path in (None, each.name)]:
         typer.echo(nothing_to_do(tree, path))
         return
-    require_all(tree, missing)
+    refuse_missing_files(tree.plan)
+    refuse_contradiction(tree)
+    require_all(tree, missing, ranks_of(tree.plan))
     campaign = CampaignFolder(tree.plan.folder)
     jobs = requests(tree, path, active(campaign))
     if dry_run:

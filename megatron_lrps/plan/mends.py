@@ -21,7 +21,7 @@ _MENDS = (
     ("requires CUDA|no GPUs found", "start it on a machine with GPUs; for tests, --lrps-cpu trains on the CPU."),
     ("bf16", "give one of bf16 and fp16."),
     ("seq_length|max_position_embeddings", "let max-position-embeddings be the sequence length or more."),
-    ("exit_on_missing_checkpoint", "name a folder with a checkpoint by --load, or drop --exit-on-missing-checkpoint."),
+    ("exit.on.missing.checkpoint", "name a folder with a checkpoint by --load, or drop --exit-on-missing-checkpoint."),
     ("tokenizer_type None", "say which tokenizer it is: --tokenizer-type, or `tokenizer` in the plan."),
     ("[Tt]okenizer", "name the tokenizer's file by --tokenizer-model, or `tokenizer.model` in the plan."),
     ("micro_batch_size is not None", "add micro-batch-size."),

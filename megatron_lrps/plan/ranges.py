@@ -4,7 +4,8 @@ A negative ``clip-grad`` clips nothing without a word; ``num-layers: 0`` is a di
 command line contradicts a plan is not known here.
 """
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from megatron_lrps.errors import PlanError
@@ -61,6 +62,13 @@ _NOT_NEGATIVE = (
 )
 _SHARES = ("hidden-dropout", "attention-dropout", "adam-beta1", "adam-beta2", "sgd-momentum")
 """0 or more, below 1."""
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (_COUNTS, lambda number: number >= 1, "1 or more"),
+    (_ABOVE_ZERO, lambda number: number > 0, "above 0"),
+    (_NOT_NEGATIVE, lambda number: number >= 0, "0 or more"),
+    (_SHARES, lambda number: 0 <= number < 1, "0 or more and below 1"),
+    (("rotary-percent",), lambda number: 0 < number <= 1, "above 0 and at most 1"),
+)
 _GPU_ALONE = {
     "fp8-format": "Transformer Engine's modules compute in FP8",
     "fp4-format": "Transformer Engine's modules compute in FP4",
@@ -80,20 +88,19 @@ def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
     Raises:
         PlanError: naming the flag, its value and the range.
     """
-    for names, fits, needed in (
-        (_COUNTS, lambda number: number >= 1, "1 or more"),
-        (_ABOVE_ZERO, lambda number: number > 0, "above 0"),
-        (_NOT_NEGATIVE, lambda number: number >= 0, "0 or more"),
-        (_SHARES, lambda number: 0 <= number < 1, "0 or more and below 1"),
-    ):
+    for names, fits, needed in _RANGES:
         for name in names:
             number = _number(flags.get(name))
             if number is not None and not fits(number):
                 raise PlanError(f"{prefix}{name}: {number:g} is out of range: it must be {needed}.", "correct it.")
-    share = _number(flags.get("rotary-percent"))
-    if share is not None and not 0 < share <= 1:
+    asked = flags.get("exit-signal")
+    if isinstance(asked, str) and asked not in signal.Signals.__members__:
+        raise PlanError(f"{prefix}exit-signal: {asked} is no signal.", "give a name such as SIGUSR2.")
+    heads, groups = _number(flags.get("num-attention-heads")), _number(flags.get("num-query-groups"))
+    if flags.get("group-query-attention") and heads and groups and heads % groups:
         raise PlanError(
-            f"{prefix}rotary-percent: {share:g} is out of range: it must be above 0 and at most 1.", "correct it."
+            f"{prefix}num-query-groups: {groups:g} does not divide num-attention-heads {heads:g}.",
+            "choose query groups that divide the heads.",
         )
     experts, each = _number(flags.get("num-experts")), _number(flags.get("moe-router-topk"))
     if experts and each is not None and each > experts:

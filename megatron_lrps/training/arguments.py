@@ -18,6 +18,7 @@ from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
 from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
+from megatron_lrps.versions.weights import refuse_missing_weights
 
 Parser = argparse.ArgumentParser
 
@@ -112,6 +113,7 @@ def planned(own: argparse.Namespace) -> Planned | None:
             "give one of its iterations, or drop the flag.",
         )
     require_data(tree, path, state_of(CampaignFolder(tree.plan.folder), path).saved or 0)
+    refuse_missing_weights(tree, path)
     return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
 
 

@@ -22,7 +22,7 @@ from megatron_lrps.training.arguments import own_arguments, planned, prepare, re
 from megatron_lrps.training.command_line import read_with_plan, refuse_wrong_values
 from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, nothing_more, put_in_place, tell
-from megatron_lrps.training.launcher import refuse_wrong_numbers, require_launcher
+from megatron_lrps.training.launcher import refuse_wrong_numbers
 from megatron_lrps.training.run import Run
 from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.verdict import begin_training, judge
@@ -63,7 +63,7 @@ def install(*, cpu: bool = False) -> None:
         raise RefusedError(f"megatron-core is {version}, the hooks know {SUPPORTED}x.", "install 0.19.2.")
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
-        Hook(arguments, "validate_args", ("args",), require_launcher),
+        Hook(arguments, "validate_args", ("args",), nothing_more),
         Hook(arguments, "set_global_variables", ("args",), nothing_more),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
         Hook(training, "setup_model_and_optimizer", ("model_type",), nothing_more),

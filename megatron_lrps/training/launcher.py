@@ -1,9 +1,7 @@
 """What a launcher (torchrun, srun) must have said to each rank, by environment variables; else it is refused."""
 
 import os
-from argparse import Namespace
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -41,9 +39,9 @@ def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
         raise RefusedError(f"MASTER_PORT: {numbers['MASTER_PORT']} is above 65535.", "choose a port that is free.")
 
 
-def require_launcher(original: Callable[..., Any], args: Namespace, *more: Any, **named: Any) -> Any:
-    """Hook of ``validate_args``: refuse a rank that does not know where the others are. Raises RefusedError."""
+def refuse_no_launcher(argv: Sequence[str]) -> None:
+    """Refuse a rank that does not know where the others are, unless it is only asked for help. Raises RefusedError."""
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing and not torch.distributed.is_initialized() and not args.fake_process_group:
-        raise RefusedError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.", _START)
-    return original(args, *more, **named)
+    if not missing or {"-h", "--help", "--fake-process-group"} & set(argv) or torch.distributed.is_initialized():
+        return
+    raise RefusedError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.", _START)

@@ -90,14 +90,20 @@ def explain(error: BaseException) -> str:
     frame, line = frames[-1]
     node = _statement(frame, line)
     source = linecache.getline(frame.f_code.co_filename, line).strip()
+    bare = isinstance(error, SystemExit) or not text
     if isinstance(error, SystemExit):
         text = "it ends here, with nothing trained"
     elif isinstance(error, AssertionError) and not text:
         text = f"it needs {_plain(node.test)}" if isinstance(node, ast.Assert) else f"it needs {source}"
-    elif node is None:
+    elif node is None or (isinstance(node, ast.Assert) and not isinstance(error, AssertionError)):
         text = f"{type(error).__name__}: {text}, in {source}"
     said = set(re.findall(r"[\w.-]+", text))
-    values = [f"{name} is {value}" for name, value in _values(frame, line).items() if str(value) not in said]
+    # Words of its own name what they are about; the numbers are missing in many.
+    values = [
+        f"{name} is {value}"
+        for name, value in _values(frame, line).items()
+        if str(value) not in said and (bare or type(value) in (int, float))
+    ]
     return f"{text.rstrip('.')}; {', '.join(values)}" if values else text
 
 
@@ -108,7 +114,7 @@ def refuse_usage(parser: argparse.ArgumentParser) -> None:
         known = [option for action in parser._actions for option in action.option_strings]
         unknown = message.partition("unrecognized arguments: ")[2].split()
         flag = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
-        near = get_close_matches(flag, known, 1) if flag else []
+        near = get_close_matches(flag, known, 1, cutoff=0.75) if flag else []
         mend = f"did you mean {near[0]}?" if near else mend_of(message)
         raise RefusedError(f"The command line is refused: {message}.", mend) from None
 

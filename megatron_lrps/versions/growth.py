@@ -13,13 +13,23 @@ def accept(tree: Tree) -> None:
         RefusedError: where it changes what has been trained, naming the key and both values.
         StorageError: where plan.yaml cannot be written.
     """
+    if refuse_contradiction(tree):
+        write_atomic(CampaignFolder(tree.plan.folder).plan, plan_text(tree.plan))
+
+
+def refuse_contradiction(tree: Tree) -> bool:
+    """Compare a plan with the accepted one; writes nothing. Raises RefusedError as ``accept``.
+
+    Returns:
+        Whether it is another than the accepted one.
+    """
     campaign = CampaignFolder(tree.plan.folder)
     accepted = _accepted(campaign)
     if accepted is not None:
         if plan_hash(accepted.plan) == plan_hash(tree.plan):
-            return
+            return False
         refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
-    write_atomic(campaign.plan, plan_text(tree.plan))
+    return True
 
 
 def _accepted(campaign: CampaignFolder) -> Tree | None:

@@ -72,7 +72,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data", "windows"}
+    always |= {"checkpoints_kept", "missing_data", "windows", "refused"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
@@ -144,14 +144,19 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
     listed[0]["train"], listed[1]["train"] = [[1.0, "web"]], [[1.0, "absent"]]
     listed[1] |= {"replay": 0.25, "max_epochs": 3.5}
     file = write(tmp_path, versions=listed)
-    text = answer(lrps, "plan", file)
+    code, text, stderr = lrps("plan", file)
+    # What a run would refuse is refused here, behind the tables.
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert f"versions.v2: replays {tmp_path}/web to 3.6 epochs in all, " in stderr
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if " web" in line]
     # 8,000 samples of 16 tokens are 3.2 epochs, the 1,000 that v2 replays another 0.4
     assert rows == [
         ["v1", "web", "8,000", "40,000", "3.2", "3.2", "4"],
-        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed: refused"],
+        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed"],
     ]
-    v2 = json.loads(answer(lrps, "plan", file, "--json"))["windows"][1]
+    code, stdout, _ = lrps("plan", file, "--json")
+    assert code == 78
+    v2 = json.loads(stdout)["windows"][1]
     assert (v2["version"], v2["iterations"], v2["samples"], v2["max_epochs"]) == ("v2", 500, 4000, 3.5)
     assert v2["replay"] == {"share": 0.25, "samples": {"v1": 1000}}
     assert v2["data"] == [
