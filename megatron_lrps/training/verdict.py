@@ -102,7 +102,7 @@ def explain(error: BaseException) -> str:
     values = [
         f"{name} is {value}"
         for name, value in _values(frame, line).items()
-        if str(value) not in said and (bare or type(value) in (int, float))
+        if bare or (type(value) in (int, float) and str(value) not in said)
     ]
     return f"{text.rstrip('.')}; {', '.join(values)}" if values else text
 
