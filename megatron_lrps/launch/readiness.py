@@ -80,12 +80,11 @@ def require_all(tree: Tree, missing: Iterable[PlannedPath], ranks: int) -> None:
         require_data(tree, path, state_of(campaign, path).saved or path.fork)
         refuse_missing_weights(tree, path)
     tokenizer = tree.plan.tokenizer
-    if tokenizer and tokenizer.model and tokenizer.type in TOKENIZERS and tokenizer.type != "null":
-        model = tree.plan.resolve(tokenizer.model)
-        if not model.exists():
-            raise RefusedError(
-                f"tokenizer.model: {model} does not exist.", "correct its path, or let lrps prepare make it."
-            )
+    reads = tokenizer is not None and tokenizer.type in TOKENIZERS and tokenizer.type != "null"
+    if tokenizer and reads and tokenizer.model and not tokenizer.model.exists():
+        raise RefusedError(
+            f"tokenizer.model: {tokenizer.model} does not exist.", "correct its path, or let lrps prepare make it."
+        )
     windows = planned_windows(tree)
     for path in paths:
         refuse_bad_data(tree, path, windows, ranks)
@@ -140,7 +139,7 @@ def refuse_full_disk(tree: Tree) -> None:
 def refuse_missing_files(plan: Plan) -> None:
     """Refuse a gate that is none, and small files of the plan's own that are not where it says.
 
-    An absolute path into a folder that is not there is another machine's: that one will see.
+    A path into a folder that is neither the plan's nor here is another machine's: that one will see.
 
     Raises:
         RefusedError: naming the key and the file.
@@ -150,14 +149,10 @@ def refuse_missing_files(plan: Plan) -> None:
         "launch.slurm.site": plan.launch.slurm and plan.launch.slurm.site,
         "evaluate.task_folder": plan.evaluate.task_folder,
     }
-    for key, given in named.items():
-        if not given:
-            continue
-        file = plan.resolve(given)
-        if not file.exists() and (file.parent.is_dir() or not Path(given).is_absolute()):
+    for key, file in named.items():
+        if file and not file.exists() and (file.parent.is_dir() or file.is_relative_to(plan.base)):
             raise RefusedError(f"{key}: {file} does not exist.", "correct its path, or make it.")
-    if plan.promote and plan.promote.gate:
+    if plan.promote and plan.promote.gate and plan.promote.gate.exists():
         from megatron_lrps.plan.gate import read_gate_file
 
-        if (gate := plan.resolve(plan.promote.gate)).exists():
-            read_gate_file(gate)
+        read_gate_file(plan.promote.gate)

@@ -1,5 +1,7 @@
 """The weights that a path without a parent starts from (``megatron.pretrained-checkpoint``)."""
 
+from pathlib import Path
+
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import PRETRAINED
@@ -12,7 +14,7 @@ def refuse_missing_weights(tree: Tree, path: PlannedPath) -> None:
     weights = tree.plan.megatron.get(PRETRAINED)
     if weights is None or path.parent is not None or state_of(CampaignFolder(tree.plan.folder), path).saved:
         return
-    folder = tree.plan.resolve(str(weights))
+    folder = Path(str(weights))
     if not folder.is_dir():
         raise PlanError(
             f"megatron.{PRETRAINED}: {folder} is no folder.", "name a folder of checkpoints, or make it by lrps import."
