@@ -8,10 +8,10 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.tree import PlannedPath, Tree
+from megatron_lrps.plan.validation import validation_flags
 from megatron_lrps.plan.values import shown
 
 OWNED: dict[str, str] = {
@@ -69,6 +69,7 @@ UNSAFE: dict[str, str] = {
     "override-ckpt-iteration": "it moves the position of a path",
     "use-checkpoint-args": "the plan gives the arguments",
     "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
+    "skip-train": "it trains nothing; lrps eval scores what is trained",
 }
 """Megatron flags under which a campaign would be silently wrong: refused, with the reason."""
 
@@ -123,9 +124,9 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         "save": str(checkpoints_folder(plan.folder, path.name)),
         "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
         "data-cache-path": str(plan.folder / "cache"),
-        **_validation_flags(tree, path),
         **_tokenizer_flags(plan),
         **plan.megatron,
+        **validation_flags(tree, path),
     }
     if PRETRAINED in flags:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
@@ -168,18 +169,6 @@ def argument_line(flags: dict[str, FlagValue]) -> list[str]:
             items = value if isinstance(value, list) else [value]
             line.extend(_text(item) for item in items)
     return line
-
-
-def _validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
-    sets = validation_sets(tree, path)
-    if not sets:
-        return {"eval-iters": 0}
-    return {
-        "eval-iters": 1,  # overwritten by full validation with each set's own length
-        "full-validation": True,
-        "multiple-validation-sets": True,
-        "validation-set-names": list(sets),
-    }
 
 
 def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:

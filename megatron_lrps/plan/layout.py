@@ -138,6 +138,8 @@ def _check_heads(flags: _Flags, tp: int) -> None:
             "choose query groups that divide the heads.",
         )
     ffn = flags.size("ffn-hidden-size")
+    if "ffn-hidden-size" not in flags.given and hidden:  # as Megatron chooses it
+        ffn = int(4 * hidden * 2 / 3 / 64) * 64 if flags.on("swiglu") else 4 * hidden
     if ffn and "num-experts" not in flags.given and ffn % tp:
         raise PlanError(
             f"megatron.ffn-hidden-size: {ffn} is no multiple of {TP} {tp}.", f"choose one that {tp} divides."
@@ -148,7 +150,8 @@ def _check_layers(flags: _Flags, pp: int) -> None:
     given = [flag for flag in (*VIRTUAL, _UNEVEN[0]) if flags.any((flag,))]
     if len(given) > 1:
         raise PlanError(f"megatron.{given[0]} is given beside {given[1]}.", "give one of them.")
-    virtual = [flag for flag in VIRTUAL if flag in given]
+    layers, added = flags.size("num-layers"), [flag for flag in _ADDED_LAYERS if flags.on(flag)]
+    virtual = _virtual(flags, pp)
     least = 3 if flags.on("no-overlap-p2p-communication") else 2
     if virtual and pp < least:
         raise PlanError(
@@ -156,10 +159,8 @@ def _check_layers(flags: _Flags, pp: int) -> None:
             f"{' with no-overlap-p2p-communication' if least == 3 else ''}.",
             f"let {PP} be {least} or more, or remove {virtual[0]}.",
         )
-    layers = flags.size("num-layers")
     if layers is None or flags.any(_UNEVEN) or flags.any(_OWN_LAYERS):
         return
-    added = [flag for flag in _ADDED_LAYERS if flags.on(flag)]
     shown = f"{layers}{''.join(f' + 1 ({flag})' for flag in added)}"
     layers += len(added)
     if layers % pp:
@@ -177,13 +178,16 @@ def _check_layers(flags: _Flags, pp: int) -> None:
             )
 
 
+def _virtual(flags: _Flags, pp: int) -> list[str]:
+    """The flag that makes virtual stages, or none: one stage that holds all layers of its rank is not virtual."""
+    layers, each = flags.size("num-layers"), flags.size(VIRTUAL[0])
+    whole = layers and each and each * pp == layers + sum(flags.on(flag) for flag in _ADDED_LAYERS)
+    return [] if whole or flags.size(VIRTUAL[1]) == 1 else [flag for flag in VIRTUAL if flags.any((flag,))]
+
+
 def _check_microbatches(flags: _Flags, count: int, pp: int) -> None:
     group = flags.size("microbatch-group-size-per-virtual-pipeline-stage", pp)
-    layers, each = flags.size("num-layers"), flags.size(VIRTUAL[0])
-    # One virtual stage that holds all layers of its rank is none.
-    if not flags.any(VIRTUAL) or group is None or flags.size(VIRTUAL[1]) == 1 or (layers and each == layers // pp):
-        return
-    if few := few_microbatches(count, pp, group):
+    if group and _virtual(flags, pp) and (few := few_microbatches(count, pp, group)):
         raise PlanError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")
 
 

@@ -3,10 +3,9 @@
 Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right moments.
 """
 
-import contextlib
 import importlib.metadata
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -112,17 +111,6 @@ def record_stop(run: Run, *, rank: int) -> int:
     if rank == 0:
         run.event("stopped", reason=run.stopped, iteration=run.stopped_at, exit_code=code)
     return code
-
-
-@contextlib.contextmanager
-def evaluating(args: Namespace) -> Iterator[None]:
-    """Let Megatron's arguments say the micro-batch size of an evaluation."""
-    training_size = args.micro_batch_size
-    args.micro_batch_size = args.eval_micro_batch_size
-    try:
-        yield
-    finally:
-        args.micro_batch_size = training_size
 
 
 def planned_run(planned: Planned) -> Run:

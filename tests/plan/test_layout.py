@@ -41,6 +41,8 @@ def test_what_megatron_takes_passes() -> None:
         (4, {PP: 4, PER_STAGE: 1}),
         (2, {PP: 2, STAGES: 3}),
         (2, {PP: 2, PER_STAGE: 6, "micro-batch-size": 24}),  # one virtual stage is none
+        (1, {STAGES: 1}),
+        (2, {PP: 2, "num-layers": 11, "account-for-loss-in-pipeline-split": True, PER_STAGE: 6, "batch": 1}),
         (4, {PP: 4, "num-layers": 10, "decoder-first-pipeline-num-layers": 1, "decoder-last-pipeline-num-layers": 1}),
         (2, {PP: 2, "num-layers": 11, "account-for-loss-in-pipeline-split": True}),
         (3, {PP: 3, "num-layers": 4, "pipeline-model-parallel-layout": "Et|tt|tL"}),
@@ -75,6 +77,7 @@ def test_values_that_are_not_understood_are_left_to_megatron() -> None:
         (6, {TP: 6, "group-query-attention": True, "num-query-groups": 4}, ("num-query-groups: 4", f"{TP} 6")),
         (1, {"group-query-attention": True, "num-query-groups": 5}, ("heads: 12", "num-query-groups 5")),
         (4, {TP: 4, "ffn-hidden-size": 130}, ("ffn-hidden-size: 130", f"{TP} 4")),
+        (3, {TP: 3, "swiglu": True}, ("ffn-hidden-size: 128", f"{TP} 3")),  # 48 x 4 x 2 / 3
         (5, {PP: 5}, ("megatron.num-layers: 12", f"{PP} 5", "decoder-first-pipeline-num-layers")),
         (2, {PP: 2, "account-for-loss-in-pipeline-split": True}, ("num-layers: 12 + 1 (account-for-loss",)),
         (3, {PP: 3, PER_STAGE: 3}, (f"{PER_STAGE}: 3", "the 4 layers of a stage")),
