@@ -189,3 +189,13 @@ def test_an_end_of_input_writes_nothing(raw: Path) -> None:
     assert "Aborted" in said
     assert not (raw / "plan.yaml").exists()
     assert code != EXIT_REFUSED
+
+
+@pytest.mark.training
+def test_its_plan_trains_as_it_stands(tmp_path: Path, run_lrps: Lrps) -> None:
+    lay(tmp_path / "raw/v1.jsonl", 300)
+    lay(tmp_path / "raw/valid.txt", 20)
+    for command in (["init", "--iters", "20"], ["prepare", "plan.yaml"], ["run", "plan.yaml"]):
+        code, out, err = run_lrps(*command, cwd=tmp_path)
+        assert code == 0, f"{command}: {out}\n{err}"
+    assert json.loads(run_lrps("status", "plan.yaml", "--json", cwd=tmp_path).stdout)["iterations_left"] == 0
