@@ -84,8 +84,17 @@ def test_flags_say_everything(tmp_path: Path, lrps: Lrps) -> None:
     lay(tmp_path / "else where/v1.jsonl", 3000)
     lay(tmp_path / "first/~mine/$a.txt", 3000)
     lay(tmp_path / "first/mine/held/out.jsonl", 30)
-    given = ["--text", "else where/*.jsonl", "--text", "first/~mine/$a.txt", "--valid", "first/mine/held/out.jsonl"]
-    done = lrps("init", "first", *given, "--tokens", "500k", "--device", "gpu", "--size", "tiny", timeout=60)
+    given = [
+        "--text",
+        "else where/*.jsonl",
+        "--text",
+        "$HERE/first/~mine/$$a.txt",
+        "--valid",
+        "first/mine/held/out.jsonl",
+    ]
+    done = lrps(
+        "init", "first", *given, "--tokens", "500k", "--device", "gpu", "--size", "tiny", env={"HERE": str(tmp_path)}
+    )
     assert done.code == 0, done.stderr
     plan = plan_in(tmp_path / "first")
     assert plan.campaign == "first"
@@ -130,6 +139,10 @@ def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
         (["--text", "raw/*.jsonl", "--text", "raw/v1.jsonl"], "raw/v1.jsonl would be trained on in v1 and in v2"),
         (["--text", "raw/v9"], "raw/v9 names no file of text"),
         (["--text", "raw"], "several kinds"),
+        (["--text", ""], "'' is no path of a file"),
+        (["--valid", " "], "' ' is no path of a file"),
+        (["--text", "s3://bucket/v1"], "'s3://bucket/v1' is an address"),
+        (["--text", "$LRPS_NOT_SET/v1"], "names the environment variable LRPS_NOT_SET, which is not set"),
         (["--iters", "5000"], "it would be read more than 4 times"),
         (["--iters", "5"], "5 is 5 iterations of 1,024 tokens, and a version has 20 at least"),
         (["--tokens", "lots"], "'lots tokens' is no count"),
