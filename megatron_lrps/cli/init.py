@@ -174,7 +174,7 @@ def _name(folder: Path, given: str | None) -> str:
 def _usual(folder: Path, pattern: str) -> list[str]:
     """What lies in the folder's ``raw/`` under the usual names, v2 before v10."""
     found = (folder / "raw").glob(pattern)
-    return [str(path) for path in sorted(found, key=lambda path: (len(path.name.partition(".")[0]), path.name))]
+    return [written(path) for path in sorted(found, key=lambda path: (len(path.name.partition(".")[0]), path.name))]
 
 
 def _found(folder: Path, given: str) -> Found:
