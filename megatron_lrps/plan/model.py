@@ -71,8 +71,7 @@ class Version(PlanModel):
     def _one_size(self) -> "Version":
         given = [key for key in ("iters", "samples", "tokens") if getattr(self, key) is not None]
         if len(given) != 1:
-            named = " and ".join(given) or "none of them"
-            raise ValueError(f"version {self.name} has {named}; give exactly one of iters, samples, tokens")
+            raise ValueError(f"has {' and '.join(given) or 'no size'}; give exactly one of iters, samples, tokens")
         return self
 
 
@@ -117,7 +116,7 @@ class ExplicitPath(PlanModel):
     @model_validator(mode="after")
     def _fork_and_parent(self) -> "ExplicitPath":
         if (self.parent is None) != (self.fork is None):
-            raise ValueError(f"path {self.name} has parent {self.parent} and fork {self.fork}; give both or none")
+            raise ValueError(f"has parent {self.parent} and fork {self.fork}; give both or none")
         return self
 
 
@@ -170,6 +169,11 @@ class Keep(PlanModel):
     """How many of the latest checkpoints of each path stay."""
     every: Count | None = None
     """Checkpoints at multiples of so many iterations stay too."""
+    released_forks: bool = True
+    """Whether fork points of versions that are trained and released stay.
+
+    Without them none can be trained anew, nor another version be cut off main there.
+    """
 
 
 Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]
@@ -180,6 +184,8 @@ _VALUE = {
     "minItems": 1,
 }
 FlagValue = bool | int | float | str | list[int | float | str]
+Flags = dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]]
+_FLAG_NAMES: dict[str, Any] = {"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
 
 
 class Plan(PlanModel):
@@ -211,11 +217,11 @@ class Plan(PlanModel):
     """Versions off main besides the planned ones; `lrps cut` adds them here."""
     tokenizer: Tokenizer | None = None
     """Which tokenizer all versions share."""
-    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]] = Field(
-        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
-    )
+    megatron: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
     """Megatron's own flags, without the leading dashes: model, layout, precision, optimizer. true is a switch, false
-    leaves the flag out. What the plan decides by a key of its own is refused here."""
+    leaves the flag out. docs/arguments.md lists them. What the plan decides by a key of its own is refused here."""
+    script_flags: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    """Flags of your own training script that are not Megatron's, written like those. Nothing checks their spelling."""
     launch: Launch = Launch()
     """Where and how paths run."""
     keep: Keep = Keep()
@@ -236,7 +242,7 @@ class Plan(PlanModel):
             raise ValueError("names a paradigm twice")
         return paradigms
 
-    @field_validator("megatron")
+    @field_validator("megatron", "script_flags")
     @classmethod
     def _flags(cls, value: dict[str, FlagValue], info: ValidationInfo) -> dict[str, FlagValue]:
         for flag in value:
