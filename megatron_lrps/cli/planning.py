@@ -67,7 +67,7 @@ def show_plan(
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
-    found = refusals(tree, ranks_of(tree.plan))
+    found = refusals(tree, ranks_of(tree.plan), size)
     if layout and not found:
         from megatron_lrps.launch.layout_check import check_layout
 

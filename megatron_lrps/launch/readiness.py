@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.cost import model_size
-from megatron_lrps.data.vocabulary import vocabulary_of
+from megatron_lrps.cost import ModelSize
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.data import require_data, validation_sets
@@ -25,12 +24,13 @@ from megatron_lrps.versions.validation import refuse_small_sets
 from megatron_lrps.versions.weights import refuse_missing_weights
 
 
-def refusals(tree: Tree, ranks: int) -> list[RefusedError]:
+def refusals(tree: Tree, ranks: int, size: ModelSize | None) -> list[RefusedError]:
     """All that stands against training the plan, as far as it shows without Megatron and without missing data.
 
     Args:
         tree: The plan's.
         ranks: The world size that it is to train on.
+        size: The model's, where it is known.
     """
     found: list[RefusedError] = []
 
@@ -53,7 +53,7 @@ def refusals(tree: Tree, ranks: int) -> list[RefusedError]:
     for path in to_train(tree):
         look(partial(refuse_bad_data, tree, path, windows, ranks))
     look(lambda: refuse_missing_files(tree.plan))
-    look(lambda: refuse_full_disk(tree))
+    look(lambda: refuse_full_disk(tree, size))
     return found
 
 
@@ -119,13 +119,10 @@ def _replicas(plan: Plan, ranks: int) -> int | None:
     return ranks // parts if ranks % parts == 0 else None
 
 
-def refuse_full_disk(tree: Tree) -> None:
+def refuse_full_disk(tree: Tree, size: ModelSize | None) -> None:
     """Refuse the next path's saves where the campaign's folder is here, and they will not fit; raises RefusedError."""
     plan, campaign = tree.plan, CampaignFolder(tree.plan.folder)
-    size, interval = (
-        model_size(plan, vocabulary_of(plan)),
-        plan.megatron.get("save-interval", DEFAULTS["save-interval"]),
-    )
+    interval = plan.megatron.get("save-interval", DEFAULTS["save-interval"])
     if size is None or not campaign.root.is_dir() or not isinstance(interval, int) or not (paths := to_train(tree)):
         return
     path = paths[0]

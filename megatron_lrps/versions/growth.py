@@ -30,7 +30,7 @@ def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
 
 
 def refuse_contradiction(tree: Tree, allow: Sequence[str] = ()) -> bool:
-    """Compare a plan with the accepted one; writes nothing. Raises RefusedError as ``accept``.
+    """Compare a plan with the accepted one; writes nothing. Takes and raises what ``accept`` does, but StorageError.
 
     Returns:
         Whether it is another than the accepted one.

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
+from megatron_lrps.cost import model_size
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.launch import readiness
 from megatron_lrps.launch.readiness import refusals, require_all
 from megatron_lrps.plan import Tree, expand, parse_plan
+from megatron_lrps.plan.vocabulary import Vocabulary
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.growth import accept
 from tests.plan.plans import plan_dict, versions
@@ -24,7 +26,7 @@ def tree_in(folder: Path, **keys: Any) -> Tree:
 
 
 def said(tree: Tree, ranks: int = 1) -> list[str]:
-    return [str(refusal) for refusal in refusals(tree, ranks)]
+    return [str(refusal) for refusal in refusals(tree, ranks, model_size(tree.plan, Vocabulary(32768)))]
 
 
 def test_a_plan_that_nothing_stands_against(tmp_path: Path) -> None:
@@ -147,6 +149,6 @@ def test_a_run_needs_its_data_tokenizer_and_weights(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_a_plans(tmp_path: Path) -> None:
-    (found,) = refusals(tree_in(tmp_path, megatron={"micro-batch-size": 3}), 1)
+    (found,) = refusals(tree_in(tmp_path, megatron={"micro-batch-size": 3}), 1, None)
     assert isinstance(found, PlanError)
     assert found.mend
