@@ -25,7 +25,7 @@ def _tokens(plan: Plan) -> int | None:
     tokenizer = plan.tokenizer
     if tokenizer is None or tokenizer.model is None or tokenizer.megatron_type in ("NullTokenizer", "TikTokenizer"):
         return None
-    model = plan.resolve(tokenizer.model)
+    model = tokenizer.model
     try:
         if tokenizer.megatron_type == "HuggingFaceTokenizer":
             return _of_folder(model, tokenizer) or None

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.tree import PlannedPath, Tree
+from megatron_lrps.plan.validation import validation_flags
 from megatron_lrps.plan.values import shown
 
 OWNED: dict[str, str] = {
@@ -68,6 +68,7 @@ UNSAFE: dict[str, str] = {
     "override-ckpt-iteration": "it moves the position of a path",
     "use-checkpoint-args": "the plan gives the arguments",
     "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
+    "skip-train": "it trains nothing; lrps eval scores what is trained",
 }
 """Megatron flags under which a campaign would be silently wrong: refused, with the reason."""
 
@@ -121,15 +122,15 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         "save": str(checkpoints_folder(plan.folder, path.name)),
         "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
         "data-cache-path": str(plan.folder / "cache"),
-        **_validation_flags(tree, path),
         **_tokenizer_flags(plan),
         **plan.megatron,
+        **validation_flags(tree, path),
     }
     if PRETRAINED in flags:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
         weights = flags.pop(PRETRAINED)
         if path.parent is None:
-            flags[PRETRAINED] = str(plan.resolve(str(weights)))
+            flags[PRETRAINED] = weights
     if plan.launch.device == "cpu":
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
@@ -167,23 +168,11 @@ def argument_line(flags: dict[str, FlagValue]) -> list[str]:
     return line
 
 
-def _validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
-    sets = validation_sets(tree, path)
-    if not sets:
-        return {"eval-iters": 0}
-    return {
-        "eval-iters": 1,  # overwritten by full validation with each set's own length
-        "full-validation": True,
-        "multiple-validation-sets": True,
-        "validation-set-names": list(sets),
-    }
-
-
 def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
     tokenizer = plan.tokenizer
     if tokenizer is None:
         return {}
-    model = tokenizer.model and str(plan.resolve(tokenizer.model))
+    model = str(tokenizer.model) if tokenizer.model else None
     flags: dict[str, FlagValue | None] = {
         "tokenizer-type": tokenizer.megatron_type,
         "tokenizer-model": model,
