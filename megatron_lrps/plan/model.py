@@ -170,8 +170,10 @@ class Keep(PlanModel):
     every: Count | None = None
     """Checkpoints at multiples of so many iterations stay too."""
     released_forks: bool = True
-    """False gives up the fork points of versions that are trained and released: none of them can be trained anew then,
-    nor another version be cut off main there."""
+    """Whether fork points of versions that are trained and released stay.
+
+    Without them none can be trained anew, nor another version be cut off main there.
+    """
 
 
 Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]
@@ -182,6 +184,8 @@ _VALUE = {
     "minItems": 1,
 }
 FlagValue = bool | int | float | str | list[int | float | str]
+Flags = dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]]
+_FLAG_NAMES: dict[str, Any] = {"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
 
 
 class Plan(PlanModel):
@@ -213,11 +217,11 @@ class Plan(PlanModel):
     """Versions off main besides the planned ones; `lrps cut` adds them here."""
     tokenizer: Tokenizer | None = None
     """Which tokenizer all versions share."""
-    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]] = Field(
-        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
-    )
+    megatron: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
     """Megatron's own flags, without the leading dashes: model, layout, precision, optimizer. true is a switch, false
-    leaves the flag out. What the plan decides by a key of its own is refused here."""
+    leaves the flag out. docs/arguments.md lists them. What the plan decides by a key of its own is refused here."""
+    script_flags: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    """Flags of your own training script that are not Megatron's, written like those. Nothing checks their spelling."""
     launch: Launch = Launch()
     """Where and how paths run."""
     keep: Keep = Keep()
@@ -238,7 +242,7 @@ class Plan(PlanModel):
             raise ValueError("names a paradigm twice")
         return paradigms
 
-    @field_validator("megatron")
+    @field_validator("megatron", "script_flags")
     @classmethod
     def _flags(cls, value: dict[str, FlagValue], info: ValidationInfo) -> dict[str, FlagValue]:
         for flag in value:
