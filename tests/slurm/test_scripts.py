@@ -19,6 +19,7 @@ echo "srun $*" >>"$CALLS"
 options=() nodes=(one)
 while [[ $1 == -* ]]; do options+=("$1"); shift; done
 [[ ${options[*]} != *--ntasks-per-node=1* ]] || { nodes=($NODES) && echo "Welcome to the cluster."; }
+[[ ${#nodes[@]} == 1 && $* == *pretrain* ]] && trap : USR2 # srun hands the signal on, and outlives it
 for SLURMD_NODENAME in "${nodes[@]}"; do
   export SLURMD_NODENAME SLURM_PROCID=0 SLURM_NTASKS=${#nodes[@]} SLURM_LOCALID=0
   "$@" || code=$?
