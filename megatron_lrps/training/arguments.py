@@ -9,7 +9,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
-from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.plan.flags import NO_RESUME, OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.plan.layout import few_microbatches
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
@@ -17,7 +17,7 @@ from megatron_lrps.training.validation import prepare_validation
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
-from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
+from megatron_lrps.versions.preflight import ALLOW_DISK, allowed
 
 Parser = argparse.ArgumentParser
 
@@ -46,10 +46,9 @@ def add_arguments(parser: Parser) -> Parser:
     group.add_argument(
         "--lrps-allow",
         nargs="+",
-        choices=[*ALLOWABLE, ALLOW_DISK],
         metavar="KEY",
-        help=f"Go on although these differ from the checkpoint: {', '.join(ALLOWABLE)}; {ALLOW_DISK}: though the saves "
-        "will not fit.",
+        help="Go on although these arguments of Megatron differ from the checkpoint's (docs/arguments.md says which "
+        f"may); {ALLOW_DISK}: though the saves will not fit.",
     )
     group.add_argument(
         "--lrps-cpu", action="store_true", help="Train on the CPU over gloo: for development and tests, never chosen."
@@ -208,6 +207,9 @@ def prepare(args: argparse.Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
+    if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
+        raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
     _refuse_torchs_adam(args)
     refuse_lossy_saves(vars(args), args.lrps_allow or ())
     prepare_validation(args)
