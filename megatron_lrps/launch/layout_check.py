@@ -15,12 +15,11 @@ from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.plan.layout import ranks_of
+from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 
 CHECKER = "megatron_lrps.training.shards"
 GPU_BYTES = 80 * 10**9
 """What one H100 has."""
-ASSUMED_VOCABULARY = 32768
-"""Tokens, where neither the plan nor its tokenizer's file says; as ``cost`` assumes."""
 _TIMEOUT_S = 600.0
 SUBMIT_S = 120.0
 """What `lrps submit` waits for the checks."""

@@ -71,8 +71,7 @@ class Version(PlanModel):
     def _one_size(self) -> "Version":
         given = [key for key in ("iters", "samples", "tokens") if getattr(self, key) is not None]
         if len(given) != 1:
-            named = " and ".join(given) or "none of them"
-            raise ValueError(f"version {self.name} has {named}; give exactly one of iters, samples, tokens")
+            raise ValueError(f"has {' and '.join(given) or 'no size'}; give exactly one of iters, samples, tokens")
         return self
 
 
@@ -117,7 +116,7 @@ class ExplicitPath(PlanModel):
     @model_validator(mode="after")
     def _fork_and_parent(self) -> "ExplicitPath":
         if (self.parent is None) != (self.fork is None):
-            raise ValueError(f"path {self.name} has parent {self.parent} and fork {self.fork}; give both or none")
+            raise ValueError(f"has parent {self.parent} and fork {self.fork}; give both or none")
         return self
 
 
@@ -170,6 +169,11 @@ class Keep(PlanModel):
     """How many of the latest checkpoints of each path stay."""
     every: Count | None = None
     """Checkpoints at multiples of so many iterations stay too."""
+    released_forks: bool = True
+    """Whether fork points of versions that are trained and released stay.
+
+    Without them none can be trained anew, nor another version be cut off main there.
+    """
 
 
 Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]

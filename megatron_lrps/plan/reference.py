@@ -120,7 +120,7 @@ launch:
     max_requeues: 5
     options: {reservation: llm, overcommit: true}
 """,
-    "keep": "keep: {latest: 2, every: 5000}\n",
+    "keep": "keep: {latest: 2, every: 5000, released_forks: false}\n",
     "evaluate": """\
 evaluate: {tasks: [arc_easy, hellaswag], task_folder: tasks, few_shot: 0, limit: 500, backend: hf, batch_size: 16}
 ---

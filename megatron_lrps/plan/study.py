@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.explain import explain
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.model import Plan
 
@@ -79,9 +80,8 @@ def load_study(file: Path) -> LoadedStudy:
     try:
         study = Study.model_validate(data, context={"base": folder})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "study"
-        raise PlanError(f"{file}: {key}: {first['msg']}.", "correct it there.") from None
+        refusal = explain(error, Study, data)
+        raise PlanError(f"{file}: {refusal.what}", refusal.mend) from None
     save = study.save
     if isinstance(study.base, Path):
         keys, start = dict(load_yaml(study.base, "plan")), study.base.resolve().parent

@@ -13,6 +13,8 @@ TOKENIZERS = {
     "null": "NullTokenizer",
 }
 """Short names of ``tokenizer.type`` -> Megatron's; any other value is passed as it is."""
+TIKTOKEN_VOCABULARY = 131072
+"""Tokens of Megatron's TikTokenizer where ``vocab_size`` does not say."""
 
 
 class TokenizerTraining(PlanModel):
@@ -52,7 +54,8 @@ class Tokenizer(PlanModel):
     @property
     def size(self) -> int | None:
         """How many tokens it has, or will have once it is trained; None where only the model says."""
-        return self.train.vocab_size if self.train else self.vocab_size
+        default = TIKTOKEN_VOCABULARY if self.megatron_type == "TikTokenizer" else None
+        return self.train.vocab_size if self.train else self.vocab_size or default
 
     @model_validator(mode="after")
     def _of_its_type(self) -> "Tokenizer":

@@ -7,8 +7,9 @@ import pytest
 
 from megatron_lrps.errors import EXIT_REFUSED, LrpsError, RefusedError
 from megatron_lrps.launch import layout_check
-from megatron_lrps.launch.layout_check import ASSUMED_VOCABULARY, SUBMIT_S, check_before_submit, check_layout
+from megatron_lrps.launch.layout_check import SUBMIT_S, check_before_submit, check_layout
 from megatron_lrps.plan import Tree
+from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 from tests.plan.plans import tree_of
 
 MODEL = {
