@@ -125,8 +125,6 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
     warmup_init(plan)
-    refuse_unknown_flags(plan.megatron)
-    refuse_known_flags(plan.script_flags)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,
         "seq-length": plan.sequence_length,
@@ -145,6 +143,8 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         **plan.script_flags,
         **validation_flags(tree, path),
     }
+    refuse_unknown_flags(plan.megatron)
+    refuse_known_flags(plan.script_flags)
     if PRETRAINED in flags:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
         weights = flags.pop(PRETRAINED)
