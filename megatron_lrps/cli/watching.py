@@ -67,7 +67,7 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
         if time.monotonic() - asked >= JOBS_EVERY_S:
             asked, jobs = time.monotonic(), jobs_of(watch.campaign)
         yield rows, jobs
-        if all(row.done for row in rows):
+        if all(row.done and not row.held for row in rows):
             return
         time.sleep(every)
 

@@ -11,7 +11,7 @@ from megatron_lrps.monitor.losses import loss_sets
 from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
 from megatron_lrps.monitor.scalars import Runs, median_words, number_words
-from megatron_lrps.monitor.standing import state_words
+from megatron_lrps.monitor.standing import ENDED, state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
 from megatron_lrps.monitor.text import epochs_words, within
@@ -78,7 +78,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     planned = sum(path.iterations for path in found.tree.paths)
     left = sum(each["iterations_left"] for each in found.stands)
     ends = [each for each in found.stands if each["version"] is not None]
-    trained = sum(each["state"] in ("trained", "released") for each in ends)
+    trained = sum(each["state"] in ENDED for each in ends)
     released = sum(each["state"] == "released" for each in ends)
     cards: list[tuple[str, str]] = [
         (_percent(planned - left, planned), f"{planned - left:,} of {planned:,} iterations are trained"),

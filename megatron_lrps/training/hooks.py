@@ -30,6 +30,7 @@ from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, put_in_place
 from megatron_lrps.training.run import Run
 from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
+from megatron_lrps.training.telling import counted, told
 from megatron_lrps.training.wheel import mend_wheel
 
 SUPPORTED = "0.19."
@@ -67,12 +68,12 @@ def install(*, cpu: bool = False) -> None:
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
-        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _load),
+        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), told("loading", _load)),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
-        Hook(training, "build_train_valid_test_datasets", _BUILT, _datasets),
+        Hook(training, "build_train_valid_test_datasets", _BUILT, told("reading", _datasets)),
         Hook(training, "checkpoint_and_decide_exit", (*_STATE, "iteration", *_SAVED[3:]), _decide_exit),
-        Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), _save),
-        Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
+        Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), told("saving", _save)),
+        Hook(training, "train", ("forward_step_func", "model", "optimizer"), told("training", _train)),
         Hook(training, "training_log", LOGGED, _log),
         Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
         Hook(checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
@@ -214,14 +215,13 @@ def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
     return build_datasets(_run.planned.tree, _run.planned.path, args, gpt.dataset_config(args), built_here)
 
 
-def _evaluate(original: Any, *args: Any, **kwargs: Any) -> Any:
-    """Let the script see the micro-batch size of the evaluation: upstream's tells it to receiving ranks."""
-    if _run is None:
-        return original(*args, **kwargs)
+def _evaluate(original: Any, step: Any, *args: Any, eval_iters: Any = None, **kwargs: Any) -> Any:
+    """Let the script see the micro-batch size of the evaluation: upstream's tells it to receiving ranks. Count."""
     from megatron.training import get_args
 
-    with runs.evaluating(get_args()):
-        return original(*args, **kwargs)
+    sized = runs.evaluating(get_args()) if _run is not None else contextlib.nullcontext()
+    with sized, counted(step, args[1], eval_iters, get_args()) as counting:
+        return original(counting, *args, eval_iters=eval_iters, **kwargs)
 
 
 def _log(original: Any, *args: Any, **kwargs: Any) -> Any:

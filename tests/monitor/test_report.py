@@ -92,8 +92,8 @@ def test_a_campaign_half_way(half_way):
     assert {each.tag for each in root.iter()} >= {"header", "nav", "main", "footer"}
     state = words(section(root, "state"))
     assert "v1 released 100%; forks at 40, ends at 100" in state
-    assert "v2 in progress 16%; forks at 140, ends at 200" in state  # 10 of 60 iterations
-    assert "Half-way: v2 at 150 of 200." in state
+    assert "v2 stopped at 150 of 200 16%; forks at 140, ends at 200" in state  # 10 of 60 iterations
+    assert "Half-way: v2 at 150 of 200, which nobody trains now." in state
     assert "Nothing saved yet: cpt-v1, cpt-v2." in state
     assert "67% of retraining each version (PTFS) is what CPT costs" in state  # 200 of 300 iterations
     assert "v1 100 2.0816 3.2500" in words(section(root, "losses"))  # the median of 2 + 8 / (96 ... 100)
