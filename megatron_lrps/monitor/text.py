@@ -26,6 +26,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _numeric(cell: str) -> bool:
+    cell = cell.rstrip("*\N{DAGGER}")  # marks of a figure
     return cell == "-" or cell.replace(",", "").replace(".", "").replace("e-", "").rstrip("%").isdigit()
 
 
