@@ -21,7 +21,7 @@ from megatron_lrps.cost import (
     model_size,
 )
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import bytes_words, number_words, table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
@@ -171,13 +171,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     if "model" in facts:
         typer.echo(
             f"\nModel of {facts['model']['parameters'] / 1e9:.3g}B parameters; {facts['checkpoints_kept']} checkpoints "
-            f"to keep (forks and ends), {facts['storage_bytes'] / 2**30:,.1f} GiB"
+            f"to keep (forks and ends), {bytes_words(facts['storage_bytes'])}"
         )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]
-        line = f"{hours['planned']:,.0f} GPU-hours ({hours['ptfs']:,.0f} by PTFS)"
+        line = f"{number_words(hours['planned'], 0)} GPU-hours ({number_words(hours['ptfs'], 0)} by PTFS)"
         if "gpus" in hours:
-            line += f", {hours['days_on_gpus']:,.1f} days on {hours['gpus']} GPUs"
+            line += f", {number_words(hours['days_on_gpus'], 1)} days on {hours['gpus']} GPUs"
         typer.echo(line)
     if repeats := epochs_table(facts["windows"], plan.base):
         typer.echo(f"\n{repeats}")

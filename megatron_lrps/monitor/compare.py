@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.monitor import page
-from megatron_lrps.monitor.scalars import number_words
 from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import number_words, table
 from megatron_lrps.versions.results import measured_by, scores_of
 
 TRAINED = "\N{DAGGER}"
@@ -203,7 +202,7 @@ def _by_training(found: Compared, row: VersionRow) -> list[str]:
 def as_html(found: Compared) -> str:
     """A page of its own: no script, nothing fetched. The best score of a version is bold."""
     return page.page(
-        f"Versions of {found.campaign}", score_table(found), *(page.tag("p", note) for note in found.notes)
+        f"Versions of {found.campaign}", score_table(found), *(page.tag("p", page.prose(note)) for note in found.notes)
     )
 
 
@@ -227,7 +226,7 @@ def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
 
 def as_latex(found: Compared) -> str:
     """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
-    lines = [f"% {each}" for each in found.notes]
+    lines = [f"% {each.replace(TRAINED, 'A dagger:')}" for each in found.notes]
     lines += [
         f"\\begin{{tabular}}{{lll{'r' * (len(_HEADERS) - 3 + len(found.names))}}}",
         "\\toprule",

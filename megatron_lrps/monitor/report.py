@@ -77,7 +77,7 @@ def write_report(
     losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
     trained = {each["name"]: each["end"] - each["iterations_left"] for each in found.stands}
     draw_tree(found.tree, trained, *branches, axis=axis)
-    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis)
+    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis, trained=trained)
     if any(found.runs.values()):
         draw_losses(found.tree, found.runs, *losses, axis=axis)
     else:
@@ -235,5 +235,5 @@ def as_html(found: Material, *, tree: page.Markup, lr: page.Markup, losses: page
         f"Campaign {found.tree.plan.campaign}",
         *(page.section(name, heading, inside) for name, heading, inside in sections),
         above=page.join([page.tag("p", f"{made}.", class_="soft"), page.tag("nav", links, aria_label="Sections")]),
-        below="Its pictures lie beside this page as PNG and SVG. `lrps report PLAN` makes it again.",
+        below=page.prose("Its pictures lie beside this page as PNG and SVG. `lrps report PLAN` makes it again."),
     )

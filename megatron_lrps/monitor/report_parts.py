@@ -8,13 +8,13 @@ from typing import Any
 from megatron_lrps.monitor.axis import Axis
 from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import loss_sets
-from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
+from megatron_lrps.monitor.page import Markup, Part, join, listing, prose, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
-from megatron_lrps.monitor.scalars import Runs, median_words, number_words
+from megatron_lrps.monitor.scalars import Runs, median_words
 from megatron_lrps.monitor.standing import ENDED, state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
-from megatron_lrps.monitor.text import epochs_words, within
+from megatron_lrps.monitor.text import epochs_words, number_words, within
 from megatron_lrps.plan import Tree
 from megatron_lrps.versions.facts import Facts, schedule_words
 from megatron_lrps.versions.ledger import Total as Drawn
@@ -70,7 +70,7 @@ class Material:
 
 
 def _sentence(words: str) -> Markup:
-    return tag("p", words)
+    return tag("p", prose(words))
 
 
 def state(found: Material, picture_: Markup) -> Markup:
@@ -91,7 +91,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     ]
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
-    lacking = [tag("h3", "What is missing"), listing(found.missing)] if found.missing else []
+    lacking = [tag("h3", "What is missing"), listing(map(prose, found.missing))] if found.missing else []
     return join([facts, tag("h3", "Paths"), picture_, paths, *lacking])
 
 
@@ -151,6 +151,8 @@ def versions(found: Material) -> Markup:
         # Listed paths are alternatives: what they cost together is no price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
         rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
+        if each.cuts:
+            rows.append((f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens, None, None))
     costs = table(
         "Cost of all paths"
         if {each.paradigm for each in found.totals} == {"explicit"}
@@ -158,7 +160,9 @@ def versions(found: Material) -> Markup:
         ("paradigm", "iterations", "tokens", "of PTFS", "of CPT"),
         rows,
     )
-    return join([costs, score_table(found.compared), *(tag("p", note, class_="soft") for note in found.compared.notes)])
+    return join(
+        [costs, score_table(found.compared), *(tag("p", prose(note), class_="soft") for note in found.compared.notes)]
+    )
 
 
 def data(found: Material) -> Markup:

@@ -61,7 +61,7 @@ def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any
         "fork": path.fork,
         "end": path.end,
         "state": name,
-        "why": _why(turn) if name in HALF_WAY else None,
+        "why": _why(turn) if name in HALF_WAY else _passed(campaign, path) if name == "waiting" else None,
         "doing": None,
         "saved": state.saved,
         "iterations_left": path.end - max(path.fork, state.saved or 0),
@@ -81,6 +81,12 @@ def _why(turn: Mapping[str, Any]) -> str | None:
             return "its last run ended without a word"
         case event:
             return _FAILURES.get(str(event))
+
+
+def _passed(campaign: CampaignFolder, path: PlannedPath) -> str | None:
+    """Why a fork point will never be there, or None: a parent saves it when it comes by."""
+    saved = checkpoints_in(campaign.path(str(path.parent)).checkpoints)[0]
+    return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if saved[-1:] > [path.fork] else None
 
 
 def standing_now(folder: PathFolder, alone: Mapping[str, Any], owner: Owner | None) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def state_words(path: Mapping[str, Any]) -> str:
     """The state in words, of what ``standing`` gives."""
     state, doing = path["state"], Doing(**path["doing"]) if path["doing"] else None
     if state == "waiting":
-        return f"waiting for {path['parent']} at {path['fork']:,}"
+        return path["why"] or f"waiting for {path['parent']} at {path['fork']:,}"
     if state == "in_progress":
         return "in progress" if doing is None or doing.what == "training" else str(doing)
     if state in HALF_WAY:

@@ -138,6 +138,14 @@ def test_what_nobody_trains_is_not_in_progress(
     assert f"main  (0, 14]  {words}, 71%" in lrps("tree", campaign.plan).stdout
 
 
+def test_a_fork_point_that_was_passed_is_not_waited_for(campaign: Campaign, lrps: Lrps) -> None:
+    campaign.save("main", 10)  # v1 forks at 4
+    assert "\nv1    main is past 4 and has no checkpoint there  " in lrps("status", campaign.plan).stdout
+    v1, v2 = json.loads(lrps("status", campaign.plan, "--json").stdout)["paths"][1:]
+    assert (v1["state"], v1["why"]) == ("waiting", "main is past 4 and has no checkpoint there")
+    assert (v2["state"], v2["why"]) == ("waiting", None)
+
+
 def test_what_ended_before_its_first_save_has_begun(campaign: Campaign, lrps: Lrps) -> None:
     campaign.save("main", 4)
     log_event(campaign.folder("v1"), "started", iteration=4, forked=True)

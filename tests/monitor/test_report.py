@@ -147,6 +147,12 @@ def test_the_data_that_a_version_has_read(half_way):
     assert "cpt-v2 by plan v2 t2 400 - -" in data
 
 
+def test_no_backtick_is_left(half_way):
+    _, text = report(half_way)
+    assert "`" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    assert "<code>lrps report PLAN</code>" in text
+
+
 def test_nothing_trained(make_tree):
     tree = make_tree(2, 100)
     done, text = report(tree)
