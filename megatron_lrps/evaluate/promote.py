@@ -104,14 +104,16 @@ def promote(
             source.version,
             iteration=source.iteration,
             sha256=source.sha256,
-            gate=str(gate),
+            gate=str(gate) if gate else None,
             unmet={each.condition.text: str(each) for each in refused},
         )
         now = "it was released before, and that stands" if same else "it is not released"
-        earlier = "" if any(each.condition in conditions for each in refused) else ", which it has not met before"
+        now_asked = any(each.condition in conditions for each in refused)
+        what = (
+            f"{source.version} does not meet {gate}" if now_asked else f"{source.version} did not meet its gate before"
+        )
         raise RefusedError(
-            f"{source.version} does not meet {gate if not earlier else 'its gate'}{earlier}: "
-            f"{'; '.join(map(str, refused))}.",
+            f"{what}{'' if now_asked else ', and does not now'}: {'; '.join(map(str, refused))}.",
             f"{now}; train a better one, or say --despite-failed-gate: it is released then, and its record says so.",
         )
     facts = {

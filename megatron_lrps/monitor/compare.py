@@ -78,7 +78,9 @@ def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *
         notes.append("No version has been evaluated: perplexities are those of the training's own validation.")
     elif trained:
         notes.append(f"{TRAINED} by the training's own validation at the path's end; all other scores by `lrps eval`.")
-    names = tuple(dict.fromkeys(name for found in scores.values() for name in found))
+    seen = list(dict.fromkeys(name for found in scores.values() for name in found))
+    metrics = list(dict.fromkeys(name.partition("/")[0] for name in seen))
+    names = tuple(sorted(seen, key=lambda name: metrics.index(name.partition("/")[0])))
     return Compared(
         campaign=versions.campaign,
         rows=rows,

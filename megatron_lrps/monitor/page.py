@@ -52,7 +52,8 @@ svg *{stroke-linejoin:round;stroke-linecap:butt}
 border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
 .box{padding:.25rem .75rem}
 code{background:var(--card);border-radius:.25rem;padding:0 .25rem}
-.state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
+.state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;
+display:inline-block}
 th span{white-space:nowrap}@media(max-width:30rem){tbody th:has(span){white-space:normal}}
 @media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}
 details::details-content{content-visibility:visible}}

@@ -18,6 +18,7 @@ from megatron_lrps.monitor.text import epochs_words, number_words, within
 from megatron_lrps.plan import Tree
 from megatron_lrps.versions.facts import Facts, schedule_words
 from megatron_lrps.versions.ledger import Total as Drawn
+from megatron_lrps.versions.notes import UNMET
 
 EVENTS = 500
 """Lines of the timeline; the latest are shown."""
@@ -231,12 +232,16 @@ def releases(found: Material) -> Markup:
         for version, each in released.items() if isinstance(released, dict) else ():
             if isinstance(each, dict):
                 shown += [tag("h3", f"{version}, path {path}"), listing(_release(each))]
+        turns = [each for each in found.histories.get(path, ()) if each.get("event") in ("released", UNMET)]
+        if turns and turns[-1]["event"] == UNMET:
+            shown.append(tag("p", f"{path} did not meet its gate last: {_word(turns[-1], 'message')}."))
     return join(shown) if shown else _sentence("No version has been released; `lrps promote PLAN VERSION` does that.")
 
 
 def _release(released: Mapping[str, Any]) -> list[Part]:
     gate = released.get("gate")
     conditions = [str(each) for each in gate] if isinstance(gate, list) else []
+    gate_of = "Gate, although it was not met:" if released.get("unmet") else "Gate:"
     difference = released.get("checked")
     logits = (
         f"its logits differ by at most {difference:.2g} from Megatron's own"
@@ -247,7 +252,7 @@ def _release(released: Mapping[str, Any]) -> list[Part]:
         f"Released {_word(released, 'time')} from the checkpoint of iteration {_count(released.get('iteration'))}",
         f"Checkpoint: {_word(released, 'verified')}; {logits}",
         f"Export: {_word(released, 'export')}",
-        join(["Gate:", listing(conditions)]) if conditions else "Gate: none was asked for",
+        join([gate_of, listing(conditions)]) if conditions else "Gate: none was asked for",
     ]
 
 

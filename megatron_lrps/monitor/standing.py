@@ -7,7 +7,7 @@ from megatron_lrps.plan import PlannedPath
 from megatron_lrps.versions.doing import Doing, doing_of, starts
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
 from megatron_lrps.versions.lineage import events, state_of
-from megatron_lrps.versions.notes import is_released
+from megatron_lrps.versions.notes import releases_of
 from megatron_lrps.versions.owner import Owner
 
 ENDED = ("trained", "released")
@@ -47,12 +47,20 @@ def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any
     turns = [event for event in history if event.get("event") in _TURNS]
     turn = turns[-1] if turns else {}
     begun = state.saved is not None or any(event["event"] == "started" for event in turns)
+    released = releases_of(folder, path.end)
     if state.done:
-        name = "released" if is_released(folder, path.end) else "trained"
+        name = "released" if released else "trained"
     elif begun:
         name = {"started": "interrupted", **dict.fromkeys(_FAILURES, "failed")}.get(str(turn.get("event")), "stopped")
     else:
         name = "ready" if state.ready else "waiting"
+    why = None
+    if name in HALF_WAY:
+        why = _why(turn)
+    elif name == "waiting":
+        why = _passed(campaign, path)
+    elif name == "released" and any(each.get("unmet") for each in released):
+        why = "it did not meet its gate"
     return {
         "name": path.name,
         "kind": path.kind,
@@ -61,7 +69,7 @@ def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any
         "fork": path.fork,
         "end": path.end,
         "state": name,
-        "why": _why(turn) if name in HALF_WAY else _passed(campaign, path) if name == "waiting" else None,
+        "why": why,
         "doing": None,
         "saved": state.saved,
         "iterations_left": path.end - max(path.fork, state.saved or 0),
@@ -100,8 +108,8 @@ def standing_now(folder: PathFolder, alone: Mapping[str, Any], owner: Owner | No
     if owner is None and not starts(folder):
         return dict(alone)
     doing = doing_of(folder, owner) if owner is not None else Doing(what="starting")
-    state = alone["state"] if alone["state"] in ENDED else "in_progress"
-    return {**alone, "state": state, "why": None, "doing": doing.to_json() if doing else None}
+    still = {} if alone["state"] in ENDED else {"state": "in_progress", "why": None}
+    return {**alone, **still, "doing": doing.to_json() if doing else None}
 
 
 def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -145,4 +153,5 @@ def state_words(path: Mapping[str, Any]) -> str:
         words = path["why"] if state == "failed" else state
         words += f" at {path['saved']:,} of {path['end']:,}" if path["saved"] is not None else " before its first save"
         return words if state != "stopped" or path["why"] is None else f"{words} ({path['why']})"
-    return state if doing is None or doing.what == "training" else f"{state}, {doing}"
+    although = f"{state}, although {path['why']}" if path["why"] else state
+    return although if doing is None or doing.what == "training" else f"{although}, {doing}"

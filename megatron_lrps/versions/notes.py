@@ -60,11 +60,16 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
 
 def is_released(folder: PathFolder, iteration: int) -> bool:
     """Whether a path's checkpoint of that iteration is a released version."""
-    return any(each.get("iteration") == iteration for each in notes_of(folder).get("released", {}).values())
+    return bool(releases_of(folder, iteration))
+
+
+def releases_of(folder: PathFolder, iteration: int) -> list[dict[str, Any]]:
+    """What is noted of the releases of a path's checkpoint of that iteration."""
+    return [each for each in notes_of(folder).get("released", {}).values() if each.get("iteration") == iteration]
 
 
 def note_unmet(
-    folder: PathFolder, version: str, *, iteration: int, sha256: str | None, gate: str, unmet: Mapping[str, str]
+    folder: PathFolder, version: str, *, iteration: int, sha256: str | None, gate: str | None, unmet: Mapping[str, str]
 ) -> None:
     """Record durably that a checkpoint did not meet a gate, once for the same numbers.
 
@@ -73,14 +78,15 @@ def note_unmet(
         version: What was to be released.
         iteration: The checkpoint's.
         sha256: Of its manifest, or None.
-        gate: The file of conditions.
+        gate: The file of conditions; None where it was promoted without one, and had not met one before.
         unmet: Condition -> the same with its numbers.
 
     Raises:
         StorageError: the disk refuses.
     """
     facts = {"checkpoint_sha256": sha256, "gate": gate, "unmet": dict(unmet)}
-    if not any(each.get("facts") == facts for each in _unmet(folder, version, iteration)):
+    known = ({**each["facts"], "gate": gate} for each in _unmet(folder, version, iteration))
+    if facts not in known:
         message = "; ".join(unmet.values())
         log_event(folder, UNMET, iteration=iteration, name=version, message=message, facts=facts)
 

@@ -8,6 +8,7 @@ import pytest
 
 from megatron_lrps.versions.doing import Teller
 from megatron_lrps.versions.lineage import log_event
+from megatron_lrps.versions.notes import note
 from megatron_lrps.versions.owner import acquire
 from tests.conftest import Lrps, heavy_modules
 from tests.launch.campaign import Campaign, campaign
@@ -152,6 +153,12 @@ def test_what_ended_before_its_first_save_has_begun(campaign: Campaign, lrps: Lr
     log_event(campaign.folder("main"), "refused", message="no")  # and was never started
     stdout = lrps("status", campaign.plan).stdout
     assert "\nv1    interrupted before its first save" in stdout
+
+
+def test_a_release_despite_its_gate_is_told(begun: Campaign, lrps: Lrps) -> None:
+    note(begun.folder("v1"), "released", "v1", iteration=10, unmet={"ppl/a <= 1": "ppl/a <= 1: 2 <= 1 does not hold"})
+    assert "\nv1    released, although it did not meet its gate  " in lrps("status", begun.plan).stdout
+    assert json.loads(lrps("status", begun.plan, "--json").stdout)["paths"][1]["state"] == "released"
 
 
 def test_status_tells_what_the_holder_does(begun: Campaign, lrps: Lrps) -> None:

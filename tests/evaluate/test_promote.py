@@ -97,7 +97,8 @@ def test_what_has_not_met_a_gate_is_released_by_no_other(
         promoted(gate)
     assert "it is not released; train a better one, or say --despite-failed-gate" in refusal.value.mend
     assert not named(campaign, "released")
-    assert len(named(campaign, "gate_failed")) <= 2
+    # The same numbers are no news.
+    assert len(named(campaign, "gate_failed")) == (2 if gate and gate.startswith("ppl/web<=") else 1)
 
 
 def test_the_record_says_what_it_does_not_meet(promoted: Promote, campaign: CampaignFolder) -> None:
