@@ -14,6 +14,9 @@ from megatron_lrps.versions.pins import add_pin, drop_pin
 from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
 from megatron_lrps.versions.verify import MEANING, verify
 
+_SHOWN = 8
+"""Iterations on one line."""
+
 
 def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
     """Print what is kept and what is not, with the reasons; then, if told to, delete what is not."""
@@ -36,6 +39,7 @@ def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
                     "bytes": size,
                     "keep": verdict.keep,
                     "reason": verdict.reason,
+                    "loses": verdict.loses,
                 }
                 for verdict, size in sizes.items()
             ],
@@ -71,6 +75,13 @@ def _print_verdicts(sizes: dict[Verdict, int]) -> None:
         typer.echo(table(("path", "iteration", "size".rjust(10), "gc", "reason"), rows) + "\n")
     gone = [size for verdict, size in sizes.items() if not verdict.keep]
     typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {bytes_words(sum(gone))}.")
+    lost: dict[tuple[str, str], list[str]] = {}
+    for verdict in sizes:
+        if verdict.loses:
+            lost.setdefault((verdict.path, verdict.loses), []).append(f"{verdict.iteration:,}")
+    for (path, loses), iterations in lost.items():
+        shown = " ".join(iterations if len(iterations) <= _SHOWN else [*iterations[:_SHOWN], "..."])
+        typer.echo(f"Without {path} {shown}: {loses}.")
 
 
 def set_pin(plan_file: Path, path: str, iteration: int, note: str) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.monitor.text import epochs_words, table, within
+from megatron_lrps.monitor.text import epochs_words, table
 from megatron_lrps.plan import Tree
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.versions.epochs import limit_of, planned_windows, whole_windows
 from megatron_lrps.versions.ledger import Range, totals_of
 
@@ -93,7 +94,7 @@ def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
                     each["tokens"],
                     epochs_words(each["epochs"]),
                     epochs_words(each["epochs_in_all"]),
-                    f"{window['max_epochs']:g}{' is passed: refused' if above else ''}",
+                    f"{window['max_epochs']:g}{' is passed' if above else ''}",
                 )
             )
     header = ("window", "data", "samples", "tokens in it", "epochs", "in all", "max_epochs")

@@ -67,7 +67,7 @@ def _train_tokenizer(plan: Plan) -> None:
     tokenizer = plan.tokenizer
     if tokenizer is None or tokenizer.train is None or tokenizer.model is None:
         return
-    model = plan.resolve(tokenizer.model)
+    model = tokenizer.model
     if model.exists():
         return
     from megatron_lrps.data.prepare.sample import sample_texts
@@ -98,6 +98,9 @@ def _print(plan: Plan, sources: Sequence[TextSource], prepared: Sequence[Prepare
             )
         )
     typer.echo(table(("index", "documents", "tokens", "MB", "unreadable", "", "by"), rows))
+    for source, index in zip(sources, prepared, strict=True):
+        for remark in index.remarked():
+            typer.echo(f"{_short(source.prefix, plan)}: {remark}.")
 
 
 def _short(prefix: Path, plan: Plan) -> str:

@@ -13,6 +13,7 @@ from megatron_lrps.convert.release import release
 from megatron_lrps.convert.source import Source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.scoring import evaluate
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate, read_gate_file
 from megatron_lrps.plan.release import Evaluation
 from megatron_lrps.versions.facts import resolve
@@ -117,7 +118,7 @@ def promote(
             f"{now}; train a better one, or say --despite-failed-gate: it is released then, and its record says so.",
         )
     facts = {
-        "export": str(exported.folder),
+        "export": within(exported.folder, source.campaign.root),
         "checkpoint_sha256": source.sha256,
         "verified": steps.get("verified", {}).get("found"),
         "checked": steps.get("checked", {}).get("difference"),

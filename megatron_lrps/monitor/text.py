@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -47,12 +46,20 @@ def number_words(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
-def bytes_words(size: float) -> str:
-    """A size in the unit that suits it: ``3.2 GiB``, ``210 KiB``."""
+def bytes_words(size: int) -> str:
+    """A size with one decimal, in the largest unit that it has at least one of."""
     for unit, one in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
         if size >= one:
             return f"{size / one:,.1f} {unit}"
     return f"{size / 2**10:,.1f} KiB"
+
+
+def count_words(count: int) -> str:
+    """A large number with three digits: 9.24M, 1.2B, 100,000B; below a million in full."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:,.0f}{unit}"
+    return f"{count:,}"
 
 
 def epochs_words(epochs: float | None) -> str:
@@ -60,9 +67,3 @@ def epochs_words(epochs: float | None) -> str:
     if epochs is None:
         return "-"
     return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
-
-
-def within(file: str, base: Path) -> str:
-    """A file's name from ``base`` on, where it lies in there."""
-    path = Path(file)
-    return str(path.relative_to(base)) if path.is_relative_to(base) else file

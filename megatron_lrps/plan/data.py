@@ -6,6 +6,8 @@ from typing import Any
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import parts_of, windows_read
+from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree, Window
 
 
@@ -18,8 +20,7 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
     sets: dict[str, Path] = {}
     for window in tree.windows_of(path):
         for name, prefix in window.version.valid.items():
-            resolved = tree.plan.resolve(prefix)
-            if resolved in sets.values():
+            if prefix in sets.values():
                 continue
             key = f"{window.version.name}-{name}"
             if key in sets:  # v-1's set `a` and v's set `1-a`
@@ -27,13 +28,13 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
                     f"versions.{window.version.name}.valid.{name}: two different sets would be called {key}.",
                     "rename this one.",
                 )
-            sets[key] = resolved
+            sets[key] = prefix
     return sets
 
 
 def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
     """(weight, index prefix) of a window's training data, as the plan lists them."""
-    return [(weight, tree.plan.resolve(prefix)) for weight, prefix in window.version.train]
+    return list(window.version.train)
 
 
 def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,13 +46,17 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
         known: What is known of an index prefix's content; an empty mapping where the plan alone speaks.
 
     Returns:
-        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data; and where
+        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data, a prefix in the
+        campaign's folder relative to that; and where
         it replays, ``replay``: ``share``, and ``samples`` by the version whose data they are drawn from.
     """
     facts: dict[str, Any] = {
         "version": window.version.name,
         "iterations": window.iterations,
-        "data": [[weight, str(prefix), dict(known(prefix))] for weight, prefix in window_blend(tree, window)],
+        "data": [
+            [weight, within(prefix, tree.plan.folder), dict(known(prefix))]
+            for weight, prefix in window_blend(tree, window)
+        ],
     }
     _, *replayed = parts_of(tree, window)
     if window.version.replay is not None:
@@ -64,7 +69,7 @@ def missing_indexes(tree: Tree) -> list[Path]:
     """Prefixes that the plan names and whose .bin or .idx is not there."""
     named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
     named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
-    return [prefix for prefix in dict.fromkeys(named) if not _exists(prefix)]
+    return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
 
 
 def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
@@ -85,17 +90,37 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
             if not window.version.train:
                 raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
             named += [("train", prefix) for _, prefix in window_blend(tree, window)]
-        named += [("valid", tree.plan.resolve(prefix)) for prefix in window.version.valid.values()]
+        named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
-            if not _exists(prefix):
+            if lacking := _lacking(prefix):
                 raise PlanError(
-                    f"{key}.{part}: {prefix} has no .bin and .idx.",
-                    "mend the path, or prepare the data first.",
+                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _mend_of_missing(tree.plan, key, prefix)
                 )
 
 
-def _exists(prefix: Path) -> bool:
-    try:
-        return Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False
+def has_sources(plan: Plan, prefix: Path) -> bool:
+    """Whether the plan names the raw text of an index, of which `lrps prepare` makes it."""
+    return any(prefix in version.sources for version in plan.versions)
+
+
+def _mend_of_missing(plan: Plan, key: str, prefix: Path) -> str:
+    if has_sources(plan, prefix):
+        return "make it of its `sources`: lrps prepare PLAN."
+    if prefix.suffix in _FILES and not _lacking(prefix.with_suffix("")):
+        return f"name it without {prefix.suffix}."
+    return f"mend the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
+
+
+_FILES = (".bin", ".idx")
+
+
+def _lacking(prefix: Path) -> list[str]:
+    """Which of an index's files are not there."""
+
+    def there(file: Path) -> bool:
+        try:
+            return file.is_file()
+        except OSError:  # a name too long, a folder that may not be entered
+            return False
+
+    return [ending for ending in _FILES if not there(Path(f"{prefix}{ending}"))]

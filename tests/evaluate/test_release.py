@@ -116,7 +116,7 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
     record = read_record(folder.path("v1"))
     assert record is not None
     assert record["status"] == "released"
-    assert record["released"]["v1"]["export"] == str(export)
+    assert record["released"]["v1"]["export"] == "exports/v1"
     assert list(record["released"]["v1"]["unmet"]) == ["ppl/a <= 0.1 * v2"]
     assert len(done["unmet"]) == 1
     card = (export / "README.md").read_text()

@@ -68,6 +68,14 @@ def test_an_evaluation_is_told_from_a_hang(campaign: Campaign, lrps: Lrps) -> No
     assert "\nmain  stopped at 8 of 14 (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
 
+def test_a_layout_that_cannot_train_starts_no_rank(campaign: Campaign) -> None:
+    campaign.plan.write_text(campaign.plan.read_text().replace("global_batch_size: 8", "global_batch_size: 7"))
+    code, _, stderr = campaign.run()
+    assert code == 78
+    assert "lrps: global_batch_size: 7 is no multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
+    assert list(campaign.folder("main").logs.glob("*.log")) == []
+
+
 def test_ctrl_c_saves_and_the_same_command_continues(campaign: Campaign) -> None:
     executor = campaign.start("--path", "main", seconds=0.2)
     campaign.wait_for("main", 2)

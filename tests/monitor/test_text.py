@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from megatron_lrps.monitor.text import bytes_words, number_words, table
+from megatron_lrps.monitor.text import bytes_words, count_words, number_words, table
 
 
 def test_numbers_stand_right_and_words_left():
@@ -37,7 +37,26 @@ def test_a_small_figure_is_no_zero(value: float, digits: int, words: str) -> Non
     assert number_words(value, digits) == words
 
 
-def test_sizes_have_the_unit_that_suits_them() -> None:
-    assert [bytes_words(size) for size in (0, 300, 210 * 1024, 3.2 * 2**30, 2**42)] == [
-        *("0.0 KiB", "0.3 KiB", "210.0 KiB", "3.2 GiB", "4.0 TiB")
-    ]
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (999_999, "999,999"),
+        (1_000_000, "1M"),
+        (12_345_678, "12.3M"),
+        (999_400_000, "999M"),
+        (999_600_000, "1,000M"),
+        (71_303_168_000, "71.3B"),
+        (2 * 10**12, "2T"),
+        (4567 * 10**12, "4,567T"),
+    ],
+)
+def test_large_numbers_in_words(tokens: int, text: str) -> None:
+    assert count_words(tokens) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0.0 KiB"), (1536, "1.5 KiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB"), (5000 * 2**40, "5,000.0 TiB")],
+)
+def test_sizes_in_words(size: int, text: str) -> None:
+    assert bytes_words(size) == text
