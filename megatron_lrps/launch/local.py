@@ -146,11 +146,9 @@ def _follow(
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
-            when = (
-                f"are {doing}, and save then"
-                if doing is not None and doing.what == "evaluating"
-                else "save after the iteration they are at"
-            )
+            when = "save after the iteration they are at"
+            if doing is not None and doing.what == "evaluating":
+                when = f"are {doing}, and save then"
             display.say(
                 f"{name}: stopping; its ranks {when}. To kill them instead, ask again: "
                 f"what they trained after iteration {attempt.saved()} is lost then"

@@ -63,7 +63,7 @@ def test_an_evaluation_is_told_from_a_hang(campaign: Campaign, lrps: Lrps) -> No
     time.sleep(1.0)  # the executor looks five times a second
     executor.send_signal(signal.SIGINT)
     stdout, stderr = executor.communicate(timeout=300)
-    assert "main: stopping; its ranks save when they have evaluated (now evaluating v1-web (12 of 40)). To" in stdout
+    assert "main: stopping; its ranks are evaluating v1-web (12 of 40), and save then. To" in stdout
     assert executor.returncode == 75, stderr
     assert "\nmain  stopped at 8 of 14 (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
