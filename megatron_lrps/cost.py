@@ -12,8 +12,9 @@ class Cost:
     """Iterations of all versions together.
 
     Attributes:
-        planned: What the plan's own paths train (the sum over its paradigms).
-        lrps: By path switching, or None where the plan has no such paths.
+        planned: What the plan's own paths train (the sum over its paradigms), cuts included.
+        lrps: By path switching, or None where the plan has no such paths. Cuts do not count here and below: they are
+            versions besides the planned ones, which nobody would retrain from scratch.
         ptfs: By retraining every version from scratch on all data so far.
         cpt: By continuing from the last version on new data.
     """
@@ -31,11 +32,11 @@ class Cost:
 
 def cost_of(tree: Tree) -> Cost:
     """Cost of a tree's campaign, and of the same versions by the other paradigms."""
-    ends = [end for _, end in tree.releases]
+    ends = [end for _, end in tree.planned_releases]
     has_lrps = any(path.paradigm == "lrps" for path in tree.paths)
     return Cost(
         planned=sum(path.iterations for path in tree.paths),
-        lrps=tree.iterations("lrps") if has_lrps else None,
+        lrps=tree.planned_iterations("lrps") if has_lrps else None,
         ptfs=sum(ends),
         cpt=ends[-1],
     )

@@ -46,6 +46,7 @@ def promote_version(
     *,
     iteration: int | None,
     gate: Path | None,
+    despite: bool,
     check: bool | None,
     dtype: str | None,
     as_json: bool,
@@ -64,6 +65,7 @@ def promote_version(
         asked,
         task_folder=task_folder,
         gate=gate,
+        despite=despite,
         check=planned.check if check is None else check,
         dtype=dtype or planned.dtype,
         say=say,
@@ -76,6 +78,7 @@ def promote_version(
             "export": str(done.export),
             "released_now": done.fresh,
             "gate": [str(each) for each in done.judged],
+            "unmet": [str(each) for each in done.unmet],
             "results": done.results.to_json(),
         }
         typer.echo(json.dumps(facts, indent=2))
@@ -83,7 +86,9 @@ def promote_version(
     _print_scores(done.results.to_json())
     for each in done.judged:
         typer.echo(str(each))
-    typer.echo(f"\n{source.version} {'is released' if done.fresh else 'was released before'}: {done.export}")
+    despite_it = ", although it does not meet its gate" if done.unmet else ""
+    released = "is released" if done.fresh else "was released before"
+    typer.echo(f"\n{source.version} {released}{despite_it}: {done.export}")
 
 
 def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:

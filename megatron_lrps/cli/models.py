@@ -137,6 +137,9 @@ def promote(
     plan: PlanArgument,
     version: VersionArgument,
     gate: Annotated[Path | None, typer.Option(help="Conditions on the scores, one a line.", show_default=False)] = None,
+    despite: Annotated[
+        bool, typer.Option("--despite-failed-gate", help="Release it although it does not meet its gate.")
+    ] = False,
     check: Annotated[bool | None, typer.Option("--check/--no-check", help="Compare logits with Megatron's.")] = None,
     dtype: Annotated[str | None, typer.Option(help="bf16 or fp32; as saved by default.")] = None,
     iteration: IterationOption = None,
@@ -145,7 +148,16 @@ def promote(
     """Verify, export, check, score and release a version; the same command goes on where it was stopped."""
     from megatron_lrps.cli.evaluate import promote_version
 
-    promote_version(plan, version, iteration=iteration, gate=gate, check=check, dtype=dtype, as_json=as_json)
+    promote_version(
+        plan,
+        version,
+        iteration=iteration,
+        gate=gate,
+        despite=despite,
+        check=check,
+        dtype=dtype,
+        as_json=as_json,
+    )
 
 
 @models.command()

@@ -22,7 +22,7 @@ from megatron_lrps.cost import (
 from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.readiness import refusals
-from megatron_lrps.monitor.text import bytes_words, count_words, table
+from megatron_lrps.monitor.text import bytes_words, count_words, number_words, table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
@@ -198,9 +198,9 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
             )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]
-        line = f"{hours['planned']:,.0f} GPU-hours ({hours['ptfs']:,.0f} by PTFS)"
+        line = f"{number_words(hours['planned'], 0)} GPU-hours ({number_words(hours['ptfs'], 0)} by PTFS)"
         if "gpus" in hours:
-            line += f", {hours['days_on_gpus']:,.1f} days on {hours['gpus']} GPUs"
+            line += f", {number_words(hours['days_on_gpus'], 1)} days on {hours['gpus']} GPUs"
         typer.echo(line)
     if repeats := epochs_table(facts["windows"], plan.base):
         typer.echo(f"\n{repeats}")

@@ -66,7 +66,9 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
     owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
-    paths = [standing(campaign, path) | {"holder": holder_facts(owners[path.name])} for path in tree.paths]
+    paths = [
+        standing(campaign, path, owners[path.name]) | {"holder": holder_facts(owners[path.name])} for path in tree.paths
+    ]
     jobs = jobs_of(campaign)
     for facts in paths if jobs is not None else ():
         facts["jobs"] = (jobs or {}).get(facts["name"], [])
@@ -144,7 +146,7 @@ def _branches(tree: Tree, campaign: CampaignFolder, parent: str | None, indent: 
     children = [path for path in tree.paths if path.parent == parent]
     for path in children:
         last = path is children[-1]
-        stands = standing(campaign, path)
+        stands = standing(campaign, path, holder(campaign.path(path.name).root))
         done = path.iterations - stands["iterations_left"]
         version = f"  version {path.version}" if path.version else ""
         lines.append(

@@ -16,6 +16,7 @@ from rich.text import Text
 from megatron_lrps.cli.running import job_text, jobs_of
 from megatron_lrps.launch.progress import duration
 from megatron_lrps.monitor.live import Row, Watch
+from megatron_lrps.monitor.text import number_words
 
 JOBS_EVERY_S = 30.0
 """Slurm's controller is asked no more often."""
@@ -67,7 +68,7 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
         if time.monotonic() - asked >= JOBS_EVERY_S:
             asked, jobs = time.monotonic(), jobs_of(watch.campaign)
         yield rows, jobs
-        if all(row.done for row in rows):
+        if all(row.done and not row.held for row in rows):
             return
         time.sleep(every)
 
@@ -77,11 +78,11 @@ def _cells(row: Row) -> dict[str, str]:
     cells = dict.fromkeys(_NUMBERS, "-")
     cells["iteration"] = f"{f'{row.iteration:,}' if row.begun else '-'}/{row.end:,}"
     if figures is not None:
-        cells["loss"] = f"{figures.loss:.4f}"
+        cells["loss"] = number_words(figures.loss, 4)
         cells["next lr"] = "-" if figures.next_lr is None else f"{figures.next_lr:.3e}"
-        cells["grad norm"] = "-" if figures.grad_norm is None else f"{figures.grad_norm:.3f}"
+        cells["grad norm"] = "-" if figures.grad_norm is None else number_words(figures.grad_norm, 3)
     if row.tokens_per_second is not None:
-        cells["tokens/s"] = f"{row.tokens_per_second:,.0f}"
+        cells["tokens/s"] = number_words(row.tokens_per_second, 0)
     if row.seconds_left is not None:
         cells["left"] = duration(row.seconds_left)
     if row.age is not None and not row.done:

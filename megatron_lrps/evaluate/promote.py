@@ -1,6 +1,7 @@
 """From a trained branch to a released version: verify, export, check, evaluate, gate, release; each step resumable."""
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -13,11 +14,11 @@ from megatron_lrps.convert.source import Source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.scoring import evaluate
 from megatron_lrps.plan.file_paths import within
-from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate_file
+from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate, read_gate_file
 from megatron_lrps.plan.release import Evaluation
 from megatron_lrps.versions.facts import resolve
 from megatron_lrps.versions.files import read_json, write_atomic
-from megatron_lrps.versions.notes import note, notes_of
+from megatron_lrps.versions.notes import note, note_unmet, notes_of, unmet_before
 from megatron_lrps.versions.results import Results, folder_of, measured_by, read_results, scores_of
 from megatron_lrps.versions.verify import MEANING, verify_one
 
@@ -28,13 +29,15 @@ class Promoted(NamedTuple):
     Attributes:
         export: Its Hugging Face folder.
         results: Its scores.
-        judged: The gate's conditions, all met.
+        judged: The gate's conditions, and those that it has not met before.
+        unmet: Those of them that it does not meet, and was released all the same.
         fresh: It was released now, and not before.
     """
 
     export: Path
     results: Results
     judged: list[Judged]
+    unmet: list[Judged]
     fresh: bool
 
 
@@ -44,6 +47,7 @@ def promote(
     *,
     task_folder: Path | None,
     gate: Path | None,
+    despite: bool,
     check: bool,
     dtype: str | None,
     say: Callable[[str], None],
@@ -54,7 +58,9 @@ def promote(
         source: Its checkpoint.
         asked: How it is scored.
         task_folder: ``asked.task_folder``, absolute.
-        gate: A file of conditions, or None.
+        gate: A file of conditions, or None. Conditions that the same checkpoint has not met before are judged too:
+            no other gate, and none at all, lets it through.
+        despite: Release it although it does not meet its gate; its record says so.
         check: Compare the export's logits with Megatron's.
         dtype: Of the export, or None: as saved.
         say: Told what goes on.
@@ -78,30 +84,51 @@ def promote(
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())
     results = evaluate(source, asked, task_folder=task_folder, export=exported.folder, say=say)
-    judged = _judge(source, conditions)
-    card = exported.folder / "README.md"
-    before = card.read_text(encoding="utf-8")
-    after = with_scores(before, results.to_json(), [_proof(steps), *map(str, judged)])
-    if after != before:
-        write_atomic(card, after)
-    if missed := [each for each in judged if not each.holds]:
-        raise RefusedError(
-            f"{source.version} does not meet {gate}: {'; '.join(map(str, missed))}.",
-            "it was not marked released now; train a better one, or change the gate.",
-        )
     path = source.campaign.path(source.facts.name)
+    judged = _judge(source, conditions)
+    before = unmet_before(path, source.version, iteration=source.iteration, sha256=source.sha256)
+    judged += _judge_again(source, [text for text in before if text not in {each.condition.text for each in judged}])
+    known = notes_of(path).get("released", {}).get(source.version, {})
+    same = (known.get("iteration"), known.get("checkpoint_sha256")) == (source.iteration, source.sha256)
+    allowed = known["unmet"] if same and isinstance(known.get("unmet"), dict) else {}
+    unmet = [each for each in judged if not each.holds]
+    refused = [each for each in unmet if not despite and each.condition.text not in allowed]
+    card = exported.folder / "README.md"
+    text = card.read_text(encoding="utf-8")
+    despites = ["Released although it does not meet its gate."] if unmet and not refused else []
+    after = with_scores(text, results.to_json(), [_proof(steps), *map(str, judged), *despites])
+    if after != text:
+        write_atomic(card, after)
+    if refused:
+        note_unmet(
+            path,
+            source.version,
+            iteration=source.iteration,
+            sha256=source.sha256,
+            gate=str(gate) if gate else None,
+            unmet={each.condition.text: str(each) for each in refused},
+        )
+        now = "it was released before, and that stands" if same else "it is not released"
+        now_asked = any(each.condition in conditions for each in refused)
+        what = (
+            f"{source.version} does not meet {gate}" if now_asked else f"{source.version} did not meet its gate before"
+        )
+        raise RefusedError(
+            f"{what}{'' if now_asked else ', and does not now'}: {'; '.join(map(str, refused))}.",
+            f"{now}; train a better one, or say --despite-failed-gate: it is released then, and its record says so.",
+        )
     facts = {
         "export": within(exported.folder, source.campaign.root),
         "checkpoint_sha256": source.sha256,
         "verified": steps.get("verified", {}).get("found"),
         "checked": steps.get("checked", {}).get("difference"),
         "gate": [str(each) for each in judged],
+        "unmet": {each.condition.text: str(each) for each in unmet},
     }
-    known = notes_of(path).get("released", {}).get(source.version, {})
     fresh = any(known.get(key) != value for key, value in {"iteration": source.iteration, **facts}.items())
     if fresh:
         note(path, "released", source.version, iteration=source.iteration, **facts)
-    return Promoted(exported.folder, results, judged, fresh)
+    return Promoted(exported.folder, results, judged, unmet, fresh)
 
 
 def _proof(steps: "_Steps") -> str:
@@ -128,6 +155,18 @@ def _judge(source: Source, conditions: list[Any]) -> list[Judged]:
         lambda version, score: measured_by(results(version), score),
         previous_of(source.tree, source.facts.name) if source.facts.name in source.tree.by_name else None,
     )
+
+
+def _judge_again(source: Source, texts: list[str]) -> list[Judged]:
+    """Conditions that the checkpoint has not met before, by the scores of now; unmet where these are not there."""
+    found = []
+    for text in texts:
+        (condition,) = read_gate(text, "a condition of before")
+        try:
+            found += _judge(source, [condition])
+        except RefusedError:
+            found.append(Judged(condition, math.nan, None, holds=False, against=condition.version))
+    return found
 
 
 def _state_of(export: Path) -> list[list[Any]] | None:

@@ -28,8 +28,10 @@ from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.layout import refuse_impossible_layout
+from megatron_lrps.versions.doing import EXECUTOR, Doing, doing_of
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.lineage import events, state_of
+from megatron_lrps.versions.owner import holder
 
 TRAINING_MODULE = "megatron_lrps.pretrain"
 _POLL_S = 0.2
@@ -128,18 +130,27 @@ def _follow(
     """Show progress and pass requests to stop on, until torchrun has ended."""
     log = LogFollower(group.log)
     name = attempt.path.name
-    running = True
+    folder = attempt.campaign.path(name)
+    doing: Doing | None = Doing(what="starting", since=time.time())
+    running, held = True, False
     while running:
         running = group.running  # before the log is read, so that its last lines are not missed
         for step in log.steps():
-            attempt.reached = max(attempt.reached, step.iteration)
+            attempt.reached, doing = max(attempt.reached, step.iteration), None
             display.step(name, step)
+        if running and ((owner := holder(folder.root)) is not None or held):
+            held, doing = True, doing_of(folder, owner)
+        if doing is not None and doing.what != "training":
+            display.tell(name, doing)
         if stop.count and not attempt.asked:
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
+            when = "save after the iteration they are at"
+            if doing is not None and doing.what == "evaluating":
+                when = f"are {doing}, and save then"
             display.say(
-                f"{name}: stopping; its ranks save after the iteration they are at. To kill them instead, ask again: "
+                f"{name}: stopping; its ranks {when}. To kill them instead, ask again: "
                 f"what they trained after iteration {attempt.saved()} is lost then"
             )
         elif stop.count > 1 and not attempt.killed:
@@ -154,7 +165,7 @@ def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
     """Hold a path for this executor; raises RefusedError naming the process that has it."""
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
-        lock = (folder.logs / ".executor").open("a+")
+        lock = (folder.logs / EXECUTOR).open("a+")
     except OSError as error:
         raise StorageError(f"{folder.logs} could not be written: {error.strerror}.", "make room, then rerun.") from None
     with lock:

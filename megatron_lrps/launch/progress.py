@@ -12,8 +12,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from megatron_lrps.launch.trace import Step
 from megatron_lrps.plan import PlannedPath
+from megatron_lrps.versions.doing import Doing
 
 _LINE_EVERY_S = 10.0
+_LONG_S = 5.0
+"""What takes less than that, besides training, is worth no line."""
 
 
 class Ledger:
@@ -80,6 +83,9 @@ class Display(Protocol):
     def step(self, name: str, step: Step) -> None:
         """A path has trained on."""
 
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
 
@@ -145,6 +151,13 @@ class LineDisplay:
                 f"{ledger.time_left()}"
             )
 
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+        now, lasts = time.monotonic(), time.time() - (doing.since or 0.0)
+        if now - self._last >= _LINE_EVERY_S and lasts >= _LONG_S:
+            self._last = now
+            self.say(f"{name}: {doing_text(doing)}")
+
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
         self._ledger.start(name, self._ends[name])
@@ -204,6 +217,10 @@ class BarDisplay:
         self._ledger.step(name, step, time.monotonic())
         self._draw(name, f"loss {loss_text(step)}  next lr {lr_text(step)}")
 
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+        self._draw(name, doing_text(doing))
+
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
         self._ledger.start(name, self._paths[name].end)
@@ -234,6 +251,11 @@ class BarDisplay:
             place=f"{ledger.left()} left",
             left=ledger.time_left(),
         )
+
+
+def doing_text(doing: Doing) -> str:
+    """What ranks of this machine do, and for how long."""
+    return str(doing) if doing.since is None else f"{doing}, for {duration(max(0.0, time.time() - doing.since))}"
 
 
 def loss_text(step: Step) -> str:

@@ -56,6 +56,8 @@ _ROLES_A_ROW = 2
 """A phone shows the left third of a picture, and must show all of them."""
 ROW_OF_ROLES = 22
 """Pixels."""
+PLANNED_LINE, PLANNED_WIDTH, PLANNED_ALPHA = (0, (2, 2)), 1.2, 0.55
+"""What is still to be trained is dotted, thin and faint, whatever its role."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": NORMAL,
@@ -106,6 +108,14 @@ def new_figure(width: int, height: int) -> Iterator[Figure]:
         yield figure
 
 
+def shortened(name: str, longest: int) -> str:
+    """A name of at most so many characters: its middle goes, since names of a row often differ at their ends."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 3
+    return f"{name[: longest - 1 - tail]}…{name[len(name) - tail :]}"
+
+
 def width_of(text: str, size: float) -> float:
     """The width of a line of text of ``size`` points, in pixels, rather too much than too little."""
     return len(text) * 0.7 * size * DPI / 72
@@ -142,14 +152,23 @@ class _RoundTicks(MaxNLocator):
         return [tick / self._unit for tick in super().tick_values(vmin * self._unit, vmax * self._unit)]
 
 
-def name_roles(axes: "Axes", paths: Sequence[PlannedPath]) -> None:
-    """Names of the kinds of curves between the axes and their title, at the left, which a phone shows first."""
+def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = False) -> None:
+    """Names of the kinds of curves between the axes and their title, at the left, which a phone shows first.
+
+    Args:
+        axes: Whose.
+        paths: Theirs.
+        planned: Parts of curves are drawn as what is still to be trained; the names say so.
+    """
     handles = [
         Line2D(
             [], [], color=look.colour, linestyle=look.line, marker=look.mark, linewidth=2.0, markersize=6, label=role
         )
         for role, look in ((role, LOOKS[role]) for role in dict.fromkeys(map(role_of, paths)))
     ]
+    if planned:
+        handles.append(Line2D([], [], color=INK, linewidth=PLANNED_WIDTH, alpha=PLANNED_ALPHA, linestyle=PLANNED_LINE))
+        handles[-1].set_label("planned")
     axes.legend(
         handles=handles,
         loc="lower left",
@@ -160,12 +179,12 @@ def name_roles(axes: "Axes", paths: Sequence[PlannedPath]) -> None:
         labelspacing=0.3,
         handlelength=3.0,
     )
-    axes.set_title(axes.get_title(loc="left"), pad=10 + height_of_roles(paths) * 72 / DPI)
+    axes.set_title(axes.get_title(loc="left"), pad=10 + height_of_roles(paths, planned=planned) * 72 / DPI)
 
 
-def height_of_roles(paths: Sequence[PlannedPath]) -> int:
+def height_of_roles(paths: Sequence[PlannedPath], *, planned: bool = False) -> int:
     """Of ``name_roles``, in pixels."""
-    return ROW_OF_ROLES * math.ceil(len({role_of(path) for path in paths}) / _ROLES_A_ROW)
+    return ROW_OF_ROLES * math.ceil((len({role_of(path) for path in paths}) + planned) / _ROLES_A_ROW)
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -4,16 +4,17 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.monitor import page
-from megatron_lrps.monitor.scalars import number_words
 from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import number_words, table
 from megatron_lrps.versions.results import measured_by, scores_of
 
+TRAINED = "\N{DAGGER}"
+"""Marks a score by the training's own validation among others."""
 _HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
 _LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
 _KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
@@ -29,7 +30,8 @@ class Compared:
         rows: A version by a paradigm each.
         names: Columns of scores.
         scores: Path -> score by name; what is not there was not measured.
-        best: (path, name) of the best score of a version where several paradigms have one.
+        trained: (path, name) of scores that are by the training's own validation; the others are by `lrps eval`.
+        best: (path, name) of the best score of a version where several paradigms have one, measured by the same.
         notes: What the reader must know, a sentence each.
     """
 
@@ -37,13 +39,21 @@ class Compared:
     rows: tuple[VersionRow, ...]
     names: tuple[str, ...]
     scores: Mapping[str, Mapping[str, float]]
+    trained: frozenset[tuple[str, str]]
     best: frozenset[tuple[str, str]]
     notes: tuple[str, ...]
 
+    @property
+    def mixed(self) -> bool:
+        """Whether some scores are by the training's own validation, and some are not."""
+        every = {(path, name) for path, found in self.scores.items() for name in found}
+        return bool(self.trained) and every != self.trained
+
     def cell(self, row: VersionRow, name: str) -> str:
-        """A score, or ``-``."""
+        """A score, with a mark where it is by the training's own validation; or ``-``."""
         value = self.scores[row.path].get(name)
-        return "-" if value is None else number_words(value, 4)
+        mark = TRAINED if self.mixed and (row.path, name) in self.trained else ""
+        return "-" if value is None else number_words(value, 4) + mark
 
 
 def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
@@ -51,29 +61,33 @@ def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *
 
     Args:
         versions: Its version table.
-        results: Path -> its ``results.json``. Where no version has any, the perplexities of the training's own
-            validation are taken, and a note says so.
+        results: Path -> its ``results.json``. A version's perplexities on sets that it has not been scored on are those
+            of the training's own validation, and a note says so.
         only: Versions or paths to show; all where empty.
     """
     rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
-    notes = []
-    if any(row.path in results for row in rows):
-        scores = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
-        notes += _not_alike(rows, results, scores)
-        for row in rows:
-            found = results.get(row.path)
-            if found is not None and found["iteration"] != row.end:
-                notes.append(f"{row.path} was scored at iteration {found['iteration']:,}, not at its end, {row.end:,}.")
-    else:
-        scores = {row.path: _validated(row) for row in rows}
+    scored = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
+    scores = {row.path: {**_validated(row), **scored[row.path]} for row in rows}
+    trained = {(path, name) for path, found in scores.items() for name in found if name not in scored[path]}
+    notes = _not_alike(rows, results, scored)
+    for row in rows:
+        found = results.get(row.path)
+        if found is not None and found["iteration"] != row.end:
+            notes.append(f"{row.path} was scored at iteration {found['iteration']:,}, not at its end, {row.end:,}.")
+    if not any(scored.values()):
         notes.append("No version has been evaluated: perplexities are those of the training's own validation.")
-    names = tuple(dict.fromkeys(name for found in scores.values() for name in found))
+    elif trained:
+        notes.append(f"{TRAINED} by the training's own validation at the path's end; all other scores by `lrps eval`.")
+    seen = list(dict.fromkeys(name for found in scores.values() for name in found))
+    metrics = list(dict.fromkeys(name.partition("/")[0] for name in seen))
+    names = tuple(sorted(seen, key=lambda name: metrics.index(name.partition("/")[0])))
     return Compared(
         campaign=versions.campaign,
         rows=rows,
         names=names,
         scores=scores,
-        best=frozenset(_best(rows, names, scores)),
+        trained=frozenset(trained),
+        best=frozenset(_best(rows, names, scores, trained)),
         notes=tuple(notes),
     )
 
@@ -104,7 +118,10 @@ def _not_alike(
 
 
 def _best(
-    rows: Sequence[VersionRow], names: Sequence[str], scores: Mapping[str, Mapping[str, float]]
+    rows: Sequence[VersionRow],
+    names: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+    trained: Collection[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     best = []
     for name in names:
@@ -121,7 +138,8 @@ def _best(
                 row.path: scores[row.path][name] for row in rows if row.version == version and name in scores[row.path]
             }
             known = [value for value in having.values() if math.isfinite(value)]
-            if known and len(having) > 1:
+            # Two ways of measuring differ by more than models do.
+            if known and len(having) > 1 and len({(path, name) in trained for path in having}) == 1:
                 winner = choose(known)
                 best += [(path, name) for path, value in having.items() if value == winner]
     return best
@@ -156,31 +174,37 @@ def as_text(found: Compared) -> str:
 
 
 def as_csv(found: Compared) -> str:
-    """A line for each row; scores at full precision, empty where there is none."""
+    """A line for each row; scores at full precision, empty where there is none; at last who has measured each."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*_KEYS, *found.names))
+    writer.writerow((*_KEYS, *found.names, "by_training"))
     for row in found.rows:
-        writer.writerow([*(getattr(row, key) for key in _KEYS), *map(found.scores[row.path].get, found.names)])
+        scores = map(found.scores[row.path].get, found.names)
+        writer.writerow([*(getattr(row, key) for key in _KEYS), *scores, " ".join(_by_training(found, row))])
     return out.getvalue()
 
 
 def as_json(found: Compared) -> str:
-    """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name), ``notes``."""
+    """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name, and ``by_training``), ``notes``."""
     rows = [
         {
             **{key: getattr(row, key) for key in _KEYS},
             "scores": {name: value for name, value in found.scores[row.path].items() if math.isfinite(value)},
+            "by_training": _by_training(found, row),
         }
         for row in found.rows
     ]
     return json.dumps({"campaign": found.campaign, "versions": rows, "notes": found.notes}, indent=2) + "\n"
 
 
+def _by_training(found: Compared, row: VersionRow) -> list[str]:
+    return [name for name in found.names if (row.path, name) in found.trained]
+
+
 def as_html(found: Compared) -> str:
     """A page of its own: no script, nothing fetched. The best score of a version is bold."""
     return page.page(
-        f"Versions of {found.campaign}", score_table(found), *(page.tag("p", note) for note in found.notes)
+        f"Versions of {found.campaign}", score_table(found), *(page.tag("p", page.prose(note)) for note in found.notes)
     )
 
 
@@ -204,7 +228,7 @@ def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
 
 def as_latex(found: Compared) -> str:
     """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
-    lines = [f"% {each}" for each in found.notes]
+    lines = [f"% {each.replace(TRAINED, 'A dagger:')}" for each in found.notes]
     lines += [
         f"\\begin{{tabular}}{{lll{'r' * (len(_HEADERS) - 3 + len(found.names))}}}",
         "\\toprule",
@@ -214,14 +238,19 @@ def as_latex(found: Compared) -> str:
     for row in found.rows:
         cells = [_latex(each) for each in _facts(row)]
         for name in found.names:
-            text = found.cell(row, name)
+            text = _latex(found.cell(row, name))
             cells.append(f"\\textbf{{{text}}}" if (row.path, name) in found.best else text)
         lines.append(" & ".join(cells) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
 def _latex(text: str) -> str:
-    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    marks = {
+        TRAINED: r"\textdagger{}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
     return "".join(marks.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in text)
 
 

@@ -125,7 +125,8 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
         free = []
         for order, (x, y, across, along) in enumerate(_SIDES):
             box = _box(_pixel(axes, name), x, y, width_of(name.text, size), LINE * size * DPI / 72)
-            inside = frame.y0 <= box.bottom and box.top <= frame.y1 + _OVER and box.right <= frame.x1 + _BEYOND
+            within = frame.x0 <= box.left and box.right <= frame.x1 + _BEYOND
+            inside = within and frame.y0 <= box.bottom and box.top <= frame.y1 + _OVER
             if inside and not any(map(box.meets, taken)):
                 wide = _Box(box.left - _MARK, box.bottom - _MARK, box.right + _MARK, box.top + _MARK)
                 covered = sum(wide.left <= at <= wide.right and wide.bottom <= high <= wide.top for at, high in crowd)
@@ -144,6 +145,7 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             fontsize=size,
             color=name.colour,
             weight="bold",
+            in_layout=False,  # the axes keep the size that its place was found in
         )
 
 

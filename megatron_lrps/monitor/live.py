@@ -8,12 +8,15 @@ from typing import Any
 
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.monitor.follow import Figures, Follower, fingerprint
-from megatron_lrps.monitor.standing import alert_words, standing, state_words
+from megatron_lrps.monitor.standing import ENDED, alert_words, standing_alone, standing_now, state_words
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.owner import BEAT_S, FILE, Owner, holder
 
 QUIET_S, QUIET_ITERATIONS = 600.0, 20
 """A path that has logged nothing for ten minutes, or twenty iterations where that is longer, is given no time left."""
+BEFORE = ("starting", "reading", "loading")
+"""What a job does before its first iteration; the pace so far is that of the run before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +26,12 @@ class Row:
     Attributes:
         name: Its own.
         state: In words.
-        iteration: The last one logged; of a trained path its end, of one that has logged nothing what is saved.
+        iteration: The last one logged; of a trained path its end, of one that nobody trains what is saved: what it
+            has logged after that is trained again.
         end: Its last iteration.
         begun: It has trained something; else ``iteration`` is where it will start.
         done: It is trained.
+        held: A job holds it: it trains, starts, or does what is left to do after the last iteration.
         figures: What it logged last, or None.
         tokens_per_second: By the clock, saves and evaluations included, or None.
         seconds_left: At this pace; None where it is not being trained.
@@ -41,6 +46,7 @@ class Row:
     end: int
     begun: bool
     done: bool
+    held: bool = False
     figures: Figures | None = None
     tokens_per_second: float | None = None
     seconds_left: float | None = None
@@ -67,6 +73,7 @@ class Watch:
         self._followers = {path.name: Follower(self.campaign.tensorboard(path.name)) for path in tree.paths}
         self._standings: dict[str, Mapping[str, Any]] = {}
         self._seen: Any = None
+        self._owners: dict[str, tuple[Any, float, Owner | None]] = {}
 
     def look(self) -> list[Row]:
         """A row for each path, in the plan's order. What cannot be read is said in its row and tried again."""
@@ -92,12 +99,12 @@ class Watch:
         trouble, figures = None, None
         try:
             if path.name not in self._standings:
-                self._standings[path.name] = standing(self.campaign, path)
+                self._standings[path.name] = standing_alone(self.campaign, path)
             figures = self._followers[path.name].look()
         except (OSError, LrpsError) as error:
             trouble = f"{path.name}: {error}"
-        stands = self._standings.get(path.name)
-        if stands is None:
+        alone = self._standings.get(path.name)
+        if alone is None:
             return Row(
                 name=path.name,
                 state="unknown",
@@ -107,10 +114,13 @@ class Watch:
                 done=False,
                 trouble=trouble,
             )
+        owner = self._owner(path)
+        stands = standing_now(self.campaign.path(path.name), alone, owner)
         alerts = tuple(f"{path.name}: {alert_words(alert)}" for alert in stands["alerts"])
-        done = stands["state"] in ("trained", "released")
+        done = stands["state"] in ENDED
+        held = owner is not None or stands["doing"] is not None
         place = stands["saved"] or path.fork
-        if figures is not None:
+        if figures is not None and (held or done):
             place = path.end if done else figures.iteration
         row = Row(
             name=path.name,
@@ -119,18 +129,29 @@ class Watch:
             end=path.end,
             begun=stands["saved"] is not None or figures is not None,
             done=done,
+            held=held,
             figures=figures,
             alerts=alerts,
             trouble=trouble,
         )
-        return row if figures is None else self._timed(row, figures, now)
+        starts = stands["doing"] is not None and stands["doing"]["what"] in BEFORE
+        return row if figures is None else self._timed(row, figures, now, trains=held and not starts)
 
-    def _timed(self, row: Row, figures: Figures, now: float) -> Row:
+    def _owner(self, path: PlannedPath) -> Owner | None:
+        """Who holds the path. Whether another machine's job lives is asked with each of its heartbeats, or instead."""
+        root = self.campaign.path(path.name).root
+        seen, now = fingerprint(root / FILE), time.monotonic()
+        known = self._owners.get(path.name)
+        if known is None or known[0] != seen or now - known[1] >= BEAT_S:
+            self._owners[path.name] = known = (seen, now, holder(root))
+        return known[2]
+
+    def _timed(self, row: Row, figures: Figures, now: float, *, trains: bool) -> Row:
         age, pace = max(0.0, now - figures.logged_at), figures.seconds
         if pace is None or row.done:
             return replace(row, age=age)
         plan = self.tree.plan
-        running = age <= max(QUIET_S, QUIET_ITERATIONS * pace)
+        running = trains and age <= max(QUIET_S, QUIET_ITERATIONS * pace)
         return replace(
             row,
             age=age,

@@ -20,6 +20,7 @@ from megatron_lrps.monitor.canvas import (
     new_figure,
     role_of,
     save,
+    shortened,
 )
 from megatron_lrps.monitor.labels import Name, name_ends, name_points
 from megatron_lrps.monitor.scalars import Runs, Series, finite
@@ -40,6 +41,9 @@ MARKED = 24
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""
 
+
+LONGEST_SET, LONGEST_NAME = 18, 18
+"""Characters of a validation set's name above its panel, a quarter of the width, and of a version's in there."""
 
 Points = dict[PlannedPath, tuple[int, float]]
 
@@ -85,7 +89,7 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
             axes = figure.add_subplot(grid[1 + index // columns, index % columns])
             losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
             ends[axes] = _draw_validation(axes, paths, losses, end, axis=axis)
-            axes.set_title(f"validation loss on {name}", fontsize=10)
+            axes.set_title(f"validation loss on {shortened(name, LONGEST_SET)}", fontsize=10)
         figure.draw_without_rendering()  # where names have room is known in pixels
         for axes, points in ends.items():
             _label(axes, points)
@@ -159,7 +163,8 @@ def _label(axes: "Axes", points: Points) -> None:
         name_ends(axes, [Name(path.name, at, look_of(path).colour) for path, at in points.items()], size=SMALL)
         return
     named = {path: at for path, at in points.items() if path.version is not None and role_of(path) not in BASELINES}
-    name_points(axes, [Name(str(path.version), at, look_of(path).colour) for path, at in named.items()], size=SMALL)
+    names = [Name(shortened(str(path.version), LONGEST_NAME), at, look_of(path).colour) for path, at in named.items()]
+    name_points(axes, names, size=SMALL)
 
 
 def _limit(axes: "Axes", curves: Sequence[Series], end: int, *, below: float) -> None:

@@ -51,7 +51,9 @@ svg *{stroke-linejoin:round;stroke-linecap:butt}
 .tree,.tree ul{list-style:none;padding-left:0}.tree li ul{padding-left:.75rem;margin-left:.4rem;
 border-left:2px solid var(--line)}.tree li{margin:.4rem 0;min-width:13rem}
 .box{padding:.25rem .75rem}
-.state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;white-space:nowrap}
+code{background:var(--card);border-radius:.25rem;padding:0 .25rem}
+.state{border:1px solid var(--soft);border-radius:1rem;padding:0 .5rem;font-size:.85rem;
+display:inline-block}
 th span{white-space:nowrap}@media(max-width:30rem){tbody th:has(span){white-space:normal}}
 @media print{nav,.skip{display:none}.scroll{overflow:visible}svg{min-width:0}
 details::details-content{content-visibility:visible}}
@@ -92,6 +94,14 @@ def _printable(character: str) -> str:
 def join(parts: Iterable[Part]) -> Markup:
     """Parts one after another."""
     return Markup("".join(map(text, parts)))
+
+
+def prose(words: str) -> Markup:
+    """A sentence whose commands stand between backticks, as a terminal shows them: here they are code."""
+    parts = words.split("`")
+    if len(parts) % 2 == 0:  # one has no other
+        return text(words)
+    return join(tag("code", part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def tag(name: str, *parts: Part, **attributes: str | None) -> Markup:

@@ -17,7 +17,7 @@ from megatron_lrps.monitor.pictures import draw_lr
 from megatron_lrps.monitor.report_pace import LOGGED, pace
 from megatron_lrps.monitor.report_parts import Ledger, Material
 from megatron_lrps.monitor.scalars import Runs, Series, read_run
-from megatron_lrps.monitor.standing import standing
+from megatron_lrps.monitor.standing import ENDED, HALF_WAY, standing
 from megatron_lrps.monitor.table import version_table
 from megatron_lrps.monitor.tensorboard_logs import Printed, read_printed
 from megatron_lrps.monitor.tree_picture import draw_tree
@@ -28,6 +28,7 @@ from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.ledger import totals_of
 from megatron_lrps.versions.lineage import events
+from megatron_lrps.versions.owner import holder
 from megatron_lrps.versions.results import folder_of, read_results
 
 FILE = "report.html"
@@ -76,7 +77,7 @@ def write_report(
     losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
     trained = {each["name"]: each["end"] - each["iterations_left"] for each in found.stands}
     draw_tree(found.tree, trained, *branches, axis=axis)
-    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis)
+    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis, trained=trained)
     if any(found.runs.values()):
         draw_losses(found.tree, found.runs, *losses, axis=axis)
     else:
@@ -101,7 +102,7 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     tree, missing = trees[0], list(notes)
     facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
     results = {path.name: found for path in tree.paths if (found := _results(campaign, path.name, missing)) is not None}
-    stands = [standing(campaign, path) for path in tree.paths]
+    stands = [standing(campaign, path, holder(campaign.path(path.name).root)) for path in tree.paths]
     runs, unreadable = _runs(campaign, tree, missing)
     printed = {path.name: _printed(campaign, path.name, missing) for path in tree.paths}
     versions = version_table(tree, campaign, runs=runs)
@@ -187,16 +188,20 @@ def _missing(
     said = []
     if idle := _names(each for each in stands if each["state"] in ("waiting", "ready")):
         said.append(f"Nothing saved yet: {idle}.")
-    if going := [each for each in stands if each["state"] == "in_progress"]:
-        where = (f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}" for each in going)
-        said.append(f"Half-way: {', '.join(where)}.")
+    if going := [each for each in stands if each["state"] in HALF_WAY]:
+        where = (
+            f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}"
+            f"{'' if each['state'] == 'in_progress' else ', which nobody trains now'}"
+            for each in going
+        )
+        said.append(f"Half-way: {'; '.join(where)}.")
     if silent := _names(each for each in stands if each["saved"] is not None and each["name"] not in logged):
         said.append(f"Trained, but without TensorBoard files: {silent}.")
     for each in stands:
         if each["torn"]:
             torn = ", ".join(f"{iteration:,}" for iteration in each["torn"])
             said.append(f"{each['name']} has checkpoints that are not whole, and are never used: {torn}.")
-    ended = [each for each in stands if each["state"] in ("trained", "released")]
+    ended = [each for each in stands if each["state"] in ENDED]
     if unscored := _names(each for each in ended if each["version"] and each["name"] not in scored):
         said.append(f"Trained, but not evaluated: {unscored}.")
     folder = campaign.root / "paths"
@@ -230,5 +235,5 @@ def as_html(found: Material, *, tree: page.Markup, lr: page.Markup, losses: page
         f"Campaign {found.tree.plan.campaign}",
         *(page.section(name, heading, inside) for name, heading, inside in sections),
         above=page.join([page.tag("p", f"{made}.", class_="soft"), page.tag("nav", links, aria_label="Sections")]),
-        below="Its pictures lie beside this page as PNG and SVG. `lrps report PLAN` makes it again.",
+        below=page.prose("Its pictures lie beside this page as PNG and SVG. `lrps report PLAN` makes it again."),
     )

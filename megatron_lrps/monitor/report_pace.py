@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 
 from megatron_lrps.monitor.page import Markup, Part, join, table, tag
-from megatron_lrps.monitor.scalars import Series, median_words, number_words
+from megatron_lrps.monitor.scalars import Series, median_words
 from megatron_lrps.monitor.tensorboard_logs import SECONDS, THROUGHPUT, Printed
+from megatron_lrps.monitor.text import number_words
 
 NORM = "grad-norm"
 LOGGED = (NORM, THROUGHPUT, SECONDS)
@@ -31,8 +32,10 @@ def pace(runs: Mapping[str, Mapping[str, Series]], printed: Mapping[str, Printed
         highest = math.nan if not all(map(math.isfinite, norms)) else max(norms, default=0.0)
         found: list[Part] = [median_words(norms, 3, last=LAST), number_words(highest, 3) if norms else None]
         for figure, digits in ((SECONDS, 3), (THROUGHPUT, 1)):
-            values = [value for _, value in run.get(figure, [])] or [each.value for each in said.points.get(figure, [])]
-            found.append(median_words(values, digits))
+            logged = [value for _, value in run.get(figure, [])]
+            words = median_words(logged or [each.value for each in said.points.get(figure, [])], digits)
+            # Megatron prints one digit after the point: a model on a CPU computes, and not nothing.
+            found.append("below 0.05" if words == "0.0" and not logged else words)
         if norms or any(each is not None for each in found) or said.points:
             hours.append(said.rank_hours)
             rows.append((name, *found, _hours(said.rank_hours)))
@@ -41,13 +44,13 @@ def pace(runs: Mapping[str, Mapping[str, Series]], printed: Mapping[str, Printed
     if len(rows) > 1:
         known = [each for each in hours if each is not None]
         rows.append(("all", None, None, None, None, _hours(sum(known) if len(known) == len(hours) else None)))
-    unit = "GPU-hours" if gpus else "rank-hours"
+    unit, one = ("GPU-hours", "GPU") if gpus else ("rank-hours", "rank")
     headers = (
         "path",
         f"gradient norm, median of last {LAST}",
         "highest",
         "seconds an iteration",
-        "TFLOP/s a GPU",
+        f"TFLOP/s a {one}",
         unit,
     )
     how = (
@@ -59,4 +62,4 @@ def pace(runs: Mapping[str, Mapping[str, Series]], printed: Mapping[str, Printed
 
 
 def _hours(hours: float | None) -> str | None:
-    return None if hours is None else f"{hours:,.2f}"
+    return None if hours is None else number_words(hours, 2)

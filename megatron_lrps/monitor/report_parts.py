@@ -8,17 +8,18 @@ from typing import Any
 from megatron_lrps.monitor.axis import Axis
 from megatron_lrps.monitor.compare import Compared, score_table
 from megatron_lrps.monitor.losses import loss_sets
-from megatron_lrps.monitor.page import Markup, Part, join, listing, region, table, tag
+from megatron_lrps.monitor.page import Markup, Part, join, listing, prose, region, table, tag
 from megatron_lrps.monitor.report_events import timeline
-from megatron_lrps.monitor.scalars import Runs, median_words, number_words
-from megatron_lrps.monitor.standing import state_words
+from megatron_lrps.monitor.scalars import Runs, median_words
+from megatron_lrps.monitor.standing import ENDED, state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
-from megatron_lrps.monitor.text import epochs_words
+from megatron_lrps.monitor.text import epochs_words, number_words
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.versions.facts import Facts, schedule_words
 from megatron_lrps.versions.ledger import Total as Drawn
+from megatron_lrps.versions.notes import UNMET
 
 EVENTS = 500
 """Lines of the timeline; the latest are shown."""
@@ -71,7 +72,7 @@ class Material:
 
 
 def _sentence(words: str) -> Markup:
-    return tag("p", words)
+    return tag("p", prose(words))
 
 
 def state(found: Material, picture_: Markup) -> Markup:
@@ -79,7 +80,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     planned = sum(path.iterations for path in found.tree.paths)
     left = sum(each["iterations_left"] for each in found.stands)
     ends = [each for each in found.stands if each["version"] is not None]
-    trained = sum(each["state"] in ("trained", "released") for each in ends)
+    trained = sum(each["state"] in ENDED for each in ends)
     released = sum(each["state"] == "released" for each in ends)
     cards: list[tuple[str, str]] = [
         (_percent(planned - left, planned), f"{planned - left:,} of {planned:,} iterations are trained"),
@@ -92,7 +93,7 @@ def state(found: Material, picture_: Markup) -> Markup:
     ]
     facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
     paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
-    lacking = [tag("h3", "What is missing"), listing(found.missing)] if found.missing else []
+    lacking = [tag("h3", "What is missing"), listing(map(prose, found.missing))] if found.missing else []
     return join([facts, tag("h3", "Paths"), picture_, paths, *lacking])
 
 
@@ -152,6 +153,8 @@ def versions(found: Material) -> Markup:
         # Listed paths are alternatives: what they cost together is no price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
         rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
+        if each.cuts:
+            rows.append((f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens, None, None))
     costs = table(
         "Cost of all paths"
         if {each.paradigm for each in found.totals} == {"explicit"}
@@ -159,7 +162,9 @@ def versions(found: Material) -> Markup:
         ("paradigm", "iterations", "tokens", "of PTFS", "of CPT"),
         rows,
     )
-    return join([costs, score_table(found.compared), *(tag("p", note, class_="soft") for note in found.compared.notes)])
+    return join(
+        [costs, score_table(found.compared), *(tag("p", prose(note), class_="soft") for note in found.compared.notes)]
+    )
 
 
 def data(found: Material) -> Markup:
@@ -228,12 +233,16 @@ def releases(found: Material) -> Markup:
         for version, each in released.items() if isinstance(released, dict) else ():
             if isinstance(each, dict):
                 shown += [tag("h3", f"{version}, path {path}"), listing(_release(each))]
+        turns = [each for each in found.histories.get(path, ()) if each.get("event") in ("released", UNMET)]
+        if turns and turns[-1]["event"] == UNMET:
+            shown.append(tag("p", f"{path} did not meet its gate last: {_word(turns[-1], 'message')}."))
     return join(shown) if shown else _sentence("No version has been released; `lrps promote PLAN VERSION` does that.")
 
 
 def _release(released: Mapping[str, Any]) -> list[Part]:
     gate = released.get("gate")
     conditions = [str(each) for each in gate] if isinstance(gate, list) else []
+    gate_of = "Gate, although it was not met:" if released.get("unmet") else "Gate:"
     difference = released.get("checked")
     logits = (
         f"its logits differ by at most {difference:.2g} from Megatron's own"
@@ -244,7 +253,7 @@ def _release(released: Mapping[str, Any]) -> list[Part]:
         f"Released {_word(released, 'time')} from the checkpoint of iteration {_count(released.get('iteration'))}",
         f"Checkpoint: {_word(released, 'verified')}; {logits}",
         f"Export: {_word(released, 'export')}",
-        join(["Gate:", listing(conditions)]) if conditions else "Gate: none was asked for",
+        join([gate_of, listing(conditions)]) if conditions else "Gate: none was asked for",
     ]
 
 

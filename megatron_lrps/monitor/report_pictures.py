@@ -15,8 +15,8 @@ def tree_picture(found: Material, svg: str) -> Markup:
         name="tree",
         title=f"Paths of {tree.plan.campaign}",
         description=f"Each of {len(tree.paths)} paths from its fork to its end. The list below has the same in words.",
-        caption="Strong lines are trained. Hollow circles on a line are forks; the mark at its end is a version, "
-        "filled where it is trained.",
+        caption="Strong lines are trained, dotted ones are planned. Hollow circles on a line are forks; the mark at "
+        "its end is a version, filled where it is trained.",
     )
 
 
@@ -33,7 +33,8 @@ def lr_picture(found: Material, svg: str) -> Markup:
         name="lr-paths",
         title=f"Learning rate of {tree.plan.campaign}",
         description=f"{said}The table below has the learning rate of each path in words.",
-        caption="Circles are forks, dots the ends of versions.",
+        caption="Circles are forks, dots the ends of versions, filled where they are trained. Dotted lines are "
+        "planned: not trained yet.",
     )
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.records import next_record
+from megatron_lrps.monitor.text import number_words
 
 try:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -102,11 +103,6 @@ def finite(series: Series) -> Series:
     return [(step, value) for step, value in series if math.isfinite(value)]
 
 
-def number_words(value: float, digits: int) -> str:
-    """A figure in words: a picture or a table has no other sign of one that is infinite or no number."""
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
-
-
 def median_words(values: Sequence[float], digits: int, *, last: int | None = None) -> str | None:
     """The median of the finite values, and how many are not finite; None where there are no values.
 
@@ -117,7 +113,7 @@ def median_words(values: Sequence[float], digits: int, *, last: int | None = Non
     """
     taken = values if last is None else values[-last:]
     known = [value for value in taken if math.isfinite(value)]
-    said = [f"{median(known):,.{digits}f}"] if known else []
+    said = [number_words(median(known), digits)] if known else []
     if lost := len(taken) - len(known):
         said.append(f"{lost:,} of {'' if last is None else 'the last '}{len(taken):,} not finite")
     return ", ".join(said) or None

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from megatron_lrps.monitor.scalars import Runs, number_words, read_run
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.scalars import Runs, read_run
+from megatron_lrps.monitor.text import number_words, table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.versions.folder import CampaignFolder
@@ -20,10 +20,14 @@ SETS_PER_TABLE = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """What a paradigm's paths cost together, in iterations, and the same versions by PTFS and CPT."""
+    """What a paradigm's planned versions cost together, in iterations, and the same versions by PTFS and CPT.
+
+    ``cuts`` is what versions cost that were cut off main besides: no share counts them.
+    """
 
     paradigm: str
     iterations: int
+    cuts: int
     ptfs: int
     cpt: int
 
@@ -49,7 +53,7 @@ class VersionRow:
         fork: The iteration that the path starts after.
         end: The path's last iteration.
         iterations: What the path itself trains.
-        cost: All iterations that the paradigm needed for the versions up to and including this one.
+        cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
         of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
         of_cpt: ``cost`` as a share of continuing from version to version.
         perplexity: Validation set -> perplexity at the path's end; None until it has been validated there.
@@ -93,13 +97,15 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
         RefusedError: where an event file cannot be read.
     """
     order = {version: index for index, (version, _) in enumerate(tree.releases)}
-    ends = [end for _, end in tree.releases]
+    planned = dict(tree.planned_releases)
     rows = []
     paths = [path for path in tree.paths if path.version is not None]
     for path in sorted(paths, key=lambda path: order[str(path.version)]):
         index = order[str(path.version)]
-        rivals = [each for each in paths if each.paradigm == path.paradigm and order[str(each.version)] <= index]
-        cost = _needed(tree, rivals)
+        before = [version for version in planned if order[version] < index]
+        rivals = [each for each in paths if each.paradigm == path.paradigm and each.version in (*before, path.version)]
+        cost = tree.needed(rivals)
+        end = tree.releases[index][1]
         rows.append(
             VersionRow(
                 version=str(path.version),
@@ -109,29 +115,20 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
                 end=path.end,
                 iterations=path.iterations,
                 cost=cost,
-                of_ptfs=cost / sum(ends[: index + 1]),
-                of_cpt=cost / ends[index],
+                of_ptfs=cost / (sum(planned[version] for version in before) + end),
+                of_cpt=cost / end,
                 perplexity=_perplexity(tree, campaign, path, runs),
             )
         )
-    totals = [
-        Total(paradigm=paradigm, iterations=tree.iterations(paradigm), ptfs=sum(ends), cpt=ends[-1])
-        for paradigm in dict.fromkeys(path.paradigm for path in tree.paths)
-    ]
+    totals = []
+    for paradigm in dict.fromkeys(path.paradigm for path in tree.paths):
+        iterations = tree.planned_iterations(paradigm)
+        cuts = tree.iterations(paradigm) - iterations
+        ends = planned.values()
+        totals.append(
+            Total(paradigm=paradigm, iterations=iterations, cuts=cuts, ptfs=sum(ends), cpt=max(ends)),
+        )
     return VersionTable(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
-
-
-def _needed(tree: Tree, paths: Sequence[PlannedPath]) -> int:
-    """Iterations that must be trained for ``paths`` to end: their own, and their ancestors' up to the forks."""
-    reach: dict[str, int] = {}
-    for path in paths:
-        until = path.end
-        while True:
-            reach[path.name] = max(until, reach.get(path.name, 0))
-            if path.parent is None:
-                break
-            until, path = path.fork, tree.path(path.parent)
-    return sum(until - tree.path(name).fork for name, until in reach.items())
 
 
 def _perplexity(tree: Tree, campaign: CampaignFolder, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
@@ -191,6 +188,7 @@ def as_json(versions: VersionTable) -> str:
     totals = {
         total.paradigm: {
             "iterations": total.iterations,
+            "cuts": total.cuts,
             "ptfs": total.ptfs,
             "cpt": total.cpt,
             "of_ptfs": total.of_ptfs,
@@ -218,7 +216,7 @@ _HEADERS = ("version", "paradigm", "path", "fork", "end", "iterations", "cost so
 def _total_lines(versions: VersionTable) -> list[str]:
     lines = [
         f"{total.iterations:,} iterations: {total.of_ptfs:.0%} of PTFS ({total.ptfs:,}), "
-        f"{total.of_cpt:.0%} of CPT ({total.cpt:,})"
+        f"{total.of_cpt:.0%} of CPT ({total.cpt:,}){f'; {total.cuts:,} more for cuts' if total.cuts else ''}"
         for total in versions.totals
     ]
     if len(lines) == 1:

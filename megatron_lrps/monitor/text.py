@@ -1,5 +1,6 @@
 """Plain text tables. Not rich's: importing it would cost a third of what `lrps plan` may take."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -25,7 +26,24 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _numeric(cell: str) -> bool:
+    cell = cell.rstrip("*\N{DAGGER}")  # marks of a figure
     return cell == "-" or cell.replace(",", "").replace(".", "").replace("e-", "").rstrip("%").isdigit()
+
+
+def number_words(value: float, digits: int) -> str:
+    """A figure in words: rounded, but never to nothing, and said where it is infinite or no number.
+
+    Args:
+        value: The figure.
+        digits: After the point; what would keep less than two of its own digits then is given with two: 0.0031.
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    if value and abs(value) < 1e-6:
+        return f"{value:.1e}"
+    if value and abs(value) < 10 ** (1 - digits):
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}"
+    return f"{value:,.{digits}f}"
 
 
 def bytes_words(size: int) -> str:

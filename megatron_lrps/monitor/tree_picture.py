@@ -8,6 +8,9 @@ from megatron_lrps.monitor.canvas import (
     FAINT,
     INK,
     NORMAL,
+    PLANNED_ALPHA,
+    PLANNED_LINE,
+    PLANNED_WIDTH,
     SMALL,
     check_suffix,
     count_iterations,
@@ -16,6 +19,7 @@ from megatron_lrps.monitor.canvas import (
     name_roles,
     new_figure,
     save,
+    shortened,
     width_of,
 )
 from megatron_lrps.plan import PlannedPath, Tree
@@ -43,7 +47,8 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         check_suffix(file)
     rows = {path.name: row for row, path in enumerate(_in_order(tree))}
     names = {path.name: _shortened(path) for path in tree.paths}
-    with new_figure(WIDTH, AROUND + height_of_roles(tree.paths) + ROW * len(rows)) as figure:
+    planned = any(trained.get(path.name, path.fork) < path.end for path in tree.paths)
+    with new_figure(WIDTH, AROUND + height_of_roles(tree.paths, planned=planned) + ROW * len(rows)) as figure:
         axes = figure.add_subplot()
         end = max(path.end for path in tree.paths)
         count_iterations(axes, 0, end, axis=axis)
@@ -55,13 +60,19 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         axes.spines["left"].set_visible(False)
         axes.set_title(f"Paths of {tree.plan.campaign}", pad=12)
         for path in tree.paths:
-            row, (colour, line, mark) = rows[path.name], look_of(path)
+            row, (colour, _, mark) = rows[path.name], look_of(path)
             if path.parent is not None:
                 axes.plot([path.fork, path.fork], [rows[path.parent], row], color=FAINT, linewidth=1.2, zorder=1)
                 axes.plot(path.fork, rows[path.parent], "o", color="white", markeredgecolor=INK, markersize=6, zorder=5)
             until = min(max(trained.get(path.name, path.fork), path.fork), path.end)
             axes.plot(
-                [path.fork, path.end], [row, row], color=colour, linestyle=line, linewidth=1.2, alpha=0.45, zorder=2
+                [until, path.end],
+                [row, row],
+                color=colour,
+                linestyle=PLANNED_LINE,
+                linewidth=PLANNED_WIDTH,
+                alpha=PLANNED_ALPHA,
+                zorder=2,
             )
             axes.plot([path.fork, until], [row, row], color=colour, linewidth=4.5, solid_capstyle="butt", zorder=3)
             if path.version is not None:
@@ -75,8 +86,10 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
                 va="center",
                 fontsize=NORMAL if len(rows) < 40 else SMALL,
                 color=colour,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85},  # forks pass behind it
+                zorder=4,
             )
-        name_roles(axes, tree.paths)
+        name_roles(axes, tree.paths, planned=planned)
         for file in files:
             save(figure, file)
 
@@ -94,5 +107,4 @@ def _in_order(tree: Tree) -> list[PlannedPath]:
 
 def _shortened(path: PlannedPath) -> str:
     version = f" ({path.version})" if path.version and path.version != path.name else ""
-    name = f"{path.name}{version}"
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    return shortened(f"{path.name}{version}", _LONGEST)

@@ -1,5 +1,6 @@
 """What a plan expands to: windows of data, planned paths, and the tree of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -88,6 +89,32 @@ class Tree:
         ends = [(window.version.name, window.end) for window in self.windows]
         ends += [(cut.name, cut.fork + cut.iters) for cut in self.plan.cuts]
         return tuple(sorted(ends, key=lambda release: release[1]))
+
+    @property
+    def planned_releases(self) -> tuple[tuple[str, int], ...]:
+        """``releases`` without the cuts: what a campaign was planned for, and its cost is judged by."""
+        return tuple((window.version.name, window.end) for window in self.windows)
+
+    def is_cut(self, path: PlannedPath) -> bool:
+        """Whether the path gives a version that was cut off main besides the planned ones."""
+        return path.version in {cut.name for cut in self.plan.cuts}
+
+    def needed(self, paths: Iterable[PlannedPath]) -> int:
+        """Iterations that must be trained for ``paths`` to end: their own, and their ancestors' up to the forks."""
+        reach: dict[str, int] = {}
+        for path in paths:
+            until = path.end
+            while True:
+                reach[path.name] = max(until, reach.get(path.name, 0))
+                if path.parent is None:
+                    break
+                until, path = path.fork, self.path(path.parent)
+        return sum(until - self.path(name).fork for name, until in reach.items())
+
+    def planned_iterations(self, paradigm: str) -> int:
+        """Iterations that a paradigm needs for the planned versions; listed paths are all counted."""
+        ends = [path for path in self.paths if path.paradigm == paradigm and path.version and not self.is_cut(path)]
+        return self.iterations(paradigm) if paradigm == "explicit" else self.needed(ends)
 
     def fork_points(self, name: str) -> tuple[int, ...]:
         """Iterations at which other paths fork off the path ``name``, rising."""

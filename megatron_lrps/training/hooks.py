@@ -1,7 +1,6 @@
 """Where the plugin meets ``megatron.training``: the one module that touches its names.
 
-Each hook names the function it wraps and the parameters that it relies on; both are checked before anything
-is replaced, and another Megatron is refused in plain words. Written for megatron-core 0.19.
+Each hook's function and the parameters it relies on are checked before anything is replaced. For megatron-core 0.19.
 """
 
 import contextlib
@@ -25,6 +24,7 @@ from megatron_lrps.training.guard import Hook, nothing_more, put_in_place, tell
 from megatron_lrps.training.launcher import refuse_wrong_numbers
 from megatron_lrps.training.run import Run, note_stop, planned_run, record_stop, unplanned_branch
 from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
+from megatron_lrps.training.telling import told
 from megatron_lrps.training.verdict import begin_training, judge
 from megatron_lrps.training.wheel import mend_wheel
 
@@ -68,13 +68,13 @@ def install(*, cpu: bool = False) -> None:
         Hook(arguments, "set_global_variables", ("args",), nothing_more),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
         Hook(training, "setup_model_and_optimizer", ("model_type",), nothing_more),
-        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _in_a_run(_load)),
+        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), told("loading", _in_a_run(_load))),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _in_a_run(_scheduler)),
-        Hook(training, "build_train_valid_test_datasets", _BUILT, _in_a_run(_datasets)),
+        Hook(training, "build_train_valid_test_datasets", _BUILT, told("reading", _in_a_run(_datasets))),
         Hook(training, "build_train_valid_test_data_iterators", _BUILT[:1], _in_a_run(validation.iterators)),
         Hook(training, "checkpoint_and_decide_exit", (*_STATE, "iteration", *_SAVED[3:]), _decide_exit),
-        Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), _save),
-        Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
+        Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), told("saving", _save)),
+        Hook(training, "train", ("forward_step_func", "model", "optimizer"), told("training", _train)),
         Hook(training, "training_log", LOGGED, _log),
         Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _in_a_run(validation.evaluate)),
         Hook(training, "evaluate_and_print_results", _EVALUATED, _in_a_run(validation.evaluate_sets)),

@@ -21,6 +21,7 @@ import torch
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.training.cutting import answer
 from megatron_lrps.training.run import Run, record
+from megatron_lrps.training.telling import tell
 from megatron_lrps.versions.files import sync, write_atomic
 from megatron_lrps.versions.folder import TRACKER, checkpoint, checkpoints_in
 from megatron_lrps.versions.manifest import MANIFEST, Manifest, take_hashes, take_sizes
@@ -62,6 +63,7 @@ class Committer:
 
     def finish(self) -> None:
         """Record that the path is trained, if it is."""
+        tell("finishing")
         self.settle()
         if self._run.end in checkpoints_in(self._run.own)[0]:
             self._run.event("done", iteration=self._run.end)

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.training import telling
 from megatron_lrps.training.arguments import refuse_few_microbatches
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.reading import Reading
@@ -147,6 +148,8 @@ def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
     if run.ownership is None:
         run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
         run.ownership.start()
+        if run.folder is not None:
+            telling.begin(run.folder, run.ownership.token)
         if run.planned is not None:
             accept(run.planned.tree, allow)
     return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)

@@ -13,6 +13,7 @@ from typing import Any
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.layout import few_microbatches
+from megatron_lrps.training.telling import counted
 
 _VIRTUAL = (
     "num_layers_per_virtual_pipeline_stage",
@@ -89,11 +90,24 @@ def evaluate_sets(args: Namespace, original: Callable[..., Any], *given: Any, **
     return original(prefix, forward_step, found, *others, **named)
 
 
-def evaluate(args: Namespace, original: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """Megatron's ``evaluate``; a script sees the evaluation's micro-batch size: upstream's tells it to receivers."""
+def evaluate(
+    args: Namespace,
+    original: Callable[..., Any],
+    forward_step: Any,
+    data: Any,
+    model: Any,
+    *given: Any,
+    eval_iters: int | None = None,
+    **named: Any,
+) -> Any:
+    """Megatron's ``evaluate``; a script sees the evaluation's micro-batch size: upstream's tells it to receivers.
+
+    Whoever looks is told how many iterations are done.
+    """
     trained_with = args.micro_batch_size
     args.micro_batch_size = args.eval_micro_batch_size
     try:
-        return original(*given, **named)
+        with counted(forward_step, model, eval_iters, args) as step:
+            return original(step, data, model, *given, eval_iters=eval_iters, **named)
     finally:
         args.micro_batch_size = trained_with

@@ -8,6 +8,7 @@
     <save>/paths/<path>/events.jsonl     append-only history
     <save>/paths/<path>/pins.json        checkpoints that a user protects
     <save>/paths/<path>/owner.json       the job that writes here, with its heartbeat
+    <save>/paths/<path>/doing.json       what that job does now, for those who look
     <save>/paths/<path>/alerts.json      what its alert rules went by at its last save
     <save>/paths/<path>/logs/            what the launcher's processes printed
     <save>/tensorboard/<path>/

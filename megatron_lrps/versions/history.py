@@ -13,6 +13,7 @@ _SAYS = {
     "storage": "storage failed",
     "skipped": "skipped checkpoint",
     "hook_failed": "an alert's hook failed",
+    "gate_failed": "did not meet its gate",
 }
 UNRECORDED = "the run before it ended without a word"
 

@@ -15,6 +15,8 @@ from megatron_lrps.versions.owner import holder
 Kind = Literal["exports", "scores", "released"]
 """path.json's key: folder -> export, name -> scores, version -> release."""
 _EVENTS: dict[str, Kind] = {"exported": "exports", "scored": "scores", "released": "released"}
+UNMET = "gate_failed"
+"""The event of a version that did not meet its gate."""
 _TRIES = 100
 
 
@@ -58,7 +60,54 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
 
 def is_released(folder: PathFolder, iteration: int) -> bool:
     """Whether a path's checkpoint of that iteration is a released version."""
-    return any(each.get("iteration") == iteration for each in notes_of(folder).get("released", {}).values())
+    return bool(releases_of(folder, iteration))
+
+
+def releases_of(folder: PathFolder, iteration: int) -> list[dict[str, Any]]:
+    """What is noted of the releases of a path's checkpoint of that iteration."""
+    return [each for each in notes_of(folder).get("released", {}).values() if each.get("iteration") == iteration]
+
+
+def note_unmet(
+    folder: PathFolder, version: str, *, iteration: int, sha256: str | None, gate: str | None, unmet: Mapping[str, str]
+) -> None:
+    """Record durably that a checkpoint did not meet a gate, once for the same numbers.
+
+    Args:
+        folder: The path's.
+        version: What was to be released.
+        iteration: The checkpoint's.
+        sha256: Of its manifest, or None.
+        gate: The file of conditions; None where it was promoted without one, and had not met one before.
+        unmet: Condition -> the same with its numbers.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    facts = {"checkpoint_sha256": sha256, "gate": gate, "unmet": dict(unmet)}
+    known = ({**each["facts"], "gate": gate} for each in _unmet(folder, version, iteration))
+    if facts not in known:
+        message = "; ".join(unmet.values())
+        log_event(folder, UNMET, iteration=iteration, name=version, message=message, facts=facts)
+
+
+def unmet_before(folder: PathFolder, version: str, *, iteration: int, sha256: str | None) -> list[str]:
+    """Conditions that this checkpoint has not met when it was to be released, each once, oldest first."""
+    found: dict[str, None] = {}
+    for event in _unmet(folder, version, iteration):
+        facts = event["facts"]
+        if facts.get("checkpoint_sha256") == sha256 and isinstance(facts.get("unmet"), dict):
+            found.update(dict.fromkeys(facts["unmet"]))
+    return list(found)
+
+
+def _unmet(folder: PathFolder, version: str, iteration: int) -> list[dict[str, Any]]:
+    wanted = {"event": UNMET, "name": version, "iteration": iteration}
+    return [
+        event
+        for event in events(folder)
+        if isinstance(event.get("facts"), dict) and all(event.get(key) == value for key, value in wanted.items())
+    ]
 
 
 def with_notes(record: Mapping[str, Any], folder: PathFolder) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Ownership:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lrps-owner", daemon=True)
 
+    @property
+    def token(self) -> str:
+        """What tells this hold of the path from any other."""
+        return _parse(self._record).token
+
     def start(self) -> None:
         """Start the heartbeat, once; without one, a job of another host takes the path over."""
         if self._thread.ident is None and not self._ended.is_set():

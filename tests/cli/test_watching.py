@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,11 +19,14 @@ from megatron_lrps.cli import watching
 from megatron_lrps.launch.slurm.jobs import record
 from megatron_lrps.monitor.follow import Figures
 from megatron_lrps.monitor.live import Row, Watch
+from megatron_lrps.versions.doing import Teller
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import log_event
+from megatron_lrps.versions.owner import Ownership, acquire
 from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign
 from tests.monitor.conftest import LogJob, log_job
+from tests.versions.owners import holding
 
 __all__ = ["campaign", "log_job"]  # fixtures
 
@@ -40,18 +44,26 @@ def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
     campaign.save("v1", 10)
     log_event(campaign.folder("main"), "started", iteration=0)
     log_event(campaign.folder("main"), "alert", iteration=11, kind="loss_spike", message="loss_spike: up")
-    log_job(tensorboard(campaign), figures(1, 12))
+    log_job(tensorboard(campaign), figures(1, 12), at=time.time() - 12)
     return campaign
+
+
+@pytest.fixture
+def held(begun: Campaign) -> Iterator[Ownership]:
+    """main's, by this process."""
+    with acquire(begun.folder("main").root, say=print) as ownership:
+        yield ownership
 
 
 def tensorboard(campaign: Campaign, path: str = "main") -> Path:
     return campaign.folder(path).root.parent.parent / "tensorboard" / path
 
 
-def test_a_look_gives_what_is_logged_by_then(begun: Campaign, log_job: LogJob) -> None:
+def test_a_look_gives_what_is_logged_by_then(begun: Campaign, held: Ownership, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
     assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
+    assert (main.seconds_left, main.tokens_per_second) == (2.0, 128.0)  # a second each for 8 samples of 16 tokens
     assert main.figures is not None
     assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
     assert [alert.partition(" (")[0] for alert in main.alerts] == ["main: alert at iteration 11: loss_spike: up"]
@@ -61,6 +73,34 @@ def test_a_look_gives_what_is_logged_by_then(begun: Campaign, log_job: LogJob) -
     log_event(begun.folder("main"), "saved", iteration=14)
     main, _, v2 = watch.look()
     assert (main.state, main.iteration, v2.state) == ("trained", 14, "ready")
+    assert main.held  # it still evaluates
+
+
+def test_what_nobody_trains_has_no_time_left(begun: Campaign, held: Ownership) -> None:
+    watch = Watch(begun.plan)
+    teller = Teller(begun.folder("main"), held.token)
+    teller.tell("loading")  # of a start: the pace is that of the run before it
+    main = watch.look()[0]
+    assert (main.state, main.seconds_left, main.tokens_per_second) == ("loading a checkpoint", None, None)
+    teller.tell("evaluating", name="v1-web", done=12, total=40)
+    main = watch.look()[0]
+    assert (main.state, main.seconds_left) == ("evaluating v1-web (12 of 40)", 2.0)
+    log_event(begun.folder("main"), "stopped", iteration=12, reason="signal")
+    held.release()
+    main = watch.look()[0]
+    # The last save is at 10: 11 and 12 will be trained again.
+    assert (main.state, main.iteration) == ("stopped at 10 of 14 (Ctrl-C or a signal)", 10)
+    assert (main.held, main.seconds_left, main.tokens_per_second) == (False, None, None)
+
+
+def test_a_job_that_was_killed_is_seen(begun: Campaign) -> None:
+    watch = Watch(begun.plan)
+    with holding(begun.folder("main").root) as job:
+        assert watch.look()[0].state == "in progress"
+        job.kill()
+        job.wait()
+        watch._owners.clear()  # as fifteen seconds later
+        assert watch.look()[0].state == "interrupted at 10 of 14"
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> None:
@@ -70,7 +110,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> N
     begun.folder("main").events.write_bytes(b'{"event": "started"}\n\xff\x00{torn')
     begun.plan.write_text("campaign: [half")
     main, *_ = watch.look()
-    assert main.state == "in progress"
+    assert main.state == "interrupted at 10 of 14"
     assert watch.trouble is not None
     assert watch.trouble.startswith("the plan as it was is shown: ")
     begun.plan.write_text(plan)
@@ -157,7 +197,7 @@ def test_of_too_many_paths_those_that_train_are_shown() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_ctrl_c_ends_the_view_with_0(begun: Campaign, log_job: LogJob, terminal: bool) -> None:
+def test_ctrl_c_ends_the_view_with_0(begun: Campaign, held: Ownership, log_job: LogJob, terminal: bool) -> None:
     command = [sys.executable, "-m", "megatron_lrps.cli", "status", str(begun.plan), "--watch", "--every", "0.2"]
     reader, writer = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(

@@ -79,7 +79,7 @@ def test_megatron_and_the_export_agree_on_the_text(campaign: Path, lrps: Lrps) -
 
 
 def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path: Path) -> None:
-    """A gate that asks for too much, then the plan's tasks, then a gate that is met."""
+    """A gate that asks for too much, none, then the plan's tasks and a gate that is met, despite the first."""
     assert lrps("eval", campaign, "v2", "--engine", "megatron").code == 0
     gate = tmp_path / "gate.txt"
     gate.write_text("ppl/a <= 0.1 * v2\n")
@@ -89,6 +89,10 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
     folder = CampaignFolder(campaign.parent / "run")
     export = folder.root / "exports" / "v1"
     assert "does not hold" in (export / "README.md").read_text()
+    code, _, err = lrps("promote", campaign, "v1")  # without a gate it is the same model
+    assert code == 78
+    assert "v1 did not meet its gate before, and does not now: ppl/a <= 0.1 * v2: " in err
+    assert "--despite-failed-gate" in err
     assert not [event for event in events(folder.path("v1")) if event["event"] == "released"]
 
     lines = [{"question": f"{number} is", "choices": ["even", "odd"], "answer": number % 2} for number in range(8)]
@@ -99,7 +103,7 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
     text = campaign.read_text()
     campaign.write_text(f"{text}evaluate: {{tasks: [parity], task_folder: {tasks}, limit: 6}}\npromote: {{}}\n")
     gate.write_text("ppl/a <= 1000 * v2\nacc/parity >= 0\n")
-    code, out, err = lrps("promote", campaign, "v1", "--gate", gate, "--json")
+    code, out, err = lrps("promote", campaign, "v1", "--gate", gate, "--despite-failed-gate", "--json")
     campaign.write_text(text)
     assert code == 0, err
     assert "verifying" not in err  # the steps that were done are not done again
@@ -113,10 +117,12 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
     assert record is not None
     assert record["status"] == "released"
     assert record["released"]["v1"]["export"] == "exports/v1"
+    assert list(record["released"]["v1"]["unmet"]) == ["ppl/a <= 0.1 * v2"]
+    assert len(done["unmet"]) == 1
     card = (export / "README.md").read_text()
     assert card.count("## Scores") == 1
     assert "| parity | acc |" in card
-    assert "does not hold" not in card
+    assert "Released although it does not meet its gate." in card
     assert "the logits differ by at most" in card
     code, out, _ = lrps("compare", campaign, "--format", "json")
     assert {row["path"]: set(row["scores"]) for row in json.loads(out)["versions"]} == {

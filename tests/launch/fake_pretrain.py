@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.versions.doing import Teller
 from megatron_lrps.versions.folder import CampaignFolder, checkpoint
 from megatron_lrps.versions.lineage import log_event
+from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.resume import find_start
 
 LINE = (
@@ -87,6 +89,11 @@ def main() -> None:
             print(
                 LINE.format(iteration, path.end, iteration * 8, seconds * 1e3, 3e-4, 7.0 - iteration / 10), flush=True
             )
+        if mode == "evaluate" and iteration == 8 and rank == 0:
+            held = acquire(folder.root, say=print)
+            Teller(folder, held.token).tell("evaluating", name="v1-web", done=12, total=40)
+        while mode == "evaluate" and iteration == 8 and not stopping:
+            time.sleep(0.01)
         if rank == 0 and (iteration % SAVE_INTERVAL == 0 or iteration in (*tree.fork_points(path.name), path.end)):
             save(folder.checkpoints, iteration)
         if stopping:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch import local
 from megatron_lrps.launch.process import writers
 from megatron_lrps.versions.lineage import events
+from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign, wait_until
 
 __all__ = ["campaign"]  # a fixture
@@ -23,7 +25,8 @@ def started(campaign: Campaign, path: str) -> list[int]:
 def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: Campaign) -> None:
     code, stdout, stderr = campaign.run()
     assert (code, stderr) == (0, "")
-    lines = [line for line in stdout.splitlines() if ": iteration " not in line]  # those come by the clock
+    # Those come by the clock.
+    lines = [line for line in stdout.splitlines() if ": iteration " not in line and ": starting, for " not in line]
     assert [line.split(";")[0] for line in lines] == [
         "main: training (0, 14]",
         "main: trained to iteration 14",
@@ -50,6 +53,19 @@ def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: C
     code, stdout, _ = campaign.run("--path", "v1")
     assert (code, stdout) == (0, "Path v1 is trained; there is nothing to do.\n")
     assert [len(list(campaign.folder(path).logs.glob("*.log"))) for path in ("main", "v1", "v2")] == [1, 1, 1]
+
+
+def test_an_evaluation_is_told_from_a_hang(campaign: Campaign, lrps: Lrps) -> None:
+    executor = campaign.start("--path", "main", mode="evaluate")
+    campaign.wait_for("main", 8)
+    wait_until(lambda: (campaign.folder("main").root / "doing.json").exists())
+    assert "\nmain  evaluating v1-web (12 of 40)  " in lrps("status", campaign.plan).stdout
+    time.sleep(1.0)  # the executor looks five times a second
+    executor.send_signal(signal.SIGINT)
+    stdout, stderr = executor.communicate(timeout=300)
+    assert "main: stopping; its ranks are evaluating v1-web (12 of 40), and save then. To" in stdout
+    assert executor.returncode == 75, stderr
+    assert "\nmain  stopped at 8 of 14 (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
 
 def test_a_layout_that_cannot_train_starts_no_rank(campaign: Campaign) -> None:

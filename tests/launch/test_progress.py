@@ -12,6 +12,7 @@ from megatron_lrps.launch import progress
 from megatron_lrps.launch.progress import BarDisplay, Ledger, LineDisplay, duration
 from megatron_lrps.launch.trace import Step
 from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.versions.doing import Doing
 
 ENDS = {"main": 14, "v1": 10}
 
@@ -72,6 +73,24 @@ def test_lines_come_at_starts_and_ends_and_every_ten_seconds(
     ]
 
 
+def test_what_takes_long_besides_training_has_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.time, "time", lambda: clock[0])
+    with LineDisplay(Ledger({"main": 0, "v1": 4}, ENDS), ENDS) as display:
+        display.start("main", 0)
+        for done, now in enumerate(range(0, 42, 2)):
+            clock[0] = float(now)
+            display.tell("main", Doing(what="evaluating", name="v1-web", since=0.0, done=done, total=21))
+        clock[0] = 60.0
+        display.tell("main", Doing(what="saving", since=58.0, total=10))  # two seconds are no news
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"main: evaluating v1-web ({now // 2} of 21), for {now} s" for now in (10, 20, 30, 40)
+    ]
+
+
 PLAN = """
 campaign: tiny
 save: runs
@@ -81,7 +100,7 @@ versions: [{name: v1, iters: 10}, {name: v2, iters: 10}]
 """
 
 
-def drawn(height: int) -> str:
+def drawn(height: int, doing: Doing | None = None) -> str:
     """The bars' last state, of main at iteration 7 of (0, 14] with v1 (4, 10] and v2 (14, 20] to come."""
     paths = expand(parse_plan(PLAN, base=Path())).paths
     out = io.StringIO()
@@ -90,6 +109,8 @@ def drawn(height: int) -> str:
     with BarDisplay(paths, ledger, console) as display:
         display.start("main", 0)
         display.step("main", step(7))
+        if doing is not None:
+            display.tell("main", doing)
     return out.getvalue()
 
 
@@ -101,6 +122,11 @@ def test_there_is_a_bar_for_every_path_and_one_for_all() -> None:
     assert " 14/20 " in v2
     assert total.startswith("in all")
     assert re.search(r" 19 left +38 s$", total.rstrip())
+
+
+def test_a_bar_says_what_is_done_besides_training() -> None:
+    main, *_ = drawn(20, Doing(what="evaluating", name="v1-web", done=12, total=40)).strip().splitlines()[-4:]
+    assert re.match(r"main +\S+ +7/14 evaluating v1-web \(12 of 40\) +14 s", main)
 
 
 def test_a_low_terminal_shows_what_is_trained_and_the_sum() -> None:

@@ -16,18 +16,22 @@ with warnings.catch_warnings():
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 Values = Iterable[tuple[str, int, float]]
-LogJob = Callable[[Path, Values], Path]
+LogJob = Callable[..., Path]
 
 
 @pytest.fixture
 def log_job() -> LogJob:
-    """`log_job(folder, [(tag, step, value)])`: one start of a job, in an event file of its own, returned."""
+    """`log_job(folder, [(tag, step, value)])`: one start of a job, in an event file of its own, returned.
 
-    def log(folder: Path, values: Values) -> Path:
+    With ``at`` a step is logged so many seconds after that time.
+    """
+
+    def log(folder: Path, values: Values, *, at: float | None = None) -> Path:
         before = set(folder.glob("*"))
         writer = EventFileWriter(str(folder))
         for tag, step, value in values:
-            writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+            summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+            writer.add_event(Event(step=step, wall_time=0.0 if at is None else at + step, summary=summary))
         writer.close()
         (file,) = set(folder.glob("*")) - before
         return file

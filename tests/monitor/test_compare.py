@@ -73,6 +73,66 @@ def test_without_scores_it_says_where_the_numbers_are_from() -> None:
     )
 
 
+VALID = """\
+campaign: tiny
+save: run
+sequence_length: 32
+global_batch_size: 4
+decay: {alpha: 0.5}
+versions:
+  - {name: v1, iters: 8, train: [[1.0, t1]], valid: {web: w1}}
+  - {name: v2, iters: 8, train: [[1.0, t2]], valid: {web: w2}}
+"""
+"""Two branches: v1 validates on v1-web, v2 on that and on v2-web."""
+
+
+def validated(results: dict[str, dict[str, Any]]) -> Compared:
+    """v1 has ended its training with a perplexity of e, v2 with e and e squared."""
+    tree = expand(parse_plan(VALID, base=Path("/nowhere")))
+    one, two = ([(end, loss)] for end, loss in ((16, 1.0), (16, 2.0)))
+    runs = {
+        "main": {},
+        "v1": {"lm loss validation-v1-web": [(8, 1.0)]},
+        "v2": {"lm loss validation-v1-web": one, "lm loss validation-v2-web": two},
+    }
+    return compared(version_table(tree, CampaignFolder(Path("/nowhere/run")), runs=runs), results)
+
+
+def test_a_score_of_one_version_leaves_what_is_known_of_the_others() -> None:
+    found = validated({"v2": result(9.5)})  # on v1-web alone
+    assert found.scores["v1"] == {"ppl/v1-web": math.e}
+    assert found.scores["v2"] == {"ppl/v1-web": 9.5, "bpb/v1-web": 0.95, "ppl/v2-web": math.exp(2)}
+    assert found.trained == {("v1", "ppl/v1-web"), ("v2", "ppl/v2-web")}
+    assert found.notes == ("† by the training's own validation at the path's end; all other scores by `lrps eval`.",)
+    text = FORMS["text"](found)
+    assert re.search(r"\nv1 +2\.7183† +- +-\n", text)
+    assert re.search(r"\nv2 +9\.5000 +7\.3891† +0\.9500\n", text)
+    assert "2.7183†" in FORMS["html"](found)
+    assert r"2.7183\textdagger{}" in FORMS["latex"](found)
+    v1, v2 = json.loads(FORMS["json"](found))["versions"]
+    assert (v1["by_training"], v2["by_training"]) == (["ppl/v1-web"], ["ppl/v2-web"])
+    rows = list(csv.DictReader(io.StringIO(FORMS["csv"](found))))
+    assert [row["by_training"] for row in rows] == ["ppl/v1-web", "ppl/v2-web"]
+
+
+def test_nothing_is_marked_where_all_scores_are_of_one_kind() -> None:
+    assert "†" not in FORMS["text"](validated({}))
+    assert json.loads(FORMS["json"](validated({})))["versions"][0]["by_training"] == ["ppl/v1-web"]
+    both = {"v1": result(3.0, iteration=8), "v2": result(9.5)}
+    both["v2"]["perplexity"]["v2-web"] = both["v2"]["perplexity"]["v1-web"]
+    assert "†" not in FORMS["text"](validated(both))
+
+
+def test_nothing_is_the_best_of_what_was_measured_in_two_ways() -> None:
+    tree = expand(parse_plan(VALID.replace("save: run", "save: run\nparadigm: [lrps, ptfs]"), base=Path("/nowhere")))
+    runs: dict[str, Any] = {path.name: {} for path in tree.paths}
+    for path in ("v2", "ptfs-v2"):
+        runs[path] = {"lm loss validation-v1-web": [(16, 1.0)], "lm loss validation-v2-web": [(16, 2.0 + len(path))]}
+    versions = version_table(tree, CampaignFolder(Path("/nowhere/run")), runs=runs)
+    found = compared(versions, {"v2": result(9.5)})
+    assert found.best == {("v2", "ppl/v2-web")}  # both by the training; v1-web is not
+
+
 def test_versions_can_be_chosen() -> None:
     assert [row.path for row in table(SCORED, ("v2",)).rows] == ["v2", "ptfs-v2"]
     assert [row.path for row in table(SCORED, ("ptfs-v2",)).rows] == ["ptfs-v2"]

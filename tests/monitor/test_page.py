@@ -21,6 +21,11 @@ def luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def test_commands_in_a_sentence_are_code() -> None:
+    assert page.prose("Run `lrps eval A < B`, then wait.") == "Run <code>lrps eval A &lt; B</code>, then wait."
+    assert page.prose("A lone ` stays.") == "A lone ` stays."
+
+
 def test_contrast_is_enough_in_light_and_dark() -> None:
     light, dark = (
         dict(re.findall(r"--([\w-]+):#([0-9a-f]{3,6})\b", each)) for each in re.findall(r":root{([^}]*)}", page.STYLE)

@@ -4,17 +4,17 @@ import math
 import re
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.monitor import canvas, losses, pictures
+from megatron_lrps.monitor import canvas, losses, pictures, tree_picture
 from megatron_lrps.monitor.pictures import draw_losses, draw_lr
 from megatron_lrps.monitor.scalars import read_run
-from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.plan import expand, load_plan, parse_plan
 from megatron_lrps.versions.folder import CampaignFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,8 +145,9 @@ def test_one_path_alone_can_be_drawn(make_tree, tmp_path):
 def test_names_turn_where_they_would_touch_and_long_ones_are_cut():
     assert not pictures._too_close([0, 100], [50.0, 50.0], 1.0)
     assert pictures._too_close([0, 100], [150.0, 90.0], 1.0)
-    assert pictures._shortened("release-2026-11") == "release-2026-11"
-    assert len(pictures._shortened("x" * 40)) == pictures.LONGEST_NAME
+    assert canvas.shortened("release-2026-11", 18) == "release-2026-11"
+    assert canvas.shortened("a-long-name-web", 10) == "a-long…web"  # names of a row differ at their ends
+    assert len(canvas.shortened("x" * 40, 18)) == 18
 
 
 def test_readme_picture_is_the_example_plans(tmp_path):
@@ -239,3 +240,101 @@ def test_pyplot_and_torch_stay_out():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+UNEVEN = """\
+campaign: demo
+save: run
+sequence_length: 8
+global_batch_size: 4
+lr: {max: 3.0e-3, min: 3.0e-4, warmup_iters: 5}
+decay: {alpha: 0.6}
+versions:
+  - {name: v1, iters: 60, train: [[1.0, t1]], valid: {web: w1}}
+  - {name: a-very-long-version-name, iters: 12, train: [[1.0, t2]], valid: {a-set-of-a-very-long-name: w2}}
+  - {name: v3, iters: 200, train: [[1.0, t3]], valid: {web: w3}}
+  - {name: v4, iters: 10, train: [[1.0, t4]], valid: {web: w4}}
+  - {name: v5, iters: 80, train: [[1.0, t5]], valid: {web: w5}}
+cuts:
+  - {name: hotfix-a, fork: 60, iters: 12}
+  - {name: hotfix-b, fork: 66, iters: 7}
+  - {name: hotfix-c, fork: 277, iters: 20}
+"""
+"""Versions of very different lengths; hotfix-a ends where the second version does, hotfix-b one iteration later."""
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    return expand(parse_plan(UNEVEN, base=tmp_path))
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure that is saved, as it was drawn."""
+    saved = []
+    for module in (pictures, losses, tree_picture):
+        monkeypatch.setattr(module, "save", lambda figure, file: saved.append(figure))
+    return saved
+
+
+def boxes(figure):
+    """Text -> where it stands, of all that is no tick."""
+    figure.draw_without_rendering()
+    shown = [text for axes in figure.axes for text in (*axes.texts, axes.title, axes._left_title)]
+    return [(text.get_text(), text.get_window_extent()) for text in shown if text.get_text()]
+
+
+def assert_legible(figure):
+    found = boxes(figure)
+    for (one, a), (other, b) in combinations(found, 2):
+        beside = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
+        assert beside, f"{one} is printed over {other}"
+    for text, box in found:
+        assert box.x0 >= 0, text
+        assert box.x1 <= figure.bbox.x1, text
+    return [text for text, _ in found]
+
+
+def test_names_of_uneven_versions_do_not_overprint(uneven, figures, tmp_path):
+    draw_lr(uneven, uneven.paths, tmp_path / "lr.png")
+    (figure,) = figures
+    named = assert_legible(figure)
+    assert {"v1", "a-very-long-…-name", "hotfix-a", "hotfix-b", "hotfix-c", "v3", "v4", "v5"} <= set(named)
+    assert {"24", "60", "65", "66", "276", "277"} <= set(named)
+
+
+def test_long_names_leave_the_losses_their_room(uneven, figures, tmp_path):
+    tags = losses.loss_sets(uneven).values()
+    runs = {}
+    for path in uneven.paths:
+        series = [(i, 6.0 - i / 100) for i in range(path.fork + 1, path.end + 1)]
+        runs[path.name] = {"lm loss": series, **dict.fromkeys(tags, series[4::5] + series[-1:])}
+    draw_losses(uneven, runs, tmp_path / "losses.png")
+    (figure,) = figures
+    assert_legible(figure)
+    assert all(axes.get_window_extent().width > 200 for axes in figure.axes)  # of 300 a column
+
+
+def test_names_in_the_tree_do_not_overprint(uneven, figures, tmp_path):
+    tree_picture.draw_tree(uneven, {}, tmp_path / "tree.png")
+    assert_legible(figures[0])
+
+
+@pytest.mark.parametrize(("trained", "dotted"), [({}, 9), ({"main": 314, "v1": 60}, 7), ({"main": 200}, 9), (None, 0)])
+def test_what_is_not_trained_does_not_look_so(uneven, figures, tmp_path, trained, dotted):
+    draw_lr(uneven, uneven.paths, tmp_path / "lr.png", trained=trained)
+    (axes,) = figures[0].axes
+    planned = [line for line in axes.get_lines() if line.get_alpha() == canvas.PLANNED_ALPHA and len(line.get_xdata())]
+    assert len(planned) == dotted
+    hollow = sum(line.get_marker() == "o" and line.get_color() == "white" for line in axes.get_lines()) - 1  # forks
+    assert hollow == (0 if trained is None else 6 if "v1" in trained else 7)  # two versions share an end
+    legend = axes.get_legend()
+    shown = [text.get_text() for text in legend.get_texts()] if legend else []
+    assert ("planned" in shown) == bool(dotted)
+
+
+def test_a_curve_is_split_where_it_is_trained_until():
+    curve = ([0, 10, 30], [0.0, 1.0, 3.0])
+    assert pictures._split(curve, 20) == (([0, 10, 20], [0.0, 1.0, 2.0]), ([20, 30], [2.0, 3.0]))
+    assert pictures._split(curve, 30) == (curve, ([], []))
+    assert pictures._split(curve, -1) == (([], []), curve)

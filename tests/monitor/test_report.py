@@ -92,8 +92,8 @@ def test_a_campaign_half_way(half_way):
     assert {each.tag for each in root.iter()} >= {"header", "nav", "main", "footer"}
     state = words(section(root, "state"))
     assert "v1 released 100%; forks at 40, ends at 100" in state
-    assert "v2 in progress 16%; forks at 140, ends at 200" in state  # 10 of 60 iterations
-    assert "Half-way: v2 at 150 of 200." in state
+    assert "v2 stopped at 150 of 200 16%; forks at 140, ends at 200" in state  # 10 of 60 iterations
+    assert "Half-way: v2 at 150 of 200, which nobody trains now." in state
     assert "Nothing saved yet: cpt-v1, cpt-v2." in state
     assert "67% of retraining each version (PTFS) is what CPT costs" in state  # 200 of 300 iterations
     assert "v1 100 2.0816 3.2500" in words(section(root, "losses"))  # the median of 2 + 8 / (96 ... 100)
@@ -145,6 +145,12 @@ def test_the_data_that_a_version_has_read(half_way):
     data = words(section(parsed(text), "data"))
     assert "v1 by plan v1 t1 400 - -" in data  # without a record, what the plan says: 100 iterations of 4 samples
     assert "cpt-v2 by plan v2 t2 400 - -" in data
+
+
+def test_no_backtick_is_left(half_way):
+    _, text = report(half_way)
+    assert "`" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    assert "<code>lrps report PLAN</code>" in text
 
 
 def test_nothing_trained(make_tree):

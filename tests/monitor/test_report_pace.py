@@ -37,6 +37,19 @@ def test_what_was_logged_counts_else_what_was_printed():
     assert "GPU-hours" in text
 
 
+def test_small_figures_are_no_zeros():
+    # Megatron prints a digit after the point, and logs all of them.
+    printed = {"throughput": [Point(step, 0.0, 0.0) for step in (3, 4, 5)]}
+    logs = {name: Printed(points=printed, rank_hours=0.0031) for name in ("main", "v1")}
+    text = pace({"main": {"throughput": [(1, 0.0042)]}, "v1": {}}, logs, gpus=False)
+    assert rows(text) == [
+        ["main", "-", "-", "-", "0.0042", "0.0031"],
+        ["v1", "-", "-", "-", "below 0.05", "0.0031"],
+        ["all", "-", "-", "-", "-", "0.0062"],
+    ]
+    assert "TFLOP/s a rank" in text  # of a CPU
+
+
 def test_what_is_not_finite_is_said_and_is_in_no_median():
     tail = [6.0, math.nan, 8.0, math.inf, 7.0]
     runs = {

@@ -9,6 +9,7 @@ import pytest
 
 from megatron_lrps.monitor.table import as_csv, as_json, as_markdown, as_text, version_table
 from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.plan.load import plan_text
 from megatron_lrps.versions.folder import CampaignFolder
 
 
@@ -32,6 +33,21 @@ def test_lrps_costs_by_hand(make_tree, campaign):
     (total,) = table.totals
     assert (total.paradigm, total.iterations, total.ptfs, total.cpt) == ("lrps", 580, 1000, 400)
     assert as_text(table).startswith("580 iterations: 58% of PTFS (1,000), 145% of CPT (400)\n")
+
+
+def test_a_cut_changes_no_planned_versions_price(make_tree, campaign, tmp_path):
+    tree = make_tree(4, 100)
+    text = f"{plan_text(tree.plan)}\ncuts: [{{name: hotfix, fork: 150, iters: 20}}]\n"
+    with_cut = version_table(expand(parse_plan(text, base=tmp_path)), campaign)
+    planned = {row.path: (row.cost, row.of_ptfs, row.of_cpt) for row in version_table(tree, campaign).rows}
+    shown = {row.path: (row.cost, row.of_ptfs, row.of_cpt) for row in with_cut.rows}
+    # Its own 20, main to 150 and v1's branch of 60; retraining it and v1 would take 170 and 100.
+    assert shown.pop("hotfix") == (230, 230 / 270, 230 / 170)
+    assert shown == planned
+    (total,) = with_cut.totals
+    assert (total.iterations, total.cuts, total.ptfs, total.cpt) == (580, 20, 1000, 400)
+    first = as_text(with_cut).partition("\n")[0]
+    assert first == "580 iterations: 58% of PTFS (1,000), 145% of CPT (400); 20 more for cuts"
 
 
 def test_baselines_stand_beside_the_version(make_tree, campaign):
@@ -113,7 +129,7 @@ def test_json_keys(make_tree, campaign):
     data = json.loads(as_json(version_table(make_tree(1, 100), campaign)))
     assert data == {
         "campaign": "demo",
-        "totals": {"lrps": {"iterations": 100, "ptfs": 100, "cpt": 100, "of_ptfs": 1.0, "of_cpt": 1.0}},
+        "totals": {"lrps": {"iterations": 100, "cuts": 0, "ptfs": 100, "cpt": 100, "of_ptfs": 1.0, "of_cpt": 1.0}},
         "versions": [
             {
                 "version": "v1",

@@ -51,7 +51,7 @@ def test_many_paths_and_long_names(make_tree, tmp_path):
     tree = make_tree(60, 100)
     draw_tree(tree, {}, tmp_path / "tree.png")
     with Image.open(tmp_path / "tree.png") as picture:
-        assert picture.size == (1200, 130 + 30 * 61 + 22)
+        assert picture.size == (1200, 130 + 30 * 61 + 2 * 22)  # two kinds, and what is planned
 
 
 def test_another_suffix_is_refused(make_tree, tmp_path):
