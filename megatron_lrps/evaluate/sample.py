@@ -13,8 +13,8 @@ from typing import Any
 from megatron_lrps.evaluate.child import python_lines
 
 SEED = 1234
-TOP_K = 40
-"""Tokens are drawn from so many likeliest ones: with the likeliest alone a small model repeats itself."""
+DRAWN = {"do_sample": True, "top_k": 10, "temperature": 0.8}
+"""Among the likeliest tokens: with the likeliest alone a small model repeats itself."""
 
 
 def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
@@ -23,7 +23,7 @@ def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
     Args:
         folder: A Hugging Face folder with its tokenizer.
         prompts: What it starts from, each by itself.
-        tokens: The most to write; less where the text ends, or the model's positions do.
+        tokens: How many to write; less where the model's positions end.
 
     Raises:
         LrpsError: transformers is missing or fails, with its own words.
@@ -50,7 +50,7 @@ def main(folder: str, tokens: int) -> None:
         ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
         room = min(tokens, model.config.max_position_embeddings - ids.shape[1])
         torch.manual_seed(SEED)
-        drawn = model.generate(ids, max_new_tokens=room, do_sample=True, top_k=TOP_K)
+        drawn = model.generate(ids, min_new_tokens=room, max_new_tokens=room, **DRAWN)
         text = tokenizer.decode(drawn[0, ids.shape[1] :], skip_special_tokens=True)
         print(json.dumps(text), file=out, flush=True)
 
