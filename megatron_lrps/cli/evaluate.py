@@ -56,7 +56,7 @@ def promote_version(
     asked, task_folder = _asked(source, {})
     planned = source.tree.plan.promote or Promotion()
     if gate is None and planned.gate is not None:
-        gate = source.tree.plan.resolve(planned.gate)
+        gate = planned.gate
     from megatron_lrps.evaluate.promote import promote  # torch comes with it
 
     done = promote(
@@ -111,15 +111,17 @@ def _asked(source: Source, given: Mapping[str, Any]) -> tuple[Evaluation, Path |
     folder = own.pop("task_folder", None)
     try:
         asked = Evaluation.model_validate(
-            {**plan.evaluate.model_dump(exclude_unset=True), **own, **({"task_folder": str(folder)} if folder else {})}
+            {
+                **plan.evaluate.model_dump(exclude_unset=True),
+                **own,
+                **({"task_folder": Path(folder).resolve()} if folder else {}),
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]
         key = "--" + "-".join(str(each) for each in first["loc"][:1]).replace("_", "-")
         raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "change that.") from None
-    if folder is not None:
-        return asked, Path(folder).resolve()
-    return asked, plan.resolve(asked.task_folder) if asked.task_folder else None
+    return asked, asked.task_folder
 
 
 def _print_scores(results: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ def _train_tokenizer(plan: Plan) -> None:
     tokenizer = plan.tokenizer
     if tokenizer is None or tokenizer.train is None or tokenizer.model is None:
         return
-    model = plan.resolve(tokenizer.model)
+    model = tokenizer.model
     if model.exists():
         return
     from megatron_lrps.data.prepare.sample import sample_texts

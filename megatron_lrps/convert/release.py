@@ -18,6 +18,7 @@ from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.spec import Encoder, TokenizerSpec, spec_of
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.version import __version__
 from megatron_lrps.versions.facts import chain_of, facts_of, ledger_of
 from megatron_lrps.versions.files import read_json
@@ -194,7 +195,8 @@ def _made(
     written = write()
     known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
     own = source.campaign.path(source.facts.name)
-    note(own, "exports", str(target.absolute()), iteration=source.iteration, format=record.get("form", "hf"), **known)
+    name = within(target.absolute(), source.campaign.root)
+    note(own, "exports", name, iteration=source.iteration, format=record.get("form", "hf"), **known)
     return written
 
 

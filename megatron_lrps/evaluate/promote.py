@@ -12,6 +12,7 @@ from megatron_lrps.convert.release import release
 from megatron_lrps.convert.source import Source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.scoring import evaluate
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate_file
 from megatron_lrps.plan.release import Evaluation
 from megatron_lrps.versions.facts import resolve
@@ -90,7 +91,7 @@ def promote(
         )
     path = source.campaign.path(source.facts.name)
     facts = {
-        "export": str(exported.folder),
+        "export": within(exported.folder, source.campaign.root),
         "checkpoint_sha256": source.sha256,
         "verified": steps.get("verified", {}).get("found"),
         "checked": steps.get("checked", {}).get("difference"),

@@ -239,7 +239,7 @@ def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
     if library := _TOKENIZER_LIBRARIES.get(plan.tokenizer.megatron_type):
         findings.append(_library(machine, library))
     if plan.tokenizer.model and plan.tokenizer.megatron_type in _TOKENIZER_LIBRARIES:
-        model = plan.resolve(plan.tokenizer.model)
+        model = plan.tokenizer.model
         words = str(model) if model.exists() else f"{model} is not there"
         findings.append(_need("tokenizer", words, model.exists(), "mend tokenizer.model, or let lrps prepare make it."))
     return findings

@@ -74,7 +74,7 @@ def check_layout(tree: Tree) -> dict[str, Any]:
 def _vocabulary(plan: Plan) -> tuple[int | None, bool]:
     """Tokens (None: the tokenizer is here and knows), and whether they are assumed."""
     tokenizer = plan.tokenizer
-    if tokenizer and (not tokenizer.model or plan.resolve(tokenizer.model).exists()):
+    if tokenizer and (not tokenizer.model or tokenizer.model.exists()):
         return None, False
     size = tokenizer.size if tokenizer else None
     return size or ASSUMED_VOCABULARY, size is None and "padded-vocab-size" not in plan.megatron

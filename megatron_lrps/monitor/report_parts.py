@@ -14,8 +14,9 @@ from megatron_lrps.monitor.scalars import Runs, median_words, number_words
 from megatron_lrps.monitor.standing import state_words
 from megatron_lrps.monitor.table import Total
 from megatron_lrps.monitor.tensorboard_logs import Printed
-from megatron_lrps.monitor.text import epochs_words, within
+from megatron_lrps.monitor.text import epochs_words
 from megatron_lrps.plan import Tree
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.versions.facts import Facts, schedule_words
 from megatron_lrps.versions.ledger import Total as Drawn
 

@@ -1,7 +1,6 @@
 """Plain text tables. Not rich's: importing it would cost a third of what `lrps plan` may take."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -34,9 +33,3 @@ def epochs_words(epochs: float | None) -> str:
     if epochs is None:
         return "-"
     return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
-
-
-def within(file: str, base: Path) -> str:
-    """A file's name from ``base`` on, where it lies in there."""
-    path = Path(file)
-    return str(path.relative_to(base)) if path.is_relative_to(base) else file

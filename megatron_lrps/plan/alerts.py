@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializationInfo, ValidationInfo, field_serializer, field_validator
 
 from megatron_lrps.plan.base import Count, PlanModel
+from megatron_lrps.plan.file_paths import read_program, write_program
 
 
 class Alerts(PlanModel):
@@ -22,7 +23,8 @@ class Alerts(PlanModel):
         divergence: The window's median loss is so many nats a token above the lowest one so far.
         grad_norm: The gradient norm is so many times the window's median.
         cool_down: Seconds in which another alert of the same kind is counted and not raised.
-        hook: A program and its arguments, run without a shell once for every alert that is raised.
+        hook: A program and its arguments, run without a shell once for every alert that is raised. A program with a
+            slash in its name starts at the plan's folder.
         hook_timeout: Seconds after which it is killed.
     """
 
@@ -38,9 +40,13 @@ class Alerts(PlanModel):
 
     @field_validator("hook")
     @classmethod
-    def _program(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _program(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if value and not value[0].strip():
             raise ValueError("begins with no program; give a program and its arguments, each an item of the list")
         if any("\0" in item for item in value):
             raise ValueError("holds a null character; remove it")
-        return value
+        return read_program(value, info)
+
+    @field_serializer("hook", when_used="json")
+    def _written(self, value: tuple[str, ...], info: SerializationInfo) -> list[str]:
+        return write_program(value, info)

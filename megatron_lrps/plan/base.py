@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from megatron_lrps.plan.values import count, file_path, plain_name
+from megatron_lrps.plan.file_paths import FilePath, FilePattern
+from megatron_lrps.plan.values import count, plain_name
+
+__all__ = ["Count", "FilePath", "FilePattern", "Name", "PlanModel"]
 
 Name = Annotated[str, BeforeValidator(plain_name)]
 Count = Annotated[int, BeforeValidator(count)]
-FilePath = Annotated[str, AfterValidator(file_path)]
 
 
 class PlanModel(BaseModel):

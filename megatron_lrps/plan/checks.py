@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import MAIN, PlannedPath, Window
 
@@ -16,19 +17,20 @@ def refuse_shared_data(plan: Plan) -> None:
     seen: dict[Path, str] = {}
     for version in plan.versions:
         for _, prefix in version.train:
-            key, data = f"versions.{version.name}.train", plan.resolve(prefix)
-            if data in seen:
+            key = f"versions.{version.name}.train"
+            if prefix in seen:
+                shown = within(prefix, plan.base)
                 raise PlanError(
-                    f"{key}: {prefix} is also in {seen[data]}, so its samples would be read again.",
+                    f"{key}: {shown} is also in {seen[prefix]}, so its samples would be read again.",
                     "give every window an index of its own; what is to be read again on purpose is `replay`.",
                 )
-            seen[data] = key
+            seen[prefix] = key
     for version in plan.versions:
         for name, prefix in version.valid.items():
-            data = plan.resolve(prefix)
-            if data in seen:
+            if prefix in seen:
+                shown = within(prefix, plan.base)
                 raise PlanError(
-                    f"versions.{version.name}.valid.{name}: {prefix} is also in {seen[data]}, so the model would be "
+                    f"versions.{version.name}.valid.{name}: {shown} is also in {seen[prefix]}, so the model would be "
                     "validated on what it was trained on.",
                     "hold out data of its own.",
                 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import parts_of, windows_read
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.paths import PlannedPath, Tree, Window
 
 
@@ -18,8 +19,7 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
     sets: dict[str, Path] = {}
     for window in tree.windows_of(path):
         for name, prefix in window.version.valid.items():
-            resolved = tree.plan.resolve(prefix)
-            if resolved in sets.values():
+            if prefix in sets.values():
                 continue
             key = f"{window.version.name}-{name}"
             if key in sets:  # v-1's set `a` and v's set `1-a`
@@ -27,13 +27,13 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
                     f"versions.{window.version.name}.valid.{name}: two different sets would be called {key}.",
                     "rename this one.",
                 )
-            sets[key] = resolved
+            sets[key] = prefix
     return sets
 
 
 def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
     """(weight, index prefix) of a window's training data, as the plan lists them."""
-    return [(weight, tree.plan.resolve(prefix)) for weight, prefix in window.version.train]
+    return list(window.version.train)
 
 
 def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,13 +45,17 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
         known: What is known of an index prefix's content; an empty mapping where the plan alone speaks.
 
     Returns:
-        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data; and where
+        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data, a prefix in the
+        campaign's folder relative to that; and where
         it replays, ``replay``: ``share``, and ``samples`` by the version whose data they are drawn from.
     """
     facts: dict[str, Any] = {
         "version": window.version.name,
         "iterations": window.iterations,
-        "data": [[weight, str(prefix), dict(known(prefix))] for weight, prefix in window_blend(tree, window)],
+        "data": [
+            [weight, within(prefix, tree.plan.folder), dict(known(prefix))]
+            for weight, prefix in window_blend(tree, window)
+        ],
     }
     _, *replayed = parts_of(tree, window)
     if window.version.replay is not None:
@@ -85,7 +89,7 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
             if not window.version.train:
                 raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
             named += [("train", prefix) for _, prefix in window_blend(tree, window)]
-        named += [("valid", tree.plan.resolve(prefix)) for prefix in window.version.valid.values()]
+        named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
             if not _exists(prefix):
                 raise PlanError(

@@ -129,7 +129,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
         weights = flags.pop(PRETRAINED)
         if path.parent is None:
-            flags[PRETRAINED] = str(plan.resolve(str(weights)))
+            flags[PRETRAINED] = weights
     if plan.launch.device == "cpu":
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
@@ -183,7 +183,7 @@ def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
     tokenizer = plan.tokenizer
     if tokenizer is None:
         return {}
-    model = tokenizer.model and str(plan.resolve(tokenizer.model))
+    model = str(tokenizer.model) if tokenizer.model else None
     flags: dict[str, FlagValue | None] = {
         "tokenizer-type": tokenizer.megatron_type,
         "tokenizer-model": model,

@@ -153,7 +153,7 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
     if "base" in data:
         raise PlanError("base: unknown key.", "remove it; relative paths start at the plan file's folder.")
     try:
-        plan = Plan.model_validate({**data, "base": base})
+        plan = Plan.model_validate({**data, "base": base}, context={"base": base})
     except ValidationError as error:
         raise _explain(error) from None
     for key, versions in (("versions", plan.versions), ("cuts", plan.cuts)):
@@ -165,32 +165,22 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
     return plan
 
 
-def plan_text(plan: Plan) -> str:
-    """The accepted plan as YAML, its paths absolute, so that it can be read from any folder."""
-    data = plan.model_dump(mode="json", exclude_unset=True)
-    data["save"] = str(plan.folder)
-    for entry, version in zip(data["versions"], plan.versions, strict=True):
-        if version.train:
-            entry["train"] = [[weight, str(plan.resolve(prefix))] for weight, prefix in version.train]
-        if version.valid:
-            entry["valid"] = {key: str(plan.resolve(prefix)) for key, prefix in version.valid.items()}
-    if plan.tokenizer and plan.tokenizer.model:
-        data["tokenizer"]["model"] = str(plan.resolve(plan.tokenizer.model))
-    if plan.launch.slurm and plan.launch.slurm.site:
-        data["launch"]["slurm"]["site"] = str(plan.resolve(plan.launch.slurm.site))
-    if plan.evaluate.task_folder:
-        data["evaluate"]["task_folder"] = str(plan.resolve(plan.evaluate.task_folder))
-    if plan.promote and plan.promote.gate:
-        data["promote"]["gate"] = str(plan.resolve(plan.promote.gate))
-    if plan.alerts.hook:
-        data["alerts"]["hook"] = plan.hook
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def plan_text(plan: Plan, *, inside: Path | None = None) -> str:
+    """A plan as YAML that reads back to the same plan.
+
+    Args:
+        plan: What it is to say.
+        inside: The folder that the text is to lie in: paths below it are written relative to it, so that it can be
+            moved. Without it all are absolute, and the text can be read from any folder.
+    """
+    data = plan.model_dump(mode="json", exclude_unset=True, context={"folder": inside})
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan's meaning: key order, comments and relative paths do not change it."""
-    canonical = json.dumps(yaml.safe_load(plan_text(plan)), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    """SHA-256 of the plan's meaning: key order, comments and the places of its files do not change it."""
+    data = plan.model_dump(mode="json", exclude_unset=True, exclude={"save"}, context={"places": False})
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 _MENDS = {

@@ -6,11 +6,19 @@ What concerns several keys together (forks, paths, the past) is decided in ``tre
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializationInfo,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
-from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.alerts import Alerts
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.file_paths import base_of, read_flags, within, write_flags
 from megatron_lrps.plan.release import Evaluation, Promotion
 from megatron_lrps.plan.replay import Replay
 from megatron_lrps.plan.slurm import SlurmLaunch
@@ -106,11 +114,12 @@ class Version(PlanModel):
     decay: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _sources_of_indexes(self) -> "Version":
+    def _sources_of_indexes(self, info: ValidationInfo) -> "Version":
         indexes = {prefix for _, prefix in self.train} | set(self.valid.values())
         for prefix in self.sources:
             if prefix not in indexes:
-                raise ValueError(f"sources.{prefix} is no index of this version's train or valid; name it there too")
+                shown = within(prefix, base_of(info))
+                raise ValueError(f"sources.{shown} is no index of this version's train or valid; name it there too")
         return self
 
     @model_validator(mode="after")
@@ -200,7 +209,7 @@ FlagValue = bool | int | float | str | list[int | float | str]
 
 
 class Plan(PlanModel):
-    """A whole ``plan.yaml``. Relative paths in it start at the plan file's own folder (``base``)."""
+    """A whole ``plan.yaml``. Relative paths in it started at the plan file's own folder (``base``)."""
 
     campaign: Name
     save: FilePath
@@ -232,29 +241,20 @@ class Plan(PlanModel):
 
     @field_validator("megatron")
     @classmethod
-    def _flags(cls, value: dict[str, FlagValue]) -> dict[str, FlagValue]:
+    def _flags(cls, value: dict[str, FlagValue], info: ValidationInfo) -> dict[str, FlagValue]:
         for flag in value:
             if not FLAG_NAME.match(flag):
                 raise ValueError(f"{flag!r} is no Megatron flag; write it without the leading dashes")
-        return value
+        return read_flags(value, info)
 
-    def resolve(self, path: str) -> Path:
-        """A path of the plan as an absolute path."""
-        try:
-            return (self.base / Path(path).expanduser()).resolve()
-        except RuntimeError as error:  # links in a circle
-            raise PlanError(f"{path!r}: {error}.", "mend the links, or name another path.") from None
-
-    @property
-    def hook(self) -> list[str]:
-        """``alerts.hook`` as it is run: a program with a slash in its name starts at the plan's folder too."""
-        program, *arguments = self.alerts.hook or ("",)
-        return [str(self.resolve(program)) if "/" in program else program, *arguments] if program else []
+    @field_serializer("megatron", when_used="json")
+    def _flags_written(self, value: dict[str, FlagValue], info: SerializationInfo) -> dict[str, FlagValue]:
+        return write_flags(value, info)
 
     @property
     def folder(self) -> Path:
         """The campaign's folder, absolute (``save``)."""
-        return self.resolve(self.save)
+        return self.save
 
     def decay_of(self, version: Version | Cut) -> Decay:
         """The campaign's decay with what the version (or cut) says itself put over it.

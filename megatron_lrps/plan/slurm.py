@@ -1,9 +1,10 @@
 """``launch.slurm``: the cluster's side of a job."""
 
 import re
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from megatron_lrps.plan.base import Count, FilePath, PlanModel
 
@@ -20,15 +21,16 @@ def _time(value: str) -> str:
     return value
 
 
-def _mount(value: str) -> str:
-    if not value.startswith("/") or set(",:") & set(value) or not value.isprintable():
+def _mount(value: Any) -> Any:
+    whole = isinstance(value, Path) or (isinstance(value, str) and value.startswith(("/", "~", "$")))
+    if not whole or set(",:") & set(str(value)) or not str(value).isprintable():
         raise ValueError("is no absolute path without ',' and ':'; write the whole path of a folder")
     return value
 
 
 Word = Annotated[str, AfterValidator(_word)]
 Time = Annotated[str, AfterValidator(_time)]
-Mount = Annotated[str, AfterValidator(_mount)]
+Mount = Annotated[FilePath, BeforeValidator(_mount), AfterValidator(_mount)]
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})\Z")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*\Z")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from megatron_lrps.plan.base import FilePath, PlanModel
+from megatron_lrps.plan.base import FilePath, FilePattern, PlanModel
 
 Format = Literal["jsonl", "parquet", "text", "dataset"]
 
@@ -17,7 +17,7 @@ class Source(PlanModel):
     refused.
     """
 
-    files: tuple[FilePath, ...] = Field(min_length=1)
+    files: tuple[FilePattern, ...] = Field(min_length=1)
     format: Format | None = None
     field: Annotated[str, Field(min_length=1)] = "text"
     documents: Literal["file", "line", "paragraph"] | None = None

@@ -65,18 +65,16 @@ def load_study(file: Path) -> LoadedStudy:
     Raises:
         PlanError: naming the key, the value and the mend.
     """
-    data = load_yaml(file, "study")
+    data, folder = load_yaml(file, "study"), file.resolve().parent
     try:
-        study = Study.model_validate(data)
+        study = Study.model_validate(data, context={"base": folder})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "study"
         raise PlanError(f"{file}: {key}: {first['msg']}.", "correct it there.") from None
-    folder = file.resolve().parent
-    save = (folder / study.save).resolve()
-    if isinstance(study.base, str):
-        plan = (folder / study.base).resolve()
-        keys, start = dict(load_yaml(plan, "plan")), plan.parent
+    save = study.save
+    if isinstance(study.base, Path):
+        keys, start = dict(load_yaml(study.base, "plan")), study.base.resolve().parent
         for key in ("campaign", "save"):
             keys.pop(key, None)
     else:

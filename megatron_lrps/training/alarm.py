@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Alarm:
         self._run, self._args = run, args
         plan = run.planned.tree.plan
         self._rules: Alerts = plan.alerts
-        self._hook = plan.hook
+        self._hook = plan.alerts.hook
         self._facts = {"campaign": plan.campaign, "path": run.planned.path.name, "save": str(plan.folder)}
         self._judges = args.rank == args.world_size - 1
         # Elsewhere the loss is still on its way from the device, and reading it would make training wait.
@@ -165,7 +165,7 @@ class Alarm:
             self._run.event(event, iteration=iteration, **fields)
 
 
-def run_hook(command: list[str], facts: Mapping[str, Any], folder: Path, rules: Alerts) -> str | None:
+def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rules: Alerts) -> str | None:
     """Run an alert's hook to its end, in ``folder``; what went wrong, or None.
 
     Args:

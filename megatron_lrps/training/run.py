@@ -15,7 +15,7 @@ from typing import Any
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
-from megatron_lrps.plan import Plan, plan_hash
+from megatron_lrps.plan import Plan, Window, plan_hash
 from megatron_lrps.plan.blends import windows_read
 from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
@@ -200,7 +200,7 @@ def identity_of(planned: Planned, position: int, recorded: Mapping[str, Any]) ->
     read = windows_read(tree, path, position)
     return Identity(
         windows=[
-            window_facts(tree, window, _known if window in read else _passed(recorded, window.version.name))
+            window_facts(tree, window, _known if window in read else _passed(recorded, window))
             for window in tree.windows_of(path)
         ],
         tokenizer=_tokenizer(tree.plan),
@@ -212,11 +212,12 @@ def _known(prefix: Path) -> dict[str, Any]:
     return {**fingerprint(prefix).to_json(), "tokens": token_count(prefix)}
 
 
-def _passed(recorded: Mapping[str, Any], version: str) -> Callable[[Path], dict[str, Any]]:
-    """What is recorded of a prefix in a version's window; the files are read where that is nothing."""
-    data = (window["data"] for window in recorded.get("windows", []) if window["version"] == version)
-    found = {prefix: known for _, prefix, known in next(data, [])}
-    return lambda prefix: found.get(str(prefix)) or _known(prefix)
+def _passed(recorded: Mapping[str, Any], window: Window) -> Callable[[Path], dict[str, Any]]:
+    """What is recorded of a window's indexes, in its order, wherever they lay then; read where that is nothing."""
+    name, listed = window.version.name, [prefix for _, prefix in window.version.train]
+    data: list[Any] = next((each["data"] for each in recorded.get("windows", []) if each["version"] == name), [])
+    found = {prefix: known for prefix, (_, _, known) in zip(listed, data, strict=False)}
+    return lambda prefix: found.get(prefix) or _known(prefix)
 
 
 def _tokenizer(plan: Plan) -> str | None:
@@ -224,8 +225,8 @@ def _tokenizer(plan: Plan) -> str | None:
     tokenizer = plan.tokenizer
     if tokenizer is None:
         return None
-    if tokenizer.model is not None and (file := plan.resolve(tokenizer.model)).exists():
-        return tokenizer_fingerprint(file)
+    if tokenizer.model is not None and tokenizer.model.exists():
+        return tokenizer_fingerprint(tokenizer.model)
     return " ".join(str(part) for part in (tokenizer.type, tokenizer.model, tokenizer.vocab_size) if part is not None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from megatron_lrps.versions.checks import LATER
@@ -82,6 +83,10 @@ def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
 
 
 def _window(window: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
-    train = {prefix: {"weight": weight, **(prints if hashes else {})} for weight, prefix, prints in window["data"]}
+    train = {}
+    for number, (weight, prefix, prints) in enumerate(window["data"], 1):
+        # By its own name: where it lies makes no version another one.
+        name = Path(prefix).name
+        train[name if name not in train else f"{name} ({number})"] = {"weight": weight, **(prints if hashes else {})}
     replay = {"replay": window["replay"]} if "replay" in window else {}
     return {"iterations": window["iterations"], "train": train, **replay}

@@ -1,9 +1,11 @@
 """A running campaign's plan may grow; what has been trained may not change."""
 
 from megatron_lrps.errors import PlanError, RefusedError
-from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, parse_plan, plan_hash, plan_text
+from megatron_lrps.plan import Plan, PlannedPath, Tree, Window, expand, plan_text
+from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+from megatron_lrps.versions.same_data import TrainedData
 
 
 def accept(tree: Tree) -> None:
@@ -13,29 +15,32 @@ def accept(tree: Tree) -> None:
         RefusedError: where it changes what has been trained, naming the key and both values.
         StorageError: where plan.yaml cannot be written.
     """
-    campaign = CampaignFolder(tree.plan.folder)
-    accepted = _accepted(campaign)
-    if accepted is not None:
-        if plan_hash(accepted.plan) == plan_hash(tree.plan):
-            return
-        refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
-    write_atomic(campaign.plan, plan_text(tree.plan))
-
-
-def _accepted(campaign: CampaignFolder) -> Tree | None:
+    campaign, text = CampaignFolder(tree.plan.folder), _accepted_text(tree)
     try:
-        text = campaign.plan.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"The accepted plan {campaign.plan} cannot be read: {error}.", "restore it.") from None
-    try:
-        return expand(parse_plan(text, base=campaign.root, name=str(campaign.plan)))
+        accepted = accepted_tree(campaign)
     except PlanError as error:
         raise RefusedError(
             f"The accepted plan {campaign.plan} is damaged: {error.what}",
             "restore it, or remove it: every checkpoint is compared with the plan all the same.",
         ) from None
+    if accepted is not None:
+        if _accepted_text(accepted) == text:
+            return
+        refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
+    write_atomic(campaign.plan, text)
+
+
+def _accepted_text(tree: Tree) -> str:
+    return plan_text(tree.plan, inside=tree.plan.folder)
+
+
+def accepted_tree(campaign: CampaignFolder) -> Tree | None:
+    """The tree of the plan that a campaign goes by, or None where it has none yet; raises PlanError."""
+    if not campaign.plan.is_symlink() and not campaign.plan.exists():
+        return None
+    # A campaign is where its folder is: a plan accepted by lrps 0.1 says where that was once.
+    keys = load_yaml(campaign.plan, "plan") | {"save": str(campaign.root)}
+    return expand(parse_mapping(keys, base=campaign.root))
 
 
 def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
@@ -63,14 +68,21 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
     for key, before in then.items():
         if before != now[key]:
             raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", mend)
-    _refuse_changed_windows(old, new, reached, mend)
+    trained_data = TrainedData(old)
+    models = [plan.tokenizer.model if plan.tokenizer else None for plan in (old.plan, new.plan)]
+    if not trained_data.same_tokenizer(*models):
+        raise RefusedError(
+            f"tokenizer.model: {models[0]} has been trained, and {models[1]} is not the same by its content.",
+            "name a copy of the one that was trained with, or start a campaign with another `save`.",
+        )
+    _refuse_changed_windows(old, new, reached, trained_data, mend)
     for path in old.paths:
         position = trained[path.name]
         if position > path.fork and path.name in new.by_name:
             _refuse_changed_path(path, new.path(path.name), position, new.plan.global_batch_size, mend)
 
 
-def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> None:
+def _refuse_changed_windows(old: Tree, new: Tree, reached: int, trained: TrainedData, mend: str) -> None:
     for index, before in enumerate(old.windows):
         if before.start >= reached:
             return
@@ -85,15 +97,24 @@ def _refuse_changed_windows(old: Tree, new: Tree, reached: int, mend: str) -> No
             raise RefusedError(
                 f"{key}.iters: {before.iterations} has been trained, the plan now says {after.iterations}.", mend
             )
-        data = [
-            [(weight, str(tree.plan.resolve(prefix))) for weight, prefix in window.version.train]
-            for tree, window in ((old, before), (new, after))
-        ]
-        if data[0] != data[1]:
-            raise RefusedError(f"{key}.train: {data[0]} has been trained, the plan now says {data[1]}.", mend)
+        _refuse_changed_data(before, after, trained, mend)
         replays = [version.replay or "none" for version in (before.version, after.version)]
         if replays[0] != replays[1]:
             raise RefusedError(f"{key}.replay: {replays[0]} has been trained, the plan now says {replays[1]}.", mend)
+
+
+def _refuse_changed_data(before: Window, after: Window, trained: TrainedData, mend: str) -> None:
+    key = f"versions.{before.version.name}.train"
+    then, now = ([(weight, str(prefix)) for weight, prefix in window.version.train] for window in (before, after))
+    if [weight for weight, _ in then] != [weight for weight, _ in now]:
+        raise RefusedError(f"{key}: {then} has been trained, the plan now says {now}.", mend)
+    for number, ((_, old), (_, new)) in enumerate(zip(before.version.train, after.version.train, strict=True)):
+        if not trained.same_index(before.version.name, number, old, new):
+            raise RefusedError(
+                f"{key}: {old} has been trained, the plan now says {new}, whose content is another or cannot be "
+                "compared.",
+                f"name a copy of what was trained; {mend}",
+            )
 
 
 def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int, batch: int, mend: str) -> None:
@@ -124,8 +145,7 @@ def _shared(plan: Plan) -> dict[str, object]:
         "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "tokenizer.type": tokenizer and tokenizer.type,
-        "tokenizer.model": tokenizer and tokenizer.model and str(plan.resolve(tokenizer.model)),
-        # Not `train`: once the model is there, its content counts.
+        # Neither `model` nor `train`: what the model holds counts.
         "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,
         "tokenizer.pattern": tokenizer and tokenizer.pattern,
         "tokenizer.num_special_tokens": tokenizer and tokenizer.num_special_tokens,

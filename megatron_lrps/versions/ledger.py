@@ -143,14 +143,20 @@ def _drawn(
 
 
 def totals_of(ranges: Iterable[Range]) -> list[Total]:
-    """Ranges together, index by index in the order they were first read; the later record of an index counts."""
+    """Ranges together, index by index in the order they were first read; the later record of an index counts.
+
+    An index is told by its content where that is recorded, as it may have been moved between two paths.
+    """
+    listed = [drawn for stretch in ranges for drawn in stretch.drawn]
+    content = {drawn.prefix: _content(drawn) for drawn in listed if _content(drawn)}
     found: dict[tuple[str, str], Total] = {}
-    for drawn in (each for stretch in ranges for each in stretch.drawn):
-        before = found.get((drawn.version, drawn.prefix))
+    for drawn in listed:
+        key = drawn.version, content.get(drawn.prefix, drawn.prefix)
+        before = found.get(key)
         epochs = drawn.epochs
         if before is not None and epochs is not None:
             epochs = None if before.epochs is None else before.epochs + epochs
-        found[drawn.version, drawn.prefix] = Total(
+        found[key] = Total(
             version=drawn.version,
             prefix=drawn.prefix,
             samples=drawn.samples + (before.samples if before else 0),
@@ -159,3 +165,8 @@ def totals_of(ranges: Iterable[Range]) -> list[Total]:
             known=drawn.known,
         )
     return list(found.values())
+
+
+def _content(drawn: Drawn) -> str:
+    """What tells an index from another wherever it lies; empty where that is not recorded."""
+    return "".join(str(drawn.known.get(key, "")) for key in ("idx_sha256", "bin_sample_sha256"))

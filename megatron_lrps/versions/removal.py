@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.errors import PlanError, RefusedError, StorageError
-from megatron_lrps.plan import Tree, expand, load_plan
+from megatron_lrps.plan import Tree
 from megatron_lrps.versions.files import sync
 from megatron_lrps.versions.folder import TRACKER, CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.versions.growth import accepted_tree
 from megatron_lrps.versions.keep import Found, Verdict, decide
 from megatron_lrps.versions.lineage import events, log_event, read_record
 from megatron_lrps.versions.manifest import damaged_sizes
@@ -45,14 +46,13 @@ def judge(tree: Tree) -> list[Verdict]:
 
 def trees_of(tree: Tree) -> list[Tree]:
     """The given tree, and the accepted plan's where there is one; raises RefusedError where that is damaged."""
-    accepted = CampaignFolder(tree.plan.folder).plan
-    if not accepted.is_symlink() and not accepted.exists():
-        return [tree]
+    campaign = CampaignFolder(tree.plan.folder)
     try:
-        return [tree, expand(load_plan(accepted))]
+        accepted = accepted_tree(campaign)
+        return [tree] if accepted is None else [tree, accepted]
     except PlanError as error:
         raise RefusedError(
-            f"The accepted plan {accepted} is damaged, and its paths' fork points are unknown: {error.what}",
+            f"The accepted plan {campaign.plan} is damaged, and its paths' fork points are unknown: {error.what}",
             "restore it; or where the given plan names all paths, put a copy of that in its place.",
         ) from None
 

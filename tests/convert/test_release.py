@@ -81,8 +81,8 @@ def test_a_version_is_exported_for_megatron_as_a_checkpoint_and_as_one_file(camp
     assert "decoder.layers.1.input_layernorm.weight" in content["model"]  # trained with the local layer spec
     recorded = read_record(CampaignFolder(campaign.parent / "run").path("v1"))
     assert recorded is not None
-    assert {str(exports / "v1-tp1-pp2"), str(exports / "v1-torch")} <= recorded["exports"].keys()
-    assert recorded["exports"][str(exports / "v1-torch")]["format"] == "torch"
+    assert {"exports/v1-tp1-pp2", "exports/v1-torch"} <= recorded["exports"].keys()
+    assert recorded["exports"]["exports/v1-torch"]["format"] == "torch"
     for flags, message in (
         (["--tensor-parallel", "2"], "--tensor-parallel 2 is given, and --format is hf"),
         (["--format", "torch", "--shard-gb", "1"], "--shard-gb 1.0 is given, and --format is torch"),

@@ -112,7 +112,7 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
     record = read_record(folder.path("v1"))
     assert record is not None
     assert record["status"] == "released"
-    assert record["released"]["v1"]["export"] == str(export)
+    assert record["released"]["v1"]["export"] == "exports/v1"
     card = (export / "README.md").read_text()
     assert card.count("## Scores") == 1
     assert "| parity | acc |" in card

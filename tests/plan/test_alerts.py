@@ -22,7 +22,7 @@ def test_without_a_word_every_rule_is_on_and_no_hook_is_run(tmp_path: Path) -> N
     rules = plan.alerts
     assert (rules.window, rules.not_finite, rules.skipped) == (128, True, 25)
     assert (rules.loss_spike, rules.divergence, rules.grad_norm) == (8.0, 0.5, 10.0)
-    assert (rules.cool_down, rules.hook_timeout, plan.hook) == (600.0, 30.0, [])
+    assert (rules.cool_down, rules.hook_timeout, rules.hook) == (600.0, 30.0, ())
 
 
 def test_null_switches_a_rule_off(tmp_path: Path) -> None:
@@ -33,10 +33,10 @@ def test_null_switches_a_rule_off(tmp_path: Path) -> None:
 
 def test_a_hooks_program_starts_at_the_plans_folder_and_survives_acceptance(tmp_path: Path) -> None:
     plan = parse_plan(PLAN + "alerts: {hook: [tools/page.sh, --to, ops/night]}\n", base=tmp_path)
-    assert plan.hook == [str(tmp_path / "tools/page.sh"), "--to", "ops/night"]
-    assert parse_plan(plan_text(plan), base=tmp_path / "run").hook == plan.hook
+    assert plan.alerts.hook == (str(tmp_path / "tools/page.sh"), "--to", "ops/night")
+    assert parse_plan(plan_text(plan), base=tmp_path / "run").alerts.hook == plan.alerts.hook
     on_path = parse_plan(PLAN + "alerts: {hook: [mail, -s, alert]}\n", base=tmp_path)
-    assert on_path.hook == ["mail", "-s", "alert"]
+    assert on_path.alerts.hook == ("mail", "-s", "alert")
 
 
 @pytest.mark.parametrize(

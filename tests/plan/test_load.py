@@ -115,10 +115,10 @@ def test_the_accepted_plan_reads_the_same_from_any_folder() -> None:
     text = plan_text(plan)
     again = parse_plan(text, base=Path("/elsewhere"))
     assert again.folder == plan.folder == BASE / "runs/c"
-    assert again.versions[0].train == ((1.0, str(BASE / "data/a")),)
-    assert again.versions[0].valid == {"web": str(BASE / "data/v")}
+    assert again.versions[0].train == ((1.0, BASE / "data/a"),)
+    assert again.versions[0].valid == {"web": BASE / "data/v"}
     assert again.tokenizer
-    assert again.tokenizer.model == str(BASE / "t.model")
+    assert again.tokenizer.model == BASE / "t.model"
     assert again.megatron == plan.megatron
     assert [version.name for version in again.versions] == ["007", "2024-11-01"]
     assert expand(again).paths == expand(plan).paths
@@ -131,5 +131,8 @@ def test_the_hash_is_of_the_meaning() -> None:
     same = "lr: {min: 0.00003, max: 0.0003}  # both\n" + PLAN.replace("1000", "1K").replace("save: s", "save: x/../s")
     assert plan_hash(parse_plan(same, base=BASE)) == plan_hash(one)
     assert re.fullmatch("[0-9a-f]{64}", plan_hash(one))
-    for changed in (PLAN.replace("1000", "1001"), PLAN.replace("save: s", "save: t"), PLAN + "lr: {max: 1e-4}\n"):
+    assert plan_hash(
+        parse_plan(PLAN.replace("save: s", "save: /t/s") + "lr: {max: 3e-4, min: 3e-5}", base=BASE)
+    ) == plan_hash(one)
+    for changed in (PLAN.replace("1000", "1001"), PLAN + "lr: {max: 1e-4}\n"):
         assert plan_hash(parse_plan(changed, base=BASE)) != plan_hash(one)

@@ -139,7 +139,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"launch": {"slurm": {"nodes": 0}}}, ["launch.slurm.nodes: 0 must be at least 1"]),
     # what would be read twice, or ignored
     ({"versions": versions(9, 9, train=[[1, "w"]])}, ["versions.v2.train: w is also in versions.v1.train"]),
-    ({"versions": versions(9, train=[[1, "w"], [2, "./w"]])}, ["./w is also in versions.v1.train", "of its own"]),
+    ({"versions": versions(9, train=[[1, "w"], [2, "./w"]])}, ["w is also in versions.v1.train", "of its own"]),
     ({"versions": versions(9, train=[[1, "w"]], valid={"a": "w"})}, ["versions.v1.valid.a: w is also in", "hold out"]),
     ({"decay": {"shape": "multi-step", "hold": 0.5}}, ["hold is given, but the shape multi-step has none"]),
     ({"decay": {"steps": [[0.8, 0.3]]}}, ["steps is given, but the shape cosine has none", "remove it"]),
@@ -247,7 +247,6 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
 
 def test_a_save_folder_in_a_circle_of_links(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    plan = parse_plan(PLAN.replace("save: s", "save: loop/x"), base=tmp_path)
     with pytest.raises(PlanError) as caught:
-        _ = plan.folder
+        parse_plan(PLAN.replace("save: s", "save: loop/x"), base=tmp_path)
     assert_one_clear_line(caught.value, "loop/x", "mend the links")

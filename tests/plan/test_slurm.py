@@ -1,5 +1,6 @@
 """`launch.slurm`: times as sbatch reads them, and what is refused before Slurm is asked."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,5 +55,5 @@ def test_the_accepted_plan_names_its_site_file_in_full() -> None:
     plan = plan_of(launch={"slurm": {"site": "clusters/site.sh", "time": "24:00:00", "options": {"reservation": "r"}}})
     again = parse_plan(plan_text(plan), base=BASE / "elsewhere")
     assert again.launch.slurm is not None
-    assert again.launch.slurm.site == "/campaigns/clusters/site.sh"
+    assert again.launch.slurm.site == Path("/campaigns/clusters/site.sh")
     assert again.launch.slurm.options == {"reservation": "r"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.errors import PlanError, RefusedError
+from megatron_lrps.plan.file_paths import absolute, within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.sources import Source
 
@@ -76,35 +77,47 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
         RefusedError: A file is missing, is named twice or is of no known kind.
     """
     found: dict[Path, TextSource] = {}
-    names: set[str] = set()
+    names: dict[str, None] = {}
+    known: set[str] = set()
     for version in plan.versions:
         for prefix, source in version.sources.items():
-            names |= {version.name, prefix}
-            key, resolved = f"versions.{version.name}.sources.{prefix}", plan.resolve(prefix)
-            if resolved in found:
-                raise PlanError(f"{key}: {found[resolved].key} says what it is made from too.", "remove one of them.")
-            if only and not {version.name, prefix} & set(only):
+            shown = within(prefix, plan.base)
+            names |= {version.name: None, shown: None}
+            key = f"versions.{version.name}.sources.{shown}"
+            if prefix in found:
+                raise PlanError(f"{key}: {found[prefix].key} says what it is made from too.", "remove one of them.")
+            given = {name for name in only if name == version.name or _names(name, prefix, plan.base)}
+            known |= given
+            if only and not given:
                 continue
-            found[resolved] = TextSource(
+            found[prefix] = TextSource(
                 key=key,
-                prefix=resolved,
-                files=tuple(_files(plan, key, source)),
+                prefix=prefix,
+                files=tuple(_files(key, source)),
                 field=source.field,
                 documents=source.documents or "file",
                 max_unreadable=source.max_unreadable,
                 trains=any(prefix == index for _, index in version.train),
             )
-    if unknown := [name for name in only if name not in names]:
+    if unknown := [name for name in only if name not in known]:
         raise PlanError(f"{unknown[0]!r} is no version or index with `sources`.", f"name one of {', '.join(names)}.")
     if not found:
         raise PlanError("versions: none of them has `sources`.", "add `sources: {INDEX PREFIX: FILES}` to a version.")
     return list(found.values())
 
 
-def _files(plan: Plan, key: str, source: Source) -> Iterator[SourceFile]:
+def _names(name: str, prefix: Path, base: Path) -> bool:
+    """Whether a word of the command line is an index prefix, as the plan writes it or in full."""
+    try:
+        return absolute(name, base) == prefix
+    except ValueError:
+        return False
+
+
+def _files(key: str, source: Source) -> Iterator[SourceFile]:
     seen: dict[Path, Path] = {}
-    for written in source.files:
-        for path in _named(plan.resolve(written) if not glob.has_magic(written) else plan.base / written, key, source):
+    for pattern in source.files:
+        for path in _named(pattern, key, source):
             real = path.resolve()
             if real in seen:
                 raise RefusedError(f"{key}: {path} is {seen[real]} once more.", "name each file once.")
@@ -114,22 +127,21 @@ def _files(plan: Plan, key: str, source: Source) -> Iterator[SourceFile]:
 
 def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
     """The files that a file's name, a folder or a glob stands for."""
-    expanded = path.expanduser()
-    if expanded.is_dir():
-        if (expanded / "dataset_dict.json").exists():
-            raise RefusedError(f"{key}: {expanded} holds several splits.", "name the folder of one of them.")
-        if (expanded / _STATE).is_file():
-            return _dataset(expanded, key)
-        if (expanded / _INFO).is_file():
+    if path.is_dir():
+        if (path / "dataset_dict.json").exists():
+            raise RefusedError(f"{key}: {path} holds several splits.", "name the folder of one of them.")
+        if (path / _STATE).is_file():
+            return _dataset(path, key)
+        if (path / _INFO).is_file():
             raise RefusedError(
-                f"{key}: {expanded} is a folder of Hugging Face datasets without {_STATE}; its splits cannot be told.",
+                f"{key}: {path} is a folder of Hugging Face datasets without {_STATE}; its splits cannot be told.",
                 "save it with datasets' save_to_disk, or name its .arrow files.",
             )
-        known = _of_one_kind(expanded, key, source)
-    elif expanded.is_file():
-        return [expanded]
+        known = _of_one_kind(path, key, source)
+    elif path.is_file():
+        return [path]
     else:
-        known = [Path(name) for name in glob.glob(str(expanded), recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        known = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
     if not known:
         raise RefusedError(
             f"{key}: {path} names no file of text.", "correct the path; globs start at the plan's folder."

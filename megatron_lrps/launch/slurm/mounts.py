@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from megatron_lrps.plan import Plan
+from megatron_lrps.plan.file_paths import paths_in
 
 _HOPS = 40  # the kernel's own limit
 
@@ -15,27 +16,27 @@ def mountable(folder: Path) -> bool:
 
 
 def mounts(plan: Plan) -> list[Path]:
-    """Folders that the ranks and promotions read and write: the campaign's, and those of what the plan names."""
-    prefixes = [prefix for version in plan.versions for _, prefix in version.train]
-    prefixes += [prefix for version in plan.versions for prefix in version.valid.values()]
-    files = [Path(f"{plan.resolve(prefix)}.{end}") for prefix in prefixes for end in ("bin", "idx")]
-    if plan.tokenizer and plan.tokenizer.model:
-        files += _with_content(plan.resolve(plan.tokenizer.model))
-    if plan.promote and plan.promote.gate:
-        files.append(plan.resolve(plan.promote.gate))
-    if plan.hook and "/" in plan.hook[0]:
-        files.append(Path(plan.hook[0]))
-    folders = [plan.folder, *(folder for file in files for folder in _folders(file))]
-    if plan.evaluate.task_folder:
-        folders.append(plan.resolve(plan.evaluate.task_folder))
-    if plan.launch.slurm:
-        folders += [Path(folder) for folder in plan.launch.slurm.mounts]
+    """Folders that the ranks and promotions read and write: the campaign's, and those of all that the plan names."""
+    # Raw text is `lrps prepare`'s and the site file the batch script's: both are read outside.
+    outside = {"save": True, "versions": {"__all__": {"sources"}}, "megatron": True, "launch": True}
+    named = paths_in(plan, exclude=outside)
+    folders = [plan.folder, *(folder for path in named for file in _files_of(path) for folder in _folders(file))]
+    folders += [there for path in paths_in(plan, include={"megatron": True}) for there in _nearest(path)]
+    folders += plan.launch.slurm.mounts if plan.launch.slurm else ()
     return list(dict.fromkeys(folders))
 
 
-def _with_content(model: Path) -> list[Path]:
-    """A tokenizer's file; or its folder, with the files in it, which a cache of models links to."""
-    return [model, *sorted(model.iterdir())] if model.is_dir() else [model]
+def _files_of(path: Path) -> list[Path]:
+    """What a path of the plan stands for: a folder with the files in it, which may be links, an index, or a file."""
+    if path.is_dir():
+        return [path, path / "*", *sorted(path.iterdir())]
+    pair = [Path(f"{path}.{end}") for end in ("bin", "idx")]
+    return pair if any(file.exists() for file in pair) else [path]
+
+
+def _nearest(path: Path) -> list[Path]:
+    """The first folder that is there on the way up from a path: what a flag names may be made by the run."""
+    return [folder for folder in (path, *path.parents) if folder.is_dir() and folder != folder.parent][:1]
 
 
 def _folders(file: Path) -> Iterator[Path]:

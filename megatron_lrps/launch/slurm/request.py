@@ -104,7 +104,7 @@ def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
     promote = tree.plan.promote
     if promote is None or promote.gate is None:
         return []
-    named = {condition.version for condition in read_gate_file(tree.plan.resolve(promote.gate))}
+    named = {condition.version for condition in read_gate_file(promote.gate)}
     if PREVIOUS in named:
         named |= {previous_of(tree, path.name)}
     return [name for name in earlier if name in named or tree.path(name).version in named]
@@ -226,7 +226,7 @@ def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
         "LRPS_PYTHON": "",  # the site file's, or the container's, or else this one
         "LRPS_HOST_PYTHON": sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),
-        "LRPS_SITE": str(plan.resolve(slurm.site) if slurm.site else SCRIPTS / "site.sh"),
+        "LRPS_SITE": str(slurm.site or SCRIPTS / "site.sh"),
     }
     folders = mounts(plan)
     if slurm.container:

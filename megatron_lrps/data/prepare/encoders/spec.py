@@ -156,7 +156,7 @@ def _model(plan: Plan, tokenizer: Tokenizer) -> Path:
     kind = tokenizer.megatron_type
     if tokenizer.model is None:
         raise RefusedError(f"tokenizer.model is missing, and {kind} needs it.", "Name its file in the plan.")
-    path = plan.resolve(tokenizer.model)
+    path = tokenizer.model
     if not path.exists():
         mend = "Correct the path, or say under `tokenizer.train` how it is to be trained."
         raise RefusedError(f"tokenizer.model: {path} does not exist.", mend)
