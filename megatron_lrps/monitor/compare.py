@@ -10,9 +10,11 @@ from typing import Any
 
 from megatron_lrps.monitor import page
 from megatron_lrps.monitor.scalars import number_words
-from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
+from megatron_lrps.monitor.table import VersionRow, VersionTable
 from megatron_lrps.monitor.text import table
 from megatron_lrps.versions.results import measured_by, scores_of
+
+TEXT_WIDTH = 120
 
 _HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
 _LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
