@@ -174,7 +174,9 @@ def _export(plan_file: Path, path: str) -> None:
 
     texts = written(find_source(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
     for prompt, text in zip(PROMPTS, texts, strict=True):
-        typer.echo(f"Given {prompt!r}, {path} writes (clumsily, it is so small):\n{indent(prompt + text, '    | ')}")
+        typer.echo(
+            f"Given {prompt!r}, {path} writes (clumsily, it is so small):\n{indent(prompt + text, '    | ', lambda line: True)}"
+        )
 
 
 def _versions_text(scores: Compared) -> str:
@@ -191,8 +193,11 @@ def _paradigms_text(versions: VersionTable, scores: Compared) -> str:
     last = {row.paradigm: row for row in versions.rows if row.version == versions.rows[-1].version}
     names: Sequence[str]
     if last.keys() >= STUDY.keys():
-        above = f"What it is for: version {versions.rows[-1].version} by three ways to train it, in this run:"
-        below = "One seed says little about a percent or two: docs/results.md has three, and other schedules."
+        above = f"What it is for: {versions.rows[-1].version} by three ways to train it, in this run:"
+        below = (
+            "One seed says little about a percent or two, and with so few iterations cosine is PTFS's worst schedule:\n"
+            "docs/results.md has three seeds, and the others."
+        )
         names = scores.names
         rows = [
             (

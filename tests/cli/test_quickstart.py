@@ -181,7 +181,7 @@ def test_with_baselines_the_last_version_stands_by_three_ways_as_trained(tmp_pat
         for path, value in perplexities.items()
     }
     text = quickstart._paradigms_text(versions, compared(versions, results))
-    assert "version v4 by three ways to train it, in this run" in text
+    assert "v4 by three ways to train it, in this run" in text
     cells = [line.split("  ") for line in text.splitlines() if "%" in line][:3]
     assert [[cell.strip() for cell in row if cell.strip()] for row in cells] == [
         ["LRPS, switch paths", "1,740", "58%", "44.5000"],
