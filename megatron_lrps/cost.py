@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.tree import Tree
+from megatron_lrps.plan.vocabulary import Vocabulary, vocabulary_by_plan, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,39 +48,53 @@ class ModelSize:
     Attributes:
         parameters: All weights, embeddings included.
         flops_per_sample: Floating-point operations of one sample's forward and backward pass.
+        vocabulary: What it was computed with.
+        checkpoint_bytes: Of one save.
     """
 
     parameters: int
     flops_per_sample: float
+    vocabulary: Vocabulary
+    checkpoint_bytes: int
 
 
-def model_size(plan: Plan) -> ModelSize | None:
+def model_size(plan: Plan, vocabulary: Vocabulary | None = None) -> ModelSize | None:
     """The model's size, or None where the plan does not name num-layers and hidden-size, or has experts or MLA.
 
     Counts dense GPTs: matrix products of attention (QKV, scores, context, projection), MLP and logits, each
-    2 operations a multiply-add, three passes' worth; the vocabulary is taken as 32,768 where unknown.
+    2 operations a multiply-add, three passes' worth.
+
+    Args:
+        plan: The plan.
+        vocabulary: Of its tokenizer (``data.vocabulary``); None: what the plan alone says.
     """
     flags = plan.megatron
-    layers, hidden = _whole(flags.get("num-layers")), _whole(flags.get("hidden-size"))
+    layers, hidden = whole(flags.get("num-layers")), whole(flags.get("hidden-size"))
     if layers is None or hidden is None or any(flags.get(flag) for flag in _OTHER_MODELS):
         return None
-    heads = _whole(flags.get("num-attention-heads")) or max(1, hidden // 128)
-    groups = _whole(flags.get("num-query-groups")) if flags.get("group-query-attention") else None
-    channels = _whole(flags.get("kv-channels")) or hidden // heads
+    heads = whole(flags.get("num-attention-heads")) or max(1, hidden // 128)
+    groups = whole(flags.get("num-query-groups")) if flags.get("group-query-attention") else None
+    channels = whole(flags.get("kv-channels")) or hidden // heads
     # Megatron's own defaults: with SwiGLU's third matrix the MLP is made two thirds as wide.
     default = int(4 * hidden * 2 / 3 / 64) * 64 if flags.get("swiglu") else 4 * hidden
-    ffn = _whole(flags.get("ffn-hidden-size")) or default
-    vocabulary = (plan.tokenizer and plan.tokenizer.size) or _whole(flags.get("vocab-size")) or 32768
+    ffn = whole(flags.get("ffn-hidden-size")) or default
+    vocabulary = vocabulary or vocabulary_by_plan(plan)
     projection = heads * channels
     attention = hidden * (projection + 2 * (groups or heads) * channels) + projection * hidden
     mlp = hidden * ffn * (3 if flags.get("swiglu") else 2)
     weights = layers * (attention + mlp)
-    embeddings = vocabulary * hidden * (2 if flags.get("untie-embeddings-and-output-weights") else 1)
+    embeddings = vocabulary.size * hidden * (2 if flags.get("untie-embeddings-and-output-weights") else 1)
     sequence = plan.sequence_length
     # Causal attention computes half of the sequence x sequence scores, in QK^T and in its product with V.
     scores = layers * 2 * projection * sequence / 2
-    flops = 3 * 2 * sequence * (weights + scores + vocabulary * hidden)
-    return ModelSize(parameters=weights + embeddings + 2 * layers * hidden + hidden, flops_per_sample=flops)
+    flops = 3 * 2 * sequence * (weights + scores + vocabulary.size * hidden)
+    parameters = weights + embeddings + 2 * layers * hidden + hidden
+    return ModelSize(
+        parameters=parameters,
+        flops_per_sample=flops,
+        vocabulary=vocabulary,
+        checkpoint_bytes=parameters * bytes_per_parameter(plan),
+    )
 
 
 def gpu_hours(iterations: int, plan: Plan, size: ModelSize, tflops: float) -> float:
@@ -87,8 +102,20 @@ def gpu_hours(iterations: int, plan: Plan, size: ModelSize, tflops: float) -> fl
     return iterations * plan.global_batch_size * size.flops_per_sample / (tflops * 1e12) / 3600
 
 
-BYTES_PER_PARAMETER = 14
-"""A torch_dist checkpoint: bf16 weights (2), fp32 master weights and two Adam moments (12)."""
+def bytes_per_parameter(plan: Plan) -> int:
+    """What a torch_dist checkpoint holds of each parameter.
+
+    The weights (2 bytes in bf16 and fp16, else 4); of the optimizer two moments of Adam or one of SGD (4 each), and
+    fp32 master weights (4) where the weights are in half precision or the optimizer is distributed, which keeps its own
+    of fp32 weights too. What a precision-aware optimizer saves of that is not counted.
+    """
+    flags = plan.megatron
+    half = bool(flags.get("bf16") or flags.get("fp16"))
+    weights = 2 if half else 4
+    if flags.get("no-save-optim"):
+        return weights
+    moments = 1 if flags.get("optimizer") == "sgd" else 2
+    return weights + 4 * (moments + (half or bool(flags.get("use-distributed-optimizer"))))
 
 
 def checkpoints_kept(tree: Tree) -> int:
@@ -100,7 +127,3 @@ def checkpoints_kept(tree: Tree) -> int:
 
 _OTHER_MODELS = ("num-experts", "multi-latent-attention", "hybrid-layer-pattern", "hybrid-override-pattern")
 """Flags of models whose size the formula for dense GPTs would get wrong: no figure is better than a wrong one."""
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

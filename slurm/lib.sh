@@ -143,6 +143,12 @@ lrps_command() {
     [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
   fi
   command+=("$@")
+  lrps_contained
+  command=(bash -c "$task" task "${command[@]}")
+}
+
+# Let a container run what `command` holds, if there is one.
+lrps_contained() {
   case ${LRPS_CONTAINER:+${LRPS_CONTAINER_RUNTIME:-pyxis}} in
     "") ;;
     pyxis)
@@ -153,7 +159,14 @@ lrps_command() {
       ;;
     *) lrps_refuse "LRPS_CONTAINER_RUNTIME: $LRPS_CONTAINER_RUNTIME is unknown. Mend: pyxis or apptainer." ;;
   esac
-  command=(bash -c "$task" task "${command[@]}")
+}
+
+# Whether LRPS_PATH is trained to where this job was to bring it, whatever its ranks have ended with: the judgement of
+# `lrps run` and `lrps status`. $1: how many lines its history had before they started.
+lrps_trained() {
+  local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
+  lrps_contained
+  timeout --kill-after=10 300 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }
 
 # USR1, before the time limit: the ranks are to save and stop.
@@ -273,7 +286,14 @@ lrps_job() {
   last=$(lrps_recorded "$lines")
   recorded=${last##*'"exit_code": '}
   recorded=${recorded%%[^0-9]*}
-  # Rank 0 was where it was to stop, and then a rank failed: what is on disk is the next start's to see.
+  # Ranks that have stopped know that they were not there yet; and the time limit may be near.
+  if [[ $does == train && ${recorded:-$code} != 75 ]] && lrps_trained "$lines"; then
+    failed=$(lrps_failed)
+    lrps_say "done, so what follows may start; afterwards ${failed:+${failed#* }, and }the ranks ended with exit code $code"
+    rm -f "$file"
+    exit 0
+  fi
+  # Rank 0 was where it was to stop, and then a rank failed before the end was on disk.
   [[ $recorded != 0 ]] || recorded=75
   failed=$(lrps_failed)
   if [[ -z $recorded && $failed =~ ^[1-9][0-9]*' ' ]]; then

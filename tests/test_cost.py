@@ -1,11 +1,14 @@
 """Costs by hand: iterations, model size, GPU-hours, checkpoints."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from megatron_lrps.cost import BYTES_PER_PARAMETER, checkpoints_kept, cost_of, gpu_hours, model_size
+from megatron_lrps.cost import bytes_per_parameter, checkpoints_kept, cost_of, gpu_hours, model_size
+from megatron_lrps.plan.vocabulary import Vocabulary
 from tests.plan.plans import plan_of, tree_of, versions
+from tests.training.harness import TINY, train
 
 PAPER = {"versions": versions(10_000, 10_000, 10_000, 10_000), "decay": {"alpha": 0.6}}
 
@@ -57,18 +60,39 @@ def size_of(sequence: int = 16, tokenizer: dict[str, Any] | None = None, **flags
 
 
 def test_a_small_model_by_hand() -> None:
-    size = size_of(num_layers=2, hidden_size=8, num_attention_heads=2, tokenizer={"vocab_size": 100})
+    size = size_of(num_layers=2, hidden_size=8, num_attention_heads=2, tokenizer={"vocab_size": 100})  # padded to 128
     attention = 8 * 8 + 2 * 8 * 8 + 8 * 8  # Q, K and V, projection
     mlp = 2 * 8 * 32
     norms = 2 * 2 * 8 + 8
-    assert size.parameters == 2 * (attention + mlp) + 100 * 8 + norms == 2376
+    assert size.parameters == 2 * (attention + mlp) + 128 * 8 + norms == 2600
     scores = 2 * 2 * 8 * 16 // 2  # QK^T and AV of two layers, causal
-    assert size.flops_per_sample == 3 * 2 * 16 * (2 * (attention + mlp) + scores + 100 * 8) == 248_832
+    assert size.flops_per_sample == 3 * 2 * 16 * (2 * (attention + mlp) + scores + 128 * 8) == 270_336
 
 
 def test_a_vocabulary_to_be_trained_counts() -> None:
     known = size_of(num_layers=1, hidden_size=8, tokenizer={"vocab_size": 300})
     assert size_of(num_layers=1, hidden_size=8, tokenizer={"model": "m", "train": {"vocab_size": 300}}) == known
+
+
+def test_the_vocabulary_is_what_the_caller_knows_or_the_plan_says_and_it_is_padded_for_tp() -> None:
+    flags = {"num-layers": 1, "hidden-size": 8}
+    plan = plan_of(megatron=flags, tokenizer={"vocab_size": 300})
+    by_plan, by_file = model_size(plan), model_size(plan, Vocabulary(1024))
+    assert by_plan
+    assert by_file
+    assert (by_plan.vocabulary, by_file.vocabulary) == (Vocabulary(384), Vocabulary(1024))
+    assert by_file.parameters - by_plan.parameters == (1024 - 384) * 8
+    wide = model_size(plan_of(megatron=flags | {"tensor-model-parallel-size": 4}, tokenizer={"vocab_size": 300}))
+    assert wide
+    assert wide.vocabulary == Vocabulary(512)
+
+
+def test_an_8b_with_a_vocabulary_of_128k_by_its_save() -> None:
+    """Llama 3 8B untied: 2 x 4,096 x (128,256 - 32,768) parameters more than with the vocabulary assumed before."""
+    flags = {"num_layers": 32, "hidden_size": 4096, "untie_embeddings_and_output_weights": True, "bf16": True}
+    known, unknown = size_of(**flags, tokenizer={"vocab_size": 128256}), size_of(**flags)
+    assert (known.vocabulary.assumed, unknown.vocabulary.assumed) == (False, True)
+    assert known.checkpoint_bytes - unknown.checkpoint_bytes == 2 * 4096 * 95_488 * 14
 
 
 def test_llama_2_7b_exactly() -> None:
@@ -135,5 +159,38 @@ def test_gpu_hours() -> None:
     assert gpu_hours(7200, plan, size, teraflops * 4) == pytest.approx(0.5)
 
 
-def test_bytes_of_a_checkpoint() -> None:
-    assert BYTES_PER_PARAMETER == 2 + 4 + 4 + 4
+PRECISIONS: list[tuple[str, int]] = [
+    ("", 4 + 8),
+    ("--use-distributed-optimizer", 4 + 4 + 8),
+    ("--bf16", 2 + 4 + 8),
+    ("--bf16 --use-distributed-optimizer", 2 + 4 + 8),
+    ("--fp16", 2 + 4 + 8),
+    ("--optimizer sgd", 4 + 4),
+    ("--bf16 --no-save-optim", 2),
+]
+
+
+@pytest.mark.parametrize(("flags", "size"), PRECISIONS)
+def test_bytes_of_a_checkpoint(flags: str, size: int) -> None:
+    assert bytes_per_parameter(plan_of(megatron=megatron_of(flags))) == size
+
+
+def megatron_of(line: str) -> dict[str, Any]:
+    flags = [each.split() for each in line.split("--") if each]
+    return {name: int(values[0]) if values and values[0].isdigit() else [*values, True][0] for name, *values in flags}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("flags", "size"), [PRECISIONS[0], PRECISIONS[1], PRECISIONS[3]])
+def test_a_real_checkpoint_takes_that_much(tmp_path: Path, flags: str, size: int) -> None:
+    shape = "--num-layers 2 --hidden-size 128 --num-attention-heads 4 --disable-bias-linear"
+    model = model_size(plan_of(megatron=megatron_of(f"{shape} {flags}"), tokenizer={"vocab_size": 16000}))
+    assert model
+    line = f"{shape} --normalization RMSNorm --position-embedding-type rope --vocab-size 16000 {flags}"
+    base = TINY.replace("--bf16 --use-distributed-optimizer", "")
+    saved = f"--mock-data --train-iters 1 --save {tmp_path / 'saved'} --save-interval 1"
+    done = train(tmp_path, f"{line} {saved}", base=base)
+    assert f"(0, 0, 0): {model.parameters}\n" in done.logs[0]
+    taken = sum(file.stat().st_size for file in (tmp_path / "saved/iter_0000001").iterdir())
+    assert taken == pytest.approx(model.parameters * size, rel=0.02)
+    assert model.checkpoint_bytes == model.parameters * size

@@ -29,7 +29,10 @@ MAY_NOT_IMPORT = {
     "monitor": {"cli"},
 }
 MAY_CHANGE_TRAINING = "training/hooks.py"
-MAY_IMPORT_TRAINING = {MAY_CHANGE_TRAINING, "training/gpt.py", "training/shards.py", "training/wheel.py"}
+MAY_IMPORT_TRAINING = {
+    MAY_CHANGE_TRAINING,
+    *(f"training/{name}.py" for name in ("gpt", "rehearsal", "shards", "wheel")),
+}
 
 
 IMPORTING_CALL = re.compile(r"\b(import_module|__import__)$")

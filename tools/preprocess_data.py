@@ -100,7 +100,9 @@ def main(arguments: list[str]) -> int:
     for index in made:
         rate = index.text_bytes / 1e6 / max(index.seconds, 1e-9)
         how = f"{rate:.1f} MB/s by {', '.join(index.engines)}" if index.fresh else "was there"
-        print(f"{index.prefix}: {index.documents} documents, {index.tokens} tokens, {how}")
+        print(
+            "; ".join((f"{index.prefix}: {index.documents} documents, {index.tokens} tokens, {how}", *index.remarked()))
+        )
     return 0
 
 

@@ -11,7 +11,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
-from megatron_lrps.cli.models import JsonOption, PlanArgument, VersionArgument, models
+from megatron_lrps.cli.beginning import beginning
+from megatron_lrps.cli.models import JsonOption, PathOption, PlanArgument, VersionArgument, models, path_names
 from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError
 from megatron_lrps.version import __version__
 
@@ -19,12 +20,9 @@ app = typer.Typer(
     name="lrps",
     help="Train LLM versions by learning-rate path switching, on unmodified Megatron-Core.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-PathOption = Annotated[str | None, typer.Option("--path", help="One path's name.", show_default=False)]
 
 
 def _version(value: bool) -> None:
@@ -90,7 +88,9 @@ def lr(
 @app.command()
 def args(
     plan: PlanArgument,
-    path: Annotated[str, typer.Option("--path", help="The path's name.", show_default=False)],
+    path: Annotated[
+        str, typer.Option("--path", help="The path's name.", show_default=False, autocompletion=path_names)
+    ],
 ) -> None:
     """Print the Megatron argument line of a path, for any launcher."""
     from megatron_lrps.cli.planning import show_args
@@ -127,11 +127,12 @@ def submit(
     plan: PlanArgument,
     path: PathOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not ask this machine's Megatron first.")] = False,
 ) -> None:
     """Submit what is missing as Slurm jobs that follow one another; what has a job gets no second one."""
     from megatron_lrps.cli.slurm import submit_plan
 
-    submit_plan(plan, path, dry_run=dry_run)
+    submit_plan(plan, path, dry_run=dry_run, check=not no_check)
 
 
 @app.command()
@@ -185,8 +186,11 @@ def show(
 @app.command()
 def diff(
     plan: PlanArgument,
-    a: Annotated[str, typer.Argument(metavar="A", help="A version's name, or a path's.", show_default=False)],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another's.", show_default=False)],
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A version's or path's.", show_default=False, autocompletion=path_names),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another's.", show_default=False, autocompletion=path_names)],
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs between two versions, and count what does not."""
@@ -218,7 +222,9 @@ def collect(
 @app.command()
 def pin(
     plan: PlanArgument,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The path's name.", show_default=False)],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="Its name.", show_default=False, autocompletion=path_names)
+    ],
     iteration: Annotated[int, typer.Argument(metavar="ITERATION", help="The checkpoint's.", show_default=False)],
     note: Annotated[str, typer.Option(help="Why it is to stay.", show_default=False)] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Remove the pin.")] = False,
@@ -290,7 +296,11 @@ def quickstart(
     run_quickstart(folder, baselines=baselines)
 
 
-app.registered_commands += models.registered_commands
+app.registered_commands = [
+    *beginning.registered_commands,
+    *app.registered_commands,
+    *models.registered_commands,
+]
 
 
 def main() -> NoReturn:

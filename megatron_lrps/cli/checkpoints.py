@@ -6,13 +6,16 @@ from pathlib import Path
 import typer
 
 from megatron_lrps.errors import StorageError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import bytes_words, table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.keep import Verdict
 from megatron_lrps.versions.pins import add_pin, drop_pin
 from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
 from megatron_lrps.versions.verify import MEANING, verify
+
+_SHOWN = 8
+"""Iterations on one line."""
 
 
 def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
@@ -36,6 +39,7 @@ def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
                     "bytes": size,
                     "keep": verdict.keep,
                     "reason": verdict.reason,
+                    "loses": verdict.loses,
                 }
                 for verdict, size in sizes.items()
             ],
@@ -53,25 +57,31 @@ def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
         if not as_json:
             typer.echo(f"deleted {verdict.path} {verdict.iteration:,}")
     if doomed and not as_json:
-        typer.echo(f"Freed {_size(freed)}.")
+        typer.echo(f"Freed {bytes_words(freed)}.")
 
 
 def _print_verdicts(sizes: dict[Verdict, int]) -> None:
     rows = [
-        (verdict.path, verdict.iteration, _size(size).rjust(10), "keep" if verdict.keep else "delete", verdict.reason)
+        (
+            verdict.path,
+            verdict.iteration,
+            bytes_words(size).rjust(10),
+            "keep" if verdict.keep else "delete",
+            verdict.reason,
+        )
         for verdict, size in sizes.items()
     ]
     if rows:
         typer.echo(table(("path", "iteration", "size".rjust(10), "gc", "reason"), rows) + "\n")
     gone = [size for verdict, size in sizes.items() if not verdict.keep]
-    typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {_size(sum(gone))}.")
-
-
-def _size(size: int) -> str:
-    for unit, one in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if size >= one:
-            return f"{size / one:,.1f} {unit}"
-    return f"{size / 2**10:,.1f} KiB"
+    typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {bytes_words(sum(gone))}.")
+    lost: dict[tuple[str, str], list[str]] = {}
+    for verdict in sizes:
+        if verdict.loses:
+            lost.setdefault((verdict.path, verdict.loses), []).append(f"{verdict.iteration:,}")
+    for (path, loses), iterations in lost.items():
+        shown = " ".join(iterations if len(iterations) <= _SHOWN else [*iterations[:_SHOWN], "..."])
+        typer.echo(f"Without {path} {shown}: {loses}.")
 
 
 def set_pin(plan_file: Path, path: str, iteration: int, note: str) -> None:

@@ -94,7 +94,7 @@ def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
                     each["tokens"],
                     epochs_words(each["epochs"]),
                     epochs_words(each["epochs_in_all"]),
-                    f"{window['max_epochs']:g}{' is passed: refused' if above else ''}",
+                    f"{window['max_epochs']:g}{' is passed' if above else ''}",
                 )
             )
     header = ("window", "data", "samples", "tokens in it", "epochs", "in all", "max_epochs")

@@ -7,8 +7,29 @@ import typer
 
 models = typer.Typer()
 
+
+def path_names(context: typer.Context, incomplete: str) -> list[str]:
+    """For a shell's completion: the paths of the plan that was given before; none where it is no plan."""
+    from megatron_lrps.errors import LrpsError
+    from megatron_lrps.plan import expand, load_plan
+
+    # Behind an option that waits for its value nothing has been parsed yet: the plan is the first word then.
+    plan = context.params.get("plan") or next(iter(context.args), "")
+    try:
+        tree = expand(load_plan(plan))
+    except LrpsError:
+        return []
+    return [path.name for path in tree.paths if path.name.startswith(incomplete)]
+
+
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The campaign's plan.yaml.", show_default=False)]
-VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False)]
+VersionArgument = Annotated[
+    str,
+    typer.Argument(metavar="VERSION", help="Its name, or a path's.", show_default=False, autocompletion=path_names),
+]
+PathOption = Annotated[
+    str | None, typer.Option("--path", help="One path's name.", show_default=False, autocompletion=path_names)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, whose keys docs/json.md lists.")]
 IterationOption = Annotated[int | None, typer.Option(help="A checkpoint; the path's end by default.")]
 

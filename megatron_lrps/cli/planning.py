@@ -12,7 +12,6 @@ import typer
 
 from megatron_lrps.cli.ledger import epochs_table, window_epochs
 from megatron_lrps.cost import (
-    BYTES_PER_PARAMETER,
     Cost,
     ModelSize,
     checkpoints_kept,
@@ -20,11 +19,15 @@ from megatron_lrps.cost import (
     gpu_hours,
     model_size,
 )
+from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text import bytes_words, count_words, table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
-from megatron_lrps.plan.data import missing_indexes
+from megatron_lrps.plan.data import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
+from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
+from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.lineage import state_of
 
 
 def show_plan(
@@ -56,7 +59,7 @@ def show_plan(
     tree = expand(load_plan(file))
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
-    cost, size = cost_of(tree), model_size(tree.plan)
+    cost, size = cost_of(tree), model_size(tree.plan, vocabulary_of(tree.plan))
     if tflops is not None and not math.isfinite(tflops):
         raise RefusedError(f"--tflops: {tflops} is no finite number.", "give the TFLOP/s that each GPU achieves.")
     if tflops is not None and size is None:
@@ -75,13 +78,19 @@ def show_plan(
         facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-        return
-    _print_plan(tree, cost, facts)
-    if layout or simulate:
+    else:
+        _print_plan(tree, cost, facts)
+    if not as_json and (layout or simulate):
         from megatron_lrps.cli import sizing
 
         texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
         typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
+    # Behind the tables, which show what is to be changed; a run would be refused.
+    campaign, windows = CampaignFolder(tree.plan.folder), planned_windows(tree)
+    for path in tree.paths:
+        state = state_of(campaign, path)
+        if not state.done:
+            refuse_repeats(tree, path, windows, state.saved or path.fork)
 
 
 def _slurm_gpus(plan: Plan) -> int | None:
@@ -125,12 +134,13 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
     }
     if size is not None:
-        storage = checkpoints_kept(tree) * size.parameters * BYTES_PER_PARAMETER
         facts["model"] = {
             "parameters": size.parameters,
-            "checkpoint_bytes": size.parameters * BYTES_PER_PARAMETER,
+            "vocabulary": size.vocabulary.size,
+            "vocabulary_assumed": size.vocabulary.assumed,
+            "checkpoint_bytes": size.checkpoint_bytes,
         }
-        facts["storage_bytes"] = storage
+        facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
             hours = gpu_hours(cost.planned, plan, size, tflops)
             facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
@@ -154,7 +164,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
             path.fork,
             path.end,
             path.iterations,
-            _tokens(path.iterations * tokens),
+            count_words(path.iterations * tokens),
             _curve(path, plan.global_batch_size),
         )
         for path in tree.paths
@@ -169,10 +179,16 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         costs.append(("this plan in all", cost.planned, _percent(cost.planned, cost.ptfs)))
     typer.echo(table(("cost", "iterations", "of PTFS"), costs))
     if "model" in facts:
+        model = facts["model"]
         typer.echo(
-            f"\nModel of {facts['model']['parameters'] / 1e9:.3g}B parameters; {facts['checkpoints_kept']} checkpoints "
-            f"to keep (forks and ends), {facts['storage_bytes'] / 2**30:,.1f} GiB"
+            f"\nModel of {count_words(model['parameters'])} parameters; {facts['checkpoints_kept']} checkpoints "
+            f"to keep (forks and ends), {bytes_words(facts['storage_bytes'])}"
         )
+        if model["vocabulary_assumed"]:
+            typer.echo(
+                f"The tokenizer is not there, so a vocabulary of {model['vocabulary']:,} is assumed; "
+                "tokenizer.vocab_size would say"
+            )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]
         line = f"{hours['planned']:,.0f} GPU-hours ({hours['ptfs']:,.0f} by PTFS)"
@@ -181,20 +197,15 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         typer.echo(line)
     if repeats := epochs_table(facts["windows"], plan.base):
         typer.echo(f"\n{repeats}")
-    if facts["missing_data"]:
-        shown = ", ".join(facts["missing_data"][:3])
-        typer.echo(f"\nNot there yet: {len(facts['missing_data'])} data indexes ({shown}...); a run needs them.")
+    if missing := facts["missing_data"]:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        typer.echo(f"\nNot there yet: {len(missing)} data indexes ({shown}); a run needs them.")
+        if made := sum(has_sources(plan, Path(prefix)) for prefix in missing):
+            typer.echo(f"`lrps prepare` makes {made} of them from the plan's sources.")
 
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f}%"
-
-
-def _tokens(tokens: int) -> str:
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
-        if tokens >= size:
-            return f"{tokens / size:.3g}{unit}" if tokens < 999.5 * size else f"{tokens / size:,.0f}{unit}"
-    return f"{tokens:,}"
 
 
 def _curve(path: PlannedPath, batch: int) -> str:

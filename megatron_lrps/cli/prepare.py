@@ -98,6 +98,9 @@ def _print(plan: Plan, sources: Sequence[TextSource], prepared: Sequence[Prepare
             )
         )
     typer.echo(table(("index", "documents", "tokens", "MB", "unreadable", "", "by"), rows))
+    for source, index in zip(sources, prepared, strict=True):
+        for remark in index.remarked():
+            typer.echo(f"{_short(source.prefix, plan)}: {remark}.")
 
 
 def _short(prefix: Path, plan: Plan) -> str:

@@ -12,6 +12,7 @@ from megatron_lrps.launch.slurm import client
 from megatron_lrps.launch.slurm.jobs import Job, active, followers, record, recorded, with_states
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.plan.layout import ranks_of, refuse_impossible_layout
 from megatron_lrps.versions.folder import CampaignFolder
 
 if TYPE_CHECKING:
@@ -20,17 +21,19 @@ if TYPE_CHECKING:
 _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
 
 
-def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
+def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool = True) -> None:
     """Submit what is missing of a campaign, or of one path, and has no job yet.
 
     Args:
         plan_file: The plan.
         path: One path's name, or None for all.
         dry_run: Print the jobs as a shell script instead; the plan is not accepted then.
+        check: Ask Megatron first whether it can train the plan, where it is on this machine.
 
     Raises:
         LrpsError: whose exit code says why nothing was submitted.
     """
+    from megatron_lrps.launch.layout_check import check_before_submit
     from megatron_lrps.launch.missing import unfinished
     from megatron_lrps.launch.slurm.request import refuse_missing_container, requests, slurm_of, unreleased
     from megatron_lrps.launch.slurm.submit import as_shell, submit
@@ -45,6 +48,7 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
         typer.echo(nothing_to_do(tree, path))
         return
     require_all(tree, missing)
+    refuse_impossible_layout(tree.plan, ranks_of(tree.plan))
     campaign = CampaignFolder(tree.plan.folder)
     jobs = requests(tree, path, active(campaign))
     if dry_run:
@@ -56,6 +60,8 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool) -> None:
         first = jobs[0]
         if note := client.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
             typer.echo(note)
+    if check and any(not job.promotes for job in jobs) and (note := check_before_submit(tree)):
+        typer.echo(note)
     accept(tree)
     submitted = submit(tree, path, typer.echo)
     if not submitted:

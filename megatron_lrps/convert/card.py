@@ -32,7 +32,12 @@ class Lineage(NamedTuple):
 
 def lineage_of(facts: Facts, links: Sequence[Link], of_path: Iterable[Facts], ranges: Sequence[Range]) -> Lineage:
     """A version's lineage; ``of_path`` are the facts of every path in ``links``."""
-    return Lineage(facts, links, {each.name: schedule_words(each.values) for each in of_path}, ranges)
+    until = {
+        link.path: link.until for link in links
+    }  # main goes on behind the fork, which made nothing of this version
+    return Lineage(
+        facts, links, {each.name: schedule_words(each.values, until.get(each.name)) for each in of_path}, ranges
+    )
 
 
 def model_card(

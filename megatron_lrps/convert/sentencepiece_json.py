@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from megatron_lrps.data.prepare.encoders.sentencepiece_model import fields
+from megatron_lrps.data.protobuf import fields
 from megatron_lrps.data.tokenizer import load_processor
 from megatron_lrps.errors import RefusedError
 

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from megatron_lrps.cost import BYTES_PER_PARAMETER, model_size
+from megatron_lrps.cost import model_size
+from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.machine import CONTAINERS, LIBRARIES, SLURM, Machine
 from megatron_lrps.plan import Plan, Tree
@@ -220,8 +221,8 @@ def _data(tree: Tree) -> Finding:
 
 def _bytes_to_come(tree: Tree) -> int:
     """Of the fork points and ends that are not saved yet, where the plan names the model's size."""
-    size = model_size(tree.plan)
-    return _checkpoints_to_come(tree) * size.parameters * BYTES_PER_PARAMETER if size else 0
+    size = model_size(tree.plan, vocabulary_of(tree.plan))
+    return _checkpoints_to_come(tree) * size.checkpoint_bytes if size else 0
 
 
 def _checkpoints_to_come(tree: Tree) -> int:

@@ -3,6 +3,7 @@
 The checks run in a process of their own (``training.shards``), as they need torch and change what it says of CUDA.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -13,13 +14,15 @@ from typing import Any
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.plan.layout import ranks_of
+from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 
 CHECKER = "megatron_lrps.training.shards"
 GPU_BYTES = 80 * 10**9
 """What one H100 has."""
-ASSUMED_VOCABULARY = 32768
-"""Tokens, where neither the plan nor its tokenizer's file says; as ``cost`` assumes."""
 _TIMEOUT_S = 600.0
+SUBMIT_S = 120.0
+"""What `lrps submit` waits for the checks."""
 
 _MENDS = (
     ("divisible by total_model_size", "let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP."),
@@ -36,14 +39,43 @@ _MENDS = (
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
 
 
-def ranks_of(plan: Plan) -> int:
-    """The plan's world size: of ``launch.slurm``, or of ``launch.local`` without it."""
-    slurm = plan.launch.slurm
-    return slurm.nodes * slurm.gpus_per_node if slurm else plan.launch.local.processes
+class NoVerdictError(RefusedError):
+    """This machine's Megatron cannot judge the plan: it, or Transformer Engine, is not there."""
 
 
-def check_layout(tree: Tree) -> dict[str, Any]:
+def check_before_submit(tree: Tree) -> str:
+    """Refuse what cannot start on the cluster, before it is queued; what is left to the jobs to find out, or nothing.
+
+    Megatron is asked where it is on this machine, for two minutes at the most.
+
+    Raises:
+        RefusedError: Megatron refuses a path: its own message and the mend.
+    """
+    try:
+        here = all(importlib.util.find_spec(name) for name in ("torch", "megatron.core"))
+    except ImportError:
+        here = False
+    if not here:
+        return "Megatron is not on this machine: what it says of the layout is left to the jobs."
+    try:
+        check_layout(tree, seconds=SUBMIT_S)
+    except NoVerdictError as unproven:
+        return f"Left to the jobs: {unproven.what}"
+    except RefusedError as refusal:
+        raise RefusedError(
+            refusal.what, f"{refusal.mend} (--no-check submits all the same, for jobs with another Megatron.)"
+        ) from None
+    except LrpsError as unknown:
+        return f"Left to the jobs: {unknown.what}"
+    return ""
+
+
+def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
     """Let Megatron check every path's argument line for the plan's world size.
+
+    Args:
+        tree: The plan's.
+        seconds: After which the check is given up.
 
     Returns:
         ``world_size``, ``assumed_vocabulary`` (tokens, or None where it is known), ``transformer_engine`` (whether it
@@ -51,17 +83,20 @@ def check_layout(tree: Tree) -> dict[str, Any]:
 
     Raises:
         RefusedError: Megatron refuses a path: its own message and the mend.
-        LrpsError: the checker died; with its last line.
+        NoVerdictError: this machine's Megatron lacks what the plan needs, or is not there.
+        LrpsError: the checker died, with its last line, or took too long.
     """
     plan, ranks = tree.plan, ranks_of(tree.plan)
     vocabulary, assumed = _vocabulary(plan)
     lines = {path.name: argument_line(path_flags(tree, path)) for path in tree.paths}
-    answer = _ask({"world_size": ranks, "lines": lines, "vocabulary": vocabulary})
+    answer = _ask({"world_size": ranks, "lines": lines, "vocabulary": vocabulary}, seconds)
     refused = {name: found for name, found in answer["paths"].items() if "error" in found}
     for name, found in refused.items():
         more = f" (so are {len(refused) - 1} other paths)" if len(refused) > 1 else ""
-        message, mend = found["error"].rstrip("."), found.get("mend") or _mend(found["error"], answer)
-        raise RefusedError(f"path {name} on {ranks} ranks is refused{more}: {message}.", mend)
+        what = f"path {name} on {ranks} ranks is refused{more}: {found['error'].rstrip('.')}."
+        if not answer["transformer_engine"] and _NEEDS_TE.search(found["error"]):
+            raise NoVerdictError(what, "check the plan where Transformer Engine is installed; these flags need it.")
+        raise RefusedError(what, found.get("mend") or _mend(found["error"]))
     return {
         "world_size": ranks,
         "assumed_vocabulary": vocabulary if assumed else None,
@@ -80,27 +115,27 @@ def _vocabulary(plan: Plan) -> tuple[int | None, bool]:
     return size or ASSUMED_VOCABULARY, size is None and "padded-vocab-size" not in plan.megatron
 
 
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
+def _ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-m", CHECKER],
             input=json.dumps(request),
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=seconds,
             check=False,
             # The checker stands in for CUDA, which it must not find.
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
     except subprocess.TimeoutExpired:
         raise LrpsError(
-            f"Megatron's checks took longer than {_TIMEOUT_S:.0f} s for {request['world_size']} ranks.",
+            f"Megatron's checks took longer than {seconds:.0f} s for {request['world_size']} ranks.",
             "run it on a machine with less to do.",
         ) from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         if "ModuleNotFoundError" in last or "ImportError" in last:
-            raise RefusedError(
+            raise NoVerdictError(
                 f"The layout cannot be checked: {last}.",
                 "pip install 'megatron-lrps[megatron]'; lrps doctor shows what is there.",
             )
@@ -111,8 +146,6 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _mend(message: str, answer: dict[str, Any]) -> str:
-    if not answer["transformer_engine"] and _NEEDS_TE.search(message):
-        return "check the plan where Transformer Engine is installed; these flags need it."
+def _mend(message: str) -> str:
     mends = [mend for pattern, mend in _MENDS if re.search(pattern, message)]
     return mends[0] if mends else "change these flags under `megatron:`."

@@ -18,7 +18,7 @@ from megatron_lrps.launch.progress import Display
 from megatron_lrps.launch.trace import failed_rank, last_lines
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import state_of
+from megatron_lrps.versions.lineage import end_is_kept, state_of
 
 _ENDINGS = ("done", "stopped", "refused", "storage")
 _BY_CODE = {EXIT_STORAGE: "storage", EXIT_CONTINUE: "stopped", EXIT_REFUSED: "refused"}
@@ -74,10 +74,10 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     # A rank that refuses before it knows its path, or whose disk is full, leaves no event, but torchrun's report
     # has its exit code.
     kind = ending.get("event") or _BY_CODE.get(failure.code if failure else 0)
-    if state_of(attempt.campaign, attempt.path).done:
+    if end_is_kept(attempt.campaign, attempt.path, attempt.path.end, history):
         display.finish(name)
         if kind is None and failure and not attempt.asked:
-            display.say(f"{name}: {failure} after its last checkpoint was complete; see {attempt.log}")
+            display.say(f"{name} is trained, and its last checkpoint whole; afterwards {failure}; see {attempt.log}")
         return
     if kind == "refused":
         raise RefusedError(f"path {name}: {ending.get('message') or _said(attempt.log)}")

@@ -15,8 +15,8 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Law, fit
 from megatron_lrps.monitor.forecast_logs import Logs
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.model import Decay
 from megatron_lrps.plan.paths import MAIN
+from megatron_lrps.plan.rates import Decay
 from megatron_lrps.schedule import branch_decay
 from megatron_lrps.versions.folder import CampaignFolder
 

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, hparams_config_pb, hparams_pb
 
 from megatron_lrps.cost import model_size
+from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.monitor.table import VersionRow
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.model import Cut, Version
@@ -52,7 +53,7 @@ def hparams_of(tree: Tree, path: PlannedPath) -> dict[str, str | float]:
         found["shape"] = decay.shape
         if path.kind == "branch" and isinstance(made, Version):
             found["alpha"] = decay.alpha
-    if (size := model_size(plan)) is not None:
+    if (size := model_size(plan, vocabulary_of(plan))) is not None:
         found["parameters"] = size.parameters
     return found
 

@@ -12,31 +12,28 @@ class Alerts(PlanModel):
     """``alerts``: rules on every path's loss and gradient norm, judged while it trains; null switches a rule off.
 
     A rule looks at what the path has logged itself: at a fork it begins anew.
-
-    Attributes:
-        window: Logged iterations that medians are over; a quarter of them must be there before a rule judges.
-        not_finite: The loss or the gradient norm is NaN or infinite.
-        skipped: So many iterations in a row that the optimizer skipped. fp16 skips about twenty while its loss scale
-            settles.
-        loss_spike: The loss is above the window's median by so many robust standard deviations: 1.4826 times the
-            window's median absolute deviation, or 0.5 % of the median where that is more.
-        divergence: The window's median loss is so many nats a token above the lowest one so far.
-        grad_norm: The gradient norm is so many times the window's median.
-        cool_down: Seconds in which another alert of the same kind is counted and not raised.
-        hook: A program and its arguments, run without a shell once for every alert that is raised. A program with a
-            slash in its name starts at the plan's folder.
-        hook_timeout: Seconds after which it is killed.
     """
 
     window: Annotated[int, Field(ge=8, le=10_000)] = 128
+    """Logged iterations that medians are over; a quarter of them must be there before a rule judges."""
     not_finite: bool = True
+    """The loss or the gradient norm is NaN or infinite."""
     skipped: Count | None = 25
+    """So many iterations in a row that the optimizer skipped. fp16 skips about twenty while its loss scale settles."""
     loss_spike: Annotated[float, Field(gt=0.0)] | None = 8.0
+    """The loss is above the window's median by so many robust standard deviations: 1.4826 times the window's median
+    absolute deviation, or 0.5 % of the median where that is more."""
     divergence: Annotated[float, Field(gt=0.0)] | None = 0.5
+    """The window's median loss is so many nats a token above the lowest one so far."""
     grad_norm: Annotated[float, Field(gt=1.0)] | None = 10.0
+    """The gradient norm is so many times the window's median."""
     cool_down: Annotated[float, Field(ge=0.0)] = 600.0
+    """Seconds in which another alert of the same kind is counted and not raised."""
     hook: tuple[str, ...] = ()
+    """A program and its arguments, run without a shell once for every alert that is raised. A program with a slash in
+    its name starts at the plan's folder."""
     hook_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
+    """Seconds after which the hook is killed."""
 
     @field_validator("hook")
     @classmethod

@@ -1,11 +1,14 @@
 """What a plan's parts may not say together, whatever its paradigm; all raise PlanError."""
 
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import MAIN, PlannedPath, Window
+from megatron_lrps.plan.values import MAX_COUNT
 
 
 def refuse_shared_data(plan: Plan) -> None:
@@ -48,14 +51,64 @@ def refuse_twins(key: str, names: list[str]) -> None:
         raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
 
 
+def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int) -> None:
+    """Refuse a branch of less than one iteration, and one that would fork before main has warmed up or trained.
+
+    Every mend that is offered works by itself.
+
+    Args:
+        key: The version's place in the plan.
+        window: Its window.
+        alpha: The share of it that the branch decays over.
+        warm: Iterations of the warm-up.
+    """
+    start, iterations = window.start, window.iterations
+
+    def possible(alpha: float, iterations: int) -> bool:  # main must also go beyond its warm-up
+        fork = start + iterations - branch_length(alpha, iterations)
+        return alpha * iterations >= 1 and fork > warm
+
+    fork, mends = window.end - branch_length(alpha, iterations), []
+    if alpha * iterations >= 1 and fork >= max(warm, 1):
+        return
+    if short := alpha * iterations < 1:
+        what = f"alpha {alpha:g} of {iterations} iterations is less than one iteration"
+    elif fork < warm:
+        what = f"the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}"
+    else:
+        what = f"the branch would fork at iteration {fork}, where main has trained nothing"
+    length = 1 if short else window.end - warm - 1
+    for rounding in (ROUND_CEILING, ROUND_FLOOR):
+        share = float(Context(prec=3, rounding=rounding).divide(length, iterations))
+        if possible(share, iterations):
+            mends.append(f"{'raise' if short else 'lower'} decay.alpha to {share:g} or {'more' if short else 'less'}")
+            break
+    if 1 <= fork < warm and not short:
+        mends.append(f"lower lr.warmup_iters to {fork - 1} or less")
+    if alpha < 1:
+        least = max(iterations + 1, 1 / alpha, (warm + 1 - start) / (1 - alpha) - 1)
+        if least < MAX_COUNT:
+            longer = next((n for n in range(math.ceil(least), math.ceil(least) + 4) if possible(alpha, n)), None)
+            mends += [f"make the version at least {longer} iterations long"] if longer else []
+    raise PlanError(f"{key}: {what}.", f"{', or '.join(mends) or 'make the version longer, and lower decay.alpha'}.")
+
+
+def branch_length(alpha: float, iterations: int) -> int:
+    """Iterations that the branch of a version of so many iterations decays over."""
+    return int(alpha * iterations + 0.5)
+
+
 def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
     """Refuse paths that read past the timeline, or that end inside of their warm-up."""
     last = windows[-1].end
     for path in paths:
         if path.end > last:
+            key, mend = f"paths.{path.name}.end", "end it there"
+            if path.kind != "explicit":
+                key, mend = f"cuts.{path.name}.iters", "give it fewer"
             raise PlanError(
-                f"paths.{path.name}.end: {path.end} is past the last window's end at iteration {last}.",
-                "end it there, or add a version.",
+                f"{key}: its end at iteration {path.end} is past the last window's end at iteration {last}.",
+                f"{mend}, or add a version.",
             )
         # Megatron asserts that a path is longer than its warm-up.
         if path.schedule.warmup >= path.end * batch:

@@ -7,6 +7,7 @@ from typing import Any
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import parts_of, windows_read
 from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree, Window
 
 
@@ -68,7 +69,7 @@ def missing_indexes(tree: Tree) -> list[Path]:
     """Prefixes that the plan names and whose .bin or .idx is not there."""
     named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
     named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
-    return [prefix for prefix in dict.fromkeys(named) if not _exists(prefix)]
+    return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
 
 
 def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
@@ -91,15 +92,35 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
             named += [("train", prefix) for _, prefix in window_blend(tree, window)]
         named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
-            if not _exists(prefix):
+            if lacking := _lacking(prefix):
                 raise PlanError(
-                    f"{key}.{part}: {prefix} has no .bin and .idx.",
-                    "mend the path, or prepare the data first.",
+                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _mend_of_missing(tree.plan, key, prefix)
                 )
 
 
-def _exists(prefix: Path) -> bool:
-    try:
-        return Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False
+def has_sources(plan: Plan, prefix: Path) -> bool:
+    """Whether the plan names the raw text of an index, of which `lrps prepare` makes it."""
+    return any(prefix in version.sources for version in plan.versions)
+
+
+def _mend_of_missing(plan: Plan, key: str, prefix: Path) -> str:
+    if has_sources(plan, prefix):
+        return "make it of its `sources`: lrps prepare PLAN."
+    if prefix.suffix in _FILES and not _lacking(prefix.with_suffix("")):
+        return f"name it without {prefix.suffix}."
+    return f"mend the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
+
+
+_FILES = (".bin", ".idx")
+
+
+def _lacking(prefix: Path) -> list[str]:
+    """Which of an index's files are not there."""
+
+    def there(file: Path) -> bool:
+        try:
+            return file.is_file()
+        except OSError:  # a name too long, a folder that may not be entered
+            return False
+
+    return [ending for ending in _FILES if not there(Path(f"{prefix}{ending}"))]

@@ -76,7 +76,7 @@ def written(path: Path, folder: Path | None = None) -> str:
     """What ``absolute`` reads back as ``path``: relative to ``folder``, where it lies in there."""
     inside = folder is not None and path.is_relative_to(folder)
     text = str(path.relative_to(folder) if inside and folder else path).replace("$", "$$")
-    return f"./{text}" if text.startswith("~") else text
+    return f"./{text}" if text.startswith("~") or not text.strip() else text
 
 
 def within(file: str | Path, base: Path) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.tree import PlannedPath, Tree
+from megatron_lrps.plan.validation import validation_flags
 from megatron_lrps.plan.values import shown
 
 OWNED: dict[str, str] = {
@@ -68,8 +69,22 @@ UNSAFE: dict[str, str] = {
     "override-ckpt-iteration": "it moves the position of a path",
     "use-checkpoint-args": "the plan gives the arguments",
     "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
+    "result-rejected-tracker-filename": "it skips iterations, and main and branch would read other samples",
+    **dict.fromkeys(
+        ("non-persistent-ckpt-type", "non-persistent-save-interval"),
+        "fork-or-resume does not look at checkpoints that are not kept; save-interval and async-save save often",
+    ),
+    "skip-train": "it trains nothing; lrps eval scores what is trained",
 }
-"""Megatron flags under which a campaign would be silently wrong: refused, with the reason."""
+"""Megatron flags under which a campaign would be silently wrong, or could not go on: refused, with the reason."""
+
+NO_RESUME: dict[tuple[str, FlagValue], str] = {
+    (
+        "optimizer",
+        "sgd",
+    ): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or resume"
+}
+"""Values of Megatron's flags that no path could be continued with."""
 
 DEFAULTS: dict[str, FlagValue] = {
     "micro-batch-size": 1,
@@ -108,6 +123,8 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     plan = tree.plan
     _refuse_owned(plan)
     warmup_init(plan)
+    refuse_unknown_flags(plan.megatron)
+    refuse_known_flags(plan.script_flags)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,
         "seq-length": plan.sequence_length,
@@ -121,9 +138,10 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         "save": str(checkpoints_folder(plan.folder, path.name)),
         "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
         "data-cache-path": str(plan.folder / "cache"),
-        **_validation_flags(tree, path),
         **_tokenizer_flags(plan),
         **plan.megatron,
+        **plan.script_flags,
+        **validation_flags(tree, path),
     }
     if PRETRAINED in flags:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
@@ -167,18 +185,6 @@ def argument_line(flags: dict[str, FlagValue]) -> list[str]:
     return line
 
 
-def _validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
-    sets = validation_sets(tree, path)
-    if not sets:
-        return {"eval-iters": 0}
-    return {
-        "eval-iters": 1,  # overwritten by full validation with each set's own length
-        "full-validation": True,
-        "multiple-validation-sets": True,
-        "validation-set-names": list(sets),
-    }
-
-
 def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
     tokenizer = plan.tokenizer
     if tokenizer is None:
@@ -205,6 +211,8 @@ def _refuse_owned(plan: Plan) -> None:
             raise PlanError(f"megatron.{flag}: {shown(value)}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
         if flag.startswith("lrps-"):
             raise PlanError(f"megatron.{flag}: the plugin's own flags are not Megatron's.", "remove it.")
+        if (reason := NO_RESUME.get((flag, str(value)))) is not None:
+            raise PlanError(f"megatron.{flag}: {shown(value)} is refused: {reason}.", "choose another.")
 
 
 def _text(value: int | float | str | bool) -> str:

@@ -10,7 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.explain import explain, key_text
 from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.rates import Decay
 from megatron_lrps.plan.values import shown
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ MAX_DEPTH, MAX_NODES = 50, 100_000
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
 _NAMES = {"campaign", "name", "parent", "version"}
+_NULL_TOKENIZER = ("type", "null")
+"""The tokenizer that is called null, which YAML would read as nothing."""
 
 
 class _Loader(_BaseLoader):
@@ -42,16 +46,28 @@ class _Loader(_BaseLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's safe dumper, which quotes what ``_Loader`` would read as a number."""
+    """YAML's safe dumper, which quotes what ``_Loader`` or any other reader would take for a number or a date."""
 
 
-# YAML 1.1 reads 3e-4 as text (it wants 3.0e-4); everybody writes it, so unquoted it is a number.
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+\Z"),
-        list("-+.0123456789"),
-    )
+# YAML 1.1 reads 010 as 8, 12:30 as 750, 2024-11-01 as a date, and 3e-4 as text: nobody means that. Here a number is
+# what looks like one to everybody; all else is text as it is written, which `count` and Megatron read as decimal.
+_NUMBERS = (
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)\Z", "-+0123456789"),
+    (
+        "float",
+        r"(?:[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+)"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z",
+        "-+.0123456789",
+    ),
+)
+_NO_NUMBERS = ("bool", "null", "merge", "value", "yaml")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] in _NO_NUMBERS]
+    for first, found in _BaseLoader.yaml_implicit_resolvers.items()
+}
+for _kind, _pattern, _first in _NUMBERS:
+    for _yaml in (_Loader, _Dumper):
+        _yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -62,12 +78,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             line = _line(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise PlanError(f"line {line}: a list or mapping stands as a key.", "use plain text as the key.")
-            # Keys and names are text as it is written: 007, 1e5, 2024-11-01 and `on` are no numbers, dates or truths.
+            # Keys and names are text as it is written: 007, 1e5 and `on` are no numbers or truths.
             key, key_node = key_node.value, _text(key_node)
             if key in seen:
-                raise PlanError(f"{_key(key)}: the key is given twice, again in line {line}.", "keep one of them.")
+                raise PlanError(f"{key_text(key)}: the key is given twice, again in line {line}.", "keep one of them.")
             seen.add(key)
-            if key in _NAMES and isinstance(value_node, yaml.ScalarNode) and not value_node.tag.endswith(":null"):
+            if isinstance(value_node, yaml.ScalarNode) and (
+                (key in _NAMES and not value_node.tag.endswith(":null")) or (key, value_node.value) == _NULL_TOKENIZER
+            ):
                 value_node = _text(value_node)
         pairs.append((key_node, value_node))
     node.value = pairs
@@ -155,13 +173,13 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
     try:
         plan = Plan.model_validate({**data, "base": base}, context={"base": base})
     except ValidationError as error:
-        raise _explain(error) from None
+        raise explain(error, Plan, data) from None
     for key, versions in (("versions", plan.versions), ("cuts", plan.cuts)):
         for version in versions:
             try:
                 plan.decay_of(version)
             except ValidationError as error:
-                raise _explain(error, prefix=f"{key}.{version.name}.decay") from None
+                raise explain(error, Decay, version.decay, prefix=f"{key}.{version.name}.decay") from None
     return plan
 
 
@@ -181,44 +199,6 @@ def plan_hash(plan: Plan) -> str:
     """SHA-256 of the plan's meaning: key order, comments and the places of its files do not change it."""
     data = plan.model_dump(mode="json", exclude_unset=True, exclude={"save"}, context={"places": False})
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-_MENDS = {
-    "extra_forbidden": "remove it or mend its spelling; the README lists the keys.",
-    "missing": "add it.",
-    "model_type": "give keys under it.",
-    "dict_type": "give keys under it.",
-    "tuple_type": "give a list.",
-    "string_type": "give text; in quotes where it looks like a number.",
-}
-
-
-def _explain(error: ValidationError, prefix: str = "") -> PlanError:
-    """The first error of pydantic's in one line: key, value, mend."""
-    details = error.errors(include_url=False)
-    first = details[0]
-    where = [_key(part) for part in first["loc"]]
-    key = ".".join([prefix, *where] if prefix else where) or "plan"
-    more = f" ({len(details) - 1} more after this one)" if len(details) > 1 else ""
-    kind, value = first["type"], shown(first["input"])
-    if kind == "extra_forbidden":
-        return PlanError(f"{key}: unknown key, with the value {value}{more}.", _MENDS[kind])
-    if kind == "missing":
-        return PlanError(f"{key}: missing{more}.", _MENDS[kind])
-    message = first["msg"].removeprefix("Value error, ")
-    if kind != "value_error":  # one of pydantic's own, such as "Input should be greater than 0"
-        mend = message[0].lower() + message[1:]
-        return PlanError(f"{key}: {value} is refused{more}.", _MENDS.get(kind) or f"{mend}.")
-    what, _, mend = message.partition("; ")
-    # What concerns a whole mapping names its values itself.
-    start = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
-    return PlanError(f"{start} {what}{more}.", f"{mend or 'change this value'}.")
-
-
-def _key(part: str | int) -> str:
-    """A key as messages show it: on one line, whatever the plan holds."""
-    text = str(part)
-    return text if text.isprintable() and len(text) <= 60 else shown(text)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,114 +4,59 @@ What concerns several keys together (forks, paths, the past) is decided in ``tre
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
     Field,
     SerializationInfo,
     ValidationInfo,
+    WithJsonSchema,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from megatron_lrps.plan.alerts import Alerts
-from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel, or_shorter
 from megatron_lrps.plan.file_paths import base_of, read_flags, within, write_flags
+from megatron_lrps.plan.rates import Decay, LearningRate
 from megatron_lrps.plan.release import Evaluation, Promotion
 from megatron_lrps.plan.replay import Replay
 from megatron_lrps.plan.slurm import SlurmLaunch
 from megatron_lrps.plan.sources import Sources
 from megatron_lrps.plan.tokenizers import Tokenizer
-from megatron_lrps.plan.values import FLAG_NAME, MAX_COUNT, flag_value
-from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
+from megatron_lrps.plan.values import FLAG_NAME, flag_value
 
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Epochs = Annotated[float, Field(gt=0.0)]
-Steps = tuple[tuple[float, float], ...]
-
-
-class LearningRate(PlanModel):
-    """``lr``: one (max, min) pair for all paths, since Megatron makes it part of the optimizer's identity."""
-
-    max: Annotated[float, Field(gt=0.0)] = 3.0e-4
-    min: Annotated[float, Field(ge=0.0)] = 3.0e-5
-    warmup_iters: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "LearningRate":
-        if self.min > self.max:
-            raise ValueError(f"lr.min {self.min:g} is above lr.max {self.max:g}; exchange them")
-        return self
-
-
-class Decay(PlanModel):
-    """``decay``: the shape, and alpha, the share of a version's own iterations that its branch decays over."""
-
-    shape: str = "cosine"
-    alpha: Share = 0.6
-    hold: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    steps: Steps = WHOLE_STEPS
-    branch_steps: Steps = BRANCH_STEPS
-
-    @field_validator("shape")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in SHAPES:
-            raise ValueError(f"is no decay shape; choose one of {', '.join(SHAPES)}")
-        return value
-
-    @field_validator("steps", "branch_steps")
-    @classmethod
-    def _falling(cls, value: Steps) -> Steps:
-        shares = [share for share, _ in value]
-        factors = [factor for _, factor in value]
-        if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
-            raise ValueError("are no steps; give (share, factor) pairs with rising shares in [0, 1)")
-        if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
-            raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
-        return value
-
-    @model_validator(mode="after")
-    def _fitting(self) -> "Decay":
-        stepped = self.shape == "multi-step"
-        for key in ("hold",) if stepped else ("steps", "branch_steps"):
-            if key in self.model_fields_set and getattr(self, key) is not None:
-                raise ValueError(f"{key} is given, but the shape {self.shape} has none; remove it")
-        return self
-
-    @field_validator("branch_steps")
-    @classmethod
-    def _from_the_fork(cls, value: Steps) -> Steps:
-        if value[0][0] != 0.0:
-            raise ValueError("do not begin at the fork point; let the first share be 0")
-        return value
-
-    def spec(self) -> DecaySpec:
-        """As the schedule builder takes it; ``knee`` explores for half of a whole schedule by default."""
-        default = 0.5 if self.shape == "knee" else 0.0
-        return DecaySpec(
-            shape=self.shape,
-            hold=default if self.hold is None else self.hold,
-            whole_steps=self.steps,
-            branch_steps=self.branch_steps,
-        )
 
 
 class Version(PlanModel):
     """One of ``versions``: a model to release, and the window of new data that it adds."""
 
     name: Name
+    """What it is called: also its branch, and its folder below `<save>/paths`."""
     iters: Count | None = None
+    """The window's length in iterations. Give exactly one of `iters`, `samples` and `tokens`."""
     samples: Count | None = None
+    """The window's length in samples (sequences), a multiple of `global_batch_size`."""
     tokens: Count | None = None
+    """The window's length in tokens, rounded down to whole iterations."""
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
+    """[weight, index prefix] pairs: the window's samples are drawn from these indexes by weight. A prefix X means X.bin
+    and X.idx. No index may be in two windows, or be validated on."""
     valid: dict[Name, FilePath] = Field(default_factory=dict)
+    """Name -> index prefix of each validation set. Every later version is validated on it too; name it once."""
     sources: Sources = Field(default_factory=dict)
+    """Index prefix -> the raw text that `lrps prepare` makes that index from. Each prefix is one of `train` or `valid`.
+    Without sources an index must be there already."""
     replay: Replay | None = None
+    """The share of the window's samples that is drawn again from earlier windows' data; none without it."""
     max_epochs: Epochs | None = None
+    """The campaign's `max_epochs`, for this window alone."""
     decay: dict[str, Any] | None = None
+    """Keys of `decay` that are otherwise for this version. With another shape only `alpha` is taken over from the
+    campaign's."""
 
     @model_validator(mode="after")
     def _sources_of_indexes(self, info: ValidationInfo) -> "Version":
@@ -126,8 +71,7 @@ class Version(PlanModel):
     def _one_size(self) -> "Version":
         given = [key for key in ("iters", "samples", "tokens") if getattr(self, key) is not None]
         if len(given) != 1:
-            named = " and ".join(given) or "none of them"
-            raise ValueError(f"version {self.name} has {named}; give exactly one of iters, samples, tokens")
+            raise ValueError(f"has {' and '.join(given) or 'no size'}; give exactly one of iters, samples, tokens")
         return self
 
 
@@ -135,8 +79,12 @@ class Piece(PlanModel):
     """One piece of an explicit path's schedule, from where the last one ended to the iteration ``until``."""
 
     kind: Literal["warmup", "hold", "cosine", "linear", "1-sqrt", "exponential", "factor", "rewarm"]
+    """`warmup` rises to the maximum, `rewarm` does so again; `hold` stays; `factor` is a constant share of the maximum;
+    the others decay to the minimum."""
     until: Count | None = None
+    """The iteration where the piece ends. Only a last `hold` may do without: it never ends."""
     factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """For kind `factor`: the share of the maximal rate."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Piece":
@@ -151,17 +99,24 @@ class ExplicitPath(PlanModel):
     """One of ``paths``, for curves that no paradigm draws: its parent, fork, end and pieces by iteration."""
 
     name: Name
+    """What it is called: also its folder below `<save>/paths`."""
     parent: Name | None = None
+    """The path that it forks off, listed before it. Without one it starts from scratch."""
     fork: Count | None = None
+    """The parent's iteration after which it starts. Given with `parent`, and not without."""
     end: Count
+    """Its last iteration, counted from the root's start."""
     schedule: tuple[Piece, ...] = Field(min_length=1)
+    """Its pieces from the fork on, one after another; the last one reaches `end`."""
     order: Literal["chained", "mixed"] = "chained"
+    """`chained` reads the windows one after another, `mixed` shuffles all samples up to `end`."""
     version: Name | None = None
+    """The version that its end gives, if any."""
 
     @model_validator(mode="after")
     def _fork_and_parent(self) -> "ExplicitPath":
         if (self.parent is None) != (self.fork is None):
-            raise ValueError(f"path {self.name} has parent {self.parent} and fork {self.fork}; give both or none")
+            raise ValueError(f"has parent {self.parent} and fork {self.fork}; give both or none")
         return self
 
 
@@ -172,9 +127,13 @@ class Cut(PlanModel):
     """
 
     name: Name
+    """What it is called: also its branch, and its folder below `<save>/paths`."""
     fork: Count
+    """The iteration of main that it forks off, after the warm-up."""
     iters: Count
+    """Iterations of its decay."""
     decay: dict[str, Any] | None = None
+    """Keys of `decay` that are otherwise for this cut, but `alpha`."""
 
     @field_validator("decay")
     @classmethod
@@ -188,47 +147,91 @@ class LocalLaunch(PlanModel):
     """``launch.local``: how `lrps run` starts a path on this machine."""
 
     processes: Count = 1
+    """Ranks on this machine: on GPUs one for each, on a CPU one for each core at the most."""
 
 
 class Launch(PlanModel):
-    """``launch``: where paths run. ``device: cpu`` asks for the CPU backend; it is never chosen silently."""
+    """``launch``: where paths run. The CPU backend is never chosen silently."""
 
     device: Literal["gpu", "cpu"] = "gpu"
+    """`gpu`, or `cpu`: Megatron's own code over gloo, for development, tests and small models. It is refused where a
+    GPU is present."""
     local: LocalLaunch = LocalLaunch()
+    """How `lrps run` starts a path."""
     slurm: SlurmLaunch | None = None
+    """What `lrps submit` asks the cluster for; without it there is nothing to submit."""
 
 
 class Keep(PlanModel):
-    """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins; ``every`` in iterations."""
+    """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins."""
 
     latest: Count = 2
+    """How many of the latest checkpoints of each path stay."""
     every: Count | None = None
+    """Checkpoints at multiples of so many iterations stay too."""
+    released_forks: bool = True
+    """Whether fork points of versions that are trained and released stay.
+
+    Without them none can be trained anew, nor another version be cut off main there.
+    """
 
 
+Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]
+_VALUE = {
+    "$comment": "value",
+    "type": ["boolean", "number", "string", "array"],
+    "items": {"type": ["number", "string"]},
+    "minItems": 1,
+}
 FlagValue = bool | int | float | str | list[int | float | str]
+Flags = dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]]
+_FLAG_NAMES: dict[str, Any] = {"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
 
 
 class Plan(PlanModel):
     """A whole ``plan.yaml``. Relative paths in it started at the plan file's own folder (``base``)."""
 
     campaign: Name
+    """What the campaign is called."""
     save: FilePath
-    paradigm: tuple[Literal["lrps", "ptfs", "cpt", "cpt-rewarm"], ...] = ("lrps",)
+    """The campaign's folder: checkpoints, logs, exports, scores and reports."""
+    paradigm: tuple[Paradigm, ...] = Field(("lrps",), json_schema_extra=or_shorter({"enum": [*get_args(Paradigm)]}))
+    """How versions are trained: `lrps` by path switching, `ptfs` each from scratch, `cpt` each from the one before,
+    `cpt-rewarm` that with a warm-up again. A list trains several, for comparison."""
     lr: LearningRate = LearningRate()
+    """The learning rates that all paths share."""
     decay: Decay = Decay()
+    """How every branch decays. A version may have its own."""
     sequence_length: Count
+    """Tokens of a sample. Megatron's `--seq-length`."""
     global_batch_size: Count
+    """Samples of an iteration, over all ranks. It stays for the whole campaign."""
     versions: tuple[Version, ...] = Field(min_length=1)
-    max_epochs: Epochs = 4.0  # repeats beyond it hardly help: Muennighoff et al. 2023, arXiv 2305.16264
+    """The models to release, oldest first. The list may grow while the campaign runs."""
+    max_epochs: Epochs = 4.0
+    """How often an index may have been read at a window's end, earlier windows and replay included; more is refused.
+    Repeats beyond four hardly help (arXiv 2305.16264)."""
     paths: tuple[ExplicitPath, ...] = ()
+    """Curves that no paradigm draws, in place of `paradigm`."""
     cuts: tuple[Cut, ...] = ()
+    """Versions off main besides the planned ones; `lrps cut` adds them here."""
     tokenizer: Tokenizer | None = None
-    megatron: dict[str, Annotated[FlagValue, BeforeValidator(flag_value)]] = Field(default_factory=dict)
+    """Which tokenizer all versions share."""
+    megatron: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    """Megatron's own flags, without the leading dashes: model, layout, precision, optimizer. true is a switch, false
+    leaves the flag out. docs/arguments.md lists them. What the plan decides by a key of its own is refused here."""
+    script_flags: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    """Flags of your own training script that are not Megatron's, written like those. Nothing checks their spelling."""
     launch: Launch = Launch()
+    """Where and how paths run."""
     keep: Keep = Keep()
+    """What `lrps gc` leaves."""
     evaluate: Evaluation = Evaluation()
+    """How `lrps eval` scores a version."""
     promote: Promotion | None = None
+    """What it takes to release a version; with it `lrps submit` adds that as a job behind each branch."""
     alerts: Alerts = Alerts()
+    """What in a path's own figures raises an alert while it trains."""
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")
@@ -239,7 +242,7 @@ class Plan(PlanModel):
             raise ValueError("names a paradigm twice")
         return paradigms
 
-    @field_validator("megatron")
+    @field_validator("megatron", "script_flags")
     @classmethod
     def _flags(cls, value: dict[str, FlagValue], info: ValidationInfo) -> dict[str, FlagValue]:
         for flag in value:

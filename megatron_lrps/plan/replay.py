@@ -2,22 +2,26 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from megatron_lrps.plan.base import Name, PlanModel
+from megatron_lrps.plan.base import Name, PlanModel, or_shorter
 
+_SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 Weight = Annotated[float, Field(gt=0.0)]
 
 
 class Replay(PlanModel):
-    """A share of a window's samples, drawn again from earlier windows' training data; in the plan also just the share.
+    """A share of a window's samples, drawn again from earlier windows' data; in the plan also just the share."""
 
-    ``weights`` are relative, by version; a version without one is not replayed. Without any, all earlier windows are
-    replayed, each by its own number of samples.
-    """
+    model_config = ConfigDict(
+        json_schema_extra=or_shorter({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1})
+    )
 
     share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """The share of the window's samples."""
     weights: dict[Name, Weight] | None = Field(default=None, min_length=1)
+    """Version -> its weight among the earlier windows; one without a weight is not replayed. Without any, all are, each
+    by its own number of samples."""
 
     @model_validator(mode="before")
     @classmethod

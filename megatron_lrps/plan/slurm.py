@@ -45,30 +45,43 @@ _OWN = ("dependency", "hold", "parsable", "job-name", "output", "error", "open-m
 
 
 class SlurmLaunch(PlanModel):
-    """``launch.slurm``: what a job asks the cluster for.
-
-    ``signal_before`` is in seconds before the limit; ``max_requeues`` bounds restarts in a row without a new
-    checkpoint. ``site`` is a copy of slurm/site.sh, ``options`` are further long options of sbatch, without the dashes.
-    ``mounts`` are folders that a container is to see besides those that the plan names elsewhere.
-    """
+    """``launch.slurm``: what a job asks the cluster for. The cluster's own default stands where a key is not given."""
 
     nodes: Count = 1
+    """Nodes of a job."""
     gpus_per_node: Count = 8
+    """Ranks on each node, one per GPU."""
     cpus_per_task: Count | None = None
+    """Cores of a rank."""
     partition: Word | None = None
+    """Where the jobs go."""
     time: Time | None = None
+    """The time limit of a job, as "minutes", "hours:minutes:seconds" or "days-hours". A path that needs longer is
+    requeued."""
     account: Word | None = None
+    """Who pays for them."""
     qos: Word | None = None
+    """The quality of service."""
     constraint: Word | None = None
+    """Features that the nodes must have."""
     mem: Word | None = None
+    """Memory on each node, as `sbatch --mem` takes it; "0" is all of it."""
     exclusive: bool = False
+    """Whole nodes, shared with no other job."""
     container: Word | None = None
+    """The image to run in; without it paths run on the node itself."""
     container_runtime: Literal["pyxis", "apptainer"] = "pyxis"
+    """What starts the container."""
     mounts: tuple[Mount, ...] = ()
+    """Folders that the container is to see besides those that the plan names elsewhere."""
     site: FilePath | None = None
+    """A copy of slurm/site.sh, with what a shell of this site needs."""
     signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
+    """Seconds before the time limit at which a job is told to save and stop."""
     max_requeues: Annotated[int, Field(ge=0)] = 3
+    """Restarts in a row without a new checkpoint after which a path is given up."""
     options: dict[str, str | int | Literal[True]] = Field(default_factory=dict)
+    """Further long options of sbatch, without the dashes; true for one without a value."""
 
     @field_validator("options")
     @classmethod

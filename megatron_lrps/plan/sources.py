@@ -2,26 +2,30 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from megatron_lrps.plan.base import FilePath, FilePattern, PlanModel
+from megatron_lrps.plan.base import FilePath, FilePattern, PlanModel, or_shorter
 
 Format = Literal["jsonl", "parquet", "text", "dataset"]
+_FILE = {"type": "string", "format": "path"}
 
 
 class Source(PlanModel):
-    """The text behind one index prefix; in the plan also just a file, or a list of them.
+    """The text behind one index prefix; in the plan also just a file, or a list of them."""
 
-    ``files`` are files, folders and globs. ``field`` names the text of a JSON object or the column of a table;
-    ``documents`` says what one is in plain text. More unreadable documents than ``max_unreadable``, a share of all, are
-    refused.
-    """
+    model_config = ConfigDict(json_schema_extra=or_shorter(_FILE, {"type": "array", "items": _FILE, "minItems": 1}))
 
-    files: tuple[FilePattern, ...] = Field(min_length=1)
+    files: tuple[FilePattern, ...] = Field(min_length=1, json_schema_extra=or_shorter(_FILE))
+    """Files, folders and globs, read in the order of the list, each sorted by name."""
     format: Format | None = None
+    """What the files are. Without it their names' endings say so; `dataset` is a folder of Hugging Face's
+    `save_to_disk`."""
     field: Annotated[str, Field(min_length=1)] = "text"
+    """The text's name in a JSON object, or its column in a table."""
     documents: Literal["file", "line", "paragraph"] | None = None
+    """What one document is in plain text; the whole file without it."""
     max_unreadable: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    """The share of documents that may be unreadable; more are refused."""
 
     @model_validator(mode="before")
     @classmethod

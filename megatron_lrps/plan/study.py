@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.explain import explain
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.model import Plan
 
@@ -16,8 +17,12 @@ class StudyData(PlanModel):
     """``data``: text of this machine, made on the first run; ``mixed`` gives every window the same distribution."""
 
     vocab_size: Count = 4096
+    """Tokens of the vocabulary that is trained on the text."""
     window_characters: Count = 950_000
+    """Characters of each window."""
     mixed: bool = True
+    """Every window has the same distribution: a share of the pieces of every document. Else each has its own kind of
+    text."""
 
 
 class Study(PlanModel):
@@ -28,11 +33,17 @@ class Study(PlanModel):
     """
 
     study: Annotated[str, Field(min_length=1, max_length=200)]
+    """Its title."""
     save: FilePath
+    """Where everything goes: data, plans, campaigns and results."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (1234,)
+    """Megatron's `--seed`, one campaign for each."""
     data: StudyData | None = None
+    """What text to make; without it the base's data are the reader's own."""
     base: dict[str, Any] | FilePath
+    """A plan's keys but `campaign` and `save`, whose relative paths start at `save`; or a plan file."""
     runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    """Name -> keys laid over the base, mapping by mapping."""
 
 
 class LoadedStudy(NamedTuple):
@@ -69,9 +80,8 @@ def load_study(file: Path) -> LoadedStudy:
     try:
         study = Study.model_validate(data, context={"base": folder})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "study"
-        raise PlanError(f"{file}: {key}: {first['msg']}.", "correct it there.") from None
+        refusal = explain(error, Study, data)
+        raise PlanError(f"{file}: {refusal.what}", refusal.mend) from None
     save = study.save
     if isinstance(study.base, Path):
         keys, start = dict(load_yaml(study.base, "plan")), study.base.resolve().parent

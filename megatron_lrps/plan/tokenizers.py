@@ -13,34 +13,38 @@ TOKENIZERS = {
     "null": "NullTokenizer",
 }
 """Short names of ``tokenizer.type`` -> Megatron's; any other value is passed as it is."""
+TIKTOKEN_VOCABULARY = 131072
+"""Tokens of Megatron's TikTokenizer where ``vocab_size`` does not say."""
 
 
 class TokenizerTraining(PlanModel):
-    """``tokenizer.train``: what `lrps prepare` makes where ``tokenizer.model`` does not exist yet.
-
-    ``megabytes`` of the first versions' text are read. A sentencepiece model is ``bpe`` or ``unigram``; a Hugging
-    Face folder holds a byte-level ``bpe``.
-    """
+    """``tokenizer.train``: what `lrps prepare` makes where ``tokenizer.model`` does not exist yet."""
 
     algorithm: Literal["bpe", "unigram"] = "bpe"
+    """A sentencepiece model is `bpe` or `unigram`; a Hugging Face folder holds a byte-level `bpe`."""
     vocab_size: Count
+    """Tokens of the vocabulary."""
     megabytes: Count = 50
+    """How much of the versions' training text is read, in megabytes."""
 
 
 class Tokenizer(PlanModel):
-    """``tokenizer``: its type (sentencepiece, huggingface, tiktoken, null or a name of Megatron's) and its file.
-
-    ``pattern`` and ``num_special_tokens`` are TikTokenizer's, ``special_tokens`` also HuggingFaceTokenizer's.
-    ``vocab_size`` is needed by null, and by tiktoken unless it has Megatron's default of 131072.
-    """
+    """``tokenizer``: which one the campaign trains with."""
 
     type: str = "sentencepiece"
+    """`sentencepiece`, `huggingface`, `tiktoken`, `null`, or a name that Megatron's `--tokenizer-type` takes."""
     model: FilePath | None = None
+    """Its file; for `huggingface` its folder."""
     vocab_size: Count | None = None
+    """Needed by `null`, and by `tiktoken` unless it has Megatron's default of 131072."""
     pattern: Literal["v1", "v2"] | None = None
+    """Of `tiktoken`: which pattern splits the text."""
     num_special_tokens: Count | None = None
+    """Of `tiktoken`: how many ids are kept for special tokens."""
     special_tokens: tuple[str, ...] | None = None
+    """Of `tiktoken` and `huggingface`: further tokens that are never split."""
     train: TokenizerTraining | None = None
+    """How `lrps prepare` makes it where `model` does not exist yet."""
 
     @property
     def megatron_type(self) -> str:
@@ -50,7 +54,8 @@ class Tokenizer(PlanModel):
     @property
     def size(self) -> int | None:
         """How many tokens it has, or will have once it is trained; None where only the model says."""
-        return self.train.vocab_size if self.train else self.vocab_size
+        default = TIKTOKEN_VOCABULARY if self.megatron_type == "TikTokenizer" else None
+        return self.train.vocab_size if self.train else self.vocab_size or default
 
     @model_validator(mode="after")
     def _of_its_type(self) -> "Tokenizer":

@@ -9,12 +9,17 @@ With N versions of T iterations and decay share alpha (arXiv 2410.04103, section
 """
 
 from collections.abc import Callable
-from decimal import ROUND_CEILING, Context
 from functools import partial
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import refuse_impossible_replay
-from megatron_lrps.plan.checks import refuse_shared_data, refuse_twins, refuse_unfitting_ends
+from megatron_lrps.plan.checks import (
+    branch_length,
+    refuse_impossible_fork,
+    refuse_shared_data,
+    refuse_twins,
+    refuse_unfitting_ends,
+)
 from megatron_lrps.plan.model import Cut, ExplicitPath, Plan, Version
 from megatron_lrps.plan.paths import MAIN, PathKind, PlannedPath, Tree, Window
 from megatron_lrps.schedule import (
@@ -92,22 +97,9 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
     branches: list[PlannedPath] = []
     for window in windows:
         decay, name = plan.decay_of(window.version), window.version.name
-        length = int(decay.alpha * window.iterations + 0.5)
-        fork = window.end - length
+        fork = window.end - branch_length(decay.alpha, window.iterations)
         key = f"versions.{name}"
-        if decay.alpha * window.iterations < 1:
-            enough = Context(prec=3, rounding=ROUND_CEILING).divide(1, window.iterations)
-            raise PlanError(
-                f"{key}: alpha {decay.alpha:g} of {window.iterations} iterations is less than one iteration.",
-                f"raise decay.alpha to {float(enough):g} or more, or make the version longer.",
-            )
-        if fork < max(warm, 1):
-            raise PlanError(
-                f"{key}: the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}."
-                if fork < warm
-                else f"{key}: the branch would fork at iteration {fork}, where main has trained nothing.",
-                "lower decay.alpha or lr.warmup_iters, or make the version longer.",
-            )
+        refuse_impossible_fork(key, window, decay.alpha, warm)
         decayed = _drawn(key, branch_decay, decay.spec(), fork * batch, window.end * batch, batch=batch)
         branches.append(
             PlannedPath(

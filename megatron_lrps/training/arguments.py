@@ -9,13 +9,15 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
-from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.plan.flags import NO_RESUME, OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.plan.layout import few_microbatches
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
+from megatron_lrps.training.validation import prepare_validation
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
-from megatron_lrps.versions.preflight import ALLOW_DISK, ALLOWABLE
+from megatron_lrps.versions.preflight import ALLOW_DISK, allowed
 
 Parser = argparse.ArgumentParser
 
@@ -44,10 +46,9 @@ def add_arguments(parser: Parser) -> Parser:
     group.add_argument(
         "--lrps-allow",
         nargs="+",
-        choices=[*ALLOWABLE, ALLOW_DISK],
         metavar="KEY",
-        help=f"Go on although these differ from the checkpoint: {', '.join(ALLOWABLE)}; {ALLOW_DISK}: though the saves "
-        "will not fit.",
+        help="Go on although these arguments of Megatron differ from the checkpoint's (docs/arguments.md says which "
+        f"may); {ALLOW_DISK}: though the saves will not fit.",
     )
     group.add_argument(
         "--lrps-cpu", action="store_true", help="Train on the CPU over gloo: for development and tests, never chosen."
@@ -196,13 +197,6 @@ def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-_VIRTUAL_STAGES = (
-    "num_layers_per_virtual_pipeline_stage",
-    "num_virtual_stages_per_pipeline_rank",
-    "pipeline_model_parallel_layout",
-)
-
-
 def prepare(args: argparse.Namespace) -> None:
     """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
     if args.yaml_cfg is not None:
@@ -213,20 +207,12 @@ def prepare(args: argparse.Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
+    if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
+        raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
     _refuse_torchs_adam(args)
     refuse_lossy_saves(vars(args), args.lrps_allow or ())
-    virtual = [flag for flag in _VIRTUAL_STAGES if getattr(args, flag) is not None]
-    if args.multiple_validation_sets and virtual:
-        raise RefusedError(
-            f"--{virtual[0].replace('_', '-')} is given with validation sets: megatron-core 0.19 takes the virtual "
-            "stages' data for validation sets, and breaks off when it evaluates.",
-            "drop the virtual stages, or every version's `valid`.",
-        )
-    if args.full_validation and args.eval_global_batch_size is None:
-        # Megatron's sampler of a full validation reads one sample per data-parallel rank at a time.
-        ranks = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.context_parallel_size
-        args.eval_micro_batch_size = 1
-        args.eval_global_batch_size = max(1, args.world_size // ranks)
+    prepare_validation(args)
     if is_installed():
         import_tokenizers(args)
 
@@ -251,12 +237,9 @@ def refuse_few_microbatches(args: argparse.Namespace) -> None:
     """
     from megatron.core.num_microbatches_calculator import get_num_microbatches
 
-    count, stages = get_num_microbatches(), args.pipeline_model_parallel_size
-    group = args.microbatch_group_size_per_vp_stage or stages
-    if not args.virtual_pipeline_model_parallel_size or (count >= group and not 0 < count % group < stages):
+    if not args.virtual_pipeline_model_parallel_size:
         return
-    raise RefusedError(
-        f"Each pipeline has {count} micro-batches an iteration, and virtual stages take them in groups of {group}: "
-        f"there must be {group} or more, and a rest of none or of {stages} or more.",
-        "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.",
-    )
+    stages = args.pipeline_model_parallel_size
+    group = args.microbatch_group_size_per_vp_stage or stages
+    if few := few_microbatches(get_num_microbatches(), stages, group):
+        raise RefusedError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")

@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
-from megatron_lrps.training import run as runs
-from megatron_lrps.training import stock_order
+from megatron_lrps.training import stock_order, validation
 from megatron_lrps.training.alarm import LOGGED, Alarm
 from megatron_lrps.training.arguments import (
     add_arguments,
@@ -28,7 +28,7 @@ from megatron_lrps.training.arguments import (
 )
 from megatron_lrps.training.cutting import CutListener, listen
 from megatron_lrps.training.guard import Hook, put_in_place
-from megatron_lrps.training.run import Run
+from megatron_lrps.training.run import Run, note_stop, planned_run, record_stop, unplanned_branch
 from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.wheel import mend_wheel
 
@@ -36,6 +36,7 @@ SUPPORTED = "0.19."
 _STATE = ("model", "optimizer", "opt_param_scheduler")
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 _BUILT = ("build_train_valid_test_datasets_provider", "train_valid_test_num_samples")
+_EVALUATED = ("prefix", "forward_step_func", "data_iterator")
 _run: Run | None = None
 _committer: Committer | None = None
 _cuts: CutListener | None = None
@@ -67,14 +68,16 @@ def install(*, cpu: bool = False) -> None:
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
-        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _load),
-        Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _scheduler),
-        Hook(training, "build_train_valid_test_datasets", _BUILT, _datasets),
+        Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), _in_a_run(_load)),
+        Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _in_a_run(_scheduler)),
+        Hook(training, "build_train_valid_test_datasets", _BUILT, _in_a_run(_datasets)),
+        Hook(training, "build_train_valid_test_data_iterators", _BUILT[:1], _in_a_run(validation.iterators)),
         Hook(training, "checkpoint_and_decide_exit", (*_STATE, "iteration", *_SAVED[3:]), _decide_exit),
         Hook(training, "save_checkpoint_and_time", ("iteration", *_SAVED), _save),
         Hook(training, "train", ("forward_step_func", "model", "optimizer"), _train),
         Hook(training, "training_log", LOGGED, _log),
-        Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _evaluate),
+        Hook(training, "evaluate", ("forward_step_func", "data_iterator", "model"), _in_a_run(validation.evaluate)),
+        Hook(training, "evaluate_and_print_results", _EVALUATED, _in_a_run(validation.evaluate_sets)),
         Hook(checkpointing, "read_metadata", ("tracker_filename",), _read_tracker),
     ]
     put_in_place(hooks, version, _report)
@@ -96,6 +99,19 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def _in_a_run(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that is in force where the plugin trains, and is given Megatron's arguments first."""
+
+    def hook(original: Any, *args: Any, **kwargs: Any) -> Any:
+        if _run is None:
+            return original(*args, **kwargs)
+        from megatron.training import get_args
+
+        return wrapper(get_args(), original, *args, **kwargs)
+
+    return hook
+
+
 def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_args: bool = False) -> Namespace:
     """Add the plugin's flags; with a plan, put its argument line in front of what the user gave."""
     global _run
@@ -103,7 +119,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     own = own_arguments(argv)
     plan = planned(own)
     require_cpu_backend(own)
-    _run = runs.planned_run(plan) if plan is not None else None
+    _run = planned_run(plan) if plan is not None else None
     given = sys.argv
 
     def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -118,7 +134,7 @@ def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_a
     finally:
         sys.argv = given
     if plan is None and args.lrps_fork_iter is not None:
-        _run = runs.unplanned_branch(args)
+        _run = unplanned_branch(args)
     if _run is not None:
         prepare(args)
         if _run.planned is not None:
@@ -169,59 +185,43 @@ def _commit_saves(run: Run, args: Namespace) -> None:
     checkpointing.maybe_msc = TrackerWriter(checkpointing.maybe_msc, run.own, _committer.commit)
 
 
-def _load(original: Any, *args: Any, **kwargs: Any) -> Any:
+def _load(args: Namespace, original: Any, *given: Any, **named: Any) -> Any:
     """Load what was found whole while the model was built, or an older checkpoint, or nothing."""
-    if _run is None:
-        return original(*args, **kwargs)
-    from megatron.training import get_args
-
     from megatron_lrps.training.starting import settle, vouched_states
 
-    megatron_args = get_args()
-    settle(_run, megatron_args)
-    if megatron_args.load:
+    assert _run is not None
+    settle(_run, args)
+    if args.load:
         with vouched_states():
-            return original(*args, **kwargs)
-    return original(*args, **kwargs) if megatron_args.pretrained_checkpoint else (0, 0)
+            return original(*given, **named)
+    return original(*given, **named) if args.pretrained_checkpoint else (0, 0)
 
 
-def _scheduler(original: Any, optimizer: Any) -> Any:
+def _scheduler(args: Namespace, original: Any, optimizer: Any) -> Any:
     """The path's own scheduler in place of stock's."""
-    if _run is None:
-        return original(optimizer)
-    from megatron.training import get_args
-
     from megatron_lrps.training.scheduler import PathSwitchingScheduler
 
-    return PathSwitchingScheduler.of(optimizer, _run.schedule, get_args())
+    assert _run is not None
+    return PathSwitchingScheduler.of(optimizer, _run.schedule, args)
 
 
-def _datasets(original: Any, provider: Any, samples: Any = None) -> Any:
+def _datasets(args: Namespace, original: Any, provider: Any, samples: Any = None) -> Any:
     """With a plan, the path's timeline in place of the script's data sets; without, the parent's order of them."""
-    if _run is None:
-        return original(provider, samples)
-    from megatron.training import get_args, training
+    from megatron.training import training
 
     from megatron_lrps.training import gpt
-    from megatron_lrps.training.timeline import build_datasets, require_distributed
+    from megatron_lrps.training.timeline import build_datasets, filled, require_distributed
 
+    assert _run is not None
     if _run.planned is None:
-        return stock_order.build(original, provider, samples or training.get_train_valid_test_num_samples(), get_args())
-    require_distributed(provider)
-    args = get_args()
-    stage = getattr(provider, "keywords", {}).get("vp_stage")
-    built_here = functools.partial(gpt.is_dataset_built_on_rank, stage)
-    return build_datasets(_run.planned.tree, _run.planned.path, args, gpt.dataset_config(args), built_here)
-
-
-def _evaluate(original: Any, *args: Any, **kwargs: Any) -> Any:
-    """Let the script see the micro-batch size of the evaluation: upstream's tells it to receiving ranks."""
-    if _run is None:
-        return original(*args, **kwargs)
-    from megatron.training import get_args
-
-    with runs.evaluating(get_args()):
-        return original(*args, **kwargs)
+        samples = samples or training.get_train_valid_test_num_samples()
+        train, valid, test = stock_order.build(original, provider, samples, args)
+    else:
+        require_distributed(provider)
+        built_here = functools.partial(gpt.is_dataset_built_on_rank, getattr(provider, "keywords", {}).get("vp_stage"))
+        tree, path = _run.planned.tree, _run.planned.path
+        train, valid, test = build_datasets(tree, path, args, gpt.dataset_config(args), built_here)
+    return train, filled(valid, args), test
 
 
 def _log(original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -272,7 +272,7 @@ def _decide_exit(original: Any, *args: Any) -> Any:
 
         megatron_args = get_args()
         signals = megatron_args.exit_signal_handler and global_vars.get_signal_handler().signals_received()
-        runs.note_stop(_run, iteration, signals, megatron_args.exit_interval)
+        note_stop(_run, iteration, signals, megatron_args.exit_interval)
     return exits
 
 
@@ -285,7 +285,7 @@ def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
             _alarm.see_end(leaving)
         if _run is None or _run.stopped is None or getattr(leaving, "code", True):
             raise
-        raise SystemExit(runs.record_stop(_run, rank=_rank())) from None
+        raise SystemExit(record_stop(_run, rank=_rank())) from None
 
 
 def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:

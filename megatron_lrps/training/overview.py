@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.cost import BYTES_PER_PARAMETER, model_size
+from megatron_lrps.cost import model_size
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.vocabulary import Vocabulary
 from megatron_lrps.training.run import LIBRARIES, Run
 from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.ledger import ranges_of
@@ -28,8 +29,9 @@ def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
     size = None
     if start.folder is not None:
         size = sum(file.stat().st_size for file in checkpoint(start.folder, start.iteration).iterdir())
-    elif run.planned is not None and (model := model_size(run.planned.tree.plan)) is not None:
-        size = model.parameters * BYTES_PER_PARAMETER
+    elif run.planned is not None:
+        model = model_size(run.planned.tree.plan, Vocabulary(args.padded_vocab_size))
+        size = model.checkpoint_bytes if model else None
     return None if size is None else size * saves_left(run, start.iteration, args.save_interval)
 
 

@@ -3,10 +3,9 @@
 Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right moments.
 """
 
-import contextlib
 import importlib.metadata
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
 from megatron_lrps.plan import Plan, Window, plan_hash
 from megatron_lrps.plan.blends import windows_read
 from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.reading import Reading
@@ -114,17 +114,6 @@ def record_stop(run: Run, *, rank: int) -> int:
     return code
 
 
-@contextlib.contextmanager
-def evaluating(args: Namespace) -> Iterator[None]:
-    """Let Megatron's arguments say the micro-batch size of an evaluation."""
-    training_size = args.micro_batch_size
-    args.micro_batch_size = args.eval_micro_batch_size
-    try:
-        yield
-    finally:
-        args.micro_batch_size = training_size
-
-
 def planned_run(planned: Planned) -> Run:
     """The run of a plan's path."""
     tree, path = planned.tree, planned.path
@@ -139,6 +128,27 @@ def planned_run(planned: Planned) -> Run:
         fork_points=frozenset(tree.fork_points(path.name)),
         planned=planned,
     )
+
+
+_NOT_IN_A_BRANCH = {
+    "train_samples": "its end is --lrps-fork-iter + --lrps-decay-iters, in iterations",
+    "lr_decay_samples": "its decay is --lrps-decay-iters, in iterations",
+    **{
+        flag.replace("-", "_"): UNSAFE[flag]
+        for flag in (
+            "phase-transition-iterations",
+            "iterations-to-skip",
+            "result-rejected-tracker-filename",
+            "rampup-batch-size",
+            "step-batch-size-schedule",
+            "decrease-batch-size-if-needed",
+            "override-ckpt-iteration",
+            "non-persistent-ckpt-type",
+            "non-persistent-save-interval",
+        )
+    },
+}
+"""Destination of a Megatron argument -> why a branch without a plan refuses it."""
 
 
 def unplanned_branch(args: Namespace) -> Run:
@@ -170,6 +180,17 @@ def unplanned_branch(args: Namespace) -> Run:
     for name in ("finetune", "no_load_optim", "override_opt_param_scheduler", "use_checkpoint_opt_param_scheduler"):
         if getattr(args, name):
             raise RefusedError(f"--{name.replace('_', '-')} would break the fork.", "drop it.")
+    for name, reason in _NOT_IN_A_BRANCH.items():
+        if getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise RefusedError(f"{flag} is given to a branch: {reason}.", f"drop {flag}.")
+    if args.ckpt_format != "torch_dist":
+        raise RefusedError(
+            f"--ckpt-format {args.ckpt_format}: a branch reads and writes torch_dist alone.",
+            "drop it; a parent in another format is converted first (--ckpt-convert-format torch_dist).",
+        )
+    if args.ckpt_step not in (None, fork):
+        raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")
     batch = args.global_batch_size
     warm = args.lr_warmup_iters * batch
     if args.lr_warmup_iters > fork:

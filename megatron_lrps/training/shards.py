@@ -158,9 +158,14 @@ def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:
 
 
 def _build(args: Namespace) -> dict[str, Any]:
-    """The first, a middle and the last pipeline stage: ``shards``, and ``not_built`` where local modules refuse."""
+    """The first, a middle and the last pipeline stage: ``shards``, and ``not_built`` where local modules refuse.
+
+    Each evaluates once, where there are validation sets.
+    """
     from megatron.core.process_groups_config import ProcessGroupCollection
     from megatron.training.argument_utils import gpt_config_from_args
+
+    from megatron_lrps.training.rehearsal import rehearse_evaluation
 
     stages, virtual = args.pipeline_model_parallel_size, args.virtual_pipeline_model_parallel_size
     args = Namespace(**{**vars(args), "apply_rope_fusion": False})  # on by default, and Transformer Engine's kernel
@@ -179,6 +184,8 @@ def _build(args: Namespace) -> dict[str, Any]:
             except Exception as error:
                 traceback.print_exc()
                 return {"shards": [], "not_built": _message(error)}
+            if args.full_validation:
+                rehearse_evaluation(args, chunks)
         parameters = sum(parameter.numel() for chunk in chunks for parameter in chunk.parameters())
         shards.append({"stage": stage, "rank": rank, "parameters": parameters})
     return {"shards": shards, "not_built": None}

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code, refuse_code_in_states
 from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.owner import acquire
-from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_run
+from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_position, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
 from megatron_lrps.versions.validation import refuse_small_sets
 
@@ -55,7 +55,7 @@ def agree(run: Run, args: Namespace) -> bool:
     refuse_few_microbatches(args)
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     while True:
-        start: Start = _from_rank_0(rank, lambda: find(run, run.damaged))
+        start: Start = _from_rank_0(rank, lambda: find(run, run.damaged, args.lrps_allow or ()))
         run.reading = Reading(Path(start.name), rank, ranks) if start.folder else None
         trained = not start.forked and start.iteration >= run.until
         try:
@@ -132,12 +132,13 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
     return cast("T", value)
 
 
-def find(run: Run, damaged: dict[int, str]) -> Start:
+def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
     """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
 
     Args:
         run: This process's.
         damaged: Own checkpoint -> what is wrong with its content.
+        allow: What ``--lrps-allow`` names.
 
     Raises:
         RefusedError: another job holds the path, the plan changes the past, or there is no fork point.
@@ -147,7 +148,7 @@ def find(run: Run, damaged: dict[int, str]) -> Start:
         run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
         run.ownership.start()
         if run.planned is not None:
-            accept(run.planned.tree)
+            accept(run.planned.tree, allow)
     return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
 
 
@@ -169,7 +170,10 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         refuse_code(Path(start.name))
         refuse_code_in_states(Path(start.name))
         saved = _saved_args(start)
+        refuse_other_position(saved, start.iteration, start.name)
         refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
+        if args.fp16:
+            _refuse_without_moments(start.name)
         drawn = order_samples(saved)
         recorded = _recorded(saved, start.name)
     identity = None
@@ -211,6 +215,19 @@ def _saved_args(start: Start) -> dict[str, Any]:
             "move that folder away; the one before it is used then.",
         ) from None
     return saved
+
+
+def _refuse_without_moments(name: str) -> None:
+    """Refuse a checkpoint that was saved before the first step that was not skipped: Megatron cannot load it."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    keys = FileSystemReader(name).read_metadata().state_dict_metadata
+    if not any("exp_avg" in key for key in keys):
+        raise RefusedError(
+            f"{name} holds no state of the optimizer: it was saved while fp16's loss scale was still falling, and "
+            "every step up to it was skipped.",
+            "fork or resume at a later checkpoint, or train anew with a lower --initial-loss-scale or with --bf16.",
+        )
 
 
 def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:

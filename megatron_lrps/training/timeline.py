@@ -101,6 +101,37 @@ class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
         return window.samples[sample]
 
 
+class Filled(torch.utils.data.Dataset[dict[str, Any]]):
+    """A validation set with samples behind its own of which no token counts.
+
+    Args:
+        samples: The set's own, of at least one.
+        multiple: Its length is raised to a multiple of this.
+    """
+
+    index_split = Split.valid
+
+    def __init__(self, samples: Any, multiple: int) -> None:
+        self.samples = samples
+        self._length = -(-len(samples) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index < len(self.samples):
+            return self.samples[index]  # type: ignore[no-any-return]
+        sample = self.samples[0]
+        return {**sample, "loss_mask": torch.zeros_like(torch.as_tensor(sample["loss_mask"]))}
+
+
+def filled(valid: Any, args: Namespace) -> Any:
+    """The validation sets, where they are whole ones and this rank reads them, as ``Filled``."""
+    if not (args.full_validation and isinstance(valid, list)):
+        return valid
+    return [None if each is None else Filled(each, args.eval_global_batch_size) for each in valid]
+
+
 def require_distributed(provider: Any) -> None:
     """Refuse a script's data set provider that does not build on every rank; raises RefusedError."""
     if not getattr(provider, "is_distributed", False):

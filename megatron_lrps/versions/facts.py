@@ -223,12 +223,19 @@ def _digest(folder: Path) -> str | None:
         return None
 
 
-def schedule_words(values: Mapping[str, Any]) -> list[str]:
-    """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown)."""
+def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[str]:
+    """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown).
+
+    Args:
+        values: The path's.
+        until: The iteration up to which it is told, such as the fork of a version that came off the path; None: all.
+    """
     if "schedule" not in values:
         return []
     unit, end, lr = values.get("global_batch_size", 1), values.get("end"), values.get("lr")
-    return [_words(segment, unit, end, lr) for segment in Schedule.from_json(values["schedule"]).segments]
+    schedule = Schedule.from_json(values["schedule"])
+    segments = schedule.segments if until is None else schedule.until(until * unit)
+    return [_words(segment, unit, end, lr) for segment in segments]
 
 
 def _words(segment: Segment, unit: int, end: int | None, lr: Mapping[str, float] | None) -> str:

@@ -79,11 +79,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of an append-only file; a torn last line, or any other, is left out."""
+def read_lines(path: Path, *, after_line: int = 0) -> list[dict[str, Any]]:
+    """The JSON objects of an append-only file's lines after so many; a torn last line, or any other, is left out."""
     records = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[after_line:]
     except OSError:
         return []
     for line in lines:

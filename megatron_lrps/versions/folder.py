@@ -91,6 +91,11 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
+def is_legacy(folder: Path) -> bool:
+    """Whether a checkpoint is in Megatron's older format (``--ckpt-format torch``), which nothing here reads."""
+    return any(folder.glob("mp_rank_*"))
+
+
 def checkpoints_in(checkpoints: Path) -> tuple[list[int], list[int]]:
     """Iterations of (complete, torn) checkpoints in a ``--save`` folder, rising."""
     complete: list[int] = []

@@ -1,15 +1,25 @@
 """A running campaign's plan may grow; what has been trained may not change."""
 
+from collections.abc import Sequence
+
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, Window, expand, plan_text
+from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.load import load_yaml, parse_mapping
+from megatron_lrps.plan.megatron_arguments import arguments, given
+from megatron_lrps.plan.model import FlagValue
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+from megatron_lrps.versions.preflight import may_be_allowed
 from megatron_lrps.versions.same_data import TrainedData
 
 
-def accept(tree: Tree) -> None:
+def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
     """Take a plan for its campaign: compare it with the accepted one, then make it the accepted one.
+
+    Args:
+        tree: The plan's.
+        allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
 
     Raises:
         RefusedError: where it changes what has been trained, naming the key and both values.
@@ -26,7 +36,8 @@ def accept(tree: Tree) -> None:
     if accepted is not None:
         if _accepted_text(accepted) == text:
             return
-        refuse_changed_past(accepted, tree, {path.name: _trained(campaign, path) for path in accepted.paths})
+        trained = {path.name: _trained(campaign, path) for path in accepted.paths}
+        refuse_changed_past(accepted, tree, trained, allow)
     write_atomic(campaign.plan, text)
 
 
@@ -49,13 +60,14 @@ def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
     return max(complete, default=path.fork)
 
 
-def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
+def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Sequence[str] = ()) -> None:
     """Refuse a plan that contradicts what has been trained.
 
     Args:
         old: The accepted plan's tree.
         new: The plan to be accepted.
         trained: Path of ``old`` -> iteration that it has been trained to.
+        allow: Destinations of Megatron's arguments that may differ.
 
     Raises:
         RefusedError: naming the key, both values and the mend.
@@ -68,6 +80,7 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
     for key, before in then.items():
         if before != now[key]:
             raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", mend)
+    _refuse_changed_arguments(old.plan, new.plan, allow, mend)
     trained_data = TrainedData(old)
     models = [plan.tokenizer.model if plan.tokenizer else None for plan in (old.plan, new.plan)]
     if not trained_data.same_tokenizer(*models):
@@ -80,6 +93,28 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int]) -> None:
         position = trained[path.name]
         if position > path.fork and path.name in new.by_name:
             _refuse_changed_path(path, new.path(path.name), position, new.plan.global_batch_size, mend)
+
+
+def _refuse_changed_arguments(old: Plan, new: Plan, allow: Sequence[str], mend: str) -> None:
+    """Refuse other values under ``megatron:`` of what belongs to a path's identity."""
+    flags = [_identity_flags(plan) for plan in (old, new)]
+    before, after = map(given, flags)
+    for name, argument in arguments().items():
+        if name not in before or before[name] == after[name] or name in allow:
+            continue
+        flag = next((each for each in argument.flags if any(each in said for said in flags)), argument.flags[0])
+        unset = False if argument.kind == "switch" else argument.default
+        then, now = (f"{said[flag]}" if flag in said else f"{unset} (Megatron's default)" for said in flags)
+        otherwise = f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
+        raise RefusedError(
+            f"megatron.{flag}: {then} has been trained, the plan now says {now}.", f"{mend.rstrip('.')}{otherwise}."
+        )
+
+
+def _identity_flags(plan: Plan) -> dict[str, FlagValue]:
+    """The flags of a plan that ``megatron:`` may say, and what it means where it does not."""
+    cpu = CPU_FLAGS if plan.launch.device == "cpu" else {}
+    return {"max-position-embeddings": plan.sequence_length, **cpu, **plan.megatron}
 
 
 def _refuse_changed_windows(old: Tree, new: Tree, reached: int, trained: TrainedData, mend: str) -> None:

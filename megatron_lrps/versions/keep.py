@@ -1,7 +1,8 @@
 """Which checkpoints of a campaign stay, and why. Pure: ``removal.py`` looks at the disk, and deletes.
 
 The policies have orbax's names. They are the user's choice; beside them stays whatever something else refers to:
-fork points, ends, pins. So that is no option, and no policy can be set that would lose one.
+fork points, ends, pins. So that is no option, and no policy can be set that would lose one; only the fork point of a
+version that is trained and released may go, where the plan says so (``keep.released_forks: false``).
 """
 
 from collections import defaultdict
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.model import Keep
+from megatron_lrps.plan.paths import MAIN
 
 
 class Policy(Protocol):
@@ -110,6 +112,7 @@ class Verdict:
         trash: The name of its folder where an interrupted gc has left it, else None.
         keep: It stays.
         reason: Why it stays, or goes.
+        loses: What cannot be done any more once it is gone, in words; empty where it stays, or was of no use.
     """
 
     path: str
@@ -117,6 +120,7 @@ class Verdict:
     trash: str | None = None
     keep: bool
     reason: str
+    loses: str = ""
 
 
 def decide(trees: Sequence[Tree], found: Sequence[Found], keep: Keep) -> list[Verdict]:
@@ -127,7 +131,7 @@ def decide(trees: Sequence[Tree], found: Sequence[Found], keep: Keep) -> list[Ve
         found: What lies on disk.
         keep: The plan's ``keep``.
     """
-    needed = _needed(trees, found)
+    needed, given_up = _needed(trees, found, keep)
     verdicts = []
     for each in found:
         verdicts += [
@@ -139,11 +143,21 @@ def decide(trees: Sequence[Tree], found: Sequence[Found], keep: Keep) -> list[Ve
         else:
             # Whoever took it from the plan may want it back, and no plan says what it is good for.
             kept, lost = dict.fromkeys((*each.complete, *each.torn), f"no plan names {each.path}"), {}
-        verdicts += [
-            Verdict(path=each.path, iteration=iteration, keep=iteration in kept, reason=reason)
-            for iteration, reason in sorted((kept | lost).items())
-        ]
+        for iteration, reason in sorted((kept | lost).items()):
+            keeps, released = iteration in kept, given_up[each.path].get(iteration, [])
+            if released and not keeps:
+                reason = f"given up by keep.released_forks: {', '.join(released)} forked off it"
+            useful = not keeps and iteration not in each.torn
+            loses = _loses(each.path, released) if useful else ""
+            verdicts.append(Verdict(path=each.path, iteration=iteration, keep=keeps, reason=reason, loses=loses))
     return verdicts
+
+
+def _loses(path: str, released: Sequence[str]) -> str:
+    """What a whole checkpoint of ``path`` was good for; ``released`` are the versions that forked off it."""
+    anew = [f"{name} cannot be trained anew from its fork point" for name in released]
+    off = f"no version can be cut off {path} there (lrps cut --at)" if path == MAIN else f"{path} cannot go back there"
+    return "; ".join([*anew, off])
 
 
 def _of_path(found: Found, needed: Mapping[int, str], keep: Keep) -> tuple[dict[int, str], dict[int, str]]:
@@ -166,31 +180,48 @@ def _of_path(found: Found, needed: Mapping[int, str], keep: Keep) -> tuple[dict[
     return kept, {iteration: why for iteration, why in lost.items() if iteration not in kept}
 
 
-def _needed(trees: Sequence[Tree], found: Sequence[Found]) -> defaultdict[str, dict[int, str]]:
-    """Path -> iteration -> whose fork point or end it is, by the plans and by what the paths' own records say."""
+def _needed(
+    trees: Sequence[Tree], found: Sequence[Found], keep: Keep
+) -> tuple[defaultdict[str, dict[int, str]], defaultdict[str, defaultdict[int, list[str]]]]:
+    """Whose fork point or end a checkpoint is, by the plans and by what the paths' own records say.
+
+    Returns:
+        Path -> iteration -> why it is needed; and path -> iteration -> the released versions that forked off it and
+        do not need it any more, as the plan gives their fork points up.
+    """
     by_name = {each.path: each for each in found}
     reasons: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    given_up: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
 
     def need(path: str, iteration: int, reason: str) -> None:
         if reason not in reasons[path][iteration]:
             reasons[path][iteration].append(reason)
 
-    def finished(path: str, end: int | None) -> bool:  # a branch can be trained anew until its version is released
+    def need_fork(parent: str, fork: int, path: str, end: int | None, note: str = "") -> None:
         child = by_name.get(path)
-        return child is not None and child.released and end in child.complete and end not in child.damaged
+        released = (
+            child is not None
+            and child.released
+            and (child.parent, child.fork) == (parent, fork)  # another fork in the plan is a branch to train anew
+            and end in child.complete
+            and end not in child.damaged
+        )
+        if keep.released_forks or note or not released:
+            need(parent, fork, f"{path} forks off it{note}")
+        elif path not in given_up[parent][fork]:
+            given_up[parent][fork].append(path)
 
     for path in (path for tree in trees for path in tree.paths):
         need(path.name, path.end, f"the end of {path.name}")
-        if path.parent is not None and not finished(path.name, path.end):
-            need(path.parent, path.fork, f"{path.name} forks off it")
+        if path.parent is not None:
+            need_fork(path.parent, path.fork, path.name, path.end)
     for each in found:
         if each.end is not None:
             need(each.path, each.end, f"the end of {each.path}")
         removed = not any(each.path in tree.by_name for tree in trees)
-        if each.parent is not None and (removed or not finished(each.path, each.end)):
-            unknown = ", which no plan names any more" if removed else ""
-            need(each.parent, each.fork, f"{each.path} forks off it{unknown}")
+        if each.parent is not None:
+            need_fork(each.parent, each.fork, each.path, each.end, ", which no plan names any more" if removed else "")
     joined: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for name, iterations in reasons.items():
         joined[name] = {iteration: "; ".join(texts) for iteration, texts in iterations.items()}
-    return joined
+    return joined, given_up

@@ -57,14 +57,20 @@ def take_sizes(folder: Path) -> Manifest:
     """Write the manifest of a checkpoint whose files are all there, without hashes; raises StorageError."""
     try:
         sizes = {file.name: file.stat().st_size for file in _files(folder)}
-        for name in sizes:
-            if not name.endswith(".distcp"):  # Megatron syncs the large ones itself, and not these
-                sync(folder / name)
+        sync_small_files(folder)
     except OSError as error:
         raise StorageError(f"{folder} could not be read: {error.strerror}.", "check the disk, then rerun.") from None
     manifest = Manifest(bytes=sizes, sha256={})
     _write(folder, manifest)
     return manifest
+
+
+def sync_small_files(folder: Path) -> None:
+    """Write a checkpoint's files to the disk but for the large ones, which Megatron syncs itself; raises OSError."""
+    for file in _files(folder):
+        if file.suffix != ".distcp":
+            sync(file)
+    sync(folder)
 
 
 def take_hashes(folder: Path, manifest: Manifest) -> Manifest:

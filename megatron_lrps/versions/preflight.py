@@ -4,46 +4,31 @@ Both sides are plain mappings: the checkpoint's own saved Megatron arguments, an
 loads anything; ``resume.py`` says which checkpoint it is.
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import CLASSES, arguments, by_flag, flag_of, is_compared
 from megatron_lrps.versions.layout import RESHARDABLE, refuse_other_layout
 
-_ALWAYS: dict[str, str] = {
+_WHY: dict[str, str] = {
     "lr": "Megatron makes it part of the optimizer's identity; a path's schedule is a multiplier on it",
     "min_lr": "Megatron makes it part of the optimizer's identity; a path's schedule ends there",
     "global_batch_size": "positions are counted in it",
     "seq_length": "it cuts the data into other samples",
     "seed": "it orders the data",
-    "num_layers": "it is another model",
-    "hidden_size": "it is another model",
-    "ffn_hidden_size": "it is another model",
-    "num_attention_heads": "it is another model",
-    "num_query_groups": "it is another model",
-    "group_query_attention": "it is another model",
-    "kv_channels": "it is another model",
-    "swiglu": "it is another model",
-    "normalization": "it is another model",
-    "position_embedding_type": "it is another model",
-    "rotary_base": "it is another model",
-    "untie_embeddings_and_output_weights": "it is another model",
-    "num_experts": "it is another model",
     "optimizer": "its state is another one's",
-    "adam_beta1": "the moments were made with it",
-    "adam_beta2": "the moments were made with it",
-    "weight_decay": "all paths share it",
-    "bf16": "the weights' format",
-    "fp16": "the weights' format",
+    "use_distributed_optimizer": "the optimizer's state is laid out by it",
+    "mtp_num_layers": "it adds or drops layers, and what is dropped is left out of the load without a word",
     "fp8": "the saved scales belong to it",
     "fp8_recipe": "the saved scales belong to it",
-    "use_distributed_optimizer": "the optimizer's state is laid out by it",
     "tokenizer_type": "the same ids would mean other text",
 }
-ALLOWABLE = ("adam_beta1", "adam_beta2", "weight_decay", "fp8", "fp8_recipe", RESHARDABLE)
-"""Keys that may differ where a user knows better: another run, but not a wrong one (``--lrps-allow``)."""
+"""Reasons that say more than the class of the argument does."""
 ALLOW_DISK = "disk"
+_OWN = "lrps_"
 
 _ABSENT = object()
 
@@ -73,27 +58,131 @@ def refuse_other_run(
 ) -> None:
     """Refuse a run whose arguments do not fit the checkpoint's.
 
+    Compared is all that the table of Megatron's arguments does not let differ, and what it does not know where both
+    sides have it. A value that one side lacks, as an older checkpoint does, is Megatron's default.
+
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination (``vars(args)``).
         run: This run's, likewise.
         name: The checkpoint, for the message.
-        allow: Keys of ``ALLOWABLE`` that may differ.
+        allow: Destinations that may differ, as ``allowed`` gives them.
 
     Raises:
         RefusedError: naming the argument, both values and why.
     """
-    for key, why in _ALWAYS.items():
-        if key in allow:
+    for key in (*arguments(), *sorted(checkpoint.keys() & run.keys() - arguments().keys())):
+        if (
+            key in allow
+            or not is_compared(key)
+            or key.startswith((_OWN, "_"))
+            or _works_itself_out(key, checkpoint, run)
+        ):
             continue
-        if key == "num_query_groups" and not run.get("group_query_attention"):
-            continue  # without groups Megatron overwrites it while it builds the model
-        there, here = checkpoint.get(key, _ABSENT), run.get(key, _ABSENT)
-        if there is not _ABSENT and here is not _ABSENT and there != here:
+        pair = _values(key, checkpoint, run)
+        if pair is not None and pair[0] != pair[1]:
+            there, here = pair
+            otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) else ""
             raise RefusedError(
-                f"--{key.replace('_', '-')}: {here} in this run, {there} in {name}: {why}.",
-                f"give {there}, or start another campaign{f' (or --lrps-allow {key})' if key in ALLOWABLE else ''}.",
+                f"{flag_of(key)}: {here} in this run, {there} in {name}: {_reason(key)}.",
+                f"{_mend(key, there)}, or start another campaign{otherwise}.",
             )
     refuse_other_layout(checkpoint, run, name, allow=allow)
+
+
+def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
+    """What ``--lrps-allow`` names, as destinations.
+
+    Args:
+        keys: As the user gave them: destinations, or flags with or without dashes.
+        known: Destinations of the run, which a script may have added to Megatron's.
+
+    Raises:
+        RefusedError: for a key that nothing compares, or that may not differ.
+    """
+    others = [*known]
+    found = []
+    for key in keys:
+        argument = by_flag().get(key.removeprefix("--"))
+        name = argument.destination if argument else key.removeprefix("--").replace("-", "_")
+        if name not in (ALLOW_DISK, RESHARDABLE):
+            if name not in arguments() and name not in others:
+                close = difflib.get_close_matches(name, [*arguments(), *others], n=1)
+                mend = f"did you mean {close[0]}?" if close else "docs/arguments.md lists what is compared."
+                raise RefusedError(f"--lrps-allow {key}: Megatron has no such argument.", mend)
+            if not is_compared(name):
+                raise RefusedError(f"--lrps-allow {key}: it may differ anyway, as it {_does(name)}.", "drop it.")
+            if not may_be_allowed(name):
+                raise RefusedError(
+                    f"--lrps-allow {key}: it may not differ: {_reason(name)}.", "start another campaign for that."
+                )
+        found.append(name)
+    return found
+
+
+def may_be_allowed(key: str) -> bool:
+    """Whether ``--lrps-allow`` lets an argument differ that is compared."""
+    argument = arguments().get(key)
+    return argument is None or CLASSES[argument.in_class].allowable
+
+
+def _works_itself_out(key: str, checkpoint: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    if key == "num_query_groups":
+        return not run.get("group_query_attention")  # Megatron overwrites it while it builds the model
+    if key == "padded_vocab_size":
+        tensor = "tensor_model_parallel_size"
+        return (checkpoint.get(tensor) or 1) != (run.get(tensor) or 1)  # it is padded to a multiple of that
+    return False
+
+
+def _values(key: str, checkpoint: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """The checkpoint's value and the run's; None where one is unknown."""
+    there, here = checkpoint.get(key, _ABSENT), run.get(key, _ABSENT)
+    if _ABSENT in (there, here):
+        argument = arguments().get(key)
+        if argument is None or argument.rewritten:
+            return None
+        there, here = (argument.default if value is _ABSENT else value for value in (there, here))
+    return there, here
+
+
+def _does(key: str) -> str:
+    argument = arguments().get(key)
+    return (
+        CLASSES[argument.in_class].does if argument else "is no argument of Megatron-Core, and may be part of the model"
+    )
+
+
+def _reason(key: str) -> str:
+    return _WHY.get(key) or f"it {_does(key)}"
+
+
+def _mend(key: str, there: Any) -> str:
+    argument = arguments().get(key)
+    if argument is not None and argument.kind == "switch" and argument.flags:
+        flag = argument.flags[0]
+        return f"{'drop' if bool(there) == (flag in argument.negative) else 'give'} --{flag}"
+    return f"drop {flag_of(key).split()[0]}" if there is None else f"give {there}"
+
+
+def refuse_other_position(checkpoint: Mapping[str, Any], iteration: int, name: str) -> None:
+    """Refuse a checkpoint whose sample position is not its iteration times the global batch, as after a batch ramp.
+
+    Args:
+        checkpoint: Arguments saved in the checkpoint, by destination.
+        iteration: The checkpoint's.
+        name: The checkpoint, for the message.
+
+    Raises:
+        RefusedError: naming both numbers of samples.
+    """
+    consumed, batch = checkpoint.get("consumed_train_samples"), checkpoint.get("global_batch_size")
+    if consumed is None or batch is None or consumed == iteration * batch:
+        return
+    raise RefusedError(
+        f"{name} has read {consumed:,} samples, and {iteration:,} iterations of {batch:,} are {iteration * batch:,}: "
+        "its batch size has changed on the way, and a path counts iterations of one global batch.",
+        "fork off a run of one batch size, without --rampup-batch-size or --step-batch-size-schedule.",
+    )
 
 
 def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: int, name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.versions.folder import checkpoint, checkpoints_in
+from megatron_lrps.versions.folder import checkpoint, checkpoints_in, is_legacy
 from megatron_lrps.versions.manifest import Damage, damaged_sizes
 
 
@@ -78,6 +78,11 @@ def find_start(
         if sizes := damaged_sizes(checkpoint(parent, fork)):
             refuse_damaged_fork(checkpoint(parent, fork), sizes[0])
         return Start(folder=parent, iteration=fork, forked=True, skipped=skipped)
+    if fork in torn_forks and is_legacy(checkpoint(parent, fork)):
+        raise RefusedError(
+            f"The fork point {checkpoint(parent, fork)} is in Megatron's format torch; a path forks off torch_dist.",
+            "convert it: with --ckpt-convert-format torch_dist --ckpt-convert-save DIR Megatron saves it anew.",
+        )
     if fork in torn_forks:
         raise RefusedError(
             f"The fork point {checkpoint(parent, fork)} is not whole: its save was cut off.",

@@ -52,9 +52,13 @@ def test_gc_says_what_it_would_delete_and_why_the_rest_stays(plan: Path, lrps: L
         ("v1", "1,000", "keep", "the end of v1; the newest; every 1000 iterations"),
     ]
     assert {unit for _, _, _, unit, _, _ in rows} == {"KiB"}
-    first, second = end.splitlines()
+    first, *lost, last = end.splitlines()
     assert first.startswith("4 of 8 checkpoints to delete, ")
-    assert second == f"Nothing is deleted yet; `lrps gc {plan} --yes` deletes them."
+    assert lost == [
+        "Without main 200 600: no version can be cut off main there (lrps cut --at).",
+        "Without v1 800: v1 cannot go back there.",
+    ]
+    assert last == f"Nothing is deleted yet; `lrps gc {plan} --yes` deletes them."
     assert saved(main(plan)) == [200, 400, 600, 1000, 1200]
     assert not main(plan).events.exists()
 
@@ -65,7 +69,7 @@ def test_gc_yes_deletes_just_that(plan: Path, lrps: Lrps) -> None:
     assert (code, stderr) == (0, "")
     *shown, last = stdout.splitlines()
     assert shown == [*before[:-1], "deleted main 200", "deleted main 600", "deleted v1 800", "deleted v1 900"]
-    assert last == f"Freed {before[-2].partition(', ')[2]}"
+    assert last == f"Freed {before[-4].partition(', ')[2]}"
     assert (saved(main(plan)), saved(v1(plan))) == ([400, 1000, 1200], [1000])
     assert sorted(entry.name for entry in v1(plan).checkpoints.iterdir()) == ["iter_0001000"]
     assert [(event["event"], event["iteration"]) for event in events(main(plan))] == [
@@ -75,7 +79,20 @@ def test_gc_yes_deletes_just_that(plan: Path, lrps: Lrps) -> None:
     again = lrps("gc", plan, "--yes")
     assert again.stdout.endswith("0 of 4 checkpoints to delete, 0.0 KiB.\n")
     write_record(v1(plan), {"parent": "main", "fork": 400, "end": 1000, "released": True})
-    assert "deleted main 400\n" in lrps("gc", plan, "--yes").stdout
+    assert "deleted" not in lrps("gc", plan, "--yes").stdout
+    assert saved(main(plan)) == [400, 1000, 1200]
+    plan.write_text(yaml.safe_dump(plan_dict(keep={"latest": 1, "every": 1000, "released_forks": False})))
+    stdout = lrps("gc", plan, "--yes").stdout
+    assert "Without main 400: v1 cannot be trained anew from its fork point; no version can be cut off main" in stdout
+    assert stdout.index("Without main 400") < stdout.index("deleted main 400\n")
+
+
+def test_a_version_can_be_cut_off_a_released_ones_fork_point_after_gc(plan: Path, lrps: Lrps) -> None:
+    write_record(v1(plan), {"parent": "main", "fork": 400, "end": 1000, "released": True})
+    assert lrps("gc", plan, "--yes").code == 0
+    code, stdout, stderr = lrps("cut", "again", plan, "--iters", "100", "--at", "400")
+    assert (code, stderr) == (0, "")
+    assert "again forks off main at iteration 400 and ends at 500" in stdout
 
 
 def test_gc_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
@@ -90,6 +107,7 @@ def test_gc_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
         "bytes": first["bytes"],
         "keep": False,
         "reason": "nothing needs it",
+        "loses": "no version can be cut off main there (lrps cut --at)",
     }
     assert facts["freed_bytes"] == sum(each["bytes"] for each in facts["checkpoints"] if not each["keep"]) > 0
     done = json.loads(lrps("gc", plan, "--json", "--yes").stdout)

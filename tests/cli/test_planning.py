@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from megatron_lrps.cli import planning
 from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.versions.folder import CampaignFolder
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
+from tests.versions.checkpoints import save
 
 PAPER: dict[str, Any] = {
     "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
@@ -78,7 +79,7 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
     assert set(facts) == always | {"model", "storage_bytes", "gpu_hours"}
     assert set(facts["lr"]) == {"max", "min", "warmup_iters"}
-    assert set(facts["model"]) == {"parameters", "checkpoint_bytes"}
+    assert set(facts["model"]) == {"parameters", "vocabulary", "vocabulary_assumed", "checkpoint_bytes"}
     assert set(facts["gpu_hours"]) == {"planned", "ptfs", "gpus", "days_on_gpus"}
     assert facts["gpu_hours"]["gpus"] == 32
     assert facts["gpu_hours"]["planned"] / facts["gpu_hours"]["ptfs"] == pytest.approx(0.58)
@@ -144,14 +145,19 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
     listed[0]["train"], listed[1]["train"] = [[1.0, "web"]], [[1.0, "absent"]]
     listed[1] |= {"replay": 0.25, "max_epochs": 3.5}
     file = write(tmp_path, versions=listed)
-    text = answer(lrps, "plan", file)
+    code, text, stderr = lrps("plan", file)
+    # What a run would refuse is refused here, behind the tables.
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert f"versions.v2: replays {tmp_path}/web to 3.6 epochs in all, " in stderr
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if " web" in line]
     # 8,000 samples of 16 tokens are 3.2 epochs, the 1,000 that v2 replays another 0.4
     assert rows == [
         ["v1", "web", "8,000", "40,000", "3.2", "3.2", "4"],
-        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed: refused"],
+        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed"],
     ]
-    v2 = json.loads(answer(lrps, "plan", file, "--json"))["windows"][1]
+    code, stdout, _ = lrps("plan", file, "--json")
+    assert code == 78
+    v2 = json.loads(stdout)["windows"][1]
     assert (v2["version"], v2["iterations"], v2["samples"], v2["max_epochs"]) == ("v2", 500, 4000, 3.5)
     assert v2["replay"] == {"share": 0.25, "samples": {"v1": 1000}}
     assert v2["data"] == [
@@ -165,6 +171,35 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
         },
     ]
     assert "versions.v1: reads" in refusal(lrps, "run", write(tmp_path, versions=[listed[0] | {"max_epochs": 3}]))
+
+
+def test_what_has_been_trained_is_not_refused_any_more(tmp_path: Path, lrps: Lrps) -> None:
+    write_tokens(tmp_path / "web", [[1] * 40_000])
+    file = write(tmp_path, versions=versions(1000, train=[[1.0, "web"]]), max_epochs=3)
+    assert lrps("plan", file).code == 78
+    campaign = CampaignFolder(tmp_path / "runs/c")
+    save(campaign.path("main").checkpoints, 400)
+    save(campaign.path("v1").checkpoints, 1000)
+    assert "3.2     3.2  3 is passed" in answer(lrps, "plan", file)
+
+
+def test_plan_names_the_models_size_in_its_own_unit(tmp_path: Path, lrps: Lrps) -> None:
+    model = {"num-layers": 4, "hidden-size": 128, "num-attention-heads": 4}
+    # 4 x 12 x 128^2 and 9 x 128 of norms, and 4,096 x 128 of embeddings: 1,311,872, each of 12 bytes in fp32
+    known = write(tmp_path, megatron=model, tokenizer={"model": "t.model", "train": {"vocab_size": 4000}})
+    text = answer(lrps, "plan", known)
+    assert "Model of 1.31M parameters; 4 checkpoints to keep (forks and ends), 60.1 MiB\n" in text
+    assert "assumed" not in text
+    text = answer(lrps, "plan", write(tmp_path, megatron=model, tokenizer={"model": "t.model"}))
+    assert "Model of 4.98M parameters" in text
+    assert "The tokenizer is not there, so a vocabulary of 32,768 is assumed; tokenizer.vocab_size would say" in text
+
+
+def test_plan_names_the_command_that_makes_missing_data(tmp_path: Path, lrps: Lrps) -> None:
+    listed = versions(1000, train=[[1.0, "data/a"]], valid={"v": "data/v"}, sources={"data/a": "a.jsonl"})
+    text = answer(lrps, "plan", write(tmp_path, versions=listed))
+    assert f"Not there yet: 2 data indexes ({tmp_path}/data/a, {tmp_path}/data/v); a run needs them." in text
+    assert "`lrps prepare` makes 1 of them from the plan's sources." in text
 
 
 # lrps lr
@@ -275,20 +310,3 @@ def test_planning_imports_nothing_heavy(tmp_path: Path, command: tuple[str, ...]
     assert "megatron_lrps.cli.planning" in imported
     heavy = {"torch", "megatron", "numpy", "rich", "matplotlib", "transformers"}
     assert {name for name in imported if name.partition(".")[0] in heavy} == set()
-
-
-@pytest.mark.parametrize(
-    ("tokens", "text"),
-    [
-        (999_999, "999,999"),
-        (1_000_000, "1M"),
-        (12_345_678, "12.3M"),
-        (999_400_000, "999M"),
-        (999_600_000, "1,000M"),
-        (71_303_168_000, "71.3B"),
-        (2 * 10**12, "2T"),
-        (4567 * 10**12, "4,567T"),
-    ],
-)
-def test_tokens_in_words(tokens: int, text: str) -> None:
-    assert planning._tokens(tokens) == text

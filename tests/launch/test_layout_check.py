@@ -7,8 +7,9 @@ import pytest
 
 from megatron_lrps.errors import EXIT_REFUSED, LrpsError, RefusedError
 from megatron_lrps.launch import layout_check
-from megatron_lrps.launch.layout_check import ASSUMED_VOCABULARY, check_layout, ranks_of
+from megatron_lrps.launch.layout_check import SUBMIT_S, check_before_submit, check_layout
 from megatron_lrps.plan import Tree
+from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 from tests.plan.plans import tree_of
 
 MODEL = {
@@ -24,13 +25,6 @@ MODEL = {
 def tree(launch: dict[str, Any], tokenizer: dict[str, Any] | None = None, **megatron: object) -> Tree:
     flags = {key.replace("_", "-"): value for key, value in megatron.items()}
     return tree_of(launch=launch, tokenizer=tokenizer or {"type": "null", "vocab_size": 128}, megatron=MODEL | flags)
-
-
-def test_the_cluster_decides_the_world_size_before_this_machine() -> None:
-    slurm = {"nodes": 3, "gpus_per_node": 4}
-    assert ranks_of(tree({"slurm": slurm, "local": {"processes": 2}}).plan) == 12
-    assert ranks_of(tree({"local": {"processes": 2}}).plan) == 2
-    assert ranks_of(tree({}).plan) == 1
 
 
 @pytest.mark.training
@@ -102,3 +96,35 @@ def test_a_checker_that_dies_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(LrpsError, match="exit code -9") as failure:
         check_layout(tree({}))
     assert failure.value.exit_code == 1
+
+
+def test_a_submit_is_refused_by_what_megatron_refuses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers(error: str, engine: str = "false") -> None:
+        answering(monkeypatch, 0, f'{{"transformer_engine": {engine}, "paths": {{"main": {{"error": "{error}"}}}}}}')
+
+    answers("unrecognized arguments: --colour")
+    with pytest.raises(RefusedError, match=r"unrecognized arguments: --colour.*Mend: correct them.*--no-check"):
+        check_before_submit(tree({}))
+    answers("Only transformer-engine>=1.7.0 supports MoE FP8 training", "true")
+    with pytest.raises(RefusedError, match="MoE FP8"):
+        check_before_submit(tree({}))
+    answers("Only transformer-engine>=1.7.0 supports MoE FP8 training")  # which the cluster may have
+    assert check_before_submit(tree({})).startswith("Left to the jobs: path main on 1 ranks is refused: Only trans")
+    answering(monkeypatch, 0, '{"transformer_engine": false, "paths": {"main": {}}}')
+    assert check_before_submit(tree({})) == ""
+
+
+def test_a_submit_waits_for_no_megatron_that_cannot_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, -9)
+    assert check_before_submit(tree({})) == "Left to the jobs: The layout could not be checked: exit code -9."
+    answering(monkeypatch, 1, stderr="ImportError: libcuda.so.1")
+    assert check_before_submit(tree({})) == "Left to the jobs: The layout cannot be checked: ImportError: libcuda.so.1."
+
+    def slow(line: list[str], *, timeout: float, **given: Any) -> None:
+        raise subprocess.TimeoutExpired(line, timeout)
+
+    monkeypatch.setattr(layout_check.subprocess, "run", slow)
+    said = check_before_submit(tree({}))
+    assert said == f"Left to the jobs: Megatron's checks took longer than {SUBMIT_S:.0f} s for 1 ranks."
+    monkeypatch.setattr(layout_check.importlib.util, "find_spec", lambda name: None)
+    assert check_before_submit(tree({})).startswith("Megatron is not on this machine")

@@ -52,6 +52,14 @@ def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: C
     assert [len(list(campaign.folder(path).logs.glob("*.log"))) for path in ("main", "v1", "v2")] == [1, 1, 1]
 
 
+def test_a_layout_that_cannot_train_starts_no_rank(campaign: Campaign) -> None:
+    campaign.plan.write_text(campaign.plan.read_text().replace("global_batch_size: 8", "global_batch_size: 7"))
+    code, _, stderr = campaign.run()
+    assert code == 78
+    assert "lrps: global_batch_size: 7 is no multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
+    assert list(campaign.folder("main").logs.glob("*.log")) == []
+
+
 def test_ctrl_c_saves_and_the_same_command_continues(campaign: Campaign) -> None:
     executor = campaign.start("--path", "main", seconds=0.2)
     campaign.wait_for("main", 2)

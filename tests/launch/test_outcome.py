@@ -43,7 +43,17 @@ def test_only_a_complete_checkpoint_of_the_end_is_the_end(campaign: Campaign) ->
 def test_a_failure_after_the_end_is_told(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
     campaign.save("main", 14)
     conclude(attempt(campaign, REPORT.format(code=1)), [], DISPLAY)
-    assert "main: rank 1 ended with exit code 1 after its last checkpoint was complete" in capsys.readouterr().out
+    assert (
+        "main is trained, and its last checkpoint whole; afterwards rank 1 ended with exit code 1"
+        in capsys.readouterr().out
+    )
+
+
+def test_an_end_in_which_the_ranks_found_damage_is_none(campaign: Campaign) -> None:
+    campaign.save("main", 14)
+    skipped, saved = ({"event": event, "iteration": 14} for event in ("skipped", "saved"))
+    raised(LrpsError, attempt(campaign, REPORT.format(code=1)), skipped)
+    conclude(attempt(campaign, REPORT.format(code=1)), [skipped, saved], DISPLAY)
 
 
 def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: Campaign) -> None:

@@ -42,7 +42,10 @@ def test_what_it_costs() -> None:
     [
         ({"cuts": [{**CUT, "name": "v1"}]}, ["versions: 'v1' and 'v1' are one name"]),
         ({"cuts": [{**CUT, "name": "main"}]}, ["the name 'main' is the main path's"]),
-        ({"cuts": [{**CUT, "fork": 1950}]}, ["paths.hotfix.end: 2050 is past the last window's end at iteration 2000"]),
+        (
+            {"cuts": [{**CUT, "fork": 1950}]},
+            ["cuts.hotfix.iters: its end at iteration 2050 is past the last window's end at iteration 2000"],
+        ),
         ({"cuts": [CUT], "lr": {"warmup_iters": 390}, "versions": versions(1000)}, []),
         ({"cuts": [{**CUT, "fork": 5}], "lr": {"warmup_iters": 10}}, ["cuts.hotfix.fork: 5 is before the warm-up"]),
         ({"cuts": [{**CUT, "decay": {"alpha": 0.5}}]}, ["alpha", "a cut's length is `iters`"]),

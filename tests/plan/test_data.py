@@ -53,13 +53,37 @@ def test_a_path_needs_its_own_windows_data_alone(tmp_path: Path) -> None:
     require_data(tree, tree.path("a"))
     with pytest.raises(PlanError) as caught:
         require_data(tree, tree.path("b"))
-    assert_one_clear_line(caught.value, f"versions.b.train: {tmp_path}/news has no .bin and .idx", "prepare the data")
+    assert_one_clear_line(caught.value, f"versions.b.train: {tmp_path}/news has no .bin and .idx", "lrps prepare PLAN")
     touch(tmp_path, "news")
     with pytest.raises(PlanError) as caught:
         require_data(tree, tree.path("b"))
     assert_one_clear_line(caught.value, f"versions.b.valid: {tmp_path}/vnews has no .bin and .idx")
     touch(tmp_path, "vnews")
     require_data(tree, tree.path("b"))
+
+
+def test_the_mend_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
+    version = {"name": "a", "iters": 100, "train": [[1.0, "web"]], "valid": {"v": "vweb"}}
+    with pytest.raises(PlanError) as caught:
+        require_data(tree := tree_in(tmp_path, [version]), tree.path("a"))
+    assert_one_clear_line(caught.value, "name its raw text under versions.a.sources, and make it: lrps prepare PLAN.")
+    tree = tree_in(tmp_path, [version | {"sources": {"web": "web.jsonl"}}])
+    with pytest.raises(PlanError) as caught:
+        require_data(tree, tree.path("a"))
+    assert caught.value.mend == "make it of its `sources`: lrps prepare PLAN."
+    (tmp_path / "web.bin").touch()
+    with pytest.raises(PlanError, match=r"versions\.a\.train: .*/web has no \.idx\."):
+        require_data(tree, tree.path("a"))
+    touch(tmp_path, "web")
+    with pytest.raises(PlanError, match=r"versions\.a\.valid: .* Mend: mend the path; or name its raw text"):
+        require_data(tree, tree.path("a"))
+
+
+def test_an_index_named_by_one_of_its_files(tmp_path: Path) -> None:
+    touch(tmp_path, "web")
+    tree = tree_in(tmp_path, [{"name": "a", "iters": 100, "train": [[1.0, "web.bin"]]}])
+    with pytest.raises(PlanError, match=r"web\.bin has no \.bin and \.idx\. Mend: name it without \.bin\."):
+        require_data(tree, tree.path("a"))
 
 
 def test_a_version_without_training_data_is_refused(tmp_path: Path) -> None:

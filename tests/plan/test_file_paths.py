@@ -129,7 +129,7 @@ def test_a_path_that_cannot_be_read_is_refused_by_name(
     keys = [
         ("save", {"save": path}),
         ("tokenizer.model", {"tokenizer": {"type": "sentencepiece", "model": path}}),
-        ("versions.0.train", {"versions": [{"name": "v1", "iters": 9, "train": [[1.0, path]]}]}),
+        ("versions.v1.train", {"versions": [{"name": "v1", "iters": 9, "train": [[1.0, path]]}]}),
         ("megatron", {"megatron": {"data-cache-path": path}}),
     ]
     for key, value in keys:

@@ -21,6 +21,11 @@ from tests.plan.plans import BASE, HEAD, PLAN, plan_of, versions
         ("1.5M", 1_500_000),
         ("0.5 t", 5 * 10**11),
         ("'10_000'", 10_000),
+        ("010", 10),  # YAML 1.1: octal, 8
+        ("08", 8),
+        ("0_10", 10),
+        ("'010'", 10),
+        ("0x10", 16),
     ],
 )
 def test_counts(written: str, iterations: int) -> None:
@@ -37,6 +42,38 @@ def test_learning_rates_as_everybody_writes_them(written: str) -> None:
 def test_a_name_is_text_as_it_is_written(name: str) -> None:
     plan = parse_plan(f"campaign: {name}\n{PLAN[12:]}".replace("v1", name), base=BASE)
     assert plan.campaign == plan.versions[0].name == name
+
+
+@pytest.mark.parametrize("written", ["010", "00100", "1_00", "+100", "100", "1e2", "100.0", "0x64", "0b1100100"])
+def test_whole_numbers_are_what_they_look_like(written: str) -> None:
+    expected = 10 if written == "010" else 100
+    plan = parse_plan(f"{PLAN}lr: {{warmup_iters: {written}}}\ndecay: {{alpha: 0.5}}\n", base=BASE)
+    assert plan.lr.warmup_iters == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["0012", "12:30", "24:00:00", "2024-11-01", "2024-11-01 10:00:00", "1:30.5", "0o17"]
+)
+def test_what_is_no_plain_number_is_text_for_paths_and_flags(written: str) -> None:
+    text = PLAN.replace("save: s", f"save: {written}") + f"megatron: {{wandb-exp-name: {written}, b: [{written}]}}\n"
+    plan = parse_plan(text, base=BASE)
+    assert plan.folder == BASE / written
+    assert plan.megatron == {"wandb-exp-name": written, "b": [written]}
+    again = parse_plan(plan_text(plan), base=BASE)
+    assert (again.megatron, plan_hash(again)) == (plan.megatron, plan_hash(plan))
+
+
+@pytest.mark.parametrize("written", ["24:00:00", "12:30", "1-12"])
+def test_slurms_times_need_no_quotes(written: str) -> None:
+    plan = parse_plan(f"{PLAN}launch: {{slurm: {{time: {written}}}}}\n", base=BASE)
+    assert plan.launch.slurm is not None
+    assert plan.launch.slurm.time == written
+
+
+def test_the_tokenizer_called_null_is_meant_by_null() -> None:
+    plan = parse_plan(f"{PLAN}tokenizer: {{type: null, vocab_size: 100}}\n", base=BASE)
+    assert plan.tokenizer is not None
+    assert plan.tokenizer.megatron_type == "NullTokenizer"
 
 
 def test_names_of_validation_sets_and_parents_are_text_too() -> None:

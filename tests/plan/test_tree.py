@@ -324,7 +324,10 @@ def test_a_path_that_ends_inside_its_decay_is_followed_from_there() -> None:
             [TRUNK, COOL | {"fork": 50}],
             ["paths.cool.schedule: sample 400 lies inside the warmup that ends at sample 800"],
         ),
-        ([TRUNK | {"end": 2001}], ["paths.trunk.end: 2001 is past the last window's end at iteration 2000"]),
+        (
+            [TRUNK | {"end": 2001}],
+            ["paths.trunk.end: its end at iteration 2001 is past the last window's end at iteration 2000"],
+        ),
         ([TRUNK, TRUNK], ["paths: 'trunk' and 'trunk' are one name"]),
         ([TRUNK | {"version": "v9"}], ["paths.trunk.version: 'v9' is no version", "v1, v2"]),
         ([TRUNK | {"end": 100}], ["path trunk: its warm-up ends at iteration 100, and the path itself at 100"]),

@@ -34,10 +34,11 @@ class Submitted:
         (self.plan.parent / "site.sh").write_text(text)
         self.change("nodes: 4, ", "nodes: 4, site: site.sh, ")
 
-    def lrps(self, command: str, *args: str, env: Mapping[str, str] | None = None) -> Result:
-        """``lrps COMMAND PLAN ARGS``."""
+    def lrps(self, command: str, *args: str, env: Mapping[str, str] | None = None, check: bool = False) -> Result:
+        """``lrps COMMAND PLAN ARGS``; a submit does not ask Megatron first, which takes seconds, but where told to."""
+        unchecked = ["--no-check"] if command == "submit" and not check else []
         done = subprocess.run(
-            [sys.executable, "-m", "megatron_lrps.cli", command, str(self.plan), *args],
+            [sys.executable, "-m", "megatron_lrps.cli", command, str(self.plan), *args, *unchecked],
             env={**os.environ, **self.cluster.env, "CUDA_VISIBLE_DEVICES": "", **(env or {})},
             cwd=self.plan.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.training.harness import read_scalars
 
 pytestmark = [pytest.mark.slurm, pytest.mark.training]
 
+ROOT = Path(__file__).resolve().parents[2]
 LONG = "iters: 80"
 """v1 forks off main at 40; v2, of six iterations, at 83. Long enough to be disturbed."""
 
@@ -79,6 +81,42 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
         submitted.ends(job, "COMPLETED")
 
     assert trained(submitted) == expected
+
+
+FAILING = """\
+import runpy, sys
+from megatron_lrps.training import validation
+evaluate = validation.evaluate_sets
+def fails(args, original, prefix, *given, **named):
+    if "on validation set" in prefix and args.rank == 1:
+        raise TypeError("'NoneType' object cannot be interpreted as an integer")
+    return evaluate(args, original, prefix, *given, **named)
+validation.evaluate_sets = fails
+runpy.run_module("megatron_lrps.pretrain", run_name="__main__")
+"""
+"""Ranks of which one fails in the evaluation after the path's last save, as a middle stage once did."""
+
+
+@pytest.mark.timeout(600)
+def test_a_path_that_is_saved_to_its_end_has_succeeded_whatever_its_ranks_do_then(submitted: Submitted) -> None:
+    folder = submitted.plan.parent
+    (folder / "failing.py").write_text(FAILING)
+    python = folder / "python"
+    python.write_text(
+        f'#!/bin/bash\n[[ $2 != megatron_lrps.pretrain ]] || set -- {folder}/failing.py "${{@:3}}"\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    submitted.site(f"LRPS_PYTHON={python}\nexport PYTHONPATH={ROOT}\n")
+    submitted.change("nodes: 4, ", "nodes: 2, ")
+    jobs = submitted.submit()
+    for key in (("main", 4), ("main", 11), ("v2", 14), ("v1", 8)):  # v2 follows main's end by afterok
+        submitted.ends(jobs[key], "COMPLETED")
+        assert submitted.restarts(jobs[key]) == 0
+    assert {path["state"] for path in submitted.status().values()} == {"trained"}
+    assert "main is trained to iteration 11, and its checkpoint there whole" in submitted.log("main")
+    assert "done, so what follows may start; afterwards rank 1: TypeError: 'NoneType'" in submitted.log("v2")
+    assert submitted.log("main").count("so what follows may start") == 1  # a part leaves before that evaluation
 
 
 @pytest.mark.timeout(1500)

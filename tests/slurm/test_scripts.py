@@ -23,6 +23,7 @@ for SLURMD_NODENAME in "${nodes[@]}"; do
   export SLURMD_NODENAME SLURM_PROCID=0 SLURM_NTASKS=${#nodes[@]} SLURM_LOCALID=0
   "$@" || code=$?
 done
+[[ $* != *launch.trained* ]] || unset SRUN_CODE
 exit "${SRUN_CODE:-${code:-0}}"
 """,
     "squeue": 'case "$*" in *%T*) echo RUNNING ;; *%x*) echo "$EXCLUDED" ;; esac',
@@ -35,6 +36,10 @@ esac
 """,
     "nvidia-smi": 'for number in 1 2; do echo "GPU $number: H100"; done',
 }
+
+
+JUDGE = '[[ $* != *launch.trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }'
+"""Whether the path is trained is what TRAINED says, 0 for yes."""
 
 
 class Ended(NamedTuple):
@@ -98,7 +103,7 @@ class Script:
             "LRPS_PATH": "v1",
             "LRPS_SLURM_DIR": str(SCRIPTS),
             "LRPS_SITE": str(self.folder / "site.sh"),
-            "LRPS_PYTHON": str(self.stand_in("python", "\n".join(python))),
+            "LRPS_PYTHON": str(self.stand_in("python", "\n".join([JUDGE, *python]))),
             **env,
         }
         done = subprocess.run(
@@ -122,6 +127,40 @@ def test_a_part_that_rank_0_calls_done_while_a_rank_fails_is_started_again(scrip
     again = script.run(script.records("stopped", 0), SRUN_CODE="1", LRPS_MAX_REQUEUES="1")
     assert (again.code, again.requeued) == (75, False)
     assert script.run(script.records("stopped", 0)).code == 0
+
+
+@pytest.mark.parametrize("code", ["1", "74", "78", "134", "137"])
+def test_a_part_whose_end_is_saved_has_succeeded_whatever_happened_after(script: Script, code: str) -> None:
+    """So what follows it by afterok starts; and what happened is said."""
+    script.events.write_text('{"event": "started"}\n{"event": "saved"}\n')
+    word = 'echo "1 rank 3: TypeError: eval_iters" >"$LRPS_FAILURE"'
+    ended = script.run(word, script.records("stopped", int(code)), SRUN_CODE=code, TRAINED="0", LRPS_UNTIL="8")
+    assert (ended.code, ended.requeued) == (0, False)
+    assert f"afterwards rank 3: TypeError: eval_iters, and the ranks ended with exit code {code}\n" in ended.said
+    assert f"judged -m megatron_lrps.launch.trained {script.folder}/plan.yaml v1 8 2\n" in ended.calls
+    assert not list(script.save.glob("paths/v1/logs/*"))  # neither a failure nor a count of requeues
+    # Without LRPS_UNTIL it is the path's end that counts; the ranks are asked first, and alone where all is well.
+    assert "launch.trained" in script.run(SRUN_CODE=code, TRAINED="0").calls
+    assert "launch.trained" not in script.run(TRAINED="0").calls
+
+
+def test_ranks_that_stopped_before_their_end_are_taken_at_their_word(script: Script) -> None:
+    ended = script.run(script.records("stopped", 75), SRUN_CODE="75", TRAINED="0")
+    assert ended.requeued
+    assert "launch.trained" not in ended.calls  # the time limit is near
+
+
+def test_a_promotion_is_judged_by_its_own_exit_code(script: Script) -> None:
+    ended = script.run(script="promote", nodes="node1", SRUN_CODE="1", TRAINED="0")
+    assert ended.code == 1
+    assert "launch.trained" not in ended.calls
+
+
+def test_a_container_judges_too(script: Script) -> None:
+    script.site("LRPS_CONTAINER=/images/a.sqsh\n")
+    calls = script.run(SRUN_CODE="1", TRAINED="0", LRPS_PYTHON="", LRPS_MOUNTS="/data:/data").calls.splitlines()
+    judge = next(line for line in calls if "launch.trained" in line)
+    assert "--nodes=1 --ntasks=1 --container-image=/images/a.sqsh --container-mounts=/data:/data" in judge
 
 
 @pytest.mark.parametrize("code", ["134", "137", "143"])
@@ -181,7 +220,8 @@ def test_a_signal_that_srun_keeps_for_itself_is_refused(script: Script, signal: 
 
 def test_a_container_of_the_site_has_a_python_of_its_own(script: Script) -> None:
     def last(**env: str) -> str:
-        return script.run(LRPS_PYTHON="", LRPS_HOST_PYTHON="/login/venv/bin/python", **env).calls.splitlines()[-1]
+        calls = script.run(LRPS_PYTHON="", LRPS_HOST_PYTHON="/login/venv/bin/python", **env).calls.splitlines()
+        return [line for line in calls if "megatron_lrps.pretrain" in line][-1]
 
     assert "/login/venv/bin/python -m megatron_lrps.pretrain" in last()
     script.site("LRPS_CONTAINER=/images/a.sqsh\n")

@@ -87,7 +87,8 @@ def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitte
     ("before", "after", "said"),
     [
         ("partition: main", "partition: h100", "invalid partition specified: h100"),
-        ("nodes: 4", "nodes: 9", "Requested node configuration is not available; nodes is 9, and main has 4 nodes"),
+        ("global_batch_size: 4", "global_batch_size: 6", "6 is no multiple of micro-batch-size 2 x 2 data-parallel"),
+        ("nodes: 4", "nodes: 3", "tensor-model-parallel-size 2, but there are 3 ranks, which is no multiple of 2"),
         ("nodes: 4", "mem: 900G, nodes: 4", "Requested node configuration is not available"),
         ("nodes: 4", "constraint: nvlink, nodes: 4", "Invalid feature specification"),
         ("nodes: 4", "options: {colour: red}, nodes: 4", "unrecognized option '--colour=red'"),
@@ -104,6 +105,27 @@ def test_what_slurm_refuses_is_said_in_its_words(submitted: Submitted, before: s
     assert done.stderr.count("\n") == 1
     assert submitted.jobs() == {}
     assert submitted.cluster.run("squeue", "-h", "-n", "lrps-tiny-main-4") == ""
+
+
+def test_more_nodes_than_there_are_are_not_waited_for(submitted: Submitted) -> None:
+    submitted.change("nodes: 4", "nodes: 8")
+    submitted.change("global_batch_size: 4", "global_batch_size: 8")
+    done = submitted.lrps("submit")
+    assert (done.code, submitted.jobs()) == (78, {})
+    assert "Requested node configuration is not available; nodes is 8, and main has 4 nodes" in done.stderr
+
+
+def test_what_this_machines_megatron_refuses_is_not_queued(submitted: Submitted, tmp_path: Path) -> None:
+    submitted.site(python_that(tmp_path, *SAVES_AND_STOPS))
+    submitted.change("num-layers: 2,", "num-layers: 2, colour: red,")
+    done = submitted.lrps("submit", check=True)
+    assert (done.code, submitted.jobs()) == (78, {})
+    assert "unrecognized arguments: --colour red" in done.stderr
+    assert "--no-check submits all the same" in done.stderr
+    assert ("main", 4) in submitted.submit()  # the jobs' Megatron may be another
+    assert submitted.lrps("cancel").code == 0
+    submitted.change("colour: red,", "")
+    assert submitted.lrps("submit", check=True).code == 0
 
 
 def test_nodes_that_are_away_for_now_are_waited_for(submitted: Submitted, tmp_path: Path) -> None:

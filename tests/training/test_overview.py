@@ -44,6 +44,7 @@ def args_of(**changed: Any) -> Namespace:
             "use_distributed_optimizer": True,
             "fp8": None,
             "tokenizer_type": "NullTokenizer",
+            "padded_vocab_size": 32768,
             **changed,
         }
     )
@@ -66,13 +67,17 @@ def test_what_they_take(tmp_path: Path) -> None:
     assert bytes_needed(run, start, args_of()) == 3 * 1000
     scratch = Start(folder=None, iteration=0, forked=False)
     assert bytes_needed(run, scratch, args_of()) is None
-    sized = run_of(tmp_path, "main", megatron={"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1})
+    model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
+    sized = run_of(tmp_path, "main", megatron=model)
     # 4 x 64 of attention, 8 x 64 of the MLP, 32,768 x 8 of embeddings, 3 x 8 of norms; 14 bytes each, four saves
     assert bytes_needed(sized, scratch, args_of()) == (256 + 512 + 262144 + 24) * 14 * 4
+    # What Megatron has built counts, whatever the plan says.
+    assert bytes_needed(sized, scratch, args_of(padded_vocab_size=128)) == (256 + 512 + 1024 + 24) * 14 * 4
 
 
 def test_a_full_disk_is_refused_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_of(tmp_path, "main", megatron={"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1})
+    model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
+    run = run_of(tmp_path, "main", megatron=model)
     scratch = Start(folder=None, iteration=0, forked=False)
     refuse_full_disk(run, scratch, args_of())
     monkeypatch.setattr(module, "free_bytes", lambda folder: 10 * 2**20)

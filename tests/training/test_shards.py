@@ -49,6 +49,7 @@ LINES = {
     "few": line(global_batch_size=16, **VIRTUAL),
     "rest": line(global_batch_size=48, **VIRTUAL),
     "evaluated": line("full-validation", "multiple-validation-sets", **VIRTUAL),
+    "evaluated-few": line("full-validation", "multiple-validation-sets", eval_global_batch_size=8, **VIRTUAL),
     "padded": line(vocab_size=257, **{TP: 2}),
     "fp8": line("sequence-parallel", fp8_format="hybrid", fp8_recipe="delayed", **{TP: 2, CP: 2}),
     "tensorwise": line(fp8_format="hybrid", fp8_recipe="tensorwise"),
@@ -112,6 +113,11 @@ def test_virtual_stages_are_added_up(answers: dict[str, Any]) -> None:
     assert parameters(answers["virtual"]) == [2 * LAYER + EMBEDDING, 2 * LAYER, 2 * LAYER + EMBEDDING + 64]
 
 
+def test_each_stage_evaluates_before_a_layout_is_accepted(answers: dict[str, Any]) -> None:
+    """Under virtual stages, which each have a list of the sets; test_rehearsal.py has what would show."""
+    assert parameters(answers["evaluated"]) == parameters(answers["virtual"])
+
+
 def test_the_vocabulary_is_padded_for_the_tensor_ranks(answers: dict[str, Any]) -> None:
     assert answers["padded"]["vocabulary"] == 512  # the next multiple of 128 x TP
 
@@ -162,12 +168,12 @@ def test_megatrons_own_message(answers: dict[str, Any], name: str, message: str)
         # On 4 replicas, 2 samples at a time: 16 / 8 and 48 / 8.
         ("few", "2 micro-batches an iteration, and virtual stages take them in groups of 4"),
         ("rest", "6 micro-batches an iteration, and virtual stages take them in groups of 4"),
-        ("evaluated", "--num-layers-per-virtual-pipeline-stage is given with validation sets"),
+        ("evaluated-few", "--eval-global-batch-size 8: Each pipeline has 2 micro-batches an iteration"),
     ],
 )
 def test_what_megatron_would_refuse_in_training_only(answers: dict[str, Any], name: str, message: str) -> None:
     assert message in answers[name]["error"]
-    assert "virtual stages" in answers[name]["mend"]
+    assert answers[name]["mend"]
 
 
 def test_the_plugins_own_refusal_brings_its_mend(answers: dict[str, Any]) -> None:

@@ -241,6 +241,9 @@ def test_schedules_in_words(tmp_path: Path, decay: dict[str, Any], words: list[s
     values = dict(campaign.facts("v1").values)
     assert schedule_words(values) == ["warm-up to 0.0003 (0, 20]", *words]
     assert schedule_words(campaign.facts("main").values) == ["warm-up to 0.0003 (0, 20]", "hold at 0.0003 (20, 1,400]"]
+    main = campaign.facts("main").values
+    assert schedule_words(main, 400) == ["warm-up to 0.0003 (0, 20]", "hold at 0.0003 (20, 400]"]
+    assert schedule_words(values, 1000) == schedule_words(values)
     del values["lr"], values["global_batch_size"]
     assert schedule_words(values)[:2] == ["warm-up to max (0, 160]", "hold at max (160, 3,200]"]
     del values["schedule"]

@@ -8,6 +8,7 @@ import yaml
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, load_plan, parse_plan, plan_hash
+from megatron_lrps.plan.megatron_arguments import by_flag
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.growth import accept
 from tests.plan.plans import plan_dict
@@ -92,6 +93,44 @@ def test_the_past_may_not(keys: dict[str, Any], words: list[str], trained: Path)
     assert [word for word in words if word not in str(refusal.value)] == []
     assert "\n" not in str(refusal.value)
     assert CampaignFolder(tree_in(trained).plan.folder).plan.read_text() == accepted
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"clip-grad": 0.5}, "megatron.clip-grad: 1.0 (Megatron's default) has been trained, the plan now says 0.5."),
+        ({"hidden-dropout": None}, "megatron.hidden-dropout: 0.0 has been trained, the plan now says 0.1 (Megatron's"),
+        ({"swiglu": False}, "megatron.swiglu: True has been trained, the plan now says False."),
+        ({"swiglu": None}, "megatron.swiglu: True has been trained, the plan now says False (Megatron's default)."),
+        ({"swiglu": None, "squared-relu": True}, "megatron.swiglu: True has been trained"),
+        ({"rotary-base": 500000}, "megatron.rotary-base: 10000 (Megatron's default) has been trained"),
+        ({"mtp-num-layers": None}, "megatron.mtp-num-layers: 1 has been trained, the plan now says None (Megatron's"),
+        (
+            {"disable-bias-linear": True},
+            "megatron.disable-bias-linear: False (Megatron's default) has been trained, the plan now says True",
+        ),
+        ({"fp8-format": "hybrid"}, "megatron.fp8-format: None (Megatron's default) has been trained"),
+        ({"seed": 1}, "megatron.seed: 1234 (Megatron's default) has been trained, the plan now says 1."),
+    ],
+)
+def test_another_model_under_megatron_is_the_past_unless_it_is_allowed(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    flags = {"num-layers": 2, "swiglu": True, "hidden-dropout": 0.0, "mtp-num-layers": 1, "weight-decay": 0.1}
+    tree = tree_in(tmp_path, megatron=flags)
+    accept(tree)
+    now = {key: value for key, value in {**flags, **changed}.items() if value is not None}
+    accept(tree_in(tmp_path, megatron=now))  # nothing has been trained
+    accept(tree)
+    save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400)
+    # The same model in other words, and what may differ.
+    accept(tree_in(tmp_path, megatron={**flags, "clip-grad": 1, "num-layers": "2", "log-interval": 7}))
+    accept(tree)
+    with pytest.raises(RefusedError) as refusal:
+        accept(tree_in(tmp_path, megatron=now))
+    assert words in str(refusal.value)
+    destinations = [by_flag()[flag].destination for flag in changed]
+    accept(tree_in(tmp_path, megatron=now), allow=destinations)
 
 
 def test_a_replay_that_has_begun_stays(tmp_path: Path) -> None:

@@ -53,11 +53,14 @@ def test_a_damaged_accepted_plan_is_refused(campaign: Campaign) -> None:
         judge(campaign.tree)
 
 
-def test_released_versions_give_their_fork_points_back(campaign: Campaign) -> None:
+def test_released_versions_keep_their_fork_points_unless_the_plan_gives_them_up(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path)
     campaign.save("main", 400, 600)
     campaign.save("v1", 1000)
-    assert campaign.goes("main") == []
     write_record(campaign["v1"], {"parent": "main", "fork": 400, "end": 1000, "released": "2026-11-24"})
+    assert campaign.goes("main") == []
+    assert campaign.reason("main", 400) == "v1 forks off it"
+    campaign = Campaign(tmp_path, keep={"latest": 1, "released_forks": False})
     assert campaign.goes("main") == [400]
     campaign["v1"].record.write_text("{torn")
     assert campaign.goes("main") == []

@@ -1,6 +1,7 @@
 """Policies by numbers, and what refers to a checkpoint. Nothing here touches a disk but the accepted plan's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,14 @@ def test_any_of_gives_all_reasons() -> None:
 # What is kept
 
 
-def kept(*found: Found, trees: Sequence[Tree] = (TREE,), **keep: int) -> dict[str, list[int]]:
+def kept(*found: Found, trees: Sequence[Tree] = (TREE,), **keep: Any) -> dict[str, list[int]]:
     """Path -> iterations that stay."""
     verdicts = decide(trees, found, Keep(**{"latest": 1, **keep}))
     assert len(verdicts) == sum(len(each.complete) + len(each.torn) + len(each.trash) for each in found)
     return {each.path: [v.iteration for v in verdicts if v.keep and v.path == each.path] for each in found}
 
 
-def reason(path: str, iteration: int, *found: Found, trees: Sequence[Tree] = (TREE,), **keep: int) -> str:
+def reason(path: str, iteration: int, *found: Found, trees: Sequence[Tree] = (TREE,), **keep: Any) -> str:
     verdicts = decide(trees, found, Keep(**{"latest": 1, **keep}))
     return next(each.reason for each in verdicts if (each.path, each.iteration) == (path, iteration))
 
@@ -79,20 +80,68 @@ def test_the_newest_and_fork_points_stay() -> None:
     assert reason("main", 200, MAIN) == "nothing needs it"
 
 
+RELEASED = Found(path="v1", complete=(800, 1000), parent="main", fork=400, end=1000, released=True)
+
+
 @pytest.mark.parametrize(
     ("child", "needed"),
     [
         (Found(path="v1"), True),  # planned
         (Found(path="v1", complete=(600,)), True),  # running
         (Found(path="v1", complete=(1000,)), True),  # trained
-        (Found(path="v1", complete=(600,), released=True), True),  # released, and its end is gone
-        (Found(path="v1", complete=(1000,), damaged={1000: "x"}, released=True), True),
-        (Found(path="v1", torn=(1000,), released=True), True),
-        (Found(path="v1", complete=(1000,), released=True), False),
+        (
+            Found(path="v1", complete=(600,), parent="main", fork=400, end=1000, released=True),
+            True,
+        ),  # released, and its end is gone
+        (replace(RELEASED, damaged={1000: "x"}), True),
+        (Found(path="v1", torn=(1000,), parent="main", fork=400, end=1000, released=True), True),
+        (Found(path="v1", complete=(1000,), released=True), True),  # its record does not say what it forked off
+        (RELEASED, False),
     ],
 )
-def test_a_fork_point_is_needed_until_its_version_is_trained_and_released(child: Found, needed: bool) -> None:
-    assert (400 in kept(MAIN, child)["main"]) == needed
+def test_a_fork_point_goes_only_where_the_plan_says_so_and_its_version_is_released(child: Found, needed: bool) -> None:
+    assert 400 in kept(MAIN, child)["main"]
+    assert (400 in kept(MAIN, child, released_forks=False)["main"]) == needed
+
+
+def test_what_a_deletion_makes_impossible_is_said() -> None:
+    v1 = Found(path="v1", complete=(800, 1000), torn=(700,), parent="main", fork=400, end=1000, released=True)
+    verdicts = decide([TREE], [MAIN, v1], Keep(latest=1, released_forks=False))
+    off = "no version can be cut off main there (lrps cut --at)"
+    assert {(each.path, each.iteration): each.loses for each in verdicts if not each.keep} == {
+        ("main", 200): off,
+        ("main", 400): f"v1 cannot be trained anew from its fork point; {off}",
+        ("main", 600): off,
+        ("main", 800): off,
+        ("main", 1000): off,
+        ("v1", 700): "",
+        ("v1", 800): "v1 cannot go back there",
+    }
+    assert {each.loses for each in verdicts if each.keep} == {""}
+    given_up = reason("main", 400, MAIN, v1, released_forks=False)
+    assert given_up == "given up by keep.released_forks: v1 forked off it"
+
+
+def test_a_released_cut_keeps_its_fork_point_too() -> None:
+    tree = tree_of(versions=versions(1000, 1000), cuts=[{"name": "hot", "fork": 800, "iters": 100}])
+    hot = Found(path="hot", complete=(900,), parent="main", fork=800, end=900, released=True)
+    assert kept(MAIN, hot, trees=[tree])["main"] == [400, 800, 1200]
+    assert kept(MAIN, hot, trees=[tree], released_forks=False)["main"] == [400, 1200]
+
+
+def test_a_fork_point_that_another_version_needs_stays() -> None:
+    tree = tree_of(versions=versions(1000, 1000), cuts=[{"name": "hot", "fork": 400, "iters": 100}])
+    assert kept(MAIN, RELEASED, trees=[tree], released_forks=False)["main"] == [400, 1200]
+    assert reason("main", 400, MAIN, RELEASED, trees=[tree], released_forks=False) == "hot forks off it"
+    pinned = Found(path="main", complete=MAIN.complete, referred={400: "pinned"})
+    assert kept(pinned, RELEASED, released_forks=False)["main"] == [400, 1200]
+
+
+def test_a_decay_anew_keeps_the_old_fork_point_and_the_new_one() -> None:
+    """v1 was trained from 400 and released; the given plan decays it again, from 600."""
+    again = tree_of(versions=versions(1000, 1000, decay={"alpha": 0.4}))
+    assert kept(MAIN, RELEASED, trees=[again, TREE])["main"] == [400, 600, 1200]
+    assert kept(MAIN, RELEASED, trees=[again, TREE], released_forks=False)["main"] == [600, 1200]
 
 
 def test_ends_stay_even_when_released_and_passed() -> None:
@@ -171,7 +220,8 @@ def test_leftovers_of_a_gc_always_go() -> None:
 
 
 def test_keep_in_the_plan() -> None:
-    assert plan_of().keep == Keep(latest=2, every=None)
+    assert plan_of().keep == Keep(latest=2, every=None, released_forks=True)
+    assert not plan_of(keep={"released_forks": False}).keep.released_forks
     assert plan_of(keep={"latest": "1K", "every": 5000}).keep == Keep(latest=1000, every=5000)
 
 

@@ -13,12 +13,15 @@ from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
 from megatron_lrps.versions.lineage import (
     RECORD_VERSION,
     PathState,
+    end_is_kept,
     events,
     log_event,
     read_record,
     state_of,
+    trained_to,
     write_record,
 )
+from megatron_lrps.versions.manifest import MANIFEST, take_sizes
 from tests.plan.plans import tree_of
 from tests.versions import checkpoints
 
@@ -122,3 +125,38 @@ def test_a_torn_end_is_not_done(tmp_path: Path) -> None:
     save(campaign, "main", 1000)
     save(campaign, "main", 1400, whole=False)
     assert state(campaign, MAIN) == (1000, False, True)
+
+
+def test_a_path_is_trained_to_what_is_whole(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "v1", 400, 600, 1000)
+    save(campaign, "v1", 800, whole=False)
+    end = checkpoint(campaign.path("v1").checkpoints, 1000)
+    assert [each for each in (400, 500, 600, 800, 1000, 1200) if trained_to(campaign, V1, each)] == [600, 1000]
+    take_sizes(end)
+    assert trained_to(campaign, V1, 1000)
+    assert state(campaign, V1) == (1000, True, True)
+    (end / "metadata.json").write_text("longer than it was saved")
+    assert not trained_to(campaign, V1, 1000)
+    assert state(campaign, V1) == (600, False, True)  # so it is trained again from there
+    (end / MANIFEST).unlink()
+    assert trained_to(campaign, V1, 1000)  # as stock Megatron leaves it
+
+
+def test_after_a_failure_an_end_that_was_found_damaged_counts_once_it_is_saved_anew(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    save(campaign, "v1", 1000)
+    told: list[dict[str, Any]] = [{"event": "started", "iteration": 400}, {"event": "alert"}]
+    assert end_is_kept(campaign, V1, 1000, told)
+    assert end_is_kept(campaign, V1, 1000, [*told, {"event": "skipped", "iteration": 600}])
+    told.append({"event": "skipped", "iteration": 1000})
+    assert not end_is_kept(campaign, V1, 1000, told)
+    assert end_is_kept(campaign, V1, 1000, [*told, {"event": "saved", "iteration": 1000}])
+    assert not end_is_kept(campaign, V1, 800, [{"event": "saved", "iteration": 800}])  # it is not there
+
+
+def test_events_after_a_line_of_their_file(tmp_path: Path) -> None:
+    folder = PathFolder(tmp_path)
+    folder.events.write_text('{"event": "a"}\n{"event": "torn\n{"event": "b"}\n')
+    assert [event["event"] for event in events(folder, after_line=2)] == ["b"]
+    assert events(folder, after_line=9) == []

@@ -30,6 +30,8 @@ def campaigns(draw: st.DrawFn) -> dict[str, Any]:
         paths.append({"name": f"p{number}", "parent": parent["name"], "fork": fork, "end": end, "schedule": hold})
     drawn: dict[str, Any] = {"paths": paths, "keep": {"latest": draw(st.integers(1, 3))}}
     if draw(st.booleans()):
+        drawn["keep"]["released_forks"] = False
+    if draw(st.booleans()):
         drawn["keep"]["every"] = draw(st.sampled_from([200, 300, 700]))
     drawn["saved"], drawn["torn"], drawn["pins"] = {}, {}, {}
     for path in paths:
@@ -53,7 +55,8 @@ def needed_in(drawn: Mapping[str, Any]) -> set[tuple[str, int]]:
         name, saved = path["name"], drawn["saved"][path["name"]]
         needed |= {(name, path["end"])} | {(name, pin) for pin in drawn["pins"][name]}
         needed |= {(name, iteration) for iteration in saved[-1:]}
-        if "parent" in path and not (name in drawn["released"] and path["end"] in saved):
+        given_up = drawn["keep"].get("released_forks") is False and name in drawn["released"] and path["end"] in saved
+        if "parent" in path and not given_up:
             needed.add((path["parent"], path["fork"]))
     return needed
 

@@ -70,6 +70,12 @@ def test_a_torn_fork_point_is_refused(tmp_path: Path) -> None:
         start(tmp_path)
 
 
+def test_a_fork_point_in_megatrons_older_format_is_refused_as_that(tmp_path: Path) -> None:
+    (tmp_path / "main" / "iter_0000400" / "mp_rank_00").mkdir(parents=True)
+    with pytest.raises(RefusedError, match=r"iter_0000400 is in Megatron's format torch; .*--ckpt-convert-format"):
+        start(tmp_path)
+
+
 @pytest.mark.parametrize("foreign", [300, 400, 1001])
 def test_another_paths_checkpoint_in_its_folder_is_refused(foreign: int, tmp_path: Path) -> None:
     save(tmp_path / "main", 400)

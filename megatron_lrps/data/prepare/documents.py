@@ -1,14 +1,17 @@
 """The documents of a shard, one after the other; what cannot be read is counted and listed, never dropped."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from megatron_lrps.data.prepare.blocks import UTF8
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.lines import LONGEST_DOCUMENT, lines, whole
 from megatron_lrps.data.prepare.shards import Piece, Shard
+from megatron_lrps.data.prepare.sniff import encoding_of, refuse_other_kind
 from megatron_lrps.data.prepare.tables import rows
 from megatron_lrps.errors import RefusedError
 
@@ -18,6 +21,18 @@ MALFORMED = "malformed JSON"
 NO_FIELD = "no such field"
 NO_TEXT = "the field is no text"
 SURROGATE = "a lone surrogate, which UTF-8 cannot write"
+ZEROS = "zero bytes (NUL), as of binary data or of UTF-16"
+
+LINE_ENDS = "line ends CR LF or CR made LF"
+MARK_REMOVED = "byte order mark removed"
+MARK_KEPT = "U+FEFF within the text kept"
+REPLACED = "U+FFFD in the text, by which some earlier tool replaced what it could not read"
+ZERO_KEPT = "zero byte (NUL) kept"
+
+_MARK = b"\xef\xbb\xbf"
+_MARKS = re.compile(rb"^(?:\xef\xbb\xbf)+", re.MULTILINE)
+_FEW_ZEROS = 8
+_ZERO_SHARE = 0.05
 
 
 @dataclass
@@ -29,6 +44,7 @@ class Tally:
         bytes: Of the lines, rows and files that held the documents, unpacked.
         blank: Lines without anything in them; they are no documents.
         unreadable: Documents by reason.
+        remarks: Documents that were given, by what was changed in them or is odd about them.
         lines: Lines by number of the shard's piece.
     """
 
@@ -36,6 +52,7 @@ class Tally:
     bytes: int = 0
     blank: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
     lines: Counter[int] = field(default_factory=Counter)
 
     def bad(self, reason: str, file: SourceFile, **where: Any) -> None:
@@ -61,6 +78,11 @@ def documents(shard: Shard, source: TextSource, tally: Tally) -> Iterator[str]:
         _same(piece.file)
 
 
+def _encoding(piece: Piece) -> str:
+    """Of a piece's file; what is cut is UTF-8, or it would not have been (``shards.cut``)."""
+    return UTF8 if piece.start else encoding_of(piece.file)
+
+
 def _same(file: SourceFile) -> None:
     try:
         facts = file.path.stat()
@@ -75,26 +97,33 @@ def _json_lines(piece: Piece, name: str, tally: Tally, number: int) -> Iterator[
 
     loads, malformed = orjson.loads, orjson.JSONDecodeError
     line_number = 0
-    for offset, line in lines(piece):
+    encoding = _encoding(piece)
+    for offset, line in lines(piece, encoding):
         line_number += 1
+        marked = False
         if line is None:
             tally.bad(TOO_LONG, piece.file, line=line_number, offset=offset)
             continue
         try:
             value = loads(line)
         except malformed:
+            marked = line.startswith(_MARK)
+            line = _MARKS.sub(b"", line)
             if not line.strip():
                 tally.blank += 1
                 continue
-            value = _by_the_standard_library(line, name)
+            value = _by_the_standard_library(line, name, encoding)
             if isinstance(value, _Bad):
                 tally.bad(value.reason, piece.file, line=line_number, offset=offset)
                 continue
         text = value.get(name) if isinstance(value, dict) else None
         # A str subclass cannot come from JSON, so this is exact, and a third faster than isinstance.
         if type(text) is str:
-            tally.bytes += len(line)
-            yield text
+            if _looked_at(text, encoding, tally, marked=marked):
+                tally.bytes += len(line)
+                yield text
+            else:
+                tally.bad(ZEROS, piece.file, line=line_number, offset=offset)
             continue
         reason = NO_TEXT if isinstance(value, dict) and name in value else NO_FIELD
         tally.bad(reason, piece.file, line=line_number, offset=offset)
@@ -106,14 +135,14 @@ class _Bad:
     reason: str
 
 
-def _by_the_standard_library(line: bytes, name: str) -> Any:
+def _by_the_standard_library(line: bytes, name: str, encoding: str) -> Any:
     """As Megatron's tool reads JSON: with NaN and integers of any length, which orjson refuses."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError:
-        return _Bad(NOT_UTF8)
+        return _Bad(_not(encoding))
     except (ValueError, RecursionError):
-        return _Bad(MALFORMED)
+        return _Bad(ZEROS if line.count(0) >= _FEW_ZEROS else MALFORMED)
     text = value.get(name) if isinstance(value, dict) else None
     try:
         if isinstance(text, str):
@@ -124,61 +153,121 @@ def _by_the_standard_library(line: bytes, name: str) -> Any:
 
 
 def _plain_text(piece: Piece, unit: str, tally: Tally, number: int) -> Iterator[str]:
+    encoding = _encoding(piece)
     if unit == "file":
-        content = whole(piece)
-        yield from _decoded(content, piece, tally, offset=0)
-        return
-    paragraph: list[bytes] = []
-    begin = size = line_number = 0
-    for offset, line in lines(piece):
-        line_number += 1
-        if unit == "line":
-            if line is not None and not line.strip():
+        if (text := _decoded(whole(piece, encoding), piece, tally, encoding, offset=0)) is not None:
+            yield text
+    elif unit == "line":
+        line_number = 0
+        for offset, line in lines(piece, encoding):
+            line_number += 1
+            if line is not None and _is_blank(line):
                 tally.blank += 1
-            else:
-                yield from _decoded(line, piece, tally, line=line_number, offset=offset)
-            continue
-        if line is not None and not line.strip():
+            elif line is not None and encoding == UTF8 and line.isascii() and 0 not in line:
+                # Nothing of it can be changed or odd, and lines may be short and many.
+                tally.bytes += len(line)
+                yield line.decode()
+            elif (text := _decoded(line, piece, tally, encoding, line=line_number, offset=offset)) is not None:
+                yield text
+        tally.lines[number] = line_number
+    else:
+        for begin, content in _paragraphs(piece, encoding, tally):
+            if (text := _decoded(content, piece, tally, encoding, offset=begin)) is not None:
+                yield text
+
+
+def _paragraphs(piece: Piece, encoding: str, tally: Tally) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and lines of each paragraph, without the last line's end; None for one that is too long."""
+    paragraph: list[bytes] = []
+    begin = size = 0
+    for offset, line in lines(piece, encoding, ends=True):
+        if line is not None and _is_blank(line):
+            if line == b"\r\n" and paragraph and paragraph[-1].endswith(b"\r"):
+                paragraph.append(line)  # CR CR LF ends one line: CR LF that was written as text once more
+                continue
             tally.blank += 1
-            if paragraph or size:
-                yield from _paragraph(paragraph, size, piece, tally, begin)
+            if size:
+                yield begin, _joined(paragraph, size)
             paragraph, size = [], 0
             continue
         if not size:
             begin = offset
-        size += LONGEST_DOCUMENT + 1 if line is None else len(line) + 1
+        size += LONGEST_DOCUMENT + 1 if line is None else len(line)
         if size <= LONGEST_DOCUMENT and line is not None:
             paragraph.append(line)
         else:
             paragraph = []
-    if paragraph or size:
-        yield from _paragraph(paragraph, size, piece, tally, begin)
-    tally.lines[number] = line_number
+    if size:
+        yield begin, _joined(paragraph, size)
 
 
-def _paragraph(paragraph: list[bytes], size: int, piece: Piece, tally: Tally, begin: int) -> Iterator[str]:
-    content = b"\n".join(paragraph) if size <= LONGEST_DOCUMENT else None
-    return _decoded(content, piece, tally, offset=begin)
+def _joined(paragraph: list[bytes], size: int) -> bytes | None:
+    return b"".join(paragraph).rstrip(b"\r\n") if size <= LONGEST_DOCUMENT else None
 
 
-def _decoded(content: bytes | None, piece: Piece, tally: Tally, **where: int) -> Iterator[str]:
+def _is_blank(line: bytes) -> bool:
+    return not line or line.isspace() or (line.startswith(_MARK) and not _MARKS.sub(b"", line).strip())
+
+
+def _decoded(
+    content: bytes | None, piece: Piece, tally: Tally, encoding: str = UTF8, *, plain: bool = True, **where: int
+) -> str | None:
+    """A document's text, if it is readable. Of plain text line ends become LF, and a mark at a line's start goes."""
     if content is None:
         tally.bad(TOO_LONG, piece.file, **where)
-        return
+        return None
+    marked = ends = False
+    if plain:
+        if ends := b"\r" in content:
+            content = content.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if marked := _MARK in content and _MARKS.search(content) is not None:
+            content = _MARKS.sub(b"", content)
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        tally.bad(NOT_UTF8, piece.file, **where)
-        return
+        tally.bad(_not(encoding), piece.file, **where)
+        return None
+    if not _looked_at(text, encoding, tally, marked=marked):
+        tally.bad(ZEROS, piece.file, **where)
+        return None
     tally.bytes += len(content)
-    yield text
+    if ends:
+        tally.remarks[LINE_ENDS] += 1
+    return text
+
+
+def _not(encoding: str) -> str:
+    return NOT_UTF8 if encoding == UTF8 else f"not {encoding.upper()}"
+
+
+def _looked_at(text: str, encoding: str, tally: Tally, *, marked: bool) -> bool:
+    """Remark what is odd about a text; False where it has more zero bytes than may stand in one."""
+    if "\0" in text:
+        # Valid UTF-8, and nothing that anyone has written: it would be trained on without a word.
+        count = text.count("\0")
+        many = count >= _FEW_ZEROS and (count >= _ZERO_SHARE * len(text) or "\0" * _FEW_ZEROS in text)
+        if many or not text.strip("\0\t\n\r "):
+            return False
+        tally.remarks[ZERO_KEPT] += 1
+    if marked:
+        tally.remarks[MARK_REMOVED] += 1
+    if encoding != UTF8:
+        tally.remarks[f"decoded from {encoding.upper()}"] += 1
+    if not text.isascii():
+        if "\ufeff" in text:
+            tally.remarks[MARK_KEPT] += 1
+        if "\ufffd" in text:
+            tally.remarks[REPLACED] += 1
+    return True
 
 
 def _rows(piece: Piece, name: str, tally: Tally) -> Iterator[str]:
+    if not piece.start:
+        refuse_other_kind(piece.file)
     for row, value in rows(piece.file, name, piece.start, piece.end):
         if not isinstance(value, bytes):
             tally.bad(NO_TEXT, piece.file, row=row)
         elif len(value) > LONGEST_DOCUMENT:
             tally.bad(TOO_LONG, piece.file, row=row)
-        else:
-            yield from _decoded(value, piece, tally, row=row)
+        elif (text := _decoded(value, piece, tally, plain=False, row=row)) is not None:
+            yield text

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from megatron_lrps.data.files import publish, write_failed
+from megatron_lrps.data.prepare.content import Entry, entry_of
 from megatron_lrps.data.prepare.documents import Tally, documents
 from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
@@ -38,13 +39,15 @@ class Encoding:
     """What a shard's files hold.
 
     Attributes:
-        key: What it is made from (``shards.key_of``).
+        key: What it is made from, but for the content of its files (``shards.shard_key``).
         documents: Documents, empty ones included.
         empty: Documents without a token; in the index, without a sequence.
         tokens: Tokens with EODs.
         bytes: Of the lines, rows and files that held the documents, unpacked.
         blank: Blank lines.
         unreadable: Documents by reason.
+        remarks: Documents that are there, by what was changed in them or is odd about them.
+        files: What each piece was read from, with its hash (``content.Entry``).
         lines: Lines of each piece that has lines.
         engine: What encoded.
         checked: Documents compared with the reference.
@@ -61,6 +64,8 @@ class Encoding:
     checked: int
     differing: str = ""
     unreadable: dict[str, int] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
+    files: list[Entry] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -92,7 +97,7 @@ class PartFiles:
         return self.folder / f"{self.name}.json"
 
     def done(self, key: str) -> Encoding | None:
-        """What is there, if it was made from ``key`` and is whole."""
+        """What is there, if it was made by ``key`` and is whole; whether of the same content, its ``files`` tell."""
         facts = read_json(self.facts)
         if facts is None or facts.get("key") != key:
             return None
@@ -121,6 +126,7 @@ def encode_shard(
     """
     files = PartFiles(folder, shard.name)
     checks = _Checks(load_reference(spec)) if not encoder.exact else None
+    read = [entry_of(piece) for piece in shard.pieces]
     try:
         try:
             encoding = _write(shard, source, encoder, key, files, progress, checks)
@@ -128,6 +134,7 @@ def encode_shard(
             reference = load_reference(spec)
             progress(-found.bytes, -found.tokens)
             encoding = _write(shard, source, reference, key, files, progress, None, differing=found.text[:80])
+        encoding = replace(encoding, files=read)
         write_atomic(files.facts, json.dumps(asdict(encoding), indent=2))
     except OSError as error:
         raise write_failed(files.bin, error) from error
@@ -219,6 +226,7 @@ def _write(
         bytes=tally.bytes,
         blank=tally.blank,
         unreadable=dict(tally.unreadable),
+        remarks=dict(tally.remarks),
         lines={str(number): count for number, count in tally.lines.items()},
         engine=encoder.engine,
         checked=checks.documents if checks else 0,

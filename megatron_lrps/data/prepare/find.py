@@ -33,13 +33,17 @@ _INFO = "dataset_info.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file of text, as it was found; another size or time of change later is another file."""
+    """One file of text, as it was found; where size or time of change are others later, it was written meanwhile.
+
+    ``stated`` is whether the plan says its kind, or its name alone.
+    """
 
     path: Path
     kind: Kind
     packing: Packing
     bytes: int
     mtime_ns: int
+    stated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,4 +225,11 @@ def _file(path: Path, key: str, source: Source) -> SourceFile:
         facts = path.stat()
     except OSError as error:
         raise RefusedError(f"{key}: {path} cannot be read: {error.strerror}.", "correct the path.") from None
-    return SourceFile(path=path, kind=kind, packing=packing, bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
+    return SourceFile(
+        path=path,
+        kind=kind,
+        packing=packing,
+        bytes=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+        stated=source.format is not None,
+    )

@@ -6,27 +6,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.data.files import publish, temporary_name, write_failed
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.prepare.content import Contents, renewed, whole_files
 from megatron_lrps.data.prepare.encode import UINT16_BELOW, Encoding, PartFiles, library_versions
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.join import join
+from megatron_lrps.data.prepare.made_from import UNHASHED, difference, index_key, options_of
 from megatron_lrps.data.prepare.record import (
     Prepared,
-    files_of,
     read_prepared,
     record_file,
     totals,
     unreadable_file,
 )
-from megatron_lrps.data.prepare.shards import SHARD_BYTES, Piece, Shard, cut, key_of
+from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, shard_key
 from megatron_lrps.data.prepare.workers import Task, encode_all
-from megatron_lrps.errors import RefusedError, StoppedError
+from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.owner import acquire
 
@@ -53,17 +55,28 @@ class _Index:
     """One index to make: what it is made from, its shards with their keys, and the folder of its parts."""
 
     source: TextSource
-    key: str
+    options: dict[str, Any]
     shards: list[Shard]
     keys: list[str]
+    contents: Contents
 
     @property
     def folder(self) -> Path:
         return self.source.prefix.with_name(f".{self.source.prefix.name}.prepare")
 
     def done(self) -> list[Encoding | None]:
+        """What is there of each shard, made from the same content."""
         parts = [PartFiles(self.folder, shard.name) for shard in self.shards]
-        return [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
+        found = [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
+        read = [
+            (number, piece.file, entry)
+            for number, (shard, encoding) in enumerate(zip(self.shards, found, strict=True))
+            if encoding
+            for piece, entry in zip(shard.pieces, encoding.files, strict=True)
+        ]
+        same = self.contents.same((file, entry) for _, file, entry in read)
+        changed = {number for (number, _, _), agrees in zip(read, same, strict=True) if not agrees}
+        return [None if number in changed else encoding for number, encoding in enumerate(found)]
 
 
 @contextmanager
@@ -103,12 +116,11 @@ def prepare_sources(
         StorageError: The disk is full or refuses; finished shards stay, and the same call goes on.
     """
     tokenizer = tokenizer_fingerprint(spec.model) if spec.model is not None else ""
+    contents = Contents(workers, watch.say)
     indexes = []
     for source in sources:
-        shards = cut(source, shard_bytes)
-        keys = [key_of(shard.pieces, source, spec, tokenizer) for shard in shards]
-        whole = key_of([Piece(file=file) for file in source.files], source, spec, tokenizer)
-        indexes.append(_Index(source, whole, shards, keys))
+        shards, options = cut(source, shard_bytes), options_of(source, spec, tokenizer)
+        indexes.append(_Index(source, options, shards, [shard_key(shard, options) for shard in shards], contents))
     there = {index.source.prefix: _there(index, force) for index in indexes}
     missing = [index for index in indexes if there[index.source.prefix] is None]
     started = time.monotonic()
@@ -143,17 +155,38 @@ def _there(index: _Index, force: bool) -> Prepared | None:
     """The record of an index that is there already and is what would be made; None where it is to be made."""
     prefix = index.source.prefix
     prepared = read_prepared(prefix)
-    if prepared is not None and prepared.key == index.key:
-        return prepared
+    why = difference(prepared, index.source, index.options, index.contents) if prepared else "by something else"
+    if prepared is not None and not why:
+        return _renewed(prepared, index.source)
     if force or not any(Path(f"{prefix}{suffix}").exists() for suffix in (".bin", ".idx")):
         return None
     if prepared is None and _unfinished(index):
         return None
-    why = "from other text, with another tokenizer or by other options" if prepared else "by something else"
+    what = f"{index.source.key}: {prefix}.bin is there, made {why}."
+    if why == UNHASHED:
+        mend = (
+            "move the .bin, .idx and .prepared.json away and prepare it again: where `bin_sha256` in both records is "
+            "the same, so is the text, and what has been trained on it goes on; where not, move them back."
+        )
+        raise RefusedError(what, mend)
     raise RefusedError(
-        f"{index.source.key}: {prefix}.bin is there, made {why}.",
+        what,
         "name another index, move it away, or replace it with --force; what has been trained on it cannot go on then.",
     )
+
+
+def _renewed(prepared: Prepared, source: TextSource) -> Prepared:
+    """The record with the files' present names and times, so that they need not be read another time."""
+    if not prepared.options or (sources := renewed(source.files, prepared.sources)) == prepared.sources:
+        return prepared
+    found = replace(prepared, sources=sources)
+    with suppress(StorageError):  # a folder that cannot be written: the index is right all the same
+        _record(found)
+    return found
+
+
+def _record(prepared: Prepared) -> None:
+    write_atomic(record_file(Path(prepared.prefix)), json.dumps(prepared.to_json(), indent=2) + "\n")
 
 
 def _unfinished(index: _Index) -> bool:
@@ -196,7 +229,7 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
         raise RefusedError(
             f"{index.source.key}: {bad} of {bad + counts['documents']} documents cannot be read ({reasons}), more than "
             f"max_unreadable {index.source.max_unreadable:g}: {examples}. All are in {listed}.",
-            "mend the text or `field`, or raise max_unreadable.",
+            "mend the text (what is not UTF-8 as `iconv` does) or `field`, or raise max_unreadable.",
         )
     if not counts["tokens"]:
         raise RefusedError(
@@ -208,17 +241,18 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
     joined = join(prefix, [(part.bin, part.lengths) for part in parts], dtype)
     prepared = Prepared(
         prefix=str(prefix),
-        key=index.key,
+        key=index_key(index.source, index.options),
         **counts,
         tokenizer=tokenizer,
         bin_bytes=counts["tokens"] * dtype.itemsize,
         bin_sha256=joined.bin_sha256,
         idx_sha256=joined.idx_sha256,
-        sources=files_of(index.source),
+        sources=whole_files(index.source.files, (entry for encoding in encodings for entry in encoding.files)),
+        options=index.options,
         libraries=library_versions(),
         seconds=round(time.monotonic() - started, 3),
     )
-    write_atomic(record_file(prefix), json.dumps(prepared.to_json(), indent=2) + "\n")
+    _record(prepared)
     if bad:
         watch.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
     return prepared
@@ -237,8 +271,12 @@ def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path)
     try:
         with temporary.open("w", encoding="utf-8") as out:
             for shard, encoding in zip(index.shards, encodings, strict=True):
+                pieces = zip(shard.pieces, encoding.files, strict=True)
+                # A shard of an earlier job may have been read under another name.
+                names = {entry["file"]: str(piece.file.path) for piece, entry in pieces}
                 with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
                     for record in map(json.loads, lines):
+                        record["file"] = names[record["file"]]
                         if "line" in record:
                             record["line"] += before[record["file"]]
                         out.write(json.dumps(record, ensure_ascii=False) + "\n")

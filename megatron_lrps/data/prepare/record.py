@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from megatron_lrps.data.prepare.encode import Encoding
-from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.versions.files import read_json
 
 
@@ -17,12 +16,13 @@ class Prepared:
 
     Attributes:
         prefix: Of the ``.bin`` and ``.idx``.
-        key: Identifies files, options and tokenizer.
+        key: Identifies options, tokenizer, and kinds and sizes of the files.
         documents: Documents in the index; ``empty_documents`` of them have no token.
         tokens: EODs included.
         text_bytes: Of the lines, rows and files that held the documents, unpacked.
         blank_lines: Lines without anything in them.
         unreadable: Documents that are not in the index, by reason; ``prefix.unreadable.jsonl`` lists them.
+        remarks: Documents that are in the index, by what was changed in them or is odd about them.
         engines: What encoded.
         checked_documents: Compared with the reference tokenizer.
         reference_shards: Shards of which a fast engine gave another id, so that the reference did them.
@@ -31,7 +31,8 @@ class Prepared:
         bin_bytes: Size of the ``.bin``.
         bin_sha256: Of the ``.bin``.
         idx_sha256: Of the ``.idx``.
-        sources: Name, size and time of change of each file of text.
+        sources: Name, size, time of change and hashes of each file of text (``content.Entry``).
+        options: What decides about ids beside the files (``made_from.options_of``); empty in an old record.
         libraries: Versions.
         seconds: Of the run that finished it.
         fresh: Whether this run made it.
@@ -56,7 +57,14 @@ class Prepared:
     sources: list[dict[str, Any]]
     libraries: dict[str, str]
     seconds: float
+    remarks: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     fresh: bool = True
+
+    def remarked(self) -> list[str]:
+        """What was counted of the documents that are there and of those that are not, in words."""
+        bad = [f"{count:,} documents are not in it: {reason}" for reason, count in sorted(self.unreadable.items())]
+        return [*bad, *(f"{count:,} documents: {remark}" for remark, count in sorted(self.remarks.items()))]
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are kept."""
@@ -79,7 +87,8 @@ def read_prepared(prefix: Path) -> Prepared | None:
     """The record beside an index, if it is one and the ``.bin`` has its size."""
     fields = read_json(record_file(prefix))
     try:
-        prepared = Prepared(**fields, fresh=False) if fields else None
+        # Its folder may have been moved.
+        prepared = Prepared(**{**fields, "prefix": str(prefix)}, fresh=False) if fields else None
         there = prepared is not None and Path(f"{prefix}.bin").stat().st_size == prepared.bin_bytes
         return prepared if there and Path(f"{prefix}.idx").is_file() else None
     except (TypeError, OSError):
@@ -89,8 +98,10 @@ def read_prepared(prefix: Path) -> Prepared | None:
 def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
     """The record's counts."""
     unreadable: Counter[str] = Counter()
+    remarks: Counter[str] = Counter()
     for encoding in encodings:
         unreadable.update(encoding.unreadable)
+        remarks.update(encoding.remarks)
     return {
         "documents": sum(encoding.documents for encoding in encodings),
         "empty_documents": sum(encoding.empty for encoding in encodings),
@@ -98,13 +109,9 @@ def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
         "text_bytes": sum(encoding.bytes for encoding in encodings),
         "blank_lines": sum(encoding.blank for encoding in encodings),
         "unreadable": dict(unreadable),
+        "remarks": dict(remarks),
         "engines": sorted({encoding.engine for encoding in encodings}),
         "checked_documents": sum(encoding.checked for encoding in encodings),
         "reference_shards": [number for number, encoding in enumerate(encodings) if encoding.differing],
         "shards": len(encodings),
     }
-
-
-def files_of(source: TextSource) -> list[dict[str, Any]]:
-    """Name, size and time of change of a source's files."""
-    return [{"file": str(file.path), "bytes": file.bytes, "mtime_ns": file.mtime_ns} for file in source.files]

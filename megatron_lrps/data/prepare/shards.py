@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from megatron_lrps.data.prepare.encoders import TokenizerSpec
+from megatron_lrps.data.prepare.blocks import UTF8
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
+from megatron_lrps.data.prepare.sniff import encoding_of
 
 SHARD_BYTES = 64 * 2**20
 """Of text, about: small enough that several workers share a file of some 100 MB. A packed file counts four times its
 size, and a file that cannot be cut is one piece."""
 
-_FORMAT = 1
-"""Of what a shard leaves on disk."""
+_FORMAT = 2
+"""Of what a shard leaves on disk, and of how its text is read."""
 _UNPACKED = 4
 
 
@@ -26,11 +28,18 @@ class Piece:
         start: The first byte; of parquet the first row group.
         end: The byte after the last, of parquet the row group; None for the file's end. A line belongs to the piece
             that its first byte is in.
+        bytes: Of parquet, the first byte and the one after the last that its hash is of; None for the whole file's.
     """
 
     file: SourceFile
     start: int = 0
     end: int | None = None
+    bytes: tuple[int, int] | None = None
+
+    @property
+    def raw(self) -> tuple[int, int]:
+        """The first byte and the one after the last: those of all pieces of a file together are the file."""
+        return self.bytes or (self.start, self.file.bytes if self.end is None else self.end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +70,19 @@ def cut(source: TextSource, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     return [*shards, Shard(number=len(shards), pieces=tuple(pieces), bytes=size)]
 
 
-def key_of(pieces: Iterable[Piece], source: TextSource, spec: TokenizerSpec, tokenizer: str) -> str:
-    """Identifies what ids are made from: files as found, what a document is, and the tokenizer.
+def shard_key(shard: Shard, options: dict[str, Any]) -> str:
+    """Identifies what a shard's ids are made from but for the content of its files; their names and times do not count.
 
     Args:
-        pieces: A shard's; or whole files, for an index, which is the same however it was cut into shards.
-        source: Their source.
-        spec: The tokenizer.
-        tokenizer: Its model's fingerprint.
+        shard: The shard.
+        options: What its source says and the tokenizer (``made_from.options_of``).
     """
     made_from = {
         "format": _FORMAT,
         "pieces": [
-            (str(piece.file.path), piece.file.kind, piece.file.bytes, piece.file.mtime_ns, piece.start, piece.end)
-            for piece in pieces
+            (piece.file.kind, piece.file.packing, piece.file.bytes, piece.start, piece.end) for piece in shard.pieces
         ],
-        "field": source.field,
-        "documents": source.documents,
-        "tokenizer": [tokenizer, spec.type, spec.vocab_size, spec.eod, spec.pattern, spec.num_special_tokens],
-        "wrapping": [spec.special_tokens, spec.wrapped, hashlib.sha256(spec.backend.encode()).hexdigest()],
+        "options": options,
     }
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
@@ -89,7 +92,7 @@ def _pieces(source: TextSource, shard_bytes: int) -> Iterator[tuple[Piece, int]]
         lines = file.kind == "jsonl" or (file.kind == "text" and source.documents == "line")
         if file.kind == "parquet":
             yield from _row_groups(file, shard_bytes)
-        elif file.packing or not lines or file.bytes <= shard_bytes:
+        elif file.packing or not lines or file.bytes <= shard_bytes or encoding_of(file) != UTF8:
             yield Piece(file=file), file.bytes * (_UNPACKED if file.packing else 1)
         else:
             count = -(-file.bytes // shard_bytes)
@@ -99,14 +102,14 @@ def _pieces(source: TextSource, shard_bytes: int) -> Iterator[tuple[Piece, int]]
 
 
 def _row_groups(file: SourceFile, shard_bytes: int) -> Iterator[tuple[Piece, int]]:
-    from megatron_lrps.data.prepare.tables import row_group_bytes
+    from megatron_lrps.data.prepare.tables import row_groups
 
-    sizes = row_group_bytes(file)
-    start = size = 0
-    for group, more in enumerate(sizes):
+    groups = row_groups(file)
+    start = first = size = 0
+    for group, (place, more) in enumerate(groups):
+        begin = max(first, place)
         if group > start and size + more > shard_bytes:
-            yield Piece(file=file, start=start, end=group), size
-            start, size = group, 0
+            yield Piece(file=file, start=start, end=group, bytes=(first, begin)), size
+            start, first, size = group, begin, 0
         size += more
-    if len(sizes) > start:
-        yield Piece(file=file, start=start, end=len(sizes)), size
+    yield Piece(file=file, start=start, end=len(groups), bytes=(first, file.bytes)), size

@@ -13,11 +13,17 @@ _BYTES = 8 * 2**20
 """Of a column, about, that are read at once: few rows may be long."""
 
 
-def row_group_bytes(file: SourceFile) -> list[int]:
-    """Bytes of each row group of a parquet file, unpacked; raises RefusedError."""
+def row_groups(file: SourceFile) -> list[tuple[int, int]]:
+    """Where each row group of a parquet file begins, and its bytes unpacked; raises RefusedError."""
     with closing(_parquet(file.path)) as opened:
-        metadata = opened.metadata
-        return [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
+        return [(_begin(group), group.total_byte_size) for group in groups]
+
+
+def _begin(group: Any) -> int:
+    columns = [group.column(number) for number in range(group.num_columns)]
+    places = [(column.dictionary_page_offset, column.data_page_offset) for column in columns]
+    return min((place for pair in places for place in pair if place), default=0)
 
 
 def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
@@ -84,13 +90,27 @@ def _column(path: Path, field: str, schema: Any) -> int:
         raise RefusedError(
             f"{path} has no column {field!r}; it has {', '.join(schema.names)}.", "say `field` in the plan's source."
         )
+    if not (_is_text(kind := schema.field(index).type) or _pyarrow().types.is_null(kind)):
+        raise RefusedError(
+            f"{path}: the column {field!r} is of type {kind}, which is no text.",
+            f"say another `field` (it has {', '.join(schema.names)}), or make text of it.",
+        )
     return index
+
+
+def _is_text(kind: Any) -> bool:
+    """Strings, or binary that may be UTF-8, of any layout."""
+    types = _pyarrow().types
+    kind = kind.value_type if types.is_dictionary(kind) else getattr(kind, "storage_type", kind)
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")
+    return any(getattr(types, f"is_{name}")(kind) for name in names)
 
 
 def _values(column: Any) -> list[Any]:
     pa = _pyarrow()
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if not pa.types.is_null(column.type):
         # As bytes: one row that is no UTF-8 must not take the others with it.
         column = column.cast(pa.large_binary())
     values: list[Any] = column.to_pylist()

@@ -73,7 +73,8 @@ def write_all_formats(folder: Path, texts: list[str]) -> dict[str, Any]:
 
 
 def test_every_format_gives_the_same_index(tokenizer: dict[str, Any], tmp_path: Path) -> None:
-    texts = [*HARD, *PARTS[:20]]
+    # Without CR: plain text has LF alone, and nothing else keeps a text as it is.
+    texts = [*(text for text in HARD if "\r" not in text), *PARTS[:20]]
     sources = {"data/jsonl": "raw/a.jsonl", **write_all_formats(tmp_path, texts)}
     found = prepare(write_plan(tmp_path, tokenizer, sources), shard_bytes=30_000)
     assert {index.documents for index in found} == {len(texts)}
@@ -84,9 +85,9 @@ def test_every_format_gives_the_same_index(tokenizer: dict[str, Any], tmp_path: 
 @pytest.mark.parametrize(
     ("documents", "expected"),
     [
-        ("file", [b"a b\n\nc\n \nd\r\n"]),
-        ("line", [b"a b", b"c", b"d\r"]),
-        ("paragraph", [b"a b", b"c", b"d\r"]),
+        ("file", [b"a b\n\nc\n \nd\n"]),
+        ("line", [b"a b", b"c", b"d"]),
+        ("paragraph", [b"a b", b"c", b"d"]),
     ],
 )
 def test_what_a_document_is_in_plain_text(
@@ -251,7 +252,8 @@ def test_two_jobs_do_not_make_one_index(tokenizer: dict[str, Any], tmp_path: Pat
 
 
 def test_the_command(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "raw text" / "a b.jsonl", [*PARTS, "", "x"])
+    raw = write_jsonl(tmp_path / "raw text" / "a b.jsonl", [*PARTS, "", "x"])
+    raw.write_bytes(b"\xef\xbb\xbf" + raw.read_bytes() + b"\n\xef\xbb\xbf" + b'{"text": "caf\xe9"}')
     train = {"vocab_size": 500, "megabytes": 1}
     tokenizer = {"type": "sentencepiece", "model": "t/m.model", "train": train}
     plan = write_plan(tmp_path, tokenizer, {"data/a": "raw text"})
@@ -260,10 +262,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert "Training a tokenizer of 500 tokens" in ended.stderr
     row = ended.stdout.splitlines()[2].split()
     assert row[:2] == ["data/a", str(len(PARTS) + 2)]
+    remarks = [line for line in ended.stdout.splitlines() if line.startswith("data/a: ")]
+    assert remarks == [
+        "data/a: 1 documents are not in it: not UTF-8.",
+        "data/a: 1 documents: byte order mark removed.",
+    ]
     assert "made" in row
     assert " MB of text encoded in " in ended.stdout.splitlines()[-1]
     again = json.loads(command(plan, "--json").stdout)
     assert (again["indexes"][0]["made"], again["indexes"][0]["empty_documents"]) == (False, 1)
+    assert again["indexes"][0]["remarks"] == {"byte order mark removed": 1}
+    assert remarks[0] in command(plan).stdout
     refused = command(plan, "--only", "v9")
     assert refused.returncode == 78
     assert "'v9' is no version or index with `sources`. Mend: name one of" in refused.stderr

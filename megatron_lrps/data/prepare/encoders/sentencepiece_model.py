@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from megatron_lrps.data.prepare.encoders.spec import Encoded, flat
+from megatron_lrps.data.protobuf import fields
 from megatron_lrps.data.tokenizer import load_processor
 from megatron_lrps.errors import RefusedError
 
@@ -83,30 +84,3 @@ def line_feeds_are_borders(processor: Any) -> bool:
     pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
     crossed = any("\n" in piece and piece != "\n" for piece in pieces)
     return trainer.get(3, 1) == _BPE and bool(trainer.get(35, 0)) and unchanged and not crossed
-
-
-def fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and value of each field of a protobuf message. sentencepiece has no other access to its settings."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        kind = key & 7
-        if kind == 0:
-            value, position = _varint(message, position)
-            yield key >> 3, value
-            continue
-        size = {1: 8, 5: 4}.get(kind, 0)
-        if kind == 2:
-            size, position = _varint(message, position)
-        yield key >> 3, message[position : position + size]
-        position += size
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value |= (byte & 127) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 128:
-            return value, position

@@ -12,6 +12,7 @@ import numpy as np
 
 from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.tokenizers import TIKTOKEN_VOCABULARY
 
 PATTERNS = {
     "v1": r"[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
@@ -23,8 +24,6 @@ PATTERNS = {
 
 NAMED_TOKENS = ("<unk>", "<s>", "</s>", "<mask>", "<pad>", "<cls>", "<sep>")
 """Megatron's own special tokens; a plan's ``special_tokens`` must hold them all."""
-
-DEFAULT_VOCAB_SIZE = 131072
 
 
 class TiktokenReference:
@@ -72,7 +71,7 @@ def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
 
 def read_ranks(spec: TokenizerSpec) -> list[bytes]:
     """The vocabulary file's tokens by rank, as many as ``vocab_size`` leaves beside the special tokens."""
-    path, size = spec.model, spec.vocab_size or DEFAULT_VOCAB_SIZE
+    path, size = spec.model, spec.vocab_size or TIKTOKEN_VOCABULARY
     assert path is not None
     wanted = size - spec.num_special_tokens
     entries = _entries(path)

@@ -1,0 +1,238 @@
+"""Megatron's arguments (megatron-core 0.19.2), each in a class that says whether it belongs to a path's identity.
+
+The table is ``megatron_arguments.tsv``: destination, class, kind of value, default, flags, choices. A default with
+``~`` before it is one that Megatron may replace while it validates; a flag with ``!`` before it sets its switch to
+false. Nothing of Megatron's is imported: ``tests/plan/test_megatron_arguments.py`` compares the table with the
+installed parser. ``docs/arguments.md`` shows it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.values import shown
+
+TABLE = Path(__file__).with_suffix(".tsv")
+RELEASE = "0.19.2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgumentClass:
+    """What a class of arguments does.
+
+    Attributes:
+        does: In words, after "it".
+        compared: Whether a run's value must be that of the checkpoint it continues.
+        allowable: Whether ``--lrps-allow`` lets it differ.
+    """
+
+    does: str
+    compared: bool = True
+    allowable: bool = True
+
+
+CLASSES: Mapping[str, ArgumentClass] = MappingProxyType(
+    {
+        "fixed": ArgumentClass(does="ties the optimizer's state or the position in the data", allowable=False),
+        "size": ArgumentClass(does="makes it another model, with weights of other sizes", allowable=False),
+        "model": ArgumentClass(does="makes it another model: it changes the forward pass"),
+        "loss": ArgumentClass(does="changes the loss"),
+        "update": ArgumentClass(does="changes how gradients become an update of the weights"),
+        "precision": ArgumentClass(does="changes the number formats of weights, gradients or the optimizer"),
+        "data": ArgumentClass(does="changes the samples or their order"),
+        "tokenizer": ArgumentClass(does="changes what a token is"),
+        "other": ArgumentClass(does="belongs to a part of Megatron that trains something else"),
+        "plan": ArgumentClass(does="is decided by the plan, or by fork or resume", compared=False),
+        "start": ArgumentClass(does="matters from scratch alone", compared=False),
+        "layout": ArgumentClass(
+            does="cuts the model among ranks; docs/layouts.md says what may differ", compared=False
+        ),
+        "performance": ArgumentClass(does="changes speed, memory and the order of additions", compared=False),
+        "evaluation": ArgumentClass(does="changes the validation", compared=False),
+        "logging": ArgumentClass(does="changes what is logged", compared=False),
+        "saving": ArgumentClass(does="changes how and when checkpoints are saved and read", compared=False),
+        "place": ArgumentClass(does="names a file or folder; a plan's data are compared by content", compared=False),
+        "inference": ArgumentClass(does="belongs to inference", compared=False),
+        "machine": ArgumentClass(does="concerns processes, signals, networks and their watchdogs", compared=False),
+        "derived": ArgumentClass(does="has no flag: Megatron works it out, or counts in it", compared=False),
+    }
+)
+"""An argument in no class that may differ is compared: the classes that may differ are the allow-list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argument:
+    """One of Megatron's arguments.
+
+    Attributes:
+        destination: Its name on Megatron's ``args``.
+        in_class: A key of ``CLASSES``.
+        kind: ``switch``, ``int``, ``float`` or ``text``, of a list with argparse's count behind it (``int+``); "" where
+            there is no flag.
+        default: Megatron's, before it validates.
+        rewritten: Megatron may replace the default while it validates.
+        flags: Its flags, without dashes.
+        negative: Those of ``flags`` that set a switch to false.
+        choices: What the value must be one of; empty where that is not fixed.
+    """
+
+    destination: str
+    in_class: str
+    kind: str
+    default: Any
+    rewritten: bool
+    flags: tuple[str, ...]
+    negative: frozenset[str]
+    choices: tuple[str, ...]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several values."""
+        return self.kind[-1:] in ("+", "*", "3")
+
+    @property
+    def needs(self) -> str:
+        """What a value must be, in words."""
+        if self.kind == "switch":
+            return "true or false"
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        number = "3 " if self.kind.endswith("3") else ""
+        one, many = {"int": ("a whole number", "whole numbers"), "float": ("a number", "numbers")}.get(
+            self.kind.rstrip("+*3"), ("text", "texts")
+        )
+        return f"{number}{many}" if self.is_list else one
+
+
+@cache
+def arguments() -> Mapping[str, Argument]:
+    """The table, by destination, in its order."""
+    rows = [[*line.split("\t"), "", ""][:6] for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
+    defaults = json.loads(f"[{','.join(row[3].removeprefix('~') for row in rows)}]")
+    found = {}
+    for (destination, in_class, kind, default, flags, choices), value in zip(rows, defaults, strict=True):
+        found[destination] = Argument(
+            destination=destination,
+            in_class=in_class,
+            kind=kind,
+            default=value,
+            rewritten=default.startswith("~"),
+            flags=tuple(flag.removeprefix("!") for flag in flags.split()),
+            negative=frozenset(flag[1:] for flag in flags.split() if flag.startswith("!")),
+            choices=tuple(choices.split()),
+        )
+    return MappingProxyType(found)
+
+
+@cache
+def by_flag() -> Mapping[str, Argument]:
+    """The table, by flag without dashes."""
+    return MappingProxyType({flag: argument for argument in arguments().values() for flag in argument.flags})
+
+
+def is_compared(destination: str) -> bool:
+    """Whether an argument belongs to a path's identity; one that the table does not have does."""
+    argument = arguments().get(destination)
+    return argument is None or CLASSES[argument.in_class].compared
+
+
+def flag_of(destination: str) -> str:
+    """What messages call an argument by: its flag, and where that reads otherwise its destination behind it."""
+    argument = arguments().get(destination)
+    flag = argument.flags[0] if argument and argument.flags else destination.replace("_", "-")
+    return f"--{flag}" if flag.replace("-", "_") == destination else f"--{flag} ({destination})"
+
+
+def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> None:
+    """Refuse flags that Megatron does not have, and values that it would not take.
+
+    Args:
+        flags: Flag without dashes -> value, as a plan gives them; false leaves a flag out.
+        key: Of the plan, for the message.
+
+    Raises:
+        PlanError: naming the first one, and the flag that was probably meant.
+    """
+    for flag, value in flags.items():
+        argument = by_flag().get(flag)
+        if argument is None:
+            raise PlanError(f"{key}.{shown(flag)[1:-1]}: no flag of Megatron-Core {RELEASE}.", _meant(flag, value))
+        if value is not False and not _taken(argument, value):
+            several = isinstance(value, list) and not argument.is_list
+            mend = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
+            raise PlanError(f"{key}.{flag}: {shown(value)} is not {argument.needs}.", mend)
+
+
+def refuse_known_flags(flags: Mapping[str, Any]) -> None:
+    """Refuse Megatron's own flags under ``script_flags``, where nothing would check them; raises PlanError."""
+    for flag in flags:
+        if flag in by_flag() or flag.startswith("lrps-"):
+            mend = "move it to `megatron:`." if flag in by_flag() else "remove it."
+            raise PlanError(f"script_flags.{flag}: is no flag of the script's own.", mend)
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Destination -> value, as Megatron reads the flags of a plan, for all that belongs to a path's identity.
+
+    Args:
+        flags: As ``refuse_unknown_flags`` takes them; what is not given has its default.
+    """
+    values = {name: each.default for name, each in arguments().items() if is_compared(name)}
+    for flag, value in flags.items():
+        argument = by_flag().get(flag)
+        if argument is not None and argument.destination in values and value is not False:
+            try:
+                values[argument.destination] = _read(argument, value, flag)
+            except ValueError:  # in a plan that was accepted before values were checked
+                values[argument.destination] = value
+    return values
+
+
+def _meant(flag: str, value: Any) -> str:
+    import difflib  # for a refusal alone: every command imports this module
+
+    own = "a flag of your own script belongs under `script_flags:`"
+    argument = arguments().get(flag.replace("-", "_"))
+    if argument is not None and argument.flags:
+        right = argument.flags[0]
+        opposite = right in argument.negative and isinstance(value, bool)
+        return f"write {right}{f': {str(not value).lower()}' if opposite else ''}; {own}."
+    close = difflib.get_close_matches(flag.replace("_", "-"), by_flag(), n=1, cutoff=0.75)
+    return f"did you mean {close[0]}? Otherwise remove it; {own}." if close else f"remove it; {own}."
+
+
+def _taken(argument: Argument, value: Any) -> bool:
+    if argument.kind == "switch":
+        return isinstance(value, bool)
+    items = value if isinstance(value, list) else [value]
+    if (not argument.is_list and isinstance(value, list)) or any(isinstance(item, bool) for item in items):
+        return False
+    if argument.kind.endswith("3") and len(items) != 3:
+        return False
+    try:
+        read = [str(_one(argument, item)) for item in items]
+    except ValueError:
+        return False
+    return not argument.choices or set(read) <= set(argument.choices)
+
+
+def _one(argument: Argument, item: Any) -> Any:
+    """An item as argparse reads it off the argument line; raises ValueError."""
+    text = repr(item) if isinstance(item, float) else str(item)
+    convert = {"int": int, "float": float}.get(argument.kind.rstrip("+*3"))
+    if convert is None:
+        return text
+    return convert(text)
+
+
+def _read(argument: Argument, value: Any, flag: str) -> Any:
+    if argument.kind == "switch":
+        return flag not in argument.negative
+    if argument.is_list:
+        return [_one(argument, item) for item in (value if isinstance(value, list) else [value])]
+    return _one(argument, value)
