@@ -161,12 +161,18 @@ lrps_contained() {
   esac
 }
 
+# Whether to ask after a step that ended with $1. Ranks that have stopped know that they were not at their end; and once they
+# were asked to stop, the time limit may be near: a job that is requeued anyway finds out when it starts again.
+lrps_worth_asking() {
+  [[ $1 != 75 ]] && [[ -z $asked || ! $1 =~ ^(134|137|143)$ ]]
+}
+
 # Whether LRPS_PATH is trained to where this job was to bring it, whatever its ranks have ended with: the judgement of
 # `lrps run` and `lrps status`. $1: how many lines its history had before they started.
 lrps_trained() {
   local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
   lrps_contained
-  timeout --kill-after=10 300 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
+  timeout --kill-after=10 120 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }
 
 # USR1, before the time limit: the ranks are to save and stop.
@@ -286,8 +292,7 @@ lrps_job() {
   last=$(lrps_recorded "$lines")
   recorded=${last##*'"exit_code": '}
   recorded=${recorded%%[^0-9]*}
-  # Ranks that have stopped know that they were not there yet; and the time limit may be near.
-  if [[ $does == train && ${recorded:-$code} != 75 ]] && lrps_trained "$lines"; then
+  if [[ $does == train ]] && lrps_worth_asking "${recorded:-$code}" && lrps_trained "$lines"; then
     failed=$(lrps_failed)
     lrps_say "done, so what follows may start; afterwards ${failed:+${failed#* }, and }the ranks ended with exit code $code"
     rm -f "$file"

@@ -61,7 +61,7 @@ def refuse_contradicted_validation(plan: Plan) -> None:
             "remove it.",
         )
     interval = plan.megatron.get("eval-interval", 1)
-    if interval is True or interval is False or not isinstance(interval, int) or interval < 1:
+    if not str(interval).isdecimal() or int(str(interval)) < 1:
         raise PlanError(
             f"megatron.eval-interval: {shown(interval)} is no number of iterations of 1 or more.",
             "correct it; a number above a path's length evaluates at its end alone, a plan without `valid` never.",

@@ -1,11 +1,14 @@
 """A campaign in a real TensorBoard: its own server, and its own pages in a browser where there is one."""
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,12 +18,14 @@ from urllib.request import Request, urlopen
 import pytest
 
 from megatron_lrps.monitor.tensorboard import derive
-from megatron_lrps.plan import Tree
+from megatron_lrps.plan import Tree, plan_text
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import log_event
 from tests.monitor import chromium
 from tests.monitor.test_tensorboard_logs import begin, line
+from tests.training.harness import read_scalars
 
+ROOT = Path(__file__).resolve().parents[2]
 RUNS = {".", "main", "v1", "v1/backfilled"}
 TEXTS = """
 (function texts(root) {
@@ -86,24 +91,97 @@ def tree(make_tree, log_job) -> Tree:
     return tree
 
 
-@pytest.fixture
-def server(tree, tmp_path) -> Iterator[Server]:
+@contextmanager
+def serving(tree: Tree, log: Path, *options: str) -> Iterator[Server]:
+    """TensorBoard on the campaign's folder, once it has read its last run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = CampaignFolder(tree.plan.folder).root / "tensorboard"
-    options = ["--logdir", str(folder), "--port", str(port), "--reload_interval", "1"]
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options], stdout=log, stderr=log)
+    options = ("--logdir", str(folder_of(tree)), "--port", str(port), "--reload_interval", "1", *options)
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options], stdout=output, stderr=output)
     try:
         server = Server(f"http://127.0.0.1:{port}")
-        server.wait(
-            lambda server: set(server.get("runs")) >= RUNS and server.steps("v1/backfilled", "lm loss")[-1:] == [100]
-        )
+        server.wait(lambda server: set(server.get("plugin/scalars/tags")) >= RUNS - {"."})  # "." has texts alone
         yield server
     finally:
         process.terminate()
         process.wait(timeout=300)
+
+
+def folder_of(tree: Tree) -> Path:
+    return CampaignFolder(tree.plan.folder).root / "tensorboard"
+
+
+@pytest.fixture
+def server(tree, tmp_path) -> Iterator[Server]:
+    with serving(tree, tmp_path / "server.log") as server:
+        server.wait(
+            lambda server: set(server.get("runs")) >= RUNS and server.steps("v1/backfilled", "lm loss")[-1:] == [100]
+        )
+        yield server
+
+
+# The command lines that readers are given
+
+
+def documented() -> list[str]:
+    """The options of every command line of the docs that starts TensorBoard, without the folder; "" is none."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    lines = re.findall(r"(?<!lrps )\btensorboard (--[^\n`]*)", text)
+    assert all(line.startswith("--logdir <save>/tensorboard") for line in lines)
+    alone = re.findall(r"`(--[^\n`]*)`", (ROOT / "docs/tensorboard.md").read_text(encoding="utf-8"))
+    return list(dict.fromkeys([*(line.removeprefix("--logdir <save>/tensorboard").strip() for line in lines), *alone]))
+
+
+COMMANDS = [
+    (options, loader)
+    for options in documented()
+    for loader in (["--load_fast=true", "--load_fast=false"] if "load_fast" not in options else [""])
+]
+LONG = 1500
+"""Points of a run of more than TensorBoard shows by default."""
+
+
+def test_the_docs_have_command_lines(lrps, tree) -> None:
+    assert "" in documented()
+    assert any("--samples_per_plugin" in options for options in documented())
+    # The one that `lrps tensorboard` prints is among them.
+    code, stdout, _ = lrps("tensorboard", write_plan(tree))
+    assert code == 0
+    assert stdout.splitlines()[-1] == f"tensorboard --logdir {folder_of(tree)}"
+
+
+def write_plan(tree: Tree) -> Path:
+    file = tree.plan.base / "plan.yaml"
+    file.write_text(plan_text(tree.plan))
+    return file
+
+
+@pytest.mark.parametrize(("options", "loader"), COMMANDS)
+def test_every_documented_command_line_shows_the_points(tree, log_job, tmp_path, options: str, loader: str) -> None:
+    folder = folder_of(tree)
+    log_job(folder / "long", [("lm loss", i, 1 / i) for i in range(1, LONG + 1)])
+    logged = {
+        (str(run.relative_to(folder)), tag): [step for step, _ in series]
+        for run in {file.parent for file in folder.rglob("events*")}
+        for tag, series in read_scalars(run).items()
+    }
+    assert len(logged["long", "lm loss"]) == LONG
+    with serving(tree, tmp_path / "server.log", *shlex.split(f"{options} {loader}")) as server:
+        server.wait(lambda server: {(run, tag) for run, tags in listed(server) for tag in tags} >= set(logged))
+        server.wait(lambda server: server.steps("long", "lm loss")[-1:] == [LONG])
+        for (run, tag), steps in logged.items():
+            shown = server.steps(run, tag)
+            if len(steps) <= 1000 or "samples_per_plugin" in options:
+                assert shown == steps, (run, tag)
+            else:
+                assert (len(shown), set(shown) <= set(steps)) == (1000, True)
+
+
+def listed(server: Server) -> Any:
+    return server.get("plugin/scalars/tags").items()
 
 
 def test_runs_charts_and_columns(server):

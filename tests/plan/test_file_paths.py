@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Plan, expand, parse_plan, plan_hash, plan_text
 from megatron_lrps.plan.file_paths import PATH_FLAGS, absolute, paths_in, written
-from megatron_lrps.plan.flags import OWNED, path_flags
+from megatron_lrps.plan.flags import OWNED, UNSAFE, path_flags
 from tests.plan.plans import plan_dict
 
+FLAGS = [flag for flag in PATH_FLAGS if flag not in UNSAFE]
 NAME = st.text(st.sampled_from("ab$~ .{}_-é[*"), min_size=1, max_size=6).filter(lambda name: name not in (".", ".."))
 
 
@@ -32,7 +33,7 @@ def plan_of_paths(path: Any, *, save: str = "runs/c") -> dict[str, Any]:
             }
         ],
         tokenizer={"type": "sentencepiece", "model": path("t.model")},
-        megatron={flag: path(flag) for flag in PATH_FLAGS},
+        megatron={flag: path(flag) for flag in FLAGS},
         launch={"slurm": {"site": path("site.sh"), "mounts": [os.path.join("/m", path("m").lstrip("/~"))]}},  # noqa: PTH118
         evaluate={"tasks": ["a"], "task_folder": path("tasks")},
         promote={"gate": path("gate.txt")},
@@ -78,7 +79,7 @@ def test_the_accepted_plan_is_the_plan_whatever_its_paths(
     assert set(plan.versions[0].sources) == {folder / f"web{end}", folder / f"valid{end}"}
     assert plan.versions[0].sources[folder / f"web{end}"].files == (folder / f"raw.jsonl{end}",)
     assert plan.alerts.hook == (str(folder / f"bin{end}" / "page"), "--to/nobody")
-    assert {plan.megatron[flag] for flag in PATH_FLAGS} == {str(folder / f"{flag}{end}") for flag in PATH_FLAGS}
+    assert {plan.megatron[flag] for flag in FLAGS} == {str(folder / f"{flag}{end}") for flag in FLAGS}
     assert all(path.is_absolute() for path in paths_in(plan))
 
     monkeypatch.delenv("LRPS_TEST_DATA")

@@ -12,10 +12,10 @@ from tests.plan.plans import assert_one_clear_line, tree_of, versions
 WHOLE = {"full-validation": True, "multiple-validation-sets": True}
 
 
-def line(path: str = "v1", *, valid: bool, **keys: Any) -> list[str]:
-    """The evaluation's part of a path's argument line; v1 has a validation set, or none has."""
+def line(path: str = "v1", *, valid: bool, of: int = 0, **keys: Any) -> list[str]:
+    """The evaluation's part of a path's argument line; the version ``of`` has a validation set, or none has."""
     named = versions(1000, 1000)
-    named[0] |= {"valid": {"web": "data/web"}} if valid else {}
+    named[of] |= {"valid": {"web": "data/web"}} if valid else {}
     tree = tree_of(versions=named, **keys)
     flags = path_flags(tree, tree.path(path))
     return argument_line({flag: flags[flag] for flag in (*DECIDED, "eval-interval") if flag in flags})
@@ -26,15 +26,16 @@ def test_a_plan_with_sets_evaluates_them_whole() -> None:
     assert line(valid=True) == [*whole, "--eval-interval", "1000"]
     # What the plan says already may be repeated, and an interval past the end evaluates there alone.
     assert line(valid=True, megatron={**WHOLE, "eval-interval": 10**6}) == [*whole, "--eval-interval", "1000000"]
+    assert line(valid=True, megatron={"eval-interval": "50"}) == [*whole, "--eval-interval", "50"]
 
 
 def test_a_path_without_sets_evaluates_nothing() -> None:
     none = ["--eval-iters", "0", "--eval-interval", "1000"]
     assert line(valid=False) == none
     assert line(valid=False, megatron={"eval-iters": 0, "full-validation": False}) == none
-    # A path that reads none of the windows that have sets, in a plan that has some.
-    alone = {"name": "late", "end": 10, "schedule": [{"kind": "hold"}]}
-    assert line("late", valid=True, megatron=WHOLE, paths=[alone])[:1] == ["--eval-iters"]
+    # v1 reads none of v2's window, whose set the flag is for.
+    assert line(valid=True, of=1, megatron=WHOLE) == none
+    assert "v2-web" in line("v2", valid=True, of=1, megatron=WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,6 @@ def test_a_path_without_sets_evaluates_nothing() -> None:
         (False, "eval-interval", 0, ("0 is no number of iterations",)),
         (True, "eval-interval", -5, ("-5 is no number of iterations",)),
         (True, "eval-interval", False, ("False is no number of iterations",)),
-        (True, "eval-interval", 2.5, ("2.5 is no number of iterations",)),
         (False, "skip-train", True, ("it trains nothing", "remove it")),
     ],
 )

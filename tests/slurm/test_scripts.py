@@ -19,6 +19,7 @@ echo "srun $*" >>"$CALLS"
 options=() nodes=(one)
 while [[ $1 == -* ]]; do options+=("$1"); shift; done
 [[ ${options[*]} != *--ntasks-per-node=1* ]] || { nodes=($NODES) && echo "Welcome to the cluster."; }
+[[ ${#nodes[@]} == 1 && $* == *pretrain* ]] && trap : USR2 # srun hands the signal on, and outlives it
 for SLURMD_NODENAME in "${nodes[@]}"; do
   export SLURMD_NODENAME SLURM_PROCID=0 SLURM_NTASKS=${#nodes[@]} SLURM_LOCALID=0
   "$@" || code=$?
@@ -148,6 +149,17 @@ def test_ranks_that_stopped_before_their_end_are_taken_at_their_word(script: Scr
     ended = script.run(script.records("stopped", 75), SRUN_CODE="75", TRAINED="0")
     assert ended.requeued
     assert "launch.trained" not in ended.calls  # the time limit is near
+
+
+@pytest.mark.parametrize(("code", "asks"), [("137", False), ("143", False), ("1", True)])
+def test_a_job_that_was_asked_to_stop_does_not_spend_its_last_minutes_on_the_question(
+    script: Script, code: str, asks: bool
+) -> None:
+    """Where it is requeued anyway: one rank is killed because another has stopped, and nothing was recorded."""
+    script.site('echo $$ >"${CALLS%/*}/shell"\n')
+    ended = script.run('kill -USR1 "$(cat "${CALLS%/*}/shell")"; sleep 1', SRUN_CODE=code, TRAINED="0")
+    assert "asked to save and stop" in ended.said
+    assert ("launch.trained" in ended.calls, ended.requeued) == (asks, not asks)
 
 
 def test_a_promotion_is_judged_by_its_own_exit_code(script: Script) -> None:

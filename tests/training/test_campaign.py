@@ -137,7 +137,7 @@ def test_a_changed_past_is_refused_before_training(campaign: Path, change: str, 
     other.write_text(text)
     if to == "data/v3":
         for suffix in (".bin", ".idx"):
-            source = campaign.parent / "data" / f"v1{suffix}"
+            source = campaign.parent / "data" / f"v2{suffix}"  # other content: a copy of v1 is v1
             (campaign.parent / "data" / f"v3{suffix}").write_bytes(source.read_bytes())
         words = ("versions.v1.train", "data/v1", "data/v3")
     ended = train_path(other, "v2")

@@ -252,7 +252,7 @@ def test_two_jobs_do_not_make_one_index(tokenizer: dict[str, Any], tmp_path: Pat
 
 
 def test_the_command(tmp_path: Path) -> None:
-    raw = write_jsonl(tmp_path / "raw text" / "a b.jsonl", [*PARTS, "", "x"])
+    raw = write_jsonl(tmp_path / "raw text" / "a b.jsonl", [*PARTS, *PARTS, "", "x"])
     raw.write_bytes(b"\xef\xbb\xbf" + raw.read_bytes() + b"\n\xef\xbb\xbf" + b'{"text": "caf\xe9"}')
     train = {"vocab_size": 500, "megabytes": 1}
     tokenizer = {"type": "sentencepiece", "model": "t/m.model", "train": train}
@@ -261,7 +261,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Training a tokenizer of 500 tokens" in ended.stderr
     row = ended.stdout.splitlines()[2].split()
-    assert row[:2] == ["data/a", str(len(PARTS) + 2)]
+    assert row[:2] == ["data/a", str(2 * len(PARTS) + 2)]
     remarks = [line for line in ended.stdout.splitlines() if line.startswith("data/a: ")]
     assert remarks == [
         "data/a: 1 documents are not in it: not UTF-8.",
