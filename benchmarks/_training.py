@@ -27,7 +27,7 @@ MODEL = {
     "save-interval": 100000,
     "eval-interval": 100000,
 }
-"""The quick start's model, on one rank."""
+"""A small Llama-like model, on one rank."""
 
 PLUGIN = "from megatron_lrps.pretrain import main; main()"
 BARE = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training import gpt; gpt.main()"

@@ -286,11 +286,14 @@ def doctor(
 @app.command()
 def quickstart(
     folder: Annotated[Path, typer.Argument(help="Where the campaign goes.")] = Path("quickstart"),
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Train by PTFS and CPT too, for comparison; takes longer.")
+    ] = False,
 ) -> None:
-    """Train a whole campaign of four versions on a small CPU machine, with real text and real Megatron."""
+    """Train, score and export a campaign of four versions on a small CPU machine: real text, real Megatron."""
     from megatron_lrps.cli.quickstart import run_quickstart
 
-    run_quickstart(folder)
+    run_quickstart(folder, baselines=baselines)
 
 
 app.registered_commands = [

@@ -1,16 +1,13 @@
-"""Real text for the quick start, cut into four windows of new data that differ from each other."""
+"""Real text for the quick start and the studies: four windows, of a kind each or all of one distribution."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from megatron_lrps.data.overlap import OverlapFilter
 from megatron_lrps.data.sources import Source, documentation, library_code, standard_library, tests
 from megatron_lrps.errors import RefusedError
 
-WINDOW_CHARS = 3_500_000
-"""Characters of a window, about 1.1 M tokens of a 4k vocabulary."""
 VALID_SHARE = 0.04
 """Share of a window's characters that is held out, by whole files."""
 PIECE_CHARS = 800
@@ -38,11 +35,10 @@ class Window:
         name: The version: ``v1`` to ``v4``.
         domain: What kind of text it is.
         origin: What was installed, with versions; another version gives another text.
-        note: What is other than usual, or "".
+        note: What is other than usual with it, or "".
         train: Training documents.
         valid: Held-out documents; no file, no paragraph of 80 characters and no run of 5 lines of them is
             in the training documents of any window.
-        sha256: Identifies the text of both, in order.
     """
 
     name: str
@@ -51,10 +47,9 @@ class Window:
     note: str
     train: tuple[Document, ...]
     valid: tuple[Document, ...]
-    sha256: str
 
 
-def collect(seed: int = 1234, *, window_chars: int = WINDOW_CHARS) -> list[Window]:
+def collect(seed: int = 1234, *, window_chars: int) -> list[Window]:
     """Cut the text of this machine into the windows of v1 to v4; the same seed gives the same text.
 
     Args:
@@ -85,16 +80,11 @@ def deal(windows: Sequence[Window], seed: int = 1234) -> list[Window]:
     rng.shuffle(train)
     rng.shuffle(valid)
     origin = tuple(dict.fromkeys(name for window in windows for name in window.origin))
-    dealt = []
-    for number, window in enumerate(windows):
-        parts = tuple(train[number::count]), tuple(valid[number::count])
-        dealt.append(
-            Window(
-                name=window.name, domain="all domains mixed", origin=origin, note="", train=parts[0], valid=parts[1],
-                sha256=_sha256(*parts),
-            )
-        )  # fmt: skip
-    return dealt
+    whole = Window(name="", domain="all kinds mixed", origin=origin, note="", train=tuple(train), valid=tuple(valid))
+    return [
+        replace(whole, name=window.name, train=whole.train[number::count], valid=whole.valid[number::count])
+        for number, window in enumerate(windows)
+    ]
 
 
 def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
@@ -128,15 +118,7 @@ def _window(name: str, source: Source, overlap: OverlapFilter, seed: int, window
             'Install what is missing: pip install "megatron-lrps[megatron]".',
         )
     train, valid = _hold_out(files, rng, VALID_SHARE * total)
-    return Window(
-        name=name,
-        domain=source.domain,
-        origin=source.origin,
-        note=source.note,
-        train=train,
-        valid=valid,
-        sha256=_sha256(train, valid),
-    )
+    return Window(name=name, domain=source.domain, origin=source.origin, note=source.note, train=train, valid=valid)
 
 
 def _draw(source: Source, overlap: OverlapFilter, rng: random.Random, chars: int) -> list[list[Document]]:
@@ -165,13 +147,3 @@ def _hold_out(
         held_out = characters(valid) < chars and characters(documents) <= chars / _VALID_FILES
         (valid if held_out else train).extend(documents)
     return tuple(train), tuple(valid)
-
-
-def _sha256(*parts: tuple[Document, ...]) -> str:
-    total = hashlib.sha256()
-    for documents in parts:
-        for document in documents:
-            total.update(hashlib.sha256(document.text.encode()).digest())
-        # Marks where training ends, so that a document held out instead of trained shows.
-        total.update(b"\n")
-    return total.hexdigest()

@@ -1,8 +1,9 @@
-"""The quick start's data: real text of this machine as four windows, a tokenizer, and Megatron files.
+"""The data of the quick start and the studies: real text of this machine as four windows, in Megatron's files.
 
 ``<folder>/data/`` afterwards::
 
     v1/train.bin  v1/train.idx  v1/valid.bin  v1/valid.idx     and so for v2, v3, v4
+    valid.bin  valid.idx                                       the held-out text of all four
     tokenizer.model                                            for --tokenizer-type SentencePieceTokenizer
     facts.json                                                 written last: with it the folder is whole
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from megatron_lrps.data.corpus import WINDOW_CHARS, Document, Window, characters, collect, deal
+from megatron_lrps.data.corpus import Document, Window, collect, deal
 from megatron_lrps.data.files import write_failed
 from megatron_lrps.data.fingerprint import DataFingerprint, file_sha256, fingerprint
 from megatron_lrps.data.index import write_index
@@ -34,22 +35,17 @@ class SplitFacts:
 
     prefix: str
     """Relative to the ``data`` folder, e.g. ``v1/train``."""
-    documents: int
-    empty_documents: int
-    characters: int
     tokens: int
     fingerprint: DataFingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowFacts:
-    """One version's new data: where its text is from, and the sha256 of that text."""
+    """One version's new data, and where its text is from."""
 
     name: str
     domain: str
     origin: tuple[str, ...]
-    note: str
-    text_sha256: str
     train: SplitFacts
     valid: SplitFacts
 
@@ -63,28 +59,31 @@ class QuickstartFacts:
     vocab_size: int
     tokenizer_sha256: str
     windows: tuple[WindowFacts, ...]
+    valid: SplitFacts | None = None
+    """The held-out text of all windows; folders of before it was there do without."""
     mixed: bool = False
+
+    @property
+    def splits(self) -> list[SplitFacts]:
+        """All files that there are, by pairs."""
+        found = [split for window in self.windows for split in (window.train, window.valid)]
+        return found if self.valid is None else [*found, self.valid]
 
 
 _FACTS = TypeAdapter(QuickstartFacts)
 
 
 def prepare_quickstart(
-    folder: Path,
-    *,
-    vocab_size: int,
-    progress: Callable[[str], None],
-    window_chars: int = WINDOW_CHARS,
-    mixed: bool = False,
+    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int, mixed: bool
 ) -> QuickstartFacts:
-    """Make ``folder/data`` in about 20 s; do nothing where it is whole, rebuild it where it is torn.
+    """Make ``folder/data`` in some 20 s; do nothing where it is whole, rebuild it where it is torn.
 
     Args:
         folder: The quick start's own folder; made if it is missing.
         vocab_size: Tokens of the sentencepiece BPE vocabulary.
         progress: Called with one line per step.
-        window_chars: Characters of a window.
-        mixed: Every window has all kinds of text, instead of one kind each.
+        window_chars: Characters of a window, held-out ones included.
+        mixed: All windows have one distribution, as the paper's have; else each has its own kind of text.
 
     Raises:
         RefusedError: The folder holds data of another ``vocab_size`` or ``window_chars``; or text or
@@ -116,14 +115,14 @@ def _prepare(
         raise write_failed(data / "facts.json", error) from error
     progress("Collecting text from Python and installed packages")
     windows = collect(SEED, window_chars=window_chars)
+    for window in windows:
+        progress(f"  {window.domain}, from {', '.join(window.origin)}. {window.note}".rstrip())
     if mixed:
         windows = deal(windows, SEED)
-    for window in windows:
-        progress(f"{window.name}: {window.domain}, from {', '.join(window.origin)}. {window.note}".strip())
     progress(f"Training a sentencepiece BPE tokenizer of {vocab_size} tokens")
     texts = (document.text for window in windows for document in window.train)
     tokenizer = train_sentencepiece(texts, data / "tokenizer.model", vocab_size=vocab_size)
-    progress("Loading Megatron, writing .bin and .idx files")
+    progress("Writing it as Megatron's .bin and .idx files")
     encoder = load_encoder(TokenizerSpec(type="SentencePieceTokenizer", model=data / "tokenizer.model"))
     facts = QuickstartFacts(
         seed=SEED,
@@ -131,6 +130,7 @@ def _prepare(
         vocab_size=vocab_size,
         tokenizer_sha256=tokenizer.sha256,
         windows=tuple(_write_window(data, window, encoder) for window in windows),
+        valid=_write_split(data, "valid", tuple(held_out for window in windows for held_out in window.valid), encoder),
         mixed=mixed,
     )
     write_atomic(data / "facts.json", _FACTS.dump_json(facts, indent=2) + b"\n")
@@ -144,8 +144,6 @@ def _write_window(data: Path, window: Window, encoder: "Encoder") -> WindowFacts
         name=window.name,
         domain=window.domain,
         origin=window.origin,
-        note=window.note,
-        text_sha256=window.sha256,
         train=_write_split(data, f"{window.name}/train", window.train, encoder),
         valid=_write_split(data, f"{window.name}/valid", window.valid, encoder),
     )
@@ -159,14 +157,7 @@ def _write_split(data: Path, prefix: str, documents: tuple[Document, ...], encod
         vocab_size=encoder.vocab_size,
         eod=encoder.eod,
     )
-    return SplitFacts(
-        prefix=prefix,
-        documents=written.documents,
-        empty_documents=written.empty_documents,
-        characters=characters(documents),
-        tokens=written.tokens,
-        fingerprint=fingerprint(data / prefix),
-    )
+    return SplitFacts(prefix=prefix, tokens=written.tokens, fingerprint=fingerprint(data / prefix))
 
 
 def _read_facts(path: Path) -> QuickstartFacts | None:
@@ -192,9 +183,8 @@ def _damage(data: Path, facts: QuickstartFacts) -> Iterator[str]:
     try:
         if file_sha256(data / "tokenizer.model") != facts.tokenizer_sha256:
             yield f"{data / 'tokenizer.model'} has changed"
-        for window in facts.windows:
-            for split in (window.train, window.valid):
-                if fingerprint(data / split.prefix) != split.fingerprint:
-                    yield f"{data / split.prefix}.bin or .idx has changed"
+        for split in facts.splits:
+            if fingerprint(data / split.prefix) != split.fingerprint:
+                yield f"{data / split.prefix}.bin or .idx has changed"
     except RefusedError as error:
         yield error.what.rstrip(".")

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.monitor import page
-from megatron_lrps.monitor.table import TEXT_WIDTH, VersionRow, VersionTable
+from megatron_lrps.monitor.table import VersionRow, VersionTable
 from megatron_lrps.monitor.text import number_words, table
 from megatron_lrps.versions.results import measured_by, scores_of
 
+TEXT_WIDTH = 120
 TRAINED = "\N{DAGGER}"
 """Marks a score by the training's own validation among others."""
 _HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")

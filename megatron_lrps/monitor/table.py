@@ -1,21 +1,13 @@
 """The version table: what each version cost so far, and its perplexity on every validation set."""
 
-import csv
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from megatron_lrps.monitor.scalars import Runs, read_run
-from megatron_lrps.monitor.text import number_words, table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import validation_sets
 from megatron_lrps.versions.folder import CampaignFolder
-
-TEXT_WIDTH = 120
-SETS_PER_TABLE = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +71,6 @@ class VersionTable:
     totals: tuple[Total, ...]
     rows: tuple[VersionRow, ...]
 
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """Every validation set of a row, in the order of the versions."""
-        return tuple(dict.fromkeys(name for row in self.rows for name in row.perplexity))
-
 
 def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = None) -> VersionTable:
     """The table of a campaign, from its plan and its TensorBoard files.
@@ -142,110 +129,3 @@ def _exp(loss: float | None) -> float | None:
         return None if loss is None else math.exp(loss)
     except OverflowError:
         return math.inf
-
-
-def as_text(versions: VersionTable) -> str:
-    """For a terminal; perplexities go to tables of their own where one table would be wider than 120 characters."""
-    lines = [*_total_lines(versions), ""]
-    whole = table((*_HEADERS, *_perplexity_headers(versions.sets)), _cells(versions, versions.sets))
-    if len(whole.partition("\n")[0]) <= TEXT_WIDTH:
-        return "\n".join([*lines, whole])
-    lines.append(table(_HEADERS, _cells(versions, ())))
-    for start in range(0, len(versions.sets), SETS_PER_TABLE):
-        sets = versions.sets[start : start + SETS_PER_TABLE]
-        rows = [(row.path, *_perplexity_cells(row, sets)) for row in versions.rows]
-        lines += ["", table(("path", *_perplexity_headers(sets)), rows)]
-    return "\n".join(lines)
-
-
-def as_markdown(versions: VersionTable) -> str:
-    """As a GitHub table below the total cost."""
-    headers = (*_HEADERS, *_perplexity_headers(versions.sets))
-    rules = ["---" if header in ("version", "paradigm", "path") else "---:" for header in headers]
-    rows = [
-        [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in _cells(versions, versions.sets)
-    ]
-    body = "\n".join("| " + " | ".join(row) + " |" for row in (headers, rules, *rows))
-    return "\n\n".join([*_total_lines(versions), body]) + "\n"
-
-
-def as_csv(versions: VersionTable) -> str:
-    """One line a version; shares and perplexities at full precision, empty where there is none."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*_KEYS, *(f"perplexity_{name}" for name in versions.sets)))
-    for row in versions.rows:
-        perplexities = (row.perplexity.get(name) for name in versions.sets)
-        writer.writerow([*(getattr(row, key) for key in _KEYS), *perplexities])
-    return out.getvalue()
-
-
-def as_json(versions: VersionTable) -> str:
-    """Keys: ``campaign``, ``totals`` (by paradigm) and ``versions`` (a list of ``VersionRow``'s fields).
-
-    A perplexity is null where there is none yet, and where it is no finite number, which JSON does not have.
-    """
-    totals = {
-        total.paradigm: {
-            "iterations": total.iterations,
-            "cuts": total.cuts,
-            "ptfs": total.ptfs,
-            "cpt": total.cpt,
-            "of_ptfs": total.of_ptfs,
-            "of_cpt": total.of_cpt,
-        }
-        for total in versions.totals
-    }
-    rows: list[dict[str, Any]] = [
-        {
-            **{key: getattr(row, key) for key in _KEYS},
-            "perplexity": {
-                name: value if value is not None and math.isfinite(value) else None
-                for name, value in row.perplexity.items()
-            },
-        }
-        for row in versions.rows
-    ]
-    return json.dumps({"campaign": versions.campaign, "totals": totals, "versions": rows}, indent=2) + "\n"
-
-
-_KEYS = ("version", "paradigm", "path", "fork", "end", "iterations", "cost", "of_ptfs", "of_cpt")
-_HEADERS = ("version", "paradigm", "path", "fork", "end", "iterations", "cost so far", "of PTFS", "of CPT")
-
-
-def _total_lines(versions: VersionTable) -> list[str]:
-    lines = [
-        f"{total.iterations:,} iterations: {total.of_ptfs:.0%} of PTFS ({total.ptfs:,}), "
-        f"{total.of_cpt:.0%} of CPT ({total.cpt:,}){f'; {total.cuts:,} more for cuts' if total.cuts else ''}"
-        for total in versions.totals
-    ]
-    if len(lines) == 1:
-        return lines
-    return [f"{total.paradigm}: {line}" for total, line in zip(versions.totals, lines, strict=True)]
-
-
-def _perplexity_headers(sets: Sequence[str]) -> list[str]:
-    return [f"ppl {name}" for name in sets]
-
-
-def _perplexity_cells(row: VersionRow, sets: Sequence[str]) -> list[str]:
-    values = [row.perplexity.get(name) for name in sets]
-    return ["-" if value is None else number_words(value, 3) for value in values]
-
-
-def _cells(versions: VersionTable, sets: Sequence[str]) -> list[tuple[object, ...]]:
-    return [
-        (
-            row.version,
-            row.paradigm,
-            row.path,
-            row.fork,
-            row.end,
-            row.iterations,
-            row.cost,
-            f"{row.of_ptfs:.0%}",
-            f"{row.of_cpt:.0%}",
-            *_perplexity_cells(row, sets),
-        )
-        for row in versions.rows
-    ]
