@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.errors import EXIT_REFUSED, RefusedError
 
 
 def main() -> None:
@@ -26,7 +26,14 @@ def main() -> None:
     from megatron_lrps.training.entry import launch
 
     def run_script() -> None:
-        runpy.run_path(script, run_name="__main__")
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SyntaxError as error:
+            if error.filename != script:
+                raise
+            raise RefusedError(
+                f"The script {script} is no Python: line {error.lineno}: {error.msg}.", "mend it."
+            ) from None
 
     launch(run_script)
 

@@ -1,7 +1,6 @@
 """``lrps init``: the first plan of a campaign, from four answers or flags."""
 
 import contextlib
-import os
 import re
 import shlex
 import subprocess
@@ -17,7 +16,7 @@ from megatron_lrps.data.prepare.find import SourceFile, find_sources
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.plan.draft import SCHEMA_FILE, SIZES, Draft, Text, draft_text
-from megatron_lrps.plan.file_paths import written
+from megatron_lrps.plan.file_paths import absolute, written
 from megatron_lrps.plan.load import parse_mapping
 from megatron_lrps.plan.values import count, plain_name
 from megatron_lrps.versions.files import write_atomic
@@ -175,17 +174,20 @@ def _name(folder: Path, given: str | None) -> str:
 def _usual(folder: Path, pattern: str) -> list[str]:
     """What lies in the folder's ``raw/`` under the usual names, v2 before v10."""
     found = (folder / "raw").glob(pattern)
-    return [str(path) for path in sorted(found, key=lambda path: (len(path.name.partition(".")[0]), path.name))]
+    return [written(path) for path in sorted(found, key=lambda path: (len(path.name.partition(".")[0]), path.name))]
 
 
 def _found(folder: Path, given: str) -> Found:
     """The files that the user means; relative to the plan's folder where they are below it, else in full."""
-    base = os.path.abspath(folder)  # noqa: PTH100  a glob is no path, and links stay as they are named
-    whole = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111
-    name = written(Path(whole), Path(base))
+    base = folder.resolve()
+    try:
+        name = written(absolute(given, Path.cwd()), base)
+    except ValueError as error:
+        what, _, mend = str(error).partition("; ")
+        raise RefusedError(f"{given!r} {what}.", f"{mend}.") from None
     version = {"name": "v1", "iters": 1, "train": [[1.0, "data/v1"]], "sources": {"data/v1": name}}
     keys = {"campaign": "c", "save": "c", "sequence_length": 1, "global_batch_size": 1, "versions": [version]}
-    [source] = find_sources(parse_mapping(keys, base=Path(base)))
+    [source] = find_sources(parse_mapping(keys, base=base))
     return Found(name, source.files)
 
 

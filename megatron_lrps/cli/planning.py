@@ -21,13 +21,12 @@ from megatron_lrps.cost import (
 )
 from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.readiness import refusals
 from megatron_lrps.monitor.text import bytes_words, count_words, number_words, table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
-from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import state_of
+from megatron_lrps.plan.layout import ranks_of
 
 
 def show_plan(
@@ -40,7 +39,7 @@ def show_plan(
     simulate: bool = False,
     assumed: Mapping[str, float | None] | None = None,
 ) -> None:
-    """Print the tree and its cost.
+    """Print the tree and its cost; then what a run of it would refuse.
 
     Args:
         file: The plan.
@@ -68,29 +67,37 @@ def show_plan(
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
-    if layout:
+    found = refusals(tree, ranks_of(tree.plan), size)
+    if layout and not found:
         from megatron_lrps.launch.layout_check import check_layout
 
-        facts["layout"] = check_layout(tree)
+        try:
+            facts["layout"] = check_layout(tree)
+        except RefusedError as refusal:
+            found.append(refusal)
     if simulate:
         from megatron_lrps.cli import sizing
 
         facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
+    facts["refused"] = [{"what": refusal.what, "mend": refusal.mend} for refusal in found]
+    _show(tree, cost, facts, as_json=as_json)
+    if found:
+        # Behind the tables, which show what is to be changed.
+        for each in found[:-1]:
+            typer.echo(f"lrps: {each}", err=True)
+        raise found[-1]
+
+
+def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-    else:
-        _print_plan(tree, cost, facts)
-    if not as_json and (layout or simulate):
+        return
+    _print_plan(tree, cost, facts)
+    if "layout" in facts or "simulation" in facts:
         from megatron_lrps.cli import sizing
 
         texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
         typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
-    # Behind the tables, which show what is to be changed; a run would be refused.
-    campaign, windows = CampaignFolder(tree.plan.folder), planned_windows(tree)
-    for path in tree.paths:
-        state = state_of(campaign, path)
-        if not state.done:
-            refuse_repeats(tree, path, windows, state.saved or path.fork)
 
 
 def _slurm_gpus(plan: Plan) -> int | None:

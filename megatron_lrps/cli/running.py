@@ -9,7 +9,6 @@ import typer
 from megatron_lrps.monitor.standing import LATEST, alert_words, standing, state_words
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
-from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.lineage import state_of
@@ -31,6 +30,7 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
     from megatron_lrps.launch.local import TRAINING_MODULE, train
     from megatron_lrps.launch.missing import unfinished
     from megatron_lrps.launch.progress import make_display
+    from megatron_lrps.launch.readiness import require_all
     from megatron_lrps.versions.growth import accept
 
     tree = expand(load_plan(plan_file))
@@ -41,7 +41,7 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
         typer.echo(nothing_to_do(tree, path))
         return
     campaign = CampaignFolder(tree.plan.folder)
-    require_all(tree, missing)
+    require_all(tree, missing, tree.plan.launch.local.processes)
     position = {each.name: state_of(campaign, each).saved or each.fork for each in shown}
     # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
     train(tree, missing, campaign.plan, make_display(shown, position), module=module or TRAINING_MODULE)
@@ -59,17 +59,6 @@ def nothing_to_do(tree: Tree, path: str | None) -> str:
     """What to say where all that was asked for is trained."""
     what = f"Path {path} is" if path else f"All {len(tree.paths)} paths of campaign {tree.plan.campaign} are"
     return f"{what} trained; there is nothing to do."
-
-
-def require_all(tree: Tree, missing: list[PlannedPath]) -> None:
-    """Refuse paths whose data are not there, or are read too often; raises RefusedError."""
-    from megatron_lrps.versions.epochs import planned_windows, refuse_repeats
-
-    campaign, windows = CampaignFolder(tree.plan.folder), planned_windows(tree)
-    for each in missing:
-        position = state_of(campaign, each).saved or each.fork
-        require_data(tree, each, position)
-        refuse_repeats(tree, each, windows, position)
 
 
 def show_status(plan_file: Path, *, as_json: bool) -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from megatron_lrps.cli.running import nothing_to_do, require_all, shown_paths
+from megatron_lrps.cli.running import nothing_to_do, shown_paths
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm import client
 from megatron_lrps.launch.slurm.jobs import Job, active, followers, record, recorded, with_states
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.layout import ranks_of, refuse_impossible_layout
+from megatron_lrps.plan.layout import ranks_of
 from megatron_lrps.versions.folder import CampaignFolder
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool
     """
     from megatron_lrps.launch.layout_check import check_before_submit
     from megatron_lrps.launch.missing import unfinished
+    from megatron_lrps.launch.readiness import refuse_missing_files, require_all
     from megatron_lrps.launch.slurm.request import refuse_missing_container, requests, slurm_of, unreleased
     from megatron_lrps.launch.slurm.submit import as_shell, submit
-    from megatron_lrps.versions.growth import accept
+    from megatron_lrps.versions.growth import accept, refuse_contradiction
 
     tree = expand(load_plan(plan_file))
     slurm = slurm_of(tree.plan)
@@ -47,8 +48,9 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool
     if not missing and not [each for each in unreleased(tree) if path in (None, each.name)]:
         typer.echo(nothing_to_do(tree, path))
         return
-    require_all(tree, missing)
-    refuse_impossible_layout(tree.plan, ranks_of(tree.plan))
+    refuse_missing_files(tree.plan)
+    refuse_contradiction(tree)
+    require_all(tree, missing, ranks_of(tree.plan))
     campaign = CampaignFolder(tree.plan.folder)
     jobs = requests(tree, path, active(campaign))
     if dry_run:

@@ -15,6 +15,7 @@ from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.plan.layout import ranks_of
+from megatron_lrps.plan.mends import mend_of
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 
 CHECKER = "megatron_lrps.training.shards"
@@ -24,18 +25,6 @@ _TIMEOUT_S = 600.0
 SUBMIT_S = 120.0
 """What `lrps submit` waits for the checks."""
 
-_MENDS = (
-    ("divisible by total_model_size", "let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP."),
-    ("global.batch.size .* divisible", "let global_batch_size be a multiple of micro-batch-size x DP."),
-    ("num_query_groups", "let one of num-query-groups and tensor-model-parallel-size divide the other."),
-    ("hidden_size % args.num_attention_heads", "choose num-attention-heads that divide hidden-size, or kv-channels."),
-    ("num_attention_heads", "choose a tensor-model-parallel-size that divides num-attention-heads."),
-    ("layers per pipeline stage", "choose virtual stages that divide num-layers / pipeline-model-parallel-size."),
-    ("[Nn]umber of layers|num_layers", "choose a pipeline-model-parallel-size that divides num-layers."),
-    ("expert model parallel", "choose an expert-model-parallel-size that divides num-experts."),
-    ("unrecognized arguments", "correct them under `megatron:`; Megatron's --help lists its flags."),
-)
-"""What Megatron says (a pattern) -> what to do."""
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
 
 
@@ -96,7 +85,7 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
         what = f"path {name} on {ranks} ranks is refused{more}: {found['error'].rstrip('.')}."
         if not answer["transformer_engine"] and _NEEDS_TE.search(found["error"]):
             raise NoVerdictError(what, "check the plan where Transformer Engine is installed; these flags need it.")
-        raise RefusedError(what, found.get("mend") or _mend(found["error"]))
+        raise RefusedError(what, found.get("mend") or mend_of(found["error"]))
     return {
         "world_size": ranks,
         "assumed_vocabulary": vocabulary if assumed else None,
@@ -144,8 +133,3 @@ def _ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _mend(message: str) -> str:
-    mends = [mend for pattern, mend in _MENDS if re.search(pattern, message)]
-    return mends[0] if mends else "change these flags under `megatron:`."

@@ -10,6 +10,7 @@ from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
 from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.tree import PlannedPath, Tree
 from megatron_lrps.plan.validation import validation_flags
 from megatron_lrps.plan.values import shown
@@ -122,6 +123,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     """
     plan = tree.plan
     _refuse_owned(plan)
+    refuse_out_of_range(plan.megatron, "megatron.")
     warmup_init(plan)
     refuse_unknown_flags(plan.megatron)
     refuse_known_flags(plan.script_flags)
@@ -149,6 +151,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         if path.parent is None:
             flags[PRETRAINED] = weights
     if plan.launch.device == "cpu":
+        refuse_without_gpu(plan.megatron, "megatron.")
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
                 raise PlanError(

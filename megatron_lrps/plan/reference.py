@@ -37,6 +37,7 @@ sequence_length: 2048
 global_batch_size: 1024
 max_epochs: 2
 megatron: {num-layers: 24, hidden-size: 2048, num-attention-heads: 16, bf16: true}
+script_flags: {my-router-noise: 0.1}
 """,
     "lr": "lr: {max: 3.0e-4, min: 3.0e-5, warmup_iters: 500}\n",
     "decay": """\

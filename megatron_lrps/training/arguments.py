@@ -14,10 +14,12 @@ from megatron_lrps.plan.layout import few_microbatches
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
 from megatron_lrps.training.validation import prepare_validation
+from megatron_lrps.training.verdict import refuse_usage
 from megatron_lrps.versions.folder import CampaignFolder
 from megatron_lrps.versions.layout import refuse_lossy_saves
 from megatron_lrps.versions.lineage import state_of
 from megatron_lrps.versions.preflight import ALLOW_DISK, allowed
+from megatron_lrps.versions.weights import refuse_missing_weights
 
 Parser = argparse.ArgumentParser
 
@@ -67,8 +69,10 @@ class Planned:
 
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
-    """The plugin's own flags out of a whole command line; all others are left alone."""
-    namespace, _ = add_arguments(Parser(add_help=False, allow_abbrev=False)).parse_known_args(argv)
+    """The plugin's own flags out of a whole command line; all others are left alone. Raises RefusedError."""
+    parser = add_arguments(Parser(add_help=False, allow_abbrev=False))
+    refuse_usage(parser)
+    namespace, _ = parser.parse_known_args(argv)
     return namespace
 
 
@@ -109,6 +113,7 @@ def planned(own: argparse.Namespace) -> Planned | None:
             "give one of its iterations, or drop the flag.",
         )
     require_data(tree, path, state_of(CampaignFolder(tree.plan.folder), path).saved or 0)
+    refuse_missing_weights(tree, path)
     return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
 
 

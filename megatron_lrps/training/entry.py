@@ -3,11 +3,10 @@
 import gc
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError
 from megatron_lrps.training.forks import tie_forks
 
 
@@ -50,9 +49,9 @@ def _run(script: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # torch's CheckpointException is no Exception
-        traceback.print_exc()
-        code = hooks.failure_code(error)
-        leave_word(code, error)
+        failure = hooks.failure_of(error)
+        code = failure.exit_code if failure else EXIT_FAILED
+        leave_word(code, failure if isinstance(failure, RefusedError) else error)
         return code
     finally:
         hooks.let_go()

@@ -5,6 +5,8 @@ import os
 
 import torch
 
+from megatron_lrps.errors import LrpsError
+
 FILE = "LRPS_FAILURE"
 """Variable that names the file of this start of the ranks."""
 _LOST = ("gloo/transport", "NCCL", "TCPStore", "Connection closed by peer", "Connection reset by peer", "CUDA error")
@@ -15,6 +17,8 @@ def leave_word(code: int, error: BaseException) -> None:
     file = os.environ.get(FILE)
     if not file or _others(error):
         return
+    if isinstance(error, SystemExit) and isinstance(error.__cause__, LrpsError):
+        error = error.__cause__  # a hook has said it, and ended the rank
     text = (str(error).splitlines() or [""])[0]
     line = f"{code} rank {os.environ.get('RANK', '0')}: {type(error).__name__}: {text}\n"
     with contextlib.suppress(OSError):  # another was first, or the disk is what failed

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.training.verdict import judge
 
 _REPORT_S = 2.0
 
@@ -63,11 +64,29 @@ def refusing(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Call a hook; an error of the family becomes its plain text and its own exit code, on every rank."""
+    """Call a hook; an error of the family becomes its plain text and its own exit code, on every rank.
+
+    So does what Megatron refuses before training begins.
+    """
     try:
         return wrapper(original, *args, **kwargs)
     except LrpsError as error:
-        report(error)
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
-        raise SystemExit(error.exit_code) from None
+        refusal = error
+    except (Exception, SystemExit) as error:
+        if (verdict := judge(error)) is None:
+            raise
+        refusal = verdict
+    tell(refusal, report)
+    raise SystemExit(refusal.exit_code) from refusal
+
+
+def tell(error: LrpsError, report: Callable[[LrpsError], None]) -> None:
+    """Report an error that ends this rank: rank 0 at once, another one where rank 0 has not ended the run with it."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
+    report(error)
+
+
+def nothing_more(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A hook for what Megatron refuses there; it changes nothing."""
+    return original(*args, **kwargs)

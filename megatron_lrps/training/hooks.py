@@ -3,33 +3,29 @@
 Each hook's function and the parameters it relies on are checked before anything is replaced. For megatron-core 0.19.
 """
 
-import argparse
 import contextlib
 import functools
 import os
 import signal
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError, StorageError
+from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training import stock_order, validation
 from megatron_lrps.training.alarm import LOGGED, Alarm
-from megatron_lrps.training.arguments import (
-    add_arguments,
-    full_command_line,
-    own_arguments,
-    planned,
-    prepare,
-    require_cpu_backend,
-)
+from megatron_lrps.training.arguments import own_arguments, planned, prepare, require_cpu_backend
+from megatron_lrps.training.command_line import read_with_plan, refuse_wrong_values
 from megatron_lrps.training.cutting import CutListener, listen
-from megatron_lrps.training.guard import Hook, put_in_place
+from megatron_lrps.training.guard import Hook, nothing_more, put_in_place, tell
+from megatron_lrps.training.launcher import refuse_wrong_numbers
 from megatron_lrps.training.run import Run, note_stop, planned_run, record_stop, unplanned_branch
 from megatron_lrps.training.saving import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.telling import told
+from megatron_lrps.training.verdict import begin_training, judge
 from megatron_lrps.training.wheel import mend_wheel
 
 SUPPORTED = "0.19."
@@ -56,6 +52,7 @@ def install(*, cpu: bool = False) -> None:
     global _installed
     if _installed:
         return
+    refuse_wrong_numbers()
     if cpu:
         cpu_backend.install()
     try:
@@ -67,7 +64,10 @@ def install(*, cpu: bool = False) -> None:
         raise RefusedError(f"megatron-core is {version}, the hooks know {SUPPORTED}x.", "install 0.19.2.")
     hooks = [
         Hook(arguments, "parse_args", ("extra_args_provider", "ignore_unknown_args"), _parse_args),
+        Hook(arguments, "validate_args", ("args",), nothing_more),
+        Hook(arguments, "set_global_variables", ("args",), nothing_more),
         Hook(training, "initialize_megatron", ("allow_no_cuda",), _initialize),
+        Hook(training, "setup_model_and_optimizer", ("model_type",), nothing_more),
         Hook(training, "load_checkpoint", ("ddp_model", *_STATE[1:]), told("loading", _in_a_run(_load))),
         Hook(training, "get_optimizer_param_scheduler", ("optimizer",), _in_a_run(_scheduler)),
         Hook(training, "build_train_valid_test_datasets", _BUILT, told("reading", _in_a_run(_datasets))),
@@ -86,11 +86,9 @@ def install(*, cpu: bool = False) -> None:
 
 
 def _report(error: LrpsError) -> None:
-    """Say and record what ended this run; on rank 0."""
-    if _rank() != 0:
-        return
+    """Say what ended this run; rank 0 records it."""
     print(f"lrps: {error}", file=sys.stderr, flush=True)
-    if _run is not None:
+    if _run is not None and _rank() == 0:
         with contextlib.suppress(StorageError):  # a full disk takes no report either
             _run.event(error.event, message=str(error), exit_code=error.exit_code)
 
@@ -115,24 +113,13 @@ def _in_a_run(wrapper: Callable[..., Any]) -> Callable[..., Any]:
 def _parse_args(original: Any, extra_args_provider: Any = None, ignore_unknown_args: bool = False) -> Namespace:
     """Add the plugin's flags; with a plan, put its argument line in front of what the user gave."""
     global _run
-    argv = sys.argv[1:]
-    own = own_arguments(argv)
+    own = own_arguments(sys.argv[1:])
     plan = planned(own)
     require_cpu_backend(own)
     _run = planned_run(plan) if plan is not None else None
-    given = sys.argv
-
-    def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parser = add_arguments(parser)
-        parser = extra_args_provider(parser) if extra_args_provider else parser
-        # Megatron reads sys.argv next. Another parser of its thousand flags would cost a tenth of a second.
-        sys.argv = [given[0], *full_command_line(argv, own, plan, parser)]
-        return parser
-
-    try:
+    with read_with_plan(own, plan, extra_args_provider) as provider:
         args: Namespace = original(provider, ignore_unknown_args)
-    finally:
-        sys.argv = given
+    refuse_wrong_values(args)
     if plan is None and args.lrps_fork_iter is not None:
         _run = unplanned_branch(args)
     if _run is not None:
@@ -278,6 +265,7 @@ def _decide_exit(original: Any, *args: Any) -> Any:
 
 def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
     """Give a run that stopped early its real exit code; Megatron leaves with 0 whatever the reason."""
+    begin_training()
     try:
         return original(*args, **kwargs)
     except (SystemExit, RuntimeError) as leaving:
@@ -311,10 +299,12 @@ def let_go() -> None:
         _run.ownership.release()
 
 
-def failure_code(error: BaseException) -> int:
-    """The exit code of an error that ended the script; what the storage did is recorded."""
-    failure = storage_error(error, _run.own) if _run is not None else None
+def failure_of(error: BaseException) -> LrpsError | None:
+    """What an error that ended the script is taken for, said and recorded; None where it is what its traceback says."""
+    failure: LrpsError | None = judge(error)
     if failure is None:
-        return EXIT_FAILED
-    _report(failure)
-    return failure.exit_code
+        traceback.print_exception(error)
+        failure = storage_error(error, _run.own) if _run is not None else None
+    if failure is not None:
+        tell(failure, _report)
+    return failure

@@ -1,14 +1,12 @@
 """What a run is about to do, in one table before its first iteration; and whether its saves fit on the disk."""
 
 import importlib.metadata
-import shutil
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from megatron_lrps.cost import model_size
-from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.vocabulary import Vocabulary
 from megatron_lrps.training.run import LIBRARIES, Run
 from megatron_lrps.versions.folder import PathFolder, checkpoint
@@ -16,12 +14,12 @@ from megatron_lrps.versions.ledger import ranges_of
 from megatron_lrps.versions.lineage import read_record
 from megatron_lrps.versions.preflight import ALLOW_DISK
 from megatron_lrps.versions.resume import Start
+from megatron_lrps.versions.room import free_bytes, refuse_no_room, saves_between, size_words
 
 
 def saves_left(run: Run, start: int, interval: int | None) -> int:
     """How many checkpoints the run will still write: by interval, at fork points, and at its end."""
-    regular = set(range(interval, run.end + 1, interval)) if interval else set()
-    return len({iteration for iteration in regular | set(run.fork_points) | {run.end} if iteration > start})
+    return saves_between(start, run.end, interval, run.fork_points)
 
 
 def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
@@ -37,21 +35,15 @@ def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
 
 def refuse_full_disk(run: Run, start: Start, args: Namespace) -> None:
     """Refuse a run whose saves will not fit; raises RefusedError with both sizes."""
-    needed, free = bytes_needed(run, start, args), free_bytes(run.own)
-    if needed is not None and needed > free and ALLOW_DISK not in (args.lrps_allow or ()):
-        saves = saves_left(run, start.iteration, args.save_interval)
-        raise RefusedError(
-            f"{_size(free)} are free at {run.own}, and {saves} saves will take {_size(needed)}.",
-            f"make room (lrps gc), raise save-interval, or give --lrps-allow {ALLOW_DISK} where something makes room "
-            "meanwhile.",
+    if ALLOW_DISK not in (args.lrps_allow or ()):
+        refuse_no_room(
+            run.own,
+            free=free_bytes(run.own),
+            saves=saves_left(run, start.iteration, args.save_interval),
+            needed=bytes_needed(run, start, args),
+            mend=f"make room (lrps gc), raise save-interval, or give --lrps-allow {ALLOW_DISK} where something makes "
+            "room meanwhile.",
         )
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder that may not be there yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) -> str:
@@ -174,13 +166,6 @@ def _libraries(start: Start) -> str:
 
 
 def _disk(run: Run, start: Start, args: Namespace) -> str:
-    needed, free = bytes_needed(run, start, args), _size(free_bytes(run.own))
+    needed, free = bytes_needed(run, start, args), size_words(free_bytes(run.own))
     saves = saves_left(run, start.iteration, args.save_interval)
-    return f"{free} free; {saves} saves" + (f" take {_size(needed)}" if needed is not None else "")
-
-
-def _size(size: int) -> str:
-    for unit, one in (("TiB", 2**40), ("GiB", 2**30)):
-        if size >= one:
-            return f"{size / one:,.1f} {unit}"
-    return f"{size / 2**20:,.1f} MiB"
+    return f"{free} free; {saves} saves" + (f" take {size_words(needed)}" if needed is not None else "")

@@ -9,18 +9,18 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import linecache
 import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
+from megatron_lrps.training.verdict import explain, refuse_usage
 
 _TE_ALONE: dict[str, Any] = {
     "fp8": None,
@@ -44,10 +44,6 @@ _LOCAL: dict[str, Any] = {
     "perform_initialization": False,
 }
 _PER_PATH = ("train_iters", "save", "load", "tensorboard_dir", "validation_set_names", "full_validation", "eval_iters")
-
-
-class _WrongFlagsError(Exception):
-    """What argparse says of a command line."""
 
 
 def check(request: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +71,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
         except (Exception, SystemExit) as error:
             # Whatever Megatron raises is its verdict on these flags; the whole of it is on standard error.
             traceback.print_exc()
-            answers[name] = {"error": _message(error)}
+            answers[name] = {"error": explain(error)}
     return {"transformer_engine": importlib.util.find_spec("transformer_engine") is not None, "paths": answers}
 
 
@@ -135,11 +131,8 @@ def _parse(line: list[str]) -> Namespace:
 
     from megatron_lrps.training.arguments import add_arguments
 
-    def refuse(message: str) -> NoReturn:
-        raise _WrongFlagsError(message)
-
     def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parser.error = refuse  # type: ignore[method-assign]
+        refuse_usage(parser)
         return add_arguments(parser)
 
     sys.argv = ["lrps", *line]
@@ -183,7 +176,7 @@ def _build(args: Namespace) -> dict[str, Any]:
                     chunks = [builder.build_model(groups, vp_stage=i) for i in (range(virtual) if virtual else (None,))]
             except Exception as error:
                 traceback.print_exc()
-                return {"shards": [], "not_built": _message(error)}
+                return {"shards": [], "not_built": explain(error)}
             if args.full_validation:
                 rehearse_evaluation(args, chunks)
         parameters = sum(parameter.numel() for chunk in chunks for parameter in chunk.parameters())
@@ -214,14 +207,6 @@ def _as_rank(args: Namespace, rank: int) -> Iterator[None]:
     finally:
         mpu.destroy_model_parallel()
         torch.distributed.destroy_process_group()
-
-
-def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, AssertionError) and not text:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    return text or type(error).__name__
 
 
 def main() -> None:

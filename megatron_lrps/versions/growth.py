@@ -25,7 +25,17 @@ def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
         RefusedError: where it changes what has been trained, naming the key and both values.
         StorageError: where plan.yaml cannot be written.
     """
-    campaign, text = CampaignFolder(tree.plan.folder), _accepted_text(tree)
+    if refuse_contradiction(tree, allow):
+        write_atomic(CampaignFolder(tree.plan.folder).plan, _accepted_text(tree))
+
+
+def refuse_contradiction(tree: Tree, allow: Sequence[str] = ()) -> bool:
+    """Compare a plan with the accepted one; writes nothing. Takes and raises what ``accept`` does, but StorageError.
+
+    Returns:
+        Whether it is another than the accepted one.
+    """
+    campaign = CampaignFolder(tree.plan.folder)
     try:
         accepted = accepted_tree(campaign)
     except PlanError as error:
@@ -34,11 +44,11 @@ def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
             "restore it, or remove it: every checkpoint is compared with the plan all the same.",
         ) from None
     if accepted is not None:
-        if _accepted_text(accepted) == text:
-            return
+        if _accepted_text(accepted) == _accepted_text(tree):
+            return False
         trained = {path.name: _trained(campaign, path) for path in accepted.paths}
         refuse_changed_past(accepted, tree, trained, allow)
-    write_atomic(campaign.plan, text)
+    return True
 
 
 def _accepted_text(tree: Tree) -> str:

@@ -84,8 +84,17 @@ def test_flags_say_everything(tmp_path: Path, lrps: Lrps) -> None:
     lay(tmp_path / "else where/v1.jsonl", 3000)
     lay(tmp_path / "first/~mine/$a.txt", 3000)
     lay(tmp_path / "first/mine/held/out.jsonl", 30)
-    given = ["--text", "else where/*.jsonl", "--text", "first/~mine/$a.txt", "--valid", "first/mine/held/out.jsonl"]
-    done = lrps("init", "first", *given, "--tokens", "500k", "--device", "gpu", "--size", "tiny", timeout=60)
+    given = [
+        "--text",
+        "else where/*.jsonl",
+        "--text",
+        "$HERE/first/~mine/$$a.txt",
+        "--valid",
+        "first/mine/held/out.jsonl",
+    ]
+    done = lrps(
+        "init", "first", *given, "--tokens", "500k", "--device", "gpu", "--size", "tiny", env={"HERE": str(tmp_path)}
+    )
     assert done.code == 0, done.stderr
     plan = plan_in(tmp_path / "first")
     assert plan.campaign == "first"
@@ -130,6 +139,10 @@ def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
         (["--text", "raw/*.jsonl", "--text", "raw/v1.jsonl"], "raw/v1.jsonl would be trained on in v1 and in v2"),
         (["--text", "raw/v9"], "raw/v9 names no file of text"),
         (["--text", "raw"], "several kinds"),
+        (["--text", ""], "'' is no path of a file"),
+        (["--valid", " "], "' ' is no path of a file"),
+        (["--text", "s3://bucket/v1"], "'s3://bucket/v1' is an address"),
+        (["--text", "$LRPS_NOT_SET/v1"], "names the environment variable LRPS_NOT_SET, which is not set"),
         (["--iters", "5000"], "it would be read more than 4 times"),
         (["--iters", "5"], "5 is 5 iterations of 1,024 tokens, and a version has 20 at least"),
         (["--tokens", "lots"], "'lots tokens' is no count"),
@@ -189,3 +202,13 @@ def test_an_end_of_input_writes_nothing(raw: Path) -> None:
     assert "Aborted" in said
     assert not (raw / "plan.yaml").exists()
     assert code != EXIT_REFUSED
+
+
+@pytest.mark.training
+def test_its_plan_trains_as_it_stands(tmp_path: Path, run_lrps: Lrps) -> None:
+    lay(tmp_path / "raw/v1.jsonl", 300)
+    lay(tmp_path / "raw/valid.txt", 20)
+    for command in (["init", "--iters", "20"], ["prepare", "plan.yaml"], ["run", "plan.yaml"]):
+        code, out, err = run_lrps(*command, cwd=tmp_path)
+        assert code == 0, f"{command}: {out}\n{err}"
+    assert json.loads(run_lrps("status", "plan.yaml", "--json", cwd=tmp_path).stdout)["iterations_left"] == 0

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.versions.growth import accept
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
@@ -73,7 +75,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data", "windows"}
+    always |= {"checkpoints_kept", "missing_data", "windows", "refused"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
@@ -171,6 +173,31 @@ def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
         },
     ]
     assert "versions.v1: reads" in refusal(lrps, "run", write(tmp_path, versions=[listed[0] | {"max_epochs": 3}]))
+
+
+def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrps: Lrps) -> None:
+    model = {"num-layers": 4, "hidden-size": 64, "num-attention-heads": 5}
+    file = write(tmp_path, megatron=model, promote={"gate": "no-gate.txt"})
+    code, stdout, stderr = lrps("plan", file)
+    assert code == EXIT_REFUSED
+    assert "CPT, continuing the last version" in stdout
+    first, second = stderr.splitlines()
+    assert first.startswith("lrps: megatron.hidden-size: 64 is no multiple of num-attention-heads 5. Mend: ")
+    assert second.startswith("lrps: promote.gate: ")
+    code, stdout, stderr_of_json = lrps("plan", file, "--json")
+    assert (code, stderr_of_json) == (EXIT_REFUSED, stderr)
+    assert [f"lrps: {each['what']} Mend: {each['mend']}" for each in json.loads(stdout)["refused"]] == [first, second]
+    assert json.loads(answer(lrps, "plan", write(tmp_path), "--json"))["refused"] == []
+
+
+def test_plan_refuses_a_changed_past(tmp_path: Path, lrps: Lrps) -> None:
+    accept(expand(load_plan(write(tmp_path))))
+    save(CampaignFolder(tmp_path / "runs/c").path("main").checkpoints, 400)
+    assert lrps("plan", write(tmp_path)).code == 0
+    code, stdout, stderr = lrps("plan", write(tmp_path, lr={"max": 2.0e-4, "min": 3.0e-5}))
+    assert (code, stderr.count("\n")) == (EXIT_REFUSED, 1)
+    assert "LR 0.0002 to 3e-05" in stdout
+    assert "lr.max: 0.0003 has been trained, the plan now says 0.0002" in stderr
 
 
 def test_what_has_been_trained_is_not_refused_any_more(tmp_path: Path, lrps: Lrps) -> None:

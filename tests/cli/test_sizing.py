@@ -39,12 +39,22 @@ def test_paths_of_one_layout_share_a_row(tmp_path: Path, lrps: Lrps) -> None:
     assert "PTFS" in text  # what `lrps plan` says is still there
 
 
-@pytest.mark.training
-def test_a_refused_layout_prints_one_line_and_no_plan(tmp_path: Path, lrps: Lrps) -> None:
+def test_a_layout_that_cannot_be_is_refused_without_asking_megatron(tmp_path: Path, lrps: Lrps) -> None:
     file = plan(tmp_path, megatron=MODEL | {"tensor-model-parallel-size": 8})
-    assert "num_attention_heads (4) must be a multiple of tensor_model_parallel_size (8)" in refusal(
-        lrps, "plan", file, "--check-layout", "--json"
-    )
+    code, stdout, stderr = lrps("plan", file, "--check-layout", "--json")
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert "megatron.num-attention-heads: 4 is no multiple of tensor-model-parallel-size 8" in stderr
+    assert "layout" not in json.loads(stdout)
+
+
+@pytest.mark.training
+def test_what_megatron_alone_refuses_is_one_line_behind_the_plan(tmp_path: Path, lrps: Lrps) -> None:
+    code, stdout, stderr = lrps("plan", plan(tmp_path, megatron=MODEL | {"fp16": True}), "--check-layout")
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert "path main on 8 ranks is refused (so are 2 other paths): it needs not bf16; bf16 is True" in stderr
+    assert "Mend: give one of bf16 and fp16." in stderr
+    assert "PTFS" in stdout
+    assert "Megatron accepts" not in stdout
 
 
 def path_facts(weights_gb: int, activations_gb: int, **keys: Any) -> dict[str, Any]:

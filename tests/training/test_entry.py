@@ -82,6 +82,41 @@ def test_a_missing_script_is_one_line(tmp_path: Path) -> None:
     assert ended.log.startswith("lrps: the script is nowhere.py, no file.")
 
 
+@pytest.mark.training
+def test_a_script_that_is_no_python_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("lr = 1\ndef (:\n")
+    ended = run_ranks(["bad.py"], cwd=tmp_path, code=MODULE)
+    assert ended.codes == [78]
+    assert ended.log == "lrps: The script bad.py is no Python: line 2: invalid syntax. Mend: mend it.\n"
+
+
+@pytest.mark.training
+def test_a_scripts_own_error_keeps_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "bug.py").write_text("assert 1 > 2, 'a bug of the script'\n")
+    ended = run_ranks(["bug.py"], cwd=tmp_path, code=MODULE)
+    assert ended.codes == [1]
+    assert ended.log.endswith("AssertionError: a bug of the script\n")
+
+
+@pytest.mark.training
+def test_without_a_launcher_one_line_says_how_to_start(tmp_path: Path) -> None:
+    flags = ["--lrps-plan", str(write_campaign(tmp_path)), "--lrps-path", "main", "--lrps-cpu"]
+    code = "import os; del os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']; "
+    ended = run_ranks(flags, cwd=tmp_path, code=code + "from megatron_lrps.pretrain import main; main()")
+    assert ended.codes == [78]
+    assert "lrps: MASTER_ADDR and MASTER_PORT are not set. Mend: let a launcher start the ranks" in ended.log
+    assert "Traceback" not in ended.log
+
+
+@pytest.mark.training
+def test_a_wrong_flag_beside_a_plan_is_one_line_without_usage(tmp_path: Path) -> None:
+    flags = ["--lrps-plan", str(write_campaign(tmp_path)), "--lrps-path", "main", "--lrps-cpu", "--num-worker", "0"]
+    ended = run_ranks(flags, cwd=tmp_path)
+    assert ended.codes == [78]
+    assert "usage:" not in ended.log
+    assert "unrecognized arguments: --num-worker 0. Mend: did you mean --num-workers?" in ended.log
+
+
 def test_another_megatron_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("megatron.core.package_info.__version__", "0.20.0")
     with pytest.raises(RefusedError, match=r"megatron-core is 0\.20\.0, the hooks know 0\.19\.x"):

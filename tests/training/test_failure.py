@@ -47,6 +47,13 @@ def test_the_first_rank_says_why(word: Path, error: BaseException, said: str) ->
     assert word.read_text() == said
 
 
+def test_a_hooks_refusal_is_left_in_its_own_words(word: Path) -> None:
+    leaving = SystemExit(78)
+    leaving.__cause__ = RefusedError("lr.max is 1.", "lower it.")
+    assert fails(leaving) == 78
+    assert word.read_text() == "78 rank 3: RefusedError: lr.max is 1. Mend: lower it.\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [

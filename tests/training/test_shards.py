@@ -153,8 +153,7 @@ def test_an_expert_of_four_is_on_each_rank(answers: dict[str, Any]) -> None:
             "eval-batch",
             "eval_global_batch_size (40) must be divisible by eval_micro_batch_size (2) * data_parallel_size",
         ),
-        ("no-message", "assert args.hidden_size % args.num_attention_heads == 0"),
-        ("unknown", "unrecognized arguments: --tensor-parallel"),
+        ("no-message", "it needs hidden_size % num_attention_heads == 0; hidden-size is 64, num-attention-heads is 7"),
     ],
 )
 def test_megatrons_own_message(answers: dict[str, Any], name: str, message: str) -> None:
@@ -174,6 +173,11 @@ def test_megatrons_own_message(answers: dict[str, Any], name: str, message: str)
 def test_what_megatron_would_refuse_in_training_only(answers: dict[str, Any], name: str, message: str) -> None:
     assert message in answers[name]["error"]
     assert answers[name]["mend"]
+
+
+def test_a_flag_that_does_not_exist_brings_the_nearest_one(answers: dict[str, Any]) -> None:
+    assert "unrecognized arguments: --tensor-parallel" in answers["unknown"]["error"]
+    assert answers["unknown"]["mend"] == "did you mean --tensor-model-parallel-size?"
 
 
 def test_the_plugins_own_refusal_brings_its_mend(answers: dict[str, Any]) -> None:

@@ -1,0 +1,129 @@
+"""Megatron's numbers that its parser takes whatever they are, and that break off, or are wrong, outside of a range.
+
+A negative ``clip-grad`` clips nothing without a word; ``num-layers: 0`` is a division by zero. Pure; what of the
+command line contradicts a plan is not known here.
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from megatron_lrps.errors import PlanError
+
+_COUNTS = (
+    "num-layers",
+    "hidden-size",
+    "ffn-hidden-size",
+    "num-attention-heads",
+    "num-query-groups",
+    "kv-channels",
+    "max-position-embeddings",
+    "make-vocab-size-divisible-by",
+    "moe-router-topk",
+    "moe-ffn-hidden-size",
+    "rotary-base",
+    "seq-length",
+    "micro-batch-size",
+    "global-batch-size",
+    "tensor-model-parallel-size",
+    "pipeline-model-parallel-size",
+    "context-parallel-size",
+    "expert-model-parallel-size",
+    "expert-tensor-parallel-size",
+    "num-layers-per-virtual-pipeline-stage",
+    "num-virtual-stages-per-pipeline-rank",
+    "num-distributed-optimizer-instances",
+    "log-interval",
+    "save-interval",
+    "tensorboard-log-interval",
+    "distributed-timeout-minutes",
+    "seed",
+)
+"""1 or more: megatron-core 0.19 takes a 0 of none of them for "none" or "never"."""
+_ABOVE_ZERO = ("norm-epsilon", "layernorm-epsilon", "initial-loss-scale")
+_NOT_NEGATIVE = (
+    "mtp-num-layers",
+    "num-experts",
+    "recompute-num-layers",
+    "train-iters",
+    "eval-iters",
+    "eval-interval",
+    "exit-interval",
+    "lr",
+    "min-lr",
+    "clip-grad",
+    "weight-decay",
+    "start-weight-decay",
+    "end-weight-decay",
+    "adam-eps",
+    "init-method-std",
+    "loss-scale",
+    "moe-aux-loss-coeff",
+)
+_SHARES = ("hidden-dropout", "attention-dropout", "adam-beta1", "adam-beta2", "sgd-momentum")
+"""0 or more, below 1."""
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (_COUNTS, lambda number: number >= 1, "1 or more"),
+    (_ABOVE_ZERO, lambda number: number > 0, "above 0"),
+    (_NOT_NEGATIVE, lambda number: number >= 0, "0 or more"),
+    (_SHARES, lambda number: 0 <= number < 1, "0 or more and below 1"),
+    (("rotary-percent",), lambda number: 0 < number <= 1, "above 0 and at most 1"),
+)
+_GPU_ALONE = {
+    "fp8-format": "Transformer Engine's modules compute in FP8",
+    "fp4-format": "Transformer Engine's modules compute in FP4",
+    "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
+    "sequence-parallel": "torch's layer norm does not work on parts of a sequence",
+}
+"""Flags that the CPU backend would leave out without a word, or break off at -> why. A size of 1 is none."""
+
+
+def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
+    """Refuse numbers that Megatron would break off at, or take for something else.
+
+    Args:
+        flags: Flag without its dashes -> value; what is no number is left to others.
+        prefix: What stands in front of a flag in messages: ``megatron.`` or ``--``.
+
+    Raises:
+        PlanError: naming the flag, its value and the range.
+    """
+    for names, fits, needed in _RANGES:
+        for name in names:
+            number = _number(flags.get(name))
+            if number is not None and not fits(number):
+                raise PlanError(f"{prefix}{name}: {number:g} is out of range: it must be {needed}.", "correct it.")
+    asked = flags.get("exit-signal")
+    if isinstance(asked, str) and asked not in signal.Signals.__members__:
+        raise PlanError(f"{prefix}exit-signal: {asked} is no signal.", "give a name such as SIGUSR2.")
+    heads, groups = _number(flags.get("num-attention-heads")), _number(flags.get("num-query-groups"))
+    if flags.get("group-query-attention") and heads and groups and heads % groups:
+        raise PlanError(
+            f"{prefix}num-query-groups: {groups:g} does not divide num-attention-heads {heads:g}.",
+            "choose query groups that divide the heads.",
+        )
+    experts, each = _number(flags.get("num-experts")), _number(flags.get("moe-router-topk"))
+    if experts and each is not None and each > experts:
+        raise PlanError(
+            f"{prefix}moe-router-topk: {each:g} experts a token, and num-experts is {experts:g}.", "lower it."
+        )
+
+
+def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
+    """Refuse what the CPU backend has not; arguments as those of ``refuse_out_of_range``. Raises PlanError."""
+    for name, why in _GPU_ALONE.items():
+        value = flags.get(name)
+        if value not in (None, False) and _number(value) != 1:
+            raise PlanError(
+                f"{prefix}{name}: {value} needs a GPU: {why}, and the CPU backend has none.",
+                "remove it, or set launch.device: gpu.",
+            )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

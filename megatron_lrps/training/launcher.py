@@ -1,0 +1,47 @@
+"""What a launcher (torchrun, srun) must have said to each rank, by environment variables; else it is refused."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from megatron_lrps.errors import RefusedError
+
+_START = (
+    "let a launcher start the ranks: lrps run PLAN, or torchrun --nproc-per-node N -m megatron_lrps.pretrain FLAGS."
+)
+_NUMBERS = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_PORT": 0}
+"""Variable -> the least that it may be."""
+
+
+def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse ranks that are none: Megatron would break off, or wait for ranks that never come.
+
+    Raises:
+        RefusedError: naming the variable and its value.
+    """
+    numbers: dict[str, int] = {}
+    for name, least in _NUMBERS.items():
+        if (text := environment.get(name)) is None:
+            continue
+        try:
+            numbers[name] = int(text)
+        except ValueError:
+            raise RefusedError(f"{name}: {text!r} is no number.", _START) from None
+        if numbers[name] < least:
+            raise RefusedError(f"{name}: {text} is below {least}.", _START)
+    ranks = numbers.get("WORLD_SIZE", 1)
+    if numbers.get("RANK", 0) >= ranks:
+        raise RefusedError(f"RANK: {numbers['RANK']}, and WORLD_SIZE is {ranks}: ranks are counted from 0.", _START)
+    if ranks > 1 and "RANK" not in numbers:
+        raise RefusedError(f"WORLD_SIZE is {ranks}, and RANK is not set.", _START)
+    if numbers.get("MASTER_PORT", 0) > 65535:
+        raise RefusedError(f"MASTER_PORT: {numbers['MASTER_PORT']} is above 65535.", "choose a port that is free.")
+
+
+def refuse_no_launcher(argv: Sequence[str]) -> None:
+    """Refuse a rank that does not know where the others are, unless it is only asked for help. Raises RefusedError."""
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if not missing or {"-h", "--help", "--fake-process-group"} & set(argv) or torch.distributed.is_initialized():
+        return
+    raise RefusedError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.", _START)

@@ -1,0 +1,32 @@
+"""Whether a path's saves fit on its disk."""
+
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.versions.room import free_bytes, refuse_no_room, saves_between, size_words
+
+
+def test_saves_are_counted_by_interval_fork_points_and_the_end() -> None:
+    assert saves_between(0, 1400, 500, [400]) == 4  # 400, 500, 1000, 1400
+    assert saves_between(500, 1400, 500, [400]) == 2
+    assert saves_between(0, 1400, None, [400]) == 2
+    assert saves_between(0, 1000, 500, [500]) == 2
+
+
+def test_what_does_not_fit_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    with pytest.raises(
+        RefusedError, match=r"1\.0 GiB are free at .*, and 3 saves will take 1\.5 GiB\. Mend: make room"
+    ):
+        refuse_no_room(tmp_path, free=2**30, saves=3, needed=3 * 2**29, mend="make room.")
+    refuse_no_room(tmp_path, free=2**30, saves=2, needed=2**30, mend="make room.")
+    refuse_no_room(tmp_path, free=0, saves=2, needed=None, mend="make room.")
+
+
+def test_the_disk_of_a_folder_that_is_not_there_is_its_parents(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "a/b") > 0
+
+
+def test_sizes_in_words() -> None:
+    assert [size_words(size) for size in (2**19, 2**30, 3 * 2**39)] == ["0.5 MiB", "1.0 GiB", "1.5 TiB"]
