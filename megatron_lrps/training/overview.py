@@ -56,7 +56,15 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
         saved: Arguments of the checkpoint it starts from; empty from scratch.
     """
     name = run.own.parent.name if run.planned else "branch"
-    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
+    verb = (
+        "adopts"
+        if run.adopted and start.forked
+        else "forks off"
+        if start.forked
+        else "resumes from"
+        if start.folder
+        else "starts from"
+    )
     rows = [
         ("learning rate", _rates(run, start, args)),
         ("data", _data(run, start, args)),

@@ -16,6 +16,7 @@ import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training import telling
+from megatron_lrps.training.adopted import refuse_unfit
 from megatron_lrps.training.arguments import refuse_few_microbatches
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.reading import Reading
@@ -112,7 +113,7 @@ def _damaged(run: Run, start: Start) -> bool:
     reading, run.reading = run.reading, None
     damages = reading.result() if reading is not None else []
     if damages and start.forked and start.folder is not None:
-        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
+        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0], adopted=run.adopted)
     if damages:
         run.damaged[start.iteration] = str(damages[0])
     return bool(damages)
@@ -152,7 +153,7 @@ def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
             telling.begin(run.folder, run.ownership.token)
         if run.planned is not None:
             accept(run.planned.tree, allow)
-    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
+    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged, adopted=run.adopted)
 
 
 def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
@@ -179,11 +180,15 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
             _refuse_without_moments(start.name)
         drawn = order_samples(saved)
         recorded = _recorded(saved, start.name)
+        if run.adopted and start.forked:
+            recorded = None  # what it has read stands in no window
     identity = None
     if run.planned is not None:
         identity = identity_of(run.planned, start.iteration, recorded or {})
         if recorded is not None:
             refuse_other_data(recorded, identity, start.iteration, start.name)
+        if run.adopted and start.forked:
+            refuse_unfit(run, saved, identity, start)
         refuse_repeats(run.planned.tree, run.planned.path, identity.windows, start.iteration)
         refuse_small_sets(run.planned.tree, run.planned.path, args.data_parallel_size)
     refuse_full_disk(run, start, args)
@@ -242,7 +247,8 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
         _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
         return
     _say(overview(run, start, args, _saved_args(start) if start.folder else {}))
-    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
+    how = {"adopted": True} if run.adopted and start.forked else {}
+    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
     record(run, args, "training")
 
 
