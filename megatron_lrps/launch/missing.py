@@ -36,4 +36,6 @@ def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
             own, parent=campaign.origin(path), fork=path.fork, end=path.end, adopted=path.adopted is not None
         )
     except RefusedError as error:
+        if path.adopted is not None:
+            raise  # it names the plan's key
         raise RefusedError(f"path {path.name}: {error.what}", error.mend) from None
