@@ -54,7 +54,20 @@ def plans() -> list[Shown]:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The page's fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for kind, block in fenced(page) if kind == language]
+
+
+def fenced(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of the page's fenced blocks, in its order."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every command line of `lrps` that the page shows, in a block or in a sentence, without `lrps` itself."""
+    text = page.read_text()
+    shown = [line for _, block in fenced(page) for line in block.splitlines() if re.match(r"(\.venv/bin/)?lrps ", line)]
+    shown += re.findall(r"(?<!`)`(?:\.venv/bin/)?lrps [^`\n]+`(?!`)", text)
+    return [line.strip("`").partition("#")[0].split()[1:] for line in shown]
 
 
 def shrunk(plan: dict[str, Any]) -> dict[str, Any]:

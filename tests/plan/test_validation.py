@@ -53,7 +53,6 @@ def test_a_path_without_sets_evaluates_nothing() -> None:
         (True, "eval-micro-batch-size", 2, ("2, but Megatron reads", "versions.v1.valid")),
         (True, "eval-interval", 0, ("0 is no number of iterations", "at its end alone")),
         (False, "eval-interval", 0, ("0 is no number of iterations",)),
-        (True, "eval-interval", -5, ("-5 is no number of iterations",)),
         (True, "eval-interval", False, ("False is no number of iterations",)),
         (False, "skip-train", True, ("it trains nothing", "remove it")),
     ],
