@@ -47,13 +47,14 @@ def _refuse_beside(plan: Plan) -> None:
 
 
 def _refuse_folder(plan: Plan) -> None:
-    """Refuse a folder that the campaign would write to, and a checkpoint's own in place of the run's."""
+    """Refuse a folder that the campaign writes to, or in it, and a checkpoint's own in place of the run's."""
     assert plan.main is not None
     folder, save = plan.main.adopt, plan.folder
     run, campaign = folder.resolve(), save.resolve()
-    if run.is_relative_to(campaign) or campaign.is_relative_to(run):
+    if run.is_relative_to(campaign / "paths") or campaign.is_relative_to(run):
         raise PlanError(
-            f"main.adopt: {folder} and `save`, {save}, lie in one another, and an adopted run is never written to.",
+            f"main.adopt: {folder} is where this campaign writes (`save` is {save}), and an adopted run is never "
+            "written to.",
             "give the campaign a folder of its own beside the run's.",
         )
     if _CHECKPOINT.match(folder.name):

@@ -44,7 +44,9 @@ def test_main_goes_on_from_a_stock_run(tmp_path: Path) -> None:
     flags = {
         key: value
         for key, value in path_flags(tree, tree.path("main")).items()
-        if not key.startswith(("save", "train-iters", "tensorboard-dir", "full-validation", "eval", "data-cache"))
+        if not key.startswith(
+            ("save", "train-iters", "tensorboard-dir", "full-validation", "multiple-validation", "eval", "data-cache")
+        )
         and not key.endswith("-data-path")
     }
     stock = train(
