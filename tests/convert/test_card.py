@@ -47,5 +47,5 @@ def test_an_adopted_run_is_named(tmp_path: Path) -> None:
         card = model_card(
             lineage, MODEL, name="v1", iteration=1100, sha256=None, dtype="bf16", tokenizer="", ignored=(), base=base
         )
-        assert "| made by | main (100, 500] -&gt; v1 (500, 1,100] |" in card
+        assert r"| made by | main (100, 500\] -&gt; v1 (500, 1,100\] |" in card
         assert f"| main | adopted from {folder} at iteration 100 |" in card

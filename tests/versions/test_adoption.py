@@ -105,7 +105,7 @@ def test_a_campaign_from_scratch_adopts_nothing_later(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, "")
     accept(tree)
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 300)
-    with pytest.raises(RefusedError, match="main.iteration: None has been trained, the plan now says 100"):
+    with pytest.raises(RefusedError, match=r"main.iteration: None has been trained, the plan now says 100"):
         accept(tree_in(tmp_path))
 
 

@@ -127,5 +127,5 @@ def test_a_run_that_cannot_be_adopted_there_is_refused(
 def test_an_adopted_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
     save(tmp_path / "stock", 400, whole=False)
     (tmp_path / "stock" / "iter_0000400" / "mp_rank_00").mkdir()
-    with pytest.raises(RefusedError, match="is in Megatron's format torch; .* --ckpt-convert-format torch_dist"):
+    with pytest.raises(RefusedError, match=r"is in Megatron's format torch; .* --ckpt-convert-format torch_dist"):
         adopted(tmp_path)

@@ -94,8 +94,8 @@ def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Pa
         alerts={"hook": [str(real["hooks"] / "tell"), "--loud"]},
     )
     assert mounts(tree.plan) == [
-        tmp_path / "runs", real["data"], real["hop"], real["disk"], tmp_path, real["stock"], real["tokenizer"], real["hub"],
-        real["hooks"], Path("/scratch/images"),
+        tmp_path / "runs", real["data"], real["hop"], real["disk"], tmp_path, real["stock"], real["tokenizer"],
+        real["hub"], real["hooks"], Path("/scratch/images"),
     ]  # fmt: skip
 
 
