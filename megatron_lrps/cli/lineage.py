@@ -15,7 +15,7 @@ from megatron_lrps.cli.running import holder_facts
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
 from megatron_lrps.plan.paths import adopted_words
-from megatron_lrps.versions.checks import LATER
+from megatron_lrps.versions.checks import LATER, SOMETIMES
 from megatron_lrps.versions.compare import compare
 from megatron_lrps.versions.facts import (
     Facts,
@@ -51,7 +51,7 @@ _AFTER = (
 )
 _OF_RECORD = (
     *("kind", "paradigm", "version", "parent", "fork", "end", "status", "consumed_samples", "schedule", "lr"),
-    *("adopted", "global_batch_size", "sequence_length", "data", "layout", "libraries", "plan_hash"),
+    *("global_batch_size", "sequence_length", "data", "layout", "libraries", "plan_hash"),
 )
 
 
@@ -114,7 +114,7 @@ def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
                 "ledger": ledger_facts(ledger, planned=planned),
                 "accepted_plan_hash": campaign.accepted_hash,
                 "checkpoints": [asdict(each) for each in saved],
-                **{key: facts.values[key] for key in LATER if key in facts.values},
+                **{key: facts.values[key] for key in (*SOMETIMES, *LATER) if key in facts.values},
                 "holder": holder_facts(owner),
                 "history": [asdict(entry) for entry in history],
             }

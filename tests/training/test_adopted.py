@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.training.adopted import refuse_unfit
+from megatron_lrps.training.arguments import Planned
+from megatron_lrps.training.run import planned_run
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.lineage import events, read_record
+from megatron_lrps.versions.preflight import Identity
+from megatron_lrps.versions.resume import Start
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 from tests.training.harness import GPT, train, write_tokens
-
-pytestmark = pytest.mark.training
 
 ADOPTED = 4
 """Iterations of the stock run. Behind them main forks v1 off at 8 and ends at 15; v1 trains (8, 12]."""
@@ -33,6 +38,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(each): (each.stat().st_size, each.stat().st_mtime_ns) for each in folder.rglob("*")}
 
 
+@pytest.mark.training
 def test_main_goes_on_from_a_stock_run(tmp_path: Path) -> None:
     whole, plan = campaign(tmp_path / "whole", ITSELF), campaign(tmp_path / "grown", GOES_ON)
     for path in ("main", "v1"):
@@ -108,3 +114,29 @@ def refuse_what_is_another_run(tmp_path: Path, plan: Path, main: PathFolder) -> 
         ended = train_path(plan, "main")
         assert ended.codes == [78], ended.log
         assert [word for word in words if word not in ended.log] == [], ended.log
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"no_save_optim": True}, ("was saved with --no-save-optim", "without its optimizer is no fork point")),
+        ({"no_save_rng": True}, ("was saved with --no-save-rng", "does not resume exactly")),
+        ({"tokenizer_model": "other.txt"}, ("tokenizer.model: its content is", "other.txt", "would mean other text")),
+    ],
+)
+def test_what_a_fork_point_would_not_lack(saved: dict[str, object], words: tuple[str, ...], tmp_path: Path) -> None:
+    plan = campaign(tmp_path, GOES_ON)
+    (tmp_path / "other.txt").write_text("a\nb\n")
+    tree = expand(load_plan(plan))
+    run = planned_run(Planned(tree=tree, path=tree.path("main"), file=plan))
+    start = Start(folder=tmp_path / "stock", iteration=ADOPTED, forked=True)
+    same = tokenizer_fingerprint(tmp_path / "data" / "vocabulary.txt")
+    identity = Identity(windows=[], tokenizer=same, order="chained")
+    if "tokenizer_model" in saved:
+        saved = {"tokenizer_model": str(tmp_path / str(saved["tokenizer_model"]))}
+    with pytest.raises(RefusedError) as refusal:
+        refuse_unfit(run, saved, identity, start)
+    assert [word for word in words if word not in str(refusal.value)] == []
+    # As it was saved; what lies nowhere any more cannot be compared.
+    for model in (str(tmp_path / "data" / "vocabulary.txt"), str(tmp_path / "gone.txt"), None):
+        refuse_unfit(run, {"no_save_optim": False, "tokenizer_model": model}, identity, start)
