@@ -171,13 +171,7 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
     if start.folder is not None:
         read_record(PathFolder(start.folder.parent))
-        refuse_code(Path(start.name))
-        refuse_code_in_states(Path(start.name))
-        saved = _saved_args(start)
-        refuse_other_position(saved, start.iteration, start.name)
-        refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
-        if args.fp16:
-            _refuse_without_moments(start.name)
+        saved = fitting_arguments(start.name, start.iteration, args)
         drawn = order_samples(saved)
         recorded = _recorded(saved, start.name)
         if run.adopted and start.forked:
@@ -195,6 +189,27 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
     return identity, drawn
 
 
+def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, Any]:
+    """The arguments that a checkpoint was saved with, once they fit a run's.
+
+    Args:
+        name: Its folder.
+        iteration: Its own.
+        args: The run's, validated.
+
+    Raises:
+        RefusedError: it holds code, cannot be read, or is of another run or position.
+    """
+    refuse_code(Path(name))
+    refuse_code_in_states(Path(name))
+    saved = _saved_args(name)
+    refuse_other_position(saved, iteration, name)
+    refuse_other_run(saved, vars(args), name, allow=args.lrps_allow or ())
+    if args.fp16:
+        _refuse_without_moments(name)
+    return saved
+
+
 def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """The identity that a checkpoint carries; None where it has none, as stock Megatron's."""
     text = saved.get(IDENTITY)
@@ -210,16 +225,16 @@ def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     return recorded
 
 
-def _saved_args(start: Start) -> dict[str, Any]:
+def _saved_args(name: str) -> dict[str, Any]:
     """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
     from megatron.core.dist_checkpointing.serialization import load_common_state_dict
 
     try:
-        saved: dict[str, Any] = vars(load_common_state_dict(start.name)["args"])
+        saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(
-            f"The checkpoint {start.name} cannot be read: {reason}.",
+            f"The checkpoint {name} cannot be read: {reason}.",
             "move that folder away; the one before it is used then.",
         ) from None
     return saved
@@ -246,7 +261,7 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
     if trained:
         _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
         return
-    _say(overview(run, start, args, _saved_args(start) if start.folder else {}))
+    _say(overview(run, start, args, _saved_args(start.name) if start.folder else {}))
     how = {"adopted": True} if run.adopted and start.forked else {}
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
     record(run, args, "training")

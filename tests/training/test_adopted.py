@@ -8,6 +8,7 @@ import pytest
 
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.layout_check import check_layout
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.training.adopted import refuse_unfit
@@ -90,6 +91,7 @@ def test_main_goes_on_from_a_stock_run(tmp_path: Path) -> None:
     assert "adopted" not in (read_record(CampaignFolder(plan.parent / "run").path("v1")) or {})
 
     refuse_what_is_another_run(tmp_path, plan, folder)
+    refuse_before_a_job_is_queued(plan)
 
 
 def refuse_what_is_another_run(tmp_path: Path, plan: Path, main: PathFolder) -> None:
@@ -114,6 +116,16 @@ def refuse_what_is_another_run(tmp_path: Path, plan: Path, main: PathFolder) -> 
         ended = train_path(plan, "main")
         assert ended.codes == [78], ended.log
         assert [word for word in words if word not in ended.log] == [], ended.log
+
+
+def refuse_before_a_job_is_queued(plan: Path) -> None:
+    """`lrps plan --check-layout`, and so `lrps submit`, compares the run's arguments without a rank."""
+    text = plan.read_text().replace("hidden-size: 32", "hidden-size: 64").replace("save: other2", "save: fresh")
+    plan.write_text(text)
+    assert list(check_layout(expand(load_plan(plan)))["paths"]) == ["main", "v1", "v2"]
+    plan.write_text(text.replace("hidden-dropout: 0.1", "hidden-dropout: 0.2"))
+    with pytest.raises(RefusedError, match=r"path main on 1 ranks .*--hidden-dropout: 0.2 in this run, 0.1 in .*stock"):
+        check_layout(expand(load_plan(plan)))
 
 
 @pytest.mark.parametrize(
