@@ -15,8 +15,8 @@ class Cost:
         planned: What the plan's own paths train (the sum over its paradigms), cuts included.
         lrps: By path switching, or None where the plan has no such paths. Cuts do not count here and below: they are
             versions besides the planned ones, which nobody would retrain from scratch.
-        ptfs: By retraining every version from scratch on all data so far.
-        cpt: By continuing from the last version on new data.
+        ptfs: By retraining every version from scratch on all data so far, those of an adopted run too.
+        cpt: By continuing from the last version on new data; the first one from an adopted run, where there is one.
     """
 
     planned: int
@@ -38,7 +38,7 @@ def cost_of(tree: Tree) -> Cost:
         planned=sum(path.iterations for path in tree.paths),
         lrps=tree.planned_iterations("lrps") if has_lrps else None,
         ptfs=sum(ends),
-        cpt=ends[-1],
+        cpt=ends[-1] - tree.adopted_iterations,
     )
 
 

@@ -57,7 +57,8 @@ def window_epochs(tree: Tree) -> list[dict[str, Any]]:
             "max_epochs": limit_of(tree, stretch.version),
             "data": _data(stretch, ranges[: number + 1]),
         }
-        for number, stretch in enumerate(ranges)
+        for number, (window, stretch) in enumerate(zip(tree.windows, ranges, strict=True))
+        if not window.adopted
     ]
 
 

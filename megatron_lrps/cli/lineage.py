@@ -14,7 +14,8 @@ from megatron_lrps.cli.ledger import ledger_facts, ledger_table, range_words
 from megatron_lrps.cli.running import holder_facts
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
-from megatron_lrps.versions.checks import LATER
+from megatron_lrps.plan.paths import adopted_words
+from megatron_lrps.versions.checks import LATER, SOMETIMES
 from megatron_lrps.versions.compare import compare
 from megatron_lrps.versions.facts import (
     Facts,
@@ -113,7 +114,7 @@ def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:
                 "ledger": ledger_facts(ledger, planned=planned),
                 "accepted_plan_hash": campaign.accepted_hash,
                 "checkpoints": [asdict(each) for each in saved],
-                **{key: facts.values[key] for key in LATER if key in facts.values},
+                **{key: facts.values[key] for key in (*SOMETIMES, *LATER) if key in facts.values},
                 "holder": holder_facts(owner),
                 "history": [asdict(entry) for entry in history],
             }
@@ -170,6 +171,9 @@ def _chain(links: list[Link]) -> str:
     parents = "".join(
         f"{link.path} at fork {'?' if link.until is None else f'{link.until:,}'} -> " for link in links[:-1]
     )
+    if root.adopted is not None and root.start is not None:
+        words = _text(adopted_words(root.adopted, root.start))
+        return f"{root.path}, {words}" if last is root else f"{words} -> {parents}{last.path}"
     unknown = "" if root.start == 0 else "? -> "
     return f"{unknown}{parents}{last.path}{', from scratch' if last is root and not unknown else ''}"
 

@@ -122,6 +122,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
                 "version": path.version,
                 "parent": path.parent,
                 "fork": path.fork,
+                "adopted": str(path.adopted) if path.adopted else None,
                 "end": path.end,
                 "iterations": path.iterations,
                 "order": path.order,
@@ -177,7 +178,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         for path in tree.paths
     ]
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
-    typer.echo("")
+    typer.echo("".join(f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted))
     costs = [("PTFS, retraining each version", cost.ptfs, _percent(cost.ptfs, cost.ptfs))]
     if cost.lrps is not None:
         costs.insert(0, ("LRPS, path switching", cost.lrps, _percent(cost.lrps, cost.ptfs)))
@@ -251,6 +252,7 @@ def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path
     else:
         rows = [(path.name, i, f"{rate:.6e}") for path in paths for i, rate in _landmarks(tree, path)]
         typer.echo(table(("path", "iteration", "lr"), rows))
+        typer.echo("".join(f"\n{path.name} is {path.origin}" for path in paths if path.adopted), nl=False)
         typer.echo("\nEvery iteration: --csv or --json; a picture: --png FILE")
 
 

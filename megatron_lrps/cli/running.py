@@ -89,6 +89,7 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
         for path in paths
     ]
     typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
+    typer.echo("".join(f"\n{path.name} is {path.origin}\n" for path in tree.paths if path.adopted), nl=False)
     for path in paths:
         if owner := owners[path["name"]]:
             typer.echo(f"\n{path['name']}: being trained by {owner}")
@@ -151,7 +152,7 @@ def _branches(tree: Tree, campaign: CampaignFolder, parent: str | None, indent: 
         version = f"  version {path.version}" if path.version else ""
         lines.append(
             f"{indent}{'`-- ' if last else '|-- '}{path.name}  ({path.fork:,}, {path.end:,}]{version}  "
-            f"{state_words(stands)}, {100 * done // path.iterations}%"
+            f"{state_words(stands)}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
         )
         lines += _branches(tree, campaign, path.name, indent + ("    " if last else "|   "))
     return lines

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.hf_config import ARCHITECTURES
+from megatron_lrps.plan.paths import adopted_words
 from megatron_lrps.version import __version__
 from megatron_lrps.versions.facts import Facts, Link, schedule_words
 from megatron_lrps.versions.ledger import Range, totals_of
@@ -88,8 +89,12 @@ def model_card(
         "|---|---|",
         f"| made by | {_text(' -> '.join(_link(link) for link in lineage.links))} |",
     ]
-    for path, words in lineage.schedules.items():
-        lines += [f"| learning rate of {_text(path)} | {_text(each)} |" for each in words]
+    root = lineage.links[0]
+    if root.adopted is not None and root.start is not None:
+        words = adopted_words(_shown(Path(root.adopted), base), root.start)
+        lines.append(f"| {_text(root.path)} | {_text(words)} |")
+    for path, schedule in lineage.schedules.items():
+        lines += [f"| learning rate of {_text(path)} | {_text(each)} |" for each in schedule]
     if "global_batch_size" in values and "sequence_length" in values:
         lines.append(f"| batch | {values['global_batch_size']:,} samples of {values['sequence_length']:,} tokens |")
     lines.append(
@@ -168,8 +173,7 @@ def _data(ranges: Sequence[Range], base: Path) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for total in totals_of(ranges):
-        prefix = Path(total.prefix)
-        shown = prefix.relative_to(base) if prefix.is_relative_to(base) else prefix.name
+        shown = _shown(Path(total.prefix), base)
         known = total.known
         cells = (
             total.version,
@@ -182,6 +186,10 @@ def _data(ranges: Sequence[Range], base: Path) -> list[str]:
         )
         lines.append(f"| {' | '.join(map(_text, cells))} |")
     return lines
+
+
+def _shown(path: Path, base: Path) -> Path | str:
+    return path.relative_to(base) if path.is_relative_to(base) else path.name
 
 
 def _text(value: Any) -> str:

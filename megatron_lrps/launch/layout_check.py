@@ -17,6 +17,8 @@ from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.plan.layout import ranks_of
 from megatron_lrps.plan.mends import mend_of
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
+from megatron_lrps.versions.folder import CampaignFolder, checkpoint
+from megatron_lrps.versions.lineage import state_of
 
 CHECKER = "megatron_lrps.training.shards"
 GPU_BYTES = 80 * 10**9
@@ -78,7 +80,10 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
     plan, ranks = tree.plan, ranks_of(tree.plan)
     vocabulary, assumed = _vocabulary(plan)
     lines = {path.name: argument_line(path_flags(tree, path)) for path in tree.paths}
-    answer = _ask({"world_size": ranks, "lines": lines, "vocabulary": vocabulary}, seconds)
+    # Against an assumed vocabulary every run would be another model.
+    adopted = {} if assumed else _adopted(tree)
+    request = {"world_size": ranks, "lines": lines, "vocabulary": vocabulary, "adopted": adopted}
+    answer = _ask(request, seconds)
     refused = {name: found for name, found in answer["paths"].items() if "error" in found}
     for name, found in refused.items():
         more = f" (so are {len(refused) - 1} other paths)" if len(refused) > 1 else ""
@@ -93,6 +98,16 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
         "gpu_bytes": GPU_BYTES,
         "paths": answer["paths"],
     }
+
+
+def _adopted(tree: Tree) -> dict[str, tuple[str, int]]:
+    """Path -> folder and iteration of the checkpoint that it is still to adopt, where that is here and whole."""
+    campaign, found = CampaignFolder(tree.plan.folder), {}
+    for path in tree.paths:
+        state = state_of(campaign, path)
+        if path.adopted is not None and state.saved is None and state.ready:
+            found[path.name] = (str(checkpoint(path.adopted, path.fork)), path.fork)
+    return found
 
 
 def _vocabulary(plan: Plan) -> tuple[int | None, bool]:

@@ -17,6 +17,8 @@ def unfinished(tree: Tree, only: str | None) -> list[PlannedPath]:
     paths = [tree.path(only)] if only else tree.paths
     missing = [path for path in paths if not state_of(campaign, path).done]
     for path in missing:
+        if path.adopted is not None:
+            start_of(campaign, path)
         if path.parent is None or state_of(campaign, path).ready:
             continue
         parent = state_of(campaign, tree.path(path.parent))
@@ -28,8 +30,12 @@ def unfinished(tree: Tree, only: str | None) -> list[PlannedPath]:
 
 def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
     """The checkpoint that a path starts from; raises RefusedError where its fork point is missing."""
-    parent = campaign.path(path.parent).checkpoints if path.parent else None
+    own = campaign.path(path.name).checkpoints
     try:
-        return find_start(campaign.path(path.name).checkpoints, parent=parent, fork=path.fork, end=path.end)
+        return find_start(
+            own, parent=campaign.origin(path), fork=path.fork, end=path.end, adopted=path.adopted is not None
+        )
     except RefusedError as error:
+        if path.adopted is not None:
+            raise  # it names the plan's key
         raise RefusedError(f"path {path.name}: {error.what}", error.mend) from None

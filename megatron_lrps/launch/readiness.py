@@ -41,8 +41,8 @@ def refusals(tree: Tree, ranks: int, size: ModelSize | None) -> list[RefusedErro
             if str(refusal) not in map(str, found):
                 found.append(refusal)
 
-    if tree.plan.folder.is_dir():
-        # Imported where something may have been trained: `lrps plan` starts in an instant.
+    if tree.plan.folder.is_dir() or tree.plan.main is not None:
+        # Imported where something may have been trained, or is adopted: `lrps plan` starts in an instant.
         from megatron_lrps.launch.missing import unfinished
         from megatron_lrps.versions.growth import refuse_contradiction
 

@@ -108,7 +108,7 @@ def _branches(found: Material, parent: str | None) -> Markup:
             continue
         version = f", version {path.version}" if path.version and path.version != path.name else ""
         done = _percent(path.iterations - stands["iterations_left"], path.iterations)
-        fork = f"forks at {path.fork:,}, " if path.parent else ""
+        fork = f"forks at {path.fork:,}, " if path.parent else f"{path.origin}, " if path.adopted else ""
         line: list[Part] = [
             *(tag("strong", path.name), version, " ", tag("span", state_words(stands), class_="state")),
             tag("span", f" {done}; {fork}ends at {path.end:,}", class_="soft"),
@@ -120,7 +120,7 @@ def _branches(found: Material, parent: str | None) -> Markup:
 def lr_table(found: Material) -> Markup:
     """The same in words."""
     rows = [
-        (path.name, path.parent or "from scratch", path.fork, path.end, "; ".join(schedule_words(facts.values)) or "-")
+        (path.name, path.origin, path.fork, path.end, "; ".join(schedule_words(facts.values)) or "-")
         for path, facts in zip(found.tree.paths, found.facts.values(), strict=True)
     ]
     headers = ("path", "parent", "fork", "end", "learning rate, over iterations (after, until]")

@@ -24,9 +24,11 @@ def lr_picture(found: Material, svg: str) -> Markup:
     """The learning rate of every path."""
     tree = found.tree
     end = max(path.end for path in tree.paths)
-    roots = [path.name for path in tree.paths if path.parent is None]
+    roots = [path.name for path in tree.paths if path.parent is None and path.adopted is None]
+    adopted = "".join(f"{path.name} is {path.origin}. " for path in tree.paths if path.adopted is not None)
     forks = [f"{path.name} off {path.parent} at {path.fork:,}" for path in tree.paths if path.parent is not None]
-    said = f"{len(tree.paths)} paths over {end:,} iterations. From scratch: {_several(roots)}. "
+    said = f"{len(tree.paths)} paths over {end:,} iterations. {adopted}"
+    said += f"From scratch: {_several(roots)}. " if roots else ""
     said += f"Forks: {_several(forks)}. " if forks else ""
     return picture(
         svg,

@@ -67,6 +67,7 @@ def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any
         "version": path.version,
         "parent": path.parent,
         "fork": path.fork,
+        "adopted": str(path.adopted) if path.adopted else None,
         "end": path.end,
         "state": name,
         "why": why,
@@ -93,6 +94,8 @@ def _why(turn: Mapping[str, Any]) -> str | None:
 
 def _passed(campaign: CampaignFolder, path: PlannedPath) -> str | None:
     """Why a fork point will never be there, or None: a parent saves it when it comes by."""
+    if path.adopted is not None:
+        return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
     saved = checkpoints_in(campaign.path(str(path.parent)).checkpoints)[0]
     return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if saved[-1:] > [path.fork] else None
 

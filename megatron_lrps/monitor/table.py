@@ -103,7 +103,7 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
                 iterations=path.iterations,
                 cost=cost,
                 of_ptfs=cost / (sum(planned[version] for version in before) + end),
-                of_cpt=cost / end,
+                of_cpt=cost / (end - tree.adopted_iterations),
                 perplexity=_perplexity(tree, campaign, path, runs),
             )
         )
@@ -113,7 +113,13 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
         cuts = tree.iterations(paradigm) - iterations
         ends = planned.values()
         totals.append(
-            Total(paradigm=paradigm, iterations=iterations, cuts=cuts, ptfs=sum(ends), cpt=max(ends)),
+            Total(
+                paradigm=paradigm,
+                iterations=iterations,
+                cuts=cuts,
+                ptfs=sum(ends),
+                cpt=max(ends) - tree.adopted_iterations,
+            ),
         )
     return VersionTable(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
 

@@ -259,11 +259,11 @@ def _time(event: Mapping[str, Any]) -> float:
 
 def _description(tree: Tree, known: Known) -> str:
     path, values = known.path, known.facts.values
-    windows = ", ".join(window.version.name for window in tree.windows_of(path))
+    windows = ", ".join(window.version.name for window in tree.windows_of(path) if not window.adopted)
     rows = [
         ("version", path.version or "none"),
         ("paradigm", path.paradigm),
-        ("parent", f"{path.parent}, forked at {path.fork:,}" if path.parent else "from scratch"),
+        ("parent", f"{path.parent}, forked at {path.fork:,}" if path.parent else path.origin),
         ("iterations", f"({path.fork:,}, {path.end:,}]"),
         ("learning rate", "; ".join(schedule_words(values)) or "-"),
         ("windows", f"{windows} ({path.order})"),

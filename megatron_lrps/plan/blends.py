@@ -35,7 +35,7 @@ def parts_of(tree: Tree, window: Window) -> tuple[Part, ...]:
     replay, key = window.version.replay, f"versions.{window.version.name}.replay"
     if replay is None:
         return (Part(window=window, samples=length),)
-    earlier = tuple(each for each in tree.windows if each.end <= window.start)
+    earlier = tuple(each for each in tree.windows if each.end <= window.start and not each.adopted)
     if not earlier:
         raise PlanError(f"{key}: {replay.share:g}, but there is no window before this one.", "remove it.")
     weights = [each.iterations for each in earlier]

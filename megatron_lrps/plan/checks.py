@@ -51,7 +51,7 @@ def refuse_twins(key: str, names: list[str]) -> None:
         raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
 
 
-def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int) -> None:
+def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int, begins: int = 0) -> None:
     """Refuse a branch of less than one iteration, and one that would fork before main has warmed up or trained.
 
     Every mend that is offered works by itself.
@@ -61,23 +61,27 @@ def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int) ->
         window: Its window.
         alpha: The share of it that the branch decays over.
         warm: Iterations of the warm-up.
+        begins: The iteration that main starts after: 0, or up to where it is adopted. No path forks there, as its fork
+            point would be in no folder of the campaign's.
     """
     start, iterations = window.start, window.iterations
+    least_fork = max(warm, begins)
 
     def possible(alpha: float, iterations: int) -> bool:  # main must also go beyond its warm-up
         fork = start + iterations - branch_length(alpha, iterations)
-        return alpha * iterations >= 1 and fork > warm
+        return alpha * iterations >= 1 and fork > least_fork
 
     fork, mends = window.end - branch_length(alpha, iterations), []
-    if alpha * iterations >= 1 and fork >= max(warm, 1):
+    if alpha * iterations >= 1 and fork >= max(warm, begins + 1):
         return
     if short := alpha * iterations < 1:
         what = f"alpha {alpha:g} of {iterations} iterations is less than one iteration"
     elif fork < warm:
         what = f"the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}"
     else:
-        what = f"the branch would fork at iteration {fork}, where main has trained nothing"
-    length = 1 if short else window.end - warm - 1
+        own = " of its own: it is adopted up to there" if begins else ""
+        what = f"the branch would fork at iteration {fork}, where main has trained nothing{own}"
+    length = 1 if short else window.end - least_fork - 1
     for rounding in (ROUND_CEILING, ROUND_FLOOR):
         share = float(Context(prec=3, rounding=rounding).divide(length, iterations))
         if possible(share, iterations):
@@ -86,7 +90,7 @@ def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int) ->
     if 1 <= fork < warm and not short:
         mends.append(f"lower lr.warmup_iters to {fork - 1} or less")
     if alpha < 1:
-        least = max(iterations + 1, 1 / alpha, (warm + 1 - start) / (1 - alpha) - 1)
+        least = max(iterations + 1, 1 / alpha, (least_fork + 1 - start) / (1 - alpha) - 1)
         if least < MAX_COUNT:
             longer = next((n for n in range(math.ceil(least), math.ceil(least) + 4) if possible(alpha, n)), None)
             mends += [f"make the version at least {longer} iterations long"] if longer else []

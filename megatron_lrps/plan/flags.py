@@ -148,6 +148,8 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     if PRETRAINED in flags:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
         weights = flags.pop(PRETRAINED)
+        if plan.main is not None:
+            raise PlanError(f"megatron.{PRETRAINED}: given beside main.adopt, which main starts from.", "remove one.")
         if path.parent is None:
             flags[PRETRAINED] = weights
     if plan.launch.device == "cpu":

@@ -120,6 +120,19 @@ class ExplicitPath(PlanModel):
         return self
 
 
+class MainPath(PlanModel):
+    """``main``: a run of stock Megatron that the main path goes on from, in place of a start from scratch.
+
+    It was trained with a constant learning rate after its warm-up, with this plan's `lr`, batch, model and tokenizer.
+    """
+
+    adopt: FilePath
+    """The run's `--save` folder: it holds `iter_...` folders in format torch_dist. It is read, and never written to."""
+    iteration: Count
+    """The iteration whose checkpoint main starts after. The windows' data follow on it: the first window begins there,
+    and what the run itself has read is in none of them."""
+
+
 class Cut(PlanModel):
     """One of ``cuts``: a version besides the planned ones, decayed off main from where it happened to be.
 
@@ -211,6 +224,8 @@ class Plan(PlanModel):
     max_epochs: Epochs = 4.0
     """How often an index may have been read at a window's end, earlier windows and replay included; more is refused.
     Repeats beyond four hardly help (arXiv 2305.16264)."""
+    main: MainPath | None = None
+    """A run that is there already, adopted as the main path's past."""
     paths: tuple[ExplicitPath, ...] = ()
     """Curves that no paradigm draws, in place of `paradigm`."""
     cuts: tuple[Cut, ...] = ()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.errors import PlanError
@@ -20,6 +21,8 @@ class Window:
     version: Version
     start: int
     end: int
+    adopted: bool = False
+    """It stands for the iterations of an adopted run (``main.adopt``): of no data that are known, and no version."""
 
     @property
     def iterations(self) -> int:
@@ -36,11 +39,13 @@ class PlannedPath:
         kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
         paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
         version: The version that its end gives, or None (main).
-        parent: The path it forks off, or None where it starts from scratch.
-        fork: The iteration it starts after, 0 without a parent.
+        parent: The path it forks off, or None where it starts from scratch or from an adopted run.
+        fork: The iteration it starts after, 0 from scratch.
         end: Its last iteration.
         schedule: The LR over absolute samples, ancestors included.
         order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
+        adopted: The ``--save`` folder of the run that it goes on from at ``fork``, which is no path of the campaign; of
+            main alone.
     """
 
     name: str
@@ -52,11 +57,24 @@ class PlannedPath:
     end: int
     schedule: Schedule
     order: Literal["chained", "mixed"] = "chained"
+    adopted: Path | None = None
 
     @property
     def iterations(self) -> int:
         """Iterations that this path itself trains."""
         return self.end - self.fork
+
+    @property
+    def origin(self) -> str:
+        """Where it starts, in words: its parent, the run that it adopts, or scratch."""
+        if self.adopted is not None:
+            return adopted_words(self.adopted, self.fork)
+        return self.parent or "from scratch"
+
+
+def adopted_words(folder: object, iteration: int) -> str:
+    """What stands in place of "from scratch" where a path goes on from a run that was there already."""
+    return f"adopted from {folder} at iteration {iteration:,}"
 
 
 @dataclass(frozen=True)
@@ -86,14 +104,19 @@ class Tree:
     @property
     def releases(self) -> tuple[tuple[str, int], ...]:
         """(version, iteration that it ends at) of every version, cuts included, in the order of their ends."""
-        ends = [(window.version.name, window.end) for window in self.windows]
+        ends = [(window.version.name, window.end) for window in self.windows if not window.adopted]
         ends += [(cut.name, cut.fork + cut.iters) for cut in self.plan.cuts]
         return tuple(sorted(ends, key=lambda release: release[1]))
 
     @property
     def planned_releases(self) -> tuple[tuple[str, int], ...]:
         """``releases`` without the cuts: what a campaign was planned for, and its cost is judged by."""
-        return tuple((window.version.name, window.end) for window in self.windows)
+        return tuple((window.version.name, window.end) for window in self.windows if not window.adopted)
+
+    @property
+    def adopted_iterations(self) -> int:
+        """Iterations of the run that main goes on from, which the campaign itself does not train; 0 without one."""
+        return sum(window.iterations for window in self.windows if window.adopted)
 
     def is_cut(self, path: PlannedPath) -> bool:
         """Whether the path gives a version that was cut off main besides the planned ones."""

@@ -72,6 +72,7 @@ versions:
   - {name: v2, iters: 10000, train: [[1.0, data/v2/web]], replay: 0.1}
   - {name: v3, iters: 10000, train: [[1.0, data/v3/web]], replay: {share: 0.1, weights: {v1: 2, v2: 1}}}
 """,
+    "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\
 paths:
   - {name: trunk, end: 8000, order: chained, schedule: [{kind: warmup, until: 500}, {kind: hold}]}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.adoption import adopted_window
 from megatron_lrps.plan.blends import refuse_impossible_replay
 from megatron_lrps.plan.checks import (
     branch_length,
@@ -84,7 +85,7 @@ def iterations_of(plan: Plan, version: Version) -> int:
 
 
 def _windows(plan: Plan) -> tuple[Window, ...]:
-    windows: list[Window] = []
+    windows = [*adopted_window(plan)]
     for version in plan.versions:
         start = windows[-1].end if windows else 0
         windows.append(Window(version=version, start=start, end=start + iterations_of(plan, version)))
@@ -94,12 +95,15 @@ def _windows(plan: Plan) -> tuple[Window, ...]:
 def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
     batch, warm = plan.global_batch_size, plan.lr.warmup_iters
     main = Schedule((*warmup(warm * batch), *hold_for_ever(warm * batch)))
+    begins = plan.main.iteration if plan.main else 0
     branches: list[PlannedPath] = []
     for window in windows:
+        if window.adopted:
+            continue
         decay, name = plan.decay_of(window.version), window.version.name
         fork = window.end - branch_length(decay.alpha, window.iterations)
         key = f"versions.{name}"
-        refuse_impossible_fork(key, window, decay.alpha, warm)
+        refuse_impossible_fork(key, window, decay.alpha, warm, begins)
         decayed = _drawn(key, branch_decay, decay.spec(), fork * batch, window.end * batch, batch=batch)
         branches.append(
             PlannedPath(
@@ -116,7 +120,15 @@ def _lrps(plan: Plan, windows: tuple[Window, ...]) -> list[PlannedPath]:
     branches += [_cut(plan, cut, main) for cut in plan.cuts]
     end = max(branch.fork for branch in branches)
     root = PlannedPath(
-        name=MAIN, kind="main", paradigm="lrps", version=None, parent=None, fork=0, end=end, schedule=main
+        name=MAIN,
+        kind="main",
+        paradigm="lrps",
+        version=None,
+        parent=None,
+        fork=begins,
+        end=end,
+        schedule=main,
+        adopted=plan.main.adopt if plan.main else None,
     )
     return [root, *branches]
 
@@ -125,6 +137,11 @@ def _cut(plan: Plan, cut: Cut, main: Schedule) -> PlannedPath:
     batch, warm, key = plan.global_batch_size, plan.lr.warmup_iters, f"cuts.{cut.name}"
     if cut.fork < warm:
         raise PlanError(f"{key}.fork: {cut.fork} is before the warm-up ends at iteration {warm}.", "cut it off later.")
+    if plan.main is not None and cut.fork <= plan.main.iteration:
+        raise PlanError(
+            f"{key}.fork: {cut.fork} is not after main.iteration {plan.main.iteration}, up to which main is adopted.",
+            "cut it off later.",
+        )
     start, end = cut.fork * batch, (cut.fork + cut.iters) * batch
     decayed = _drawn(key, branch_decay, plan.decay_of(cut).spec(), start, end, batch=batch)
     return PlannedPath(

@@ -56,11 +56,20 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
         saved: Arguments of the checkpoint it starts from; empty from scratch.
     """
     name = run.own.parent.name if run.planned else "branch"
-    verb = "forks off" if start.forked else "resumes from" if start.folder else "starts from"
+    verb = (
+        "adopts"
+        if run.adopted and start.forked
+        else "forks off"
+        if start.forked
+        else "resumes from"
+        if start.folder
+        else "starts from"
+    )
     rows = [
         ("learning rate", _rates(run, start, args)),
         ("data", _data(run, start, args)),
         *(("epochs", each) for each in _epochs(run, start, args)),
+        *(("read before", each) for each in (_read_before(run, saved) if run.adopted and start.forked else ())),
         ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
         ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
         *_random(vars(args), saved),
@@ -115,6 +124,19 @@ def _epochs(run: Run, start: Start, args: Namespace) -> list[str]:
         )
         lines.append(f"{stretch.version}: {', '.join(read)}")
     return lines
+
+
+def _read_before(run: Run, saved: Mapping[str, Any]) -> list[str]:
+    """Indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
+    named = [each for key in ("data_path", "train_data_path") for each in saved.get(key) or () if isinstance(each, str)]
+    before = {Path(each).resolve() for each in named}
+    windows = run.planned.tree.windows_of(run.planned.path) if run.planned else ()
+    return [
+        f"{window.version.name}: {prefix.name}, by the adopted run, of which no plan knows how much; it begins anew"
+        for window in windows
+        for _, prefix in window.version.train
+        if prefix.resolve() in before
+    ]
 
 
 def _layout(args: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.reading import Reading
+from megatron_lrps.versions.adoption import with_content
 from megatron_lrps.versions.checks import LATER
 from megatron_lrps.versions.cut import Request
 from megatron_lrps.versions.facts import described
@@ -42,8 +43,8 @@ class Run:
     Attributes:
         schedule: Its learning rate.
         own: Its ``--save`` folder.
-        parent: Its parent's checkpoints, or None.
-        fork: Iteration that it forks after, 0 without a parent.
+        parent: Its parent's checkpoints or those of the run that it adopts, or None.
+        fork: Iteration that it forks after, 0 from scratch.
         end: Its last iteration.
         until: The iteration that this process stops after, ``end`` as a rule.
         fork_points: Iterations at which it must save, since others fork there.
@@ -81,6 +82,11 @@ class Run:
     def folder(self) -> PathFolder | None:
         """The path's folder in its campaign; None without a plan."""
         return PathFolder(self.own.parent) if self.planned else None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether ``parent`` is no path of the campaign, but a run that its main path goes on from."""
+        return self.planned is not None and self.planned.path.adopted is not None
 
     def event(self, name: str, **fields: Any) -> None:
         """Append to the path's history, where it has one. Rank 0, and the last rank for an alert."""
@@ -121,7 +127,7 @@ def planned_run(planned: Planned) -> Run:
     return Run(
         schedule=path.schedule,
         own=campaign.path(path.name).checkpoints,
-        parent=campaign.path(path.parent).checkpoints if path.parent else None,
+        parent=campaign.origin(path),
         fork=path.fork,
         end=path.end,
         until=planned.until or path.end,
@@ -276,7 +282,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
         ],
         "libraries": _library_versions(),
     }
-    write_record(run.folder, with_notes(written, run.folder))
+    write_record(run.folder, with_notes(with_content(written, before), run.folder))
 
 
 def _digest(folder: Path) -> str | None:

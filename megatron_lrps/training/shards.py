@@ -50,8 +50,9 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     """Check every path of the request.
 
     Args:
-        request: ``world_size`` (ranks), ``lines`` (path name -> Megatron's argument line without the program) and
-            ``vocabulary`` (tokens; None: ask the tokenizer).
+        request: ``world_size`` (ranks), ``lines`` (path name -> Megatron's argument line without the program),
+            ``vocabulary`` (tokens; None: ask the tokenizer) and ``adopted`` (path name -> folder and iteration of the
+            checkpoint that it adopts, whose arguments must fit).
 
     Returns:
         ``transformer_engine`` (whether it is installed) and ``paths``: name -> ``layout`` (sizes of the parallel
@@ -65,7 +66,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     built: dict[str, dict[str, Any]] = {}
     for name, line in request["lines"].items():
         try:
-            answers[name] = _check_path(line, request["vocabulary"], built)
+            answers[name] = _check_path(line, request["vocabulary"], built, request["adopted"].get(name))
         except LrpsError as error:
             answers[name] = {"error": error.what, "mend": error.mend}
         except (Exception, SystemExit) as error:
@@ -75,7 +76,9 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     return {"transformer_engine": importlib.util.find_spec("transformer_engine") is not None, "paths": answers}
 
 
-def _check_path(line: list[str], vocabulary: int | None, built: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _check_path(
+    line: list[str], vocabulary: int | None, built: dict[str, dict[str, Any]], adopted: tuple[str, int] | None
+) -> dict[str, Any]:
     from megatron.core import num_microbatches_calculator as microbatches
     from megatron.training.arguments import validate_args
     from megatron.training.theoretical_memory_usage import (
@@ -96,6 +99,10 @@ def _check_path(line: list[str], vocabulary: int | None, built: dict[str, dict[s
     count = microbatches.get_num_microbatches()
     refuse_few_microbatches(args)
     args.padded_vocab_size = _padded_vocabulary(args, vocabulary)
+    if adopted is not None:
+        from megatron_lrps.training.starting import fitting_arguments
+
+        fitting_arguments(*adopted, args)
     # Paths of one plan differ in their lengths and folders alone.
     key = json.dumps({k: v for k, v in vars(args).items() if k not in _PER_PATH}, default=str, sort_keys=True)
     if key not in built:

@@ -16,6 +16,7 @@ import torch
 
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training import telling
+from megatron_lrps.training.adopted import refuse_unfit
 from megatron_lrps.training.arguments import refuse_few_microbatches
 from megatron_lrps.training.overview import overview, refuse_full_disk
 from megatron_lrps.training.reading import Reading
@@ -112,7 +113,7 @@ def _damaged(run: Run, start: Start) -> bool:
     reading, run.reading = run.reading, None
     damages = reading.result() if reading is not None else []
     if damages and start.forked and start.folder is not None:
-        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0])
+        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0], adopted=run.adopted)
     if damages:
         run.damaged[start.iteration] = str(damages[0])
     return bool(damages)
@@ -152,7 +153,7 @@ def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
             telling.begin(run.folder, run.ownership.token)
         if run.planned is not None:
             accept(run.planned.tree, allow)
-    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged)
+    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged, adopted=run.adopted)
 
 
 def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
@@ -170,24 +171,43 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
         read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
     if start.folder is not None:
         read_record(PathFolder(start.folder.parent))
-        refuse_code(Path(start.name))
-        refuse_code_in_states(Path(start.name))
-        saved = _saved_args(start)
-        refuse_other_position(saved, start.iteration, start.name)
-        refuse_other_run(saved, vars(args), start.name, allow=args.lrps_allow or ())
-        if args.fp16:
-            _refuse_without_moments(start.name)
+        saved = fitting_arguments(start.name, start.iteration, args)
         drawn = order_samples(saved)
         recorded = _recorded(saved, start.name)
+        if run.adopted and start.forked:
+            recorded = None  # what it has read stands in no window
     identity = None
     if run.planned is not None:
         identity = identity_of(run.planned, start.iteration, recorded or {})
         if recorded is not None:
             refuse_other_data(recorded, identity, start.iteration, start.name)
+        if run.adopted and start.forked:
+            refuse_unfit(run, saved, identity, start)
         refuse_repeats(run.planned.tree, run.planned.path, identity.windows, start.iteration)
         refuse_small_sets(run.planned.tree, run.planned.path, args.data_parallel_size)
     refuse_full_disk(run, start, args)
     return identity, drawn
+
+
+def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, Any]:
+    """The arguments that a checkpoint was saved with, once they fit a run's.
+
+    Args:
+        name: Its folder.
+        iteration: Its own.
+        args: The run's, validated.
+
+    Raises:
+        RefusedError: it holds code, cannot be read, or is of another run or position.
+    """
+    refuse_code(Path(name))
+    refuse_code_in_states(Path(name))
+    saved = _saved_args(name)
+    refuse_other_position(saved, iteration, name)
+    refuse_other_run(saved, vars(args), name, allow=args.lrps_allow or ())
+    if args.fp16:
+        _refuse_without_moments(name)
+    return saved
 
 
 def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -205,16 +225,16 @@ def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     return recorded
 
 
-def _saved_args(start: Start) -> dict[str, Any]:
+def _saved_args(name: str) -> dict[str, Any]:
     """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
     from megatron.core.dist_checkpointing.serialization import load_common_state_dict
 
     try:
-        saved: dict[str, Any] = vars(load_common_state_dict(start.name)["args"])
+        saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(
-            f"The checkpoint {start.name} cannot be read: {reason}.",
+            f"The checkpoint {name} cannot be read: {reason}.",
             "move that folder away; the one before it is used then.",
         ) from None
     return saved
@@ -241,8 +261,9 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
     if trained:
         _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
         return
-    _say(overview(run, start, args, _saved_args(start) if start.folder else {}))
-    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name)
+    _say(overview(run, start, args, _saved_args(start.name) if start.folder else {}))
+    how = {"adopted": True} if run.adopted and start.forked else {}
+    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
     record(run, args, "training")
 
 

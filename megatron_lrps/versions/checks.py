@@ -114,3 +114,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "libraries": _is_flat,
 }
 """Each key that ``training.run.record`` writes, and whether a value can be its."""
+SOMETIMES: dict[str, Callable[[Any], bool]] = {
+    "adopted": lambda value: _has(value, folder=_is_text, iteration=_is_count, sha256=_is_text_or_none),
+}
+"""The same of keys that only some records have: of a main path that goes on from an adopted run."""

@@ -39,7 +39,7 @@ def whole_windows(tree: Tree, windows: Sequence[Mapping[str, Any]]) -> list[Rang
 
 def limit_of(tree: Tree, version: str) -> float:
     """A version's ``max_epochs``, or the campaign's."""
-    own = next(each.max_epochs for each in tree.plan.versions if each.name == version)
+    own = next((each.max_epochs for each in tree.plan.versions if each.name == version), None)
     return tree.plan.max_epochs if own is None else own
 
 

@@ -9,7 +9,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data import window_facts
 from megatron_lrps.schedule import Schedule, Segment
-from megatron_lrps.versions.checks import CHECKS, LATER, is_name, plain
+from megatron_lrps.versions.checks import CHECKS, LATER, SOMETIMES, is_name, plain
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.versions.ledger import Range, ranges_of
 from megatron_lrps.versions.lineage import events, read_record
@@ -39,11 +39,15 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A path's part in making a version: its iterations (start, until]; None where that is unknown."""
+    """A path's part in making a version: its iterations (start, until]; None where that is unknown.
+
+    ``adopted`` is the folder of the run that the path goes on from at ``start``, which is no path of the campaign.
+    """
 
     path: str
     start: int | None
     until: int | None
+    adopted: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +115,15 @@ def _without_record(folder: PathFolder) -> tuple[RecordState, str]:
 
 def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Facts:
     name = folder.root.name
-    checked = [key for key, check in CHECKS.items() if key in record and check(record[key])]
+    known = CHECKS | {key: check for key, check in SOMETIMES.items() if key in record}
+    checked = [key for key, check in known.items() if key in record and check(record[key])]
     values = {key: plain(record[key]) for key in [*checked, *LATER] if key in record}
     notes = [
         f"{folder.record} is of {key} {values[key]!r}, and lies where {expected!r} belongs."
         for key, expected in (("campaign", campaign), ("path", name))
         if values.get(key, expected) != expected
     ]
-    if unreadable := [key for key in CHECKS if key not in values]:
+    if unreadable := [key for key in known if key not in values]:
         notes.append(f"Missing in {folder.record}, or not as lrps writes it: {', '.join(unreadable)}.")
     return Facts(name=name, record="read", values=values, notes=tuple(notes))
 
@@ -131,7 +136,9 @@ def _by_plan(trees: Sequence[Tree], name: str) -> dict[str, Any]:
 def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
     """What the plan alone says of a path, as its record has it."""
     plan = tree.plan
+    adopted = {"folder": str(path.adopted), "iteration": path.fork, "sha256": None} if path.adopted else None
     return {
+        **({"adopted": adopted} if adopted else {}),
         "campaign": plan.campaign,
         "path": path.name,
         "kind": path.kind,
@@ -158,12 +165,13 @@ def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
 
 
 def chain_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts) -> list[Link]:
-    """Every path that a version came through, the root first; whose start is 0 unless it cannot be found."""
+    """Every path that a version came through, the root first; whose start is 0, or where it is adopted, or unknown."""
     links: list[Link] = []
     until = facts.values.get("end")
     while True:
         start, parent = facts.values.get("fork"), facts.values.get("parent")
-        links.insert(0, Link(path=facts.name, start=start, until=until))
+        adopted = facts.values.get("adopted", {}).get("folder")
+        links.insert(0, Link(path=facts.name, start=start, until=until, adopted=adopted))
         if parent is None:
             return links
         if parent in {link.path for link in links}:  # no plan does that, a record may

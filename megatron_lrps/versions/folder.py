@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import checkpoints_folder
 
 ITERATION = re.compile(r"iter_(\d{7,})\Z")
@@ -72,6 +73,10 @@ class CampaignFolder:
     def path(self, name: str) -> PathFolder:
         """The folder of the path ``name``."""
         return PathFolder(checkpoints_folder(self.root, name).parent)
+
+    def origin(self, path: PlannedPath) -> Path | None:
+        """The checkpoints that a path starts from the first time: its parent's, an adopted run's, or none."""
+        return self.path(path.parent).checkpoints if path.parent is not None else path.adopted
 
     def tensorboard(self, name: str) -> Path:
         """TensorBoard's run folder of the path ``name``."""

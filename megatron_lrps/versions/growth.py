@@ -8,6 +8,8 @@ from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.megatron_arguments import arguments, given
 from megatron_lrps.plan.model import FlagValue
+from megatron_lrps.plan.paths import MAIN
+from megatron_lrps.versions.adoption import refuse_changed_adoption
 from megatron_lrps.versions.files import write_atomic
 from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 from megatron_lrps.versions.preflight import may_be_allowed
@@ -91,6 +93,7 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Se
         if before != now[key]:
             raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", mend)
     _refuse_changed_arguments(old.plan, new.plan, allow, mend)
+    refuse_changed_adoption(old.plan, new.plan, MAIN, mend)
     trained_data = TrainedData(old)
     models = [plan.tokenizer.model if plan.tokenizer else None for plan in (old.plan, new.plan)]
     if not trained_data.same_tokenizer(*models):
@@ -189,6 +192,7 @@ def _shared(plan: Plan) -> dict[str, object]:
         "sequence_length": plan.sequence_length,
         "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
+        "main.iteration": plan.main and plan.main.iteration,
         "tokenizer.type": tokenizer and tokenizer.type,
         # Neither `model` nor `train`: what the model holds counts.
         "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,

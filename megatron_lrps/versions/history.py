@@ -8,6 +8,7 @@ _LEFT_OUT = {"saved", "deleted"}
 _ENDS = {"stopped", "done", "refused", "storage", "failed"}
 _SAYS = {
     "started": "started from scratch",
+    "adopted": "adopted a run",
     "forked": "forked",
     "resumed": "resumed",
     "storage": "storage failed",
@@ -26,8 +27,8 @@ class Entry:
         time: When it first happened, as events.jsonl says (UTC).
         last_time: When it last happened in that row.
         times: How often.
-        event: ``started`` (from scratch), ``forked``, ``resumed``, ``stopped``, ``skipped``, ``refused``, ``storage``,
-            ``failed``, ``done``, or what else events.jsonl names.
+        event: ``started`` (from scratch), ``adopted``, ``forked``, ``resumed``, ``stopped``, ``skipped``, ``refused``,
+            ``storage``, ``failed``, ``done``, or what else events.jsonl names.
         iteration: Where.
         reason: Why, or what was said.
     """
@@ -81,7 +82,8 @@ def _entry(event: dict[str, Any]) -> Entry | None:
     if type(iteration) is not int or not 0 <= iteration < 10**18:
         iteration = None
     if name == "started":
-        name = "forked" if event.get("forked") is True else "resumed" if iteration else "started"
+        ways = (("adopted", event.get("adopted")), ("forked", event.get("forked")))
+        name = next((way for way, is_so in ways if is_so is True), "resumed" if iteration else "started")
     time = _text(event.get("time"))
     reason = next((text for key in ("reason", "message", "name") if (text := _text(event.get(key)))), None)
     return Entry(time=time, last_time=time, event=name, iteration=iteration, reason=reason)

@@ -105,7 +105,8 @@ def state_of(campaign: CampaignFolder, path: PlannedPath) -> PathState:
     done = trained_to(campaign, path, path.end)
     own = [iteration for iteration in complete if path.fork < iteration < path.end + done]
     ready = True
-    if path.parent is not None and not own:
-        forks, _ = checkpoints_in(campaign.path(path.parent).checkpoints)
+    origin = campaign.origin(path)
+    if origin is not None and not own:
+        forks, _ = checkpoints_in(origin)
         ready = path.fork in forks
     return PathState(name=path.name, saved=max(own, default=None), done=done, ready=ready)

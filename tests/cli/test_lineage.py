@@ -136,8 +136,8 @@ def test_show_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
     }
     assert (facts["record"], facts["notes"], facts["holder"]) == ("read", [], None)
     assert facts["chain"] == [
-        {"path": "main", "start": 0, "until": 400},
-        {"path": "v1", "start": 400, "until": 1000},
+        {"path": "main", "start": 0, "until": 400, "adopted": None},
+        {"path": "v1", "start": 400, "until": 1000, "adopted": None},
     ]
     assert facts["ledger"]["planned"] is False
     assert facts["ledger"]["ranges"][1] | {"drawn": []} == {

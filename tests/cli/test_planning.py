@@ -102,6 +102,7 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
         "version": "v1",
         "parent": "main",
         "fork": 4_000,
+        "adopted": None,
         "end": 10_000,
         "iterations": 6_000,
         "order": "chained",

@@ -51,6 +51,7 @@ def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
         "version": None,
         "parent": None,
         "fork": 0,
+        "adopted": None,
         "end": 14,
         "state": "interrupted",
         "why": "its last run ended without a word",

@@ -72,6 +72,20 @@ def test_a_fork_point_that_is_lost(tmp_path: Path) -> None:
     assert "path v1: The fork point at iteration 400 is not in" in said(tree)[0]
 
 
+def test_a_run_that_is_not_there_to_be_adopted(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, main={"adopt": "stock", "iteration": 100})
+    assert said(tree) == [
+        f"main.adopt: {tmp_path}/stock is no folder. Mend: name the --save folder of the run, or mount it."
+    ]
+    save(tmp_path / "stock", 50)
+    assert "main.iteration: " in said(tree)[0]
+    save(tmp_path / "stock", 100)
+    assert said(tree) == []
+    (tmp_path / "stock" / "iter_0000100").rename(tmp_path / "gone")
+    save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 200)
+    assert said(tree) == []  # main goes on from its own
+
+
 def test_data_that_are_there_are_looked_at(tmp_path: Path) -> None:
     write_tokens(tmp_path / "web", [[1] * 1600])
     (found,) = said(tree_in(tmp_path, versions=versions(1000, train=DATA)))

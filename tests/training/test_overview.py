@@ -50,6 +50,23 @@ def args_of(**changed: Any) -> Namespace:
     )
 
 
+def test_an_adopted_run_is_named_with_what_it_has_read(tmp_path: Path) -> None:
+    """Main adopts iteration 100; v1 reads an index that the run has read, v2 one that it has not."""
+    versions = [{"name": name, "iters": 1000, "train": [[1.0, f"data/{name}"]]} for name in ("v1", "v2")]
+    run = run_of(tmp_path, "main", main={"adopt": "stock", "iteration": 100}, versions=versions)
+    save(tmp_path / "stock", 100)
+    start = Start(folder=tmp_path / "stock", iteration=100, forked=True)
+    saved = vars(args_of(data_path=["0.5", str(tmp_path / "data/v1"), "0.5", "/old/web"], train_data_path=None))
+    text = overview(run, start, args_of(), saved)
+    assert text.splitlines()[0] == f"main adopts {tmp_path}/stock/iter_0000100 and ends at iteration 1500."
+    (read,) = [line.split(maxsplit=2) for line in text.splitlines() if "read before" in line]
+    assert read[2] == "v1: v1, by the adopted run, of which no plan knows how much; it begins anew"
+    assert "samples 800 to 12,000, of the windows v1, v2 (chained)" in text
+    own = Start(folder=run.own, iteration=100, forked=False)
+    save(run.own, 100)
+    assert "read before" not in overview(run, own, args_of(), saved)
+
+
 def test_saves_by_interval_at_forks_and_at_the_end(tmp_path: Path) -> None:
     main = run_of(tmp_path, "main")
     assert saves_left(main, 0, 500) == 4  # 400, 500, 1000, 1400

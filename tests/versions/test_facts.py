@@ -11,7 +11,7 @@ import yaml
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.versions.checks import CHECKS
-from megatron_lrps.versions.facts import Link, chain_of, checkpoints_of, facts_of, resolve, schedule_words
+from megatron_lrps.versions.facts import Link, chain_of, checkpoints_of, facts_of, ledger_of, resolve, schedule_words
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint
 from megatron_lrps.versions.lineage import log_event, read_record, write_record
 from megatron_lrps.versions.manifest import MANIFEST, read_manifest, take_hashes, take_sizes
@@ -165,6 +165,24 @@ def test_the_chain_begins_at_the_root(tmp_path: Path) -> None:
     # What was trained counts, not what the plan has become.
     write_path(Campaign(tmp_path, paradigm=["lrps", "cpt"], decay={"alpha": 0.4}).tree, "v1")
     assert campaign.chain("v1") == [("main", 0, 600), ("v1", 600, 1000)]
+
+
+def test_the_chain_begins_at_an_adopted_run(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, main={"adopt": "stock", "iteration": 100})
+    assert campaign.chain("v1") == [("main", 100, 500), ("v1", 500, 1100)]
+    root, v1 = chain_of(campaign.folder, [campaign.tree], campaign.facts("v1"))
+    assert (root.adopted, v1.adopted) == (str(tmp_path / "stock"), None)
+    read = ledger_of(campaign.folder, [campaign.tree], campaign.facts("v1"), [root, v1])
+    assert [(stretch.version, stretch.start, stretch.until) for stretch in read] == [
+        ("v1", 100, 500),
+        ("v1", 500, 1100),
+    ]
+    write_path(campaign.tree, "main")
+    facts = campaign.facts("main")
+    assert (facts.notes, facts.values["adopted"]["iteration"]) == ((), 100)
+    record = read_record(campaign["main"]) or {}
+    write_record(campaign["main"], record | {"adopted": {"folder": 7}})
+    assert "adopted" in campaign.facts("main").notes[0]
 
 
 def test_a_chain_that_bites_its_tail_ends(campaign: Campaign) -> None:

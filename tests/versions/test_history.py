@@ -76,3 +76,12 @@ def test_what_has_the_wrong_type_is_left_out(junk: Any) -> None:
     assert condense([event]) == [Entry(time=None, last_time=None, event="stopped")]
     started = {"event": "started", "iteration": junk, "forked": junk}
     assert condense([started])[0].event == ("forked" if junk is True else "started")
+
+
+def test_an_adopted_run_is_no_fork() -> None:
+    first = at(1, "started", iteration=100, forked=True, adopted=True, checkpoint="stock/iter_0000100")
+    assert said(first, at(2, "started", iteration=200, forked=False)) == [
+        "adopted a run at 100",
+        f"resumed at 200: {UNRECORDED}",
+    ]
+    assert condense([first])[0].event == "adopted"

@@ -84,3 +84,48 @@ def test_another_paths_checkpoint_in_its_folder_is_refused(foreign: int, tmp_pat
         RefusedError, match=rf"iter_{foreign:07d} lies outside of this path, which trains \(400, 1000\]"
     ):
         start(tmp_path)
+
+
+def adopted(folder: Path, end: int = 1000) -> Start:
+    return find_start(folder / "main", parent=folder / "stock", fork=400, end=end, adopted=True)
+
+
+def test_an_adopted_main_starts_from_the_run_once_and_then_from_its_own_folder(tmp_path: Path) -> None:
+    save(tmp_path / "stock", 200, 400, 600)
+    assert adopted(tmp_path) == Start(folder=tmp_path / "stock", iteration=400, forked=True)
+    save(tmp_path / "main", 500, 1100)
+    assert adopted(tmp_path, end=500) == Start(folder=tmp_path / "main", iteration=1100, forked=False)
+    with pytest.raises(RefusedError, match="has passed iteration 1000"):
+        adopted(tmp_path)
+    save(tmp_path / "main", 300)  # of whatever else: main has trained nothing there
+    with pytest.raises(RefusedError, match=r"iter_0000300 lies outside of this path, which trains \(400, 500\]"):
+        adopted(tmp_path, end=500)
+
+
+@pytest.mark.parametrize(
+    ("there", "torn", "words"),
+    [
+        (None, (), ["main.adopt:", "stock is no folder", "or mount it"]),
+        ((), (), ["iter_0000400 is not there", "stock: none", "name the --save folder"]),
+        ((200, 600), (), ["iter_0000400 is not there", "stock: 200, 600", "name one of those"]),
+        ((200,), (400,), ["iter_0000400 is not whole", "stock: 200", "name one of those"]),
+    ],
+)
+def test_a_run_that_cannot_be_adopted_there_is_refused(
+    there: tuple[int, ...] | None, torn: tuple[int, ...], words: list[str], tmp_path: Path
+) -> None:
+    if there is not None:
+        (tmp_path / "stock").mkdir()
+        save(tmp_path / "stock", *there)
+    save(tmp_path / "stock", *torn, whole=False)
+    with pytest.raises(RefusedError) as refusal:
+        adopted(tmp_path)
+    assert [word for word in words if word not in str(refusal.value)] == []
+    assert "parent" not in str(refusal.value)
+
+
+def test_an_adopted_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "stock", 400, whole=False)
+    (tmp_path / "stock" / "iter_0000400" / "mp_rank_00").mkdir()
+    with pytest.raises(RefusedError, match=r"is in Megatron's format torch; .* --ckpt-convert-format torch_dist"):
+        adopted(tmp_path)

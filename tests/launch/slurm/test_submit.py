@@ -76,7 +76,7 @@ def test_percent_signs_of_a_folder_are_not_slurms() -> None:
 
 
 def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Path) -> None:
-    real = {name: tmp_path / name for name in ("disk", "hop", "hub", "data", "tokenizer", "hooks")}
+    real = {name: tmp_path / name for name in ("disk", "hop", "hub", "data", "tokenizer", "hooks", "stock")}
     for folder in real.values():
         folder.mkdir()
     (real["disk"] / "b.bin").touch()
@@ -88,13 +88,14 @@ def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Pa
     tree = tree_of(
         save=str(tmp_path / "runs"),
         launch={"slurm": {"mounts": ["/scratch/images"]}},
+        main={"adopt": str(real["stock"]), "iteration": 1},
         versions=[{"name": "v1", "iters": 10, "train": [[1.0, str(real["data"] / "a")]]}],
         tokenizer={"type": "huggingface", "model": str(real["tokenizer"])},
         alerts={"hook": [str(real["hooks"] / "tell"), "--loud"]},
     )
     assert mounts(tree.plan) == [
-        tmp_path / "runs", real["data"], real["hop"], real["disk"], tmp_path, real["tokenizer"], real["hub"],
-        real["hooks"], Path("/scratch/images"),
+        tmp_path / "runs", real["data"], real["hop"], real["disk"], tmp_path, real["stock"], real["tokenizer"],
+        real["hub"], real["hooks"], Path("/scratch/images"),
     ]  # fmt: skip
 
 
