@@ -56,7 +56,10 @@ CLASSES: Mapping[str, ArgumentClass] = MappingProxyType(
         "evaluation": ArgumentClass(does="changes the validation", compared=False),
         "logging": ArgumentClass(does="changes what is logged", compared=False),
         "saving": ArgumentClass(does="changes how and when checkpoints are saved and read", compared=False),
-        "place": ArgumentClass(does="names a file or folder; a plan's data are compared by content", compared=False),
+        "place": ArgumentClass(
+            does="names a file or folder; its content is compared where tokens, model or data depend on it",
+            compared=False,
+        ),
         "inference": ArgumentClass(does="belongs to inference", compared=False),
         "machine": ArgumentClass(does="concerns processes, signals, networks and their watchdogs", compared=False),
         "derived": ArgumentClass(does="has no flag: Megatron works it out, or counts in it", compared=False),

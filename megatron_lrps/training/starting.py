@@ -28,6 +28,7 @@ from megatron_lrps.versions.folder import PathFolder, checkpoint
 from megatron_lrps.versions.growth import accept
 from megatron_lrps.versions.hostile import refuse_code, refuse_code_in_states
 from megatron_lrps.versions.lineage import read_record
+from megatron_lrps.versions.named_files import NAMED_FILES, named_files, refuse_other_files
 from megatron_lrps.versions.owner import acquire
 from megatron_lrps.versions.preflight import Identity, refuse_other_data, refuse_other_position, refuse_other_run
 from megatron_lrps.versions.resume import Start, find_start, refuse_damaged_fork
@@ -71,6 +72,7 @@ def agree(run: Run, args: Namespace) -> bool:
             continue
         break
     setattr(args, ORDER_SAMPLES, drawn)
+    setattr(args, NAMED_FILES, named_files(vars(args)))
     run.start = start
     args.load = str(start.folder) if start.folder else None
     args.ckpt_step = start.iteration or None
@@ -205,6 +207,7 @@ def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, A
     saved = _saved_args(name)
     refuse_other_position(saved, iteration, name)
     refuse_other_run(saved, vars(args), name, allow=args.lrps_allow or ())
+    refuse_other_files(saved, vars(args), name)
     if args.fp16:
         _refuse_without_moments(name)
     return saved
