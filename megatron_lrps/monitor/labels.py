@@ -1,6 +1,8 @@
 """Names at points of curves, put where they cover neither each other nor, where that is simply avoided, a point."""
 
+import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from megatron_lrps.monitor.canvas import DPI, width_of
@@ -15,6 +17,10 @@ ASIDE = 8.0
 _SIDES = ((0, -1, "center", "top"), (0, 1, "center", "bottom"), (-1, 0, "right", "center"), (1, 0, "left", "center"))
 _BEYOND, _OVER = 15.0, 6.0
 """Pixels that a name may reach out of its axes at the right, and at the top."""
+_IN_FRONT, _HEAVY = 1.2, 10
+"""Line width from which a curve is no faint background, and how many background points a place on it weighs."""
+_STEP = 4.0
+"""Pixels between two places on such a curve."""
 _MARK = 4.0
 """Pixels from a point's middle to the edge of its mark."""
 
@@ -108,7 +114,7 @@ def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name
 
 
 def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
-    """Name points below, above or beside them, where that covers the fewest points of curves.
+    """Name points below, above or beside them, where that covers the least of curves, faint ones rather than others.
 
     The last one comes first; a name that would touch one before it wherever it stood is left out.
 
@@ -118,8 +124,7 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
         size: Of the text, in points.
     """
     frame = axes.get_window_extent()
-    curves = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
-    crowd = [point for line in curves for point in axes.transData.transform(line.get_xydata())]
+    crowd = _crowd(axes)
     taken: list[_Box] = []
     for name in sorted(names, key=lambda each: each.point, reverse=True):
         free = []
@@ -129,7 +134,8 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             inside = within and frame.y0 <= box.bottom and box.top <= frame.y1 + _OVER
             if inside and not any(map(box.meets, taken)):
                 wide = _Box(box.left - _MARK, box.bottom - _MARK, box.right + _MARK, box.top + _MARK)
-                covered = sum(wide.left <= at <= wide.right and wide.bottom <= high <= wide.top for at, high in crowd)
+                inside_it = (each for each in crowd if _within(wide, each))
+                covered = sum(weight for *_, weight in inside_it)
                 free.append((covered, order, box, (x * ASIDE, y * ASIDE), across, along))
         if not free:
             continue
@@ -147,6 +153,27 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             weight="bold",
             in_layout=False,  # the axes keep the size that its place was found in
         )
+
+
+def _crowd(axes: "Axes") -> list[tuple[float, float, int]]:
+    """What names should not cover: (x, y, weight) in pixels along the axes' curves; those in front weigh more."""
+    found: list[tuple[float, float, int]] = []
+    for line in axes.get_lines():
+        if line.get_transform() != axes.transData:
+            continue
+        points = [(float(x), float(y)) for x, y in axes.transData.transform(line.get_xydata())]
+        if line.get_linewidth() < _IN_FRONT or line.get_linestyle() == "None":
+            found += [(x, y, 1) for x, y in points]
+            continue
+        for (x, y), (to_x, to_y) in pairwise(points):
+            steps = 1 + int(math.hypot(to_x - x, to_y - y) // _STEP) if math.isfinite(x + y + to_x + to_y) else 0
+            found += [(x + (to_x - x) * step / steps, y + (to_y - y) * step / steps, _HEAVY) for step in range(steps)]
+        found += [(x, y, _HEAVY) for x, y in points[-1:]]
+    return found
+
+
+def _within(box: _Box, point: tuple[float, float, int]) -> bool:
+    return box.left <= point[0] <= box.right and box.bottom <= point[1] <= box.top
 
 
 def _box(pixel: tuple[float, float], x: int, y: int, width: float, height: float) -> _Box:

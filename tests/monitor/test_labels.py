@@ -88,3 +88,19 @@ def test_a_name_that_would_touch_another_wherever_it_stood_is_left_out() -> None
     names = [Name(f"version-{number}", (50 + number / 100, 50), INK) for number in range(6)]
     boxes = placed(name_points, names, [])
     assert list(boxes) == ["version-5", "version-4", "version-3", "version-2"]  # below, above, left, right
+
+
+def test_a_name_stands_on_faint_noise_rather_than_on_a_curve_in_front() -> None:
+    with new_figure(1000, 500) as figure:
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, 100), ylim=(0, 100))
+        axes.plot([50, 100], [50, 50], linewidth=2.5)  # two points, the second far away: all between is covered
+        noise = [50 + step / 10 for step in range(-40, 41)]
+            for height in (46, 54):  # above and below, but not on the curve
+            axes.plot(noise, [height] * len(noise), linewidth=0.6)
+        axes.plot([50, 0], [50, 50], linewidth=2.5)
+        figure.draw_without_rendering()
+        name_points(axes, [Name("v2", (50.0, 50.0), INK)], size=10)
+        (text,) = axes.texts
+        assert text.get_position()[0] == 0.0  # neither left nor right, where the curve is

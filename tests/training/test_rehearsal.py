@@ -46,5 +46,9 @@ def test_an_evaluation_that_would_break_off_in_a_job_shows_in_the_check() -> Non
     assert answers == [
         {"two": None, "four": None, "virtual": None},
         {"two": None, "four": none, "virtual": none},  # middle stages read no data
-        {"two": None, "four": None, "virtual": "assert len(eval_iters) == len(data_iterators)"},
+        {
+            "two": None,
+            "four": None,
+            "virtual": "it needs len(eval_iters) == len(data_iterators); full-validation is True",
+        },
     ]
