@@ -97,7 +97,7 @@ def test_a_name_stands_on_faint_noise_rather_than_on_a_curve_in_front() -> None:
         axes.set(xlim=(0, 100), ylim=(0, 100))
         axes.plot([50, 100], [50, 50], linewidth=2.5)  # two points, the second far away: all between is covered
         noise = [50 + step / 10 for step in range(-40, 41)]
-            for height in (46, 54):  # above and below, but not on the curve
+        for height in (46, 54):  # above and below, but not on the curve
             axes.plot(noise, [height] * len(noise), linewidth=0.6)
         axes.plot([50, 0], [50, 50], linewidth=2.5)
         figure.draw_without_rendering()
