@@ -66,7 +66,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     built: dict[str, dict[str, Any]] = {}
     for name, line in request["lines"].items():
         try:
-            answers[name] = _check_path(line, request["vocabulary"], built, request["adopted"].get(name))
+            answers[name] = _check_path(line, request["vocabulary"], built, request.get("adopted", {}).get(name))
         except LrpsError as error:
             answers[name] = {"error": error.what, "mend": error.mend}
         except (Exception, SystemExit) as error:
