@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,26 @@ def test_imports_point_one_way() -> None:
         if (why := _wrong_import(_part(_module(file)), target))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_imports_have_no_circles() -> None:
+    """Also not by imports inside of functions: what a file needs, it does not serve."""
+    modules = {_module(file): file for file in FILES}
+    needs = {
+        name: {near for _, target in _imports(ast.parse(file.read_text()), file) if (near := _nearest(target, modules))}
+        for name, file in modules.items()
+    }
+    left = {name: found - {name} for name, found in needs.items()}
+    while free := [name for name, found in left.items() if not found & left.keys()]:
+        left = {name: found for name, found in left.items() if name not in free}
+    assert sorted(left) == []  # what is left lies on a circle, or needs what does
+
+
+def _nearest(target: str, modules: Container[str]) -> str:
+    """The module that an imported name is, or is of; nothing for other packages'."""
+    while target and target not in modules:
+        target = target.rpartition(".")[0]
+    return target
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_to
 from megatron_lrps.convert.tokenizer import write_tokenizer
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.versions.files import write_atomic

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.cli.jobs import job_text, jobs_of
 from megatron_lrps.monitor.standing import LATEST, alert_words, standing, state_words
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
@@ -102,27 +103,6 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
 
 def _more(count: int) -> str:
     return f"; {count} {'more' if count < LATEST - 1 else 'or more'} before it" if count else ""
-
-
-def jobs_of(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
-    """Path -> its Slurm jobs; None where the campaign has been given none."""
-    if not (campaign.root / "slurm" / "jobs.jsonl").exists():
-        return None
-    from megatron_lrps.cli.slurm import job_facts  # subprocess is no use to other campaigns
-
-    return job_facts(campaign)
-
-
-def job_text(jobs: list[dict[str, Any]]) -> str:
-    """The job that runs or waits, the first one of them; else the last that ended."""
-    active = [job for job in jobs if job["active"]]
-    if not jobs:
-        return "-"
-    job = active[0] if active else jobs[-1]
-    reason = f" ({job['reason']})" if job["reason"] else ""
-    more = f", {len(active) - 1} more" if len(active) > 1 else ""
-    does = "promotes" if job["until"] is None else f"until {job['until']}"
-    return f"{job['id']} {does}: {job['state'] or 'unknown to Slurm'}{reason}{more}"
 
 
 def holder_facts(owner: Owner | None) -> dict[str, Any] | None:

@@ -1,15 +1,13 @@
 """``lrps submit`` and ``lrps cancel``: a campaign as jobs of a Slurm cluster, and what they do."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from megatron_lrps.cli.running import nothing_to_do, shown_paths
-from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm import client
-from megatron_lrps.launch.slurm.jobs import Job, active, followers, record, recorded, with_states
+from megatron_lrps.launch.slurm.jobs import Job, active, followers, record
 from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.layout import ranks_of
@@ -103,28 +101,3 @@ def cancel_jobs(plan_file: Path, path: str | None) -> None:
 
 def _named(jobs: list[Job]) -> str:
     return ", ".join(f"{job.id} ({job})" for job in jobs)
-
-
-def job_facts(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]]:
-    """Path -> its jobs, the latest of each part, as ``lrps status --json`` gives them.
-
-    ``state`` and ``reason`` are null where Slurm has forgotten the job, or cannot be asked.
-    """
-    jobs = recorded(campaign)
-    latest = list({job.key: job for job in jobs}.values())
-    try:
-        found = with_states(latest)
-    except RefusedError:
-        found = [(job, None) for job in latest]
-    facts: dict[str, list[dict[str, Any]]] = {}
-    for job, state in sorted(found, key=lambda each: each[0].until or math.inf):
-        facts.setdefault(job.path, []).append(
-            {
-                "id": job.id,
-                "until": job.until,
-                "state": state and state.state,
-                "reason": state and state.reason,
-                "active": state is not None and state.active,
-            }
-        )
-    return facts

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from megatron_lrps.cli.running import job_text, jobs_of
+from megatron_lrps.cli.jobs import job_text, jobs_of
 from megatron_lrps.launch.progress import duration
 from megatron_lrps.monitor.live import Row, Watch
 from megatron_lrps.monitor.text import number_words

@@ -15,8 +15,9 @@ from megatron_lrps.convert.source import Source
 from megatron_lrps.convert.tokenizer import Shipped, write_tokenizer
 from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.prepare.encoders.spec import Encoder, TokenizerSpec, spec_of
+from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.version import __version__

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.tiktoken_file import PATTERNS, read_ranks, special_tokens
 
 _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

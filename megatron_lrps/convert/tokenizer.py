@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from megatron_lrps.convert import tiktoken_json
 from megatron_lrps.convert.sentencepiece_json import convert
+from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
 from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, Encoder, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
 from megatron_lrps.errors import LrpsError, RefusedError

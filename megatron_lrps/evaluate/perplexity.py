@@ -8,8 +8,9 @@ from typing import Any
 
 from megatron_lrps.convert.source import Source
 from megatron_lrps.data.fingerprint import fingerprint
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec, spec_of
+from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.child import python_lines
 from megatron_lrps.evaluate.sets import read_windows, sets_of

@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from megatron_lrps.convert.sentencepiece_json import convert
 from megatron_lrps.convert.tokenizer import write_tokenizer
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import read_folder
 from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import SentencePieceModel
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec, spec_of
+from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.data.tokenizer import train_sentencepiece
 from tests.data.prepare import tokenizers_of
 from tests.plan.plans import plan_of

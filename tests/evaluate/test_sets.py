@@ -8,8 +8,8 @@ import pytest
 import torch
 from training.harness import write_tokens
 
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.prepare.encoders.spec import TokenizerSpec
 from megatron_lrps.data.tokenizer import train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.forward import batches, loss_sum

@@ -10,7 +10,7 @@ import pytest
 from megatron_lrps.data.prepare import encode
 from megatron_lrps.data.prepare.encode import PartFiles, encode_shard, with_eod
 from megatron_lrps.data.prepare.encoders import Encoded, TokenizerSpec
-from megatron_lrps.data.prepare.encoders.spec import flat
+from megatron_lrps.data.prepare.encoders.encoder import flat
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.shards import cut
 from megatron_lrps.errors import LrpsError

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
-from megatron_lrps.data.prepare.encoders.spec import Encoded, Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 from megatron_lrps.data.prepare.encoders.traps import first_difference, trap_texts
 

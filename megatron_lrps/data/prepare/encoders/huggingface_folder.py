@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec, flat
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec, flat
 from megatron_lrps.data.prepare.encoders.traps import TRAPS
 from megatron_lrps.errors import RefusedError
 

@@ -2,11 +2,12 @@
 
 from functools import lru_cache
 
+from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.gigatoken_engine import fast_huggingface, fast_tiktoken
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
 from megatron_lrps.data.prepare.encoders.null import NullEncoder
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import SentencePieceModel
-from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE, Encoder, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from megatron_lrps.data.prepare.encoders.spec import Encoded, flat
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, flat
 from megatron_lrps.errors import RefusedError
 
 

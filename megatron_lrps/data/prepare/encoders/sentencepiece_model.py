@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.spec import Encoded, flat
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, flat
 from megatron_lrps.data.protobuf import fields
 from megatron_lrps.data.tokenizer import load_processor
 from megatron_lrps.errors import RefusedError

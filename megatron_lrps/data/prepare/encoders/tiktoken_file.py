@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.spec import Encoded, TokenizerSpec
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.tokenizers import TIKTOKEN_VOCABULARY
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.spec import Encoder
+from megatron_lrps.data.prepare.encoders.encoder import Encoder
 
 TRAPS = (
     "",
