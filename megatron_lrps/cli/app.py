@@ -13,6 +13,7 @@ import typer
 
 from megatron_lrps.cli.beginning import beginning
 from megatron_lrps.cli.models import JsonOption, PathOption, PlanArgument, VersionArgument, models, path_names
+from megatron_lrps.cli.start import keep_the_called_one
 from megatron_lrps.errors import EXIT_FAILED, LrpsError, RefusedError
 from megatron_lrps.version import __version__
 
@@ -307,6 +308,7 @@ def main() -> NoReturn:
     """Run the command line; an error of the family prints its text alone and gives its own exit code."""
     # Starting makes many objects and no garbage: searching for it takes a twentieth of the time of `lrps plan`.
     gc.set_threshold(100_000)
+    keep_the_called_one(app, sys.argv[1:])
     try:
         app(prog_name="lrps")
     except LrpsError as error:
