@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.explain import explain, key_text
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.rates import Decay
 from megatron_lrps.plan.values import shown
@@ -81,6 +80,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             # Keys and names are text as it is written: 007, 1e5 and `on` are no numbers or truths.
             key, key_node = key_node.value, _text(key_node)
             if key in seen:
+                from megatron_lrps.plan.explain import key_text
+
                 raise PlanError(f"{key_text(key)}: the key is given twice, again in line {line}.", "keep one of them.")
             seen.add(key)
             if isinstance(value_node, yaml.ScalarNode) and (
@@ -173,14 +174,20 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
     try:
         plan = Plan.model_validate({**data, "base": base}, context={"base": base})
     except ValidationError as error:
-        raise explain(error, Plan, data) from None
+        raise _explained(error, Plan, data) from None
     for key, versions in (("versions", plan.versions), ("cuts", plan.cuts)):
         for version in versions:
             try:
                 plan.decay_of(version)
             except ValidationError as error:
-                raise explain(error, Decay, version.decay, prefix=f"{key}.{version.name}.decay") from None
+                raise _explained(error, Decay, version.decay, prefix=f"{key}.{version.name}.decay") from None
     return plan
+
+
+def _explained(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> PlanError:
+    from megatron_lrps.plan.explain import explain  # a hundredth of a start, for a refusal alone
+
+    return explain(error, model, data, prefix)
 
 
 def plan_text(plan: Plan, *, inside: Path | None = None) -> str:

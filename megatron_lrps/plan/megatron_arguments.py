@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.values import shown
@@ -68,8 +68,7 @@ CLASSES: Mapping[str, ArgumentClass] = MappingProxyType(
 """An argument in no class that may differ is compared: the classes that may differ are the allow-list."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Argument:
+class Argument(NamedTuple):
     """One of Megatron's arguments.
 
     Attributes:
