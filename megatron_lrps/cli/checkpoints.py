@@ -6,12 +6,13 @@ from pathlib import Path
 import typer
 
 from megatron_lrps.errors import StorageError
-from megatron_lrps.monitor.text import bytes_words, table
+from megatron_lrps.monitor.text import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.keep import Verdict
 from megatron_lrps.versions.pins import add_pin, drop_pin
 from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
+from megatron_lrps.versions.room import size_words
 from megatron_lrps.versions.verify import MEANING, verify
 
 _SHOWN = 8
@@ -57,7 +58,7 @@ def show_gc(plan_file: Path, *, as_json: bool, yes: bool) -> None:
         if not as_json:
             typer.echo(f"deleted {verdict.path} {verdict.iteration:,}")
     if doomed and not as_json:
-        typer.echo(f"Freed {bytes_words(freed)}.")
+        typer.echo(f"Freed {size_words(freed)}.")
 
 
 def _print_verdicts(sizes: dict[Verdict, int]) -> None:
@@ -65,7 +66,7 @@ def _print_verdicts(sizes: dict[Verdict, int]) -> None:
         (
             verdict.path,
             verdict.iteration,
-            bytes_words(size).rjust(10),
+            size_words(size).rjust(10),
             "keep" if verdict.keep else "delete",
             verdict.reason,
         )
@@ -74,7 +75,7 @@ def _print_verdicts(sizes: dict[Verdict, int]) -> None:
     if rows:
         typer.echo(table(("path", "iteration", "size".rjust(10), "gc", "reason"), rows) + "\n")
     gone = [size for verdict, size in sizes.items() if not verdict.keep]
-    typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {bytes_words(sum(gone))}.")
+    typer.echo(f"{len(gone)} of {len(rows)} checkpoints to delete, {size_words(sum(gone))}.")
     lost: dict[tuple[str, str], list[str]] = {}
     for verdict in sizes:
         if verdict.loses:

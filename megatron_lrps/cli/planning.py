@@ -22,11 +22,12 @@ from megatron_lrps.cost import (
 from megatron_lrps.data.vocabulary import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.readiness import refusals
-from megatron_lrps.monitor.text import bytes_words, count_words, number_words, table
+from megatron_lrps.monitor.text import count_words, number_words, table
 from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
 from megatron_lrps.plan.layout import ranks_of
+from megatron_lrps.versions.room import size_words
 
 
 def show_plan(
@@ -190,7 +191,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         model = facts["model"]
         typer.echo(
             f"\nModel of {count_words(model['parameters'])} parameters; {facts['checkpoints_kept']} checkpoints "
-            f"to keep (forks and ends), {bytes_words(facts['storage_bytes'])}"
+            f"to keep (forks and ends), {size_words(facts['storage_bytes'])}"
         )
         if model["vocabulary_assumed"]:
             typer.echo(

@@ -46,14 +46,6 @@ def number_words(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
-def bytes_words(size: int) -> str:
-    """A size with one decimal, in the largest unit that it has at least one of."""
-    for unit, one in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if size >= one:
-            return f"{size / one:,.1f} {unit}"
-    return f"{size / 2**10:,.1f} KiB"
-
-
 def count_words(count: int) -> str:
     """A large number with three digits: 9.24M, 1.2B, 100,000B; below a million in full."""
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):

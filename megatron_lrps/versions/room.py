@@ -29,8 +29,8 @@ def refuse_no_room(folder: Path, *, free: int, saves: int, needed: int | None, m
 
 
 def size_words(size: int) -> str:
-    """Bytes, e.g. ``1.5 GiB``."""
-    for unit, one in (("TiB", 2**40), ("GiB", 2**30)):
+    """A size with one decimal, in the largest unit that it has at least one of: ``1.5 GiB``."""
+    for unit, one in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
         if size >= one:
             return f"{size / one:,.1f} {unit}"
-    return f"{size / 2**20:,.1f} MiB"
+    return f"{size / 2**10:,.1f} KiB"

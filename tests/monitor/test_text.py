@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from megatron_lrps.monitor.text import bytes_words, count_words, number_words, table
+from megatron_lrps.monitor.text import count_words, number_words, table
 
 
 def test_numbers_stand_right_and_words_left():
@@ -52,11 +52,3 @@ def test_a_small_figure_is_no_zero(value: float, digits: int, words: str) -> Non
 )
 def test_large_numbers_in_words(tokens: int, text: str) -> None:
     assert count_words(tokens) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0.0 KiB"), (1536, "1.5 KiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.5 GiB"), (5000 * 2**40, "5,000.0 TiB")],
-)
-def test_sizes_in_words(size: int, text: str) -> None:
-    assert bytes_words(size) == text

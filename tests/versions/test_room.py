@@ -28,5 +28,16 @@ def test_the_disk_of_a_folder_that_is_not_there_is_its_parents(tmp_path: Path) -
     assert free_bytes(tmp_path / "a/b") > 0
 
 
-def test_sizes_in_words() -> None:
-    assert [size_words(size) for size in (2**19, 2**30, 3 * 2**39)] == ["0.5 MiB", "1.0 GiB", "1.5 TiB"]
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0.0 KiB"),
+        (2**19, "512.0 KiB"),
+        (1536, "1.5 KiB"),
+        (2**20, "1.0 MiB"),
+        (3 * 2**29, "1.5 GiB"),
+        (5000 * 2**40, "5,000.0 TiB"),
+    ],
+)
+def test_sizes_in_words(size: int, text: str) -> None:
+    assert size_words(size) == text
