@@ -27,7 +27,6 @@ from megatron_lrps.launch.trace import LogFollower
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
-from megatron_lrps.plan.layout import refuse_impossible_layout
 from megatron_lrps.versions.doing import EXECUTOR, Doing, doing_of
 from megatron_lrps.versions.folder import CampaignFolder, PathFolder
 from megatron_lrps.versions.lineage import events, state_of
@@ -82,7 +81,6 @@ def train(
         StorageError: a checkpoint or a log could not be written.
         LrpsError: a path failed; its last lines have been shown.
     """
-    refuse_impossible_layout(tree.plan, tree.plan.launch.local.processes)
     stop = StopRequest()
     with stop.listening(), display:
         for path in paths:

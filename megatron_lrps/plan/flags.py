@@ -145,13 +145,11 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     }
     refuse_unknown_flags(plan.megatron)
     refuse_known_flags(plan.script_flags)
-    if PRETRAINED in flags:
+    if PRETRAINED in flags and plan.main is not None:
+        raise PlanError(f"megatron.{PRETRAINED}: given beside main.adopt, which main starts from.", "remove one.")
+    if path.parent is not None:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
-        weights = flags.pop(PRETRAINED)
-        if plan.main is not None:
-            raise PlanError(f"megatron.{PRETRAINED}: given beside main.adopt, which main starts from.", "remove one.")
-        if path.parent is None:
-            flags[PRETRAINED] = weights
+        flags.pop(PRETRAINED, None)
     if plan.launch.device == "cpu":
         refuse_without_gpu(plan.megatron, "megatron.")
         for flag, value in CPU_FLAGS.items():

@@ -72,7 +72,7 @@ def agree(run: Run, args: Namespace) -> bool:
             continue
         break
     setattr(args, ORDER_SAMPLES, drawn)
-    setattr(args, NAMED_FILES, named_files(vars(args)))
+    setattr(args, NAMED_FILES, _from_rank_0(rank, lambda: named_files(vars(args))))
     run.start = start
     args.load = str(start.folder) if start.folder else None
     args.ckpt_step = start.iteration or None
