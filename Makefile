@@ -72,7 +72,7 @@ test-gpu: ## the tests that need a CUDA GPU, and the throughput against stock, b
 	@$(GPU_PY) -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || { \
 	  echo "$(GPU_PY) has no torch that sees a GPU; name one that has: make test-gpu GPU_PY=/its/python" >&2; exit 1; }
 	@$(GPU_PY) -c 'import hypothesis, megatron.training, megatron_lrps, psutil, pytest, pytest_timeout, tensorboard' || { \
-	  echo "$(GPU_PY) lacks what is named above. Mend: $(GPU_PY) -m pip install its name, and for Megatron and this" >&2; \
+	  echo "$(GPU_PY) lacks what is named above. Fix: $(GPU_PY) -m pip install its name, and for Megatron and this" >&2; \
 	  echo "package, so that torch stays: $(GPU_PY) -m pip install --no-deps megatron-core==0.19.2 -e ." >&2; exit 1; }
 	$(GPU_PY) -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
 	$(GPU_PY) benchmarks/gpu_throughput.py

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from _training import BARE, BATCH, MODEL, PLUGIN, SEQUENCE, VOCABULARY, train, write_plan
 
+from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import argument_line
-from megatron_lrps.versions.folder import checkpoint
-from megatron_lrps.versions.manifest import take_hashes, take_sizes
 
 FORK, LAST, SAVES = 2, 4, 6
 FORK_LIMIT, SAVE_LIMIT = 1.0, 1.02

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model, megatron_flags
-from megatron_lrps.convert.blocks import BLOCK_BYTES
-from megatron_lrps.convert.hf_config import config_of
+from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.mapping import elements, megatron_shapes
+from megatron_lrps.convert.row_blocks import BLOCK_BYTES
 from megatron_lrps.convert.torch_dist_write import Part, empty_states, parts_of, write_checkpoint
 
 RATE_LIMIT = 0.6
@@ -37,7 +37,7 @@ def high_water():  # getrusage's knows of the process that started this one too
     return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 EXPORT = f"""{START}
-from megatron_lrps.convert.export import plan_export, write_export
+from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.torch_dist import open_checkpoint
 imported = high_water()
 began = time.monotonic()
@@ -46,7 +46,7 @@ done = write_export(request, Path(sys.argv[2]), around=lambda hidden: None)
 print(done.bytes, time.monotonic() - began, imported, high_water())
 """
 IMPORT = f"""{START}
-from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.huggingface_import import plan_import, write_import
 done = write_import(plan_import(Path(sys.argv[1])), Path(sys.argv[2]))
 print(high_water())
 """

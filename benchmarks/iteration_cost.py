@@ -27,11 +27,11 @@ SKIPPED = 3
 
 MEASURED = """
 import functools, json, time
-from megatron_lrps.training import guard, hooks
+from megatron_lrps.training.megatron import hooking, hooks
 hooks.install(cpu=True)
 from megatron.core.datasets.gpt_dataset import GPTDataset
 from megatron.training import training
-from megatron_lrps.training.scheduler import PathSwitchingScheduler
+from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 from megatron_lrps.training.timeline import Timeline
 
 clock, rows, last = time.perf_counter, [], [None]
@@ -51,10 +51,10 @@ PathSwitchingScheduler.get_lr = timed(PathSwitchingScheduler.get_lr, "scheduler"
 Timeline.__getitem__ = timed(Timeline.__getitem__, "timeline", 1)
 GPTDataset.__getitem__ = timed(GPTDataset.__getitem__, "timeline", -1)
 wrapper, original, report = training.checkpoint_and_decide_exit.args
-hook = timed(functools.partial(guard.refusing, wrapper, timed(original, "hook", -1), report), "hook", 1)
+hook = timed(functools.partial(hooking.refusing, wrapper, timed(original, "hook", -1), report), "hook", 1)
 wrapper, original, report = training.training_log.args
 training.training_log = timed(
-    functools.partial(guard.refusing, wrapper, timed(original, "alerts", -1), report), "alerts", 1
+    functools.partial(hooking.refusing, wrapper, timed(original, "alerts", -1), report), "alerts", 1
 )
 
 def decide(*args, **kwargs):

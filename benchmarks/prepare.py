@@ -28,7 +28,7 @@ import psutil
 from _text import write_jsonl
 
 from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
-from megatron_lrps.plan.tokenizers import Tokenizer, TokenizerTraining
+from megatron_lrps.plan.keys.tokenizers import Tokenizer, TokenizerTraining
 
 WORKERS = 2
 RATIO, SHARE = 20.0, 0.9

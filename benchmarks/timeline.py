@@ -77,7 +77,7 @@ def start(plan_file: Path, path: str, position: int) -> dict[str, Any]:
 
     from megatron_lrps.plan import expand, load_plan
     from megatron_lrps.training.arguments import Planned
-    from megatron_lrps.training.run import identity_of
+    from megatron_lrps.training.session import identity_of
     from megatron_lrps.training.timeline import build_datasets
 
     tree = expand(load_plan(plan_file))
@@ -146,7 +146,7 @@ def windows_of(size: int) -> None:
 
 
 def mixed_order() -> None:
-    from megatron_lrps.training.order import Mixed
+    from megatron_lrps.training.sample_order import Mixed
 
     before, begun, looked_up = peak_bytes(), time.perf_counter(), 20_000
     order = Mixed(10**9, seed=1)

@@ -14,7 +14,7 @@ def register(*, cpu: bool = False) -> None:
     before it imports Megatron. Raises ``RefusedError`` where the installed
     Megatron-Core is not one that the hooks know.
     """
-    from megatron_lrps.training.hooks import install
+    from megatron_lrps.training.megatron.hooks import install
 
     install(cpu=cpu)
 

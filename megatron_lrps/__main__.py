@@ -14,7 +14,7 @@ def main() -> None:
     if first is None or not Path(sys.argv[first]).is_file():
         named = sys.argv[first] if first else "none"
         print(
-            f"lrps: the script is {named}, no file. Mend: python -m megatron_lrps [--lrps-cpu] SCRIPT [FLAGS], e.g. "
+            f"lrps: the script is {named}, no file. Fix: python -m megatron_lrps [--lrps-cpu] SCRIPT [FLAGS], e.g. "
             "python -m megatron_lrps pretrain_gpt.py --lrps-plan plan.yaml --lrps-path main",
             file=sys.stderr,
         )
@@ -32,7 +32,7 @@ def main() -> None:
             if error.filename != script:
                 raise
             raise RefusedError(
-                f"The script {script} is no Python: line {error.lineno}: {error.msg}.", "mend it."
+                f"The script {script} is no Python: line {error.lineno}: {error.msg}.", "fix it."
             ) from None
 
     launch(run_script)

@@ -17,24 +17,24 @@ EXIT_REFUSED = 78
 
 
 class LrpsError(Exception):
-    """What went wrong, and the mend.
+    """What went wrong, and the fix.
 
     Args:
         what: One sentence with both values, e.g. ``lr.max is 0.0001, but main was trained with 0.0003``.
-        mend: What the user should do, an imperative sentence.
+        fix: What the user should do, an imperative sentence.
     """
 
     exit_code: ClassVar[int] = EXIT_FAILED
     event: ClassVar[str] = "failed"
     """What a path's history calls it."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what, fix)
         self.what = what
-        self.mend = mend
+        self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.what} Mend: {self.mend}" if self.mend else self.what
+        return f"{self.what} Fix: {self.fix}" if self.fix else self.what
 
 
 class RefusedError(LrpsError):
@@ -45,7 +45,7 @@ class RefusedError(LrpsError):
 
 
 class PlanError(RefusedError):
-    """The plan file is wrong: names the key, the value and the mend."""
+    """The plan file is wrong: names the key, the value and the fix."""
 
 
 class StorageError(LrpsError):

@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def _train() -> None:
-    from megatron_lrps.training import gpt
+    from megatron_lrps.training.megatron import gpt
 
     gpt.main()
 

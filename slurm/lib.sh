@@ -12,7 +12,7 @@ lrps_refuse() {
 lrps_site() {
   local lrps_file=${LRPS_SITE:-$LRPS_SLURM_DIR/site.sh}
   if [[ ! -r $lrps_file ]] || ! bash -n "$lrps_file"; then
-    lrps_refuse "LRPS_SITE: $lrps_file is no script that can be read on $(hostname). Mend: put a whole one on a shared disk."
+    lrps_refuse "LRPS_SITE: $lrps_file is no script that can be read on $(hostname). Fix: put a whole one on a shared disk."
   fi
   set +u
   # shellcheck source=slurm/site.sh
@@ -42,14 +42,14 @@ lrps_progress() {
 lrps_settings() {
   local name
   for name in LRPS_PLAN LRPS_SAVE LRPS_PATH; do
-    [[ -n ${!name:-} ]] || lrps_refuse "$name is not set. Mend: slurm/README.md says what it holds."
+    [[ -n ${!name:-} ]] || lrps_refuse "$name is not set. Fix: slurm/README.md says what it holds."
   done
-  [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Mend: put it on a shared disk."
+  [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Fix: put it on a shared disk."
   LRPS_DEVICE=${LRPS_DEVICE:-gpu}
   LRPS_EXIT_SIGNAL=${LRPS_EXIT_SIGNAL:-SIGUSR2}
   [[ $does == promote || $LRPS_EXIT_SIGNAL =~ ^(SIG)?USR[12]$ ]] ||
     lrps_refuse "LRPS_EXIT_SIGNAL: $LRPS_EXIT_SIGNAL, but srun passes USR1 and USR2 on to the ranks, and ends them at once" \
-      "for others. Mend: give one of these, the plan's megatron.exit-signal."
+      "for others. Fix: give one of these, the plan's megatron.exit-signal."
   LRPS_MAX_REQUEUES=${LRPS_MAX_REQUEUES:-3}
   LRPS_HEALTH_SECONDS=${LRPS_HEALTH_SECONDS:-120}
   [[ -n ${LRPS_CONTAINER:-} ]] || LRPS_PYTHON=${LRPS_PYTHON:-${LRPS_HOST_PYTHON:-}}
@@ -106,7 +106,7 @@ lrps_health() {
   bad=$(cut -d' ' -f1 <<<"$report" | sort -u | paste -sd, -)
   count=$(tr ',' '\n' <<<"$bad" | wc -l)
   if ((count == SLURM_NNODES && count > 1)); then
-    lrps_refuse "no node of this job is fit: $bad. Mend: it is the same everywhere, so not a node's fault; see above."
+    lrps_refuse "no node of this job is fit: $bad. Fix: it is the same everywhere, so not a node's fault; see above."
   fi
   code=75
   lrps_count
@@ -157,7 +157,7 @@ lrps_contained() {
     apptainer)
       command=(apptainer exec --nv --env PYTHONNOUSERSITE=1 --bind "${LRPS_MOUNTS:-$LRPS_SAVE}" "$LRPS_CONTAINER" "${command[@]}")
       ;;
-    *) lrps_refuse "LRPS_CONTAINER_RUNTIME: $LRPS_CONTAINER_RUNTIME is unknown. Mend: pyxis or apptainer." ;;
+    *) lrps_refuse "LRPS_CONTAINER_RUNTIME: $LRPS_CONTAINER_RUNTIME is unknown. Fix: pyxis or apptainer." ;;
   esac
 }
 
@@ -170,7 +170,7 @@ lrps_worth_asking() {
 # Whether LRPS_PATH is trained to where this job was to bring it, whatever its ranks have ended with: the judgement of
 # `lrps run` and `lrps status`. $1: how many lines its history had before they started.
 lrps_trained() {
-  local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
+  local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.slurm.part_trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
   lrps_contained
   timeout --kill-after=10 120 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }
@@ -224,14 +224,14 @@ lrps_failed() {
 
 # Count the requeues in a row without progress; leave where there were LRPS_MAX_REQUEUES.
 lrps_count() {
-  local count=0 before='' newest what mend
+  local count=0 before='' newest what fix
   newest=$(lrps_progress)
-  what="checkpoint $newest without a new one" mend="a longer time limit, or a shorter save-interval"
-  [[ $does != promote ]] || what="record $newest without a new one" mend="a longer time limit"
+  what="checkpoint $newest without a new one" fix="a longer time limit, or a shorter save-interval"
+  [[ $does != promote ]] || what="record $newest without a new one" fix="a longer time limit"
   [[ ! -r $file ]] || read -r count before <"$file" || true
   [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
   if ((count >= LRPS_MAX_REQUEUES)); then
-    lrps_say "requeued $count times since $what: not again. Mend: see above why; $mend." >&2
+    lrps_say "requeued $count times since $what: not again. Fix: see above why; $fix." >&2
     rm -f "$file"
     exit "$code"
   fi

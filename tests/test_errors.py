@@ -17,4 +17,4 @@ from megatron_lrps.errors import LrpsError, PlanError, RefusedError, StoppedErro
 )
 def test_codes_and_words(kind: type[LrpsError], code: int, event: str) -> None:
     error = kind("it is 1, but 2 was meant.", "give 2.")
-    assert (error.exit_code, error.event, str(error)) == (code, event, "it is 1, but 2 was meant. Mend: give 2.")
+    assert (error.exit_code, error.event, str(error)) == (code, event, "it is 1, but 2 was meant. Fix: give 2.")

@@ -17,19 +17,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from megatron_lrps.convert.export import plan_export, write_export
-from megatron_lrps.convert.hf_config import config_of
-from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.campaign.folders import checkpoint, checkpoints_in, is_complete
+from megatron_lrps.convert.export_tokenizer import write_tokenizer
+from megatron_lrps.convert.huggingface_config import config_of
+from megatron_lrps.convert.huggingface_export import plan_export, write_export
+from megatron_lrps.convert.huggingface_import import plan_import, write_import
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch, write_torch_dist
-from megatron_lrps.convert.tokenizer import write_tokenizer
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
+from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
-from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.folder import checkpoint, checkpoints_in, is_complete
+from megatron_lrps.storage.files import write_atomic
 
 LOADERS = ("torch_dist", "huggingface")
 SAVERS = (*LOADERS, "torch")

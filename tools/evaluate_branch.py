@@ -21,7 +21,7 @@ from convert_checkpoint import ended, newest, tokenizer_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.perplexity import scored
 from megatron_lrps.evaluate.tasks import has_gpu, score_tasks
-from megatron_lrps.plan.release import Evaluation
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.plan.tokenizers import Tokenizer, TokenizerTraining
+from megatron_lrps.plan.keys.tokenizers import Tokenizer, TokenizerTraining
 
 
 def files_of(patterns: list[str]) -> list[Path]:
@@ -46,7 +46,7 @@ def texts_of(files: list[Path], key: str) -> Iterator[str]:
                     yield text
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"{file} cannot be read: {type(error).__name__}: {error}."
-            raise RefusedError(what, "Mend it, leave it out, or name another --json-key.") from error
+            raise RefusedError(what, "Fix it, leave it out, or name another --json-key.") from error
 
 
 def main(arguments: list[str]) -> int:

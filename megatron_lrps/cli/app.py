@@ -278,7 +278,7 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what this machine has and lacks (torch, CUDA, NCCL, Megatron, TE, FP8, Slurm), each with the mend."""
+    """Show what this machine has and lacks (torch, CUDA, NCCL, Megatron, TE, FP8, Slurm), each with the fix."""
     from megatron_lrps.cli.doctor import show_doctor
 
     show_doctor(plan, as_json=as_json)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.integrity import MEANING, verify
+from megatron_lrps.campaign.keep import Verdict
+from megatron_lrps.campaign.pins import add_pin, drop_pin
+from megatron_lrps.campaign.removal import folder_of, judge, size_on_disk, sweep, trees_of
 from megatron_lrps.errors import StorageError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder
-from megatron_lrps.versions.keep import Verdict
-from megatron_lrps.versions.pins import add_pin, drop_pin
-from megatron_lrps.versions.removal import folder_of, judge, size_on_disk, sweep, trees_of
-from megatron_lrps.versions.room import size_words
-from megatron_lrps.versions.verify import MEANING, verify
+from megatron_lrps.storage.disk_space import size_words
 
 _SHOWN = 8
 """Iterations on one line."""

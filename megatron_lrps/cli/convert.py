@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from megatron_lrps.convert.source import find_source
+from megatron_lrps.convert.version_checkpoint import find_source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import load_plan
 
@@ -38,7 +38,7 @@ def export_version(
     _refuse_flags(form, layout, workers, shard_gb, check=check)
     source = find_source(plan_file, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
-    from megatron_lrps.convert.release import release, release_for_megatron
+    from megatron_lrps.convert.version_export import release, release_for_megatron
 
     if form == "hf":
         done = release(
@@ -84,8 +84,8 @@ def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, 
         raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
     plan = load_plan(plan_file) if plan_file else None
     target = output or (plan.folder if plan else Path()) / "imports" / folder.resolve().name
-    from megatron_lrps.convert.flags import plan_lines, refuse_other_plan
-    from megatron_lrps.convert.imports import RELEASE, plan_import, write_import
+    from megatron_lrps.convert.huggingface_import import RELEASE, plan_import, write_import
+    from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
 
     planned = plan_import(folder)
     model, where = planned.model, str(target.absolute())

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.cut_request import answered, ask, grown_text, withdraw
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoints_in
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, load_plan, parse_plan
 from megatron_lrps.plan.paths import MAIN
-from megatron_lrps.versions.cut import answered, ask, grown_text, withdraw
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoints_in
-from megatron_lrps.versions.growth import accept
-from megatron_lrps.versions.owner import holder
+from megatron_lrps.storage.files import write_atomic
+from megatron_lrps.storage.ownership import holder
 
 _POLL_S = 0.2
 

@@ -11,7 +11,7 @@ import typer
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.launch.fitness import Finding, inventory, needs_of_run, needs_of_submit
 from megatron_lrps.launch.machine import look
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags
 
@@ -35,8 +35,8 @@ def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
             ways["submit"] = needs_of_submit(tree, machine)
     fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
     if as_json:
-        facts: dict[str, Any] = {"machine": [finding._asdict() for finding in found]}
-        facts |= {way: {"fit": fit[way], "needs": [finding._asdict() for finding in ways[way]]} for way in ways}
+        facts: dict[str, Any] = {"machine": [_facts(finding) for finding in found]}
+        facts |= {way: {"fit": fit[way], "needs": [_facts(finding) for finding in ways[way]]} for way in ways}
         typer.echo(json.dumps(facts, indent=2))
     else:
         typer.echo(_text(found))
@@ -68,6 +68,11 @@ def _without_infiniband() -> bool:
 def _text(findings: list[Finding], *, verdicts: bool = False) -> str:
     words = {True: "ok", False: "LACKING", None: ""}
     rows = [
-        (finding.name, *([words[finding.fit]] if verdicts else []), finding.found, finding.mend) for finding in findings
+        (finding.name, *([words[finding.fit]] if verdicts else []), finding.found, finding.fix) for finding in findings
     ]
-    return table(("what", *(["fit"] if verdicts else []), "here", "mend"), rows)
+    return table(("what", *(["fit"] if verdicts else []), "here", "fix"), rows)
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    """A finding as ``--json`` gives it."""
+    return {"name": finding.name, "found": finding.found, "fit": finding.fit, "mend": finding.fix}

@@ -8,14 +8,14 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.scores import read_results
 from megatron_lrps.cli.convert import refuse_unknown_dtype, say
-from megatron_lrps.convert.source import Source, find_source
+from megatron_lrps.convert.version_checkpoint import Source, find_source
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.release import Evaluation, Promotion
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.results import read_results
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
 
 
 def eval_version(
@@ -58,7 +58,7 @@ def promote_version(
     planned = source.tree.plan.promote or Promotion()
     if gate is None and planned.gate is not None:
         gate = planned.gate
-    from megatron_lrps.evaluate.promote import promote  # torch comes with it
+    from megatron_lrps.evaluate.promotion import promote  # torch comes with it
 
     done = promote(
         source,
@@ -93,8 +93,8 @@ def promote_version(
 
 def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
     """Print the version table across paradigms with every score; ``form`` is text, csv, json, html or latex."""
-    from megatron_lrps.monitor.compare import FORMS, compared
-    from megatron_lrps.monitor.table import version_table
+    from megatron_lrps.monitor.score_table import FORMS, compared
+    from megatron_lrps.monitor.version_table import version_table
 
     if form not in FORMS:
         raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMS)}.")

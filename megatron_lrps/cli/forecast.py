@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.schedule import SHAPES
-from megatron_lrps.versions.folder import CampaignFolder
 
 if TYPE_CHECKING:
-    from megatron_lrps.monitor.forecast import Checked, Outlook
+    from megatron_lrps.monitor.loss_forecast import Checked, Outlook
 
 
 def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[str], as_json: bool) -> None:
@@ -30,7 +30,7 @@ def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[
         raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
     tree = expand(load_plan(plan_file))
     try:
-        from megatron_lrps.monitor.forecast import forecast
+        from megatron_lrps.monitor.loss_forecast import forecast
     except ImportError as error:
         raise RefusedError(f"{error.name} does not import: {error}.", f"pip install {error.name}.") from None
     outlook = forecast(tree, CampaignFolder(tree.plan.folder), alphas=alphas, shapes=shapes)

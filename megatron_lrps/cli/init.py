@@ -17,9 +17,9 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.plan.draft import SCHEMA_FILE, SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.file_paths import absolute, written
+from megatron_lrps.plan.keys.values import count, plain_name
 from megatron_lrps.plan.load import parse_mapping
-from megatron_lrps.plan.values import count, plain_name
-from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.storage.files import write_atomic
 
 BYTES_A_TOKEN = 3
 """Of text, about."""
@@ -167,8 +167,8 @@ def _name(folder: Path, given: str | None) -> str:
     try:
         return plain_name(given)
     except ValueError as error:
-        what, _, mend = str(error).partition("; ")
-        raise RefusedError(f"--name {given!r} {what}.", f"{mend}.") from None
+        what, _, fix = str(error).partition("; ")
+        raise RefusedError(f"--name {given!r} {what}.", f"{fix}.") from None
 
 
 def _usual(folder: Path, pattern: str) -> list[str]:
@@ -183,8 +183,8 @@ def _found(folder: Path, given: str) -> Found:
     try:
         name = written(absolute(given, Path.cwd()), base)
     except ValueError as error:
-        what, _, mend = str(error).partition("; ")
-        raise RefusedError(f"{given!r} {what}.", f"{mend}.") from None
+        what, _, fix = str(error).partition("; ")
+        raise RefusedError(f"{given!r} {what}.", f"{fix}.") from None
     version = {"name": "v1", "iters": 1, "train": [[1.0, "data/v1"]], "sources": {"data/v1": name}}
     keys = {"campaign": "c", "save": "c", "sequence_length": 1, "global_batch_size": 1, "versions": [version]}
     [source] = find_sources(parse_mapping(keys, base=base))

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.versions.folder import CampaignFolder
 
 
 def jobs_of(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
@@ -31,7 +31,7 @@ def _facts(campaign: CampaignFolder) -> dict[str, list[dict[str, Any]]]:
 
     ``state`` and ``reason`` are null where Slurm has forgotten the job, or cannot be asked.
     """
-    from megatron_lrps.launch.slurm.jobs import recorded, with_states  # subprocess is no use to other campaigns
+    from megatron_lrps.launch.slurm.job_history import recorded, with_states  # subprocess is no use to other campaigns
 
     jobs = recorded(campaign)
     latest = list({job.key: job for job in jobs}.values())

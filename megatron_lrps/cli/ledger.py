@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.monitor.text import epochs_words, table
+from megatron_lrps.campaign.data_ledger import Range, totals_of
+from megatron_lrps.campaign.epochs import limit_of, planned_windows, whole_windows
+from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.file_paths import within
-from megatron_lrps.versions.epochs import limit_of, planned_windows, whole_windows
-from megatron_lrps.versions.ledger import Range, totals_of
 
 
 def ledger_facts(ranges: Sequence[Range], *, planned: bool) -> dict[str, Any]:

@@ -10,14 +10,10 @@ from typing import Any
 
 import typer
 
-from megatron_lrps.cli.ledger import ledger_facts, ledger_table, range_words
-from megatron_lrps.cli.running import holder_facts
-from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
-from megatron_lrps.plan.paths import adopted_words
-from megatron_lrps.versions.checks import LATER, SOMETIMES
-from megatron_lrps.versions.compare import compare
-from megatron_lrps.versions.facts import (
+from megatron_lrps.campaign.differences import compare
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.history import condense
+from megatron_lrps.campaign.lineage import (
     Facts,
     Link,
     Saved,
@@ -28,11 +24,15 @@ from megatron_lrps.versions.facts import (
     resolve,
     schedule_words,
 )
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.history import condense
-from megatron_lrps.versions.lineage import events
-from megatron_lrps.versions.owner import holder
-from megatron_lrps.versions.removal import trees_of
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.record_values import LATER, SOMETIMES
+from megatron_lrps.campaign.removal import trees_of
+from megatron_lrps.cli.ledger import ledger_facts, ledger_table, range_words
+from megatron_lrps.cli.running import holder_facts
+from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
+from megatron_lrps.plan.paths import adopted_words
+from megatron_lrps.storage.ownership import holder
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST = 500
@@ -88,7 +88,7 @@ def open_campaign(plan_file: Path) -> Iterator[OpenCampaign]:
         raise
     except OSError as error:
         what = f"{error.filename or folder.root} could not be read: {error.strerror or error}."
-        raise StorageError(what, "mend that, then rerun.") from None
+        raise StorageError(what, "fix that, then rerun.") from None
 
 
 def show_version(plan_file: Path, version: str, *, as_json: bool) -> None:

@@ -11,7 +11,12 @@ from typing import Any
 import typer
 
 from megatron_lrps.cli.ledger import epochs_table, window_epochs
-from megatron_lrps.cost import (
+from megatron_lrps.data.tokenizer_size import vocabulary_of
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.preflight import refusals
+from megatron_lrps.monitor.text_table import count_words, number_words, table
+from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan.cost import (
     Cost,
     ModelSize,
     checkpoints_kept,
@@ -19,15 +24,10 @@ from megatron_lrps.cost import (
     gpu_hours,
     model_size,
 )
-from megatron_lrps.data.vocabulary import vocabulary_of
-from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.readiness import refusals
-from megatron_lrps.monitor.text import count_words, number_words, table
-from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.data import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
-from megatron_lrps.plan.layout import ranks_of
-from megatron_lrps.versions.room import size_words
+from megatron_lrps.plan.parallel_layout import ranks_of
+from megatron_lrps.storage.disk_space import size_words
 
 
 def show_plan(
@@ -80,7 +80,7 @@ def show_plan(
         from megatron_lrps.cli import sizing
 
         facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
-    facts["refused"] = [{"what": refusal.what, "mend": refusal.mend} for refusal in found]
+    facts["refused"] = [{"what": refusal.what, "mend": refusal.fix} for refusal in found]
     _show(tree, cost, facts, as_json=as_json)
     if found:
         # Behind the tables, which show what is to be changed.
@@ -238,7 +238,7 @@ def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path
     if as_json and csv:
         raise RefusedError("--json and --csv are both given.", "choose one.")
     if png is not None:
-        from megatron_lrps.monitor.pictures import draw_lr
+        from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
 
         draw_lr(tree, paths, png)
         typer.echo(f"drew {png}", err=True)

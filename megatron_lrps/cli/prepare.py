@@ -13,8 +13,8 @@ import typer
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import TextSource, find_sources
 from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
-from megatron_lrps.data.prepare.record import Prepared
-from megatron_lrps.monitor.text import table
+from megatron_lrps.data.prepare.prepared_record import Prepared
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import load_plan
 from megatron_lrps.plan.model import Plan
 
@@ -70,7 +70,7 @@ def _train_tokenizer(plan: Plan) -> None:
     model = tokenizer.model
     if model.exists():
         return
-    from megatron_lrps.data.prepare.sample import sample_texts
+    from megatron_lrps.data.prepare.tokenizer_sample import sample_texts
     from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
 
     # Of every version's text, whichever is prepared now: another command must not make another tokenizer.

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.scores import read_results, scores_of
 from megatron_lrps.cli.convert import export_version
 from megatron_lrps.cli.report import make_report
 from megatron_lrps.cli.running import run_plan
 from megatron_lrps.cli.tensorboard import derive_tensorboard
-from megatron_lrps.convert.source import find_source
-from megatron_lrps.data.quickstart import prepare_quickstart
+from megatron_lrps.convert.version_checkpoint import find_source
+from megatron_lrps.data.quickstart.windows import prepare_quickstart
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.compare import Compared, compared
-from megatron_lrps.monitor.table import VersionTable, version_table
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.score_table import Compared, compared
+from megatron_lrps.monitor.text_table import table
+from megatron_lrps.monitor.version_table import VersionTable, version_table
 from megatron_lrps.plan import Tree, expand, load_plan
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.results import read_results, scores_of
+from megatron_lrps.storage.files import write_atomic
 
 VOCABULARY = 2048
 WINDOW_CHARACTERS = 1_200_000
@@ -169,7 +169,7 @@ def _export(plan_file: Path, path: str) -> None:
         plan_file, path, form="hf", layout=(None, None), output=None, iteration=None, dtype=None, workers=None,
         shard_gb=None, check=True, as_json=False,
     )  # fmt: skip
-    from megatron_lrps.evaluate.sample import written
+    from megatron_lrps.evaluate.written_text import written
 
     texts = written(find_source(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
     for prompt, text in zip(PROMPTS, texts, strict=True):

@@ -10,8 +10,8 @@ from megatron_lrps.cli.lineage import open_campaign
 
 def make_report(plan_file: Path, output: Path | None, axis: str) -> None:
     """Write the page and its pictures, and print where they are and what they lack."""
-    from megatron_lrps.monitor.axis import axis_of
-    from megatron_lrps.monitor.report import write_report  # matplotlib and tensorboard come with it
+    from megatron_lrps.monitor.pictures.axis import axis_of
+    from megatron_lrps.monitor.report.build import write_report  # matplotlib and tensorboard come with it
 
     with open_campaign(plan_file) as campaign:
         folder = output or campaign.folder.report

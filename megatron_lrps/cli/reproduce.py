@@ -7,15 +7,15 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.cli.running import run_plan
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
-from megatron_lrps.monitor.study import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
-from megatron_lrps.monitor.table import version_table
+from megatron_lrps.monitor.study_results import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
+from megatron_lrps.monitor.version_table import version_table
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.load import plan_text
 from megatron_lrps.plan.study import Study, Trial, load_study, trials_of
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.storage.files import write_atomic
 
 
 def reproduce(
@@ -97,7 +97,7 @@ def _results(
     Raises:
         LrpsError: of a plan that is wanted; another that cannot be read is named, and left out.
     """
-    from megatron_lrps.monitor.study_pictures import draw_study  # matplotlib comes with it
+    from megatron_lrps.monitor.pictures.study_pictures import draw_study  # matplotlib comes with it
 
     tables, trees = {}, {}
     # Of two that end at a time the later one has read what both have trained.
@@ -128,7 +128,7 @@ def _results(
 def _prepare(study: Study, save: Path) -> None:
     if study.data is None:
         return
-    from megatron_lrps.data.quickstart import prepare_quickstart
+    from megatron_lrps.data.quickstart.windows import prepare_quickstart
 
     with alone(save / ".data.lock", say=_say):
         prepare_quickstart(

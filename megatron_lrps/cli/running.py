@@ -6,14 +6,14 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
 from megatron_lrps.cli.jobs import job_text, jobs_of
-from megatron_lrps.monitor.standing import LATEST, alert_words, standing, state_words
-from megatron_lrps.monitor.text import table
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import state_of
-from megatron_lrps.versions.owner import UNKNOWN, Owner, holder
+from megatron_lrps.storage.ownership import UNKNOWN, Owner, holder
 
 
 def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) -> None:
@@ -28,11 +28,11 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
         LrpsError: whose exit code says how the run ended (75 stopped, 78 refused, 74 storage, else failed).
     """
     # Here, since rich and ctypes are no use to `lrps status`.
-    from megatron_lrps.launch.local import TRAINING_MODULE, train
-    from megatron_lrps.launch.missing import unfinished
-    from megatron_lrps.launch.progress import make_display
-    from megatron_lrps.launch.readiness import require_all
-    from megatron_lrps.versions.growth import accept
+    from megatron_lrps.campaign.accepted_plan import accept
+    from megatron_lrps.launch.local.executor import TRAINING_MODULE, train
+    from megatron_lrps.launch.local.progress import make_display
+    from megatron_lrps.launch.preflight import require_all
+    from megatron_lrps.launch.untrained import unfinished
 
     tree = expand(load_plan(plan_file))
     shown = shown_paths(tree, path)

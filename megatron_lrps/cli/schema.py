@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from megatron_lrps.plan.reference import plan_markdown
-from megatron_lrps.plan.schema import plan_schema
-from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.plan.json_schema import plan_schema
+from megatron_lrps.plan.keys_page import plan_markdown
+from megatron_lrps.storage.files import write_atomic
 
 
 def write_schema(output: Path | None, *, markdown: bool) -> None:

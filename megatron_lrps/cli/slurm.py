@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.cli.running import nothing_to_do, shown_paths
 from megatron_lrps.launch.slurm import client
-from megatron_lrps.launch.slurm.jobs import Job, active, followers, record
-from megatron_lrps.monitor.text import table
+from megatron_lrps.launch.slurm.job_history import Job, active, followers, record
+from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.layout import ranks_of
-from megatron_lrps.versions.folder import CampaignFolder
+from megatron_lrps.plan.parallel_layout import ranks_of
 
 if TYPE_CHECKING:
-    from megatron_lrps.launch.slurm.request import Request
+    from megatron_lrps.launch.slurm.job_requests import Request
 
 _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
 
@@ -31,12 +31,12 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool
     Raises:
         LrpsError: whose exit code says why nothing was submitted.
     """
+    from megatron_lrps.campaign.accepted_plan import accept, refuse_contradiction
     from megatron_lrps.launch.layout_check import check_before_submit
-    from megatron_lrps.launch.missing import unfinished
-    from megatron_lrps.launch.readiness import refuse_missing_files, require_all
-    from megatron_lrps.launch.slurm.request import refuse_missing_container, requests, slurm_of, unreleased
-    from megatron_lrps.launch.slurm.submit import as_shell, submit
-    from megatron_lrps.versions.growth import accept, refuse_contradiction
+    from megatron_lrps.launch.preflight import refuse_missing_files, require_all
+    from megatron_lrps.launch.slurm.job_requests import refuse_missing_container, requests, slurm_of, unreleased
+    from megatron_lrps.launch.slurm.submission import as_shell, submit
+    from megatron_lrps.launch.untrained import unfinished
 
     tree = expand(load_plan(plan_file))
     slurm = slurm_of(tree.plan)

@@ -10,7 +10,7 @@ from megatron_lrps.cli.lineage import open_campaign
 
 def derive_tensorboard(plan_file: Path) -> None:
     """Write what TensorBoard needs beside Megatron's own files, and print what was found and how to look at it."""
-    from megatron_lrps.monitor.tensorboard import derive  # protobuf and numpy come with it
+    from megatron_lrps.monitor.tensorboard.derive import derive  # protobuf and numpy come with it
 
     with open_campaign(plan_file) as campaign:
         done = derive(campaign.folder, campaign.trees, notes=campaign.notes)

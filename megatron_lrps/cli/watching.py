@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from megatron_lrps.cli.jobs import job_text, jobs_of
-from megatron_lrps.launch.progress import duration
-from megatron_lrps.monitor.live import Row, Watch
-from megatron_lrps.monitor.text import number_words
+from megatron_lrps.launch.local.progress import duration
+from megatron_lrps.monitor.live_standing import Row, Watch
+from megatron_lrps.monitor.text_table import number_words
 
 JOBS_EVERY_S = 30.0
 """Slurm's controller is asked no more often."""

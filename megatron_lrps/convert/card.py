@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megatron_lrps.campaign.data_ledger import Range, totals_of
+from megatron_lrps.campaign.lineage import Facts, Link, schedule_words
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.hf_config import ARCHITECTURES
+from megatron_lrps.convert.huggingface_config import ARCHITECTURES
 from megatron_lrps.plan.paths import adopted_words
 from megatron_lrps.version import __version__
-from megatron_lrps.versions.facts import Facts, Link, schedule_words
-from megatron_lrps.versions.ledger import Range, totals_of
 
 _SHOWN_HASH = 16
 _BEGIN, _END = "<!-- scores by lrps -->", "<!-- end of scores -->"
@@ -115,7 +115,7 @@ def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = (
 
     Args:
         card: The README.md of an export.
-        results: ``results.json`` of ``versions/results.py``.
+        results: ``results.json`` of ``campaign/scores.py``.
         proofs: What it was judged by, a sentence each.
     """
     lines = [

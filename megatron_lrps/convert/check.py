@@ -105,5 +105,5 @@ def _run(arguments: list[str], asked: Any, who: str) -> str:
     )
     if ended.returncode:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise LrpsError(f"{who} could not compute logits to compare: {reason[:300]}.", "mend that, then rerun.")
+        raise LrpsError(f"{who} could not compute logits to compare: {reason[:300]}.", "fix that, then rerun.")
     return ended.stdout

@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.convert.blocks import ahead, bytes_of, mean_row, row_blocks
-from megatron_lrps.convert.export import DTYPES, IGNORED, Exported
-from megatron_lrps.convert.imports import RELEASE
+from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, Exported
+from megatron_lrps.convert.huggingface_import import RELEASE
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
+from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import Checkpoint
 from megatron_lrps.convert.torch_dist_write import Part, parts_of, write_checkpoint
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.folder import TRACKER
+from megatron_lrps.storage.files import write_atomic
 
 FILE = "model.pt"
 """The one file's name in its folder."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.convert.blocks import bytes_of
+from megatron_lrps.convert.row_blocks import bytes_of
 from megatron_lrps.errors import RefusedError, StorageError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -145,7 +145,7 @@ def _read_header(file: Path) -> dict[str, Placed]:
         begin = 8 + length
         return {name: _placed(file, begin, size, name, entry) for name, entry in head.items() if name != "__metadata__"}
     except OSError as error:
-        raise RefusedError(f"{file} cannot be read: {error.strerror}.", "mend that.") from None
+        raise RefusedError(f"{file} cannot be read: {error.strerror}.", "fix that.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RefusedError(f"{file} is no whole safetensors file: {error}.", "fetch it again.") from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.data.protobuf import fields
-from megatron_lrps.data.tokenizer import load_processor
+from megatron_lrps.data.sentencepiece_training import load_processor
 from megatron_lrps.errors import RefusedError
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.versions.files import sync
+from megatron_lrps.storage.files import sync
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def staged(target: Path) -> Iterator[Path]:
         hidden.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise StorageError(f"{hidden} could not be made: {error.strerror}.", "mend that, then rerun.") from None
+        raise StorageError(f"{hidden} could not be made: {error.strerror}.", "fix that, then rerun.") from None
     try:
         try:
             # The kernel gives it back when the process ends, however that happens.

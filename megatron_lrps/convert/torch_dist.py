@@ -16,12 +16,12 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
+from megatron_lrps.campaign.folders import is_complete
+from megatron_lrps.campaign.manifest import damaged_sizes
+from megatron_lrps.campaign.pickled_code import is_state, refuse_code, refuse_foreign_file
 from megatron_lrps.convert.chunks import Chunk, View, place, read_into
 from megatron_lrps.convert.common_state import read_args
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.versions.folder import is_complete
-from megatron_lrps.versions.hostile import is_state, refuse_code, refuse_foreign_file
-from megatron_lrps.versions.manifest import damaged_sizes
 
 COMMON_STATE = "common_state/shard_0_1"
 """Key of Megatron's arguments and counters, a weights-only pickle."""
@@ -146,13 +146,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         RefusedError: it is unfinished, torn, would run code, or is of another format.
     """
-    mend = "use another checkpoint, or restore this one's files from a copy."
+    fix = "use another checkpoint, or restore this one's files from a copy."
     if not folder.is_dir():
         raise RefusedError(f"There is no checkpoint {folder}.", "correct the path.")
     if not is_complete(folder):
-        raise RefusedError(f"{folder} is unfinished: it has no .metadata or metadata.json.", mend)
+        raise RefusedError(f"{folder} is unfinished: it has no .metadata or metadata.json.", fix)
     if damages := damaged_sizes(folder):
-        raise RefusedError(f"{folder} is damaged: {damages[0]}.", mend)
+        raise RefusedError(f"{folder} is damaged: {damages[0]}.", fix)
     refuse_code(folder)
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 
@@ -165,7 +165,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise
     except Exception as error:  # whatever a torn pickle or a foreign format gives
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", mend) from None
+        raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", fix) from None
     return Checkpoint(folder=folder, args=args, tensors=tensors, states=states)
 
 

@@ -19,10 +19,10 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from megatron_lrps.convert.blocks import row_blocks
+from megatron_lrps.convert.row_blocks import row_blocks
 from megatron_lrps.convert.torch_dist import COMMON_STATE
 from megatron_lrps.errors import LrpsError
-from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.storage.files import write_atomic
 
 
 @dataclass(frozen=True)

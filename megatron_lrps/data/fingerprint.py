@@ -71,9 +71,9 @@ def fingerprint(prefix: Path | str) -> DataFingerprint:
     """
     # Not with_suffix: a prefix may hold dots ("web.2024"), which it would cut off.
     idx, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
-    mend = "Correct the path in the plan (a prefix, without .bin or .idx), or prepare the data again."
-    idx_sha256 = _hash_file(idx, mend)
-    with _open(data, mend) as stream:
+    fix = "Correct the path in the plan (a prefix, without .bin or .idx), or prepare the data again."
+    idx_sha256 = _hash_file(idx, fix)
+    with _open(data, fix) as stream:
         size = stream.seek(0, 2)
         sample = hashlib.sha256()
         for offset in _sample_offsets(size):
@@ -100,17 +100,17 @@ def tokenizer_fingerprint(path: Path | str) -> str:
         RefusedError: ``path`` is missing, unreadable, or a folder without a tokenizer file.
     """
     path = Path(path)
-    mend = "Set tokenizer.model in the plan to a tokenizer file or to a Hugging Face tokenizer folder."
+    fix = "Set tokenizer.model in the plan to a tokenizer file or to a Hugging Face tokenizer folder."
     if not path.is_dir():
-        return _hash_file(path, mend)
+        return _hash_file(path, fix)
     files = {file.relative_to(path).as_posix(): file for name in TOKENIZER_FILES for file in path.rglob(name)}
     if not files:
-        raise RefusedError(f"{path} holds no tokenizer file ({', '.join(TOKENIZER_FILES)}).", mend)
+        raise RefusedError(f"{path} holds no tokenizer file ({', '.join(TOKENIZER_FILES)}).", fix)
     total = hashlib.sha256()
     for name, file in sorted(files.items()):
         # Fixed-length hashes of name and content: no two folders give the same bytes here.
         total.update(hashlib.sha256(name.encode()).digest())
-        total.update(bytes.fromhex(_hash_file(file, mend)))
+        total.update(bytes.fromhex(_hash_file(file, fix)))
     return total.hexdigest()
 
 
@@ -122,13 +122,13 @@ def _sample_offsets(size: int) -> list[int]:
     return [last * block // (SAMPLE_BLOCKS - 1) for block in range(SAMPLE_BLOCKS)]
 
 
-def _hash_file(path: Path, mend: str) -> str:
-    with _open(path, mend) as stream:
+def _hash_file(path: Path, fix: str) -> str:
+    with _open(path, fix) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _open(path: Path, mend: str) -> BufferedReader:
+def _open(path: Path, fix: str) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror or error}.", mend) from error
+        raise RefusedError(f"{path} cannot be read: {error.strerror or error}.", fix) from error

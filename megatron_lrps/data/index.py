@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.data.files import publish, temporary_name, write_failed
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.storage.publish import publish, temporary_name, write_failed
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 """The token ids of each text, without EOD; called with many texts at a time."""

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.convert.source import Source
+from megatron_lrps.campaign.manifest import damaged_sizes
+from megatron_lrps.campaign.scores import Results, perplexity_of
+from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.data.fingerprint import fingerprint
+from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
-from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.child import python_lines
+from megatron_lrps.evaluate.child_process import python_lines
 from megatron_lrps.evaluate.sets import read_windows, sets_of
 from megatron_lrps.evaluate.token_bytes import byte_counter
-from megatron_lrps.versions.manifest import damaged_sizes
-from megatron_lrps.versions.results import Results, perplexity_of
 
 
 def measure(

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-from megatron_lrps.convert.release import RECORD
-from megatron_lrps.convert.source import Source
+from megatron_lrps.campaign.releases import note
+from megatron_lrps.campaign.scores import Results, scores_of
+from megatron_lrps.convert.version_checkpoint import Source
+from megatron_lrps.convert.version_export import RECORD
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.perplexity import measure
 from megatron_lrps.evaluate.tasks import run_tasks
-from megatron_lrps.plan.release import Evaluation
-from megatron_lrps.versions.files import read_json
-from megatron_lrps.versions.notes import note
-from megatron_lrps.versions.results import Results, scores_of
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation
+from megatron_lrps.storage.files import read_json
 
 
 def evaluate(

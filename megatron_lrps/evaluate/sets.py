@@ -51,7 +51,7 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
     absent = [name for name, prefix in every.items() if not Path(f"{prefix}.idx").is_file()]
     if wrong := [name for name in absent if name in own]:
         raise RefusedError(
-            f"Validation set {wrong[0]} is not there: {own[wrong[0]]}.idx.", "lrps prepare PLAN, or mend its path."
+            f"Validation set {wrong[0]} is not there: {own[wrong[0]]}.idx.", "lrps prepare PLAN, or fix its path."
         )
     return {name: prefix for name, prefix in every.items() if name not in absent}, absent
 

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.scores import Results
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.evaluate.child import python_lines
-from megatron_lrps.plan.release import Evaluation
-from megatron_lrps.versions.files import read_json, write_atomic
-from megatron_lrps.versions.results import Results
+from megatron_lrps.evaluate.child_process import python_lines
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation
+from megatron_lrps.storage.files import read_json, write_atomic
 
 
 def run_tasks(
@@ -123,13 +123,13 @@ def metrics_of(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _require(backend: str) -> None:
-    for package, mend in (("lm_eval", "pip install 'megatron-lrps[eval]'"), ("vllm", "pip install vllm")):
+    for package, fix in (("lm_eval", "pip install 'megatron-lrps[eval]'"), ("vllm", "pip install vllm")):
         if package == "vllm" and backend != "vllm":
             continue
         try:
             version(package)
         except PackageNotFoundError:
-            raise RefusedError(f"{package} is not installed, and tasks need it.", f"{mend}.") from None
+            raise RefusedError(f"{package} is not installed, and tasks need it.", f"{fix}.") from None
 
 
 def _tokenizer(export: Path) -> Path:

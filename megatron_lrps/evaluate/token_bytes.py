@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
-from megatron_lrps.data.prepare.encoders.load import load_reference
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
-from megatron_lrps.data.tokenizer import load_processor
+from megatron_lrps.data.sentencepiece_training import load_processor
 
 _SPACE = "\u2581"
 

@@ -1,15 +1,15 @@
-"""Whether a machine is fit for a plan: what the plan needs of it, what is there, and the mend of each lack."""
+"""Whether a machine is fit for a plan: what the plan needs of it, what is there, and the fix of each lack."""
 
 from typing import NamedTuple
 
-from megatron_lrps.cost import model_size
-from megatron_lrps.data.vocabulary import vocabulary_of
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.record import state_of
+from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.machine import CONTAINERS, LIBRARIES, SLURM, Machine
 from megatron_lrps.plan import Plan, Tree
+from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.data import require_data
-from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
-from megatron_lrps.versions.lineage import state_of
 
 SUPPORTED = "0.19."
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
@@ -20,7 +20,7 @@ _BARE = "pip install 'megatron-lrps[megatron]'; a container of NGC's PyTorch ima
 _TE = "NGC's PyTorch image has it; else pip install 'megatron-lrps[te]'"
 
 FUSION = "fused_weight_gradient_mlp_cuda"
-_FUSION_MEND = "install apex with --cpp_ext --cuda_ext, or set megatron.no-gradient-accumulation-fusion: true."
+_FUSION_FIX = "install apex with --cpp_ext --cuda_ext, or set megatron.no-gradient-accumulation-fusion: true."
 
 
 class Finding(NamedTuple):
@@ -30,21 +30,21 @@ class Finding(NamedTuple):
         name: What it is.
         found: What is there, in words.
         fit: Whether it is enough; None where nothing depends on it.
-        mend: What to do where it is not there or not enough; else empty.
+        fix: What to do where it is not there or not enough; else empty.
     """
 
     name: str
     found: str
     fit: bool | None
-    mend: str = ""
+    fix: str = ""
 
 
-def _need(name: str, found: str, fit: bool, mend: str) -> Finding:
-    return Finding(name, found, fit, "" if fit else mend)
+def _need(name: str, found: str, fit: bool, fix: str) -> Finding:
+    return Finding(name, found, fit, "" if fit else fix)
 
 
 def inventory(machine: Machine) -> list[Finding]:
-    """What there is, whatever it is needed for; a lack is only said, with its mend."""
+    """What there is, whatever it is needed for; a lack is only said, with its fix."""
     slurm = [name for name in SLURM if machine.commands[name]]
     runtimes = [name for name in CONTAINERS if machine.commands[name]]
     findings = [
@@ -54,8 +54,8 @@ def inventory(machine: Machine) -> list[Finding]:
         *_gpus(machine),
         _module(machine, "transformer_engine.pytorch", f"{_TE}."),
         _fp8(machine, "delayed"),
-        _module(machine, "apex", f"NGC's PyTorch image has it; {_FUSION_MEND}"),
-        _module(machine, FUSION, _FUSION_MEND),
+        _module(machine, "apex", f"NGC's PyTorch image has it; {_FUSION_FIX}"),
+        _module(machine, FUSION, _FUSION_FIX),
         _module(machine, "flash_attn", "not needed: Transformer Engine's attention is used."),
         *(_library(machine, name) for name in LIBRARIES),
         _need("Slurm", ", ".join(slurm) or "no commands", bool(slurm), "run lrps submit on a login node."),
@@ -65,7 +65,7 @@ def inventory(machine: Machine) -> list[Finding]:
     return [finding._replace(fit=None) for finding in findings]
 
 
-_LIBRARY_MENDS = {
+_LIBRARY_FIXES = {
     "sentencepiece": "for tokenizer.type sentencepiece: pip install sentencepiece.",
     "tokenizers": "for tokenizer.type huggingface and lrps prepare: pip install 'megatron-lrps[data]'.",
     "transformers": "for tokenizer.type huggingface and lrps export: pip install 'megatron-lrps[hf]'.",
@@ -82,26 +82,26 @@ _TOKENIZER_LIBRARIES = {
 }
 
 
-def _module(machine: Machine, name: str, mend: str) -> Finding:
+def _module(machine: Machine, name: str, fix: str) -> Finding:
     """A library as it imports; fit where it does."""
     found, package = machine.modules[name], name.split(".")[0]
     if version := found.get("version"):
         return Finding(package, version, True)
     if found["error"].startswith(f"ModuleNotFoundError: No module named '{package}"):
-        return Finding(package, "not installed", False, mend)
+        return Finding(package, "not installed", False, fix)
     return Finding(package, f"does not import: {found['error']}", False, "install one that was built for this torch.")
 
 
 def _library(machine: Machine, name: str) -> Finding:
     version = machine.libraries[name]
-    return _need(name, version or "not installed", version is not None, _LIBRARY_MENDS[name])
+    return _need(name, version or "not installed", version is not None, _LIBRARY_FIXES[name])
 
 
 def _megatron(machine: Machine) -> Finding:
     found = _module(machine, "megatron.core", f"{_BARE}.")._replace(name="megatron-core")
     if not found.fit or found.found.startswith(SUPPORTED):
         return found
-    return found._replace(fit=False, mend=f"install megatron-core {SUPPORTED}2: the plugin knows {SUPPORTED}x alone.")
+    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2: the plugin knows {SUPPORTED}x alone.")
 
 
 def _gpus(machine: Machine) -> list[Finding]:
@@ -130,9 +130,9 @@ def _fp8(machine: Machine, recipe: str) -> Finding:
     cuda = str(machine.modules["torch"].get("cuda") or "")
     if recipe == "blockwise" and cuda and tuple(map(int, cuda.split(".")[:2])) < _BLOCKWISE_CUDA:
         lacks.append(f"torch has CUDA {cuda}, {'.'.join(map(str, _BLOCKWISE_CUDA))} needed")
-    mend = "use GPUs of that kind with Transformer Engine, or take fp8-format out of the plan before main starts."
+    fix = "use GPUs of that kind with Transformer Engine, or take fp8-format out of the plan before main starts."
     found = "; ".join(lacks) or "Transformer Engine, and GPUs that have it"
-    return _need(f"FP8 {recipe}", found, not lacks, mend)
+    return _need(f"FP8 {recipe}", found, not lacks, fix)
 
 
 def _storage(machine: Machine, needed: int | None) -> Finding:
@@ -169,17 +169,17 @@ def needs_of_run(tree: Tree, machine: Machine, *, ranks: int, nodes: int = 1, et
 
 
 def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
-    have, mend = (
+    have, fix = (
         len(machine.gpus),
         "lower launch.local.processes, or use another machine (launch.device: cpu is for tests).",
     )
-    findings = [_need("GPUs", f"{have}, {ranks} needed", have >= ranks, mend)]
+    findings = [_need("GPUs", f"{have}, {ranks} needed", have >= ranks, fix)]
     if plan.megatron.get("transformer-impl", "transformer_engine") == "transformer_engine":
-        mend = f"{_TE}; megatron.transformer-impl: local does without."
-        findings.append(_module(machine, "transformer_engine.pytorch", mend))
+        fix = f"{_TE}; megatron.transformer-impl: local does without."
+        findings.append(_module(machine, "transformer_engine.pytorch", fix))
     if not plan.megatron.get("no-gradient-accumulation-fusion"):
         # Megatron's own output layer asks for it, whoever's the other layers are.
-        findings.append(_module(machine, FUSION, _FUSION_MEND))
+        findings.append(_module(machine, FUSION, _FUSION_FIX))
     if plan.megatron.get("fp8-format"):
         findings.append(_fp8(machine, str(plan.megatron.get("fp8-recipe", "delayed"))))
     nccl = machine.modules["torch"].get("nccl")
@@ -189,16 +189,16 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
 def _fabric(machine: Machine, nodes: int, *, ethernet: bool) -> Finding:
     """What carries the traffic between nodes; without InfiniBand NCCL takes any network, and says nothing."""
     found = ", ".join(machine.infiniband) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
-    mend = (
+    fix = (
         "let the job see the node's adapters (/sys/class/infiniband); where Ethernet is meant, set NCCL_SOCKET_IFNAME "
         "or NCCL_IB_DISABLE=1 in the site file, and here."
     )
-    return _need("fabric", f"{found}, for {nodes} nodes", bool(machine.infiniband) or ethernet, mend)
+    return _need("fabric", f"{found}, for {nodes} nodes", bool(machine.infiniband) or ethernet, fix)
 
 
 def _cpu_need(machine: Machine) -> Finding:
-    mend = "hide the GPUs (CUDA_VISIBLE_DEVICES=), or set launch.device: gpu: the CPU backend never replaces a GPU."
-    return _need("GPUs", f"{len(machine.gpus)}, none wanted by launch.device: cpu", not machine.gpus, mend)
+    fix = "hide the GPUs (CUDA_VISIBLE_DEVICES=), or set launch.device: gpu: the CPU backend never replaces a GPU."
+    return _need("GPUs", f"{len(machine.gpus)}, none wanted by launch.device: cpu", not machine.gpus, fix)
 
 
 def _file_needs(tree: Tree, machine: Machine) -> list[Finding]:
@@ -215,7 +215,7 @@ def _data(tree: Tree) -> Finding:
             if not state.done:
                 require_data(tree, path, state.saved or 0)
         except PlanError as error:
-            return Finding("data", error.what.rstrip("."), False, error.mend)
+            return Finding("data", error.what.rstrip("."), False, error.fix)
     return Finding("data", "all there", True)
 
 
@@ -242,7 +242,7 @@ def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
     if plan.tokenizer.model and plan.tokenizer.megatron_type in _TOKENIZER_LIBRARIES:
         model = plan.tokenizer.model
         words = str(model) if model.exists() else f"{model} is not there"
-        findings.append(_need("tokenizer", words, model.exists(), "mend tokenizer.model, or let lrps prepare make it."))
+        findings.append(_need("tokenizer", words, model.exists(), "fix tokenizer.model, or let lrps prepare make it."))
     return findings
 
 

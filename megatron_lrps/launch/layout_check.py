@@ -11,16 +11,16 @@ import subprocess
 import sys
 from typing import Any
 
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.record import state_of
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.flags import argument_line, path_flags
-from megatron_lrps.plan.layout import ranks_of
-from megatron_lrps.plan.mends import mend_of
+from megatron_lrps.plan.megatron_refusals import fix_of
+from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint
-from megatron_lrps.versions.lineage import state_of
 
-CHECKER = "megatron_lrps.training.shards"
+CHECKER = "megatron_lrps.training.megatron.model_shards"
 GPU_BYTES = 80 * 10**9
 """What one H100 has."""
 _TIMEOUT_S = 600.0
@@ -40,7 +40,7 @@ def check_before_submit(tree: Tree) -> str:
     Megatron is asked where it is on this machine, for two minutes at the most.
 
     Raises:
-        RefusedError: Megatron refuses a path: its own message and the mend.
+        RefusedError: Megatron refuses a path: its own message and the fix.
     """
     try:
         here = all(importlib.util.find_spec(name) for name in ("torch", "megatron.core"))
@@ -54,7 +54,7 @@ def check_before_submit(tree: Tree) -> str:
         return f"Left to the jobs: {unproven.what}"
     except RefusedError as refusal:
         raise RefusedError(
-            refusal.what, f"{refusal.mend} (--no-check submits all the same, for jobs with another Megatron.)"
+            refusal.what, f"{refusal.fix} (--no-check submits all the same, for jobs with another Megatron.)"
         ) from None
     except LrpsError as unknown:
         return f"Left to the jobs: {unknown.what}"
@@ -73,7 +73,7 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
         is installed here), ``gpu_bytes``, and ``paths``: name -> as ``training.shards.check`` gives it.
 
     Raises:
-        RefusedError: Megatron refuses a path: its own message and the mend.
+        RefusedError: Megatron refuses a path: its own message and the fix.
         NoVerdictError: this machine's Megatron lacks what the plan needs, or is not there.
         LrpsError: the checker died, with its last line, or took too long.
     """
@@ -90,7 +90,7 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
         what = f"path {name} on {ranks} ranks is refused{more}: {found['error'].rstrip('.')}."
         if not answer["transformer_engine"] and _NEEDS_TE.search(found["error"]):
             raise NoVerdictError(what, "check the plan where Transformer Engine is installed; these flags need it.")
-        raise RefusedError(what, found.get("mend") or mend_of(found["error"]))
+        raise RefusedError(what, found.get("fix") or fix_of(found["error"]))
     return {
         "world_size": ranks,
         "assumed_vocabulary": vocabulary if assumed else None,

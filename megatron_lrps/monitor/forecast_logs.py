@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Floats, Part, Rates
 from megatron_lrps.monitor.scalars import finite, read_scalars
@@ -11,7 +12,6 @@ from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule import Schedule
-from megatron_lrps.versions.folder import CampaignFolder
 
 LEAST = 100
 """Logged iterations of main, after those that are left out, that a fit needs."""

@@ -17,8 +17,8 @@ from statistics import median
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.records import next_record
-from megatron_lrps.monitor.text import number_words
+from megatron_lrps.monitor.tensorboard.tfrecord import next_record
+from megatron_lrps.monitor.text_table import number_words
 
 try:
     from tensorboard.compat.proto.event_pb2 import Event

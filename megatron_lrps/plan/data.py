@@ -94,7 +94,7 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
         for part, prefix in named:
             if lacking := _lacking(prefix):
                 raise PlanError(
-                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _mend_of_missing(tree.plan, key, prefix)
+                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _fix_of_missing(tree.plan, key, prefix)
                 )
 
 
@@ -103,12 +103,12 @@ def has_sources(plan: Plan, prefix: Path) -> bool:
     return any(prefix in version.sources for version in plan.versions)
 
 
-def _mend_of_missing(plan: Plan, key: str, prefix: Path) -> str:
+def _fix_of_missing(plan: Plan, key: str, prefix: Path) -> str:
     if has_sources(plan, prefix):
         return "make it of its `sources`: lrps prepare PLAN."
     if prefix.suffix in _FILES and not _lacking(prefix.with_suffix("")):
         return f"name it without {prefix.suffix}."
-    return f"mend the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
+    return f"fix the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
 
 
 _FILES = (".bin", ".idx")

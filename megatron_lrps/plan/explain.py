@@ -1,4 +1,4 @@
-"""What is wrong with a plan's keys, in one line: the key as the reader finds it, the value, and the mend."""
+"""What is wrong with a plan's keys, in one line: the key as the reader finds it, the value, and the fix."""
 
 import difflib
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.values import PLAIN_NAME, shown
+from megatron_lrps.plan.keys.values import PLAIN_NAME, shown
 
 type Loc = tuple[str | int, ...]
 
-_MENDS = {
-    "extra_forbidden": "remove it or mend its spelling; the README lists the keys.",
+_FIXES = {
+    "extra_forbidden": "remove it or fix its spelling; the README lists the keys.",
     "missing": "add it.",
     "model_type": "give keys under it.",
     "dict_type": "give keys under it.",
@@ -29,7 +29,7 @@ _CLOSE_WORD = 0.5
 
 
 def explain(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> PlanError:
-    """The first error of pydantic's in one line: key, value, mend.
+    """The first error of pydantic's in one line: key, value, fix.
 
     Args:
         error: What validating ``data`` as ``model`` has raised.
@@ -54,18 +54,18 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, prefix: s
     more = f" ({len(details) - 1} more after this one)" if len(details) > 1 else ""
     kind, value = first["type"], shown(first["input"])
     if kind == "extra_forbidden":
-        mend = _mend_of_unknown(model, first["loc"], first["input"], unknown[first["loc"]])
-        return PlanError(f"{key}: unknown key, with the value {value}{more}.", mend)
+        fix = _fix_of_unknown(model, first["loc"], first["input"], unknown[first["loc"]])
+        return PlanError(f"{key}: unknown key, with the value {value}{more}.", fix)
     if kind == "missing":
-        return PlanError(f"{key}: missing{more}.", _MENDS[kind])
+        return PlanError(f"{key}: missing{more}.", _FIXES[kind])
     message = first["msg"].removeprefix("Value error, ")
     if kind != "value_error":  # one of pydantic's own, such as "Input should be greater than 0"
-        mend = message[0].lower() + message[1:]
-        return PlanError(f"{key}: {value} is refused{more}.", _MENDS.get(kind) or f"{mend}.")
-    what, _, mend = message.partition("; ")
+        fix = message[0].lower() + message[1:]
+        return PlanError(f"{key}: {value} is refused{more}.", _FIXES.get(kind) or f"{fix}.")
+    what, _, fix = message.partition("; ")
     # What concerns a whole mapping names its values itself.
     start = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
-    return PlanError(f"{start} {what}{more}.", f"{mend or 'change this value'}.")
+    return PlanError(f"{start} {what}{more}.", f"{fix or 'change this value'}.")
 
 
 def place(loc: Loc, data: Any) -> str:
@@ -102,7 +102,7 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-def _mend_of_unknown(model: type[BaseModel], loc: Loc, value: Any, meant: str | None) -> str:
+def _fix_of_unknown(model: type[BaseModel], loc: Loc, value: Any, meant: str | None) -> str:
     key = str(loc[-1])
     if meant is not None:
         return f"did you mean `{meant}`?"
@@ -112,8 +112,8 @@ def _mend_of_unknown(model: type[BaseModel], loc: Loc, value: Any, meant: str | 
     if elsewhere:
         return f"it belongs elsewhere: {' or '.join(f'`{at}`' for at in elsewhere[:3])}."
     if len(loc) == 1 and "megatron" in model.model_fields and "_" in _plain(key):
-        return "remove it or mend its spelling; a flag of Megatron's goes under `megatron:`."
-    return _MENDS["extra_forbidden"]
+        return "remove it or fix its spelling; a flag of Megatron's goes under `megatron:`."
+    return _FIXES["extra_forbidden"]
 
 
 def _meant(model: type[BaseModel], loc: Loc) -> str | None:

@@ -60,7 +60,7 @@ def absolute(written: str, base: Path) -> Path:
         base: The folder where relative paths start.
 
     Raises:
-        ValueError: it is empty, an address, or names a variable or a home folder that is not there; with the mend.
+        ValueError: it is empty, an address, or names a variable or a home folder that is not there; with the fix.
     """
     full = os.path.join(base, _expanded(written))  # noqa: PTH118 - Path() would take the `.` off `./~name`
     folder, name = os.path.split(full.rstrip("/") or "/")
@@ -69,7 +69,7 @@ def absolute(written: str, base: Path) -> Path:
             return Path(full).resolve()
         return Path(folder).resolve() / name
     except (RuntimeError, OSError) as error:  # links in a circle
-        raise ValueError(f"cannot be followed ({error}); mend the links, or name another path") from None
+        raise ValueError(f"cannot be followed ({error}); fix the links, or name another path") from None
 
 
 def written(path: Path, folder: Path | None = None) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.tree import PlannedPath, Tree
-from megatron_lrps.plan.validation import validation_flags
-from megatron_lrps.plan.values import shown
+from megatron_lrps.plan.validation_flags import validation_flags
 
 OWNED: dict[str, str] = {
     "lr": "lr.max",
@@ -166,7 +166,7 @@ def warmup_init(plan: Plan) -> float:
     """Where the warm-up starts (``--lr-warmup-init``, 0 by default); raises PlanError."""
     value = plan.megatron.get("lr-warmup-init", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= plan.lr.max:
-        raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is no number in [0, lr.max].", "mend it.")
+        raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is no number in [0, lr.max].", "fix it.")
     return float(value)
 
 

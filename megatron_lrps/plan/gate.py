@@ -72,7 +72,7 @@ def read_gate_file(file: Path) -> list[Condition]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"The gate {file} cannot be read: {error}.", "mend its path.") from None
+        raise RefusedError(f"The gate {file} cannot be read: {error}.", "fix its path.") from None
     return read_gate(text, file.name)
 
 

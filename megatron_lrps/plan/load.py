@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.keys.rates import Decay
+from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.rates import Decay
-from megatron_lrps.plan.values import shown
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _BaseLoader
@@ -41,7 +41,7 @@ class _Loader(_BaseLoader):
             raise
         except Exception:
             kind = node.tag.rpartition(":")[2]
-            raise PlanError(f"line {_line(node)}: {shown(node.value)} is no {kind}.", "mend it, or quote it.") from None
+            raise PlanError(f"line {_line(node)}: {shown(node.value)} is no {kind}.", "fix it, or quote it.") from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -131,7 +131,7 @@ def load_plan(path: str | Path) -> Plan:
     """The plan in the file ``path``.
 
     Raises:
-        PlanError: naming the key, the value and the mend.
+        PlanError: naming the key, the value and the fix.
     """
     return parse_plan(_read(path, "plan"), base=Path(path).expanduser().resolve().parent, name=str(path))
 
@@ -145,8 +145,8 @@ def _read(path: str | Path, what: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except FileNotFoundError:
-        mend = f"name a {what} file, such as those in examples/."
-        raise PlanError(f"{what} {path} does not exist.", mend) from None
+        fix = f"name a {what} file, such as those in examples/."
+        raise PlanError(f"{what} {path} does not exist.", fix) from None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of nobody
         raise PlanError(f"{what} {path} cannot be read: {error}.", "give a readable text file in UTF-8.") from None
 
@@ -156,7 +156,7 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
         _refuse_bombs(text)
         data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeError) as error:
-        raise PlanError(f"{name} is no YAML: {_one_line(error)}.", "mend that line.") from None
+        raise PlanError(f"{name} is no YAML: {_one_line(error)}.", "fix that line.") from None
     if not isinstance(data, dict):
         raise PlanError(f"{name} holds {type(data).__name__}, not keys.", "begin with `campaign: NAME`.")
     return data

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.values import shown
+from megatron_lrps.plan.keys.values import shown
 
 TABLE = Path(__file__).with_suffix(".tsv")
 RELEASE = "0.19.2"
@@ -166,16 +166,16 @@ def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> Non
             raise PlanError(f"{key}.{shown(flag)[1:-1]}: no flag of Megatron-Core {RELEASE}.", _meant(flag, value))
         if value is not False and not _taken(argument, value):
             several = isinstance(value, list) and not argument.is_list
-            mend = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
-            raise PlanError(f"{key}.{flag}: {shown(value)} is not {argument.needs}.", mend)
+            fix = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
+            raise PlanError(f"{key}.{flag}: {shown(value)} is not {argument.needs}.", fix)
 
 
 def refuse_known_flags(flags: Mapping[str, Any]) -> None:
     """Refuse Megatron's own flags under ``script_flags``, where nothing would check them; raises PlanError."""
     for flag in flags:
         if flag in by_flag() or flag.startswith("lrps-"):
-            mend = "move it to `megatron:`." if flag in by_flag() else "remove it."
-            raise PlanError(f"script_flags.{flag}: is no flag of the script's own.", mend)
+            fix = "move it to `megatron:`." if flag in by_flag() else "remove it."
+            raise PlanError(f"script_flags.{flag}: is no flag of the script's own.", fix)
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

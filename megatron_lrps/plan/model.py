@@ -1,6 +1,6 @@
 """The plan file as pydantic models: what each key means, and what is refused about a single value.
 
-What concerns several keys together (forks, paths, the past) is decided in ``tree.py`` and ``growth.py``.
+What concerns several keys together (forks, paths, the past) is decided in ``tree.py`` and ``accepted_plan.py``.
 """
 
 from pathlib import Path
@@ -17,16 +17,16 @@ from pydantic import (
     model_validator,
 )
 
-from megatron_lrps.plan.alerts import Alerts
-from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel, or_shorter
 from megatron_lrps.plan.file_paths import base_of, read_flags, within, write_flags
-from megatron_lrps.plan.rates import Decay, LearningRate
-from megatron_lrps.plan.release import Evaluation, Promotion
-from megatron_lrps.plan.replay import Replay
-from megatron_lrps.plan.slurm import SlurmLaunch
-from megatron_lrps.plan.sources import Sources
-from megatron_lrps.plan.tokenizers import Tokenizer
-from megatron_lrps.plan.values import FLAG_NAME, flag_value
+from megatron_lrps.plan.keys.alerts import Alerts
+from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
+from megatron_lrps.plan.keys.rates import Decay, LearningRate
+from megatron_lrps.plan.keys.raw_text import Sources
+from megatron_lrps.plan.keys.replay import Replay
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
+from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
+from megatron_lrps.plan.keys.values import FLAG_NAME, flag_value
 
 Epochs = Annotated[float, Field(gt=0.0)]
 

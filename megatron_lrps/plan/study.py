@@ -7,8 +7,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.base import Count, FilePath, Name, PlanModel
 from megatron_lrps.plan.explain import explain
+from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.model import Plan
 
@@ -74,14 +74,14 @@ def load_study(file: Path) -> LoadedStudy:
     """The study in ``file``.
 
     Raises:
-        PlanError: naming the key, the value and the mend.
+        PlanError: naming the key, the value and the fix.
     """
     data, folder = load_yaml(file, "study"), file.resolve().parent
     try:
         study = Study.model_validate(data, context={"base": folder})
     except ValidationError as error:
         refusal = explain(error, Study, data)
-        raise PlanError(f"{file}: {refusal.what}", refusal.mend) from None
+        raise PlanError(f"{file}: {refusal.what}", refusal.fix) from None
     save = study.save
     if isinstance(study.base, Path):
         keys, start = dict(load_yaml(study.base, "plan")), study.base.resolve().parent
@@ -108,7 +108,7 @@ def trials_of(loaded: LoadedStudy, seeds: Sequence[int]) -> list[Trial]:
                     {**merged, "campaign": campaign, "save": str(loaded.save / campaign)}, base=loaded.start
                 )
             except PlanError as error:
-                raise PlanError(f"runs.{name}: {error.what}", error.mend) from None
+                raise PlanError(f"runs.{name}: {error.what}", error.fix) from None
             trials.append(Trial(name, seed, plan))
     return trials
 

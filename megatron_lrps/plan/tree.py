@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.adoption import adopted_window
+from megatron_lrps.plan.adopted_window import adopted_window
 from megatron_lrps.plan.blends import refuse_impossible_replay
-from megatron_lrps.plan.checks import (
+from megatron_lrps.plan.contradictions import (
     branch_length,
     refuse_impossible_fork,
     refuse_shared_data,
@@ -300,4 +300,4 @@ def _explicit_schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | Non
             return Schedule(tuple(segments))
         return parent.schedule.followed_by(segments, fork, cut=fork == parent.end * batch)
     except ValueError as error:
-        raise PlanError(f"paths.{path.name}.schedule: {error}.", "mend its pieces or the fork.") from None
+        raise PlanError(f"paths.{path.name}.schedule: {error}.", "fix its pieces or the fork.") from None

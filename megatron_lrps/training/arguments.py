@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
+from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.resharding import refuse_lossy_saves
+from megatron_lrps.campaign.same_run import ALLOW_DISK, allowed
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data import require_data
 from megatron_lrps.plan.flags import NO_RESUME, OWNED, UNSAFE, argument_line, path_flags
-from megatron_lrps.plan.layout import few_microbatches
+from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import import_tokenizers, is_installed
-from megatron_lrps.training.validation import prepare_validation
-from megatron_lrps.training.verdict import refuse_usage
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.layout import refuse_lossy_saves
-from megatron_lrps.versions.lineage import state_of
-from megatron_lrps.versions.preflight import ALLOW_DISK, allowed
-from megatron_lrps.versions.weights import refuse_missing_weights
+from megatron_lrps.training.megatron.refusals import refuse_usage
+from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
 Parser = argparse.ArgumentParser
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError
-from megatron_lrps.training.forks import tie_forks
+from megatron_lrps.training.child_processes import tie_forks
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -27,8 +27,8 @@ def launch(script: Callable[[], None]) -> NoReturn:
 
 
 def _run(script: Callable[[], None]) -> int:
-    from megatron_lrps.training import hooks
     from megatron_lrps.training.failure import leave_word
+    from megatron_lrps.training.megatron import hooks
 
     tie_forks()
     try:

@@ -22,7 +22,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
 from megatron_lrps.plan.blends import Interleaved, parts_of
 from megatron_lrps.plan.data import validation_sets, window_blend
-from megatron_lrps.training.order import Chained, Mixed, replay_seed
+from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
 
 
 class Samples(Protocol):

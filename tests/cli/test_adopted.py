@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.campaign.checkpoints import save
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
-from tests.versions.checkpoints import save
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_run_that_is_not_there_is_refused_before_any_rank(plan: Path, lrps: Lr
         code, _, err = lrps(command, plan)
         assert code == 78
         assert (
-            err == f"lrps: main.adopt: {plan.parent}/stock is no folder. Mend: name the --save folder of the run, or "
+            err == f"lrps: main.adopt: {plan.parent}/stock is no folder. Fix: name the --save folder of the run, or "
             "mount it.\n"
         )
     code, out, _ = lrps("status", plan)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from plan.plans import plan_dict
 
-from megatron_lrps.plan.reference import plan_markdown
-from megatron_lrps.plan.schema import plan_schema
+from megatron_lrps.plan.json_schema import plan_schema
+from megatron_lrps.plan.keys_page import plan_markdown
 from tests.cli.test_planning import answer
 from tests.conftest import Lrps
 

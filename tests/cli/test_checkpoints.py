@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
-from megatron_lrps.versions.lineage import events, write_record
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.record import events, write_record
+from tests.campaign.checkpoints import save
 from tests.conftest import Lrps, heavy_modules
 from tests.plan.plans import plan_dict
-from tests.versions.checkpoints import save
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_pin_protects_until_it_is_removed(plan: Path, lrps: Lrps) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("main", "300"), ["Checkpoint 300 of main does not exist", "200, 400, 600, 1000, 1200", "Mend: pin one of"]),
+        (("main", "300"), ["Checkpoint 300 of main does not exist", "200, 400, 600, 1000, 1200", "Fix: pin one of"]),
         (("v1", "900"), ["Checkpoint 900 of v1 is not whole", "800, 1000"]),
         (("v9", "200"), ["path 'v9' is not in campaign c", "choose one of main, v1, v2"]),
         (("../main", "200"), ["path '../main' is not in campaign c"]),
@@ -153,7 +153,7 @@ def test_torn_pins_stop_gc_before_anything_is_deleted(plan: Path, lrps: Lrps) ->
     pins.write_text(pins.read_text()[:-5])
     code, stdout, stderr = lrps("gc", plan, "--yes")
     assert (code, stdout) == (78, "")
-    assert stderr.startswith(f"lrps: {pins} cannot be read as pins, so which checkpoints are pinned is unknown. Mend: ")
+    assert stderr.startswith(f"lrps: {pins} cannot be read as pins, so which checkpoints are pinned is unknown. Fix: ")
     assert saved(main(plan)) == [200, 400, 600, 1000, 1200]
 
 

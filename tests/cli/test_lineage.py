@@ -15,16 +15,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.manifest import read_manifest
+from megatron_lrps.campaign.record import RECORD_VERSION, log_event, read_record, write_record
 from megatron_lrps.cli.lineage import show_diff, show_version
 from megatron_lrps.errors import EXIT_REFUSED, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder
-from megatron_lrps.versions.growth import accept
-from megatron_lrps.versions.lineage import RECORD_VERSION, log_event, read_record, write_record
-from megatron_lrps.versions.manifest import read_manifest
-from megatron_lrps.versions.owner import acquire
+from megatron_lrps.storage.ownership import acquire
+from tests.campaign.records import digest, plan_with_data, save_hashed, write_path
 from tests.conftest import Lrps
-from tests.versions.records import digest, plan_with_data, save_hashed, write_path
 
 
 @pytest.fixture
@@ -296,9 +296,7 @@ def test_a_record_of_a_newer_lrps_is_refused(plan: Path, lrps: Lrps, command: li
         file.write_text(json.dumps({"record_version": RECORD_VERSION + 1, "fork": "somewhere"}))
     code, stdout, stderr = lrps(command[0], plan, *command[1:])
     assert (code, stdout) == (EXIT_REFUSED, "")
-    assert (
-        f"path.json is of record_version {RECORD_VERSION + 1}, and this lrps reads {RECORD_VERSION}. Mend: " in stderr
-    )
+    assert f"path.json is of record_version {RECORD_VERSION + 1}, and this lrps reads {RECORD_VERSION}. Fix: " in stderr
 
 
 def test_an_unknown_version_is_refused(plan: Path, lrps: Lrps) -> None:
@@ -358,7 +356,7 @@ def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
 
     monkeypatch.setattr("megatron_lrps.cli.lineage.events", failed)
-    with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Mend: mend that"):
+    with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: fix that"):
         show_version(plan, "v1", as_json=False)
 
 

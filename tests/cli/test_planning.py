@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.growth import accept
+from tests.campaign.checkpoints import save
 from tests.conftest import Lrps
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
-from tests.versions.checkpoints import save
 
 PAPER: dict[str, Any] = {
     "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
@@ -47,7 +47,7 @@ def refusal(lrps: Lrps, *args: str | Path) -> str:
     assert (code, stdout) == (EXIT_REFUSED, "")
     assert stderr.startswith("lrps: ")
     assert stderr.count("\n") == 1
-    assert " Mend: " in stderr
+    assert " Fix: " in stderr
     return stderr
 
 
@@ -183,11 +183,11 @@ def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrp
     assert code == EXIT_REFUSED
     assert "CPT, continuing the last version" in stdout
     first, second = stderr.splitlines()
-    assert first.startswith("lrps: megatron.hidden-size: 64 is no multiple of num-attention-heads 5. Mend: ")
+    assert first.startswith("lrps: megatron.hidden-size: 64 is no multiple of num-attention-heads 5. Fix: ")
     assert second.startswith("lrps: promote.gate: ")
     code, stdout, stderr_of_json = lrps("plan", file, "--json")
     assert (code, stderr_of_json) == (EXIT_REFUSED, stderr)
-    assert [f"lrps: {each['what']} Mend: {each['mend']}" for each in json.loads(stdout)["refused"]] == [first, second]
+    assert [f"lrps: {each['what']} Fix: {each['fix']}" for each in json.loads(stdout)["refused"]] == [first, second]
     assert json.loads(answer(lrps, "plan", write(tmp_path), "--json"))["refused"] == []
 
 

@@ -9,15 +9,15 @@ from statistics import mean
 import pytest
 from matplotlib.image import imread
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.cli import quickstart
 from megatron_lrps.cli.quickstart import PLAN, STUDY
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.compare import compared
 from megatron_lrps.monitor.scalars import read_scalars
-from megatron_lrps.monitor.table import version_table
+from megatron_lrps.monitor.score_table import compared
+from megatron_lrps.monitor.version_table import version_table
 from megatron_lrps.plan import expand, load_plan, parse_plan
 from megatron_lrps.plan.study import load_study, trials_of
-from megatron_lrps.versions.folder import CampaignFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.cli.reproduce import alone
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.data import validation_sets
-from megatron_lrps.versions.folder import CampaignFolder
 from tests.conftest import Lrps
 from tests.monitor.conftest import LogJob, log_job
 from tests.training.campaigns import rates, write_campaign

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from megatron_lrps.versions.doing import Teller
-from megatron_lrps.versions.lineage import log_event
-from megatron_lrps.versions.notes import note
-from megatron_lrps.versions.owner import acquire
+from megatron_lrps.campaign.activity import Teller
+from megatron_lrps.campaign.record import log_event
+from megatron_lrps.campaign.releases import note
+from megatron_lrps.storage.ownership import acquire
 from tests.conftest import Lrps, heavy_modules
 from tests.launch.campaign import Campaign, campaign
 
@@ -206,7 +206,7 @@ def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campai
     code, _, stderr = lrps("run", campaign.plan, "--path", "v1")
     assert code == 78
     assert "path v1: The fork point at iteration 4 is not in" in stderr
-    assert "Mend: train the parent path up to it first." in stderr
+    assert "Fix: train the parent path up to it first." in stderr
 
 
 def test_missing_data_are_refused_before_anything_is_trained(campaign: Campaign, lrps: Lrps) -> None:

@@ -52,7 +52,7 @@ def test_what_megatron_alone_refuses_is_one_line_behind_the_plan(tmp_path: Path,
     code, stdout, stderr = lrps("plan", plan(tmp_path, megatron=MODEL | {"fp16": True}), "--check-layout")
     assert (code, stderr.count("\n")) == (78, 1)
     assert "path main on 8 ranks is refused (so are 2 other paths): it needs not bf16; bf16 is True" in stderr
-    assert "Mend: give one of bf16 and fp16." in stderr
+    assert "Fix: give one of bf16 and fp16." in stderr
     assert "PTFS" in stdout
     assert "Megatron accepts" not in stdout
 

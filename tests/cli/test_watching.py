@@ -15,18 +15,18 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from megatron_lrps.campaign.activity import Teller
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import log_event
 from megatron_lrps.cli import watching
-from megatron_lrps.launch.slurm.jobs import record
-from megatron_lrps.monitor.follow import Figures
-from megatron_lrps.monitor.live import Row, Watch
-from megatron_lrps.versions.doing import Teller
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import log_event
-from megatron_lrps.versions.owner import Ownership, acquire
+from megatron_lrps.launch.slurm.job_history import record
+from megatron_lrps.monitor.live_standing import Row, Watch
+from megatron_lrps.monitor.scalar_follower import Figures
+from megatron_lrps.storage.ownership import Ownership, acquire
 from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign
 from tests.monitor.conftest import LogJob, log_job
-from tests.versions.owners import holding
+from tests.storage.owners import holding
 
 __all__ = ["campaign", "log_job"]  # fixtures
 

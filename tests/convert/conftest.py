@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from convert.hugging_face import save_model
 
-from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.huggingface_import import plan_import, write_import
 
 
 @pytest.fixture(scope="session")

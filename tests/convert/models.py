@@ -4,7 +4,7 @@ from pathlib import Path
 
 from training.campaigns import write_campaign
 
-from megatron_lrps.data.tokenizer import train_sentencepiece
+from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 
 VOCAB = 400
 LLAMA = (

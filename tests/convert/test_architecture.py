@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from megatron_lrps.convert.architecture import Model, megatron_flags, model_of_args
-from megatron_lrps.convert.flags import flags_of, plan_lines, refuse_other_plan
+from megatron_lrps.convert.model_flags import flags_of, plan_lines, refuse_other_plan
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 

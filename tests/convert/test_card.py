@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.lineage import chain_of, facts_of
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.card import lineage_of, model_card
-from megatron_lrps.versions.facts import chain_of, facts_of
-from megatron_lrps.versions.folder import CampaignFolder
 from tests.plan.plans import tree_of
 
 MODEL = Model(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from megatron_lrps.convert.imports import RELEASE
+from megatron_lrps.convert.huggingface_import import RELEASE
 from megatron_lrps.convert.megatron_export import FILE, Layout, Weights, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
 from megatron_lrps.errors import RefusedError, StorageError

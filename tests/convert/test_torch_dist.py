@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-from megatron_lrps.convert.export import plan_export
+from megatron_lrps.convert.huggingface_export import plan_export
 from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
 from megatron_lrps.errors import RefusedError
 

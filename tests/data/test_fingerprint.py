@@ -79,7 +79,7 @@ def test_a_missing_file_is_refused_by_name(prefix: Path, end: str) -> None:
     with pytest.raises(RefusedError) as refused:
         fingerprint(prefix)
     assert f"{prefix}{end}" in refused.value.what
-    assert refused.value.mend
+    assert refused.value.fix
 
 
 def test_file_sha256(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_lrps.data import files
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.data.index import Written, write_index
 from megatron_lrps.data.index_reader import IndexFacts, index_facts, token_count
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
+from megatron_lrps.storage import publish
 
 EOD = 0
 
@@ -136,7 +136,7 @@ def test_a_kill_between_the_two_renames_leaves_nothing_that_looks_whole(
     if child == 0:
 
         def publish_bin_only(temporary: Path, final: Path) -> None:
-            files.publish(temporary, final)
+            publish.publish(temporary, final)
             os._exit(9)  # like kill -9: no handler runs
 
         monkeypatch.setattr("megatron_lrps.data.index.publish", publish_bin_only)
@@ -149,6 +149,6 @@ def test_a_kill_between_the_two_renames_leaves_nothing_that_looks_whole(
     for check in (index_facts, fingerprint):
         with pytest.raises(RefusedError, match=r"x\.idx"):
             check(prefix)
-    write(prefix, ["xyz"])  # the same command again mends it
+    write(prefix, ["xyz"])  # the same command again fixes it
     assert read(prefix) == [[24, 25, 26, EOD]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", "x.idx"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder
-from megatron_lrps.versions.lineage import read_record
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.record import read_record
 from tests.conftest import Lrps
 from tests.docs.pages import ITERATIONS, ROOT, Shown, lay_out, plans, shrunk
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import read_record
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import read_record
 from tests.conftest import Lrps
 from tests.docs.pages import ROOT, documents, fenced
 

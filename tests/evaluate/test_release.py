@@ -10,11 +10,11 @@ from conftest import Lrps
 from convert.models import write_llama_campaign
 from training.campaigns import train_path
 
-from megatron_lrps.data.prepare.encoders.load import load_reference
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.record import events, read_record
+from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.plan import load_plan
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint
-from megatron_lrps.versions.lineage import events, read_record
 from tests.training.harness import write_tokens
 
 pytestmark = pytest.mark.training

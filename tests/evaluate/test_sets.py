@@ -8,9 +8,9 @@ import pytest
 import torch
 from training.harness import write_tokens
 
+from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
-from megatron_lrps.data.prepare.encoders.load import load_reference
-from megatron_lrps.data.tokenizer import train_sentencepiece
+from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.forward import batches, loss_sum
 from megatron_lrps.evaluate.sets import read_windows

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import CampaignFolder, is_complete
-from megatron_lrps.versions.folder import checkpoint as folder_of
-from megatron_lrps.versions.lineage import events
+from megatron_lrps.campaign.folders import CampaignFolder, is_complete
+from megatron_lrps.campaign.folders import checkpoint as folder_of
+from megatron_lrps.campaign.record import events
 from tests.gpu.campaigns import LOCAL, RECIPES, lrps, train, why_not, write_gpu_campaign
 from tests.training.campaigns import losses
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 from megatron_lrps.plan import Tree, expand, load_plan
-from megatron_lrps.versions.folder import CampaignFolder, PathFolder, checkpoint, checkpoints_in
 
 PLAN = """
 campaign: tiny

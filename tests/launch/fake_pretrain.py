@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+from megatron_lrps.campaign.activity import Teller
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.record import log_event
+from megatron_lrps.campaign.start_point import find_start
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.versions.doing import Teller
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint
-from megatron_lrps.versions.lineage import log_event
-from megatron_lrps.versions.owner import acquire
-from megatron_lrps.versions.resume import find_start
+from megatron_lrps.storage.ownership import acquire
 
 LINE = (
     " [2026-11-24 04:00:00.000000] iteration {:8d}/{:8d} | consumed samples: {:12d} | elapsed time per iteration (ms): "
@@ -73,7 +73,7 @@ def main() -> None:
         log_event(folder, "started", iteration=start, argv=sys.argv[1:], world=world, threads=threads)
     if mode in ("refused", "storage"):
         if rank == 0:
-            log_event(folder, mode, message="lr.max is 1, the checkpoint has 2. Mend: restore it.")
+            log_event(folder, mode, message="lr.max is 1, the checkpoint has 2. Fix: restore it.")
             sys.exit({"refused": 78, "storage": 74}[mode])
         time.sleep(600)  # torchrun ends it
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
 from tests.conftest import Lrps
 from tests.launch.test_real import start, wait_for_iteration
 from tests.training.campaigns import losses, write_campaign

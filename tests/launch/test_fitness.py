@@ -60,8 +60,8 @@ def tree_at(folder: Path, launch: dict[str, Any] | None = None, **keys: Any) -> 
 
 
 def lacking(findings: list[Finding]) -> list[str]:
-    assert all(finding.mend for finding in findings if finding.fit is False)
-    assert not any(finding.mend for finding in findings if finding.fit)
+    assert all(finding.fix for finding in findings if finding.fit is False)
+    assert not any(finding.fix for finding in findings if finding.fit)
     return [finding.name for finding in findings if finding.fit is False]
 
 
@@ -72,7 +72,7 @@ def test_a_node_with_everything_is_fit(tree: Tree) -> None:
 def test_every_rank_needs_a_gpu(tree: Tree) -> None:
     findings = needs_of_run(tree, machine(H100), ranks=2)
     assert lacking(findings) == ["GPUs"]
-    assert Finding("GPUs", "1, 2 needed", False, findings[2].mend) in findings
+    assert Finding("GPUs", "1, 2 needed", False, findings[2].fix) in findings
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_library_that_does_not_import_is_not_called_absent(tree: Tree) -> None
     broken = machine(H100, H100, transformer={"error": "ImportError: libcudart.so.12 is not there"})
     found = {finding.name: finding for finding in needs_of_run(tree, broken, ranks=2)}["transformer_engine"]
     assert found.found == "does not import: ImportError: libcudart.so.12 is not there"
-    assert found.mend == "install one that was built for this torch."
+    assert found.fix == "install one that was built for this torch."
 
 
 def test_flags_can_do_without_transformer_engine_and_apex(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_every_path_of_an_accepted_plan_is_reported() -> None:
 
 
 @pytest.mark.training
-def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_mend() -> None:
+def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_fix() -> None:
     with pytest.raises(RefusedError) as refusal:
         check_layout(tree({"slurm": {"nodes": 3, "gpus_per_node": 2}}, tensor_model_parallel_size=4))
     text = str(refusal.value)
@@ -50,7 +50,7 @@ def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_mend() -> Non
     assert refusal.value.exit_code == EXIT_REFUSED
     assert "path main on 6 ranks is refused (so are 2 other paths)" in text
     assert "world size (6) is not divisible by total_model_size" in text
-    assert "Mend: let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP." in text
+    assert "Fix: let nodes x gpus_per_node (or processes) be a multiple of TP x PP x CP." in text
 
 
 @pytest.mark.training
@@ -66,7 +66,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str = ""
 
 
 @pytest.mark.parametrize(
-    ("message", "mend"),
+    ("message", "fix"),
     [
         ("num_query_groups (8) must be a multiple or divisor of tensor_model_parallel_size (3)", "num-query-groups"),
         ("Number of layers should be divisible by the pipeline-model-parallel size", "divides num-layers"),
@@ -77,12 +77,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str = ""
         ("something new", "under `megatron:`"),
     ],
 )
-def test_each_kind_of_message_has_its_mend(monkeypatch: pytest.MonkeyPatch, message: str, mend: str) -> None:
+def test_each_kind_of_message_has_its_fix(monkeypatch: pytest.MonkeyPatch, message: str, fix: str) -> None:
     answering(monkeypatch, 0, f'{{"transformer_engine": false, "paths": {{"main": {{"error": "{message}"}}}}}}')
     with pytest.raises(RefusedError) as refusal:
         check_layout(tree({}))
     assert refusal.value.what == f"path main on 1 ranks is refused: {message.rstrip('.')}."
-    assert mend in refusal.value.mend
+    assert fix in refusal.value.fix
 
 
 def test_a_machine_without_megatron_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_submit_is_refused_by_what_megatron_refuses_alone(monkeypatch: pytest.
         answering(monkeypatch, 0, f'{{"transformer_engine": {engine}, "paths": {{"main": {{"error": "{error}"}}}}}}')
 
     answers("unrecognized arguments: --colour")
-    with pytest.raises(RefusedError, match=r"unrecognized arguments: --colour.*Mend: correct them.*--no-check"):
+    with pytest.raises(RefusedError, match=r"unrecognized arguments: --colour.*Fix: correct them.*--no-check"):
         check_before_submit(tree({}))
     answers("Only transformer-engine>=1.7.0 supports MoE FP8 training", "true")
     with pytest.raises(RefusedError, match="MoE FP8"):

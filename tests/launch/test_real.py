@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 
 pytestmark = pytest.mark.training

@@ -42,11 +42,11 @@ def tree_of(**keys: Any) -> Tree:
 
 
 def assert_one_clear_line(error: PlanError, *parts: str) -> None:
-    """A refusal is one line with what is wrong and the mend, and has exit code 78."""
+    """A refusal is one line with what is wrong and the fix, and has exit code 78."""
     text = str(error)
     assert "\n" not in text
     assert "\r" not in text
     assert error.exit_code == EXIT_REFUSED == 78
-    assert error.mend
+    assert error.fix
     assert len(text) < 400
     assert [part for part in parts if part not in text] == [], text

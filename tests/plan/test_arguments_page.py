@@ -9,8 +9,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "arguments.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    mend = "python -m megatron_lrps.plan.arguments_page > docs/arguments.md"
-    assert PAGE.read_text(encoding="utf-8") == page(), f"the page is stale; write it anew: {mend}"
+    fix = "python -m megatron_lrps.plan.arguments_page > docs/arguments.md"
+    assert PAGE.read_text(encoding="utf-8") == page(), f"the page is stale; write it anew: {fix}"
 
 
 def test_each_argument_has_its_row() -> None:

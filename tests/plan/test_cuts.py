@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.cost import cost_of
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.cost import cost_of
 from tests.plan.plans import assert_one_clear_line, tree_of, versions
 
 CUT = {"name": "hotfix", "fork": 700, "iters": 100}

@@ -62,7 +62,7 @@ def test_a_path_needs_its_own_windows_data_alone(tmp_path: Path) -> None:
     require_data(tree, tree.path("b"))
 
 
-def test_the_mend_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
+def test_the_fix_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
     version = {"name": "a", "iters": 100, "train": [[1.0, "web"]], "valid": {"v": "vweb"}}
     with pytest.raises(PlanError) as caught:
         require_data(tree := tree_in(tmp_path, [version]), tree.path("a"))
@@ -70,19 +70,19 @@ def test_the_mend_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, [version | {"sources": {"web": "web.jsonl"}}])
     with pytest.raises(PlanError) as caught:
         require_data(tree, tree.path("a"))
-    assert caught.value.mend == "make it of its `sources`: lrps prepare PLAN."
+    assert caught.value.fix == "make it of its `sources`: lrps prepare PLAN."
     (tmp_path / "web.bin").touch()
     with pytest.raises(PlanError, match=r"versions\.a\.train: .*/web has no \.idx\."):
         require_data(tree, tree.path("a"))
     touch(tmp_path, "web")
-    with pytest.raises(PlanError, match=r"versions\.a\.valid: .* Mend: mend the path; or name its raw text"):
+    with pytest.raises(PlanError, match=r"versions\.a\.valid: .* Fix: fix the path; or name its raw text"):
         require_data(tree, tree.path("a"))
 
 
 def test_an_index_named_by_one_of_its_files(tmp_path: Path) -> None:
     touch(tmp_path, "web")
     tree = tree_in(tmp_path, [{"name": "a", "iters": 100, "train": [[1.0, "web.bin"]]}])
-    with pytest.raises(PlanError, match=r"web\.bin has no \.bin and \.idx\. Mend: name it without \.bin\."):
+    with pytest.raises(PlanError, match=r"web\.bin has no \.bin and \.idx\. Fix: name it without \.bin\."):
         require_data(tree, tree.path("a"))
 
 

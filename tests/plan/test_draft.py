@@ -10,7 +10,7 @@ from plan.plans import BASE
 from megatron_lrps.plan import expand, load, parse_plan
 from megatron_lrps.plan.draft import SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.flags import path_flags
-from megatron_lrps.plan.schema import plan_schema
+from megatron_lrps.plan.json_schema import plan_schema
 
 
 def draft(**given: Any) -> str:

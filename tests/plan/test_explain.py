@@ -74,12 +74,12 @@ def test_at_every_level(keys: dict[str, Any], place_of_it: str, meant: str) -> N
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"alpha": 0.5}, "alpha: unknown key, with the value 0.5. Mend: it belongs elsewhere: `decay.alpha`."),
+        ({"alpha": 0.5}, "alpha: unknown key, with the value 0.5. Fix: it belongs elsewhere: `decay.alpha`."),
         ({"local": {}}, "it belongs elsewhere: `launch.local`."),
         ({"versions": versions(10, vocab_size=5)}, "it belongs elsewhere: `tokenizer.vocab_size`"),
         ({"micro-batch-size": 2}, "a flag of Megatron's goes under `megatron:`"),
         ({"num_layers": 2}, "a flag of Megatron's goes under `megatron:`"),
-        ({"colour": 1}, "remove it or mend its spelling"),
+        ({"colour": 1}, "remove it or fix its spelling"),
         ({"decay": {"alpha": 1, "6": None}}, "write numbers without commas"),
     ],
 )

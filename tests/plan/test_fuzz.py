@@ -74,7 +74,7 @@ def everything(text: str) -> None:
         assert expand(parse_plan(plan_text(plan), base=Path("/"))).paths == tree.paths
     except PlanError as error:
         assert "\n" not in str(error)  # noqa: PT017 - valid plans raise nothing, and both are right
-        assert error.mend  # noqa: PT017
+        assert error.fix  # noqa: PT017
 
 
 VALID = [

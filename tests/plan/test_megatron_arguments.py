@@ -162,7 +162,7 @@ def test_the_table_is_sound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "says", "mend"),
+    ("flags", "says", "fix"),
     [
         ({"num-layer": 2}, "megatron.num-layer: no flag of Megatron-Core", "did you mean num-layers?"),
         (
@@ -190,8 +190,8 @@ def test_the_table_is_sound() -> None:
         ({"non-persistent-ckpt-type": "global"}, "megatron.non-persistent-ckpt-type: 'global' is refused", "remove it"),
     ],
 )
-def test_what_megatron_would_not_take_is_refused_without_it(flags: dict[str, Any], says: str, mend: str) -> None:
-    refused(says, mend, megatron=flags)
+def test_what_megatron_would_not_take_is_refused_without_it(flags: dict[str, Any], says: str, fix: str) -> None:
+    refused(says, fix, megatron=flags)
 
 
 @pytest.mark.parametrize(

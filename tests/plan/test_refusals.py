@@ -23,7 +23,7 @@ def refused(text: str, *parts: str) -> PlanError:
 
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     # unknown keys, at each level
-    ({"colour": "red"}, ["colour: unknown key", "'red'", "remove it or mend its spelling"]),
+    ({"colour": "red"}, ["colour: unknown key", "'red'", "remove it or fix its spelling"]),
     ({"lr": {"maximum": 1}}, ["lr.maximum: unknown key", "1"]),
     ({"decay": {"alhpa": 0.5}}, ["decay.alhpa: unknown key", "0.5"]),
     ({"versions": versions(10, size=3)}, ["versions.v1.size: unknown key", "3"]),
@@ -188,7 +188,7 @@ def test_refused(keys: dict[str, Any], parts: list[str]) -> None:
         ("just text", ["plan holds str"]),
         ("- a\n- b\n", ["plan holds list"]),
         ("42", ["plan holds int"]),
-        ("a: [1, 2\n", ["plan is no YAML", "line 2", "mend that line"]),
+        ("a: [1, 2\n", ["plan is no YAML", "line 2", "fix that line"]),
         ("a: b: c\n", ["plan is no YAML", "line 1"]),
         ("\tcampaign: c\n", ["plan is no YAML"]),
         (PLAN + "---\n" + PLAN, ["plan is no YAML", "expected a single document"]),
@@ -263,4 +263,4 @@ def test_a_save_folder_in_a_circle_of_links(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(PlanError) as caught:
         parse_plan(PLAN.replace("save: s", "save: loop/x"), base=tmp_path)
-    assert_one_clear_line(caught.value, "loop/x", "mend the links")
+    assert_one_clear_line(caught.value, "loop/x", "fix the links")

@@ -236,11 +236,11 @@ def test_a_fork_where_the_warmup_ends_is_possible() -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 7, 9, 49, 98, 103, 107, 1000, 9_999])
-def test_the_mend_for_alpha_mends(iterations: int) -> None:
+def test_the_fix_for_alpha_fixes(iterations: int) -> None:
     sizes = versions(1000, iterations)
     with pytest.raises(PlanError) as caught:
         tree_of(decay={"alpha": 0.9 / iterations}, versions=[sizes[0] | {"decay": {"alpha": 0.5}}, sizes[1]])
-    enough = float(caught.value.mend.split("alpha to ")[1].split()[0])
+    enough = float(caught.value.fix.split("alpha to ")[1].split()[0])
     tree = tree_of(decay={"alpha": enough}, versions=[sizes[0] | {"decay": {"alpha": 0.5}}, sizes[1]])
     assert tree.path("v2").iterations >= 1
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from megatron_lrps.versions.folder import CampaignFolder
-from megatron_lrps.versions.lineage import events
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import events
 from tests.conftest import Result
 from tests.slurm.cluster import Cluster
 

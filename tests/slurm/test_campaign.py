@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.lineage import events
+from megatron_lrps.campaign.record import events
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import Submitted
 from tests.training.campaigns import losses, write_campaign
@@ -85,13 +85,13 @@ def test_a_campaign_goes_on_whatever_happens_to_its_jobs(
 
 FAILING = """\
 import runpy, sys
-from megatron_lrps.training import validation
-evaluate = validation.evaluate_sets
+from megatron_lrps.training.megatron import whole_validation
+evaluate = whole_validation.evaluate_sets
 def fails(args, original, prefix, *given, **named):
     if "on validation set" in prefix and args.rank == 1:
         raise TypeError("'NoneType' object cannot be interpreted as an integer")
     return evaluate(args, original, prefix, *given, **named)
-validation.evaluate_sets = fails
+whole_validation.evaluate_sets = fails
 runpy.run_module("megatron_lrps.pretrain", run_name="__main__")
 """
 """Ranks of which one fails in the evaluation after the path's last save, as a middle stage once did."""

@@ -10,7 +10,7 @@ import pytest
 from convert.hugging_face import VOCAB, save_model
 from training.harness import write_tokens
 
-from megatron_lrps.convert.imports import plan_import, write_import
+from megatron_lrps.convert.huggingface_import import plan_import, write_import
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate_branch.py"
 

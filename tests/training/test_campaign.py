@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.training.order import Mixed
+from megatron_lrps.training.sample_order import Mixed
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 
 pytestmark = pytest.mark.training
 
 TRACED = """
 import json, os
-from megatron_lrps.training import hooks
+from megatron_lrps.training.megatron import hooks
 hooks.install(cpu=True)
 from megatron_lrps.training.timeline import Timeline
 read = Timeline.__getitem__

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint
-from megatron_lrps.versions.manifest import MANIFEST, damaged_contents
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.manifest import MANIFEST, damaged_contents
 from tests.conftest import Lrps
 from tests.training.campaigns import losses, train_path, write_campaign
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint, checkpoints_in
-from megatron_lrps.versions.manifest import damaged_contents
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.manifest import damaged_contents
 from tests.training.campaigns import losses, train_path, write_campaign
 
 pytestmark = pytest.mark.training
@@ -52,7 +52,7 @@ def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> Non
         assert "6 saves will take" in ended.log
     ended = train_path(plan, "main", "--lrps-allow", "disk")
     assert ended.codes == [74], ended.log[-3000:]
-    assert "No space left on device. Mend: make room, then rerun" in ended.log
+    assert "No space left on device. Fix: make room, then rerun" in ended.log
     folder = CampaignFolder(disk / "run").path("main").checkpoints
     complete, _ = checkpoints_in(folder)
     assert complete[:2] == [2, 4]

@@ -6,7 +6,7 @@ import pytest
 from megatron.training import training as megatron_training
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training import hooks
+from megatron_lrps.training.megatron import hooks
 from tests.training.campaigns import losses, run_ranks, train_path, write_campaign
 
 MODULE = "import runpy; runpy.run_module('megatron_lrps', run_name='__main__', alter_sys=True)"
@@ -16,8 +16,8 @@ from megatron.core.enums import ModelType
 from megatron.training import get_args, pretrain
 from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_container_from_args
 from megatron.training.arguments import parse_and_validate_args
-from megatron_lrps.training import gpt
-from megatron_lrps.training.gpt import get_embedding_ranks, stock_datasets
+from megatron_lrps.training.megatron import gpt
+from megatron_lrps.training.megatron.gpt import get_embedding_ranks, stock_datasets
 
 def forward_step(data_iterator, model, *rest):
     print("training" if torch.is_grad_enabled() else "evaluation", "in batches of", get_args().micro_batch_size)
@@ -87,7 +87,7 @@ def test_a_script_that_is_no_python_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("lr = 1\ndef (:\n")
     ended = run_ranks(["bad.py"], cwd=tmp_path, code=MODULE)
     assert ended.codes == [78]
-    assert ended.log == "lrps: The script bad.py is no Python: line 2: invalid syntax. Mend: mend it.\n"
+    assert ended.log == "lrps: The script bad.py is no Python: line 2: invalid syntax. Fix: fix it.\n"
 
 
 @pytest.mark.training
@@ -104,7 +104,7 @@ def test_without_a_launcher_one_line_says_how_to_start(tmp_path: Path) -> None:
     code = "import os; del os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']; "
     ended = run_ranks(flags, cwd=tmp_path, code=code + "from megatron_lrps.pretrain import main; main()")
     assert ended.codes == [78]
-    assert "lrps: MASTER_ADDR and MASTER_PORT are not set. Mend: let a launcher start the ranks" in ended.log
+    assert "lrps: MASTER_ADDR and MASTER_PORT are not set. Fix: let a launcher start the ranks" in ended.log
     assert "Traceback" not in ended.log
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_flag_beside_a_plan_is_one_line_without_usage(tmp_path: Path) ->
     ended = run_ranks(flags, cwd=tmp_path)
     assert ended.codes == [78]
     assert "usage:" not in ended.log
-    assert "unrecognized arguments: --num-worker 0. Mend: did you mean --num-workers?" in ended.log
+    assert "unrecognized arguments: --num-worker 0. Fix: did you mean --num-workers?" in ended.log
 
 
 def test_another_megatron_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

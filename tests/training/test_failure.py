@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training import entry, hooks
+from megatron_lrps.training import entry
+from megatron_lrps.training.megatron import hooks
 
 LOST = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"
 
@@ -36,7 +37,7 @@ def fails(error: BaseException) -> int:
     [
         (ValueError("5 experts\non 2 ranks"), "1 rank 3: ValueError: 5 experts\n"),
         (torch.OutOfMemoryError("CUDA out of memory."), "1 rank 3: OutOfMemoryError: CUDA out of memory.\n"),
-        (RefusedError("lr.max is 1.", "lower it."), "78 rank 3: RefusedError: lr.max is 1. Mend: lower it.\n"),
+        (RefusedError("lr.max is 1.", "lower it."), "78 rank 3: RefusedError: lr.max is 1. Fix: lower it.\n"),
         (SystemExit(2), "2 rank 3: SystemExit: 2\n"),
     ],
 )
@@ -51,7 +52,7 @@ def test_a_hooks_refusal_is_left_in_its_own_words(word: Path) -> None:
     leaving = SystemExit(78)
     leaving.__cause__ = RefusedError("lr.max is 1.", "lower it.")
     assert fails(leaving) == 78
-    assert word.read_text() == "78 rank 3: RefusedError: lr.max is 1. Mend: lower it.\n"
+    assert word.read_text() == "78 rank 3: RefusedError: lr.max is 1. Fix: lower it.\n"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.training import run as module
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.run import identity_of
+from megatron_lrps.training.session import identity_of
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
 

@@ -13,14 +13,14 @@ import torch
 from torch.distributed import checkpoint as dcp
 from training.harness import TINY, Trained, train
 
-from megatron_lrps.versions.folder import checkpoint
+from megatron_lrps.campaign.folders import checkpoint
 
 pytestmark = pytest.mark.training
 
 RESAVE = """
 import os
 from megatron_lrps.training import cpu; cpu.install()
-from megatron_lrps.training import gpt
+from megatron_lrps.training.megatron import gpt
 from megatron.training import checkpointing, get_args, training
 load = training.load_checkpoint
 def load_and_save(model, optimizer, scheduler, *args, **kwargs):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import PathFolder
-from megatron_lrps.versions.lineage import read_record
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.record import read_record
 from tests.training.campaigns import losses, train_path, write_campaign
 
 pytestmark = pytest.mark.training

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.versions.folder import CampaignFolder, checkpoint, checkpoints_in
-from megatron_lrps.versions.lineage import events
-from megatron_lrps.versions.manifest import read_manifest
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.manifest import read_manifest
+from megatron_lrps.campaign.record import events
 from tests.training.campaigns import ENTRY, run_ranks, train_path, write_campaign
 from tests.training.ranks import started_ranks
 

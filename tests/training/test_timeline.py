@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.training.order import Chained, Mixed
+from megatron_lrps.training.sample_order import Chained, Mixed
 from megatron_lrps.training.timeline import Timeline, WindowSamples
 
 

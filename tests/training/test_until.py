@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.record import events
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.arguments import own_arguments, planned
-from megatron_lrps.versions.folder import CampaignFolder, checkpoints_in
-from megatron_lrps.versions.lineage import events
 from tests.training.campaigns import losses, train_path, write_campaign
 
 ASYNC = ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true"

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from megatron_lrps.data.prepare.blocks import UTF8
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.lines import LONGEST_DOCUMENT, lines, whole
 from megatron_lrps.data.prepare.shards import Piece, Shard
 from megatron_lrps.data.prepare.sniff import encoding_of, refuse_other_kind
 from megatron_lrps.data.prepare.tables import rows
+from megatron_lrps.data.prepare.text_blocks import UTF8
 from megatron_lrps.errors import RefusedError
 
 TOO_LONG = f"longer than {LONGEST_DOCUMENT // 2**20} MiB"

@@ -11,14 +11,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_lrps.data.files import publish, write_failed
 from megatron_lrps.data.prepare.content import Entry, entry_of
 from megatron_lrps.data.prepare.documents import Tally, documents
 from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.shards import Shard
 from megatron_lrps.errors import LrpsError
-from megatron_lrps.versions.files import read_json, write_atomic
+from megatron_lrps.storage.files import read_json, write_atomic
+from megatron_lrps.storage.publish import publish, write_failed
 
 BATCH_CHARS = 2**22
 """Characters encoded at a time; gigatoken takes a quarter longer for batches of 1 MiB."""
@@ -243,7 +243,7 @@ def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[
     if len(encoded.ids) and (largest := int(encoded.ids.max())) >= encoder.vocab_size:
         raise LrpsError(
             f"The tokenizer gave the id {largest}, but its vocabulary has {encoder.vocab_size} tokens.",
-            "mend the tokenizer's files: training would read beyond the embedding.",
+            "fix the tokenizer's files: training would read beyond the embedding.",
         )
     filled = encoded.lengths > 0
     lengths = encoded.lengths + filled

@@ -10,8 +10,8 @@ from typing import Literal
 
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan.file_paths import absolute, within
+from megatron_lrps.plan.keys.raw_text import Source
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.sources import Source
 
 Kind = Literal["jsonl", "parquet", "text", "arrow"]
 Packing = Literal["", "gz", "zst"]
@@ -186,18 +186,18 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _dataset(folder: Path, key: str) -> list[Path]:
     """The arrow files of a folder that Hugging Face's ``save_to_disk`` wrote."""
-    mend = "save it again with datasets' save_to_disk."
+    fix = "save it again with datasets' save_to_disk."
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         names = [entry["filename"] for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{key}: {folder / _STATE} cannot be read: {type(error).__name__}: {error}.", mend) from None
+        raise RefusedError(f"{key}: {folder / _STATE} cannot be read: {type(error).__name__}: {error}.", fix) from None
     if state.get("_indices_files"):
         raise RefusedError(
             f"{key}: {folder} holds a selection or another order of its rows.", "call flatten_indices(), then save it."
         )
     if any(Path(name).name != name for name in names):
-        raise RefusedError(f"{key}: {folder / _STATE} names files outside of its folder.", mend)
+        raise RefusedError(f"{key}: {folder / _STATE} names files outside of its folder.", fix)
     return [folder / name for name in names]
 
 

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.data.files import publish, temporary_name, write_failed
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.prepare.content import Contents, renewed, whole_files
 from megatron_lrps.data.prepare.encode import UINT16_BELOW, Encoding, PartFiles, library_versions
@@ -19,7 +18,7 @@ from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.join import join
 from megatron_lrps.data.prepare.made_from import UNHASHED, difference, index_key, options_of
-from megatron_lrps.data.prepare.record import (
+from megatron_lrps.data.prepare.prepared_record import (
     Prepared,
     read_prepared,
     record_file,
@@ -29,8 +28,9 @@ from megatron_lrps.data.prepare.record import (
 from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, shard_key
 from megatron_lrps.data.prepare.workers import Task, encode_all
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
-from megatron_lrps.versions.files import write_atomic
-from megatron_lrps.versions.owner import acquire
+from megatron_lrps.storage.files import write_atomic
+from megatron_lrps.storage.ownership import acquire
+from megatron_lrps.storage.publish import publish, temporary_name, write_failed
 
 _EXAMPLES = 3
 
@@ -164,11 +164,11 @@ def _there(index: _Index, force: bool) -> Prepared | None:
         return None
     what = f"{index.source.key}: {prefix}.bin is there, made {why}."
     if why == UNHASHED:
-        mend = (
+        fix = (
             "move the .bin, .idx and .prepared.json away and prepare it again: where `bin_sha256` in both records is "
             "the same, so is the text, and what has been trained on it goes on; where not, move them back."
         )
-        raise RefusedError(what, mend)
+        raise RefusedError(what, fix)
     raise RefusedError(
         what,
         "name another index, move it away, or replace it with --force; what has been trained on it cannot go on then.",
@@ -229,7 +229,7 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
         raise RefusedError(
             f"{index.source.key}: {bad} of {bad + counts['documents']} documents cannot be read ({reasons}), more than "
             f"max_unreadable {index.source.max_unreadable:g}: {examples}. All are in {listed}.",
-            "mend the text (what is not UTF-8 as `iconv` does) or `field`, or raise max_unreadable.",
+            "fix the text (what is not UTF-8 as `iconv` does) or `field`, or raise max_unreadable.",
         )
     if not counts["tokens"]:
         raise RefusedError(

@@ -11,8 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_lrps.data.files import publish, temporary_name, write_failed
 from megatron_lrps.data.index_reader import HEADER, MAGIC, VERSION
+from megatron_lrps.storage.publish import publish, temporary_name, write_failed
 
 _CODES = {"uint16": 8, "int32": 4}
 _BLOCK = 8 * 2**20

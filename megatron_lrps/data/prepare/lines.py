@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from megatron_lrps.data.prepare.blocks import UTF8, Blocks
 from megatron_lrps.data.prepare.shards import Piece
+from megatron_lrps.data.prepare.text_blocks import UTF8, Blocks
 
 LONGEST_DOCUMENT = 64 * 2**20
 """Bytes; a longer line is passed over without being held."""

@@ -8,7 +8,7 @@ from typing import Any
 from megatron_lrps.data.prepare.content import Contents, Entry
 from megatron_lrps.data.prepare.encoders import TokenizerSpec
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
-from megatron_lrps.data.prepare.record import Prepared
+from megatron_lrps.data.prepare.prepared_record import Prepared
 
 _TOKENIZER = "the tokenizer"
 _OPTIONS = (

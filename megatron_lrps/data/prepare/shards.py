@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from megatron_lrps.data.prepare.blocks import UTF8
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.sniff import encoding_of
+from megatron_lrps.data.prepare.text_blocks import UTF8
 
 SHARD_BYTES = 64 * 2**20
 """Of text, about: small enough that several workers share a file of some 100 MB. A packed file counts four times its

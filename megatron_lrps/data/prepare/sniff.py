@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from megatron_lrps.data.prepare.blocks import UTF8, Blocks
 from megatron_lrps.data.prepare.find import SourceFile
+from megatron_lrps.data.prepare.text_blocks import UTF8, Blocks
 from megatron_lrps.errors import RefusedError
 
 _HEAD = 2**18
@@ -87,18 +87,18 @@ def _head(file: SourceFile) -> bytes:
 
 
 def _refuse_others(file: SourceFile, head: bytes) -> None:
-    for start, what, mend in _OTHERS:
+    for start, what, fix in _OTHERS:
         if head.startswith(start) and start != _OWN.get(file.kind):
-            raise _another(file, what, _UNPACK if file.packing else mend)
+            raise _another(file, what, _UNPACK if file.packing else fix)
     for place, mark, what in _FURTHER:
         if head.startswith(mark, place):
             raise _another(file, what, _UNPACK)
 
 
-def _another(file: SourceFile, what: str, mend: str) -> RefusedError:
+def _another(file: SourceFile, what: str, fix: str) -> RefusedError:
     inside = "holds" if file.packing else "is"
     taken = {"jsonl": "JSON Lines", "text": "plain text"}.get(file.kind, f"a {file.kind} file")
-    return RefusedError(f"{file.path} {inside} {what}, and is read as {taken}.", mend)
+    return RefusedError(f"{file.path} {inside} {what}, and is read as {taken}.", fix)
 
 
 def _refuse_guesses(file: SourceFile, head: bytes) -> None:
@@ -109,8 +109,8 @@ def _refuse_guesses(file: SourceFile, head: bytes) -> None:
         return
     code = name.upper().replace("16-", "16").replace("32-", "32")
     without = "" if name.startswith("iso") else " without a byte order mark"
-    mend = f"convert it, as `iconv -f {code} -t UTF-8` does, when you have looked whether that is what it is."
-    raise RefusedError(f"{file.path} looks like text in {name.upper()}{without}.", mend)
+    fix = f"convert it, as `iconv -f {code} -t UTF-8` does, when you have looked whether that is what it is."
+    raise RefusedError(f"{file.path} looks like text in {name.upper()}{without}.", fix)
 
 
 def _unmarked(head: bytes) -> str | None:
@@ -142,8 +142,8 @@ def _refuse_json(file: SourceFile, text: str, *, cut: bool) -> None:
         if what is None and objects and all(isinstance(value, dict) for value in objects):
             what = "is JSON Lines", ""
         if what is not None:
-            mend = "say `format: jsonl` or rename it, or say `format: text` where the JSON itself is to be trained on."
-            raise RefusedError(f"{file.path} {what[0]}, and is read as plain text.", mend)
+            fix = "say `format: jsonl` or rename it, or say `format: text` where the JSON itself is to be trained on."
+            raise RefusedError(f"{file.path} {what[0]}, and is read as plain text.", fix)
 
 
 def _shape(text: str, *, cut: bool) -> tuple[str, str] | None:

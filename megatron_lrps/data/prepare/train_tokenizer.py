@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.data.files import publish, temporary_name
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
-from megatron_lrps.data.tokenizer import train_sentencepiece
+from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.tokenizers import Tokenizer
-from megatron_lrps.versions.files import write_atomic
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
+from megatron_lrps.storage.files import write_atomic
+from megatron_lrps.storage.publish import publish, temporary_name
 
 END_OF_TEXT = "<|endoftext|>"
 """The one special token of a byte-level BPE trained here: id 0, EOD."""

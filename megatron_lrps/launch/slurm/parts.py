@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import JobState
-from megatron_lrps.launch.slurm.jobs import Job, Key
+from megatron_lrps.launch.slurm.job_history import Job, Key
 from megatron_lrps.plan import PlannedPath, Tree
 
 

@@ -13,9 +13,9 @@ import yaml
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, spec_of
 from megatron_lrps.data.prepare.find import find_sources
 from megatron_lrps.data.prepare.job import Watch, prepare_sources
-from megatron_lrps.data.prepare.record import Prepared
+from megatron_lrps.data.prepare.prepared_record import Prepared
 from megatron_lrps.plan import Plan, load_plan
-from megatron_lrps.plan.tokenizers import Tokenizer
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
 
 SAID: list[str] = []
 

@@ -21,7 +21,7 @@ from megatron_lrps.data.prepare.encoders import (
     spec_of,
 )
 from megatron_lrps.data.prepare.encoders.sentencepiece_model import CUT_LENGTH, parts
-from megatron_lrps.data.tokenizer import load_processor, train_sentencepiece
+from megatron_lrps.data.sentencepiece_training import load_processor, train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from tests.data.prepare import tokenizers_of
 from tests.data.prepare.megatron import megatron_tokenizer
@@ -264,6 +264,6 @@ def test_vocabulary_files_that_megatron_does_not_read(tmp_path: Path) -> None:
 def refused(tokenizer: dict[str, Any] | None, *says: str) -> None:
     with pytest.raises(RefusedError) as caught:
         spec_of(plan_of(tokenizer=tokenizer))
-    assert caught.value.mend
+    assert caught.value.fix
     for text in says:
         assert text in str(caught.value)

@@ -114,7 +114,7 @@ def test_ctrl_c_stops_with_75(long_plan: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 75
-    assert errors.strip().splitlines()[-1].startswith("lrps: Stopped. Mend: the same command goes on")
+    assert errors.strip().splitlines()[-1].startswith("lrps: Stopped. Fix: the same command goes on")
     assert "Traceback" not in errors
     assert gone(children)
 

@@ -10,7 +10,7 @@ import zstandard
 
 from megatron_lrps.data.index_reader import index_facts
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.versions.owner import acquire
+from megatron_lrps.storage.ownership import acquire
 from tests.data.prepare import tokenizers_of
 from tests.data.prepare.jobs import SAID, as_megatrons_tool, command, left_in, pair, prepare, write_jsonl, write_plan
 from tests.data.prepare.tokenizers_of import HARD, TEXTS
@@ -275,4 +275,4 @@ def test_the_command(tmp_path: Path) -> None:
     assert remarks[0] in command(plan).stdout
     refused = command(plan, "--only", "v9")
     assert refused.returncode == 78
-    assert "'v9' is no version or index with `sources`. Mend: name one of" in refused.stderr
+    assert "'v9' is no version or index with `sources`. Fix: name one of" in refused.stderr

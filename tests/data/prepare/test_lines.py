@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from megatron_lrps.data.prepare import blocks
 from megatron_lrps.data.prepare import lines as module
+from megatron_lrps.data.prepare import text_blocks
 from megatron_lrps.data.prepare.find import SourceFile
 from megatron_lrps.data.prepare.lines import lines, whole
 from megatron_lrps.data.prepare.shards import Piece
@@ -37,7 +37,7 @@ def test_every_line_is_in_one_piece(content: bytes, cuts: set[int], block: int, 
     inside = sorted(cut for cut in cuts if cut < len(content))
     bounds = [0, *inside, None]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "_BLOCK", block)
+        patch.setattr(text_blocks, "_BLOCK", block)
         found = [line for start, end in pairwise(bounds) for line in lines(piece(path, start or 0, end), ends=ends)]
     expected = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", content)
     assert [line for _, line in found] == (expected if ends else [line.rstrip(b"\r\n") for line in expected])
@@ -47,7 +47,7 @@ def test_every_line_is_in_one_piece(content: bytes, cuts: set[int], block: int, 
 @pytest.mark.parametrize("packing", ["", "gz", "zst"])
 def test_a_long_line_is_none_and_the_others_stay(packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_DOCUMENT", 10)
-    monkeypatch.setattr(blocks, "_BLOCK", 4)
+    monkeypatch.setattr(text_blocks, "_BLOCK", 4)
     content = b"0123456789\n01234567890\nx\n" + b"y" * 100
     packed = {"": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}[packing](content)
     (tmp_path / "a").write_bytes(packed)

@@ -41,7 +41,7 @@ def refusal(folder: Path, content: bytes, *, kind: str, packing: str = "", state
     with pytest.raises(RefusedError) as refused:
         sniffed(folder, content, kind=kind, packing=packing, stated=stated)
     assert refused.value.what.startswith(str(folder / f"a.{kind}"))
-    assert refused.value.mend
+    assert refused.value.fix
     return str(refused.value).removeprefix(str(folder / f"a.{kind}")).strip()
 
 
@@ -51,7 +51,7 @@ def test_a_mark_says_the_encoding_and_without_one_it_is_refused(encoding: str, k
     content = LINES if kind == "jsonl" else LATIN
     assert sniffed(tmp_path, f"\ufeff{content}".encode(encoding), kind=kind) == encoding
     assert sniffed(tmp_path, f"\ufeff{content}".encode(encoding), kind=kind, packing="gz") == encoding
-    words = f"looks like text in {encoding.upper()} without a byte order mark. Mend: convert it, as `iconv -f "
+    words = f"looks like text in {encoding.upper()} without a byte order mark. Fix: convert it, as `iconv -f "
     assert refusal(tmp_path, content.encode(encoding), kind=kind).startswith(words)
 
 
@@ -151,7 +151,7 @@ ARRAYS = {
 @pytest.mark.parametrize("name", ARRAYS)
 def test_an_array_is_no_json_lines(name: str, tmp_path: Path) -> None:
     said = refusal(tmp_path, ARRAYS[name].encode(), kind="jsonl")
-    assert said.startswith("is one JSON array, and JSON Lines is one object on each line. Mend: ")
+    assert said.startswith("is one JSON array, and JSON Lines is one object on each line. Fix: ")
     assert "`jq -c '.[]'`" in said
     if "[1]" not in ARRAYS[name]:
         assert refusal(tmp_path, ARRAYS[name].encode(), kind="text").startswith(
@@ -195,7 +195,7 @@ def test_json_lines_with_bad_ones_are_read(content: str, tmp_path: Path) -> None
 
 def test_json_lines_as_plain_text_only_where_the_plan_says_so(tmp_path: Path) -> None:
     said = refusal(tmp_path, LINES.encode(), kind="text")
-    assert said.startswith("is JSON Lines, and is read as plain text. Mend: say `format: jsonl`")
+    assert said.startswith("is JSON Lines, and is read as plain text. Fix: say `format: jsonl`")
     assert sniffed(tmp_path, LINES.encode(), kind="text", stated=True) == "utf-8"
     assert sniffed(tmp_path, ARRAYS["pretty"].encode(), kind="text", stated=True) == "utf-8"
 

@@ -13,7 +13,7 @@ from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.prepare.encoders import load_encoder, spec_of
 from megatron_lrps.data.prepare.train_tokenizer import TrainedTokenizer, train_tokenizer
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.plan.tokenizers import Tokenizer
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from tests.data.prepare.tokenizers_of import HARD, TEXTS
 from tests.plan.plans import plan_of
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
-from megatron_lrps.data.tokenizer import train_sentencepiece
-from megatron_lrps.plan.tokenizers import Tokenizer
+from megatron_lrps.data.sentencepiece_training import train_sentencepiece
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
 
 TEXTS = [Path(str(module.__file__)).read_text() for module in (argparse, ast, statistics)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.client import JobState
-from megatron_lrps.launch.slurm.jobs import Job
+from megatron_lrps.launch.slurm.job_history import Job
 from megatron_lrps.launch.slurm.parts import parts_of, wanted_jobs
 from tests.plan.plans import tree_of
 
@@ -93,4 +93,4 @@ def test_a_job_that_waits_covers_a_new_fork_point_before_its_end_and_one_that_ru
 def test_a_job_of_an_older_plan_stands_in_the_way() -> None:
     with pytest.raises(RefusedError, match=r"path v2: job 9 trains it until 1900 by an older plan") as refused:
         wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 1500}, job(9, "v2", 1900), None)
-    assert "lrps cancel PLAN --path v2" in refused.value.mend
+    assert "lrps cancel PLAN --path v2" in refused.value.fix

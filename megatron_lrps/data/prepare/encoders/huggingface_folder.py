@@ -140,4 +140,4 @@ def _probe(folder: Path, additional: Sequence[str]) -> dict[str, Any]:
             "The Python package transformers is not installed; Megatron reads Hugging Face folders with it.",
             "pip install transformers",
         )
-    raise RefusedError(f"transformers cannot read {folder}: {reason}.", "Mend the folder, or name another.")
+    raise RefusedError(f"transformers cannot read {folder}: {reason}.", "Fix the folder, or name another.")

@@ -33,6 +33,6 @@ class NullEncoder:
         if any(not 0 <= token < self.vocab_size for token in ids):
             raise RefusedError(
                 f"The null tokenizer reads ids below {self.vocab_size} with one space between two, not {text[:40]!r}.",
-                "Mend the text, or choose another tokenizer.type.",
+                "Fix the text, or choose another tokenizer.type.",
             )
         return ids

@@ -9,7 +9,7 @@ import numpy as np
 
 from megatron_lrps.data.prepare.encoders.encoder import Encoded, flat
 from megatron_lrps.data.protobuf import fields
-from megatron_lrps.data.tokenizer import load_processor
+from megatron_lrps.data.sentencepiece_training import load_processor
 from megatron_lrps.errors import RefusedError
 
 CUT_LENGTH = 1000

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.keys.tokenizers import Tokenizer
+from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.tokenizers import Tokenizer
-from megatron_lrps.plan.values import shown
 
 SUPPORTED = (
     "SentencePieceTokenizer",
@@ -81,8 +81,8 @@ def _model(plan: Plan, tokenizer: Tokenizer) -> Path:
         raise RefusedError(f"tokenizer.model is missing, and {kind} needs it.", "Name its file in the plan.")
     path = tokenizer.model
     if not path.exists():
-        mend = "Correct the path, or say under `tokenizer.train` how it is to be trained."
-        raise RefusedError(f"tokenizer.model: {path} does not exist.", mend)
+        fix = "Correct the path, or say under `tokenizer.train` how it is to be trained."
+        raise RefusedError(f"tokenizer.model: {path} does not exist.", fix)
     wants_folder = kind == "HuggingFaceTokenizer"
     if wants_folder is not path.is_dir():
         is_now, needs = ("a file", "a folder") if wants_folder else ("a folder", "a file")
@@ -95,5 +95,5 @@ def _null_spec(plan: Plan, vocab_size: int | None) -> TokenizerSpec:
         raise RefusedError("tokenizer.vocab_size is missing, and a null tokenizer needs it.", "Add it.")
     eod = plan.megatron.get(NULL_EOD, vocab_size - 1)
     if isinstance(eod, bool) or not isinstance(eod, int) or not 0 <= eod < vocab_size:
-        raise RefusedError(f"megatron.{NULL_EOD}: {shown(eod)} is no id below vocab_size {vocab_size}.", "Mend it.")
+        raise RefusedError(f"megatron.{NULL_EOD}: {shown(eod)} is no id below vocab_size {vocab_size}.", "Fix it.")
     return TokenizerSpec(type="NullTokenizer", vocab_size=vocab_size, eod=eod)

@@ -12,7 +12,7 @@ import numpy as np
 
 from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.tokenizers import TIKTOKEN_VOCABULARY
+from megatron_lrps.plan.keys.tokenizers import TIKTOKEN_VOCABULARY
 
 PATTERNS = {
     "v1": r"[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",

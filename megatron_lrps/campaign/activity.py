@@ -1,0 +1,135 @@
+"""What the job of a path does now, besides training: ``<path>/doing.json``, which its first rank replaces.
+
+It is for those who look, and nothing is decided by it: it counts while the job that wrote it holds the path, so what a
+killed job leaves says nothing. It is not synced to the disk, since after a crash nobody asks for it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.storage.files import read_json
+from megatron_lrps.storage.ownership import Owner
+
+FILE = "doing.json"
+EXECUTOR = ".executor"
+"""In a path's ``logs``: the file that ``lrps run`` locks while it trains the path."""
+EVERY_S = 1.0
+"""Counts within an evaluation are written no more often."""
+
+What = Literal["starting", "reading", "loading", "training", "evaluating", "saving", "finishing"]
+_WORDS: dict[What, str] = {
+    "starting": "starting",
+    "reading": "reading data",
+    "loading": "loading a checkpoint",
+    "training": "training",
+    "evaluating": "evaluating",
+    "saving": "saving",
+    "finishing": "hashing what it saved",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """What a job does.
+
+    Attributes:
+        what: A word for it.
+        since: When it began that, in seconds since 1970 by its node's clock; None where that is not known.
+        name: The validation set that it evaluates on.
+        done: How many of its iterations are done.
+        total: How many there are; of a checkpoint, its iteration.
+    """
+
+    what: What
+    since: float | None = None
+    name: str | None = None
+    done: int | None = None
+    total: int | None = None
+
+    def __str__(self) -> str:
+        words = _WORDS[self.what]
+        if self.name is not None:
+            words += f" {self.name}"
+        if self.done is not None and self.total is not None:
+            words += f" ({self.done:,} of {self.total:,})"
+        elif self.total is not None:
+            words += f" at {self.total:,}"
+        return words
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``lrps status --json`` has it."""
+        return {"what": self.what, "name": self.name, "done": self.done, "total": self.total, "since": self.since}
+
+
+class Teller:
+    """Says what the job that holds a path does.
+
+    Args:
+        folder: The path's.
+        token: Of the job's hold of it.
+    """
+
+    def __init__(self, folder: PathFolder, token: str) -> None:
+        self._file, self._token = folder.root / FILE, token
+        self._doing: Doing | None = None
+        self._written = -EVERY_S
+
+    def tell(self, what: What, *, name: str | None = None, done: int | None = None, total: int | None = None) -> None:
+        """Say what the job does from now on; a new count of the same thing is passed over within a second."""
+        before, now = self._doing, time.monotonic()
+        same = before is not None and (before.what, before.name) == (what, name)
+        if same and now - self._written < EVERY_S:
+            return
+        since = before.since if before is not None and same else time.time()
+        self._doing, self._written = Doing(what=what, since=since, name=name, done=done, total=total), now
+        temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):  # training goes on where nobody can be told
+            temporary.write_text(json.dumps({"token": self._token, **self._doing.to_json()}), encoding="utf-8")
+            temporary.replace(self._file)
+
+
+def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
+    """What the holder of a path does, as far as it says so; None where nobody holds it.
+
+    Args:
+        folder: The path's.
+        owner: Its holder, of ``owner.holder``.
+    """
+    if owner is None:
+        return None
+    found = read_json(folder.root / FILE)
+    what = (found or {}).get("what")
+    if found is None or not owner.token or found.get("token") != owner.token or what not in list(_WORDS):
+        return None
+    name, since = found.get("name"), found.get("since")
+    count = {key: value if type(value := found.get(key)) is int and value >= 0 else None for key in ("done", "total")}
+    return Doing(
+        what=what,
+        since=since if isinstance(since, float) else None,
+        name=name if isinstance(name, str) and name.isprintable() else None,
+        **count,
+    )
+
+
+def starts(folder: PathFolder, locks: Path = Path("/proc/locks")) -> bool:
+    """Whether ``lrps run`` on this machine has taken the path, and its ranks have said nothing yet: they are starting.
+
+    The kernel is asked which locks there are: to try the lock would refuse a run that starts just then.
+    """
+    try:
+        status = (folder.logs / EXECUTOR).stat()
+        with contextlib.suppress(FileNotFoundError):
+            if folder.events.stat().st_mtime_ns > status.st_mtime_ns:  # they have ended, and the executor is about to
+                return False
+        held = re.findall(r": FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) ", locks.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return False
+    device, inode = status.st_dev, status.st_ino
+    return any((int(a, 16), int(b, 16), int(c)) == (os.major(device), os.minor(device), inode) for a, b, c in held)

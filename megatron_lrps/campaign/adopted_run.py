@@ -1,0 +1,99 @@
+"""The run that a main path goes on from: what tells it from another, wherever its folder lies."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, is_complete
+from megatron_lrps.campaign.manifest import MANIFEST
+from megatron_lrps.campaign.record import read_record
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.model import Plan
+
+_BLOCK = 64 * 1024
+_OTHER = "its content is another"
+
+
+def content_of(folder: Path) -> str | None:
+    """A hash of a checkpoint's content; None where it is not whole.
+
+    Every file's name and size count, and of its bytes up to 64 KiB from the middle: the weights and moments of two runs
+    differ everywhere, and a checkpoint of a thousand shards takes seconds.
+    """
+    if not is_complete(folder):
+        return None
+    whole = hashlib.sha256()
+    try:
+        for file in sorted(each for each in folder.iterdir() if each.is_file() and each.name != MANIFEST):
+            with file.open("rb") as stream:
+                size = stream.seek(0, 2)
+                stream.seek(max(0, (size - _BLOCK) // 2))
+                block = hashlib.sha256(stream.read(_BLOCK)).hexdigest()
+            whole.update(f"{file.name}\0{size}\0{block}\n".encode(errors="surrogateescape"))
+    except OSError:
+        return None
+    return whole.hexdigest()
+
+
+def with_content(record: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Main's record with the content of the checkpoint that it was adopted from, taken once.
+
+    Args:
+        record: The record to be written; where nothing is adopted it is returned as it is.
+        before: The one that it replaces.
+    """
+    adopted = record.get("adopted")
+    if adopted is None:
+        return record
+    known = _content_in(before) or content_of(checkpoint(Path(adopted["folder"]), adopted["iteration"]))
+    return {**record, "adopted": {**adopted, "sha256": known}}
+
+
+def _content_in(record: Mapping[str, Any]) -> str | None:
+    adopted = record.get("adopted")
+    known = adopted.get("sha256") if isinstance(adopted, dict) else None
+    return known if isinstance(known, str) else None
+
+
+def refuse_other_content(main: PathFolder, folder: Path) -> None:
+    """Refuse a checkpoint, about to be adopted once more, that is not the one that main was adopted from.
+
+    Args:
+        main: The main path's folder.
+        folder: The checkpoint's.
+
+    Raises:
+        RefusedError: naming it.
+    """
+    known = _content_in(read_record(main) or {})
+    if known is not None and content_of(folder) != known:
+        raise RefusedError(
+            f"main.adopt: {folder} is not the checkpoint that main was adopted from: {_OTHER}.",
+            "restore that one, or start a campaign with another `save`.",
+        )
+
+
+def refuse_changed_adoption(old: Plan, new: Plan, main: str, fix: str) -> None:
+    """Refuse another adopted folder than the one that main has been trained on from; it may have moved.
+
+    Args:
+        old: The accepted plan.
+        new: The plan to be accepted, of the same ``main.iteration``.
+        main: The main path's name.
+        fix: What to do.
+
+    Raises:
+        RefusedError: naming both folders.
+    """
+    if old.main is None or new.main is None or old.main.adopt == new.main.adopt:
+        return  # the ranks compare its content where they read it again
+    then, now = (checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
+    known = _content_in(read_record(CampaignFolder(old.folder).path(main)) or {}) or content_of(then)
+    found = content_of(now)
+    if found is not None and found != known:
+        raise RefusedError(
+            f"main.adopt: {old.main.adopt} has been trained on from, and {now} is not the same: "
+            f"{_OTHER if known else 'what it was is not recorded, and the folder is gone'}.",
+            f"name the folder's new place; {fix}",
+        )

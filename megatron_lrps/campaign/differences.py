@@ -1,0 +1,92 @@
+"""What differs between two versions of a campaign, key by key."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.lineage import Facts, schedule_words
+from megatron_lrps.campaign.record_values import LATER
+
+_PLAIN = (
+    *("kind", "paradigm", "parent", "fork", "end", "status", "consumed_samples", "global_batch_size"),
+    *("sequence_length", "lr", "plan_hash", "layout", "libraries"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A key and its two values; None where one side lacks it."""
+
+    key: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two versions side by side.
+
+    Attributes:
+        differences: In the order of a record.
+        same: How many values are equal.
+        one_sided: Keys that are known of one version alone, since the other's record does not say.
+    """
+
+    differences: tuple[Difference, ...]
+    same: int
+    one_sided: tuple[str, ...]
+
+
+def compare(a: Facts, b: Facts) -> Comparison:
+    """Compare what made two versions; names, checkpoints and history differ anyway and are left out."""
+    # A plan alone does not know the data's fingerprints: without them on both sides all data would look changed.
+    hashes = a.record == b.record == "read"
+    left, right = _comparable(a.values, hashes=hashes), _comparable(b.values, hashes=hashes)
+    both = [key for key in {**left, **right} if key in LATER or (key in left and key in right)]
+    differences: list[Difference] = []
+    same = 0
+    for key in both:
+        for found in _walk(key, left.get(key), right.get(key)):
+            if isinstance(found, Difference):
+                differences.append(found)
+            else:
+                same += found
+    one_sided = tuple(key for key in {**left, **right} if key not in both)
+    return Comparison(differences=tuple(differences), same=same, one_sided=one_sided)
+
+
+def _walk(key: str, a: Any, b: Any) -> Iterator[Difference | int]:
+    """The differences below a key, and the numbers of equal values."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for each in {**a, **b}:
+            if each in a and each in b:
+                yield from _walk(f"{key}.{each}", a[each], b[each])
+            else:
+                yield Difference(key=f"{key}.{each}", a=a.get(each), b=b.get(each))
+    elif a != b:
+        yield Difference(key=key, a=a, b=b)
+    else:
+        yield 1
+
+
+def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
+    """A record's values by keys that mean the same in every version."""
+    found = {key: values[key] for key in _PLAIN if key in values}
+    if words := schedule_words(values):
+        found["schedule"] = {str(number): text for number, text in enumerate(words, 1)}
+    data = values.get("data", {})
+    found |= {key: data[key] for key in ("order", "tokenizer") if key in data}
+    if "windows" in data:
+        found["data"] = {window["version"]: _window(window, hashes=hashes) for window in data["windows"]}
+    return found | {key: values[key] for key in LATER if key in values}
+
+
+def _window(window: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
+    train = {}
+    for number, (weight, prefix, prints) in enumerate(window["data"], 1):
+        # By its own name: where it lies makes no version another one.
+        name = Path(prefix).name
+        train[name if name not in train else f"{name} ({number})"] = {"weight": weight, **(prints if hashes else {})}
+    replay = {"replay": window["replay"]} if "replay" in window else {}
+    return {"iterations": window["iterations"], "train": train, **replay}

@@ -1,0 +1,227 @@
+"""Which checkpoints of a campaign stay, and why. Pure: ``removal.py`` looks at the disk, and deletes.
+
+The policies have orbax's names. They are the user's choice; beside them stays whatever something else refers to:
+fork points, ends, pins. So that is no option, and no policy can be set that would lose one; only the fork point of a
+version that is trained and released may go, where the plan says so (``keep.released_forks: false``).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from megatron_lrps.plan import Tree
+from megatron_lrps.plan.model import Keep
+from megatron_lrps.plan.paths import MAIN
+
+
+class Policy(Protocol):
+    """Says which checkpoints of one path stay."""
+
+    def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
+        """Kept iteration -> why; ``checkpoints`` are the path's, rising."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatestN:
+    """The newest ``n``, at least 1: what a path resumes from is always among them."""
+
+    n: int
+
+    def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
+        """The last ``n`` of them."""
+        kept = dict.fromkeys(checkpoints[-self.n :], f"among the newest {self.n}")
+        return {**kept, **dict.fromkeys(checkpoints[-1:], "the newest")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryN:
+    """Those at multiples of ``n`` iterations."""
+
+    n: int
+
+    def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
+        """The multiples among them."""
+        return {each: f"every {self.n} iterations" for each in checkpoints if each % self.n == 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """Those that something refers to: iteration -> what."""
+
+    reasons: Mapping[int, str]
+
+    def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
+        """Those of them that are named."""
+        return {each: self.reasons[each] for each in checkpoints if each in self.reasons}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyOf:
+    """Those that at least one of the policies keeps, with the reasons of all."""
+
+    of: tuple[Policy, ...]
+
+    def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
+        """The union."""
+        reasons: defaultdict[int, list[str]] = defaultdict(list)
+        for policy in self.of:
+            for iteration, reason in policy.keeps(checkpoints).items():
+                reasons[iteration].append(reason)
+        return {iteration: "; ".join(all_of_them) for iteration, all_of_them in reasons.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What lies in a path's folder.
+
+    Attributes:
+        path: The path's name.
+        complete: Iterations of its complete checkpoints, rising.
+        torn: Iterations whose save was cut off, or goes on right now; rising.
+        damaged: Complete one -> what is wrong with its files. Looked for from the newest down, to the oldest one that
+            ``keep.latest`` counts.
+        trash: Folders that an interrupted gc has left -> their iteration.
+        referred: Iteration -> what on this disk refers to it: a pin, Megatron's tracker file, a symbolic link.
+        parent: Of its record (path.json), or None where it has none.
+        fork: Of its record.
+        end: Of its record, or None where that does not say.
+        released: Its version is.
+    """
+
+    path: str
+    complete: tuple[int, ...] = ()
+    torn: tuple[int, ...] = ()
+    damaged: Mapping[int, str] = field(default_factory=dict)
+    trash: Mapping[str, int] = field(default_factory=dict)
+    referred: Mapping[int, str] = field(default_factory=dict)
+    parent: str | None = None
+    fork: int = 0
+    end: int | None = None
+    released: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What gc does with one checkpoint.
+
+    Attributes:
+        path: The path's name.
+        iteration: The checkpoint's.
+        trash: The name of its folder where an interrupted gc has left it, else None.
+        keep: It stays.
+        reason: Why it stays, or goes.
+        loses: What cannot be done any more once it is gone, in words; empty where it stays, or was of no use.
+    """
+
+    path: str
+    iteration: int
+    trash: str | None = None
+    keep: bool
+    reason: str
+    loses: str = ""
+
+
+def decide(trees: Sequence[Tree], found: Sequence[Found], keep: Keep) -> list[Verdict]:
+    """The verdict on every checkpoint of a campaign, path by path, each path's leftovers first and then rising.
+
+    Args:
+        trees: Of the plan that is given and of the accepted one: what either needs stays.
+        found: What lies on disk.
+        keep: The plan's ``keep``.
+    """
+    needed, given_up = _needed(trees, found, keep)
+    verdicts = []
+    for each in found:
+        verdicts += [
+            Verdict(path=each.path, iteration=iteration, trash=name, keep=False, reason="left by an interrupted gc")
+            for name, iteration in sorted(each.trash.items())
+        ]
+        if any(each.path in tree.by_name for tree in trees):
+            kept, lost = _of_path(each, needed[each.path], keep)
+        else:
+            # Whoever took it from the plan may want it back, and no plan says what it is good for.
+            kept, lost = dict.fromkeys((*each.complete, *each.torn), f"no plan names {each.path}"), {}
+        for iteration, reason in sorted((kept | lost).items()):
+            keeps, released = iteration in kept, given_up[each.path].get(iteration, [])
+            if released and not keeps:
+                reason = f"given up by keep.released_forks: {', '.join(released)} forked off it"
+            useful = not keeps and iteration not in each.torn
+            loses = _loses(each.path, released) if useful else ""
+            verdicts.append(Verdict(path=each.path, iteration=iteration, keep=keeps, reason=reason, loses=loses))
+    return verdicts
+
+
+def _loses(path: str, released: Sequence[str]) -> str:
+    """What a whole checkpoint of ``path`` was good for; ``released`` are the versions that forked off it."""
+    anew = [f"{name} cannot be trained anew from its fork point" for name in released]
+    off = f"no version can be cut off {path} there (lrps cut --at)" if path == MAIN else f"{path} cannot go back there"
+    return "; ".join([*anew, off])
+
+
+def _of_path(found: Found, needed: Mapping[int, str], keep: Keep) -> tuple[dict[int, str], dict[int, str]]:
+    """Why each of a path's checkpoints stays, and why each of the others goes."""
+    referring = (Pinned(reasons=needed), Pinned(reasons=found.referred))
+    chosen: list[Policy] = [LatestN(n=keep.latest)]
+    if keep.every is not None:
+        chosen.append(EveryN(n=keep.every))
+    whole = [iteration for iteration in found.complete if iteration not in found.damaged]
+    kept = AnyOf(of=(*referring, *chosen)).keeps(whole)
+    # Damaged ones do not count, and are left to whoever may fix them until enough whole ones have come after them.
+    damaged = Pinned(reasons={iteration: f"damaged: {what}" for iteration, what in found.damaged.items()})
+    kept |= AnyOf(of=(damaged, *referring)).keeps(sorted(found.damaged))
+    kept |= {iteration: f"torn; {why}" for iteration, why in AnyOf(of=referring).keeps(found.torn).items()}
+    newest = max(whole, default=-1)
+    for iteration in found.torn:
+        if iteration > newest:
+            kept.setdefault(iteration, "newer than any whole one: a save may be in progress")
+    lost = dict.fromkeys(found.complete, "nothing needs it") | dict.fromkeys(found.torn, "torn: its save was cut off")
+    return kept, {iteration: why for iteration, why in lost.items() if iteration not in kept}
+
+
+def _needed(
+    trees: Sequence[Tree], found: Sequence[Found], keep: Keep
+) -> tuple[defaultdict[str, dict[int, str]], defaultdict[str, defaultdict[int, list[str]]]]:
+    """Whose fork point or end a checkpoint is, by the plans and by what the paths' own records say.
+
+    Returns:
+        Path -> iteration -> why it is needed; and path -> iteration -> the released versions that forked off it and
+        do not need it any more, as the plan gives their fork points up.
+    """
+    by_name = {each.path: each for each in found}
+    reasons: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    given_up: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+
+    def need(path: str, iteration: int, reason: str) -> None:
+        if reason not in reasons[path][iteration]:
+            reasons[path][iteration].append(reason)
+
+    def need_fork(parent: str, fork: int, path: str, end: int | None, note: str = "") -> None:
+        child = by_name.get(path)
+        released = (
+            child is not None
+            and child.released
+            and (child.parent, child.fork) == (parent, fork)  # another fork in the plan is a branch to train anew
+            and end in child.complete
+            and end not in child.damaged
+        )
+        if keep.released_forks or note or not released:
+            need(parent, fork, f"{path} forks off it{note}")
+        elif path not in given_up[parent][fork]:
+            given_up[parent][fork].append(path)
+
+    for path in (path for tree in trees for path in tree.paths):
+        need(path.name, path.end, f"the end of {path.name}")
+        if path.parent is not None:
+            need_fork(path.parent, path.fork, path.name, path.end)
+    for each in found:
+        if each.end is not None:
+            need(each.path, each.end, f"the end of {each.path}")
+        removed = not any(each.path in tree.by_name for tree in trees)
+        if each.parent is not None:
+            need_fork(each.parent, each.fork, each.path, each.end, ", which no plan names any more" if removed else "")
+    joined: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for name, iterations in reasons.items():
+        joined[name] = {iteration: "; ".join(texts) for iteration, texts in iterations.items()}
+    return joined, given_up

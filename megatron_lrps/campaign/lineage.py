@@ -1,0 +1,261 @@
+"""What made a path: its record with every type checked, or where there is none, the plan's word."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from megatron_lrps.campaign.data_ledger import Range, ranges_of
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.manifest import read_manifest
+from megatron_lrps.campaign.record import events, read_record
+from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_name, plain
+from megatron_lrps.campaign.releases import notes_of, with_notes
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.data import window_facts
+from megatron_lrps.schedule import Schedule, Segment
+
+RecordState = Literal["read", "torn", "missing", "not_started"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a path.
+
+    Attributes:
+        name: Its own.
+        record: ``read``; or path.json is ``torn``, or ``missing`` though the path was started; or ``not_started``.
+        values: What path.json says, by its keys, each of the type it should have. Where it was not read: what the
+            plan says, which knows no fingerprints, layout, libraries or checkpoints; empty for a path of no plan.
+        notes: What is wrong with the record, a sentence each.
+    """
+
+    name: str
+    record: RecordState
+    values: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A path's part in making a version: its iterations (start, until]; None where that is unknown.
+
+    ``adopted`` is the folder of the run that the path goes on from at ``start``, which is no path of the campaign.
+    """
+
+    path: str
+    start: int | None
+    until: int | None
+    adopted: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint of a path.
+
+    Attributes:
+        iteration: Its own.
+        sha256: Hash of its manifest; None before the hashes were taken, and where it has no manifest.
+        recorded: What path.json says of that, or None.
+        state: ``present``, ``changed``: path.json has another hash, or ``gone``: path.json alone knows it.
+    """
+
+    iteration: int
+    sha256: str | None
+    recorded: str | None
+    state: Literal["present", "changed", "gone"]
+
+
+def resolve(campaign: CampaignFolder, trees: Sequence[Tree], wanted: str) -> str:
+    """The name of the path that is called ``wanted``, or that gives the version of that name.
+
+    Args:
+        campaign: Its folder; a path that no plan names any more is found there.
+        trees: The given plan's, then the accepted plan's.
+        wanted: What the user typed.
+
+    Raises:
+        RefusedError: for no such path, and for a version that several paths give; naming those there are.
+    """
+    if any(wanted in tree.by_name for tree in trees):
+        return wanted
+    ends = dict.fromkeys(path.name for tree in trees for path in tree.paths if path.version == wanted)
+    if len(ends) > 1:
+        raise RefusedError(f"Version {wanted} is the end of several paths: {', '.join(ends)}.", "name one of those.")
+    if ends:
+        return next(iter(ends))
+    if is_name(wanted) and campaign.path(wanted).root.is_dir():
+        return wanted
+    trees[0].path(wanted)  # refuses it, naming those that exist
+    return wanted
+
+
+def facts_of(campaign: CampaignFolder, trees: Sequence[Tree], name: str) -> Facts:
+    """What is known of a path; raises RefusedError where a newer lrps wrote its record."""
+    folder = campaign.path(name)
+    record = read_record(folder)
+    if record is not None:
+        return _checked(with_notes(record, folder), folder, trees[0].plan.campaign)
+    values = _by_plan(trees, name)
+    source = "this is what the plan says" if values else "no plan names this path"
+    state, what = _without_record(folder)
+    values |= plain(notes_of(folder))
+    return Facts(name=name, record=state, values=values, notes=(f"{what}; {source}.",))
+
+
+def _without_record(folder: PathFolder) -> tuple[RecordState, str]:
+    if folder.record.is_symlink() or folder.record.exists():
+        return "torn", f"{folder.record} cannot be read: it is torn, or not as lrps writes it"
+    begun = any(event.get("event") == "started" for event in events(folder))
+    if begun or checkpoints_in(folder.checkpoints)[0]:
+        return "missing", f"{folder.record} is missing, though the path has been started"
+    return "not_started", f"{folder.root.name} has not started"
+
+
+def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Facts:
+    name = folder.root.name
+    known = CHECKS | {key: check for key, check in SOMETIMES.items() if key in record}
+    checked = [key for key, check in known.items() if key in record and check(record[key])]
+    values = {key: plain(record[key]) for key in [*checked, *LATER] if key in record}
+    notes = [
+        f"{folder.record} is of {key} {values[key]!r}, and lies where {expected!r} belongs."
+        for key, expected in (("campaign", campaign), ("path", name))
+        if values.get(key, expected) != expected
+    ]
+    if unreadable := [key for key in known if key not in values]:
+        notes.append(f"Missing in {folder.record}, or not as lrps writes it: {', '.join(unreadable)}.")
+    return Facts(name=name, record="read", values=values, notes=tuple(notes))
+
+
+def _by_plan(trees: Sequence[Tree], name: str) -> dict[str, Any]:
+    """As much of a record as the first plan with that path knows; empty where none has it."""
+    return next((_planned(tree, tree.by_name[name]) for tree in trees if name in tree.by_name), {})
+
+
+def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
+    """What the plan alone says of a path, as its record has it."""
+    plan = tree.plan
+    adopted = {"folder": str(path.adopted), "iteration": path.fork, "sha256": None} if path.adopted else None
+    return {
+        **({"adopted": adopted} if adopted else {}),
+        "campaign": plan.campaign,
+        "path": path.name,
+        "kind": path.kind,
+        "paradigm": path.paradigm,
+        "version": path.version,
+        "parent": path.parent,
+        "fork": path.fork,
+        "end": path.end,
+        "schedule": path.schedule.to_json(),
+        "lr": {"max": plan.lr.max, "min": plan.lr.min},
+        "global_batch_size": plan.global_batch_size,
+        "sequence_length": plan.sequence_length,
+    }
+
+
+def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
+    return {
+        **described(tree, path),
+        "data": {
+            "windows": [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)],
+            "order": path.order,
+        },
+    }
+
+
+def chain_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts) -> list[Link]:
+    """Every path that a version came through, the root first; whose start is 0, or where it is adopted, or unknown."""
+    links: list[Link] = []
+    until = facts.values.get("end")
+    while True:
+        start, parent = facts.values.get("fork"), facts.values.get("parent")
+        adopted = facts.values.get("adopted", {}).get("folder")
+        links.insert(0, Link(path=facts.name, start=start, until=until, adopted=adopted))
+        if parent is None:
+            return links
+        if parent in {link.path for link in links}:  # no plan does that, a record may
+            return [Link(path=parent, start=None, until=start), *links]
+        facts, until = facts_of(campaign, trees, parent), start
+
+
+def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, links: Sequence[Link]) -> list[Range]:
+    """What a version has read, its parents' part first; what it will read, where nothing is recorded of it.
+
+    Args:
+        campaign: Its folder.
+        trees: As in ``resolve``.
+        facts: The version's.
+        links: Its chain. A link whose iterations, data or sizes are not known is left out.
+    """
+    found: list[Range] = []
+    for link in links:
+        known = facts if link.path == facts.name else facts_of(campaign, trees, link.path)
+        values, until = known.values, link.until
+        if link.start is None or until is None or not {"data", "global_batch_size", "sequence_length"} <= set(values):
+            continue
+        batch = values["global_batch_size"]
+        if known.record == "read" and "consumed_samples" in values:
+            read = values["consumed_samples"] // batch
+            if known is facts:
+                until = min(until, read)
+            elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown since
+                values = _by_plan(trees, link.path) or values
+        found += ranges_of(
+            link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
+        )
+    return found
+
+
+def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
+    """The complete checkpoints of a path, and those that only its record knows, by iteration."""
+    recorded = {entry["iteration"]: entry["sha256"] for entry in facts.values.get("checkpoints", [])}
+    complete, _ = checkpoints_in(folder.checkpoints)
+    found = []
+    for iteration in sorted({*recorded, *complete}):
+        then = recorded.get(iteration)
+        if iteration not in complete:
+            found.append(Saved(iteration=iteration, sha256=None, recorded=then, state="gone"))
+            continue
+        now = _digest(checkpoint(folder.checkpoints, iteration))
+        changed = now is not None and then is not None and now != then
+        found.append(Saved(iteration=iteration, sha256=now, recorded=then, state="changed" if changed else "present"))
+    return found
+
+
+def _digest(folder: Path) -> str | None:
+    manifest = read_manifest(folder)
+    try:
+        return manifest.digest if manifest else None
+    except UnicodeEncodeError:  # lone surrogates in it
+        return None
+
+
+def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[str]:
+    """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown).
+
+    Args:
+        values: The path's.
+        until: The iteration up to which it is told, such as the fork of a version that came off the path; None: all.
+    """
+    if "schedule" not in values:
+        return []
+    unit, end, lr = values.get("global_batch_size", 1), values.get("end"), values.get("lr")
+    schedule = Schedule.from_json(values["schedule"])
+    segments = schedule.segments if until is None else schedule.until(until * unit)
+    return [_words(segment, unit, end, lr) for segment in segments]
+
+
+def _words(segment: Segment, unit: int, end: int | None, lr: Mapping[str, float] | None) -> str:
+    until = end if segment.end is None else segment.end // unit
+    high, low = (f"{lr['max']:g}", f"{lr['min']:g}") if lr else ("max", "min")
+    step = f"{max(lr['max'] * (segment.factor or 0), lr['min']):g}" if lr else f"{segment.factor} of max"
+    what = {
+        "warmup": f"warm-up to {high}",
+        "hold": f"hold at {high}",
+        "decay": f"{segment.shape} from {high} to {low}"
+        + (f" at {segment.whole_end // unit:,}, cut before" if segment.whole_end else ""),
+        "factor": f"step to {step}",
+        "rewarm": f"warm-up from {low} to {high}",
+    }[segment.kind]
+    return f"{what} ({segment.start // unit:,}, {'...' if until is None else f'{until:,}'}]"

@@ -1,0 +1,181 @@
+"""What a checkpoint's files must be: sizes as soon as it is durable, hashes a moment later.
+
+``lrps-manifest.jsonl`` lies in the checkpoint's own folder: one line with the hash of the next, and one with the
+files. Sizes cost a look at each file and are written before
+anybody is told of the checkpoint; hashes cost a second pass over the data and are taken while training goes on.
+A checkpoint without a manifest (stock Megatron's) is judged by Megatron's own last files alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import StorageError
+from megatron_lrps.storage.files import read_lines, sync, write_atomic
+
+MANIFEST = "lrps-manifest.jsonl"
+FORMAT = 1
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """A file of a checkpoint that is not as it was saved."""
+
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The files of a checkpoint.
+
+    Attributes:
+        bytes: File name -> size.
+        sha256: File name -> hash; empty until they have been taken.
+    """
+
+    bytes: Mapping[str, int]
+    sha256: Mapping[str, str]
+
+    @property
+    def digest(self) -> str | None:
+        """One hash for the whole checkpoint, for lineage records; None before the hashes were taken."""
+        if not self.sha256:
+            return None
+        lines = "".join(f"{name} {self.bytes[name]} {self.sha256[name]}\n" for name in sorted(self.bytes))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def take_sizes(folder: Path) -> Manifest:
+    """Write the manifest of a checkpoint whose files are all there, without hashes; raises StorageError."""
+    try:
+        sizes = {file.name: file.stat().st_size for file in _files(folder)}
+        sync_small_files(folder)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be read: {error.strerror}.", "check the disk, then rerun.") from None
+    manifest = Manifest(bytes=sizes, sha256={})
+    _write(folder, manifest)
+    return manifest
+
+
+def sync_small_files(folder: Path) -> None:
+    """Write a checkpoint's files to the disk but for the large ones, which Megatron syncs itself; raises OSError."""
+    for file in _files(folder):
+        if file.suffix != ".distcp":
+            sync(file)
+    sync(folder)
+
+
+def take_hashes(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file and write the manifest again; raises StorageError, also where a file has changed its size."""
+    hashes = {}
+    for name, size in manifest.bytes.items():
+        try:
+            digest, found = _hash(folder / name)
+        except OSError as error:
+            raise StorageError(f"{folder / name} could not be read: {error.strerror}.", "check the disk.") from None
+        if found != size:
+            raise StorageError(f"{folder / name} has {found} bytes, it was saved with {size}.", "check the disk.")
+        hashes[name] = digest
+    whole = Manifest(bytes=manifest.bytes, sha256=hashes)
+    _write(folder, whole)
+    return whole
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """A checkpoint's manifest, or None where it has none, or one that is damaged."""
+    lines = read_lines(folder / MANIFEST)
+    if len(lines) != 2 or lines[0] != _head(lines[1]):
+        return None
+    sizes: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    for name, entry in lines[1].items():
+        size, digest = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
+        # A name that leads elsewhere is no file of this folder.
+        if not isinstance(size, int) or Path(name).name != name or not name.isprintable():
+            return None
+        sizes[name] = size
+        if isinstance(digest, str):
+            hashes[name] = digest
+    return Manifest(bytes=sizes, sha256=hashes if len(hashes) == len(sizes) else {})
+
+
+def damaged_sizes(folder: Path) -> list[Damage]:
+    """Files that are missing or have another size than they were saved with."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        present = (folder / MANIFEST).exists()
+        return [Damage(file=MANIFEST, what="cannot be read")] if present else []
+    damages = []
+    for name, size in manifest.bytes.items():
+        try:
+            found = (folder / name).stat().st_size
+        except OSError as error:
+            damages.append(Damage(file=name, what=f"cannot be read: {error.strerror}"))
+            continue
+        if found != size:
+            damages.append(Damage(file=name, what=f"has {found} bytes, it was saved with {size}"))
+    return damages
+
+
+def damaged_contents(folder: Path, *, part: int = 0, parts: int = 1) -> list[Damage]:
+    """Files whose content is not what was saved; nothing where hashes were never taken.
+
+    Args:
+        folder: The checkpoint.
+        part: Which share of the files to read: ranks read one each.
+        parts: How many shares there are.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return damaged_sizes(folder)
+    damages = []
+    for name in _share(manifest, part, parts):
+        try:
+            digest, _ = _hash(folder / name)
+        except OSError as error:
+            damages.append(Damage(file=name, what=f"cannot be read: {error.strerror}"))
+            continue
+        if digest != manifest.sha256[name]:
+            damages.append(Damage(file=name, what="has other content than it was saved with"))
+    return damages
+
+
+def _share(manifest: Manifest, part: int, parts: int) -> Iterable[str]:
+    # Largest first, in turn, so that no rank reads much more than another.
+    names = sorted(manifest.sha256, key=lambda name: (-manifest.bytes[name], name))
+    return names[part::parts]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST and file.suffix != ".tmp"
+    )
+
+
+def _hash(file: Path) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    files = {
+        name: {"bytes": size, **({"sha256": manifest.sha256[name]} if manifest.sha256 else {})}
+        for name, size in manifest.bytes.items()
+    }
+    write_atomic(folder / MANIFEST, f"{json.dumps(_head(files))}\n{json.dumps(files)}\n")
+
+
+def _head(files: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest()}

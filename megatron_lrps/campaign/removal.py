@@ -1,0 +1,273 @@
+"""Removing checkpoints: what lies on disk, and deleting in an order that a crash cannot make worse.
+
+A checkpoint is first renamed to ``.trash-iter_0000100-<token>`` beside it, which no reader of checkpoints knows: at
+no moment does a half-deleted one look complete, or like a save that was cut off. The next gc finishes what is left.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.accepted_plan import accepted_tree
+from megatron_lrps.campaign.folders import TRACKER, CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.keep import Found, Verdict, decide
+from megatron_lrps.campaign.manifest import damaged_sizes
+from megatron_lrps.campaign.pins import read_pins
+from megatron_lrps.campaign.record import events, log_event, read_record
+from megatron_lrps.errors import PlanError, RefusedError, StorageError
+from megatron_lrps.plan import Tree
+from megatron_lrps.storage.files import sync
+
+_TRASH = re.compile(r"\.trash-iter_(\d{7,})-[0-9a-f]{8}\Z")
+
+
+def judge(tree: Tree) -> list[Verdict]:
+    """What gc does with every checkpoint of a plan's campaign; changes nothing.
+
+    Raises:
+        RefusedError: where a file that may protect a checkpoint cannot be read.
+        StorageError: where the disk refuses.
+    """
+    campaign = CampaignFolder(tree.plan.folder)
+    trees = trees_of(tree)
+    try:
+        return decide(trees, _survey(campaign, trees, tree.plan.keep.latest), tree.plan.keep)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or campaign.root} could not be read: {error.strerror or error}.",
+            "fix that, then rerun; nothing was deleted.",
+        ) from None
+
+
+def trees_of(tree: Tree) -> list[Tree]:
+    """The given tree, and the accepted plan's where there is one; raises RefusedError where that is damaged."""
+    campaign = CampaignFolder(tree.plan.folder)
+    try:
+        accepted = accepted_tree(campaign)
+        return [tree] if accepted is None else [tree, accepted]
+    except PlanError as error:
+        raise RefusedError(
+            f"The accepted plan {campaign.plan} is damaged, and its paths' fork points are unknown: {error.what}",
+            "restore it; or where the given plan names all paths, put a copy of that in its place.",
+        ) from None
+
+
+def sweep(tree: Tree, doomed: Sequence[Verdict]) -> Iterator[Verdict]:
+    """Delete checkpoints that ``judge`` has given up, oldest first; yields each that is gone.
+
+    Raises:
+        RefusedError: as ``judge``.
+        StorageError: where the disk refuses; what was begun is finished by the next gc.
+    """
+    campaign = CampaignFolder(tree.plan.folder)
+    for verdict in sorted(doomed, key=lambda each: (each.trash is None, each.iteration, each.path)):
+        # Deleting takes minutes. Meanwhile another may be pinned, or a grown plan fork off it.
+        if any(_same(verdict, now) for now in judge(tree) if not now.keep) and _remove(campaign, verdict):
+            yield verdict
+
+
+def folder_of(campaign: CampaignFolder, verdict: Verdict) -> Path:
+    """Where a verdict's checkpoint lies."""
+    checkpoints = campaign.path(verdict.path).checkpoints
+    return checkpoints / verdict.trash if verdict.trash else checkpoint(checkpoints, verdict.iteration)
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes that a folder takes, 0 for a symbolic link; what vanishes meanwhile is left out. Raises StorageError."""
+    size = 0
+    try:
+        pending = [] if folder.is_symlink() else [folder]
+        while pending:
+            with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(Path(entry))
+    except OSError as error:
+        raise StorageError(f"{folder} could not be read: {error.strerror}.", "fix that, then rerun.") from None
+    return size
+
+
+def _same(one: Verdict, other: Verdict) -> bool:
+    return (one.path, one.iteration, one.trash) == (other.path, other.iteration, other.trash)
+
+
+def _remove(campaign: CampaignFolder, verdict: Verdict) -> bool:
+    """Delete one checkpoint, or what is left of one; False where somebody else has taken it away already."""
+    path, folder = campaign.path(verdict.path), folder_of(campaign, verdict)
+    trash = folder
+    try:
+        if verdict.trash is None:
+            trash = folder.with_name(f".trash-{folder.name}-{secrets.token_hex(4)}")
+            try:
+                folder.rename(trash)
+            except FileNotFoundError:
+                return False
+            # Else a machine that fails now could come up with the old name on what is half gone.
+            sync(path.checkpoints)
+        _logging_first(path, verdict, lambda: shutil.rmtree(trash, onexc=_unless_gone))
+    except OSError as error:
+        raise StorageError(
+            f"{folder} could not be deleted: {error.strerror or error} ({error.filename or trash}).",
+            "fix that; the same command then finishes it.",
+        ) from None
+    return True
+
+
+def _logging_first(path: PathFolder, verdict: Verdict, delete: Callable[[], None]) -> None:
+    def log() -> None:
+        log_event(path, "deleted", iteration=verdict.iteration, reason=verdict.reason)
+
+    try:
+        log()
+    except StorageError:
+        # The disk is full, which is what gc is for: the line fits once the checkpoint is gone.
+        delete()
+        log()
+    else:
+        delete()
+
+
+def _unless_gone(_: Callable[..., Any], __: str, error: BaseException) -> None:
+    """Another gc may finish the same leftovers."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> list[Found]:
+    """What lies in the folder of every path, of those that no plan names too; raises OSError."""
+    named = {name for tree in trees for name in tree.by_name}
+    root = campaign.root / "paths"
+    present = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    names = [*(name for name in trees[0].by_name if name in present)]
+    names += [name for name in present if name not in names]
+    links = _link_targets([campaign.path(name).checkpoints for name in names])
+    found = []
+    for name in names:
+        folder = campaign.path(name)
+        complete, torn = checkpoints_in(folder.checkpoints)
+        record = _record(folder, needed=name not in named)
+        found.append(
+            Found(
+                path=name,
+                complete=tuple(complete),
+                torn=tuple(each for each in torn if _cut_off(checkpoint(folder.checkpoints, each))),
+                damaged=_damaged(folder, complete, latest),
+                trash=_leftovers(folder.checkpoints),
+                referred=_referred(folder, [*complete, *torn], links),
+                parent=record.get("parent"),
+                fork=record.get("fork", 0),
+                end=record.get("end"),
+                released=bool(record.get("released")),
+            )
+        )
+    return found
+
+
+def _record(folder: PathFolder, *, needed: bool) -> dict[str, Any]:
+    """path.json, or nothing where it says nothing; refused where only it knows the path's fork point."""
+    record = read_record(folder)
+    if record is not None:
+        parent, numbers = record.get("parent"), [record.get("fork", 0), record.get("end", 0)]
+        if isinstance(parent, str | None) and all(type(number) is int for number in numbers):
+            return record
+    elif not folder.record.is_symlink() and not folder.record.exists():
+        return {}
+    if needed:
+        raise RefusedError(
+            f"{folder.record} cannot be read and no plan names {folder.root.name}, so its fork point is unknown.",
+            f"restore it; or where nobody needs that path any more, remove {folder.root}.",
+        )
+    return {}
+
+
+def _cut_off(folder: Path) -> bool:
+    """Whether a save's last files are missing or empty.
+
+    ``is_complete`` takes a disk that does not answer for an incomplete checkpoint, on which nothing may be deleted:
+    here that raises OSError.
+    """
+    for name in (".metadata", "metadata.json"):
+        try:
+            if not (folder / name).stat().st_size:
+                return True
+        except FileNotFoundError:
+            return True
+    return False
+
+
+def _damaged(folder: PathFolder, complete: Sequence[int], latest: int) -> dict[int, str]:
+    """Complete checkpoint -> what a resume has found or would find wrong with it, down to the ``latest``-th whole."""
+    damaged = {iteration: why for iteration, why in _skipped(folder).items() if iteration in complete}
+    whole = 0
+    for iteration in reversed(complete):
+        if whole == latest:
+            break
+        if iteration not in damaged and (damages := damaged_sizes(checkpoint(folder.checkpoints, iteration))):
+            damaged[iteration] = str(damages[0])
+        whole += iteration not in damaged
+    return damaged
+
+
+def _skipped(folder: PathFolder) -> dict[int, str]:
+    """What the path's last start has read and found wrong; its run goes on below those, and may save them anew."""
+    skipped: dict[int, str] = {}
+    pending: dict[int, str] = {}
+    for event in events(folder):
+        kind, iteration = event.get("event"), event.get("iteration")
+        if kind == "started":
+            skipped, pending = pending, {}
+        elif kind == "skipped" and isinstance(iteration, int):
+            pending[iteration] = str(event.get("reason"))
+        elif kind == "saved":
+            skipped.pop(iteration, None)  # type: ignore[arg-type]
+    return skipped | pending
+
+
+def _leftovers(checkpoints: Path) -> dict[str, int]:
+    if not checkpoints.is_dir() or _is_linked(checkpoints):
+        return {}
+    entries = [(entry, _TRASH.match(entry.name)) for entry in checkpoints.iterdir()]
+    return {
+        entry.name: int(match[1]) for entry, match in entries if match and entry.is_dir() and not entry.is_symlink()
+    }
+
+
+def _referred(folder: PathFolder, iterations: Sequence[int], links: dict[str, Path]) -> dict[int, str]:
+    """Iteration -> what on this disk refers to it, in words."""
+    reasons: dict[int, list[str]] = {iteration: [] for iteration in iterations}
+    for pin in read_pins(folder).values():
+        text = pin.note if pin.note.isprintable() else repr(pin.note)
+        reasons.setdefault(pin.iteration, []).append(f"pinned: {text}" if text else "pinned")
+    tracker = folder.checkpoints / TRACKER
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        reasons.setdefault(int(tracker.read_text()), []).append(f"{TRACKER} names it, where stock Megatron resumes")
+    above = _is_linked(folder.checkpoints)
+    for iteration in iterations:
+        place = checkpoint(folder.checkpoints, iteration)
+        if above or place.is_symlink():
+            reasons[iteration].append("reached through a symbolic link, which gc does not follow")
+        elif str(place) in links:
+            reasons[iteration].append(f"the symbolic link {links[str(place)]} leads to it")
+    return {iteration: "; ".join(texts) for iteration, texts in reasons.items() if texts}
+
+
+def _link_targets(folders: Sequence[Path]) -> dict[str, Path]:
+    """Real folder -> the symbolic link in a path's checkpoints, or above them, that leads to it."""
+    links: dict[str, Path] = {}
+    for folder in folders:
+        if folder.is_dir():
+            above = _is_linked(folder)
+            links |= {os.path.realpath(entry): entry for entry in folder.iterdir() if above or entry.is_symlink()}
+    return links
+
+
+def _is_linked(checkpoints: Path) -> bool:
+    """Whether a path's checkpoints are reached through a link; the campaign's own folder has none in its name."""
+    return os.path.realpath(checkpoints) != str(checkpoints)

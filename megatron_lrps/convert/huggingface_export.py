@@ -1,0 +1,204 @@
+"""A torch_dist checkpoint to a Hugging Face folder, block by block: memory does not grow with the model."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from megatron_lrps.convert.architecture import Model, model_of_args
+from megatron_lrps.convert.huggingface_config import ARCHITECTURES
+from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, stored_key, weights_of
+from megatron_lrps.convert.row_blocks import ahead, row_blocks
+from megatron_lrps.convert.safetensors import Entry, header_of, write_file
+from megatron_lrps.convert.staging import refuse_full_disk, staged
+from megatron_lrps.convert.torch_dist import Checkpoint
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.storage.files import write_atomic
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+"""``--dtype``."""
+SHARD_BYTES = 5 * 10**9
+"""Largest file, unless a single tensor is larger."""
+IGNORED = ("rng_state", "rerun_state_machine_state")
+"""Beginnings of keys that are no weights."""
+
+
+class Exported(NamedTuple):
+    """What was written: weights, their bytes, and files."""
+
+    tensors: int
+    bytes: int
+    files: int
+
+
+class Request(NamedTuple):
+    """An export that has been found possible: nothing is written yet.
+
+    Attributes:
+        checkpoint: The source.
+        model: What it is.
+        dtype: Of the weights written, or None: each as it was saved.
+    """
+
+    checkpoint: Checkpoint
+    model: Model
+    dtype: torch.dtype | None
+
+    def entry(self, weight: Weight) -> Entry:
+        """A weight as it will be written."""
+        stored = self.checkpoint.tensors[stored_key(weight.key, self.checkpoint.tensors)]
+        return Entry(weight.name, weight.shape, self.dtype or stored.dtype)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All weights as they will be written."""
+        return [self.entry(weight) for weight in weights_of(self.model)]
+
+    @property
+    def ignored(self) -> list[str]:
+        """What of the checkpoint has no place in the export, in words."""
+        fp8 = self.checkpoint.args.get("fp8")
+        return [f"the scales of FP8 training (--fp8-format {fp8})"] if fp8 else []
+
+    @property
+    def main_dtype(self) -> torch.dtype:
+        """That of the embedding, for config.json."""
+        return self.entries[0].dtype
+
+
+def plan_export(checkpoint: Checkpoint, *, vocab: int, dtype: str | None = None) -> Request:
+    """What an export would write.
+
+    Args:
+        checkpoint: The source.
+        vocab: Tokens of the tokenizer; Megatron's rows behind them are padding, and left out.
+        dtype: A key of ``DTYPES``, or None: as saved.
+
+    Raises:
+        RefusedError: naming the argument or the tensor that cannot be mapped.
+    """
+    try:
+        model = model_of_args(checkpoint.args, vocab)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"{checkpoint.folder} was saved with arguments that megatron-core 0.19 does not write: {error!r}.",
+            "use another checkpoint.",
+        ) from None
+    tensors = checkpoint.tensors
+    rows = tensors[PADDED[0]].shape[0] if PADDED[0] in tensors else 0
+    if vocab > rows:
+        raise RefusedError(
+            f"The tokenizer has {vocab} tokens, and the word embedding of {checkpoint.folder} has {rows} rows.",
+            "restore the tokenizer that the campaign was trained with.",
+        )
+    expected = {stored_key(key, tensors): shape for key, shape in megatron_shapes(model, padded=rows).items()}
+    for key, shape in expected.items():
+        if key not in tensors or tensors[key].shape != shape:
+            found = f"has {list(tensors[key].shape)}" if key in tensors else "is missing"
+            raise RefusedError(
+                f"{checkpoint.folder}: {key} {found}, and a {model.family} model of these arguments has {list(shape)}.",
+                "such a checkpoint cannot be exported.",
+            )
+    if unknown := [key for key in tensors if key not in expected and not key.startswith(IGNORED)]:
+        raise RefusedError(
+            f"{checkpoint.folder} holds {unknown[0]}, which {ARCHITECTURES[model.family]} has no weight for.",
+            "such a checkpoint cannot be exported.",
+        )
+    floating = {
+        key: tensors[key].dtype for key in expected if tensors[key].dtype not in (*DTYPES.values(), torch.float16)
+    }
+    if floating:
+        key, kind = next(iter(floating.items()))
+        raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "such a checkpoint cannot be exported.")
+    return Request(checkpoint, model, DTYPES[dtype] if dtype else None)
+
+
+def shards_of(request: Request, limit: int) -> list[list[Weight]]:
+    """The weights in files of at most ``limit`` bytes, a larger weight in one of its own."""
+    shards: list[list[Weight]] = []
+    room = 0
+    for weight in weights_of(request.model):
+        size = request.entry(weight).bytes
+        if not shards or size > room:
+            shards.append([])
+            room = limit
+        shards[-1].append(weight)
+        room -= size
+    return shards
+
+
+def write_export(
+    request: Request,
+    target: Path,
+    *,
+    around: Callable[[Path], None],
+    shard_bytes: int = SHARD_BYTES,
+    workers: int = 1,
+) -> Exported:
+    """Write the folder ``target``: weights and index, and whatever ``around`` puts beside them.
+
+    Args:
+        request: What to write.
+        target: A folder that does not exist yet.
+        around: Called with the hidden folder before the weights are written; what it raises ends the export.
+        shard_bytes: Largest file.
+        workers: Files written at a time; each takes a block of memory.
+
+    Raises:
+        RefusedError: as ``staged`` and ``Checkpoint.read``.
+        StorageError: no room, or the disk refuses; nothing of it is left.
+    """
+    entries = request.entries
+    size = sum(entry.bytes for entry in entries)
+    refuse_full_disk(target, size + len(header_of(entries)))
+    shards = shards_of(request, shard_bytes)
+    names = ["model.safetensors"]
+    if len(shards) > 1:
+        names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    with staged(target) as hidden:
+        around(hidden)
+        with ThreadPoolExecutor(workers) as pool:
+            jobs = [
+                pool.submit(_write_shard, request, hidden / name, shard)
+                for name, shard in zip(names, shards, strict=True)
+            ]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        if len(shards) > 1:
+            where = {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard}
+            index = {"metadata": {"total_size": size}, "weight_map": where}
+            write_atomic(hidden / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
+    return Exported(len(entries), size, len(shards))
+
+
+def _write_shard(request: Request, path: Path, weights: Sequence[Weight]) -> None:
+    write_file(path, [request.entry(weight) for weight in weights], ahead(_blocks(request, weights)))
+
+
+def _blocks(request: Request, weights: Sequence[Weight]) -> Iterator[Tensor]:
+    for weight in weights:
+        for block in read_weight(request.checkpoint, weight):
+            yield block.to(request.entry(weight).dtype)
+
+
+def read_weight(checkpoint: Checkpoint, weight: Weight) -> Iterator[Tensor]:
+    """A weight's values in blocks of about ``BLOCK_BYTES``, one after the other, as saved; raises as ``read``."""
+    key = stored_key(weight.key, checkpoint.tensors)
+    row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize
+    blocks = (
+        checkpoint.read(key, weight.index, begin, end)
+        for start, stop in weight.rows
+        for begin, end in row_blocks(start, stop, row_bytes)
+    )
+    if weight.transposed:
+        yield torch.cat(list(blocks)).t()
+    else:
+        yield from blocks

@@ -1,0 +1,1 @@
+"""The quick start's data: real text that is installed beside this package, as four windows."""

@@ -1,0 +1,59 @@
+"""Text that an export writes: ``python -m megatron_lrps.evaluate.sample FOLDER TOKENS``, a process of its own.
+
+A JSON list of prompts on stdin; on stdout a line of JSON for each, the text that follows it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.evaluate.child_process import python_lines
+
+SEED = 1234
+DRAWN = {"do_sample": True, "top_k": 10, "temperature": 0.8}
+"""Among the likeliest tokens: with the likeliest alone a small model repeats itself."""
+
+
+def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
+    """What an export goes on with after each prompt, the same each time; computed on the CPU by transformers.
+
+    Args:
+        folder: A Hugging Face folder with its tokenizer.
+        prompts: What it starts from, each by itself.
+        tokens: How many to write; less where the model's positions end.
+
+    Raises:
+        LrpsError: transformers is missing or fails, with its own words.
+    """
+    arguments = ["-m", "megatron_lrps.evaluate.written_text", str(folder), str(tokens)]
+    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return [
+        json.loads(line)
+        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, who="The export's text")
+    ]
+
+
+def main(folder: str, tokens: int) -> None:
+    """Write."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # transformers prints as it likes
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    own: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, **own)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **own)
+    for prompt in json.load(sys.stdin):
+        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        room = min(tokens, model.config.max_position_embeddings - ids.shape[1])
+        torch.manual_seed(SEED)
+        drawn = model.generate(ids, min_new_tokens=room, max_new_tokens=room, **DRAWN)
+        text = tokenizer.decode(drawn[0, ids.shape[1] :], skip_special_tokens=True)
+        print(json.dumps(text), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,122 @@
+"""How one attempt at a path ended, from its checkpoints, its ranks' events and their log."""
+
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import end_is_kept, state_of
+from megatron_lrps.errors import (
+    EXIT_CONTINUE,
+    EXIT_REFUSED,
+    EXIT_STORAGE,
+    LrpsError,
+    RefusedError,
+    StoppedError,
+    StorageError,
+)
+from megatron_lrps.launch.local.progress import Display
+from megatron_lrps.launch.local.rank_output import failed_rank, last_lines
+from megatron_lrps.plan import PlannedPath
+
+_ENDINGS = ("done", "stopped", "refused", "storage")
+_BY_CODE = {EXIT_STORAGE: "storage", EXIT_CONTINUE: "stopped", EXIT_REFUSED: "refused"}
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One start of a path's ranks.
+
+    Attributes:
+        campaign: The campaign's folder.
+        path: The path.
+        log: What the ranks print.
+        start: The iteration of the checkpoint that they start from.
+        reached: The last iteration that they have reported.
+        asked: The signal by which they were asked to save and stop, or None.
+        killed: They were killed on request.
+    """
+
+    campaign: CampaignFolder
+    path: PlannedPath
+    log: Path
+    start: int
+    reached: int = field(init=False)
+    asked: signal.Signals | None = field(default=None, init=False)
+    killed: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.reached = self.start
+
+    def saved(self) -> int:
+        """The iteration that another attempt would start from."""
+        return state_of(self.campaign, self.path).saved or self.start
+
+
+def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:
+    """Return where the path is trained to its end, else raise what the user is to know.
+
+    Args:
+        attempt: The attempt, none of whose processes is left.
+        history: The events that it left, oldest first.
+        display: Where a failed attempt's last lines go.
+
+    Raises:
+        StoppedError: stopped on request or by a limit, with or without having saved.
+        RefusedError: the ranks refused, in their own words.
+        StorageError: the ranks could not write.
+        LrpsError: anything else.
+    """
+    name = attempt.path.name
+    ending: dict[str, Any] = next((each for each in reversed(history) if each.get("event") in _ENDINGS), {})
+    failure = failed_rank(attempt.log)
+    # A rank that refuses before it knows its path, or whose disk is full, leaves no event, but torchrun's report
+    # has its exit code.
+    kind = ending.get("event") or _BY_CODE.get(failure.code if failure else 0)
+    if end_is_kept(attempt.campaign, attempt.path, attempt.path.end, history):
+        display.finish(name)
+        if kind is None and failure and not attempt.asked:
+            display.say(f"{name} is trained, and its last checkpoint whole; afterwards {failure}; see {attempt.log}")
+        return
+    if kind == "refused":
+        raise RefusedError(f"path {name}: {ending.get('message') or _said(attempt.log)}")
+    if kind == "storage":
+        raise StorageError(
+            f"path {name}: {ending.get('message') or _said(attempt.log)}",
+            f"make room, then rerun: it continues from iteration {attempt.saved()}; the log is {attempt.log}.",
+        )
+    if kind == "stopped":
+        at, reason = ending.get("iteration", attempt.reached), ending.get("reason", "for no reason that it gave")
+        raise _stopped(attempt, f"stopped at iteration {at} ({reason})")
+    if attempt.killed:
+        raise _stopped(attempt, f"was killed at iteration {attempt.reached}")
+    # Before Megatron listens to it, the signal ends a rank; while torchrun starts, there is no rank to fail.
+    if attempt.asked and (failure is None or failure.code == -attempt.asked):
+        raise _stopped(attempt, f"was stopped at iteration {attempt.reached}, before its ranks could save")
+    _fail(attempt, str(failure or "its ranks ended before its last iteration"), display)
+
+
+def _said(log: Path) -> str:
+    """The ranks' last error of the family, or what they said last."""
+    lines = last_lines(log, 200)
+    errors = [line.removeprefix("lrps: ") for line in lines if line.startswith("lrps: ")]
+    return (errors or lines or ["it gave no reason"])[-1]
+
+
+def _stopped(attempt: Attempt, how: str) -> StoppedError:
+    saved = attempt.saved()
+    lost = attempt.reached - saved
+    what = f"path {attempt.path.name} {how}"
+    what += f"; the {lost} iterations after its checkpoint at {saved} are lost." if lost > 0 else "; nothing is lost."
+    return StoppedError(what, f"the same command continues from iteration {saved}.")
+
+
+def _fail(attempt: Attempt, why: str, display: Display) -> NoReturn:
+    for line in last_lines(attempt.log):
+        display.say(f"  {line}")
+    raise LrpsError(
+        f"path {attempt.path.name} failed at iteration {attempt.reached}: {why}; all that its ranks said is in "
+        f"{attempt.log}.",
+        f"fix what that says; the same command continues from iteration {attempt.saved()}.",
+    )

@@ -1,0 +1,153 @@
+"""A path's processes on this machine: torchrun and its ranks, their common log, and who else writes it.
+
+torchrun passes no signal on but TERM, and gives every rank a session of its own. So ranks are found through
+``/proc`` (Linux): a process belongs to a path when its standard output or error is a log of that path.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.launch.local.tether import PARENT
+
+_PROC = Path("/proc")
+_KILL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """A live process that writes a log (a zombie has no open files, so it is none)."""
+
+    pid: int
+    parent: int
+    session: int
+
+
+def writers(logs: Iterable[Path]) -> list[int]:
+    """Process ids, rising, of live processes whose standard output or error is one of these files."""
+    return sorted(process.pid for process in _writers(logs))
+
+
+def _writers(logs: Iterable[Path]) -> list[_Process]:
+    files = set()
+    for log in logs:
+        with contextlib.suppress(OSError):
+            files.add(_identity(log))
+    found = []
+    for entry in _PROC.iterdir() if files else ():
+        # Processes end while they are looked at, and other users' may not be looked at: neither is ours.
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and any(_writes(entry / "fd" / number, files) for number in ("1", "2")):
+                # "pid (name) state ppid pgrp session ...": the name may hold spaces and parentheses.
+                _, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                found.append(_Process(pid=int(entry.name), parent=int(parent), session=int(session)))
+    return found
+
+
+def _writes(descriptor: Path, files: set[tuple[int, int]]) -> bool:
+    try:
+        return _identity(descriptor) in files
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def open_log(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new ``<UTC time>.log`` in ``folder``; no log is ever overwritten. Raises StorageError."""
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        for twin in range(1000):
+            path = folder / (f"{name}-{twin}.log" if twin else f"{name}.log")
+            with contextlib.suppress(FileExistsError):
+                # The ranks append to one file, each line whole; "x" alone would let them overwrite each other.
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+                return path, os.fdopen(descriptor, "wb")
+    except OSError as error:
+        raise StorageError(
+            f"No log could be written in {folder}: {error.strerror}.", "make room, then rerun."
+        ) from None
+    raise StorageError(f"{folder} has a thousand logs of {name}.", "look at what starts so often.")
+
+
+class RankGroup:
+    """torchrun and its ranks, all of which die with this process (see ``tether``).
+
+    Args:
+        module: The ranks' module.
+        arguments: Its command line.
+        ranks: How many processes torchrun starts.
+        env: Environment of all of them, over this process's own.
+        logs: The folder for the log that they write together.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
+        tether = ("-m", "megatron_lrps.launch.local.executor.tether")
+        # Without this log folder torchrun makes one in the temporary folder for each run, and leaves it there.
+        no_folder = ("--log-dir", os.devnull)
+        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
+        self.log, output = open_log(logs)
+        with output:
+            self._torchrun = subprocess.Popen(
+                [sys.executable, *tether, *torchrun, *tether, module, *arguments],
+                env={**os.environ, **env, PARENT: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A terminal's Ctrl-C must not reach torchrun: it would end the ranks before they have saved.
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether torchrun has not ended yet."""
+        return self._torchrun.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """torchrun's process id."""
+        return self._torchrun.pid
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks that live."""
+        # A rank leads a session of its own; a helper process of torchrun's own does not.
+        return [p.pid for p in _writers([self.log]) if p.parent == self.pid and p.session == p.pid]
+
+    def signal_ranks(self, number: signal.Signals) -> int:
+        """Send every rank a signal; how many there were."""
+        ranks = self.ranks()
+        for pid in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return len(ranks)
+
+    def kill(self) -> None:
+        """End torchrun, the ranks and what they started, at once; returns when none is left.
+
+        Raises:
+            LrpsError: naming processes that outlived SIGKILL (waiting on a dead disk or device, as a rule).
+        """
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while left := writers([self.log]):
+            if time.monotonic() > deadline:
+                raise LrpsError(
+                    f"Processes {', '.join(map(str, left))} do not end on SIGKILL.",
+                    "see what they wait on (a file system, a GPU); a path has one writer, so it waits for them.",
+                )
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        self._torchrun.wait()

@@ -1,0 +1,143 @@
+"""`lrps submit`: what is missing of a campaign as Slurm jobs that follow one another; all of them, or none."""
+
+import contextlib
+import fcntl
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.errors import LrpsError, RefusedError, StorageError
+from megatron_lrps.launch.slurm import client
+from megatron_lrps.launch.slurm.job_history import Job, Key, active, jobs_file, record, recorded
+from megatron_lrps.launch.slurm.job_requests import SCRIPTS, Request, requests
+from megatron_lrps.plan import Tree
+
+
+def as_shell(jobs: Sequence[Request]) -> str:
+    """What `lrps submit` would do, as a shell script, with the text of every script that the jobs run."""
+    names = {job.key: f"job{number}" for number, job in enumerate(jobs, 1)}
+    said = {job.key: str(job) for job in jobs}
+    lines = []
+    for job in jobs:
+        follows = [job.after, *job.behind] if job.after is not None else job.behind
+        after = [f"{each}, job {each.id}" if isinstance(each, Job) else said[each] for each in follows]
+        lines.append(f"# {job}{', after ' if after else ''}{', '.join(after)}")
+        variables = shlex.join(f"{key}={value}" for key, value in job.env.items())
+        # The shell's own variables stand for jobs that are submitted before.
+        given = _dependency(job, {key: f'"${name}"' for key, name in names.items()})
+        dependency = "".join(f" {each}" for each in given)
+        options = shlex.join(job.options)
+        command = f"sbatch --parsable {options}{dependency} {shlex.quote(str(job.script))}"
+        lines.append(f"{names[job.key]}=$(env {variables} {command})\n")
+    if old := [job.replaces.id for job in jobs if job.replaces]:
+        lines.append("scancel " + " ".join(old))  # they wait for jobs that will not end well
+    lines.append("scontrol release " + ",".join(f"${name}" for name in names.values()))
+    for script in dict.fromkeys([*(job.script for job in jobs), SCRIPTS / "lib.sh"]):
+        text = "".join(f"# | {line}\n" for line in script.read_text(encoding="utf-8").splitlines())
+        lines.append(f"\n# {script}:\n{text.rstrip()}")
+    return "\n".join(lines)
+
+
+def _number(job: Job | Key, ids: Mapping[Key, str]) -> str:
+    return job.id if isinstance(job, Job) else ids[job]
+
+
+def _dependency(request: Request, ids: Mapping[Key, str]) -> list[str]:
+    """sbatch's option, or nothing; all that is named must come true."""
+    ok = [f"afterok:{_number(request.after, ids)}"] if request.after is not None else []
+    conditions = [*ok, *(f"afterany:{_number(each, ids)}" for each in request.behind)]
+    return [f"--dependency={','.join(conditions)}"] if conditions else []
+
+
+def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tuple[Request, str, str]]:
+    """Submit what has no job yet; each job with its id and that of the one it follows (or empty).
+
+    Jobs are held until all are accepted: on any error all are cancelled.
+
+    Raises:
+        RefusedError: in Slurm's own words, or where the plan does not fit its jobs.
+        StorageError: the jobs could not be recorded.
+    """
+    campaign = CampaignFolder(tree.plan.folder)
+    with _one_submit(campaign):
+        running = active(campaign)
+        jobs = requests(tree, only, running)
+        old = [request.replaces.id for request in jobs if request.replaces]
+        half = [job.id for job, state in running.values() if state.held and not job.released and job.id not in old]
+        _end_unrecorded(campaign, jobs, say)
+        for request in jobs:
+            _make_folder(campaign.path(request.part.path.name).logs)
+        done: list[tuple[Request, str, str]] = []
+        try:
+            for request in jobs:
+                ids = {each.key: number for each, number, _ in done}
+                dependency = _dependency(request, ids)
+                number = client.sbatch([*request.options, *dependency], str(request.script), request.env)
+                after = _number(request.after, ids) if request.after is not None else ""
+                done.append((request, number, after))
+                what = {"until": None, "promotes": True} if request.promotes else {"until": request.part.until}
+                record(
+                    campaign, "submitted", job=number, name=request.name, path=request.part.path.name, **what,
+                    after=after or None,
+                )  # fmt: skip
+            _take_back(campaign, old)
+            if numbers := [*half, *(number for _, number, _ in done)]:
+                client.release(numbers)
+                record(campaign, "released", jobs=numbers)
+        except BaseException as error:
+            _take_back(campaign, [number for _, number, _ in done])
+            if isinstance(error, RefusedError) and done:
+                say(f"Jobs that Slurm had accepted before were cancelled, {len(done)} of them; nothing is submitted.")
+            raise
+        return done
+
+
+def _end_unrecorded(campaign: CampaignFolder, jobs: Sequence[Request], say: Callable[[str], None]) -> None:
+    """Cancel held jobs that a submit, killed before it could record them, has left in the queue."""
+    if not jobs:
+        return
+    known, here = {job.id for job in recorded(campaign)}, f"{campaign.root}/"
+    held = client.held_jobs(job.name for job in jobs)
+    # Another campaign may have the same name, but not the same logs.
+    left = [
+        number for number, output in held.items() if number not in known and output.replace("%%", "%").startswith(here)
+    ]
+    if left:
+        client.cancel(left)
+        say(f"Cancelled, as an interrupted lrps submit has left them: {', '.join(left)}.")
+
+
+def _take_back(campaign: CampaignFolder, numbers: list[str]) -> None:
+    if numbers:
+        client.cancel(numbers)
+        with contextlib.suppress(LrpsError):  # the disk may be what failed
+            record(campaign, "cancelled", jobs=numbers)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be made: {error.strerror}.", "make room, then rerun.") from None
+
+
+@contextlib.contextmanager
+def _one_submit(campaign: CampaignFolder) -> Iterator[None]:
+    """Let one submit at a time look for what has no job; on file systems without locks they are not kept apart."""
+    folder = jobs_file(campaign).parent
+    _make_folder(folder)
+    try:
+        lock = (folder / ".submit").open("a")
+    except OSError as error:
+        raise StorageError(f"{folder} is not writable: {error.strerror}.", "make room, then rerun.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                f"Another lrps submit of {campaign.root} is at work.", "wait for it, then rerun."
+            ) from None
+        except OSError:
+            pass
+        yield

@@ -1,0 +1,231 @@
+"""What a branch would give for other alphas and shapes: the annealing law, fitted to what a campaign has logged.
+
+Losses are training losses in nats a token, and a final loss is the mean over a branch's last iterations. The error is
+measured: the law is fitted without a finished branch, and then has to predict it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pydantic import ValidationError
+
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.annealing import Law, fit
+from megatron_lrps.monitor.forecast_logs import Logs
+from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan.keys.rates import Decay
+from megatron_lrps.plan.paths import MAIN
+from megatron_lrps.schedule import branch_decay
+
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A finished branch as the law predicts it without having seen it.
+
+    Attributes:
+        path: The branch.
+        observed: Its final loss.
+        predicted: The law's.
+        gain: How far it was below main on the same samples; None where main has not read them.
+        predicted_gain: The law's.
+    """
+
+    path: str
+    observed: float
+    predicted: float
+    gain: float | None
+    predicted_gain: float | None
+
+    @property
+    def error(self) -> float:
+        """Predicted less observed, in nats a token."""
+        return self.predicted - self.observed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What one alpha and shape would give.
+
+    Attributes:
+        version: Which.
+        shape: Of the decay.
+        alpha: Share of the version's iterations.
+        fork: The iteration of main that the branch would fork at.
+        iterations: Of the branch.
+        loss: Its final one; None where it cannot be trained.
+        why_not: Then why.
+        planned: It is what the plan says.
+    """
+
+    version: str
+    shape: str
+    alpha: float
+    fork: int
+    iterations: int
+    loss: float | None
+    why_not: str | None
+    planned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """A campaign's forecasts, with what they rest on.
+
+    Attributes:
+        campaign: Its name.
+        law: Fitted to all that is logged.
+        since: The iteration after which losses were fitted.
+        reached: Main's last logged iteration.
+        branches: The branches that were fitted too.
+        checked: The finished branches, each predicted without itself; empty where fewer than two are finished.
+        forecasts: By version, shape and alpha.
+        notes: What the reader must know, a sentence each.
+    """
+
+    campaign: str
+    law: Law
+    since: int
+    reached: int
+    branches: tuple[str, ...]
+    checked: tuple[Checked, ...]
+    forecasts: tuple[Forecast, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def error(self) -> float | None:
+        """Root mean square of the errors on finished branches; None where it is unknown."""
+        return _rms([each.error for each in self.checked])
+
+    @property
+    def gain_error(self) -> float | None:
+        """The same of how far they are below main; None where it is unknown."""
+        gains = ((each.predicted_gain, each.gain) for each in self.checked)
+        return _rms([predicted - gain for predicted, gain in gains if predicted is not None and gain is not None])
+
+
+def forecast(
+    tree: Tree, campaign: CampaignFolder, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()
+) -> Outlook:
+    """Fit the law to a campaign's logs and ask it for its next versions.
+
+    Args:
+        tree: The plan's.
+        campaign: Where the TensorBoard files lie.
+        alphas: Decay shares; ``ALPHAS`` where empty.
+        shapes: Decay shapes; each version's own where empty.
+
+    Raises:
+        RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
+    """
+    logs = Logs(tree, campaign)
+    law = fit(list(logs.parts.values()))
+    checked = tuple(_check(logs, branch) for branch in logs.finished) if len(logs.finished) > 1 else ()
+    left = [branch for branch in logs.branches if branch not in logs.finished]
+    windows = [window for window in tree.windows if window.version.name in {branch.version for branch in left}]
+    asked = [
+        one
+        for window in windows or tree.windows[-1:]
+        for shape in shapes or (tree.plan.decay_of(window.version).shape,)
+        for alpha in alphas or ALPHAS
+        for one in [_ask(logs, law, window, shape, alpha)]
+    ]
+    branches = tuple(name for name in logs.parts if name != MAIN)
+    outlook = Outlook(
+        campaign=tree.plan.campaign,
+        law=law,
+        since=logs.since,
+        reached=logs.reached,
+        branches=branches,
+        checked=checked,
+        forecasts=tuple(asked),
+        notes=(),
+    )
+    return replace(outlook, notes=tuple(_notes(outlook, logs, future=bool(windows))))
+
+
+def _rms(errors: Sequence[float]) -> float | None:
+    return math.sqrt(sum(error**2 for error in errors) / len(errors)) if errors else None
+
+
+def _check(logs: Logs, branch: PlannedPath) -> Checked:
+    law = fit([part for name, part in logs.parts.items() if name != branch.name])
+    window = next((each for each in logs.tree.windows if each.version.name == branch.version), None)
+    last = logs.last(window.iterations if window else branch.iterations, branch.iterations)
+    since = branch.end - last
+    own = {step: loss for step, loss in logs.series[branch.name] if step > since}
+    mains = dict(logs.series[MAIN])
+    at = np.array(sorted(own)) - 1
+    predicted = law.losses(logs.parts[branch.name].rates)[at]
+    held = law.losses(logs.rates(logs.main.schedule, 0, branch.end))[at]
+    both = all(step in mains for step in own)
+    return Checked(
+        path=branch.name,
+        observed=float(np.mean(list(own.values()))),
+        predicted=float(predicted.mean()),
+        gain=float(np.mean([mains[step] - loss for step, loss in own.items()])) if both else None,
+        predicted_gain=float((held - predicted).mean()) if both else None,
+    )
+
+
+def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Forecast:
+    plan, version = logs.plan, window.version
+    own = plan.decay_of(version)
+    length = int(alpha * window.iterations + 0.5)
+    fork, warm = window.end - length, logs.main.schedule.warmup // logs.batch
+    loss = why_not = None
+    if length < 1:
+        why_not = "less than one iteration"
+    elif fork < max(warm, 1):
+        why_not = f"would fork at {fork}, and the warm-up ends at {warm}" if fork < warm else "would fork off nothing"
+    else:
+        try:
+            decay = own if shape == own.shape else Decay(shape=shape)
+            pieces = branch_decay(decay.spec(), fork * logs.batch, window.end * logs.batch, batch=logs.batch)
+            rates = logs.rates(logs.main.schedule.followed_by(pieces, fork * logs.batch), fork, window.end)
+            loss = float(law.losses(rates)[-logs.last(window.iterations, length) :].mean())
+        except ValidationError as error:
+            raise RefusedError(f"{shape!r} {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
+        except ValueError as error:
+            why_not = str(error)
+    return Forecast(
+        version=version.name,
+        shape=shape,
+        alpha=alpha,
+        fork=fork,
+        iterations=length,
+        loss=loss,
+        why_not=why_not,
+        planned=shape == own.shape and alpha == own.alpha,
+    )
+
+
+def _notes(outlook: Outlook, logs: Logs, *, future: bool) -> list[str]:
+    notes = []
+    if outlook.law.gain is None:
+        notes.append(
+            "No branch has logged enough to fit: a constant learning rate does not tell what annealing gains (C). "
+            "C = 0 is assumed, so the losses are upper bounds, and do not tell which alpha or shape is best."
+        )
+    if not outlook.checked:
+        count = len(logs.finished)
+        have = "no branch is finished yet" if not count else "one branch is finished, and the fit needs it for C"
+        notes.append(f"The error is unknown: {have}.")
+    # How hard a window is moves all of its losses; what tells alphas apart is how far they are below main.
+    limit = outlook.gain_error if outlook.gain_error is not None else outlook.error
+    for version in dict.fromkeys(each.version for each in outlook.forecasts):
+        losses = [each.loss for each in outlook.forecasts if each.version == version and each.loss is not None]
+        if limit is not None and len(losses) > 1 and (spread := max(losses) - min(losses)) < limit:
+            what = "below main" if outlook.gain_error is not None else "of final losses"
+            notes.append(
+                f"For {version} these differ by {spread:.4f}, less than the error {what}, {limit:.4f}: which is best "
+                "is not known."
+            )
+    if not future:
+        notes.append("Every version is trained: this is what the last one would have been.")
+    notes.append("A window whose data are harder or easier than those before it shifts all of its losses alike.")
+    return notes

@@ -1,0 +1,1 @@
+"""Pictures: learning rates, losses, the tree of paths, studies."""

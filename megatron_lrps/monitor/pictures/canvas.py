@@ -1,0 +1,200 @@
+"""What all pictures share: colours, dashes, a figure without pyplot's global state, files that no crash tears."""
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.storage.files import write_atomic
+
+try:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+except ImportError as error:
+    raise RefusedError(f"matplotlib does not import: {error}.", "pip install matplotlib.") from None
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg")
+DPI = 100
+INK, FAINT = "#333333", "#DDDDDD"
+NORMAL, SMALL = 11.0, 9.0
+"""Text sizes, in points."""
+
+
+class Look(NamedTuple):
+    """How a kind of path is drawn: its colour, the line's style as matplotlib has it, and the mark of its versions."""
+
+    colour: str
+    line: Any
+    mark: str
+
+
+# Okabe and Ito's palette, which colour-blind readers tell apart; baselines are its quieter colours. Dashes and marks
+# say the same without any colour.
+LOOKS = {
+    "main path": Look("#0072B2", "-", ""),
+    "branches": Look("#D55E00", "-", "o"),
+    "shared paths": Look("#0072B2", "-", ""),
+    "versions": Look("#D55E00", "-", "o"),
+    "PTFS": Look("#8C8C8C", (0, (5, 1.5)), "s"),
+    "CPT": Look("#009E73", (0, (6, 1.5, 1, 1.5)), "^"),
+    "CPT-REWARM": Look("#CC79A7", (0, (1.2, 1.2)), "D"),
+}
+BASELINES = ("PTFS", "CPT", "CPT-REWARM")
+PARADIGMS = {"lrps": LOOKS["branches"], **{role.lower(): LOOKS[role] for role in BASELINES}}
+_ROLES_A_ROW = 2
+"""A phone shows the left third of a picture, and must show all of them."""
+ROW_OF_ROLES = 22
+"""Pixels."""
+PLANNED_LINE, PLANNED_WIDTH, PLANNED_ALPHA = (0, (2, 2)), 1.2, 0.55
+"""What is still to be trained is dotted, thin and faint, whatever its role."""
+
+_STYLE: dict[Any, Any] = {
+    "font.size": NORMAL,
+    "font.family": "sans-serif",
+    "figure.constrained_layout.h_pad": 0.1,  # inches
+    "figure.constrained_layout.w_pad": 0.1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # names stay text, which can be searched and copied
+    "svg.hashsalt": "lrps",  # the same picture is the same file
+}
+
+
+def role_of(path: PlannedPath) -> str:
+    """What a picture calls the path's kind: a key of its colours."""
+    if path.kind == "explicit":
+        return "versions" if path.version else "shared paths"
+    return {"main": "main path", "branch": "branches"}.get(path.kind, path.paradigm.upper())
+
+
+def look_of(path: PlannedPath) -> Look:
+    """How the path's role is drawn."""
+    return LOOKS[role_of(path)]
+
+
+def check_suffix(file: Path) -> str:
+    """The picture format that the file's name asks for; raises RefusedError for any other than PNG and SVG."""
+    if file.suffix.lower() not in SUFFIXES:
+        given = f"the suffix {file.suffix}" if file.suffix else "no suffix"
+        raise RefusedError(f"picture {file} has {given}.", f"name it {file.stem}.png or {file.stem}.svg.")
+    return file.suffix.lower().removeprefix(".")
+
+
+@contextlib.contextmanager
+def new_figure(width: int, height: int) -> Iterator[Figure]:
+    """An empty figure of the given size in pixels, in the pictures' style until the context ends."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def shortened(name: str, longest: int) -> str:
+    """A name of at most so many characters: its middle goes, since names of a row often differ at their ends."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 3
+    return f"{name[: longest - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def width_of(text: str, size: float) -> float:
+    """The width of a line of text of ``size`` points, in pixels, rather too much than too little."""
+    return len(text) * 0.7 * size * DPI / 72
+
+
+def count_iterations(
+    axes: "Axes", start: int, end: int, *, share: float = 0.015, axis: Axis = ITERATIONS, ticks: int = 8
+) -> None:
+    """Let the x axis run from ``start`` to ``end``, in iterations, with a margin of a ``share`` of it.
+
+    Args:
+        axes: Whose.
+        start: An iteration.
+        end: An iteration.
+        share: Of the margin.
+        axis: What it counts; its ticks are round numbers of that.
+        ticks: At most so many.
+    """
+    margin = (end - start) * share
+    axes.set_xlim(start - margin if start else 0, end + margin)
+    axes.set_xlabel(axis.label)
+    axes.xaxis.set_major_locator(_RoundTicks(axis.unit, nbins=ticks, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: axis.text(value)))
+
+
+class _RoundTicks(MaxNLocator):
+    """Ticks at round multiples of a ``unit`` that lies on the axis as 1."""
+
+    def __init__(self, unit: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._unit = unit
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return [tick / self._unit for tick in super().tick_values(vmin * self._unit, vmax * self._unit)]
+
+
+def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = False) -> None:
+    """Names of the kinds of curves between the axes and their title, at the left, which a phone shows first.
+
+    Args:
+        axes: Whose.
+        paths: Theirs.
+        planned: Parts of curves are drawn as what is still to be trained; the names say so.
+    """
+    handles = [
+        Line2D(
+            [], [], color=look.colour, linestyle=look.line, marker=look.mark, linewidth=2.0, markersize=6, label=role
+        )
+        for role, look in ((role, LOOKS[role]) for role in dict.fromkeys(map(role_of, paths)))
+    ]
+    if planned:
+        handles.append(Line2D([], [], color=INK, linewidth=PLANNED_WIDTH, alpha=PLANNED_ALPHA, linestyle=PLANNED_LINE))
+        handles[-1].set_label("planned")
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=_ROLES_A_ROW,
+        borderpad=0.0,
+        borderaxespad=0.3,
+        labelspacing=0.3,
+        handlelength=3.0,
+    )
+    axes.set_title(axes.get_title(loc="left"), pad=10 + height_of_roles(paths, planned=planned) * 72 / DPI)
+
+
+def height_of_roles(paths: Sequence[PlannedPath], *, planned: bool = False) -> int:
+    """Of ``name_roles``, in pixels."""
+    return ROW_OF_ROLES * math.ceil((len({role_of(path) for path in paths}) + planned) / _ROLES_A_ROW)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write the figure to ``file``, PNG or SVG by its suffix: afterwards it holds the old picture or the new one.
+
+    Raises:
+        RefusedError: for another suffix.
+        StorageError: where the disk refuses.
+    """
+    suffix = check_suffix(file)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+    write_atomic(file, picture.getvalue())

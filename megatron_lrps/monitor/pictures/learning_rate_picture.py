@@ -1,0 +1,281 @@
+"""Pictures of a campaign: its learning-rate paths, as in the paper's figure, and its losses."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
+from megatron_lrps.monitor.pictures.canvas import (
+    BASELINES,
+    DPI,
+    FAINT,
+    INK,
+    NORMAL,
+    PLANNED_ALPHA,
+    PLANNED_LINE,
+    PLANNED_WIDTH,
+    SMALL,
+    check_suffix,
+    count_iterations,
+    height_of_roles,
+    look_of,
+    name_roles,
+    new_figure,
+    role_of,
+    save,
+    shortened,
+    width_of,
+)
+from megatron_lrps.monitor.pictures.labels import LINE, Name, apart, name_ends
+from megatron_lrps.monitor.pictures.loss_picture import draw_losses
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.flags import lr_range
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["curve_of", "draw_losses", "draw_lr"]
+
+WIDTH, HEIGHT = 1200, 600
+INSIDE_WIDTH, INSIDE_HEIGHT = 1080, 470
+"""The axes' own size in such a picture, in pixels, nearly."""
+POINTS = 65
+"""Points of a decay: every curve is smooth at this size."""
+LONGEST_NAME = 18
+"""Characters of a version's name: more, turned, would leave no room for the curves."""
+
+Curve = tuple[list[float], list[float]]
+
+
+def draw_lr(
+    tree: Tree,
+    paths: Sequence[PlannedPath],
+    *files: Path,
+    axis: Axis = ITERATIONS,
+    trained: Mapping[str, int] | None = None,
+) -> None:
+    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600, and higher where kinds of paths must be named.
+
+    Args:
+        tree: The plan's tree.
+        paths: Which of its paths.
+        files: PNG or SVG by their suffix; replaced whole.
+        axis: What the axis counts.
+        trained: Path -> the iteration that it is trained until; what is still to be trained is drawn so. None: all
+            curves are drawn alike, as a plan.
+
+    Raises:
+        RefusedError: for another suffix.
+        StorageError: where the disk refuses.
+    """
+    for file in files:
+        check_suffix(file)
+    until = {path.name: path.end if trained is None else trained.get(path.name, path.fork) for path in paths}
+    planned = any(until[path.name] < path.end for path in paths)
+    roles = {role_of(path) for path in paths}
+    listed = any(path.kind == "explicit" for path in paths)
+    compares = planned or not roles.isdisjoint(BASELINES)
+    with new_figure(WIDTH, HEIGHT + (height_of_roles(paths, planned=planned) if compares else 0)) as figure:
+        axes = figure.add_subplot()
+        axes.set_title(f"Learning rate of {tree.plan.campaign}", pad=12)
+        start, end = min(path.fork for path in paths), max(path.end for path in paths)
+        count_iterations(axes, start, end, axis=axis)
+        # Baselines lie beneath what is compared with them.
+        for path in sorted(paths, key=lambda path: role_of(path) not in BASELINES):
+            look, width = look_of(path), 1.5 if role_of(path) in BASELINES else 2.5
+            done, to_come = _split(curve_of(tree, path), until[path.name])
+            axes.plot(*done, color=look.colour, linestyle=look.line, linewidth=width, label=path.name)
+            axes.plot(*to_come, color=look.colour, linestyle=PLANNED_LINE, linewidth=PLANNED_WIDTH, alpha=PLANNED_ALPHA)
+        spacing = INSIDE_WIDTH / (end - start)
+        above = _mark_forks(tree, axes, paths, spacing, axis)
+        below = 2 * NORMAL if listed else _label_ends(tree, axes, paths, spacing, until)
+        if compares:
+            name_roles(axes, paths, planned=planned)
+        else:
+            _name_shared(tree, axes, paths, above)
+            above += 2 * NORMAL
+        _fit_rates(tree, axes, above + 8, below)
+        if listed:
+            figure.draw_without_rendering()
+            _name_listed(tree, axes, paths, until)
+        for file in files:
+            save(figure, file)
+
+
+def curve_of(tree: Tree, path: PlannedPath) -> Curve:
+    """A path's curve: iterations and learning rates at the ends of each segment, and between where it is no line."""
+    batch = tree.plan.global_batch_size
+    fork, end = path.fork * batch, path.end * batch
+    xs: list[float] = []
+    ys: list[float] = []
+    if path.parent is not None:  # a schedule that jumps at the fork begins where its parent stands
+        xs.append(path.fork)
+        ys.append(_rate(tree, tree.path(path.parent), path.fork))
+    for segment in path.schedule.segments:
+        until = end if segment.end is None else min(segment.end, end)
+        since = max(segment.start, fork)
+        if until <= since:
+            continue
+        steps = POINTS if segment.kind == "decay" else 2
+        for step in range(steps):
+            position = since + (until - since) * step // (steps - 1)
+            xs.append(position / batch)
+            ys.append(segment.lr(position, **lr_range(tree.plan)))
+    return xs, ys
+
+
+def _split(curve: Curve, until: int) -> tuple[Curve, Curve]:
+    """A curve up to an iteration, and from there on; they meet there."""
+    xs, ys = curve
+    count = sum(x <= until for x in xs)
+    if count in (0, len(xs)):
+        return (curve, ([], [])) if count else (([], []), curve)
+    share = (until - xs[count - 1]) / (xs[count] - xs[count - 1])
+    between = ys[count - 1] + share * (ys[count] - ys[count - 1])
+    return ([*xs[:count], until], [*ys[:count], between]), ([until, *xs[count:]], [between, *ys[count:]])
+
+
+def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
+    """The learning rate that the path's curve has reached after ``iteration``."""
+    position = iteration * tree.plan.global_batch_size
+    for segment in path.schedule.segments:
+        if segment.end is None or position <= segment.end:
+            return segment.lr(position, **lr_range(tree.plan))
+    return tree.plan.lr.min
+
+
+def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float, axis: Axis) -> float:
+    """Mark and number the fork points; returns how far the numbers reach above them, in pixels."""
+    forks: dict[int, float] = {}
+    for path in tree.paths:
+        if path.parent is None or role_of(path) in BASELINES:
+            continue
+        parent = tree.path(path.parent)
+        if path in paths or parent in paths:
+            forks[path.fork] = _rate(tree, parent, path.fork)
+    axes.plot([*forks], [*forks.values()], "o", color="white", markeredgecolor=INK, markersize=7, zorder=5)
+    widths = [width_of(axis.text(fork), SMALL) for fork in forks]
+    turned = _too_close([*forks], widths, spacing)
+    _annotate(
+        axes,
+        [(axis.text(fork), (fork, rate), {}) for fork, rate in forks.items()],
+        spacing,
+        above=True,
+        turned=turned,
+        size=SMALL,
+    )
+    return 10 + (max(widths) if turned else 2 * SMALL) if forks else 10
+
+
+def _label_ends(
+    tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing: float, until: Mapping[str, int]
+) -> float:
+    """Mark and name the versions; returns how far the names reach below them, in pixels."""
+    ends: dict[tuple[int, float], list[PlannedPath]] = {}
+    for path in paths:
+        if path.version is not None:
+            ends.setdefault((path.end, _rate(tree, path, path.end)), []).append(path)
+    labels = []
+    for point, ended in ends.items():
+        first = min(ended, key=lambda path: role_of(path) in BASELINES)
+        colour, _, mark = look_of(first)
+        filled = colour if any(until[path.name] >= path.end for path in ended) else "white"
+        axes.plot(*point, mark, color=filled, markeredgecolor=colour, markersize=7, zorder=6)
+        names = dict.fromkeys(shortened(str(path.version), LONGEST_NAME) for path in ended)
+        labels += [(name, point, {"color": colour, "weight": "bold"}) for name in names]
+    widths = [width_of(name, NORMAL) for name, _, _ in labels]
+    # Versions that end together stand side by side.
+    turned = len(labels) > len(ends) or _too_close([end for end, _ in ends], widths, spacing)
+    _annotate(axes, labels, spacing, above=False, turned=turned, size=NORMAL)
+    return 14 + (max(widths) if turned else 2 * NORMAL) if ends else 0
+
+
+def _name_listed(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], until: Mapping[str, int]) -> None:
+    """Mark and name the ends of listed paths: several of them give the same version, which would name none."""
+    names = []
+    for path in paths:
+        if path.version is not None:
+            point, look = (path.end, _rate(tree, path, path.end)), look_of(path)
+            filled = look.colour if until[path.name] >= path.end else "white"
+            axes.plot(*point, look.mark, color=filled, markeredgecolor=look.colour, markersize=7, zorder=6)
+            names.append(Name(shortened(path.name, LONGEST_NAME), point, look.colour))
+    name_ends(axes, names, size=NORMAL)
+
+
+def _annotate(
+    axes: "Axes",
+    labels: Sequence[tuple[str, tuple[int, float], Mapping[str, Any]]],
+    spacing: float,
+    *,
+    above: bool,
+    turned: bool,
+    size: float,
+) -> None:
+    """Write labels above or below their points; turned ones are moved aside where they would overprint."""
+    labels = sorted(labels, key=lambda label: label[1])
+    wanted = [x * spacing for _, (x, _), _ in labels]
+    gap = LINE * size * DPI / 72
+    # Where not even a line each has room, one of several is named: more would be legible nowhere.
+    every = max(1, math.ceil(len(labels) * gap / INSIDE_WIDTH)) if turned else 1
+    labels, wanted = labels[::every], wanted[::every]
+    places = apart(wanted, gap, wanted[0], wanted[0] + INSIDE_WIDTH) if turned and labels else wanted
+    for (text, point, style), place, at in zip(labels, places, wanted, strict=True):
+        axes.annotate(
+            text,
+            point,
+            xytext=((place - at) * 72 / DPI, 7 if above else -8),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            rotation=90 if turned else 0,
+            fontsize=size,
+            **style,
+        )
+
+
+def _too_close(places: Sequence[int], widths: Sequence[float], spacing: float) -> bool:
+    """Whether horizontal texts centred at these iterations would touch; ``spacing`` is in pixels an iteration."""
+    labels = sorted(zip(places, widths, strict=True))
+    return any(  # two names at one iteration stand at two learning rates
+        0 < (after - before) * spacing < (width + next_width) / 2
+        for (before, width), (after, next_width) in pairwise(labels)
+    )
+
+
+def _name_shared(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], above: float) -> None:
+    """Name the paths that give no version at their beginning, ``above`` pixels above the line."""
+    for path in paths:
+        if path.version is None:
+            axes.annotate(
+                "main path" if path.kind == "main" else path.name,
+                (path.fork, _rate(tree, path, path.end)),
+                xytext=(6, above * 72 / DPI),
+                textcoords="offset points",
+                va="bottom",
+                color=look_of(path).colour,
+                weight="bold",
+            )
+
+
+def _fit_rates(tree: Tree, axes: "Axes", above: float, below: float) -> None:
+    """Let the LR axis reach so far that ``above`` pixels are free over max, and ``below`` under min."""
+    low, high = tree.plan.lr.min, tree.plan.lr.max
+    bottom = 0.0
+    scale = high / (INSIDE_HEIGHT - above)
+    if low < below * scale:
+        scale = (high - low) / (INSIDE_HEIGHT - above - below)
+        bottom = low - below * scale
+    axes.set_ylim(bottom, high + above * scale)
+    axes.set_ylabel("learning rate")
+    ticks = sorted({0.0 if low / scale > 2 * NORMAL else low, low, high})
+    axes.set_yticks(ticks, [_short(rate) for rate in ticks])
+    for rate in (low, high):
+        axes.axhline(rate, color=FAINT, linewidth=1.0, zorder=0)
+
+
+def _short(rate: float) -> str:
+    """3e-4 for 0.0003."""
+    digits, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}" if rate else "0"

@@ -1,0 +1,174 @@
+"""The newest of what a path logs to TensorBoard, read as it is written: each look reads what is new, and no more.
+
+``scalars.py`` reads whole runs. A campaign's files grow to hundreds of megabytes, so here only the end of the newest
+one is read, and later what has been appended. Records carry checksums: what is torn or not all there yet is left.
+"""
+
+import contextlib
+import io
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tensorboard.compat.proto.event_pb2 import Event
+
+from megatron_lrps.monitor.scalars import DERIVED, Point
+from megatron_lrps.monitor.tensorboard.tfrecord import HEADER, next_record
+
+TAIL_BYTES = 32 * 1024
+"""How much of a file's end the first look reads: some fifty iterations of Megatron's tags."""
+PACE_OVER = 64
+"""Iterations that the pace is a mean of, at the most."""
+_LOSS, _RATE, _NORM = "lm loss", "learning-rate", "grad-norm"
+_LONGEST = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a path logged last.
+
+    Attributes:
+        iteration: The last one with a loss.
+        loss: In nats a token.
+        next_lr: The learning rate of the iteration to come, as Megatron logs it; None where it is not logged.
+        grad_norm: None where it is not logged.
+        seconds: Mean time of an iteration by the clock, saves and evaluations included; None for a first iteration.
+        logged_at: When, in seconds since 1970 by the clock of the node that trains.
+    """
+
+    iteration: int
+    loss: float
+    next_lr: float | None
+    grad_norm: float | None
+    seconds: float | None
+    logged_at: float
+
+
+class Follower:
+    """Follows one path's run folder.
+
+    Args:
+        folder: ``<save>/tensorboard/<path>``; need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, _Growing] = {}
+
+    def look(self) -> Figures | None:
+        """The newest figures; None where there are none. Raises OSError where a file cannot be read."""
+        if self._folder.is_dir():
+            for file in self._folder.iterdir():
+                if file.name.startswith("events.out.tfevents.") and file.suffix != DERIVED:
+                    self._files.setdefault(file.name, _Growing(file))
+        # A job that has just been restarted has logged nothing yet: what the one before it did still stands.
+        for growing in sorted(self._files.values(), key=lambda each: each.started(), reverse=True):
+            growing.read()
+            if (figures := growing.figures()) is not None:
+                return figures
+        return None
+
+
+class _Growing:
+    """One event file, from near its end on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._started: float | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._at: int | None = None
+        self._last: dict[str, Point] = {}
+        self._losses: deque[Point] = deque(maxlen=PACE_OVER)
+
+    def started(self) -> float:
+        """When its first record was written: what was begun and has none is the newest."""
+        if self._started is None:
+            try:
+                with self._path.open("rb") as stream, contextlib.suppress(EOFError):
+                    event = _event(stream)
+                    self._started = None if event is None else event.wall_time
+            except OSError:
+                return 0.0
+        return float("inf") if self._started is None else self._started
+
+    def read(self) -> None:
+        """Take in what has been written since the last time."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if self._at is not None and size < self._at:  # another file of the same name
+            self._forget()
+        if size == self._at:
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(max(0, size - TAIL_BYTES) if self._at is None else self._at)
+            begin = stream.tell()
+            data = stream.read()
+        whole, records = _first_record(data) if self._at is None and begin else 0, io.BytesIO(data)
+        records.seek(whole)
+        with contextlib.suppress(EOFError):
+            while True:
+                event, whole = _event(records), records.tell()
+                if event is not None:
+                    self._take(event)
+        self._at = begin + whole
+
+    def _take(self, event: Event) -> None:
+        for value in event.summary.value:
+            if value.tag in (_LOSS, _RATE, _NORM) and value.HasField("simple_value"):
+                point = Point(event.step, value.simple_value, event.wall_time)
+                self._last[value.tag] = point
+                if value.tag == _LOSS:
+                    self._losses.append(point)
+
+    def figures(self) -> Figures | None:
+        """Of the last iteration with a loss."""
+        if not self._losses:
+            return None
+        first, last = self._losses[0], self._losses[-1]
+        rate, norm = self._last.get(_RATE), self._last.get(_NORM)
+        passed = last.step - first.step
+        return Figures(
+            iteration=last.step,
+            loss=last.value,
+            next_lr=rate.value if rate else None,
+            grad_norm=norm.value if norm else None,
+            seconds=(last.time - first.time) / passed if passed > 0 else None,
+            logged_at=last.time,
+        )
+
+
+def _event(stream: BinaryIO) -> Event | None:
+    """The event that begins where the stream stands, or None where it is damaged; raises EOFError as records do."""
+    record = next_record(stream)
+    return None if record is None else Event.FromString(record)
+
+
+def _first_record(data: bytes) -> int:
+    """Where the first whole record begins in a piece of a file; its length where none does."""
+    stream = io.BytesIO(data)
+    for at in range(len(data) - HEADER):
+        # A length above any record's is told apart without its checksum, as nearly all are.
+        if int.from_bytes(data[at : at + 8], "little") < _LONGEST:
+            stream.seek(at)
+            with contextlib.suppress(EOFError):
+                if next_record(stream) is not None:
+                    return at
+    return len(data)
+
+
+def fingerprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
+    """What tells that a file or folder has changed: size and time of change; None where it is not there."""
+    return tuple(_seen(file) for file in files)
+
+
+def _seen(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,265 @@
+"""The version table with every score: for a terminal, as CSV, JSON, HTML and LaTeX. Made from files alone."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_lrps.campaign.scores import measured_by, scores_of
+from megatron_lrps.monitor.report import html
+from megatron_lrps.monitor.text_table import number_words, table
+from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+
+TEXT_WIDTH = 120
+TRAINED = "\N{DAGGER}"
+"""Marks a score by the training's own validation among others."""
+_HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
+_LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+_KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
+_HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "of PTFS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Versions beside each other.
+
+    Attributes:
+        campaign: Its name.
+        rows: A version by a paradigm each.
+        names: Columns of scores.
+        scores: Path -> score by name; what is not there was not measured.
+        trained: (path, name) of scores that are by the training's own validation; the others are by `lrps eval`.
+        best: (path, name) of the best score of a version where several paradigms have one, measured by the same.
+        notes: What the reader must know, a sentence each.
+    """
+
+    campaign: str
+    rows: tuple[VersionRow, ...]
+    names: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, float]]
+    trained: frozenset[tuple[str, str]]
+    best: frozenset[tuple[str, str]]
+    notes: tuple[str, ...]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some scores are by the training's own validation, and some are not."""
+        every = {(path, name) for path, found in self.scores.items() for name in found}
+        return bool(self.trained) and every != self.trained
+
+    def cell(self, row: VersionRow, name: str) -> str:
+        """A score, with a mark where it is by the training's own validation; or ``-``."""
+        value = self.scores[row.path].get(name)
+        mark = TRAINED if self.mixed and (row.path, name) in self.trained else ""
+        return "-" if value is None else number_words(value, 4) + mark
+
+
+def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
+    """Rows and scores of a campaign.
+
+    Args:
+        versions: Its version table.
+        results: Path -> its ``results.json``. A version's perplexities on sets that it has not been scored on are those
+            of the training's own validation, and a note says so.
+        only: Versions or paths to show; all where empty.
+    """
+    rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
+    scored = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
+    scores = {row.path: {**_validated(row), **scored[row.path]} for row in rows}
+    trained = {(path, name) for path, found in scores.items() for name in found if name not in scored[path]}
+    notes = _not_alike(rows, results, scored)
+    for row in rows:
+        found = results.get(row.path)
+        if found is not None and found["iteration"] != row.end:
+            notes.append(f"{row.path} was scored at iteration {found['iteration']:,}, not at its end, {row.end:,}.")
+    if not any(scored.values()):
+        notes.append("No version has been evaluated: perplexities are those of the training's own validation.")
+    elif trained:
+        notes.append(f"{TRAINED} by the training's own validation at the path's end; all other scores by `lrps eval`.")
+    seen = list(dict.fromkeys(name for found in scores.values() for name in found))
+    metrics = list(dict.fromkeys(name.partition("/")[0] for name in seen))
+    names = tuple(sorted(seen, key=lambda name: metrics.index(name.partition("/")[0])))
+    return Compared(
+        campaign=versions.campaign,
+        rows=rows,
+        names=names,
+        scores=scores,
+        trained=frozenset(trained),
+        best=frozenset(_best(rows, names, scores, trained)),
+        notes=tuple(notes),
+    )
+
+
+def _wanted(scores: Mapping[str, float]) -> dict[str, float]:
+    """Without the loss, which perplexity says already, and without standard errors."""
+    return {name: value for name, value in scores.items() if not name.startswith("loss/") and "_stderr" not in name}
+
+
+def _validated(row: VersionRow) -> dict[str, float]:
+    return {f"ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
+
+
+def _not_alike(
+    rows: Sequence[VersionRow], results: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Scores of one name that were not measured alike: their difference says nothing."""
+    notes = []
+    for name in dict.fromkeys(name for found in scores.values() for name in found):
+        having = [row.path for row in rows if name in scores[row.path]]
+        first = measured_by(results[having[0]], name)
+        for path in having[1:]:
+            other = measured_by(results[path], name)
+            if key := next((key for key in first if first[key] != other.get(key)), None):
+                differ = f"{key} is {first[key]} for {having[0]}, {other.get(key)} for {path}"
+                notes.append(f"{name} was not measured alike: {differ}.")
+    return notes
+
+
+def _best(
+    rows: Sequence[VersionRow],
+    names: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+    trained: Collection[tuple[str, str]],
+) -> list[tuple[str, str]]:
+    best = []
+    for name in names:
+        metric = name.partition("/")[0]
+        choose: Callable[..., float]
+        if metric in _LOWER:
+            choose = min
+        elif metric in _HIGHER:
+            choose = max
+        else:
+            continue
+        for version in dict.fromkeys(row.version for row in rows):
+            having = {
+                row.path: scores[row.path][name] for row in rows if row.version == version and name in scores[row.path]
+            }
+            known = [value for value in having.values() if math.isfinite(value)]
+            # Two ways of measuring differ by more than models do.
+            if known and len(having) > 1 and len({(path, name) in trained for path in having}) == 1:
+                winner = choose(known)
+                best += [(path, name) for path, value in having.items() if value == winner]
+    return best
+
+
+def _facts(row: VersionRow) -> tuple[str, ...]:
+    # Listed paths are alternatives: what they cost together is no price of a version.
+    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
+    return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *cost)
+
+
+def as_text(found: Compared) -> str:
+    """For a terminal: a table of costs, and scores in tables of at most 120 characters; ``*`` marks the best."""
+    parts = [table(_HEADERS, [_facts(row) for row in found.rows])]
+    columns = list(found.names)
+    while columns:
+        for count in range(len(columns), 0, -1):
+            shown = columns[:count]
+            text = table(
+                ("path", *shown),
+                [
+                    (row.path, *(found.cell(row, name) + "*" * ((row.path, name) in found.best) for name in shown))
+                    for row in found.rows
+                ],
+            )
+            if count == 1 or len(text.partition("\n")[0]) <= TEXT_WIDTH:
+                parts.append(text)
+                columns = columns[count:]
+                break
+    parts += ["\n".join(found.notes)] if found.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(found: Compared) -> str:
+    """A line for each row; scores at full precision, empty where there is none; at last who has measured each."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*_KEYS, *found.names, "by_training"))
+    for row in found.rows:
+        scores = map(found.scores[row.path].get, found.names)
+        writer.writerow([*(getattr(row, key) for key in _KEYS), *scores, " ".join(_by_training(found, row))])
+    return out.getvalue()
+
+
+def as_json(found: Compared) -> str:
+    """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name, and ``by_training``), ``notes``."""
+    rows = [
+        {
+            **{key: getattr(row, key) for key in _KEYS},
+            "scores": {name: value for name, value in found.scores[row.path].items() if math.isfinite(value)},
+            "by_training": _by_training(found, row),
+        }
+        for row in found.rows
+    ]
+    return json.dumps({"campaign": found.campaign, "versions": rows, "notes": found.notes}, indent=2) + "\n"
+
+
+def _by_training(found: Compared, row: VersionRow) -> list[str]:
+    return [name for name in found.names if (row.path, name) in found.trained]
+
+
+def as_html(found: Compared) -> str:
+    """A page of its own: no script, nothing fetched. The best score of a version is bold."""
+    return html.page(
+        f"Versions of {found.campaign}", score_table(found), *(html.tag("p", html.prose(note)) for note in found.notes)
+    )
+
+
+def score_table(found: Compared) -> html.Markup:
+    """Costs and scores, as a part of a page; its path heads a row, since a version heads several."""
+    rows = []
+    for row in found.rows:
+        cells = (found.cell(row, name) for name in found.names)
+        best = ((row.path, name) in found.best for name in found.names)
+        marked = (html.tag("strong", cell) if wins else cell for cell, wins in zip(cells, best, strict=True))
+        rows.append((*_path_first(_facts(row)), *marked))
+    bold = "; the best of a version is bold" if found.best else ""
+    caption = f"Cost in iterations, and scores{bold}"
+    return html.table(caption, (*_path_first(_HEADERS), *found.names), rows, texts=3)
+
+
+def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
+    version, paradigm, path, *others = cells
+    return (path, version, paradigm, *others)
+
+
+def as_latex(found: Compared) -> str:
+    """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
+    lines = [f"% {each.replace(TRAINED, 'A dagger:')}" for each in found.notes]
+    lines += [
+        f"\\begin{{tabular}}{{lll{'r' * (len(_HEADERS) - 3 + len(found.names))}}}",
+        "\\toprule",
+        " & ".join(map(_latex, (*_HEADERS, *found.names))) + " \\\\",
+        "\\midrule",
+    ]
+    for row in found.rows:
+        cells = [_latex(each) for each in _facts(row)]
+        for name in found.names:
+            text = _latex(found.cell(row, name))
+            cells.append(f"\\textbf{{{text}}}" if (row.path, name) in found.best else text)
+        lines.append(" & ".join(cells) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _latex(text: str) -> str:
+    marks = {
+        TRAINED: r"\textdagger{}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+    return "".join(marks.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in text)
+
+
+FORMS: dict[str, Callable[[Compared], str]] = {
+    "text": as_text,
+    "csv": as_csv,
+    "json": as_json,
+    "html": as_html,
+    "latex": as_latex,
+}
+"""``--format`` -> the function that makes it."""

@@ -1,0 +1,187 @@
+"""What a study found: perplexity by version and paradigm, its spread over seeds, and what it cost."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from megatron_lrps.monitor.text_table import table
+from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+
+TO_PTFS = 1.01
+"""Largest perplexity that counts as equal to PTFS': arXiv 2410.04103 finds LRPS close to it or better."""
+
+
+class Spread(NamedTuple):
+    """A figure over seeds: its mean, standard deviation (None for one seed), and from how many."""
+
+    mean: float
+    deviation: float | None
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:,.3f}" + ("" if self.deviation is None else f" ± {self.deviation:,.3f}")
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Of what was measured; None where nothing finite was."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite or len(finite) != len(values):
+        return None
+    deviation = statistics.stdev(finite) if len(finite) > 1 else None
+    return Spread(statistics.fmean(finite), deviation, len(finite))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One version of a run by a paradigm.
+
+    Attributes:
+        run: The run's name.
+        row: Cost and place, as in a version table.
+        perplexity: The geometric mean over its validation sets, by seed.
+        to: Paradigm -> the same version's perplexity there, by seed.
+    """
+
+    run: str
+    row: VersionRow
+    perplexity: Mapping[int, float]
+    to: Mapping[str, Mapping[int, float]]
+
+    def ratio(self, paradigm: str) -> Spread | None:
+        """This perplexity over that of the same version and seed by another paradigm."""
+        other = self.to.get(paradigm, {})
+        return spread([value / other[seed] for seed, value in self.perplexity.items() if seed in other])
+
+
+def lines_of(tables: Mapping[tuple[str, int], VersionTable]) -> list[Line]:
+    """Every version of every run, from the version tables of (run, seed); what is not validated yet is left out."""
+    runs: dict[str, dict[int, dict[str, VersionRow]]] = {}
+    for (run, seed), versions in tables.items():
+        runs.setdefault(run, {})[seed] = {row.path: row for row in versions.rows}
+    lines = []
+    for run, seeds in runs.items():
+        first = next(iter(seeds.values()))
+        found = {path: dict(_measured((seed, rows.get(path)) for seed, rows in seeds.items())) for path in first}
+        for path, row in first.items():
+            if found[path]:
+                to = {
+                    other.paradigm: found[other.path]
+                    for other in first.values()
+                    if other.version == row.version and other.paradigm != row.paradigm
+                }
+                lines.append(Line(run=run, row=row, perplexity=found[path], to=to))
+    return lines
+
+
+def _measured(rows: Iterable[tuple[int, VersionRow | None]]) -> Iterable[tuple[int, float]]:
+    for seed, row in rows:
+        values = list(row.perplexity.values()) if row else []
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if known and len(known) == len(values):
+            yield seed, math.exp(statistics.fmean(map(math.log, known)))
+
+
+def not_finite(tables: Mapping[tuple[str, int], VersionTable]) -> list[str]:
+    """What was validated, and is infinite or no number: it is in no line, which would hide a run that has diverged."""
+    return [
+        f"{run}, seed {seed}: {row.path} has a perplexity that is not finite, and is in no mean"
+        for (run, seed), versions in tables.items()
+        for row in versions.rows
+        if any(value is not None and not math.isfinite(value) for value in row.perplexity.values())
+    ]
+
+
+def verdicts(lines: Sequence[Line]) -> list[str]:
+    """For each run, whether LRPS is as good as PTFS and better than CPT, by mean over seeds, from version 2 on."""
+    said = []
+    for run in dict.fromkeys(line.run for line in lines):
+        ours = [line for line in lines if line.run == run and line.row.paradigm == "lrps"][1:]
+        for paradigm, limit in (("ptfs", TO_PTFS), ("cpt", 1.0), ("cpt-rewarm", 1.0)):
+            ratios = {line.row.version: found for line in ours if (found := line.ratio(paradigm)) is not None}
+            if not ratios:
+                continue
+            missed = [name for name, found in ratios.items() if not _holds(found.mean, limit, equal=paradigm == "ptfs")]
+            numbers = ", ".join(f"{name} {found}" for name, found in ratios.items())
+            bound = f"<= {limit:g}" if paradigm == "ptfs" else "< 1"
+            verdict = "holds" if not missed else f"does not hold for {', '.join(missed)}"
+            said.append(f"{run}: perplexity of LRPS over {paradigm.upper()}'s {bound}: {numbers}: {verdict}")
+    return said
+
+
+def _holds(value: float, limit: float, *, equal: bool) -> bool:
+    return value <= limit if equal else value < limit
+
+
+_HEADERS = (
+    "run",
+    "version",
+    "paradigm",
+    "path",
+    "cost so far",
+    "of PTFS",
+    "perplexity",
+    "over PTFS",
+    "over CPT",
+    "seeds",
+)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    row, found = line.row, spread(list(line.perplexity.values()))
+    # Listed paths are alternatives: what they cost together is nobody's bill.
+    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
+    ratios = (line.ratio(paradigm) for paradigm in ("ptfs", "cpt"))
+    return (
+        line.run, row.version, row.paradigm, row.path, *cost, str(found or "-"),
+        *("-" if each is None else str(each) for each in ratios), str(len(line.perplexity)),
+    )  # fmt: skip
+
+
+def as_text(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
+    """For a terminal; ``notes`` are what ``not_finite`` says."""
+    return "\n".join([table(_HEADERS, [_cells(line) for line in lines]), "", *verdicts(lines), *notes])
+
+
+def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = (), *, notes: Sequence[str] = ()) -> str:
+    """A page: the table, what holds, what ``not_finite`` says, and pictures by their paths from it."""
+    rows = [_HEADERS, ("---",) * len(_HEADERS), *(_cells(line) for line in lines)]
+    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    shown = "".join(f"\n![{picture.stem}]({picture.as_posix()})\n" for picture in pictures)
+    return f"# {title}\n\n{body}\n\n" + "".join(f"- {each}\n" for each in (*verdicts(lines), *notes)) + shown
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """A line for each seed, at full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("run", "seed", "version", "paradigm", "path", "end", "cost", "of_ptfs", "perplexity"))
+    for line in lines:
+        row = line.row
+        for seed, value in line.perplexity.items():
+            writer.writerow(
+                (line.run, seed, row.version, row.paradigm, row.path, row.end, row.cost, row.of_ptfs, value)
+            )
+    return out.getvalue()
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """``lines[]`` and ``verdicts[]``."""
+    facts: list[dict[str, Any]] = [
+        {
+            "run": line.run,
+            "version": line.row.version,
+            "paradigm": line.row.paradigm,
+            "path": line.row.path,
+            "cost": line.row.cost,
+            "of_ptfs": line.row.of_ptfs,
+            "perplexity": {str(seed): value for seed, value in line.perplexity.items()},
+        }
+        for line in lines
+    ]
+    return json.dumps({"lines": facts, "verdicts": verdicts(lines)}, indent=2) + "\n"

@@ -1,0 +1,137 @@
+"""The version table: what each version cost so far, and its perplexity on every validation set."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.monitor.scalars import Runs, read_run
+from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.data import validation_sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """What a paradigm's planned versions cost together, in iterations, and the same versions by PTFS and CPT.
+
+    ``cuts`` is what versions cost that were cut off main besides: no share counts them.
+    """
+
+    paradigm: str
+    iterations: int
+    cuts: int
+    ptfs: int
+    cpt: int
+
+    @property
+    def of_ptfs(self) -> float:
+        """Share of PTFS: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
+        return self.iterations / self.ptfs
+
+    @property
+    def of_cpt(self) -> float:
+        """Share of CPT."""
+        return self.iterations / self.cpt
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRow:
+    """One version by one paradigm.
+
+    Attributes:
+        version: Its name.
+        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
+        path: The path whose end it is.
+        fork: The iteration that the path starts after.
+        end: The path's last iteration.
+        iterations: What the path itself trains.
+        cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
+        of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
+        of_cpt: ``cost`` as a share of continuing from version to version.
+        perplexity: Validation set -> perplexity at the path's end; None until it has been validated there.
+    """
+
+    version: str
+    paradigm: str
+    path: str
+    fork: int
+    end: int
+    iterations: int
+    cost: int
+    of_ptfs: float
+    of_cpt: float
+    perplexity: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionTable:
+    """All versions of a campaign, one paradigm's beside the other's, and what each paradigm costs in all."""
+
+    campaign: str
+    totals: tuple[Total, ...]
+    rows: tuple[VersionRow, ...]
+
+
+def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = None) -> VersionTable:
+    """The table of a campaign, from its plan and its TensorBoard files.
+
+    Args:
+        tree: The plan's tree.
+        campaign: Where its TensorBoard files lie.
+        runs: Path -> tag -> what it logged, where that was read before.
+
+    Raises:
+        RefusedError: where an event file cannot be read.
+    """
+    order = {version: index for index, (version, _) in enumerate(tree.releases)}
+    planned = dict(tree.planned_releases)
+    rows = []
+    paths = [path for path in tree.paths if path.version is not None]
+    for path in sorted(paths, key=lambda path: order[str(path.version)]):
+        index = order[str(path.version)]
+        before = [version for version in planned if order[version] < index]
+        rivals = [each for each in paths if each.paradigm == path.paradigm and each.version in (*before, path.version)]
+        cost = tree.needed(rivals)
+        end = tree.releases[index][1]
+        rows.append(
+            VersionRow(
+                version=str(path.version),
+                paradigm=path.paradigm,
+                path=path.name,
+                fork=path.fork,
+                end=path.end,
+                iterations=path.iterations,
+                cost=cost,
+                of_ptfs=cost / (sum(planned[version] for version in before) + end),
+                of_cpt=cost / (end - tree.adopted_iterations),
+                perplexity=_perplexity(tree, campaign, path, runs),
+            )
+        )
+    totals = []
+    for paradigm in dict.fromkeys(path.paradigm for path in tree.paths):
+        iterations = tree.planned_iterations(paradigm)
+        cuts = tree.iterations(paradigm) - iterations
+        ends = planned.values()
+        totals.append(
+            Total(
+                paradigm=paradigm,
+                iterations=iterations,
+                cuts=cuts,
+                ptfs=sum(ends),
+                cpt=max(ends) - tree.adopted_iterations,
+            ),
+        )
+    return VersionTable(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
+
+
+def _perplexity(tree: Tree, campaign: CampaignFolder, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
+    tags = {f"lm loss validation-{name}": name for name in validation_sets(tree, path)}
+    run = read_run(campaign.tensorboard(path.name), tags) if runs is None else runs[path.name]
+    return {name: _exp(dict(run.get(tag, [])).get(path.end)) for tag, name in tags.items()}
+
+
+def _exp(loss: float | None) -> float | None:
+    try:
+        return None if loss is None else math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,123 @@
+"""What a plan's parts may not say together, whatever its paradigm; all raise PlanError."""
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from pathlib import Path
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.keys.values import MAX_COUNT
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.paths import MAIN, PlannedPath, Window
+
+
+def refuse_shared_data(plan: Plan) -> None:
+    """Refuse training data that are read twice, or that validate.
+
+    Every window draws from the start of its indexes: a second one on the same index would read the first one's
+    samples again, and its version would learn nothing new.
+    """
+    seen: dict[Path, str] = {}
+    for version in plan.versions:
+        for _, prefix in version.train:
+            key = f"versions.{version.name}.train"
+            if prefix in seen:
+                shown = within(prefix, plan.base)
+                raise PlanError(
+                    f"{key}: {shown} is also in {seen[prefix]}, so its samples would be read again.",
+                    "give every window an index of its own; what is to be read again on purpose is `replay`.",
+                )
+            seen[prefix] = key
+    for version in plan.versions:
+        for name, prefix in version.valid.items():
+            if prefix in seen:
+                shown = within(prefix, plan.base)
+                raise PlanError(
+                    f"versions.{version.name}.valid.{name}: {shown} is also in {seen[prefix]}, so the model would be "
+                    "validated on what it was trained on.",
+                    "hold out data of its own.",
+                )
+
+
+def refuse_twins(key: str, names: list[str]) -> None:
+    """Refuse two equal names; ``key`` is the plan's list that they are in."""
+    # Case-insensitive file systems would put two such paths into one folder.
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            raise PlanError(f"{key}: {name!r} and {seen[name.lower()]!r} are one name.", "rename one of them.")
+        seen[name.lower()] = name
+    if key == "versions" and MAIN in seen:
+        raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
+
+
+def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int, begins: int = 0) -> None:
+    """Refuse a branch of less than one iteration, and one that would fork before main has warmed up or trained.
+
+    Every fix that is offered works by itself.
+
+    Args:
+        key: The version's place in the plan.
+        window: Its window.
+        alpha: The share of it that the branch decays over.
+        warm: Iterations of the warm-up.
+        begins: The iteration that main starts after: 0, or up to where it is adopted. No path forks there, as its fork
+            point would be in no folder of the campaign's.
+    """
+    start, iterations = window.start, window.iterations
+    least_fork = max(warm, begins)
+
+    def possible(alpha: float, iterations: int) -> bool:  # main must also go beyond its warm-up
+        fork = start + iterations - branch_length(alpha, iterations)
+        return alpha * iterations >= 1 and fork > least_fork
+
+    fork, fixes = window.end - branch_length(alpha, iterations), []
+    if alpha * iterations >= 1 and fork >= max(warm, begins + 1):
+        return
+    if short := alpha * iterations < 1:
+        what = f"alpha {alpha:g} of {iterations} iterations is less than one iteration"
+    elif fork < warm:
+        what = f"the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}"
+    else:
+        own = " of its own: it is adopted up to there" if begins else ""
+        what = f"the branch would fork at iteration {fork}, where main has trained nothing{own}"
+    length = 1 if short else window.end - least_fork - 1
+    for rounding in (ROUND_CEILING, ROUND_FLOOR):
+        share = float(Context(prec=3, rounding=rounding).divide(length, iterations))
+        if possible(share, iterations):
+            fixes.append(f"{'raise' if short else 'lower'} decay.alpha to {share:g} or {'more' if short else 'less'}")
+            break
+    if 1 <= fork < warm and not short:
+        fixes.append(f"lower lr.warmup_iters to {fork - 1} or less")
+    if alpha < 1:
+        least = max(iterations + 1, 1 / alpha, (least_fork + 1 - start) / (1 - alpha) - 1)
+        if least < MAX_COUNT:
+            longer = next((n for n in range(math.ceil(least), math.ceil(least) + 4) if possible(alpha, n)), None)
+            fixes += [f"make the version at least {longer} iterations long"] if longer else []
+    raise PlanError(f"{key}: {what}.", f"{', or '.join(fixes) or 'make the version longer, and lower decay.alpha'}.")
+
+
+def branch_length(alpha: float, iterations: int) -> int:
+    """Iterations that the branch of a version of so many iterations decays over."""
+    return int(alpha * iterations + 0.5)
+
+
+def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
+    """Refuse paths that read past the timeline, or that end inside of their warm-up."""
+    last = windows[-1].end
+    for path in paths:
+        if path.end > last:
+            key, fix = f"paths.{path.name}.end", "end it there"
+            if path.kind != "explicit":
+                key, fix = f"cuts.{path.name}.iters", "give it fewer"
+            raise PlanError(
+                f"{key}: its end at iteration {path.end} is past the last window's end at iteration {last}.",
+                f"{fix}, or add a version.",
+            )
+        # Megatron asserts that a path is longer than its warm-up.
+        if path.schedule.warmup >= path.end * batch:
+            raise PlanError(
+                f"path {path.name}: its warm-up ends at iteration {path.schedule.warmup // batch}, "
+                f"and the path itself at {path.end}.",
+                "shorten the warm-up, or make the path longer.",
+            )

@@ -1,0 +1,66 @@
+"""The plan as a JSON schema, for editors and other tools. What a key means is the text under it in its model."""
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from megatron_lrps.plan.keys.base import PlanModel
+from megatron_lrps.plan.model import Plan
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without a title for each key, which would be the key once more."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def plan_schema() -> dict[str, Any]:
+    """What a plan.yaml may hold, as JSON Schema (draft 2020-12).
+
+    It knows every key, the type of its value and the limits of that value alone. What concerns several keys together,
+    such as where a branch may fork, is refused by `lrps plan` only.
+    """
+    schema = Plan.model_json_schema(schema_generator=_Untitled)
+    models = {model.__name__: model for model in PlanModel.__subclasses__()}
+    for name, part in [("Plan", schema), *schema["$defs"].items()]:
+        part["description"] = plain(inspect.getdoc(models[name]) or "")
+        keys, texts = keys_of(part), texts_of(models[name])
+        for key in keys.keys() & texts.keys():
+            keys[key]["description"] = texts[key]
+    del schema["properties"]["base"]  # where relative paths start: the reader sets it, no plan does
+    for name in ("Version", "Cut"):
+        # Kept as it is written, since only what is written goes over the campaign's decay.
+        keys_of(schema["$defs"][name])["decay"]["anyOf"][0] = {"$ref": "#/$defs/Decay"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "The plan of a Megatron-LRPS campaign"}
+
+
+def keys_of(part: dict[str, Any]) -> dict[str, Any]:
+    """Key -> its schema, of a section's; also where the section has shorter forms."""
+    forms = [part, *part.get("anyOf", [])]
+    found: dict[str, Any] = next(form["properties"] for form in forms if "properties" in form)
+    return found
+
+
+def texts_of(model: type[BaseModel]) -> dict[str, str]:
+    """Key -> the text under it in the model's source.
+
+    Read here and not by pydantic (``use_attribute_docstrings``), which would parse every model at each start.
+    """
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for key, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(text, ast.Expr):
+            texts[key.target.id] = plain(inspect.cleandoc(ast.literal_eval(text.value)))
+    return texts
+
+
+def plain(text: str) -> str:
+    """A docstring as Markdown: paragraphs on one line each, code between single backticks."""
+    paragraphs = text.replace("``", "`").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -1,0 +1,49 @@
+"""``alerts`` of the plan: what in a path's own figures is worth waking somebody for, and the command that does it."""
+
+from typing import Annotated
+
+from pydantic import Field, SerializationInfo, ValidationInfo, field_serializer, field_validator
+
+from megatron_lrps.plan.file_paths import read_program, write_program
+from megatron_lrps.plan.keys.base import Count, PlanModel
+
+
+class Alerts(PlanModel):
+    """``alerts``: rules on every path's loss and gradient norm, judged while it trains; null switches a rule off.
+
+    A rule looks at what the path has logged itself: at a fork it begins anew.
+    """
+
+    window: Annotated[int, Field(ge=8, le=10_000)] = 128
+    """Logged iterations that medians are over; a quarter of them must be there before a rule judges."""
+    not_finite: bool = True
+    """The loss or the gradient norm is NaN or infinite."""
+    skipped: Count | None = 25
+    """So many iterations in a row that the optimizer skipped. fp16 skips about twenty while its loss scale settles."""
+    loss_spike: Annotated[float, Field(gt=0.0)] | None = 8.0
+    """The loss is above the window's median by so many robust standard deviations: 1.4826 times the window's median
+    absolute deviation, or 0.5 % of the median where that is more."""
+    divergence: Annotated[float, Field(gt=0.0)] | None = 0.5
+    """The window's median loss is so many nats a token above the lowest one so far."""
+    grad_norm: Annotated[float, Field(gt=1.0)] | None = 10.0
+    """The gradient norm is so many times the window's median."""
+    cool_down: Annotated[float, Field(ge=0.0)] = 600.0
+    """Seconds in which another alert of the same kind is counted and not raised."""
+    hook: tuple[str, ...] = ()
+    """A program and its arguments, run without a shell once for every alert that is raised. A program with a slash in
+    its name starts at the plan's folder."""
+    hook_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
+    """Seconds after which the hook is killed."""
+
+    @field_validator("hook")
+    @classmethod
+    def _program(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and not value[0].strip():
+            raise ValueError("begins with no program; give a program and its arguments, each an item of the list")
+        if any("\0" in item for item in value):
+            raise ValueError("holds a null character; remove it")
+        return read_program(value, info)
+
+    @field_serializer("hook", when_used="json")
+    def _written(self, value: tuple[str, ...], info: SerializationInfo) -> list[str]:
+        return write_program(value, info)

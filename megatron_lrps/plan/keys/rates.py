@@ -1,0 +1,88 @@
+"""``lr`` and ``decay`` of the plan: between which rates, and by which curve from one to the other."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from megatron_lrps.plan.keys.base import PlanModel
+from megatron_lrps.plan.keys.values import MAX_COUNT
+from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Steps = tuple[tuple[float, float], ...]
+
+
+class LearningRate(PlanModel):
+    """``lr``: one (max, min) pair for all paths, since Megatron makes it part of the optimizer's identity."""
+
+    max: Annotated[float, Field(gt=0.0)] = 3.0e-4
+    """The rate of the main path, for ever, after its warm-up. Megatron's `--lr`."""
+    min: Annotated[float, Field(ge=0.0)] = 3.0e-5
+    """Where every decay ends. Megatron's `--min-lr`."""
+    warmup_iters: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Iterations over which main rises linearly to `max`. No branch may fork before its end."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LearningRate":
+        if self.min > self.max:
+            raise ValueError(f"lr.min {self.min:g} is above lr.max {self.max:g}; exchange them")
+        return self
+
+
+class Decay(PlanModel):
+    """``decay``: the shape, and alpha, the share of a version's own iterations that its branch decays over."""
+
+    shape: Annotated[str, Field(json_schema_extra={"enum": [*SHAPES]})] = "cosine"
+    """The curve. `knee` is linear, and holds the first half of a PTFS or CPT schedule; `multi-step` falls in steps."""
+    alpha: Share = 0.6
+    """The share of a version's own iterations that its branch decays over: it forks at the window's end less that."""
+    hold: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """The share of a whole schedule (PTFS, CPT) that stays at the maximum before it decays; 0.5 for `knee`, else 0."""
+    steps: Steps = WHOLE_STEPS
+    """For `multi-step`: (share, factor) pairs of a whole schedule. From that share on the rate is factor times the
+    maximum."""
+    branch_steps: Steps = BRANCH_STEPS
+    """For `multi-step`: the same for a branch, whose first pair begins at share 0, the fork."""
+
+    @field_validator("shape")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SHAPES:
+            raise ValueError(f"is no decay shape; choose one of {', '.join(SHAPES)}")
+        return value
+
+    @field_validator("steps", "branch_steps")
+    @classmethod
+    def _falling(cls, value: Steps) -> Steps:
+        shares = [share for share, _ in value]
+        factors = [factor for _, factor in value]
+        if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
+            raise ValueError("are no steps; give (share, factor) pairs with rising shares in [0, 1)")
+        if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
+            raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
+        return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Decay":
+        stepped = self.shape == "multi-step"
+        for key in ("hold",) if stepped else ("steps", "branch_steps"):
+            if key in self.model_fields_set and getattr(self, key) is not None:
+                raise ValueError(f"{key} is given, but the shape {self.shape} has none; remove it")
+        return self
+
+    @field_validator("branch_steps")
+    @classmethod
+    def _from_the_fork(cls, value: Steps) -> Steps:
+        if value[0][0] != 0.0:
+            raise ValueError("do not begin at the fork point; let the first share be 0")
+        return value
+
+    def spec(self) -> DecaySpec:
+        """As the schedule builder takes it; ``knee`` explores for half of a whole schedule by default."""
+        default = 0.5 if self.shape == "knee" else 0.0
+        return DecaySpec(
+            shape=self.shape,
+            hold=default if self.hold is None else self.hold,
+            whole_steps=self.steps,
+            branch_steps=self.branch_steps,
+        )

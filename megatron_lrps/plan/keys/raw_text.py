@@ -1,0 +1,50 @@
+"""``sources`` of a version: the raw text that `lrps prepare` makes an index of."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from megatron_lrps.plan.keys.base import FilePath, FilePattern, PlanModel, or_shorter
+
+Format = Literal["jsonl", "parquet", "text", "dataset"]
+_FILE = {"type": "string", "format": "path"}
+
+
+class Source(PlanModel):
+    """The text behind one index prefix; in the plan also just a file, or a list of them."""
+
+    model_config = ConfigDict(json_schema_extra=or_shorter(_FILE, {"type": "array", "items": _FILE, "minItems": 1}))
+
+    files: tuple[FilePattern, ...] = Field(min_length=1, json_schema_extra=or_shorter(_FILE))
+    """Files, folders and globs, read in the order of the list, each sorted by name."""
+    format: Format | None = None
+    """What the files are. Without it their names' endings say so; `dataset` is a folder of Hugging Face's
+    `save_to_disk`."""
+    field: Annotated[str, Field(min_length=1)] = "text"
+    """The text's name in a JSON object, or its column in a table."""
+    documents: Literal["file", "line", "paragraph"] | None = None
+    """What one document is in plain text; the whole file without it."""
+    max_unreadable: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    """The share of documents that may be unreadable; more are refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_alone(cls, value: Any) -> Any:
+        return {"files": value} if isinstance(value, str | list | tuple) else value
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Source":
+        if self.documents is not None and self.format not in (None, "text"):
+            raise ValueError(f"documents is given, but the format {self.format} has none; remove it")
+        if "field" in self.model_fields_set and self.format == "text":
+            raise ValueError("field is given, but plain text has none; remove it")
+        return self
+
+
+Sources = dict[FilePath, Source]
+"""Index prefix, as ``train`` or ``valid`` name it -> its text."""

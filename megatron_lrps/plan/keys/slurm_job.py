@@ -1,0 +1,126 @@
+"""``launch.slurm``: the cluster's side of a job."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from megatron_lrps.plan.keys.base import Count, FilePath, PlanModel
+
+
+def _word(value: str) -> str:
+    if not re.fullmatch(r"\S+", value) or not value.isprintable():
+        raise ValueError("is not one word; write it without spaces")
+    return value
+
+
+def _time(value: str) -> str:
+    if seconds_of(value) == 0:
+        raise ValueError('is no time of Slurm; write "minutes", "hours:minutes:seconds" or "days-hours"')
+    return value
+
+
+def _mount(value: Any) -> Any:
+    whole = isinstance(value, Path) or (isinstance(value, str) and value.startswith(("/", "~", "$")))
+    if not whole or set(",:") & set(str(value)) or not str(value).isprintable():
+        raise ValueError("is no absolute path without ',' and ':'; write the whole path of a folder")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Time = Annotated[str, AfterValidator(_time)]
+Mount = Annotated[FilePath, BeforeValidator(_mount), AfterValidator(_mount)]
+
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})\Z")
+_OPTION = re.compile(r"[a-z][a-z0-9-]*\Z")
+_DECIDED = {
+    "nodes": "nodes", "ntasks": "gpus_per_node", "ntasks-per-node": "gpus_per_node", "gpus": "gpus_per_node",
+    "gpus-per-node": "gpus_per_node", "gres": "gpus_per_node", "partition": "partition", "time": "time",
+    "account": "account", "qos": "qos", "constraint": "constraint", "mem": "mem", "exclusive": "exclusive",
+    "cpus-per-task": "cpus_per_task", "signal": "signal_before",
+}  # fmt: skip
+_OWN = ("dependency", "hold", "parsable", "job-name", "output", "error", "open-mode", "requeue", "no-requeue", "array",
+        "export", "export-file", "wait", "wrap", "test-only", "kill-on-invalid-dep", "comment", "quiet")  # fmt: skip
+
+
+class SlurmLaunch(PlanModel):
+    """``launch.slurm``: what a job asks the cluster for. The cluster's own default stands where a key is not given."""
+
+    nodes: Count = 1
+    """Nodes of a job."""
+    gpus_per_node: Count = 8
+    """Ranks on each node, one per GPU."""
+    cpus_per_task: Count | None = None
+    """Cores of a rank."""
+    partition: Word | None = None
+    """Where the jobs go."""
+    time: Time | None = None
+    """The time limit of a job, as "minutes", "hours:minutes:seconds" or "days-hours". A path that needs longer is
+    requeued."""
+    account: Word | None = None
+    """Who pays for them."""
+    qos: Word | None = None
+    """The quality of service."""
+    constraint: Word | None = None
+    """Features that the nodes must have."""
+    mem: Word | None = None
+    """Memory on each node, as `sbatch --mem` takes it; "0" is all of it."""
+    exclusive: bool = False
+    """Whole nodes, shared with no other job."""
+    container: Word | None = None
+    """The image to run in; without it paths run on the node itself."""
+    container_runtime: Literal["pyxis", "apptainer"] = "pyxis"
+    """What starts the container."""
+    mounts: tuple[Mount, ...] = ()
+    """Folders that the container is to see besides those that the plan names elsewhere."""
+    site: FilePath | None = None
+    """A copy of slurm/site.sh, with what a shell of this site needs."""
+    signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
+    """Seconds before the time limit at which a job is told to save and stop."""
+    max_requeues: Annotated[int, Field(ge=0)] = 3
+    """Restarts in a row without a new checkpoint after which a path is given up."""
+    options: dict[str, str | int | Literal[True]] = Field(default_factory=dict)
+    """Further long options of sbatch, without the dashes; true for one without a value."""
+
+    @field_validator("options")
+    @classmethod
+    def _unknown_here(cls, value: dict[str, str | int | Literal[True]]) -> dict[str, str | int | Literal[True]]:
+        for name, given in value.items():
+            if name in _DECIDED:
+                raise ValueError(f"{name} has a key of its own; give launch.slurm.{_DECIDED[name]}")
+            if name in _OWN:
+                raise ValueError(f"{name} is decided by lrps submit; remove it")
+            if not _OPTION.match(name) or not str(given).isprintable():
+                raise ValueError(f"{name!r} is no long option of sbatch with a plain value; write it without dashes")
+        return value
+
+    @model_validator(mode="after")
+    def _time_to_save(self) -> "SlurmLaunch":
+        limit = seconds_of(self.time) if self.time else None
+        if limit is not None and limit <= self.signal_before:
+            raise ValueError(
+                f"time {self.time} is {limit} s, and signal_before {self.signal_before} s would end every job at once; "
+                "raise time, or lower signal_before"
+            )
+        return self
+
+    @property
+    def tasks(self) -> int:
+        """Ranks of a job, one per GPU."""
+        return self.nodes * self.gpus_per_node
+
+
+def seconds_of(text: str) -> int:
+    """A time of sbatch(1) in seconds, 0 for what is none.
+
+    With days it is ``days-hours[:minutes[:seconds]]``, else ``minutes[:seconds]`` or ``hours:minutes:seconds``.
+    """
+    match = _TIME.match(text)
+    if not match:
+        return 0
+    fields = [int(field) for field in match["fields"].split(":")]
+    if match["days"] is None and len(fields) < 3:
+        fields = [0, *fields]
+    hours, minutes, seconds = [*fields, 0, 0][:3]
+    return ((int(match["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,68 @@
+"""What a path is evaluated on: the plan's ``valid`` says it, and `megatron:` may not say otherwise. Pure.
+
+Megatron's own flags ask for a number of iterations of a split of the training data. A plan names whole sets instead, so
+that the losses of all paths can be compared; without any there is nothing to evaluate on, and Megatron would break off
+after its last save.
+"""
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.keys.values import shown
+from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.tree import PlannedPath, Tree
+
+EVAL_ITERS, NAMES = "eval-iters", "validation-set-names"
+_SWITCHES = ("full-validation", "multiple-validation-sets")
+DECIDED = (EVAL_ITERS, NAMES, *_SWITCHES)
+"""Flags that follow from ``versions[].valid``."""
+
+
+def validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
+    """Megatron's flags for the path's validation sets, or for none.
+
+    Raises:
+        PlanError: for a flag in ``megatron:`` that contradicts what the plan says of validation.
+    """
+    refuse_contradicted_validation(tree.plan)
+    sets = validation_sets(tree, path)
+    if not sets:
+        return {EVAL_ITERS: 0, NAMES: False, **dict.fromkeys(_SWITCHES, False)}
+    return {
+        EVAL_ITERS: 1,  # overwritten by full validation with each set's own length
+        **dict.fromkeys(_SWITCHES, True),
+        NAMES: list(sets),
+    }
+
+
+def refuse_contradicted_validation(plan: Plan) -> None:
+    """Refuse flags that ask for an evaluation without data, or for another one than that of the plan's sets.
+
+    Raises:
+        PlanError: naming the flag, its value, what the plan says, and the fix.
+    """
+    key = next((f"versions.{version.name}.valid" for version in plan.versions if version.valid), None)
+    for flag in DECIDED:
+        value = plan.megatron.get(flag)
+        if value is None or value is (flag in _SWITCHES and key is not None) or (key is None and repr(value) == "0"):
+            continue
+        if key is None:
+            raise PlanError(
+                f"megatron.{flag}: {shown(value)} asks for an evaluation, but no version has validation data.",
+                f"name them by `valid`, e.g. valid: {{web: data/valid/web}}, or remove {flag}.",
+            )
+        raise PlanError(
+            f"megatron.{flag}: {shown(value)} is decided by {key}: each of its sets is evaluated, and whole.",
+            "remove it; evaluate less often by eval-interval, or not at all without `valid`.",
+        )
+    if plan.megatron.get("eval-micro-batch-size", 1) != 1 and key is not None:
+        raise PlanError(
+            f"megatron.eval-micro-batch-size: {shown(plan.megatron['eval-micro-batch-size'])}, but Megatron reads the "
+            f"samples of whole sets ({key}) one at a time.",
+            "remove it.",
+        )
+    interval = plan.megatron.get("eval-interval", 1)
+    if not str(interval).isdecimal() or int(str(interval)) < 1:
+        raise PlanError(
+            f"megatron.eval-interval: {shown(interval)} is no number of iterations of 1 or more.",
+            "correct it; a number above a path's length evaluates at its end alone, a plan without `valid` never.",
+        )

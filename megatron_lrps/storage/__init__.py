@@ -1,0 +1,1 @@
+"""Files that no crash tears, one writer for each folder, and room on the disk."""

@@ -1,0 +1,55 @@
+"""Whether a main path can go on from a run that was there already: what a fork point of its own would not lack."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.adopted_run import refuse_other_content
+from megatron_lrps.campaign.same_run import Identity
+from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.training.session import Run
+
+
+def refuse_unfit(run: Run, saved: Mapping[str, Any], identity: Identity, start: Start) -> None:
+    """Refuse an adopted checkpoint without an optimizer or random states, of other text, or another than before.
+
+    Its arguments have been compared with the run's by then, and its scheduler's state is once it is loaded.
+
+    Args:
+        run: Main's.
+        saved: The arguments that the checkpoint was saved with, by destination.
+        identity: What main's data and tokenizer are.
+        start: The adopted checkpoint.
+
+    Raises:
+        RefusedError: naming the checkpoint and what is wrong with it.
+    """
+    for flag in ("no-save-optim", "no-save-rng"):
+        if saved.get(flag.replace("-", "_")):
+            raise RefusedError(
+                f"{start.name} was saved with --{flag}: {UNSAFE[flag]}.",
+                "name a main.iteration that was saved without it.",
+            )
+    _refuse_other_tokenizer(saved, identity, start.name)
+    if run.folder is not None:
+        refuse_other_content(run.folder, Path(start.name))
+
+
+def _refuse_other_tokenizer(saved: Mapping[str, Any], identity: Identity, name: str) -> None:
+    """Refuse another tokenizer's content, as far as the run's own is still where that had it."""
+    model = saved.get("tokenizer_model")
+    if not isinstance(model, str) or not Path(model).exists():
+        return
+    try:
+        there = tokenizer_fingerprint(model)
+    except RefusedError:
+        return
+    if there != identity.tokenizer:
+        raise RefusedError(
+            f"tokenizer.model: its content is {str(identity.tokenizer)[:16]}, and {name} was trained with {model}, "
+            f"whose content is {there[:16]}: the same ids would mean other text.",
+            f"name that one: tokenizer.model: {model}.",
+        )

@@ -1,0 +1,197 @@
+"""What in a path's figures is worth an alert: rules over its own last iterations, a few microseconds each.
+
+The rules and their numbers are the plan's (``plan/keys/alerts.py``). Medians and median absolute deviations, not means:
+one spike must not hide the next one.
+"""
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_lrps.plan.keys.alerts import Alerts
+
+SIGMA = 1.4826
+"""Standard deviations in a median absolute deviation, of normally distributed values."""
+LEAST_SIGMA = 0.005
+"""The standard deviation counts as at least this share of the median: a loss that hardly moves has no spikes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """Something that somebody should know.
+
+    Attributes:
+        kind: ``not_finite``, ``skipped``, ``loss_spike``, ``divergence``, ``grad_norm`` or ``rejected`` (Megatron's
+            own check has ended the run).
+        iteration: Where it was seen.
+        message: In words, with the numbers.
+        values: The numbers by name; one that is not finite is a text, as JSON has no other.
+    """
+
+    kind: str
+    iteration: int
+    message: str
+    values: Mapping[str, float | str]
+
+
+class Window:
+    """The last ``size`` values, with their median."""
+
+    def __init__(self, size: int) -> None:
+        self._values: deque[float] = deque(maxlen=size)
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    @property
+    def values(self) -> list[float]:
+        """What it holds, oldest first."""
+        return list(self._values)
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many as it can."""
+        return len(self._values) == self._values.maxlen
+
+    @property
+    def median(self) -> float:
+        """The upper one of the two in the middle, where the number is even."""
+        return self._sorted[len(self._sorted) // 2]
+
+    @property
+    def deviation(self) -> float:
+        """The median absolute deviation from the median."""
+        middle = self.median
+        return sorted(abs(value - middle) for value in self._sorted)[len(self._sorted) // 2]
+
+    def add(self, value: float) -> None:
+        """Take a finite value in; the oldest goes where the window is full."""
+        if self.full:
+            del self._sorted[bisect.bisect_left(self._sorted, self._values[0])]
+        self._values.append(value)
+        bisect.insort(self._sorted, value)
+
+
+class Watcher:
+    """Judges one path's figures as they come.
+
+    Args:
+        rules: The plan's.
+    """
+
+    def __init__(self, rules: Alerts) -> None:
+        self._rules = rules
+        self._least = rules.window // 4
+        self._losses, self._norms = Window(rules.window), Window(rules.window)
+        self._best = math.inf
+        self._skipped = 0
+
+    def memory(self) -> dict[str, Any]:
+        """What it goes by, as JSON."""
+        best = self._best if math.isfinite(self._best) else None
+        return {
+            "window": self._rules.window,
+            "losses": self._losses.values,
+            "norms": self._norms.values,
+            "best": best,
+            "skipped": self._skipped,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from a memory; one of another window, or that is none, is left alone."""
+        losses, norms, best, skipped = (memory.get(key) for key in ("losses", "norms", "best", "skipped"))
+        known = _finite(losses) and _finite(norms) and (best is None or _finite([best])) and type(skipped) is int
+        if not known or memory.get("window") != self._rules.window:
+            return
+        for window, values in ((self._losses, losses), (self._norms, norms)):
+            for value in values or ():
+                window.add(float(value))
+        self._best, self._skipped = math.inf if best is None else float(best), skipped or 0
+
+    def see(self, iteration: int, loss: float | None, norm: float | None, *, skipped: bool) -> list[Alert]:
+        """What is worth an alert at an iteration.
+
+        Args:
+            iteration: The one just trained.
+            loss: In nats a token; None where it was not logged.
+            norm: Of the gradient before clipping; None where there is none.
+            skipped: The optimizer left the weights as they were.
+        """
+        found = [self._count(iteration, skipped), self._finite(iteration, loss, norm)]
+        # One after the other: a figure is judged by those before it, and then is one of them.
+        if loss is not None and math.isfinite(loss):
+            found.append(self._spike(iteration, loss))
+            self._losses.add(loss)
+            found.append(self._divergence(iteration))
+        if norm is not None and math.isfinite(norm):
+            found.append(self._norm(iteration, norm))
+            self._norms.add(norm)
+        return [alert for alert in found if alert is not None]
+
+    def _count(self, iteration: int, skipped: bool) -> Alert | None:
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._rules.skipped is None or self._skipped < self._rules.skipped:
+            return None
+        message = f"the optimizer has skipped {self._skipped} iterations in a row"
+        return Alert(kind="skipped", iteration=iteration, message=message, values={"in_a_row": self._skipped})
+
+    def _finite(self, iteration: int, loss: float | None, norm: float | None) -> Alert | None:
+        given = {"loss": loss, "grad_norm": norm}
+        wrong = {name: str(value) for name, value in given.items() if value is not None and not math.isfinite(value)}
+        if not self._rules.not_finite or not wrong:
+            return None
+        message = " and ".join(f"the {_WORDS[name]} is {value}" for name, value in wrong.items())
+        return Alert(kind="not_finite", iteration=iteration, message=message, values=wrong)
+
+    def _spike(self, iteration: int, loss: float) -> Alert | None:
+        limit = self._rules.loss_spike
+        if limit is None or len(self._losses) < self._least:
+            return None
+        median = self._losses.median
+        least = LEAST_SIGMA * abs(median)
+        if loss <= median + limit * least:  # the deviation takes longer than all the rest
+            return None
+        sigma = max(SIGMA * self._losses.deviation, least)
+        if loss <= median + limit * sigma:
+            return None
+        message = f"the loss is {loss:.4g}, {(loss - median) / sigma:.3g} standard deviations above {median:.4g}"
+        values = {"loss": loss, "median": median, "sigma": sigma}
+        return Alert(kind="loss_spike", iteration=iteration, message=message, values=values)
+
+    def _divergence(self, iteration: int) -> Alert | None:
+        if self._rules.divergence is None or not self._losses.full:
+            return None
+        median = self._losses.median
+        self._best = min(self._best, median)
+        if median <= self._best + self._rules.divergence:
+            return None
+        count = self._rules.window
+        message = f"the median loss of {count} iterations is {median:.4g}, and has been {self._best:.4g}"
+        return Alert(
+            kind="divergence", iteration=iteration, message=message, values={"median": median, "best": self._best}
+        )
+
+    def _norm(self, iteration: int, norm: float) -> Alert | None:
+        limit = self._rules.grad_norm
+        if limit is None or len(self._norms) < self._least or norm <= limit * (median := self._norms.median):
+            return None
+        message = f"the gradient norm is {norm:.4g}, {_times(norm, median)} its median {median:.4g}"
+        return Alert(
+            kind="grad_norm", iteration=iteration, message=message, values={"grad_norm": norm, "median": median}
+        )
+
+
+def _finite(values: Any) -> bool:
+    """Whether these are numbers that a rule can go by."""
+    return isinstance(values, list) and all(type(each) in (int, float) and math.isfinite(each) for each in values)
+
+
+_WORDS = {"loss": "loss", "grad_norm": "gradient norm"}
+
+
+def _times(norm: float, median: float) -> str:
+    return f"{norm / median:.3g} times" if median else "above"

@@ -1,0 +1,193 @@
+"""What a run is about to do, in one table before its first iteration; and whether its saves fit on the disk."""
+
+import importlib.metadata
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.data_ledger import ranges_of
+from megatron_lrps.campaign.folders import PathFolder, checkpoint
+from megatron_lrps.campaign.record import read_record
+from megatron_lrps.campaign.same_run import ALLOW_DISK
+from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.plan.cost import model_size
+from megatron_lrps.plan.vocabulary import Vocabulary
+from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between, size_words
+from megatron_lrps.training.session import LIBRARIES, Run
+
+
+def saves_left(run: Run, start: int, interval: int | None) -> int:
+    """How many checkpoints the run will still write: by interval, at fork points, and at its end."""
+    return saves_between(start, run.end, interval, run.fork_points)
+
+
+def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
+    """What the run's saves will take together, by the size of the checkpoint it starts from or of its model."""
+    size = None
+    if start.folder is not None:
+        size = sum(file.stat().st_size for file in checkpoint(start.folder, start.iteration).iterdir())
+    elif run.planned is not None:
+        model = model_size(run.planned.tree.plan, Vocabulary(args.padded_vocab_size))
+        size = model.checkpoint_bytes if model else None
+    return None if size is None else size * saves_left(run, start.iteration, args.save_interval)
+
+
+def refuse_full_disk(run: Run, start: Start, args: Namespace) -> None:
+    """Refuse a run whose saves will not fit; raises RefusedError with both sizes."""
+    if ALLOW_DISK not in (args.lrps_allow or ()):
+        refuse_no_room(
+            run.own,
+            free=free_bytes(run.own),
+            saves=saves_left(run, start.iteration, args.save_interval),
+            needed=bytes_needed(run, start, args),
+            fix=f"make room (lrps gc), raise save-interval, or give --lrps-allow {ALLOW_DISK} where something makes "
+            "room meanwhile.",
+        )
+
+
+def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) -> str:
+    """The table, as text; what differs from the checkpoint is said beside it.
+
+    Args:
+        run: This process's.
+        start: Where it starts.
+        args: Megatron's, validated.
+        saved: Arguments of the checkpoint it starts from; empty from scratch.
+    """
+    name = run.own.parent.name if run.planned else "branch"
+    verb = (
+        "adopts"
+        if run.adopted and start.forked
+        else "forks off"
+        if start.forked
+        else "resumes from"
+        if start.folder
+        else "starts from"
+    )
+    rows = [
+        ("learning rate", _rates(run, start, args)),
+        ("data", _data(run, start, args)),
+        *(("epochs", each) for each in _epochs(run, start, args)),
+        *(("read before", each) for each in (_read_before(run, saved) if run.adopted and start.forked else ())),
+        ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
+        ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
+        *_random(vars(args), saved),
+        ("optimizer", _optimizer(vars(args)) + _was(_optimizer(vars(args)), _optimizer(saved) if saved else None)),
+        ("fp8", _fp8(vars(args)) + _was(_fp8(vars(args)), _fp8(saved) if saved else None)),
+        ("tokenizer", f"{args.tokenizer_type} {(run.identity.tokenizer or '')[:16] if run.identity else ''}".strip()),
+        ("libraries", _libraries(start)),
+        ("disk", _disk(run, start, args)),
+    ]
+    width = max(len(row) for row, _ in rows)
+    lines = [f"{name} {verb} {start.name} and ends at iteration {run.end}."]
+    return "\n".join(lines + [f"  {row:<{width}}  {value}" for row, value in rows])
+
+
+def _rates(run: Run, start: Start, args: Namespace) -> str:
+    def rate(iteration: int) -> str:
+        position = iteration * args.global_batch_size
+        value = run.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
+        return f"{value:.4g} at {iteration}"
+
+    return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(run.end)}"
+
+
+def _data(run: Run, start: Start, args: Namespace) -> str:
+    batch = args.global_batch_size
+    text = f"samples {start.iteration * batch:,} to {run.end * batch:,}"
+    if run.planned is None:
+        return text
+    windows = run.planned.tree.windows_of(run.planned.path)
+    ahead = [w.version.name for w in windows if run.planned.path.order == "mixed" or w.end > start.iteration]
+    return f"{text}, of the windows {', '.join(ahead)} ({run.planned.path.order})"
+
+
+def _epochs(run: Run, start: Start, args: Namespace) -> list[str]:
+    """How often the run will read each index, a line a window."""
+    if run.identity is None:
+        return []
+    ahead = ranges_of(
+        "",
+        run.identity.to_json(),
+        start.iteration,
+        run.end,
+        batch=args.global_batch_size,
+        sequence_length=args.seq_length,
+    )
+    lines = []
+    for stretch in ahead:
+        read = (
+            f"{each.version}'s " * each.replayed + f"{Path(each.prefix).name} {each.epochs:.3g}"
+            for each in stretch.drawn
+            if each.epochs is not None
+        )
+        lines.append(f"{stretch.version}: {', '.join(read)}")
+    return lines
+
+
+def _read_before(run: Run, saved: Mapping[str, Any]) -> list[str]:
+    """Indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
+    named = [each for key in ("data_path", "train_data_path") for each in saved.get(key) or () if isinstance(each, str)]
+    before = {Path(each).resolve() for each in named}
+    windows = run.planned.tree.windows_of(run.planned.path) if run.planned else ()
+    return [
+        f"{window.version.name}: {prefix.name}, by the adopted run, of which no plan knows how much; it begins anew"
+        for window in windows
+        for _, prefix in window.version.train
+        if prefix.resolve() in before
+    ]
+
+
+def _layout(args: Mapping[str, Any]) -> str:
+    sizes = {
+        "TP": args.get("tensor_model_parallel_size", 1),
+        "PP": args.get("pipeline_model_parallel_size", 1),
+        "DP": args.get("data_parallel_size", 1),
+        "CP": args.get("context_parallel_size", 1),
+        "EP": args.get("expert_model_parallel_size", 1),
+    }
+    return " ".join(f"{name}{size}" for name, size in sizes.items() if size != 1 or name in ("TP", "PP", "DP"))
+
+
+def _random(args: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Megatron drops the random states where TP or PP is another; nothing reads them without dropout."""
+    keys = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
+    moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in keys)
+    if not moved or not (args.get("hidden_dropout") or args.get("attention_dropout")):
+        return []
+    return [("dropout", "its random states begin anew, as TP or PP is another")]
+
+
+def _optimizer(args: Mapping[str, Any]) -> str:
+    weights = "bf16" if args.get("bf16") else "fp16" if args.get("fp16") else "fp32"
+    spread = ", distributed" if args.get("use_distributed_optimizer") else ""
+    return f"{args.get('optimizer')}, {weights} weights{spread}"
+
+
+def _fp8(args: Mapping[str, Any]) -> str:
+    return f"{args['fp8']}, {args.get('fp8_recipe')}" if args.get("fp8") else "off"
+
+
+def _was(here: str, there: str | None) -> str:
+    return f"  (the checkpoint: {there})" if there is not None and there != here else ""
+
+
+def _libraries(start: Start) -> str:
+    record = read_record(PathFolder(start.folder.parent)) if start.folder else None
+    before = record.get("libraries") if record else None
+    there = before if isinstance(before, dict) else {}
+    shown = []
+    for name in LIBRARIES:
+        try:
+            here = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        shown.append(f"{name} {here}" + _was(here, there.get(name)))
+    return ", ".join(shown)
+
+
+def _disk(run: Run, start: Start, args: Namespace) -> str:
+    needed, free = bytes_needed(run, start, args), size_words(free_bytes(run.own))
+    saves = saves_left(run, start.iteration, args.save_interval)
+    return f"{free} free; {saves} saves" + (f" take {size_words(needed)}" if needed is not None else "")

@@ -1,0 +1,40 @@
+"""A checkpoint's files read against their hashes while the model is built: the load that follows finds them whole.
+
+Each rank reads a share on a thread of its own, and hashing lets the others work.
+"""
+
+import threading
+from pathlib import Path
+
+import torch
+
+from megatron_lrps.campaign.manifest import Damage, damaged_contents
+
+
+class Reading:
+    """This rank's share of a checkpoint, being read.
+
+    Args:
+        folder: The checkpoint.
+        rank: This process's.
+        ranks: How many there are.
+    """
+
+    def __init__(self, folder: Path, rank: int, ranks: int) -> None:
+        self._folder, self._rank, self._ranks = folder, rank, ranks
+        self._found: list[Damage] = []
+        self._thread = threading.Thread(target=self._read, name="lrps-reading", daemon=True)
+        self._thread.start()
+
+    def result(self) -> list[Damage]:
+        """What all ranks found, once all have read their shares; to be called on every rank together."""
+        self._thread.join()
+        gathered: list[list[Damage] | None] = [None] * self._ranks
+        torch.distributed.all_gather_object(gathered, self._found)
+        return [damage for part in gathered if part for damage in part]
+
+    def _read(self) -> None:
+        try:
+            self._found = damaged_contents(self._folder, part=self._rank, parts=self._ranks)
+        except Exception as error:  # it would end with the thread, and what was not read would pass for whole
+            self._found = [Damage(file=self._folder.name, what=f"cannot be checked: {error}")]

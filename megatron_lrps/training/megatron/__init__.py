@@ -1,0 +1,1 @@
+"""All that knows a release of Megatron: its names, signatures, formats, and what it refuses."""

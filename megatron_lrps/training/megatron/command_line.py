@@ -1,0 +1,58 @@
+"""How Megatron's parser is made to read the plan's flags before the user's, and to refuse in one sentence."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from megatron_lrps.plan.parallel_layout import refuse_impossible_layout
+from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
+from megatron_lrps.training.arguments import Parser, Planned, add_arguments, full_command_line
+from megatron_lrps.training.megatron.refusals import refuse_usage
+from megatron_lrps.training.rank_environment import refuse_no_launcher
+
+Provider = Callable[[Parser], Parser]
+
+
+@contextmanager
+def read_with_plan(
+    own: argparse.Namespace, plan: Planned | None, extra_args_provider: Provider | None
+) -> Iterator[Provider]:
+    """What Megatron's ``parse_args`` takes to add arguments; in the block it also changes what is parsed.
+
+    Args:
+        own: The plugin's flags on the command line.
+        plan: The plan's path that they name, or None.
+        extra_args_provider: The script's own.
+
+    Raises:
+        RefusedError: no launcher has started this rank, or the ranks are not as many as the plan's layout needs.
+    """
+    given, argv = sys.argv, sys.argv[1:]
+    refuse_no_launcher(argv)
+    if plan is not None and all(word.startswith("--lrps-") for word in argv if word.startswith("--")):
+        # Any other flag may be of the layout; then it is Megatron's to judge.
+        refuse_impossible_layout(plan.tree.plan, int(os.environ.get("WORLD_SIZE", "1")))
+
+    def provider(parser: Parser) -> Parser:
+        refuse_usage(parser)
+        parser = add_arguments(parser)
+        parser = extra_args_provider(parser) if extra_args_provider else parser
+        # Megatron reads sys.argv next. Another parser of its thousand flags would cost a tenth of a second.
+        sys.argv = [given[0], *full_command_line(argv, own, plan, parser)]
+        return parser
+
+    try:
+        yield provider
+    finally:
+        sys.argv = given
+
+
+def refuse_wrong_values(args: argparse.Namespace) -> None:
+    """Refuse numbers that Megatron's parser takes and its training does not; raises RefusedError."""
+    flags = {name.replace("_", "-"): value for name, value in vars(args).items()}
+    refuse_out_of_range(flags, "--")
+    if args.lrps_cpu:
+        flags |= {"fp8-format": args.fp8, "fp4-format": args.fp4}
+        refuse_without_gpu(flags, "--")

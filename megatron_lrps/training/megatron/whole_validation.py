@@ -1,0 +1,113 @@
+"""Whole validation sets on every parallel layout, with the same loss on each.
+
+Megatron's ``--full-validation`` lets each stage that reads data count a set's micro-batches. A middle stage reads none
+and would not know when the evaluation is over; a data-parallel rank with fewer samples begins again with its first
+ones, which then count twice; and of virtual stages each has a list of the sets, where Megatron looks for a set's list
+of virtual stages. Here the sets are filled up with samples that do not count (``timeline.filled``), and all ranks are
+told how many iterations each takes. Nothing of Megatron is imported: the CPU backend comes first.
+"""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.parallel_layout import few_microbatches
+from megatron_lrps.training.progress_file import counted
+
+_VIRTUAL = (
+    "num_layers_per_virtual_pipeline_stage",
+    "num_virtual_stages_per_pipeline_rank",
+    "pipeline_model_parallel_layout",
+)
+
+
+def prepare_validation(args: Namespace) -> None:
+    """Decide the batch of an evaluation over whole sets, before Megatron validates the arguments.
+
+    Raises:
+        RefusedError: for flags with which megatron-core 0.19 breaks off when it evaluates.
+    """
+    if not args.full_validation:
+        return
+    stages = args.pipeline_model_parallel_size
+    virtual = [flag for flag in _VIRTUAL if getattr(args, flag) is not None]
+    if not args.multiple_validation_sets and (virtual or stages > 2 or args.tensor_model_parallel_size > 1):
+        raise RefusedError(
+            "--full-validation is given without --multiple-validation-sets: megatron-core 0.19 breaks off on ranks "
+            "that read no data, which this layout has.",
+            "add --multiple-validation-sets; one set is enough.",
+        )
+    if args.eval_micro_batch_size not in (None, 1):
+        raise RefusedError(
+            f"--eval-micro-batch-size {args.eval_micro_batch_size} is given with --full-validation, whose samples "
+            "Megatron reads one at a time.",
+            "drop it.",
+        )
+    args.eval_micro_batch_size = 1
+    replicas = max(1, args.world_size // (args.tensor_model_parallel_size * stages * args.context_parallel_size))
+    group = (args.microbatch_group_size_per_vp_stage or stages) if virtual else stages
+    if args.eval_global_batch_size is None:
+        # As many micro-batches as keep all stages busy; virtual ones take no fewer.
+        args.eval_global_batch_size = replicas * (group if args.multiple_validation_sets else 1)
+    elif virtual and (few := few_microbatches(args.eval_global_batch_size // replicas, stages, group)):
+        raise RefusedError(f"--eval-global-batch-size {args.eval_global_batch_size}: {few}", "drop it.")
+
+
+def iterators(args: Namespace, original: Callable[..., Any], provider: Any) -> Any:
+    """Megatron's ``build_train_valid_test_data_iterators``, after which every rank knows each set's iterations.
+
+    Args:
+        args: Megatron's.
+        original: The function; called on all ranks together, once for each virtual stage.
+        provider: The data sets'.
+    """
+    if not (args.full_validation and args.multiple_validation_sets):
+        return original(provider)
+    # A list where an earlier virtual stage has been here; Megatron computes with the number of the flag.
+    known, args.eval_iters = (args.eval_iters, 1) if isinstance(args.eval_iters, list) else ((), args.eval_iters)
+    built = original(provider)
+    batches = args.eval_global_batch_size // args.data_parallel_size
+    args.eval_iters = _agreed([(count or 0) // batches for count in args.eval_iters], known)
+    return built
+
+
+def _agreed(own: Sequence[int], known: Sequence[int]) -> list[int]:
+    """By set the most iterations that any rank knows of; 0 where a rank reads nothing."""
+    import torch
+
+    counts = torch.tensor([own, known or [0] * len(own)], dtype=torch.long, device="cuda").amax(dim=0)
+    torch.distributed.all_reduce(counts, op=torch.distributed.ReduceOp.MAX)
+    agreed: list[int] = counts.tolist()
+    return agreed
+
+
+def evaluate_sets(args: Namespace, original: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Megatron's ``evaluate_and_print_results``, given each set's virtual stages in place of each stage's sets."""
+    prefix, forward_step, found, *others = given
+    if args.virtual_pipeline_model_parallel_size and args.multiple_validation_sets and isinstance(found, list):
+        found = [list(stages) for stages in zip(*found, strict=True)]
+    return original(prefix, forward_step, found, *others, **named)
+
+
+def evaluate(
+    args: Namespace,
+    original: Callable[..., Any],
+    forward_step: Any,
+    data: Any,
+    model: Any,
+    *given: Any,
+    eval_iters: int | None = None,
+    **named: Any,
+) -> Any:
+    """Megatron's ``evaluate``; a script sees the evaluation's micro-batch size: upstream's tells it to receivers.
+
+    Whoever looks is told how many iterations are done.
+    """
+    trained_with = args.micro_batch_size
+    args.micro_batch_size = args.eval_micro_batch_size
+    try:
+        with counted(forward_step, model, eval_iters, args) as step:
+            return original(step, data, model, *given, eval_iters=eval_iters, **named)
+    finally:
+        args.micro_batch_size = trained_with

@@ -1,0 +1,187 @@
+"""What makes a checkpoint count: it is on disk, its manifest says what it is, and only then anybody is told.
+
+Megatron writes its tracker file last, after a synchronous save and in the finalization of an asynchronous one.
+That moment is taken as the commit. Knows nothing of ``megatron.training``; ``hooks.py`` puts it in place.
+"""
+
+import errno
+import io
+import os
+import shutil
+import threading
+import time
+import traceback
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from megatron_lrps.campaign.folders import TRACKER, checkpoint, checkpoints_in
+from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
+from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.storage.files import sync, write_atomic
+from megatron_lrps.training.cut_listener import answer
+from megatron_lrps.training.progress_file import tell
+from megatron_lrps.training.session import Run, record
+
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
+_LOW_BYTES = 1 << 20
+
+
+STOP_S = 15.0
+"""Seconds for hashes at an early end: a launcher waits half a minute before it kills, and the exit code is lost."""
+
+
+class Committer:
+    """Rank 0's part in a save: commits a checkpoint, and hashes it while training goes on.
+
+    Args:
+        run: This process's.
+        args: Megatron's.
+    """
+
+    def __init__(self, run: Run, args: Namespace) -> None:
+        self._run, self._args = run, args
+        self._hashing: list[threading.Thread] = []
+        self._recording = threading.Lock()
+
+    def commit(self, iteration: int) -> None:
+        """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
+        folder = checkpoint(self._run.own, iteration)
+        manifest = take_sizes(folder)
+        sync(folder)
+        write_atomic(self._run.own / TRACKER, str(iteration))
+        self._run.event("saved", iteration=iteration)
+        answer(self._run, iteration)
+        # Neither the hashes nor the record may hold training up.
+        thread = threading.Thread(target=self._hash, args=(folder, manifest), name=f"hash {iteration}")
+        self._hashing = [each for each in self._hashing if each.is_alive()]
+        self._hashing.append(thread)
+        thread.start()
+
+    def finish(self) -> None:
+        """Record that the path is trained, if it is."""
+        tell("finishing")
+        self.settle()
+        if self._run.end in checkpoints_in(self._run.own)[0]:
+            self._run.event("done", iteration=self._run.end)
+            record(self._run, self._args, "trained")
+
+    def settle(self, seconds: float | None = None) -> None:
+        """Wait until all that was committed is hashed, or no longer than so many seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
+        for thread in self._hashing:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+
+    def _hash(self, folder: Path, manifest: Manifest) -> None:
+        try:
+            take_hashes(folder, manifest)
+            with self._recording:  # a record that was begun before must not replace a newer one
+                record(self._run, self._args, "training")
+        except LrpsError as error:  # the checkpoint counts all the same; `lrps verify` will say what it lacks
+            print(f"lrps: {folder.name} could not be hashed: {error}", flush=True)
+
+
+class TrackerWriter:
+    """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
+
+    Args:
+        files: What Megatron uses (``maybe_msc``); asked for everything else.
+        own: The path's ``--save`` folder.
+        commit: Called with the iteration that Megatron wrote.
+    """
+
+    def __init__(self, files: Any, own: Path, commit: Callable[[int], None]) -> None:
+        self._files, self._own, self._commit = files, own, commit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def open(self, path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """Megatron's ``open``."""
+        if "w" in mode and Path(path) == self._own / TRACKER:
+            return _Commit(self._commit)
+        return self._files.open(path, mode, *args, **kwargs)
+
+
+class _Commit(io.StringIO):
+    """What is written to it is an iteration, which counts once it is closed without an error."""
+
+    def __init__(self, commit: Callable[[int], None]) -> None:
+        super().__init__()
+        self._commit = commit
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._commit(int(self.getvalue()))
+        self.close()
+
+
+def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
+    """Remove what a save that was cut off or is damaged left, before its iteration is saved anew; on all ranks.
+
+    Its last files go first, so that at no moment it looks finished.
+    """
+    if rank == 0:
+        _remove(checkpoint(own, iteration))
+    torch.distributed.barrier()
+
+
+def _remove(folder: Path) -> None:
+    try:
+        for name in (".metadata", "metadata.json", MANIFEST):
+            (folder / name).unlink(missing_ok=True)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be emptied: {error.strerror}.", "fix its permissions.") from None
+
+
+def storage_error(error: BaseException, own: Path) -> StorageError | None:
+    """The error as one of the storage, or None where the storage is not at fault.
+
+    Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
+    """
+    reason = _storage_reason(error, own)
+    if reason is None:
+        return None
+    return StorageError(f"A write to {own} failed: {reason}.", "make room, then rerun: it continues.")
+
+
+def _storage_reason(error: BaseException, own: Path) -> str | None:
+    seen: list[BaseException] = []
+    pending: list[BaseException] = [error]
+    while pending:
+        each = pending.pop()
+        if each in seen:
+            continue
+        seen.append(each)
+        if isinstance(each, OSError) and each.errno in STORAGE_ERRNOS:
+            return os.strerror(each.errno)
+        failures = getattr(each, "failures", None)  # torch's CheckpointException: rank -> (error, trace)
+        if isinstance(failures, dict):
+            pending += [value[0] for value in failures.values() if isinstance(value, tuple)]
+        pending += [chained for chained in (each.__cause__, each.__context__) if chained is not None]
+    text = "".join(traceback.format_exception(error))
+    for code in STORAGE_ERRNOS:
+        if os.strerror(code) in text:
+            return os.strerror(code)
+    # Megatron's writers hand over the class of their error alone: then a disk without room for the save is at fault.
+    if any(name in text for name in ("dist_checkpointing", "torch.distributed.checkpoint")) and _no_room(own):
+        return os.strerror(errno.ENOSPC)
+    return None
+
+
+def _no_room(own: Path) -> bool:
+    complete, torn = checkpoints_in(own)
+    try:
+        sizes = [_size_of(checkpoint(own, iteration)) for iteration in (complete or torn)[-1:]]
+        return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
+    except OSError:
+        return False
+
+
+def _size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())

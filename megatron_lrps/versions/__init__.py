@@ -1,1 +1,0 @@
-"""The run folder on disk: lineage, checkpoints, fork or resume, preflight."""

@@ -1,0 +1,15 @@
+"""Checkpoint folders as Megatron leaves them, without anything in them."""
+
+from pathlib import Path
+
+from megatron_lrps.campaign.folders import checkpoint
+
+
+def save(checkpoints: Path, *iterations: int, whole: bool = True) -> None:
+    """Make checkpoints in a ``--save`` folder; one that is not whole lacks the file that is written last."""
+    for iteration in iterations:
+        folder = checkpoint(checkpoints, iteration)
+        folder.mkdir(parents=True)
+        (folder / "metadata.json").write_text("{}")
+        if whole:
+            (folder / ".metadata").write_text("x")

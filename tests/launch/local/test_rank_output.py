@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from megatron_lrps.launch.local.rank_output import LogFollower, Step, failed_rank, last_lines, parse_step
+from tests.launch.fake_pretrain import LINE
+
+REPORT = """\
+W1124 04:10:38.485000 13326 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 13355 closing signal SIGTERM
+E1124 04:10:38.487000 13326 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: {code}) local_rank: 1 (pid: 13356) of binary: python
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+"""  # noqa: E501
+
+
+def test_megatrons_line_gives_position_time_loss_and_next_lr() -> None:
+    line = LINE.format(5, 10, 40, 170.1, 3.0e-4, 6.5737)
+    assert parse_step(line) == Step(iteration=5, end=10, seconds=0.1701, loss=6.5737, next_lr=3.0e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "loss", "next_lr"),
+    [
+        # Skipped samples stand between; a pipeline stage in the middle logs no learning rate.
+        (
+            " iteration        5/      10 | consumed samples:           40 | skipped samples:            8 | "
+            "elapsed time per iteration (ms): 170.1 | global batch size:     8 | lm loss: 6.573700E+00 | "
+            "loss scale: 1.0 |",
+            6.5737,
+            None,
+        ),
+        # Megatron leaves a loss out that is not >= 0, as NaN is.
+        (
+            " iteration        5/      10 | consumed samples:           40 | elapsed time per iteration (ms): 170.1 | "
+            "learning rate: 3.000000E-04 | global batch size:     8 | loss scale: 1.0 |",
+            None,
+            3.0e-4,
+        ),
+    ],
+)
+def test_what_megatron_leaves_out_is_none(line: str, loss: float | None, next_lr: float | None) -> None:
+    assert parse_step(line) == Step(iteration=5, end=10, seconds=0.1701, loss=loss, next_lr=next_lr)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "validation loss at iteration 5 | lm loss value: 6.5E+00 |", " iteration    5/   1"]
+)
+def test_other_lines_are_no_steps(line: str) -> None:
+    assert parse_step(line) is None
+
+
+def test_a_line_is_read_once_and_when_it_is_whole(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    line = LINE.format(1, 10, 8, 1, 3e-4, 7).encode()
+    log.write_bytes(b"starting\n" + line[:100])
+    follower = LogFollower(log)
+    assert list(follower.steps()) == []
+    with log.open("ab") as file:
+        file.write(line[100:] + b"\n")
+    assert [step.iteration for step in follower.steps()] == [1]
+    assert list(follower.steps()) == []
+
+
+def test_the_last_words_are_the_ranks_own(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    step = LINE.format(1, 10, 8, 1, 3e-4, 7)
+    log.write_text(f"*****\n\nloading\n{step}\nTraceback\n  File\nValueError: bad\n\n" + REPORT.format(code=1))
+    assert last_lines(log) == ["loading", "Traceback", "  File", "ValueError: bad"]
+    assert last_lines(log, 2) == ["  File", "ValueError: bad"]
+
+
+def test_without_a_word_of_the_ranks_torchruns_are_shown(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(REPORT.format(code=1))
+    assert last_lines(log, 3)[1].endswith("ChildFailedError:")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (1, "rank 1 ended with exit code 1"),
+        (-11, "rank 1 was ended by signal 11"),
+        (-9, "rank 1 was ended by signal 9 (SIGKILL: out of memory, as a rule)"),
+    ],
+)
+def test_torchrun_names_the_rank_that_ended_first(tmp_path: Path, code: int, text: str) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("loading\n" + REPORT.format(code=code))
+    assert str(failed_rank(log)) == text
+
+
+def test_no_report_no_failed_rank(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("loading\n")
+    assert failed_rank(log) is None

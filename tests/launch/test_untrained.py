@@ -1,0 +1,40 @@
+"""What of a campaign is still to be trained."""
+
+import pytest
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.untrained import unfinished
+from megatron_lrps.plan import PlannedPath
+from tests.launch.campaign import Campaign, campaign
+
+__all__ = ["campaign"]  # a fixture
+
+
+def names(paths: list[PlannedPath]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_unfinished_paths_are_those_without_a_complete_end(campaign: Campaign) -> None:
+    assert names(unfinished(campaign.tree, None)) == ["main", "v1", "v2"]
+    campaign.save("main", 4)
+    campaign.save("main", 14)
+    campaign.save("v1", 10, torn=True)
+    assert names(unfinished(campaign.tree, None)) == ["v1", "v2"]
+    campaign.save("v2", 20)
+    assert names(unfinished(campaign.tree, None)) == ["v1"]
+    assert unfinished(campaign.tree, "v2") == []
+
+
+def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campaign) -> None:
+    with pytest.raises(RefusedError, match=r"path v1: The fork point at iteration 4 .*train the parent path"):
+        unfinished(campaign.tree, "v1")
+    campaign.save("main", 4)
+    assert names(unfinished(campaign.tree, "v1")) == ["v1"]
+
+
+def test_a_lost_fork_point_is_refused_before_anything_is_trained(campaign: Campaign) -> None:
+    campaign.save("main", 10)
+    with pytest.raises(RefusedError, match=r"path v1: The fork point at iteration 4 .* there are 10"):
+        unfinished(campaign.tree, None)
+    campaign.save("v1", 5)  # it has forked, and needs the fork point no more
+    assert names(unfinished(campaign.tree, None)) == ["main", "v1", "v2"]
