@@ -100,7 +100,7 @@ def forks(folder: Path, pairs: int) -> bool:
     train(BARE, flags(folder, "main", LAST, save_interval=FORK, exit_interval=FORK), folder / "main.log")
     fork = checkpoint(folder / "main", FORK)
     take_hashes(fork, take_sizes(fork))  # with a manifest a fork reads all files against their hashes
-    install = "from megatron_lrps.training import hooks; hooks.install(cpu=True)\n"
+    install = "from megatron_lrps.training.megatron import hooks; hooks.install(cpu=True)\n"
     bare = "from megatron_lrps.training import cpu; cpu.install()\n"
     timed = []
     for number in range(-1, pairs):

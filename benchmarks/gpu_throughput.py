@@ -33,7 +33,7 @@ LARGER = (
     (", valid: {a: data/valid}", ""),  # too short for such sequences, and no part of the timing
 )
 """The tests' plan is too small to time."""
-STOCK = "from megatron_lrps.training import gpt; gpt.main()"
+STOCK = "from megatron_lrps.training.megatron import gpt; gpt.main()"
 OURS = re.compile(r"--(?:lrps-\S+|full-validation|multiple-validation-sets|validation-set-names)(?: [^-\s]\S*)?")
 """What stock does not know, and sets that mock data do not have."""
 ELAPSED = re.compile(r"elapsed time per iteration \(ms\): ([0-9.]+)")

@@ -187,7 +187,7 @@ def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrp
     assert second.startswith("lrps: promote.gate: ")
     code, stdout, stderr_of_json = lrps("plan", file, "--json")
     assert (code, stderr_of_json) == (EXIT_REFUSED, stderr)
-    assert [f"lrps: {each['what']} Fix: {each['fix']}" for each in json.loads(stdout)["refused"]] == [first, second]
+    assert [f"lrps: {each['what']} Fix: {each['mend']}" for each in json.loads(stdout)["refused"]] == [first, second]
     assert json.loads(answer(lrps, "plan", write(tmp_path), "--json"))["refused"] == []
 
 

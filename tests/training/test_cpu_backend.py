@@ -152,7 +152,7 @@ def test_help_is_shown_although_a_text_has_a_percent_sign() -> None:
     done = run(
         "import sys; sys.argv[1:] = ['--help']\n"
         "from megatron_lrps.training import cpu; cpu.install()\n"
-        "from megatron_lrps.training import gpt; gpt.main()"
+        "from megatron_lrps.training.megatron import gpt; gpt.main()"
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "= 10%" in done.stdout

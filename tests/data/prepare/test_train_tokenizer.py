@@ -52,7 +52,7 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
     train(tmp_path / "hf")
     code = (
         "import json, pathlib, sys; from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer\n"
-        "from megatron_lrps.plan.tokenizers import Tokenizer\n"
+        "from megatron_lrps.plan.keys.tokenizers import Tokenizer\n"
         "keys = {'type': 'huggingface', 'model': 'm', 'train': {'vocab_size': 400}}\n"
         "train_tokenizer(Tokenizer.model_validate(keys), json.load(sys.stdin), pathlib.Path(sys.argv[1]))\n"
     )

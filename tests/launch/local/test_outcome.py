@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launch.test_trace import REPORT
+from tests.launch.local.test_rank_output import REPORT
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError

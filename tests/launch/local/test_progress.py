@@ -137,7 +137,7 @@ def test_a_low_terminal_shows_what_is_trained_and_the_sum() -> None:
 def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
     code = (
         "import sys\n"
-        "from megatron_lrps.launch.progress import LineDisplay, Ledger\n"
+        "from megatron_lrps.launch.local.progress import LineDisplay, Ledger\n"
         "sys.stdin.readline()\n"
         "LineDisplay(Ledger({}, {}), {}).say('nobody reads this')\n"
         "print('nor this')\n"
