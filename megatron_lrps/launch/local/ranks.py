@@ -94,7 +94,7 @@ class RankGroup:
     """
 
     def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
-        tether = ("-m", "megatron_lrps.launch.local.executor.tether")
+        tether = ("-m", "megatron_lrps.launch.local.tether")
         # Without this log folder torchrun makes one in the temporary folder for each run, and leaves it there.
         no_folder = ("--log-dir", os.devnull)
         torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)

@@ -33,7 +33,7 @@ def test_writers_are_the_live_processes_whose_output_is_the_log(tmp_path: Path) 
 def test_a_tethered_process_and_its_tethered_child_die_with_their_parent(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     (tmp_path / "child.py").write_text("import time\ntime.sleep(60)\n")
-    tether = [sys.executable, "-m", "megatron_lrps.launch.local.executor.tether"]
+    tether = [sys.executable, "-m", "megatron_lrps.launch.local.tether"]
     (tmp_path / "parent.py").write_text(f"import subprocess\nsubprocess.run({tether!r} + ['child'])\n")
     code = (
         "import os, subprocess, sys\n"
@@ -49,7 +49,7 @@ def test_a_tethered_process_and_its_tethered_child_die_with_their_parent(tmp_pat
 
 
 def test_a_tethered_process_whose_parent_is_gone_does_not_start() -> None:
-    command = [sys.executable, "-m", "megatron_lrps.launch.local.executor.tether", "this"]
+    command = [sys.executable, "-m", "megatron_lrps.launch.local.tether", "this"]
     result = subprocess.run(
         command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True, check=False, timeout=300
     )
