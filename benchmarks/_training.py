@@ -30,7 +30,9 @@ MODEL = {
 """A small Llama-like model, on one rank."""
 
 PLUGIN = "from megatron_lrps.pretrain import main; main()"
-BARE = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training.megatron import gpt; gpt.main()"
+BARE = (
+    "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training.megatron import gpt; gpt.main()"
+)
 """Megatron with the same GPT script and CPU backend, without the plugin."""
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from megatron_lrps.plan.cpu_flags import CPU_ENV, CPU_FLAGS
 from tests.training.ranks import started_ranks
 
-GPT = "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training.megatron import gpt; gpt.main()"
+GPT = (
+    "from megatron_lrps.training import cpu; cpu.install(); from megatron_lrps.training.megatron import gpt; gpt.main()"
+)
 """The barest entry: the CPU backend and the GPT script, without the plugin's hooks."""
 
 TINY = (

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launch.local.test_rank_output import REPORT
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress import Ledger, LineDisplay
 from tests.launch.campaign import Campaign, campaign
+from tests.launch.local.test_rank_output import REPORT
 
 __all__ = ["campaign"]  # a fixture
 
