@@ -59,7 +59,8 @@ def test_an_unmodified_script_trains_a_plans_path(tmp_path: Path) -> None:
 @pytest.mark.training
 def test_a_script_that_registers_refuses_with_78(tmp_path: Path) -> None:
     plan = write_campaign(tmp_path)
-    code = "from megatron_lrps import register; register(cpu=True)\nfrom megatron_lrps.training.megatron import gpt\ngpt.main()"
+    gpt = "from megatron_lrps.training.megatron import gpt; gpt.main()"
+    code = f"from megatron_lrps import register; register(cpu=True); {gpt}"
     flags = ["--lrps-plan", str(plan), "--lrps-path", "v3", "--lrps-cpu"]
     ended = run_ranks(flags, cwd=tmp_path, code=code)
     assert ended.codes == [78]
