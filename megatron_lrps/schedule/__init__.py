@@ -1,6 +1,6 @@
 """Learning-rate schedules as pure functions of the absolute sample. Imports neither torch nor Megatron."""
 
-from megatron_lrps.schedule.curves import (
+from megatron_lrps.schedule.decay import (
     BRANCH_STEPS,
     WHOLE_STEPS,
     DecaySpec,
