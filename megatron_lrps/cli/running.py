@@ -29,7 +29,7 @@ def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) ->
     """
     # Here, since rich and ctypes are no use to `lrps status`.
     from megatron_lrps.campaign.accepted_plan import accept
-    from megatron_lrps.launch.local.executor import TRAINING_MODULE, train
+    from megatron_lrps.launch.local.train import TRAINING_MODULE, train
     from megatron_lrps.launch.local.progress import make_display
     from megatron_lrps.launch.preflight import require_all
     from megatron_lrps.launch.untrained import unfinished
