@@ -173,7 +173,7 @@ def test_ranks_that_outlived_their_executor_are_not_joined(
         rank = subprocess.Popen(["sleep", "60"], stdout=log)
     try:
         with pytest.raises(RefusedError, match=rf"path main is still written by process {rank.pid};"):
-            executor.train(campaign.tree, [campaign.tree.path("main")], campaign.plan, Silent())
+            train.train(campaign.tree, [campaign.tree.path("main")], campaign.plan, Silent(), module="none")
     finally:
         rank.kill()
         rank.wait()
@@ -195,7 +195,7 @@ class Silent:
 def test_a_background_executor_still_ignores_ctrl_c() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        stop = executor.StopRequest()
+        stop = train.StopSignals()
         with stop.listening():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
