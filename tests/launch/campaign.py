@@ -33,8 +33,8 @@ launch: {device: cpu, local: {processes: 2}}
 _RUN = """
 import functools, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from megatron_lrps.cli import app, running
-running.run_plan = functools.partial(running.run_plan, module="fake_pretrain")
+from megatron_lrps.cli import app, run
+run.run_plan = functools.partial(run.run_plan, module="fake_pretrain")
 app.main()
 """
 

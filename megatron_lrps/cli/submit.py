@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.cli.running import nothing_to_do, shown_paths
+from megatron_lrps.cli.run import nothing_to_do, shown_paths
 from megatron_lrps.launch.slurm import client
 from megatron_lrps.launch.slurm.job_history import Job, active, followers, record
 from megatron_lrps.monitor.text_table import table

@@ -9,7 +9,7 @@ import typer
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
-from megatron_lrps.cli.jobs import job_text, jobs_of
+from megatron_lrps.cli.status_jobs import job_text, jobs_of
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags
