@@ -9,7 +9,7 @@ import typer
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
-from megatron_lrps.cli.jobs import job_text
+from megatron_lrps.cli.status_jobs import job_text
 from megatron_lrps.launch.executor import EXECUTORS, jobs_of
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import Tree, expand, load_plan
