@@ -23,7 +23,7 @@ from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, state_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
-from megatron_lrps.launch.local.progress import Display, silence
+from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
 from megatron_lrps.launch.untrained import start_of

@@ -27,7 +27,7 @@ class LocalExecutor:
     def start(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> int:
         """Train all that is missing; returns 0 when it is trained."""
         # Imported here because `lrps status` needs neither rich nor processes.
-        from megatron_lrps.launch.local.progress import make_display
+        from megatron_lrps.launch.local.progress_display import make_display
         from megatron_lrps.launch.local.train import train
 
         tree = campaign.tree

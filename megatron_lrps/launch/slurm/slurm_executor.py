@@ -17,14 +17,14 @@ from megatron_lrps.plan.parallel_layout import ranks_of
 
 if TYPE_CHECKING:
     from megatron_lrps.launch.slurm.job_history import Job
-    from megatron_lrps.launch.slurm.job_requests import Request
+    from megatron_lrps.launch.slurm.job_requests import JobRequest
 
 _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmExecutor:
-    """Gives the cluster a job for each part of a path that is missing and has no job yet.
+    """Gives the cluster a job for each leg of a path that is missing and has no job yet.
 
     Attributes:
         check: Whether to ask Megatron first if it can train the plan, if this machine has it.
@@ -34,7 +34,7 @@ class SlurmExecutor:
 
     def start(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> int:
         """Submit all that is missing and has no job yet; returns the number of new jobs."""
-        from megatron_lrps.launch.slurm import client
+        from megatron_lrps.launch.slurm import slurm_commands
         from megatron_lrps.launch.slurm.job_requests import slurm_of
         from megatron_lrps.launch.slurm.submission import submit
 
@@ -44,10 +44,10 @@ class SlurmExecutor:
             return 0
         slurm = slurm_of(campaign.plan)
         if slurm.container and slurm.container_runtime == "pyxis":
-            client.refuse_missing_pyxis()
+            slurm_commands.refuse_missing_pyxis()
         if jobs:
             first = jobs[0]
-            if note := client.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
+            if note := slurm_commands.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
                 say(note)
         if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign.tree)):
             say(note)
@@ -58,7 +58,7 @@ class SlurmExecutor:
             return 0
         if old := [request.replaces for request, _, _ in submitted if request.replaces]:
             say(f"Cancelled, as they wait for jobs that did not end well: {_named(old)}.\n")
-        rows = [(number, request.part.path.name, _does(request), after or "-") for request, number, after in submitted]
+        rows = [(number, request.leg.path.name, _does(request), after or "-") for request, number, after in submitted]
         say(table(("job", "path", "does", "after"), rows))
         return len(submitted)
 
@@ -76,7 +76,7 @@ class SlurmExecutor:
         return as_shell(jobs) if jobs else _ALL_HAVE_JOBS
 
     def jobs(self, folder: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
-        """The latest job of each part, by path, as ``lrps status --json`` gives them; None without ``jobs.jsonl``.
+        """The latest job of each leg, by path, as ``lrps status --json`` gives them; None without ``jobs.jsonl``.
 
         ``state`` and ``reason`` are null if Slurm has forgotten the job or cannot be asked.
         """
@@ -108,7 +108,7 @@ class SlurmExecutor:
         Raises:
             RefusedError: Slurm does not answer.
         """
-        from megatron_lrps.launch.slurm import client
+        from megatron_lrps.launch.slurm import slurm_commands
         from megatron_lrps.launch.slurm.job_history import active, followers, record
 
         found = active(campaign.folder)
@@ -117,7 +117,7 @@ class SlurmExecutor:
             return False
         behind = followers(found, {job.id for job in jobs})
         numbers = [job.id for job in (*jobs, *behind)]
-        client.cancel(numbers)
+        slurm_commands.cancel(numbers)
         record(campaign.folder, "cancelled", jobs=numbers)
         say(f"Cancelled: {_named(jobs)}.")
         if behind:
@@ -126,7 +126,7 @@ class SlurmExecutor:
         return True
 
 
-def _requests(campaign: Campaign, only: str | None) -> "list[Request] | None":
+def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None":
     """The jobs to submit; None if nothing is missing. Raises RefusedError if they cannot train."""
     from megatron_lrps.launch.slurm.job_history import active
     from megatron_lrps.launch.slurm.job_requests import refuse_missing_container, requests, slurm_of, unreleased
@@ -144,8 +144,8 @@ def _requests(campaign: Campaign, only: str | None) -> "list[Request] | None":
     return requests(tree, only, active(campaign.folder))
 
 
-def _does(request: "Request") -> str:
-    return "promotion" if request.promotes else f"({request.part.start}, {request.part.until}]"
+def _does(request: "JobRequest") -> str:
+    return "promotion" if request.promotes else f"({request.leg.start}, {request.leg.until}]"
 
 
 def _named(jobs: "list[Job]") -> str:
