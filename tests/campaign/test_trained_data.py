@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.campaign.test_growth import NEXT, VERSIONS, tree_in
+from tests.campaign.test_accepted_plan import NEXT, VERSIONS, tree_in
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.folders import CampaignFolder
