@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.adopted_run import with_content
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.cut_request import Request
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.lineage import described
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest
 from megatron_lrps.campaign.record import log_event, read_record, write_record
@@ -259,7 +260,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
     """Write the path's lineage record. Rank 0 only; nothing without a plan."""
     if run.folder is None or run.planned is None or run.identity is None:
         return
-    checkpoints = checkpoints_in(run.own)[0]
+    checkpoints = Checkpoints.in_folder(run.own).complete
     before = read_record(run.folder) or {}
     path, plan = run.planned.path, run.planned.tree.plan
     written = {
@@ -276,7 +277,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
         },
         "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
         "checkpoints": [
-            {"iteration": iteration, "sha256": _digest(checkpoint(run.own, iteration))} for iteration in checkpoints
+            {"iteration": each, "sha256": _digest(Checkpoint(run.own, each).folder)} for each in checkpoints
         ],
         "libraries": _library_versions(),
     }
