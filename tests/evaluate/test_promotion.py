@@ -15,7 +15,7 @@ from megatron_lrps.campaign.scores import Results
 from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.convert.version_export import Released
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate import promote as module
+from megatron_lrps.evaluate import promotion as module
 from megatron_lrps.evaluate.promotion import Promoted, promote
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation

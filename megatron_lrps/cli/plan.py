@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from megatron_lrps.cli.ledger import epochs_table, window_epochs
+from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.preflight import refusals
@@ -77,7 +77,7 @@ def show_plan(
         except RefusedError as refusal:
             found.append(refusal)
     if simulate:
-        from megatron_lrps.cli import sizing
+        from megatron_lrps.cli import plan_simulation as sizing
 
         facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
     facts["refused"] = [{"what": refusal.what, "mend": refusal.fix} for refusal in found]
@@ -95,7 +95,7 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         return
     _print_plan(tree, cost, facts)
     if "layout" in facts or "simulation" in facts:
-        from megatron_lrps.cli import sizing
+        from megatron_lrps.cli import plan_simulation as sizing
 
         texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
         typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)

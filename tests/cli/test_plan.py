@@ -335,6 +335,6 @@ def test_planning_imports_nothing_heavy(tmp_path: Path, command: tuple[str, ...]
     argv = [sys.executable, "-X", "importtime", "-m", "megatron_lrps.cli", command[0], str(file), *command[1:]]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "megatron_lrps.cli.planning" in imported
+    assert "megatron_lrps.cli.plan" in imported
     heavy = {"torch", "megatron", "numpy", "rich", "matplotlib", "transformers"}
     assert {name for name in imported if name.partition(".")[0] in heavy} == set()

@@ -1,7 +1,7 @@
-"""Whether a path is trained to where a job was to bring it, for the scripts in slurm/ once its ranks have failed.
+"""Whether a path is trained to the iteration that its job was to reach; the scripts ask this when ranks have failed.
 
-``python -m megatron_lrps.launch.trained PLAN PATH UNTIL LINE``: exit code 0 if so, else 1. UNTIL is an iteration, 0 for
-the path's end; LINE, how many lines its history had before the ranks started.
+``python -m megatron_lrps.launch.slurm.leg_trained PLAN PATH UNTIL LINE`` ends with 0 if it is, else with 1. UNTIL is an
+iteration, or 0 for the end of the path. LINE is the number of lines that its history had before the ranks started.
 """
 
 import sys

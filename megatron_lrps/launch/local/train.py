@@ -1,4 +1,4 @@
-"""The local executor: trains what a campaign lacks on this machine, one path at a time.
+"""Training a campaign's paths on this machine, one after another.
 
 The order is the tree's own, parents before children: main to its end first (it saves every fork point on the
 way), then each branch. Going to a branch as soon as its fork point exists would show the first version earlier,
@@ -23,7 +23,7 @@ from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, state_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
-from megatron_lrps.launch.local.progress import Display, silence
+from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
 from megatron_lrps.launch.untrained import start_of
@@ -32,12 +32,11 @@ from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.storage.ownership import holder
 
-TRAINING_MODULE = "megatron_lrps.pretrain"
 _POLL_S = 0.2
 _LEFTOVER_S = 10.0
 
 
-class StopRequest:
+class StopSignals:
     """Ctrl-C, SIGTERM and a closed terminal, counted: one asks the ranks to save and stop, two kill them."""
 
     def __init__(self) -> None:
@@ -63,9 +62,7 @@ class StopRequest:
         self.count += 1
 
 
-def train(
-    tree: Tree, paths: list[PlannedPath], plan_file: Path, display: Display, *, module: str = TRAINING_MODULE
-) -> None:
+def train(tree: Tree, paths: list[PlannedPath], plan_file: Path, display: Display, *, module: str) -> None:
     """Train paths to their ends, one after another.
 
     Args:
@@ -73,7 +70,7 @@ def train(
         paths: Which of its paths, parents first.
         plan_file: The plan, for the ranks.
         display: Where progress goes.
-        module: What the ranks run; it takes ``--lrps-plan``, ``--lrps-path`` and ``--lrps-cpu``.
+        module: What the ranks run.
 
     Raises:
         StoppedError: stopped on request or by a time limit, with what the same command continues from.
@@ -81,7 +78,7 @@ def train(
         StorageError: a checkpoint or a log could not be written.
         LrpsError: a path failed; its last lines have been shown.
     """
-    stop = StopRequest()
+    stop = StopSignals()
     with stop.listening(), display:
         for path in paths:
             if stop.count:
@@ -90,7 +87,7 @@ def train(
 
 
 def _train_path(
-    tree: Tree, path: PlannedPath, plan_file: Path, display: Display, stop: StopRequest, module: str
+    tree: Tree, path: PlannedPath, plan_file: Path, display: Display, stop: StopSignals, module: str
 ) -> None:
     campaign = CampaignFolder(tree.plan.folder)
     folder = campaign.path(path.name)
@@ -123,7 +120,7 @@ def _train_path(
 
 
 def _follow(
-    group: RankGroup, attempt: Attempt, display: Display, stop: StopRequest, exit_signal: signal.Signals
+    group: RankGroup, attempt: Attempt, display: Display, stop: StopSignals, exit_signal: signal.Signals
 ) -> None:
     """Show progress and pass requests to stop on, until torchrun has ended."""
     log = LogFollower(group.log)

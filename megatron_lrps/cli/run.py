@@ -6,60 +6,27 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
-from megatron_lrps.cli.jobs import job_text, jobs_of
+from megatron_lrps.cli.status_jobs import job_text
+from megatron_lrps.launch.executor import EXECUTORS, jobs_of
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
-from megatron_lrps.plan.flags import path_flags
+from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.storage.ownership import UNKNOWN, Owner, holder
 
 
-def run_plan(plan_file: Path, path: str | None, *, module: str | None = None) -> None:
+def run_plan(plan_file: Path, path: str | None) -> None:
     """Train what is missing of a campaign, or of one path, on this machine; returns when it is trained.
 
     Args:
         plan_file: The plan.
         path: One path's name, or None for all.
-        module: What the ranks run instead of ``megatron_lrps.pretrain``.
 
     Raises:
         LrpsError: whose exit code says how the run ended (75 stopped, 78 refused, 74 storage, else failed).
     """
-    # Here, since rich and ctypes are no use to `lrps status`.
-    from megatron_lrps.campaign.accepted_plan import accept
-    from megatron_lrps.launch.local.executor import TRAINING_MODULE, train
-    from megatron_lrps.launch.local.progress import make_display
-    from megatron_lrps.launch.preflight import require_all
-    from megatron_lrps.launch.untrained import unfinished
-
-    tree = expand(load_plan(plan_file))
-    shown = shown_paths(tree, path)
-    accept(tree)
-    missing = unfinished(tree, path)
-    if not missing:
-        typer.echo(nothing_to_do(tree, path))
-        return
-    campaign = CampaignFolder(tree.plan.folder)
-    require_all(tree, missing, tree.plan.launch.local.processes)
-    position = {each.name: state_of(campaign, each).saved or each.fork for each in shown}
-    # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
-    train(tree, missing, campaign.plan, make_display(shown, position), module=module or TRAINING_MODULE)
-
-
-def shown_paths(tree: Tree, path: str | None) -> list[PlannedPath]:
-    """All paths, or the one named; raises PlanError where one could not be launched."""
-    shown = [tree.path(path)] if path else list(tree.paths)
-    for each in shown:
-        path_flags(tree, each)
-    return shown
-
-
-def nothing_to_do(tree: Tree, path: str | None) -> str:
-    """What to say where all that was asked for is trained."""
-    what = f"Path {path} is" if path else f"All {len(tree.paths)} paths of campaign {tree.plan.campaign} are"
-    return f"{what} trained; there is nothing to do."
+    EXECUTORS["local"].start(Campaign.open(plan_file), path, typer.echo)
 
 
 def show_status(plan_file: Path, *, as_json: bool) -> None:

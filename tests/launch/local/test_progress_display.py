@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from megatron_lrps.campaign.activity import Doing
-from megatron_lrps.launch.local import progress
-from megatron_lrps.launch.local.progress import BarDisplay, Ledger, LineDisplay, duration
+from megatron_lrps.launch.local import progress_display
+from megatron_lrps.launch.local.progress_display import BarDisplay, LineDisplay, RemainingWork, duration
 from megatron_lrps.launch.local.rank_output import Step
 from megatron_lrps.plan import expand, parse_plan
 
@@ -22,28 +22,28 @@ def step(iteration: int, seconds: float = 2.0) -> Step:
 
 
 def test_what_is_left_is_summed_over_the_paths() -> None:
-    ledger = Ledger({"main": 10, "v1": 4}, ENDS)
-    assert (ledger.left("main"), ledger.left("v1"), ledger.left()) == (4, 6, 10)
-    ledger.step("main", step(12), now=0.0)
-    assert (ledger.left("main"), ledger.left()) == (2, 8)
+    work = RemainingWork({"main": 10, "v1": 4}, ENDS)
+    assert (work.left("main"), work.left("v1"), work.left()) == (4, 6, 10)
+    work.step("main", step(12), now=0.0)
+    assert (work.left("main"), work.left()) == (2, 8)
 
 
 def test_the_pace_is_the_clocks_and_holds_for_the_paths_to_come() -> None:
-    ledger = Ledger({"main": 0, "v1": 4}, ENDS)
-    assert ledger.time_left() == "?"
-    ledger.step("main", step(2, seconds=1.0), now=100.0)
-    assert ledger.time_left() == "18 s"  # 18 iterations at the 1 s of Megatron's first line
-    ledger.step("main", step(4), now=110.0)
-    assert ledger.time_left("main") == "50 s"  # 10 at 5 s: a save took its time
-    ledger.start("v1", 4)
-    assert ledger.time_left("v1") == "30 s"
+    work = RemainingWork({"main": 0, "v1": 4}, ENDS)
+    assert work.time_left() == "?"
+    work.step("main", step(2, seconds=1.0), now=100.0)
+    assert work.time_left() == "18 s"  # 18 iterations at the 1 s of Megatron's first line
+    work.step("main", step(4), now=110.0)
+    assert work.time_left("main") == "50 s"  # 10 at 5 s: a save took its time
+    work.start("v1", 4)
+    assert work.time_left("v1") == "30 s"
 
 
 def test_steps_read_at_one_instant_give_no_pace() -> None:
-    ledger = Ledger({"main": 0}, {"main": 14})
-    ledger.step("main", step(2), now=100.0)
-    ledger.step("main", step(3), now=100.0)
-    assert ledger.time_left() == "22 s"
+    work = RemainingWork({"main": 0}, {"main": 14})
+    work.step("main", step(2), now=100.0)
+    work.step("main", step(3), now=100.0)
+    assert work.time_left() == "22 s"
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_lines_come_at_starts_and_ends_and_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    with LineDisplay(Ledger({"main": 0, "v1": 4}, ENDS), ENDS) as display:
+    monkeypatch.setattr(progress_display.time, "monotonic", lambda: clock[0])
+    with LineDisplay(RemainingWork({"main": 0, "v1": 4}, ENDS), ENDS) as display:
         display.start("main", 0)
         for iteration in range(1, 15):
             clock[0] += 2.0
@@ -77,9 +77,9 @@ def test_what_takes_long_besides_training_has_its_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(progress.time, "time", lambda: clock[0])
-    with LineDisplay(Ledger({"main": 0, "v1": 4}, ENDS), ENDS) as display:
+    monkeypatch.setattr(progress_display.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress_display.time, "time", lambda: clock[0])
+    with LineDisplay(RemainingWork({"main": 0, "v1": 4}, ENDS), ENDS) as display:
         display.start("main", 0)
         for done, now in enumerate(range(0, 42, 2)):
             clock[0] = float(now)
@@ -105,8 +105,8 @@ def drawn(height: int, doing: Doing | None = None) -> str:
     paths = expand(parse_plan(PLAN, base=Path())).paths
     out = io.StringIO()
     console = Console(file=out, width=120, height=height, force_terminal=False, color_system=None)
-    ledger = Ledger({"main": 0, "v1": 4, "v2": 14}, {path.name: path.end for path in paths})
-    with BarDisplay(paths, ledger, console) as display:
+    work = RemainingWork({"main": 0, "v1": 4, "v2": 14}, {path.name: path.end for path in paths})
+    with BarDisplay(paths, work, console) as display:
         display.start("main", 0)
         display.step("main", step(7))
         if doing is not None:
@@ -137,9 +137,9 @@ def test_a_low_terminal_shows_what_is_trained_and_the_sum() -> None:
 def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
     code = (
         "import sys\n"
-        "from megatron_lrps.launch.local.progress import LineDisplay, Ledger\n"
+        "from megatron_lrps.launch.local.progress_display import LineDisplay, RemainingWork\n"
         "sys.stdin.readline()\n"
-        "LineDisplay(Ledger({}, {}), {}).say('nobody reads this')\n"
+        "LineDisplay(RemainingWork({}, {}), {}).say('nobody reads this')\n"
         "print('nor this')\n"
         "sys.exit(7)\n"
     )

@@ -19,7 +19,7 @@ _LONG_S = 5.0
 """What takes less than that, besides training, is worth no line."""
 
 
-class Ledger:
+class RemainingWork:
     """How far every path is, and how long the rest will take.
 
     Args:
@@ -100,10 +100,10 @@ def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Disp
         paths: Those to show, in order.
         position: Path name -> the iteration it is at.
     """
-    ledger = Ledger(position, {path.name: path.end for path in paths})
+    work = RemainingWork(position, {path.name: path.end for path in paths})
     if sys.stdout.isatty():
-        return BarDisplay(paths, ledger)
-    return LineDisplay(ledger, {path.name: path.end for path in paths})
+        return BarDisplay(paths, work)
+    return LineDisplay(work, {path.name: path.end for path in paths})
 
 
 def silence() -> None:
@@ -121,8 +121,8 @@ def silence() -> None:
 class LineDisplay:
     """Plain lines, for logs and pipes: each start and end, and a step every ten seconds or so."""
 
-    def __init__(self, ledger: Ledger, ends: dict[str, int]) -> None:
-        self._ledger = ledger
+    def __init__(self, work: RemainingWork, ends: dict[str, int]) -> None:
+        self._work = work
         self._ends = ends
         self._last = -_LINE_EVERY_S
 
@@ -134,21 +134,21 @@ class LineDisplay:
 
     def start(self, name: str, iteration: int) -> None:
         """A path starts, or goes on."""
-        self._ledger.start(name, iteration)
+        self._work.start(name, iteration)
         self._last = time.monotonic()
-        self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._ledger.left()} iterations left in all")
+        self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._work.left()} iterations left in all")
 
     def step(self, name: str, step: Step) -> None:
         """A path has trained on."""
         now = time.monotonic()
-        self._ledger.step(name, step, now)
+        self._work.step(name, step, now)
         if now - self._last >= _LINE_EVERY_S:
             self._last = now
-            ledger = self._ledger
+            work = self._work
             self.say(
                 f"{name}: iteration {step.iteration}/{self._ends[name]}, loss {loss_text(step)}, next lr "
-                f"{lr_text(step)}, {ledger.time_left(name)} left; in all {ledger.left()} iterations, "
-                f"{ledger.time_left()}"
+                f"{lr_text(step)}, {work.time_left(name)} left; in all {work.left()} iterations, "
+                f"{work.time_left()}"
             )
 
     def tell(self, name: str, doing: Doing) -> None:
@@ -160,8 +160,8 @@ class LineDisplay:
 
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
-        self._ledger.start(name, self._ends[name])
-        self.say(f"{name}: trained to iteration {self._ends[name]}; {self._ledger.left()} iterations left in all")
+        self._work.start(name, self._ends[name])
+        self.say(f"{name}: trained to iteration {self._ends[name]}; {self._work.left()} iterations left in all")
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -174,8 +174,8 @@ class LineDisplay:
 class BarDisplay:
     """A bar per path, and one for all."""
 
-    def __init__(self, paths: Sequence[PlannedPath], ledger: Ledger, console: Console | None = None) -> None:
-        self._ledger = ledger
+    def __init__(self, paths: Sequence[PlannedPath], work: RemainingWork, console: Console | None = None) -> None:
+        self._work = work
         self._paths = {path.name: path for path in paths}
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -196,7 +196,7 @@ class BarDisplay:
         total = sum(path.iterations for path in paths)
         self._all = self._progress.add_task("in all", total=total, place="", facts="", left="")
         for name in self._paths:
-            self._draw(name, "" if ledger.left(name) else "trained")
+            self._draw(name, "" if work.left(name) else "trained")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -208,13 +208,13 @@ class BarDisplay:
 
     def start(self, name: str, iteration: int) -> None:
         """A path starts, or goes on."""
-        self._ledger.start(name, iteration)
+        self._work.start(name, iteration)
         self._progress.update(self._bars[name], visible=True)
         self._draw(name, "starting")
 
     def step(self, name: str, step: Step) -> None:
         """A path has trained on."""
-        self._ledger.step(name, step, time.monotonic())
+        self._work.step(name, step, time.monotonic())
         self._draw(name, f"loss {loss_text(step)}  next lr {lr_text(step)}")
 
     def tell(self, name: str, doing: Doing) -> None:
@@ -223,7 +223,7 @@ class BarDisplay:
 
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
-        self._ledger.start(name, self._paths[name].end)
+        self._work.start(name, self._paths[name].end)
         self._progress.update(self._bars[name], visible=not self._crowded)
         self._draw(name, "trained")
 
@@ -235,21 +235,21 @@ class BarDisplay:
             silence()
 
     def _draw(self, name: str, facts: str) -> None:
-        path, ledger = self._paths[name], self._ledger
-        place = ledger.position(name)
+        path, work = self._paths[name], self._work
+        place = work.position(name)
         self._progress.update(
             self._bars[name],
             completed=place - path.fork,
             place=f"{place}/{path.end}",
             facts=facts,
-            left=ledger.time_left(name) if 0 < ledger.left(name) < path.iterations else "",
+            left=work.time_left(name) if 0 < work.left(name) < path.iterations else "",
         )
         total = sum(each.iterations for each in self._paths.values())
         self._progress.update(
             self._all,
-            completed=total - ledger.left(),
-            place=f"{ledger.left()} left",
-            left=ledger.time_left(),
+            completed=total - work.left(),
+            place=f"{work.left()} left",
+            left=work.time_left(),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from megatron_lrps.campaign.record import events
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.local import executor
+from megatron_lrps.launch.local import train
 from megatron_lrps.launch.local.ranks import writers
 from tests.conftest import Lrps
 from tests.launch.campaign import Campaign, campaign, wait_until
@@ -166,14 +166,14 @@ def test_training_goes_on_when_nobody_reads_the_progress(campaign: Campaign) -> 
 def test_ranks_that_outlived_their_executor_are_not_joined(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(executor, "_LEFTOVER_S", 0.1)
+    monkeypatch.setattr(train, "_LEFTOVER_S", 0.1)
     logs = campaign.folder("main").logs
     logs.mkdir(parents=True)
     with (logs / "20261124T040000Z.log").open("w") as log:
         rank = subprocess.Popen(["sleep", "60"], stdout=log)
     try:
         with pytest.raises(RefusedError, match=rf"path main is still written by process {rank.pid};"):
-            executor.train(campaign.tree, [campaign.tree.path("main")], campaign.plan, Silent())
+            train.train(campaign.tree, [campaign.tree.path("main")], campaign.plan, Silent(), module="none")
     finally:
         rank.kill()
         rank.wait()
@@ -195,7 +195,7 @@ class Silent:
 def test_a_background_executor_still_ignores_ctrl_c() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        stop = executor.StopRequest()
+        stop = train.StopSignals()
         with stop.listening():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -12,7 +12,7 @@ from plan.plans import plan_dict
 
 from megatron_lrps.plan.json_schema import plan_schema
 from megatron_lrps.plan.keys_page import plan_markdown
-from tests.cli.test_planning import answer
+from tests.cli.test_plan import answer
 from tests.conftest import Lrps
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.record import log_event
-from megatron_lrps.launch.slurm.part_trained import main
+from megatron_lrps.launch.slurm.leg_trained import main
 from tests.launch.campaign import Campaign, campaign
 
 __all__ = ["campaign"]  # a fixture
@@ -15,7 +15,7 @@ def judged(campaign: Campaign, until: int, line: int = 0) -> int:
     return main([str(campaign.plan), "main", str(until), str(line)])
 
 
-def test_a_part_and_a_path_are_judged_by_their_ends(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leg_and_a_path_are_judged_by_their_ends(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
     assert (judged(campaign, 4), judged(campaign, 0)) == (1, 1)
     campaign.save("main", 4)
     assert (judged(campaign, 4), judged(campaign, 0)) == (0, 1)

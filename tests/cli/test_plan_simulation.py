@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.cli.sizing import layout_text
-from tests.cli.test_planning import answer, refusal, write
+from megatron_lrps.cli.plan_simulation import layout_text
+from tests.cli.test_plan import answer, refusal, write
 from tests.conftest import Lrps
 from tests.plan.plans import versions
 

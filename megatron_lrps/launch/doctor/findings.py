@@ -6,7 +6,7 @@ from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
 from megatron_lrps.campaign.record import state_of
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import PlanError
-from megatron_lrps.launch.machine import CONTAINERS, LIBRARIES, SLURM, Machine
+from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine
 from megatron_lrps.plan import Plan, Tree
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.data import require_data

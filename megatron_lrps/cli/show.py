@@ -27,8 +27,8 @@ from megatron_lrps.campaign.lineage import (
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
 from megatron_lrps.campaign.removal import trees_of
-from megatron_lrps.cli.ledger import ledger_facts, ledger_table, range_words
-from megatron_lrps.cli.running import holder_facts
+from megatron_lrps.cli.plan_epochs import ledger_facts, ledger_table, range_words
+from megatron_lrps.cli.run import holder_facts
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
 from megatron_lrps.plan.paths import adopted_words

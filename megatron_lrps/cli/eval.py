@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results
-from megatron_lrps.cli.convert import refuse_unknown_dtype, say
+from megatron_lrps.cli.export import refuse_unknown_dtype, say
 from megatron_lrps.convert.version_checkpoint import Source, find_source
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table

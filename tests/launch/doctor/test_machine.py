@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.launch import machine
-from megatron_lrps.launch.machine import look_at
-from megatron_lrps.launch.probe import MODULES
+from megatron_lrps.launch.doctor import machine
+from megatron_lrps.launch.doctor.library_probe import MODULES
+from megatron_lrps.launch.doctor.machine import look_at
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_what_is_above(tmp_path: Path) -> None:

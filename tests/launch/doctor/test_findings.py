@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.launch.fitness import FUSION, Finding, inventory, needs_of_run, needs_of_submit
-from megatron_lrps.launch.machine import CONTAINERS, LIBRARIES, SLURM, Machine, Storage
+from megatron_lrps.launch.doctor.findings import FUSION, Finding, inventory, needs_of_run, needs_of_submit
+from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine, Storage
 from megatron_lrps.plan import Tree
 from tests.plan.plans import tree_of
 from tests.training.harness import write_tokens

@@ -19,7 +19,7 @@ from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import read_manifest
 from megatron_lrps.campaign.record import RECORD_VERSION, log_event, read_record, write_record
-from megatron_lrps.cli.lineage import show_diff, show_version
+from megatron_lrps.cli.show import show_diff, show_version
 from megatron_lrps.errors import EXIT_REFUSED, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
 from megatron_lrps.storage.ownership import acquire
@@ -355,12 +355,12 @@ def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
     def failed(folder: PathFolder) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
 
-    monkeypatch.setattr("megatron_lrps.cli.lineage.events", failed)
+    monkeypatch.setattr("megatron_lrps.cli.show.events", failed)
     with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: fix that"):
         show_version(plan, "v1", as_json=False)
 
 
 def test_neither_loads_torch() -> None:
-    code = "import megatron_lrps.cli.lineage, sys; print({'torch', 'megatron', 'numpy'} & set(sys.modules))"
+    code = "import megatron_lrps.cli.show, sys; print({'torch', 'megatron', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.launch.probe import MODULES
+from megatron_lrps.launch.doctor.library_probe import MODULES
 
-PROBE = "megatron_lrps.launch.probe"
+PROBE = "megatron_lrps.launch.doctor.library_probe"
 LIBRARIES = (
     *("sentencepiece", "tokenizers", "transformers", "tiktoken", "gigatoken", "tensorboard", "matplotlib"),
     "nvidia-resiliency-ext",

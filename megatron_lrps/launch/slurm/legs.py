@@ -1,21 +1,21 @@
-"""A campaign as parts that a job each trains: a path from one fork point on it to the next, and which follows which."""
+"""A campaign as legs that a job each trains: a path from one fork point on it to the next, and which follows which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.slurm.client import JobState
 from megatron_lrps.launch.slurm.job_history import Job, Key
+from megatron_lrps.launch.slurm.slurm_commands import JobState
 from megatron_lrps.plan import PlannedPath, Tree
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Leg:
     """The iterations (start, until] of a path.
 
     Attributes:
         path: The path.
-        start: Where the part before it ends, or the path's fork.
+        start: Where the leg before it ends, or the path's fork.
         until: A fork point on the path, or its end.
     """
 
@@ -30,44 +30,44 @@ class Part:
 
     @property
     def before(self) -> Key | None:
-        """What must be trained first; None for the first part of a path from scratch."""
+        """What must be trained first; None for the first leg of a path from scratch."""
         if self.start > self.path.fork:
             return self.path.name, self.start
         return (self.path.parent, self.path.fork) if self.path.parent else None
 
 
-def parts_of(tree: Tree) -> list[Part]:
-    """All parts, each after the one it follows.
+def legs_of(tree: Tree) -> list[Leg]:
+    """All legs, each after the one it follows.
 
     A branch thus starts as soon as its fork point is there, while main trains on.
     """
-    parts = []
+    legs = []
     for path in tree.paths:
         start = path.fork
         for until in sorted({*tree.fork_points(path.name), path.end}):
-            parts.append(Part(path=path, start=start, until=until))
+            legs.append(Leg(path=path, start=start, until=until))
             start = until
-    return parts
+    return legs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A part that needs a job.
+class WantedJob:
+    """A leg that needs a job.
 
     Attributes:
-        part: The part.
-        after: What it follows: a job that exists, a part that is wanted too, or None where that is trained.
+        leg: The leg.
+        after: What it follows: a job that exists, a leg that is wanted too, or None where that is trained.
         replaces: Its job that waits for what will not come, or None.
     """
 
-    part: Part
+    leg: Leg
     after: Job | Key | None
     replaces: Job | None = None
 
 
 def wanted_jobs(
     tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
-) -> list[Wanted]:
+) -> list[WantedJob]:
     """Parts that are neither trained nor have a job that can start, each after the one it follows.
 
     A job that waits for one that will not end well is none, nor is one whose fork point is to be trained anew.
@@ -79,22 +79,22 @@ def wanted_jobs(
         only: One path's name, or None for all.
 
     Raises:
-        RefusedError: where a job works by an older plan, or a part follows one that nobody is to train.
+        RefusedError: where a job works by an older plan, or a leg follows one that nobody is to train.
     """
     able = {key: job for key, job in active.items() if not job[1].in_vain}
     jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in able.items()}
-    wanted: list[Wanted] = []
-    for part in parts_of(tree):
-        name, until = part.key
-        before = part.before
+    wanted: list[WantedJob] = []
+    for leg in legs_of(tree):
+        name, until = leg.key
+        before = leg.before
         trained = before is None or saved[before[0]] >= before[1]
         after = None if before is None or trained else jobs.get(before)
-        if saved[name] >= until or (part.key in able and not superseded(able[part.key], after)):
+        if saved[name] >= until or (leg.key in able and not superseded(able[leg.key], after)):
             continue
         asked = only in (None, name)
-        covering = _covering(part, able, tree, asked=asked) if part.key not in able else None
+        covering = _covering(leg, able, tree, asked=asked) if leg.key not in able else None
         if covering:
-            jobs[part.key] = covering
+            jobs[leg.key] = covering
         if covering or not asked:
             continue
         if not trained and after is None:
@@ -103,8 +103,8 @@ def wanted_jobs(
                 f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
                 f"submit {before[0]} too: leave out --path.",
             )
-        wanted.append(Wanted(part=part, after=after, replaces=active[part.key][0] if part.key in active else None))
-        jobs[part.key] = part.key
+        wanted.append(WantedJob(leg=leg, after=after, replaces=active[leg.key][0] if leg.key in active else None))
+        jobs[leg.key] = leg.key
     return wanted
 
 
@@ -113,13 +113,13 @@ def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
     return job[1].state == "PENDING" and isinstance(after, tuple)
 
 
-def _covering(part: Part, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
-    """A job of the path that waits and will pass the part's end, saving there; None where there is none.
+def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
+    """A job of the path that waits and will pass the leg's end, saving there; None where there is none.
 
     A path has one writer, so a job that does not end where this plan wants it stands in the way of one that is asked
     for.
     """
-    name, until = part.key
+    name, until = leg.key
     ends = {*tree.fork_points(name), tree.path(name).end}
     for (path, other), (job, state) in sorted(active.items()):
         if path != name:

@@ -18,7 +18,7 @@ from rich.console import Console
 from megatron_lrps.campaign.activity import Teller
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
-from megatron_lrps.cli import watching
+from megatron_lrps.cli import status_watch as watching
 from megatron_lrps.launch.slurm.job_history import record
 from megatron_lrps.monitor.live_standing import Row, Watch
 from megatron_lrps.monitor.scalar_follower import Figures
