@@ -128,7 +128,7 @@ def _results(
 def _prepare(study: Study, save: Path) -> None:
     if study.data is None:
         return
-    from megatron_lrps.data.quickstart.windows import prepare_quickstart
+    from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 
     with alone(save / ".data.lock", say=_say):
         prepare_quickstart(
