@@ -1,13 +1,17 @@
-"""``lrps doctor``: what this machine has and lacks, and whether a plan can run on it."""
+"""``lrps doctor``: what this machine has and lacks, and whether a plan can run on it.
+
+It leaves with 78 if the plan can neither run nor be submitted here; inside of a Slurm job, if it cannot run.
+"""
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from megatron_lrps.cli.options import JsonOption
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.launch.fitness import Finding, inventory, needs_of_run, needs_of_submit
 from megatron_lrps.launch.machine import look
@@ -16,12 +20,17 @@ from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags
 
 
-def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
-    """Print the machine and, with a plan, its needs.
+def doctor(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="A plan to check against this machine.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what this machine has and lacks, with the fixes.
 
-    Leaves with 78 where the plan can neither run nor be submitted; inside of a Slurm job where it cannot run.
+    It looks at torch, CUDA, NCCL, Megatron, TE, FP8 and Slurm. With a plan it checks what the plan needs.
     """
-    tree = expand(load_plan(plan_file)) if plan_file else None
+    tree = expand(load_plan(plan)) if plan else None
     if tree is not None:
         for path in tree.paths:
             path_flags(tree, path)  # refuses what could not be launched

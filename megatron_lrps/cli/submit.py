@@ -1,16 +1,16 @@
-"""``lrps submit`` and ``lrps cancel``: a campaign as jobs of a Slurm cluster, and what they do."""
+"""``lrps submit``: submits a campaign as Slurm jobs that follow one another."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.cli.run import nothing_to_do, shown_paths
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.cli.options import PathOption, PlanArgument
+from megatron_lrps.cli.paths_to_train import asked_paths, nothing_to_do
+from megatron_lrps.cli.slurm_jobs import job_names
 from megatron_lrps.launch.slurm import client
-from megatron_lrps.launch.slurm.job_history import Job, active, followers, record
+from megatron_lrps.launch.slurm.job_history import active
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.parallel_layout import ranks_of
 
 if TYPE_CHECKING:
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them."
 
 
-def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool = True) -> None:
-    """Submit what is missing of a campaign, or of one path, and has no job yet.
+def submit(
+    plan: PlanArgument,
+    path: PathOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not first ask Megatron on this machine whether the plan can train.")
+    ] = False,
+) -> None:
+    """Submit what is missing as Slurm jobs.
 
-    Args:
-        plan_file: The plan.
-        path: One path's name, or None for all.
-        dry_run: Print the jobs as a shell script instead; the plan is not accepted then.
-        check: Ask Megatron first whether it can train the plan, where it is on this machine.
-
-    Raises:
-        LrpsError: whose exit code says why nothing was submitted.
+    The jobs follow one another. A path that has a job already gets no second one.
     """
     from megatron_lrps.campaign.accepted_plan import accept, refuse_contradiction
     from megatron_lrps.launch.layout_check import check_before_submit
     from megatron_lrps.launch.preflight import refuse_missing_files, require_all
+    from megatron_lrps.launch.slurm import submission
     from megatron_lrps.launch.slurm.job_requests import refuse_missing_container, requests, slurm_of, unreleased
-    from megatron_lrps.launch.slurm.submission import as_shell, submit
     from megatron_lrps.launch.untrained import unfinished
 
-    tree = expand(load_plan(plan_file))
+    campaign = Campaign.open(plan)
+    tree = campaign.tree
     slurm = slurm_of(tree.plan)
-    shown_paths(tree, path)
+    asked_paths(tree, path)
     refuse_missing_container(tree.plan)
     missing = [each for each in unfinished(tree, None) if path in (None, each.name)]
     if not missing and not [each for each in unreleased(tree) if path in (None, each.name)]:
@@ -49,10 +50,9 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool
     refuse_missing_files(tree.plan)
     refuse_contradiction(tree)
     require_all(tree, missing, ranks_of(tree.plan))
-    campaign = CampaignFolder(tree.plan.folder)
-    jobs = requests(tree, path, active(campaign))
+    jobs = requests(tree, path, active(campaign.folder))
     if dry_run:
-        typer.echo(as_shell(jobs) if jobs else _ALL_HAVE_JOBS)
+        typer.echo(submission.as_shell(jobs) if jobs else _ALL_HAVE_JOBS)
         return
     if slurm.container and slurm.container_runtime == "pyxis":
         client.refuse_missing_pyxis()
@@ -60,44 +60,19 @@ def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool
         first = jobs[0]
         if note := client.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
             typer.echo(note)
-    if check and any(not job.promotes for job in jobs) and (note := check_before_submit(tree)):
+    if not no_check and any(not job.promotes for job in jobs) and (note := check_before_submit(tree)):
         typer.echo(note)
     accept(tree)
-    submitted = submit(tree, path, typer.echo)
+    submitted = submission.submit(tree, path, typer.echo)
     if not submitted:
         typer.echo(_ALL_HAVE_JOBS)
         return
     if old := [request.replaces for request, _, _ in submitted if request.replaces]:
-        typer.echo(f"Cancelled, as they wait for jobs that did not end well: {_named(old)}.\n")
+        typer.echo(f"Cancelled, as they wait for jobs that did not end well: {job_names(old)}.\n")
     rows = [(number, request.part.path.name, _does(request), after or "-") for request, number, after in submitted]
     typer.echo(table(("job", "path", "does", "after"), rows))
-    typer.echo(f"\n{len(submitted)} jobs submitted; lrps status {plan_file} shows them.")
+    typer.echo(f"\n{len(submitted)} jobs submitted; lrps status {plan} shows them.")
 
 
 def _does(request: "Request") -> str:
     return "promotion" if request.promotes else f"({request.part.start}, {request.part.until}]"
-
-
-def cancel_jobs(plan_file: Path, path: str | None) -> None:
-    """Cancel the jobs of a campaign, or of one path; raises RefusedError."""
-    tree = expand(load_plan(plan_file))
-    campaign = CampaignFolder(tree.plan.folder)
-    found = active(campaign)
-    jobs = [job for job, _ in found.values() if path in (None, job.path)]
-    if path is not None and not jobs:
-        tree.path(path)
-    if not jobs:
-        typer.echo("There is no job that waits or runs.")
-        return
-    behind = followers(found, {job.id for job in jobs})
-    numbers = [job.id for job in (*jobs, *behind)]
-    client.cancel(numbers)
-    record(campaign, "cancelled", jobs=numbers)
-    typer.echo(f"Cancelled: {_named(jobs)}.")
-    if behind:
-        typer.echo(f"Cancelled too, as they follow them: {_named(behind)}.")
-    typer.echo("lrps submit submits again what is missing.")
-
-
-def _named(jobs: list[Job]) -> str:
-    return ", ".join(f"{job.id} ({job})" for job in jobs)

@@ -33,8 +33,9 @@ launch: {device: cpu, local: {processes: 2}}
 _RUN = """
 import functools, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from megatron_lrps.cli import app, run
-run.run_plan = functools.partial(run.run_plan, module="fake_pretrain")
+from megatron_lrps.cli import app
+from megatron_lrps.launch.local import executor
+executor.train = functools.partial(executor.train, module="fake_pretrain")
 app.main()
 """
 
