@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from tests.monitor.test_tensorboard_logs import begin, line
+from tests.monitor.tensorboard.test_printed_figures import begin, line
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
