@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from megatron_lrps.campaign.adopted_run import refuse_changed_adoption
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.same_run import may_be_allowed
 from megatron_lrps.campaign.trained_data import TrainedData
 from megatron_lrps.errors import PlanError, RefusedError
@@ -68,8 +69,8 @@ def accepted_tree(campaign: CampaignFolder) -> Tree | None:
 
 def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
     """The iteration that a path has been trained to; its fork where it has trained nothing itself."""
-    complete, _ = checkpoints_in(campaign.path(path.name).checkpoints)
-    return max(complete, default=path.fork)
+    newest = Checkpoints.in_folder(campaign.path(path.name).checkpoints).newest
+    return path.fork if newest is None else newest
 
 
 def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Sequence[str] = ()) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import typer
 
 from megatron_lrps.errors import EXIT_REFUSED
-from megatron_lrps.launch.fitness import Finding, inventory, needs_of_run, needs_of_submit
-from megatron_lrps.launch.machine import look
+from megatron_lrps.launch.doctor.findings import Finding, inventory, needs_of_run, needs_of_submit
+from megatron_lrps.launch.doctor.machine import look
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
@@ -75,7 +76,7 @@ def promote(
     steps = _Steps(source)
     if "verified" not in steps:
         say(f"verifying {source.folder}")
-        finding = verify_one(source.facts.name, source.iteration, source.folder)
+        finding = verify_one(source.facts.name, Checkpoint(source.folder.parent, source.iteration))
         if finding.damages:
             raise RefusedError(f"{source.folder} is damaged: {finding.damages[0]}.", "promote another checkpoint.")
         steps.done("verified", found=MEANING[finding.state])

@@ -18,7 +18,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.data import require_data, validation_sets
-from megatron_lrps.plan.flags import DEFAULTS
+from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
@@ -57,13 +57,25 @@ def refusals(tree: Tree, ranks: int, size: ModelSize | None) -> list[RefusedErro
     return found
 
 
+def refuse_wrong_flags(tree: Tree, only: str | None) -> None:
+    """Refuse paths that have no Megatron argument line, or the one named; raises PlanError."""
+    for path in [tree.path(only)] if only else tree.paths:
+        path_flags(tree, path)
+
+
+def nothing_to_do(tree: Tree, only: str | None) -> str:
+    """What to say if all that was asked for is trained."""
+    what = f"Path {only} is" if only else f"All {len(tree.paths)} paths of campaign {tree.plan.campaign} are"
+    return f"{what} trained; there is nothing to do."
+
+
 def to_train(tree: Tree) -> list[PlannedPath]:
     """The paths that are not trained to their ends, whatever else is wrong with them."""
     campaign = CampaignFolder(tree.plan.folder)
     return [path for path in tree.paths if not state_of(campaign, path).done]
 
 
-def require_all(tree: Tree, missing: Iterable[PlannedPath], ranks: int) -> None:
+def refuse_unfit(tree: Tree, missing: Iterable[PlannedPath], ranks: int) -> None:
     """Refuse paths that cannot train: by their layout, or as data, weights or tokenizer are not there or not fit.
 
     Args:

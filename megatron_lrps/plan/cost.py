@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.tree import Tree
+from megatron_lrps.plan.paths import Tree
 from megatron_lrps.plan.vocabulary import Vocabulary, vocabulary_by_plan, whole
 
 

@@ -1,4 +1,4 @@
-"""What a plan expands to: windows of data, planned paths, and the tree of them."""
+"""What a plan expands to: planned paths, and the tree of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,56 +7,28 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan, Version
-from megatron_lrps.schedule import Schedule
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.windows import Window
+from megatron_lrps.schedule.paradigms import MAIN, Curve
+
+__all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "adopted_words"]
 
 PathKind = Literal["main", "branch", "baseline", "explicit"]
-MAIN = "main"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """A version's window of new data: iterations (start, end] of the timeline."""
-
-    version: Version
-    start: int
-    end: int
-    adopted: bool = False
-    """It stands for the iterations of an adopted run (``main.adopt``): of no data that are known, and no version."""
-
-    @property
-    def iterations(self) -> int:
-        """Its length in iterations."""
-        return self.end - self.start
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedPath:
-    """One learning-rate curve to train.
+class PlannedPath(Curve):
+    """One learning-rate curve to train, named uniquely in the campaign.
 
     Attributes:
-        name: Unique in the campaign; also its folder's name.
         kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
-        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
-        version: The version that its end gives, or None (main).
-        parent: The path it forks off, or None where it starts from scratch or from an adopted run.
-        fork: The iteration it starts after, 0 from scratch.
-        end: Its last iteration.
-        schedule: The LR over absolute samples, ancestors included.
-        order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
-        adopted: The ``--save`` folder of the run that it goes on from at ``fork``, which is no path of the campaign; of
-            main alone.
+        paradigm: ``lrps``, ``ptfs``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
+        adopted: For main alone, the ``--save`` folder of the run that it goes on from at ``fork``. That run is no path
+            of the campaign.
     """
 
-    name: str
     kind: PathKind
     paradigm: str
-    version: str | None
-    parent: str | None
-    fork: int
-    end: int
-    schedule: Schedule
-    order: Literal["chained", "mixed"] = "chained"
     adopted: Path | None = None
 
     @property

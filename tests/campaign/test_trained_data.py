@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.campaign.test_growth import NEXT, VERSIONS, tree_in
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.folders import CampaignFolder
@@ -14,6 +13,7 @@ from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree
 from tests.campaign.checkpoints import save
+from tests.campaign.test_accepted_plan import NEXT, VERSIONS, tree_in
 from tests.training.harness import write_tokens
 
 TOKENIZER = {"type": "sentencepiece", "model": "data/t.model"}

@@ -31,10 +31,11 @@ launch: {device: cpu, local: {processes: 2}}
 # Through the real command line; only what the ranks run is another module. A test run in a shell's background
 # ignores SIGINT, and what it starts would inherit that.
 _RUN = """
-import functools, signal
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from megatron_lrps.cli import app, running
-running.run_plan = functools.partial(running.run_plan, module="fake_pretrain")
+from megatron_lrps.cli import app
+from megatron_lrps.launch import executor
+executor.EXECUTORS["local"] = executor.LocalExecutor(module="fake_pretrain")
 app.main()
 """
 

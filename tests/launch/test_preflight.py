@@ -10,7 +10,7 @@ from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.launch import preflight
-from megatron_lrps.launch.preflight import refusals, require_all
+from megatron_lrps.launch.preflight import refusals, refuse_unfit
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.vocabulary import Vocabulary
@@ -150,7 +150,7 @@ def test_a_run_needs_its_data_tokenizer_and_weights(tmp_path: Path) -> None:
     def refusal(**keys: Any) -> str:
         tree = tree_in(tmp_path, versions=versions(100, train=DATA), **keys)
         with pytest.raises(RefusedError) as found:
-            require_all(tree, tree.paths, 1)
+            refuse_unfit(tree, tree.paths, 1)
         return str(found.value)
 
     assert "versions.v1.train" in refusal()
@@ -159,7 +159,7 @@ def test_a_run_needs_its_data_tokenizer_and_weights(tmp_path: Path) -> None:
     assert "megatron.pretrained-checkpoint: " in refusal(megatron={"pretrained-checkpoint": "nowhere"})
     assert "no multiple of micro-batch-size" in refusal(megatron={"micro-batch-size": 3})
     tree = tree_in(tmp_path, versions=versions(100, train=DATA), tokenizer={"type": "null", "vocab_size": 9})
-    require_all(tree, tree.paths, 1)
+    refuse_unfit(tree, tree.paths, 1)
 
 
 def test_a_refusal_is_a_plans(tmp_path: Path) -> None:

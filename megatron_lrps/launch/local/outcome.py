@@ -16,7 +16,7 @@ from megatron_lrps.errors import (
     StoppedError,
     StorageError,
 )
-from megatron_lrps.launch.local.progress import Display
+from megatron_lrps.launch.local.progress_display import Display
 from megatron_lrps.launch.local.rank_output import failed_rank, last_lines
 from megatron_lrps.plan import PlannedPath
 

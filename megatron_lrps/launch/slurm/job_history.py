@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.launch.slurm.client import JobState, job_states
+from megatron_lrps.launch.slurm.slurm_commands import JobState, job_states
 from megatron_lrps.storage.files import append_line, read_lines
 
 type Key = tuple[str, int]

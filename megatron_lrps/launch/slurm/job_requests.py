@@ -1,4 +1,4 @@
-"""What sbatch is asked for: a job for each part that is to be trained, and one for each version to be promoted."""
+"""What sbatch is asked for: a job for each leg that is to be trained, and one for each version to be promoted."""
 
 import sys
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.releases import is_released
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.slurm.client import JobState
+from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.mounts import mountable, mounts
-from megatron_lrps.launch.slurm.parts import Part, superseded, wanted_jobs
+from megatron_lrps.launch.slurm.legs import Leg, superseded, wanted_jobs
+from megatron_lrps.launch.slurm.slurm_commands import JobState
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
@@ -26,14 +26,14 @@ _PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class JobRequest:
     """One job as sbatch is asked for it.
 
     Attributes:
-        part: What it trains; for a promotion, the end of the path.
+        leg: What it trains; for a promotion, the end of the path.
         promotes: It promotes the path's end, and trains nothing.
-        after: The job or part that must have ended well.
-        behind: Jobs or parts that must have ended, well or not.
+        after: The job or leg that must have ended well.
+        behind: Jobs or legs that must have ended, well or not.
         name: The job's name.
         options: sbatch's options, without the dependency.
         script: main.sbatch or branch.sbatch.
@@ -41,7 +41,7 @@ class Request:
         replaces: The job that waits in vain to do the same, or None.
     """
 
-    part: Part
+    leg: Leg
     promotes: bool = False
     after: Job | Key | None
     behind: tuple[Job | Key, ...] = ()
@@ -54,21 +54,21 @@ class Request:
     @property
     def key(self) -> Key:
         """What it trains, or promotes."""
-        return (self.part.path.name, PROMOTION) if self.promotes else self.part.key
+        return (self.leg.path.name, PROMOTION) if self.promotes else self.leg.key
 
     def __str__(self) -> str:
-        path = self.part.path.name
-        return f"promotion of {path}" if self.promotes else f"{path} until {self.part.until}"
+        path = self.leg.path.name
+        return f"promotion of {path}" if self.promotes else f"{path} until {self.leg.until}"
 
 
-def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[Request]:
+def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[JobRequest]:
     """The jobs to submit, each after those it follows; raises RefusedError."""
     campaign = CampaignFolder(tree.plan.folder)
     slurm_of(tree.plan)
     saved = {path.name: state_of(campaign, path).saved or path.fork for path in tree.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(tree, saved, training, only)
-    found = [replace(_training(tree, campaign, each.part, each.after), replaces=each.replaces) for each in wanted]
+    found = [replace(_training(tree, campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]
     jobs: dict[Key, Job | Key] = {key: job for key, (job, state) in running.items() if not state.in_vain}
     jobs |= {request.key: request.key for request in found}
     earlier: list[str] = []
@@ -133,9 +133,9 @@ def refuse_missing_container(plan: Plan) -> None:
         )
 
 
-def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key | None) -> Request:
+def _training(tree: Tree, campaign: CampaignFolder, leg: Leg, after: Job | Key | None) -> JobRequest:
     plan = tree.plan
-    slurm, path = slurm_of(plan), part.path
+    slurm, path = slurm_of(plan), leg.path
     signal = str(path_flags(tree, path)["exit-signal"])
     if signal not in _PASSED_ON:
         raise RefusedError(
@@ -143,7 +143,7 @@ def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key
             "SIGTERM kills them before they can save.",
             "give one of these.",
         )
-    name = f"lrps-{plan.campaign}-{path.name}-{part.until}"
+    name = f"lrps-{plan.campaign}-{path.name}-{leg.until}"
     given = {
         "mem": slurm.mem,
         "cpus-per-task": slurm.cpus_per_task,
@@ -151,19 +151,19 @@ def _training(tree: Tree, campaign: CampaignFolder, part: Part, after: Job | Key
         "exclusive": slurm.exclusive or None,
     }
     size = (f"--nodes={slurm.nodes}", f"--ntasks-per-node={slurm.gpus_per_node}")
-    return Request(
-        part=part,
+    return JobRequest(
+        leg=leg,
         after=after,
         name=name,
         options=(*size, *_options(campaign, slurm, path.name, name, given, slurm.partition, slurm.time)),
         script=SCRIPTS / ("main.sbatch" if path.kind == "main" else "branch.sbatch"),
-        env={**_env(plan, campaign, path.name), "LRPS_UNTIL": str(part.until), "LRPS_EXIT_SIGNAL": signal},
+        env={**_env(plan, campaign, path.name), "LRPS_UNTIL": str(leg.until), "LRPS_EXIT_SIGNAL": signal},
     )
 
 
 def _promotion(
     tree: Tree, campaign: CampaignFolder, path: PlannedPath, after: Job | Key | None, behind: tuple[Job | Key, ...]
-) -> Request:
+) -> JobRequest:
     plan = tree.plan
     slurm, own = slurm_of(plan), plan.promote.slurm if plan.promote else PromotionJob()
     name = f"lrps-{plan.campaign}-{path.name}-promote"
@@ -175,8 +175,8 @@ def _promotion(
     options = _options(
         campaign, slurm, path.name, name, given, own.partition or slurm.partition, own.time or slurm.time
     )
-    return Request(
-        part=Part(path=path, start=path.end, until=path.end),
+    return JobRequest(
+        leg=Leg(path=path, start=path.end, until=path.end),
         promotes=True,
         after=after,
         behind=behind,

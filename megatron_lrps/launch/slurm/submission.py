@@ -8,13 +8,13 @@ from pathlib import Path
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
-from megatron_lrps.launch.slurm import client
+from megatron_lrps.launch.slurm import slurm_commands
 from megatron_lrps.launch.slurm.job_history import Job, Key, active, jobs_file, record, recorded
-from megatron_lrps.launch.slurm.job_requests import SCRIPTS, Request, requests
+from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, requests
 from megatron_lrps.plan import Tree
 
 
-def as_shell(jobs: Sequence[Request]) -> str:
+def as_shell(jobs: Sequence[JobRequest]) -> str:
     """What `lrps submit` would do, as a shell script, with the text of every script that the jobs run."""
     names = {job.key: f"job{number}" for number, job in enumerate(jobs, 1)}
     said = {job.key: str(job) for job in jobs}
@@ -43,14 +43,14 @@ def _number(job: Job | Key, ids: Mapping[Key, str]) -> str:
     return job.id if isinstance(job, Job) else ids[job]
 
 
-def _dependency(request: Request, ids: Mapping[Key, str]) -> list[str]:
+def _dependency(request: JobRequest, ids: Mapping[Key, str]) -> list[str]:
     """sbatch's option, or nothing; all that is named must come true."""
     ok = [f"afterok:{_number(request.after, ids)}"] if request.after is not None else []
     conditions = [*ok, *(f"afterany:{_number(each, ids)}" for each in request.behind)]
     return [f"--dependency={','.join(conditions)}"] if conditions else []
 
 
-def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tuple[Request, str, str]]:
+def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tuple[JobRequest, str, str]]:
     """Submit what has no job yet; each job with its id and that of the one it follows (or empty).
 
     Jobs are held until all are accepted: on any error all are cancelled.
@@ -67,23 +67,23 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
         half = [job.id for job, state in running.values() if state.held and not job.released and job.id not in old]
         _end_unrecorded(campaign, jobs, say)
         for request in jobs:
-            _make_folder(campaign.path(request.part.path.name).logs)
-        done: list[tuple[Request, str, str]] = []
+            _make_folder(campaign.path(request.leg.path.name).logs)
+        done: list[tuple[JobRequest, str, str]] = []
         try:
             for request in jobs:
                 ids = {each.key: number for each, number, _ in done}
                 dependency = _dependency(request, ids)
-                number = client.sbatch([*request.options, *dependency], str(request.script), request.env)
+                number = slurm_commands.sbatch([*request.options, *dependency], str(request.script), request.env)
                 after = _number(request.after, ids) if request.after is not None else ""
                 done.append((request, number, after))
-                what = {"until": None, "promotes": True} if request.promotes else {"until": request.part.until}
+                what = {"until": None, "promotes": True} if request.promotes else {"until": request.leg.until}
                 record(
-                    campaign, "submitted", job=number, name=request.name, path=request.part.path.name, **what,
+                    campaign, "submitted", job=number, name=request.name, path=request.leg.path.name, **what,
                     after=after or None,
                 )  # fmt: skip
             _take_back(campaign, old)
             if numbers := [*half, *(number for _, number, _ in done)]:
-                client.release(numbers)
+                slurm_commands.release(numbers)
                 record(campaign, "released", jobs=numbers)
         except BaseException as error:
             _take_back(campaign, [number for _, number, _ in done])
@@ -93,24 +93,24 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
         return done
 
 
-def _end_unrecorded(campaign: CampaignFolder, jobs: Sequence[Request], say: Callable[[str], None]) -> None:
+def _end_unrecorded(campaign: CampaignFolder, jobs: Sequence[JobRequest], say: Callable[[str], None]) -> None:
     """Cancel held jobs that a submit, killed before it could record them, has left in the queue."""
     if not jobs:
         return
     known, here = {job.id for job in recorded(campaign)}, f"{campaign.root}/"
-    held = client.held_jobs(job.name for job in jobs)
+    held = slurm_commands.held_jobs(job.name for job in jobs)
     # Another campaign may have the same name, but not the same logs.
     left = [
         number for number, output in held.items() if number not in known and output.replace("%%", "%").startswith(here)
     ]
     if left:
-        client.cancel(left)
+        slurm_commands.cancel(left)
         say(f"Cancelled, as an interrupted lrps submit has left them: {', '.join(left)}.")
 
 
 def _take_back(campaign: CampaignFolder, numbers: list[str]) -> None:
     if numbers:
-        client.cancel(numbers)
+        slurm_commands.cancel(numbers)
         with contextlib.suppress(LrpsError):  # the disk may be what failed
             record(campaign, "cancelled", jobs=numbers)
 

@@ -9,7 +9,7 @@ import pytest
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
-from megatron_lrps.launch.local.progress import Ledger, LineDisplay
+from megatron_lrps.launch.local.progress_display import Ledger, LineDisplay
 from tests.launch.campaign import Campaign, campaign
 from tests.launch.local.test_rank_output import REPORT
 

@@ -12,15 +12,15 @@ import pytest
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import PlanError, RefusedError
-from megatron_lrps.launch.slurm.client import job_states
+from megatron_lrps.launch.slurm.container_mounts import mounts
 from megatron_lrps.launch.slurm.job_history import active, followers, recorded
-from megatron_lrps.launch.slurm.job_requests import SCRIPTS, Request, requests
-from megatron_lrps.launch.slurm.mounts import mounts
+from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, requests
+from megatron_lrps.launch.slurm.slurm_commands import job_states
 from megatron_lrps.launch.slurm.submission import as_shell
 from tests.plan.plans import tree_of
 
 
-def jobs_of(**slurm: Any) -> list[Request]:
+def jobs_of(**slurm: Any) -> list[JobRequest]:
     return requests(tree_of(launch={"slurm": slurm}), None, {})
 
 
@@ -132,7 +132,7 @@ def test_the_dry_run_is_a_script_that_submits_the_same(tmp_path: Path) -> None:
     *calls, last = (tmp_path / "calls").read_text().splitlines()
     after = ["", "--dependency=afterok:1|", "--dependency=afterok:1|", "--dependency=afterok:2|"]
     assert calls == [
-        "|".join([*job.part.key[:1], str(job.part.until), "--parsable", *job.options, ""]) + follows + f"{job.script}|"
+        "|".join([*job.leg.key[:1], str(job.leg.until), "--parsable", *job.options, ""]) + follows + f"{job.script}|"
         for job, follows in zip(jobs, after, strict=True)
     ]
     assert last == "release 1,2,3,4"

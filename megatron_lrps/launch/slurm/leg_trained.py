@@ -1,0 +1,33 @@
+"""Whether a path is trained to the iteration that its job was to reach; the scripts ask this when ranks have failed.
+
+``python -m megatron_lrps.launch.slurm.leg_trained PLAN PATH UNTIL LINE`` ends with 0 if it is, else with 1. UNTIL is an
+iteration, or 0 for the end of the path. LINE is the number of lines that its history had before the ranks started.
+"""
+
+import sys
+from pathlib import Path
+
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import end_is_kept, events
+from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
+from megatron_lrps.plan import expand, load_plan
+
+
+def main(arguments: list[str]) -> int:
+    """Answer by an exit code, and where it is 0 in a line; arguments as above."""
+    plan, name, until, line = arguments
+    try:
+        tree = expand(load_plan(Path(plan)))
+        path, campaign = tree.path(name), CampaignFolder(tree.plan.folder)
+    except LrpsError as error:
+        print(f"lrps: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    iteration = int(until) or path.end
+    if not end_is_kept(campaign, path, iteration, events(campaign.path(name), after_line=int(line))):
+        return EXIT_FAILED
+    print(f"lrps: {name} is trained to iteration {iteration}, and its checkpoint there whole", flush=True)
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

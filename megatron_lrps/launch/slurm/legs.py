@@ -1,0 +1,136 @@
+"""A campaign as legs that a job each trains: a path from one fork point on it to the next, and which follows which."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm.job_history import Job, Key
+from megatron_lrps.launch.slurm.slurm_commands import JobState
+from megatron_lrps.plan import PlannedPath, Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """The iterations (start, until] of a path.
+
+    Attributes:
+        path: The path.
+        start: Where the leg before it ends, or the path's fork.
+        until: A fork point on the path, or its end.
+    """
+
+    path: PlannedPath
+    start: int
+    until: int
+
+    @property
+    def key(self) -> Key:
+        """The path's name, and ``until``."""
+        return self.path.name, self.until
+
+    @property
+    def before(self) -> Key | None:
+        """What must be trained first; None for the first leg of a path from scratch."""
+        if self.start > self.path.fork:
+            return self.path.name, self.start
+        return (self.path.parent, self.path.fork) if self.path.parent else None
+
+
+def legs_of(tree: Tree) -> list[Leg]:
+    """All legs, each after the one it follows.
+
+    A branch thus starts as soon as its fork point is there, while main trains on.
+    """
+    legs = []
+    for path in tree.paths:
+        start = path.fork
+        for until in sorted({*tree.fork_points(path.name), path.end}):
+            legs.append(Leg(path=path, start=start, until=until))
+            start = until
+    return legs
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedJob:
+    """A leg that needs a job.
+
+    Attributes:
+        leg: The leg.
+        after: What it follows: a job that exists, a leg that is wanted too, or None where that is trained.
+        replaces: Its job that waits for what will not come, or None.
+    """
+
+    leg: Leg
+    after: Job | Key | None
+    replaces: Job | None = None
+
+
+def wanted_jobs(
+    tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
+) -> list[WantedJob]:
+    """Parts that are neither trained nor have a job that can start, each after the one it follows.
+
+    A job that waits for one that will not end well is none, nor is one whose fork point is to be trained anew.
+
+    Args:
+        tree: The plan's.
+        saved: Path -> iteration that it has been trained to.
+        active: The jobs that wait or run.
+        only: One path's name, or None for all.
+
+    Raises:
+        RefusedError: where a job works by an older plan, or a leg follows one that nobody is to train.
+    """
+    able = {key: job for key, job in active.items() if not job[1].in_vain}
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in able.items()}
+    wanted: list[WantedJob] = []
+    for leg in legs_of(tree):
+        name, until = leg.key
+        before = leg.before
+        trained = before is None or saved[before[0]] >= before[1]
+        after = None if before is None or trained else jobs.get(before)
+        if saved[name] >= until or (leg.key in able and not superseded(able[leg.key], after)):
+            continue
+        asked = only in (None, name)
+        covering = _covering(leg, able, tree, asked=asked) if leg.key not in able else None
+        if covering:
+            jobs[leg.key] = covering
+        if covering or not asked:
+            continue
+        if not trained and after is None:
+            assert before is not None
+            raise RefusedError(
+                f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
+                f"submit {before[0]} too: leave out --path.",
+            )
+        wanted.append(WantedJob(leg=leg, after=after, replaces=active[leg.key][0] if leg.key in active else None))
+        jobs[leg.key] = leg.key
+    return wanted
+
+
+def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
+    """Whether a job waits although what it follows, ``after``, is to have a new job."""
+    return job[1].state == "PENDING" and isinstance(after, tuple)
+
+
+def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
+    """A job of the path that waits and will pass the leg's end, saving there; None where there is none.
+
+    A path has one writer, so a job that does not end where this plan wants it stands in the way of one that is asked
+    for.
+    """
+    name, until = leg.key
+    ends = {*tree.fork_points(name), tree.path(name).end}
+    for (path, other), (job, state) in sorted(active.items()):
+        if path != name:
+            continue
+        if other not in ends or (other > until and state.state != "PENDING"):
+            if not asked:
+                return None
+            raise RefusedError(
+                f"path {name}: job {job.id} trains it until {other} by an older plan, and the plan now wants {until}.",
+                f"lrps cancel PLAN --path {name}, which loses what is not saved yet, and submit again.",
+            )
+        if other > until:
+            return job
+    return None
