@@ -18,6 +18,7 @@ from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
 from megatron_lrps.plan.keys.scoring_and_release import PromotionJob
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
+from megatron_lrps.plan.version_source import sources_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
@@ -94,8 +95,7 @@ def unreleased(tree: Tree) -> list[PlannedPath]:
     if tree.plan.promote is None:
         return []
     campaign = CampaignFolder(tree.plan.folder)
-    order = [version for version, _ in tree.releases]
-    paths = sorted((path for path in tree.paths if path.version), key=lambda path: order.index(str(path.version)))
+    paths = [tree.path(source.path) for source in sources_of(tree)]
     return [path for path in paths if not is_released(campaign.path(path.name), path.end)]
 
 
