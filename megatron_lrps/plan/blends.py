@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.paths import PlannedPath, Tree, Window
+from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.windows import Window
 
 
 class Part(NamedTuple):

@@ -8,7 +8,8 @@ from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.blends import parts_of, windows_read
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.paths import PlannedPath, Tree, Window
+from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.windows import Window
 
 
 def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:

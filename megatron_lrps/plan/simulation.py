@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.tree import Tree
+from megatron_lrps.plan.paths import Tree
 
 MTBF_HOURS = 6300.0
 """Of a node of 8 GPUs: 419 unexpected interruptions of 2,048 nodes in 54 days (Llama 3, arXiv 2407.21783, table 5)."""

@@ -1,8 +1,8 @@
 """Training a campaign's paths on this machine, one after another.
 
 Parents train before their children: main trains to its end first and saves every fork point on the way, then each
-branch trains. To train a branch as soon as its fork point exists would give the first version earlier, but main would be
-stopped and started once per version; ``--path v1`` does that for people who want it.
+branch trains. To train a branch as soon as its fork point exists would give the first version earlier, but main would
+be stopped and started once per version; ``--path v1`` does that for people who want it.
 
 The ranks report how they ended in events.jsonl, because torchrun turns every exit code into 1. Whether a path is
 trained is read from its checkpoints alone.

@@ -22,6 +22,7 @@ from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
 from megatron_lrps.plan.keys.scoring_and_release import PromotionJob
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
+from megatron_lrps.plan.version_source import sources_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
 """The folder of main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
@@ -107,8 +108,7 @@ def unreleased(campaign: Campaign) -> list[PlannedPath]:
     """Paths that the plan promotes and that are not released at their ends, in the order of their versions."""
     if campaign.plan.promote is None:
         return []
-    order = [version for version, _ in campaign.tree.releases]
-    paths = sorted((path for path in campaign.paths if path.version), key=lambda path: order.index(str(path.version)))
+    paths = [campaign.path(source.path) for source in sources_of(campaign.tree)]
     return [path for path in paths if not is_released(campaign.folder.path(path.name), path.end)]
 
 

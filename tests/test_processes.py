@@ -1,4 +1,4 @@
-"""What a rank has started, forked, spawned, or by a fork server, ends with it and not before."""
+"""What a process has started ends with it and not before: by ``-m``, fork, spawn or a fork server."""
 
 import os
 import signal
@@ -7,16 +7,20 @@ import sys
 import time
 from pathlib import Path
 
+from megatron_lrps.launch.local.ranks import writers
+from megatron_lrps.processes import PARENT
+from tests.launch.campaign import wait_until
+
 SCRIPT = """
 import multiprocessing, os, sys, time
-from megatron_lrps.training.child_processes import tie_forks
+from megatron_lrps.processes import tie_children
 
 def sleep(pids):
     pids.put(os.getpid())
     time.sleep(60)
 
 if __name__ == "__main__":
-    tie_forks()
+    tie_children()
     for method in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(method)
         pids = context.Queue()
@@ -51,7 +55,7 @@ def start(tmp_path: Path, how: str) -> tuple[subprocess.Popen[str], list[int]]:
         [sys.executable, str(script), how],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert process.stdout is not None
     return process, [int(process.stdout.readline()) for _ in range(3)]
@@ -88,3 +92,30 @@ def test_a_rank_that_has_nothing_to_do_does_not_wait_for_its_helpers(tmp_path: P
     assert process.wait(timeout=20) == 0  # they sleep a minute, and ignore what multiprocessing ends them with
     assert ended(pids)
     process.communicate()
+
+
+def test_a_tied_process_and_its_tied_child_die_with_their_parent(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    (tmp_path / "child.py").write_text("import time\ntime.sleep(60)\n")
+    tied = [sys.executable, "-m", "megatron_lrps.processes"]
+    (tmp_path / "parent.py").write_text(f"import subprocess\nsubprocess.run({tied!r} + ['child'])\n")
+    code = (
+        "import os, subprocess, sys\n"
+        f"os.environ[{PARENT!r}] = str(os.getpid())\n"
+        f"subprocess.run({tied!r} + ['parent'], stdout=open({str(log)!r}, 'w'))\n"
+    )
+    executor = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    wait_until(lambda: sum("-m\0child" in Path(f"/proc/{pid}/cmdline").read_text() for pid in writers([log])) == 1)
+    assert len(writers([log])) == 2
+    executor.kill()
+    executor.wait()
+    wait_until(lambda: writers([log]) == [], seconds=5)
+
+
+def test_a_tied_process_whose_parent_is_gone_does_not_start() -> None:
+    command = [sys.executable, "-m", "megatron_lrps.processes", "this"]
+    result = subprocess.run(
+        command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 1
+    assert "process 1, which started this one, is gone" in result.stderr

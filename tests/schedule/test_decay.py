@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from megatron_lrps.schedule import (
-    STOCK_WSD_STYLES,
+    SHAPES,
     DecaySpec,
     Schedule,
     Segment,
     branch_decay,
+    continuous_shapes,
     hold_for_ever,
     warmup,
     whole_decay,
@@ -20,7 +21,7 @@ from megatron_lrps.schedule import (
 MAX, MIN = 3e-4, 3e-5
 BATCH = 8
 F, K = 600, 400
-CONTINUOUS_SHAPES = list(STOCK_WSD_STYLES)
+CONTINUOUS_SHAPES = list(continuous_shapes())
 
 
 def branch(shape: str, *, fork: int = F, length: int = K, warm: int = 0, **spec: Any) -> Schedule:
@@ -194,7 +195,7 @@ def test_main_equals_stock_constant(stock: Any, warm: int, init_lr: float) -> No
 def test_a_branch_equals_stock_wsd_loaded_with_override(stock: Any, shape: str, warm: int, length: int) -> None:
     main = stock(warm=warm, end=1000, style="constant")
     stock_rates(main, F)
-    style = STOCK_WSD_STYLES["linear" if shape == "knee" else shape]
+    style = SHAPES["linear" if shape == "knee" else shape].stock_style or ""
     forked = stock(warm=warm, end=F + length, style="WSD", wsd=(style, length))
     forked.load_state_dict(main.state_dict())
     assert our_rates(branch(shape, length=length, warm=warm), range(F, F + length + 11)) == stock_rates(
@@ -212,7 +213,7 @@ def test_ptfs_equals_stock_from_scratch(stock: Any, shape: str, warm: int) -> No
 @pytest.mark.parametrize("shape", ["1-sqrt", "exponential"])
 def test_ptfs_equals_stock_wsd_that_decays_from_its_warmup(stock: Any, shape: str) -> None:
     curve = Schedule((*warmup(100 * BATCH), *whole(shape, length=1000, warm=100)))
-    scheduler = stock(warm=100, end=1000, style="WSD", wsd=(STOCK_WSD_STYLES[shape], 900))
+    scheduler = stock(warm=100, end=1000, style="WSD", wsd=(SHAPES[shape].stock_style or "", 900))
     assert our_rates(curve, range(1011)) == stock_rates(scheduler, 1010)
 
 

@@ -1,14 +1,9 @@
-"""Segments from what a plan says: warm-up, hold, and a decay of a given shape over a given interval."""
+"""A complete decay as segments: of a branch, and of a whole schedule (PTFS, CPT) that holds first."""
 
 from dataclasses import dataclass
 
 from megatron_lrps.schedule.segments import Segment
-from megatron_lrps.schedule.shapes import SHAPES
-
-WHOLE_STEPS: tuple[tuple[float, float], ...] = ((0.8, 0.316), (0.9, 0.1))
-"""multi-step over a whole schedule: (share where it begins, LR factor of max); max before the first."""
-BRANCH_STEPS: tuple[tuple[float, float], ...] = ((0.0, 0.316), (0.5, 0.1))
-"""multi-step of a branch: the main path is its part at max."""
+from megatron_lrps.schedule.shapes import SHAPES, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,63 +12,54 @@ class DecaySpec:
 
     Attributes:
         shape: One of ``shapes.SHAPES``.
-        hold: Share of a whole schedule (PTFS, CPT) kept at max first; a branch has none, the main path is it.
-        whole_steps: multi-step of a whole schedule, (share, factor) pairs with rising shares.
-        branch_steps: multi-step of a branch, likewise.
+        hold: The share of a whole schedule (PTFS, CPT) that stays at max first.
+        steps: The steps of a stepped shape's whole schedule; None for the shape's own.
+        branch_steps: The steps of a stepped shape's branch; None for the shape's own.
     """
 
     shape: str = "cosine"
     hold: float = 0.0
-    whole_steps: tuple[tuple[float, float], ...] = WHOLE_STEPS
-    branch_steps: tuple[tuple[float, float], ...] = BRANCH_STEPS
+    steps: Steps | None = None
+    branch_steps: Steps | None = None
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise ValueError(f"shape {self.shape!r} is none of {', '.join(SHAPES)}")
 
 
-def hold_for_ever(start: int) -> tuple[Segment, ...]:
-    """The main path: max from ``start`` (samples) on, without an end."""
-    return (Segment(kind="hold", start=start, end=None),)
-
-
-def warmup(end: int) -> tuple[Segment, ...]:
-    """Linear warm-up over the first ``end`` samples; nothing for 0."""
-    return (Segment(kind="warmup", start=0, end=end),) if end else ()
-
-
 def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
     """A branch's complete decay from max to min over the samples [start, end).
 
     Args:
-        spec: The shape; ``knee`` is its linear part.
+        spec: The shape. The hold of a whole schedule is left out, since the main path is it.
         start: The fork point, in samples.
         end: The version's end, in samples.
         batch: Samples of an iteration: steps change between iterations, at the nearest boundary.
 
     Raises:
-        ValueError: where a step gets no iteration.
+        ValueError: A step gets no iteration.
     """
-    if spec.shape == "multi-step":
-        return _steps(spec.branch_steps, start, end, batch=batch)
-    return (Segment(kind="decay", start=start, end=end, shape=_continuous(spec.shape)),)
+    if SHAPES[spec.shape].steps:
+        return _steps(spec.branch_steps or SHAPES[spec.shape].branch_steps, start, end, batch=batch)
+    return (_decay(spec.shape, start, end),)
 
 
 def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int) -> tuple[Segment, ...]:
     """A whole schedule (PTFS, CPT) over the samples [start, end): held at max for a share, then decayed.
 
     Args:
-        spec: The shape; its ``hold`` and ``whole_steps`` are shares of [start, end).
+        spec: The shape; its hold and its steps are shares of [start, end).
         start: Where the schedule starts, in samples.
         end: Where it ends.
         after: Where the warm-up ends, >= start. A shape without a hold decays from there, as stock Megatron does.
         batch: Samples of an iteration.
 
     Raises:
-        ValueError: where the warm-up reaches into the decay, or a step or the decay gets no iteration.
+        ValueError: The warm-up reaches into the decay, or a step or the decay gets no iteration.
     """
-    if spec.shape == "multi-step":
-        steps = _steps(spec.whole_steps, start, end, batch=batch)
+    shape = SHAPES[spec.shape]
+    if shape.steps:
+        steps = _steps(spec.steps or shape.steps, start, end, batch=batch)
         first = steps[0].start
         if first < after:
             raise ValueError(f"the warm-up ends at sample {after}, after the first step at sample {first}")
@@ -84,10 +70,14 @@ def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int
     begin = max(after, held)
     if begin >= end:
         raise ValueError(f"a hold for {spec.hold:g} of {(end - start) // batch} iterations leaves none to decay in")
-    return (*_hold(after, begin), Segment(kind="decay", start=begin, end=end, shape=_continuous(spec.shape)))
+    return (*_hold(after, begin), _decay(spec.shape, begin, end))
 
 
-def _steps(pairs: tuple[tuple[float, float], ...], start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
+def _decay(shape: str, start: int, end: int) -> Segment:
+    return Segment(kind="decay", start=start, end=end, shape=SHAPES[shape].curve or shape)
+
+
+def _steps(pairs: Steps, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
     begins = [start + _nearest(share * (end - start), batch) for share, _ in pairs]
     segments = []
     for (share, factor), begin, until in zip(pairs, begins, [*begins[1:], end], strict=True):
@@ -100,10 +90,6 @@ def _steps(pairs: tuple[tuple[float, float], ...], start: int, end: int, *, batc
 
 def _hold(start: int, end: int) -> tuple[Segment, ...]:
     return (Segment(kind="hold", start=start, end=end),) if end > start else ()
-
-
-def _continuous(shape: str) -> str:
-    return "linear" if shape == "knee" else shape
 
 
 def _nearest(samples: float, batch: int) -> int:
