@@ -12,7 +12,7 @@ from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_na
 from megatron_lrps.campaign.releases import notes_of, with_notes
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 

@@ -25,7 +25,7 @@ from megatron_lrps.plan.cost import (
     gpu_hours,
     model_size,
 )
-from megatron_lrps.plan.data import has_sources, missing_indexes
+from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.storage.disk_space import size_words

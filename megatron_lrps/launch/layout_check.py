@@ -18,7 +18,7 @@ from megatron_lrps.campaign.record import state_of
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.flags import argument_line, path_flags
-from megatron_lrps.plan.megatron_refusals import fix_of
+from megatron_lrps.plan.megatron_fixes import fix_of
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 

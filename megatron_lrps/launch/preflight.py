@@ -18,7 +18,7 @@ from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.cost import ModelSize
-from megatron_lrps.plan.data import require_data, validation_sets
+from megatron_lrps.plan.data_files import require_data, validation_sets
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout

@@ -8,7 +8,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.monitor.scalars import Runs, read_run
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cost import planned_iterations
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.version_source import iterations_for, sources_of
 
 

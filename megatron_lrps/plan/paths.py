@@ -7,7 +7,7 @@ from typing import Literal
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.windows import Window
+from megatron_lrps.plan.version_windows import Window
 from megatron_lrps.schedule.paradigms import MAIN, Curve
 
 __all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "adopted_words"]

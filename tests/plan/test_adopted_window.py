@@ -6,11 +6,11 @@ import pytest
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.blends import parts_of, windows_read
 from megatron_lrps.plan.cost import cost_of
-from megatron_lrps.plan.data import missing_indexes, validation_sets
+from megatron_lrps.plan.data_files import missing_indexes, validation_sets
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.version_source import iterations_for, sources_of
+from megatron_lrps.plan.window_samples import parts_of, windows_read
 from tests.plan.plans import BASE, assert_one_clear_line, plan_of, tree_of, versions
 
 VERSIONS = versions(200, 200)

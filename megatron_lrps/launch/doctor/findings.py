@@ -10,7 +10,7 @@ from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cost import model_size
-from megatron_lrps.plan.data import require_data
+from megatron_lrps.plan.data_files import require_data
 
 SUPPORTED = "0.19."
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
