@@ -15,7 +15,7 @@ from rich.text import Text
 
 from megatron_lrps.cli.status_jobs import job_text
 from megatron_lrps.launch.executor import jobs_of
-from megatron_lrps.launch.local.progress import duration
+from megatron_lrps.launch.local.progress_display import duration
 from megatron_lrps.monitor.live_standing import Row, Watch
 from megatron_lrps.monitor.text_table import number_words
 

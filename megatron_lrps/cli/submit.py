@@ -6,7 +6,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.launch.executor import EXECUTORS
-from megatron_lrps.launch.slurm.executor import SlurmExecutor
+from megatron_lrps.launch.slurm.slurm_executor import SlurmExecutor
 
 
 def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool = True) -> None:

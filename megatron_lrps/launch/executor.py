@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.launch.local.executor import LocalExecutor
-from megatron_lrps.launch.slurm.executor import SlurmExecutor
+from megatron_lrps.launch.local.local_executor import LocalExecutor
+from megatron_lrps.launch.slurm.slurm_executor import SlurmExecutor
 
 
 class Executor(Protocol):
