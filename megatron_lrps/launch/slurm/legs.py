@@ -1,4 +1,4 @@
-"""A campaign as legs that a job each trains: a path from one fork point on it to the next, and which follows which."""
+"""Which legs of a campaign need a job, and which job each of them follows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,48 +6,8 @@ from dataclasses import dataclass
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.job_history import Job, Key
 from megatron_lrps.launch.slurm.slurm_commands import JobState
-from megatron_lrps.plan import PlannedPath, Tree
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leg:
-    """The iterations (start, until] of a path.
-
-    Attributes:
-        path: The path.
-        start: Where the leg before it ends, or the path's fork.
-        until: A fork point on the path, or its end.
-    """
-
-    path: PlannedPath
-    start: int
-    until: int
-
-    @property
-    def key(self) -> Key:
-        """The path's name, and ``until``."""
-        return self.path.name, self.until
-
-    @property
-    def before(self) -> Key | None:
-        """What must be trained first; None for the first leg of a path from scratch."""
-        if self.start > self.path.fork:
-            return self.path.name, self.start
-        return (self.path.parent, self.path.fork) if self.path.parent else None
-
-
-def legs_of(tree: Tree) -> list[Leg]:
-    """All legs, each after the one it follows.
-
-    A branch thus starts as soon as its fork point is there, while main trains on.
-    """
-    legs = []
-    for path in tree.paths:
-        start = path.fork
-        for until in sorted({*tree.fork_points(path.name), path.end}):
-            legs.append(Leg(path=path, start=start, until=until))
-            start = until
-    return legs
+from megatron_lrps.plan import Tree
+from megatron_lrps.plan.path_legs import Leg, legs_of
 
 
 @dataclass(frozen=True, kw_only=True)
