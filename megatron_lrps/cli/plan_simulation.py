@@ -106,9 +106,8 @@ def simulate(
     if not isinstance(own, int) or own < 1:
         raise RefusedError(f"megatron.save-interval: {own!r} is no number of iterations.", "correct it.")
     seeds = int(assumed["seeds"] or 200)
-    found = [
-        cluster_simulation.simulate(tree, cluster, interval, seeds) for interval in intervals_around(tree, cluster, own)
-    ]
+    intervals = intervals_around(tree, cluster, own)
+    found = [cluster_simulation.simulate(tree, cluster, interval, seeds) for interval in intervals]
     ending = [each for each in found if each.wasted_gpu_hours is not None]
     if not ending:
         raise RefusedError(

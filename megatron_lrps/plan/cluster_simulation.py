@@ -1,9 +1,9 @@
 """When a campaign would be done on a cluster whose nodes fail, and what that wastes, by save interval. Pure.
 
 A simulation of jobs as `lrps submit` makes them: a path that others fork off is a chain of legs, each to a fork point,
-and a branch starts when the leg to its fork point is trained. A job waits in the queue, starts up, trains, and stands still
-while it saves; a failed node throws it back to its last save and into the queue, a time limit only into the queue.
-Times are in hours, positions in iterations.
+and a branch starts when the leg to its fork point is trained. A job waits in the queue, starts up, trains, and stands
+still while it saves. A failed node throws it back to its last save and into the queue; a time limit puts it only into
+the queue. Times are in hours, positions in iterations.
 """
 
 import math
@@ -104,7 +104,7 @@ def run_leg(random: Random, cluster: Cluster, leg: Leg, interval: int) -> LegHou
 
 
 def _to_end(cluster: Cluster, position: int, end: int, interval: int) -> float:
-    """Hours from a position to the end of a segment, all saves included and the last one too."""
+    """Hours from a position to the end of a leg, all saves included and the last one too."""
     saves = (end - 1) // interval - position // interval + 1
     return (end - position) * cluster.iteration_hours + saves * cluster.save_hours
 

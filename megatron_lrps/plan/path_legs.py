@@ -7,12 +7,12 @@ from megatron_lrps.plan.paths import PlannedPath, Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Leg:
-    """The iterations (start, until] of a path.
+    """The iterations (start, until] of a path, which one job trains.
 
     Attributes:
         path: The path.
-        start: Where the leg before it ends, or the path's fork.
-        until: A fork point on the path, or its end.
+        start: The end of the leg before it, or the fork of the path.
+        until: A fork point on the path, or the end of the path.
     """
 
     path: PlannedPath
@@ -21,19 +21,19 @@ class Leg:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The path's name, and ``until``."""
+        """The name of the path, and ``until``."""
         return self.path.name, self.until
 
     @property
     def before(self) -> tuple[str, int] | None:
-        """What must be trained first; None for the first leg of a path from scratch."""
+        """The leg that must be trained first; None for the first leg of a path from scratch."""
         if self.start > self.path.fork:
             return self.path.name, self.start
         return (self.path.parent, self.path.fork) if self.path.parent else None
 
 
 def legs_of(tree: Tree) -> list[Leg]:
-    """All legs, each after the one it follows.
+    """All legs of a campaign, each after the one that it follows.
 
     A branch thus starts as soon as its fork point is there, while main trains on.
     """
