@@ -15,9 +15,9 @@ from megatron_lrps.campaign.standing import ENDED, HALF_WAY, standing
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import Axis
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets
+from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed, read_printed
 from megatron_lrps.monitor.scalars import Runs, Series, read_run
 from megatron_lrps.monitor.score_table import Compared, compared
-from megatron_lrps.monitor.tensorboard.printed_figures import SECONDS, THROUGHPUT, Printed, read_printed
 from megatron_lrps.monitor.version_table import Total, version_table
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage.ownership import holder

@@ -11,9 +11,9 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets
+from megatron_lrps.monitor.printed_figures import LOSS, MEAN_LOSS, SECONDS, THROUGHPUT
 from megatron_lrps.monitor.scalars import VS_SAMPLES
 from megatron_lrps.monitor.tensorboard.path_events import MARKERS, NORM, PRINTED, RATE, VS_TOKENS
-from megatron_lrps.monitor.tensorboard.printed_figures import LOSS, MEAN_LOSS, SECONDS, THROUGHPUT
 from megatron_lrps.plan import Tree
 
 _AXES = {"iterations": "", "samples": VS_SAMPLES, "tokens": VS_TOKENS}

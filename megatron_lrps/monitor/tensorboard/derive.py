@@ -20,6 +20,7 @@ from megatron_lrps.campaign.lineage import facts_of
 from megatron_lrps.campaign.record import events, state_of
 from megatron_lrps.campaign.scores import folder_of, read_results
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.printed_figures import Printed, read_printed
 from megatron_lrps.monitor.scalars import VS_SAMPLES, read_points
 from megatron_lrps.monitor.tensorboard.charts import layout
 from megatron_lrps.monitor.tensorboard.event_file import encode, put, text
@@ -33,7 +34,6 @@ from megatron_lrps.monitor.tensorboard.path_events import (
     path_content,
     with_kept,
 )
-from megatron_lrps.monitor.tensorboard.printed_figures import Printed, read_printed
 from megatron_lrps.monitor.version_table import VersionTable, version_table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.storage.ownership import holder

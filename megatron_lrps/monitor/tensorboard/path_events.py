@@ -11,11 +11,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from megatron_lrps.campaign.history import condense
 from megatron_lrps.campaign.lineage import Facts, schedule_words
+from megatron_lrps.monitor.printed_figures import LOSS, SECONDS, THROUGHPUT, Printed, seconds_of
 from megatron_lrps.monitor.scalars import VALIDATION, VS_SAMPLES, Point, Series
 from megatron_lrps.monitor.tensorboard.event_file import encode, scalar, text
 from megatron_lrps.monitor.tensorboard.hparams import Hparams, precision, session_begin, session_end
 from megatron_lrps.monitor.tensorboard.markdown import TEXTS, table
-from megatron_lrps.monitor.tensorboard.printed_figures import LOSS, SECONDS, THROUGHPUT, Printed, seconds_of
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
 
