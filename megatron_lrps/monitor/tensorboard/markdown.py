@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from megatron_lrps.monitor.report.html import LONGEST
+from megatron_lrps.monitor.text_table import clean
 
 TEXTS = "_campaign/"
 """What the tags of texts begin with. TensorBoard sorts it before Megatron's, of which each argument is one."""
@@ -18,7 +18,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
 def _cell(value: str | int) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
-    printable = "".join(each if each.isprintable() else " " for each in shown)
     # As entities: Markdown's own marks, and TensorBoard's sanitizer, leave these alone.
-    return "".join(f"&#{ord(each)};" if each in "|\\`*_[]~!" else each for each in html.escape(printable, quote=False))
+    return "".join(
+        f"&#{ord(each)};" if each in "|\\`*_[]~!" else each for each in html.escape(clean(value), quote=False)
+    )
