@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
@@ -24,7 +25,7 @@ from megatron_lrps.plan.cost import (
     gpu_hours,
     model_size,
 )
-from megatron_lrps.plan.data import has_sources, missing_indexes
+from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.storage.disk_space import size_words
@@ -68,12 +69,12 @@ def show_plan(
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
-    found = refusals(tree, ranks_of(tree.plan), size)
+    found = refusals(Campaign(tree), ranks_of(tree.plan), size)
     if layout and not found:
         from megatron_lrps.launch.layout_check import check_layout
 
         try:
-            facts["layout"] = check_layout(tree)
+            facts["layout"] = check_layout(Campaign(tree))
         except RefusedError as refusal:
             found.append(refusal)
     if simulate:

@@ -7,10 +7,10 @@ from typing import Any
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import Tree
+from megatron_lrps.plan.cluster_simulation import MTBF_HOURS, Cluster, Forecast, forecast, intervals_around
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.flags import DEFAULTS
 from megatron_lrps.plan.keys.slurm_job import seconds_of
-from megatron_lrps.plan.simulation import MTBF_HOURS, Cluster, Forecast, forecast, intervals_around
 
 _GB = 10**9
 

@@ -9,7 +9,7 @@ from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.keys.values import MAX_COUNT
 from megatron_lrps.plan.model import Cut, Plan
 from megatron_lrps.plan.paths import PlannedPath
-from megatron_lrps.plan.windows import Window
+from megatron_lrps.plan.version_windows import Window
 from megatron_lrps.schedule.paradigms import MAIN, branch_length
 
 

@@ -26,9 +26,9 @@ from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
 from megatron_lrps.plan import Plan, Window, plan_hash
-from megatron_lrps.plan.blends import windows_read
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.plan.window_samples import windows_read
 from megatron_lrps.schedule import Branch, DecaySpec, Schedule, branch_schedule, main_schedule
 from megatron_lrps.storage.ownership import Ownership
 from megatron_lrps.training.arguments import Planned

@@ -20,8 +20,8 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.blends import Interleaved, parts_of
-from megatron_lrps.plan.data import validation_sets, window_blend
+from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.window_samples import Interleaved, parts_of
 from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
 
 

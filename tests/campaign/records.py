@@ -10,7 +10,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.session import planned_run, record
 from tests.campaign.checkpoints import save

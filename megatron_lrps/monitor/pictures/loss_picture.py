@@ -22,7 +22,7 @@ from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, look_of, ro
 from megatron_lrps.monitor.pictures.labels import Name, name_ends, name_points
 from megatron_lrps.monitor.scalars import Runs, Series, finite
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -86,7 +86,7 @@ def test_a_job_that_waits_covers_a_new_fork_point_before_its_end_and_one_that_ru
     with pytest.raises(RefusedError, match="main at 700"):  # it is main's job that has to be looked at first
         wanted_jobs(cut, saved, {}, "hotfix")
     assert [(each.leg.key, getattr(each.after, "id", None)) for each in wanted] == [(("hotfix", 750), "8")]
-    with pytest.raises(RefusedError, match="job 8 trains it until 1400 by an older plan, and the plan now wants 700"):
+    with pytest.raises(RefusedError, match="job 8 trains it until 1400 by an older plan, but the plan now wants 700"):
         wanted_jobs(cut, saved, job(8, "main", 1400, "RUNNING"), None)
 
 

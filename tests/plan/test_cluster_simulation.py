@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.simulation import Cluster, Segment, forecast, intervals_around, run_job, segments_of
+from megatron_lrps.plan.cluster_simulation import Cluster, Segment, forecast, intervals_around, run_job, segments_of
 from tests.plan.plans import tree_of, versions
 
 NEVER = 1e12

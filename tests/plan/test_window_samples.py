@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.blends import Interleaved, parts_of, shared_out, windows_read
+from megatron_lrps.plan.window_samples import Interleaved, parts_of, shared_out, windows_read
 from tests.plan.plans import assert_one_clear_line, tree_of, versions
 
 

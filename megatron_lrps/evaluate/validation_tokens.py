@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from megatron_lrps.data.index_reader import HEADER, index_facts
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 
 _DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
 """By the dtype code of an index (``megatron/core/datasets/indexed_dataset.py``); tokens are integers."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_lrps.plan.megatron_refusals import fix_of
+from megatron_lrps.plan.megatron_fixes import fix_of
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.blends import parts_of, windows_read
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
-from megatron_lrps.plan.windows import Window
+from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.plan.window_samples import parts_of, windows_read
 
 
 def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:

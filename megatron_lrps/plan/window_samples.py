@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.paths import PlannedPath, Tree
-from megatron_lrps.plan.windows import Window
+from megatron_lrps.plan.version_windows import Window
 
 
 class Part(NamedTuple):

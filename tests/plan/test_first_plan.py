@@ -8,7 +8,7 @@ from plan.json_schema import is_valid
 from plan.plans import BASE
 
 from megatron_lrps.plan import expand, load, parse_plan
-from megatron_lrps.plan.draft import SIZES, Draft, Text, draft_text
+from megatron_lrps.plan.first_plan import SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.json_schema import plan_schema
 

@@ -7,7 +7,7 @@ import yaml
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.plan.explain import place
+from megatron_lrps.plan.key_errors import place
 from tests.plan.plans import BASE, PLAN, assert_one_clear_line, plan_dict, versions
 
 

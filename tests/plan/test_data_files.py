@@ -8,7 +8,7 @@ import yaml
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree, expand, parse_plan
-from megatron_lrps.plan.data import missing_indexes, require_data, validation_sets, window_blend
+from megatron_lrps.plan.data_files import missing_indexes, require_data, validation_sets, window_blend
 from tests.plan.plans import assert_one_clear_line, plan_dict
 
 VERSIONS = [

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.flags import path_flags
-from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from tests.plan.plans import tree_of
 
 
