@@ -16,7 +16,7 @@ SHARD_GB = 5.0
 """``--shard-gb`` by default."""
 
 if TYPE_CHECKING:
-    from megatron_lrps.convert.check import Compared
+    from megatron_lrps.convert.logits_check import Compared
 
 
 def export_version(
@@ -94,7 +94,7 @@ def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, 
     done = write_import(planned, target)
     typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
     if check:
-        from megatron_lrps.convert.check import compare_logits, probe_tokens
+        from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
 
         tokens = probe_tokens(model.vocab, model.positions)
         _print_check(compare_logits(target / RELEASE, folder, tokens, vocab=model.vocab, dtype=None), by="transformers")

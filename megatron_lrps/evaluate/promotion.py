@@ -13,7 +13,7 @@ from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
 from megatron_lrps.campaign.scores import Results, folder_of, measured_by, read_results, scores_of
-from megatron_lrps.convert.card import with_scores
+from megatron_lrps.convert.model_card import with_scores
 from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.convert.version_export import release
 from megatron_lrps.errors import RefusedError

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK, allowed
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
 from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.resharding import refuse_lossy_saves
-from megatron_lrps.campaign.same_run import ALLOW_DISK, allowed
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS

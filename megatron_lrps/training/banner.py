@@ -8,8 +8,8 @@ from typing import Any
 
 from megatron_lrps.campaign.data_ledger import ranges_of
 from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.record import read_record
-from megatron_lrps.campaign.same_run import ALLOW_DISK
 from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.vocabulary import Vocabulary

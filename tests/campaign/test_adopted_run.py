@@ -82,7 +82,10 @@ def test_the_folder_may_move_and_be_gone(trained: Path) -> None:
 
 def test_another_run_may_not_stand_in_for_it(trained: Path) -> None:
     run(trained / "other", b"WEIGHTS")
-    with pytest.raises(RefusedError, match=r"main.adopt: .*/stock has been trained on from, and .*/other/iter_0000100"):
+    with pytest.raises(
+        RefusedError,
+        match=r"main.adopt: .*/stock has been trained, the plan now says .*/other/iter_0000100, whose content",
+    ):
         accept(tree_in(trained, "other"))
 
 

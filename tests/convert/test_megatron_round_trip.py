@@ -11,10 +11,10 @@ from training.harness import train
 from training.test_layouts import RESAVE
 
 from megatron_lrps.campaign.folders import checkpoint
-from megatron_lrps.convert.check import compare_logits, probe_tokens
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
 from megatron_lrps.convert.safetensors import read_folder

@@ -1,4 +1,4 @@
-"""Logits by Megatron itself: ``python -m megatron_lrps.convert.megatron_forward CHECKPOINT OUT``.
+"""Logits by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
 
 A process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code and computed in
 fp32. ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin are equally long sequences and what the export

@@ -60,13 +60,13 @@ def compare_logits(
     asked = {"tokens": tokens, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
         files = [Path(scratch) / name for name in ("checkpoint.npy", "export.npy")]
-        megatron = ["-m", "megatron_lrps.convert.megatron_forward"]
+        megatron = ["-m", "megatron_lrps.convert.megatron_logits"]
         _run([*megatron, str(checkpoint), str(files[0])], asked, "Megatron")
         keys = {}
         if by == "Megatron":
             _run([*megatron, str(export), str(files[1])], asked, by)
         else:
-            script = str(Path(__file__).with_name("transformers_forward.py"))
+            script = str(Path(__file__).with_name("transformers_logits.py"))
             keys = json.loads(_run(["-P", script, str(export), str(files[1])], asked, by))
         ours, theirs = (np.load(file, allow_pickle=False)[..., :vocab] for file in files)
     for what, names in keys.items():

@@ -12,9 +12,9 @@ from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.forward import batches, loss_sum
-from megatron_lrps.evaluate.sets import read_windows
 from megatron_lrps.evaluate.token_bytes import byte_counter
+from megatron_lrps.evaluate.validation_loss import batches, loss_sum
+from megatron_lrps.evaluate.validation_tokens import read_windows
 
 
 def test_every_token_but_the_first_is_predicted_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import chain_of, facts_of
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.card import lineage_of, model_card
+from megatron_lrps.convert.model_card import lineage_of, model_card
 from tests.plan.plans import tree_of
 
 MODEL = Model(

@@ -1,4 +1,4 @@
-"""Logits and keys by transformers: ``python transformers_forward.py FOLDER OUT``, a process of its own.
+"""Logits and keys by transformers: ``python transformers_logits.py FOLDER OUT``, a process of its own.
 
 ``{"tokens": [[...], ...]}`` on stdin. OUT is a .npy file, float32 [sequences, tokens, vocabulary]; the keys that
 transformers misses or does not expect go to stdout as JSON.

@@ -1,4 +1,4 @@
-"""Ids that transformers gives: ``python tokenizer_probe.py FOLDER``; JSON goes in and out.
+"""Ids that transformers gives: ``python transformers_ids.py FOLDER``; JSON goes in and out.
 
 ``{"texts": [...], "special": true}`` on stdin, ``special``: with BOS and EOS where the tokenizer adds them.
 

@@ -1,4 +1,4 @@
-"""Loss on validation sets: ``python -m megatron_lrps.evaluate.forward``, a process of its own.
+"""Loss on validation sets: ``python -m megatron_lrps.evaluate.validation_loss``, a process of its own.
 
 On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "length": ..., "limit": ... or null,
 "sets": {name: prefix}}``. A line of JSON for each set goes to stdout as it is done: ``set``, ``loss_sum`` (nats),
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.evaluate.sets import Windows, read_windows
+from megatron_lrps.evaluate.validation_tokens import Windows, read_windows
 
 _BATCH_TOKENS = 4096
 """Predicted at a time, by one window at least: the logits of a batch are its largest tensor."""
@@ -84,7 +84,7 @@ def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
     import torch
 
     from megatron_lrps.convert.mapping import WORD_EMBEDDING
-    from megatron_lrps.convert.megatron_forward import build, load
+    from megatron_lrps.convert.megatron_logits import build, load
     from megatron_lrps.convert.torch_dist import open_checkpoint
 
     opened = open_checkpoint(Path(folder))
