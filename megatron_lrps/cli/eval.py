@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from megatron_lrps.cli.options import IterationOption, JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.printing import print_scores, say
-from megatron_lrps.convert.version_checkpoint import Source, find_source
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint, find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
@@ -48,7 +48,7 @@ def eval(
         "backend": backend,
         "batch_size": batch_size,
     }
-    source = find_source(plan, version, iteration)
+    source = find_version_checkpoint(plan, version, iteration)
     asked, task_folder = _asked(source, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
@@ -60,7 +60,7 @@ def eval(
     typer.echo(f"\n{results.file}")
 
 
-def _asked(source: Source, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
     """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
     plan = source.tree.plan
     own = {key: value for key, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ import typer
 
 from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.printing import print_logits_check, say
-from megatron_lrps.convert.version_checkpoint import find_source
+from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 
 FORMATS = ("hf", "torch", "torch_dist")
@@ -46,12 +46,12 @@ def export(
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
     _refuse_flags(form, tensor, pipeline, workers, shard_gb, check=check)
-    source = find_source(plan, version, iteration)
+    source = find_version_checkpoint(plan, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
-    from megatron_lrps.convert.version_export import release, release_for_megatron
+    from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if form == "hf":
-        done = release(
+        done = export_to_hugging_face(
             source,
             output=output,
             dtype=dtype,
@@ -63,7 +63,7 @@ def export(
     else:
         sizes = Layout(tensor or 1, pipeline or 1)
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = release_for_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),

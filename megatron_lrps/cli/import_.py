@@ -25,7 +25,7 @@ def import_(
         raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
     target_plan = load_plan(plan) if plan else None
     target = output or (target_plan.folder if target_plan else Path()) / "imports" / folder.resolve().name
-    from megatron_lrps.convert.huggingface_import import RELEASE, plan_import, write_import
+    from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
     from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
 
     planned = plan_import(folder)
@@ -35,11 +35,11 @@ def import_(
     done = write_import(planned, target)
     typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
     if check:
-        from megatron_lrps.convert.check import compare_logits, probe_tokens
+        from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
 
         tokens = probe_tokens(model.vocab, model.positions)
         print_logits_check(
-            compare_logits(target / RELEASE, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
+            compare_logits(target / WITHOUT_ITERATION, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
         )
     typer.echo("In the plan, under `megatron:`")
     for line in plan_lines(model, where):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from megatron_lrps.data.prepare.find import SourceFile, find_sources
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.draft import SIZES, Text
 from megatron_lrps.plan.file_paths import absolute, written
+from megatron_lrps.plan.first_plan import SIZES, Text
 from megatron_lrps.plan.keys.values import count
 from megatron_lrps.plan.load import parse_mapping
 

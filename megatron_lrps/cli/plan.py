@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
-from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
-from megatron_lrps.plan.data import has_sources, missing_indexes
+from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.storage.disk_space import size_words
@@ -70,7 +71,8 @@ def plan(
             raise RefusedError(
                 f"--{option.replace('_', '-')} {value:g} is given without --simulate.", "add --simulate."
             )
-    tree = expand(load_plan(plan))
+    campaign = Campaign.open(plan)
+    tree = campaign.tree
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
     cost, size = cost_of(tree), model_size(tree.plan, vocabulary_of(tree.plan))
@@ -82,12 +84,12 @@ def plan(
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
-    found = refusals(tree, ranks_of(tree.plan), size)
+    found = refusals(campaign, ranks_of(tree.plan), size)
     if check_layout and not found:
         from megatron_lrps.launch import layout_check
 
         try:
-            facts["layout"] = layout_check.check_layout(tree)
+            facts["layout"] = layout_check.check_layout(campaign)
         except RefusedError as refusal:
             found.append(refusal)
     if simulate:

@@ -8,7 +8,7 @@ import typer
 from megatron_lrps.monitor.text_table import table
 
 if TYPE_CHECKING:
-    from megatron_lrps.convert.check import Compared
+    from megatron_lrps.convert.logits_check import Compared
 
 
 def say(line: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.printing import print_scores, say
-from megatron_lrps.convert.version_checkpoint import find_source
+from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.plan.keys.scoring_and_release import Promotion
 
 
@@ -32,7 +32,7 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Verify, export, check, score and release a version. Run it again to continue."""
-    source = find_source(plan, version, iteration)
+    source = find_version_checkpoint(plan, version, iteration)
     asked, planned = source.tree.plan.evaluate, source.tree.plan.promote or Promotion()
     from megatron_lrps.evaluate import promotion  # torch comes with it
 

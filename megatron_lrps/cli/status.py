@@ -7,10 +7,11 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
+from megatron_lrps.cli.job_text import job_text
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.owner_facts import owner_facts
-from megatron_lrps.cli.slurm_jobs import job_text, jobs_of
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.storage.ownership import holder
 

@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from megatron_lrps.cli.slurm_jobs import job_text, jobs_of
-from megatron_lrps.launch.local.progress import duration
+from megatron_lrps.cli.job_text import job_text
+from megatron_lrps.launch.executor import jobs_of
+from megatron_lrps.launch.local.progress_display import duration
 from megatron_lrps.monitor.live_standing import Row, Watch
 from megatron_lrps.monitor.text_table import number_words
 

@@ -19,13 +19,13 @@ def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = Fa
         findings.append(finding)
         if not as_json:  # one line at a time: large checkpoints take minutes
             what = "; ".join(map(str, finding.damages)) or integrity.MEANING[finding.state]
-            typer.echo(f"{finding.path} {finding.iteration:,}: {finding.state}: {what}")
+            typer.echo(f"{finding.path} {finding.checkpoint.iteration:,}: {finding.state}: {what}")
     if as_json:
         facts = [
             {
                 "path": finding.path,
-                "iteration": finding.iteration,
-                "folder": str(finding.folder),
+                "iteration": finding.checkpoint.iteration,
+                "folder": str(finding.checkpoint),
                 "state": finding.state,
                 "damages": [{"file": damage.file, "what": damage.what} for damage in finding.damages],
             }

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.data_ledger import ranges_of
-from megatron_lrps.campaign.folders import PathFolder, checkpoint
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.record import read_record
-from megatron_lrps.campaign.same_run import ALLOW_DISK
 from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.vocabulary import Vocabulary
@@ -25,8 +25,8 @@ def saves_left(run: Run, start: int, interval: int | None) -> int:
 def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
     """What the run's saves will take together, by the size of the checkpoint it starts from or of its model."""
     size = None
-    if start.folder is not None:
-        size = sum(file.stat().st_size for file in checkpoint(start.folder, start.iteration).iterdir())
+    if start.checkpoint is not None:
+        size = sum(file.stat().st_size for file in start.checkpoint.folder.iterdir())
     elif run.planned is not None:
         model = model_size(run.planned.tree.plan, Vocabulary(args.padded_vocab_size))
         size = model.checkpoint_bytes if model else None
@@ -62,7 +62,7 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
         else "forks off"
         if start.forked
         else "resumes from"
-        if start.folder
+        if start.checkpoint
         else "starts from"
     )
     rows = [
@@ -174,7 +174,7 @@ def _was(here: str, there: str | None) -> str:
 
 
 def _libraries(start: Start) -> str:
-    record = read_record(PathFolder(start.folder.parent)) if start.folder else None
+    record = read_record(PathFolder(start.checkpoint.save.parent)) if start.checkpoint else None
     before = record.get("libraries") if record else None
     there = before if isinstance(before, dict) else {}
     shown = []

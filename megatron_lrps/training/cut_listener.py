@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.cut_request import EVENT, asked, request_file, withdraw
-from megatron_lrps.campaign.folders import PathFolder, checkpoints_in
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.training.session import Run
 
 _SIGNAL, _CUT = 1, 2
@@ -44,7 +45,7 @@ class CutListener:
         request = asked(self._main) if self.wanted and self._rank == 0 else None
         if request is not None:
             run.cuts[iteration] = request
-            if iteration in checkpoints_in(run.own)[0]:  # its own turn to be saved came first
+            if iteration in Checkpoints.in_folder(run.own).complete:  # its own turn to be saved came first
                 answer(run, iteration)
         return self.wanted
 

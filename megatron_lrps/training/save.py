@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from megatron_lrps.campaign.folders import TRACKER, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
@@ -49,7 +49,7 @@ class Committer:
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = checkpoint(self._run.own, iteration)
+        folder = Checkpoint(self._run.own, iteration).folder
         manifest = take_sizes(folder)
         sync(folder)
         write_atomic(self._run.own / TRACKER, str(iteration))
@@ -65,7 +65,7 @@ class Committer:
         """Record that the path is trained, if it is."""
         tell("finishing")
         self.settle()
-        if self._run.end in checkpoints_in(self._run.own)[0]:
+        if self._run.end in Checkpoints.in_folder(self._run.own).complete:
             self._run.event("done", iteration=self._run.end)
             record(self._run, self._args, "trained")
 
@@ -125,7 +125,7 @@ def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
     Its last files go first, so that at no moment it looks finished.
     """
     if rank == 0:
-        _remove(checkpoint(own, iteration))
+        _remove(Checkpoint(own, iteration).folder)
     torch.distributed.barrier()
 
 
@@ -175,9 +175,9 @@ def _storage_reason(error: BaseException, own: Path) -> str | None:
 
 
 def _no_room(own: Path) -> bool:
-    complete, torn = checkpoints_in(own)
+    saved = Checkpoints.in_folder(own)
     try:
-        sizes = [_size_of(checkpoint(own, iteration)) for iteration in (complete or torn)[-1:]]
+        sizes = [_size_of(saved.at(iteration).folder) for iteration in (saved.complete or saved.torn)[-1:]]
         return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
     except OSError:
         return False

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.adopted_run import with_content
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.cut_request import Request
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.lineage import described
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest
 from megatron_lrps.campaign.record import log_event, read_record, write_record
@@ -25,10 +26,10 @@ from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
 from megatron_lrps.plan import Plan, Window, plan_hash
-from megatron_lrps.plan.blends import windows_read
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
+from megatron_lrps.plan.window_samples import windows_read
+from megatron_lrps.schedule import Branch, DecaySpec, Schedule, branch_schedule, main_schedule
 from megatron_lrps.storage.ownership import Ownership
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.checkpoint_reading import Reading
@@ -197,15 +198,13 @@ def unplanned_branch(args: Namespace) -> Run:
         )
     if args.ckpt_step not in (None, fork):
         raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")
-    batch = args.global_batch_size
-    warm = args.lr_warmup_iters * batch
     if args.lr_warmup_iters > fork:
         raise RefusedError(f"--lr-warmup-iters {args.lr_warmup_iters} reaches past the fork at {fork}.", "fork later.")
-    main = Schedule((*warmup(warm), *hold_for_ever(warm)))
-    decay = branch_decay(DecaySpec(shape=args.lrps_decay_shape), fork * batch, end * batch, batch=batch)
+    batch, decay = args.global_batch_size, DecaySpec(shape=args.lrps_decay_shape)
+    main = main_schedule(warm=args.lr_warmup_iters, batch=batch)
     args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
     return Run(
-        schedule=main.followed_by(decay, fork * batch),
+        schedule=branch_schedule(main, Branch(name="branch", fork=fork, end=end, decay=decay), batch=batch),
         own=Path(args.save),
         parent=Path(parent),
         fork=fork,
@@ -261,7 +260,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
     """Write the path's lineage record. Rank 0 only; nothing without a plan."""
     if run.folder is None or run.planned is None or run.identity is None:
         return
-    checkpoints = checkpoints_in(run.own)[0]
+    checkpoints = Checkpoints.in_folder(run.own).complete
     before = read_record(run.folder) or {}
     path, plan = run.planned.path, run.planned.tree.plan
     written = {
@@ -278,7 +277,7 @@ def record(run: Run, args: Namespace, status: str) -> None:
         },
         "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
         "checkpoints": [
-            {"iteration": iteration, "sha256": _digest(checkpoint(run.own, iteration))} for iteration in checkpoints
+            {"iteration": each, "sha256": _digest(Checkpoint(run.own, each).folder)} for each in checkpoints
         ],
         "libraries": _library_versions(),
     }

@@ -16,7 +16,7 @@ import torch
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.epochs import refuse_repeats
-from megatron_lrps.campaign.folders import PathFolder, checkpoint
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.named_files import NAMED_FILES, named_files, refuse_other_files
 from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_states
 from megatron_lrps.campaign.record import read_record
@@ -59,7 +59,7 @@ def agree(run: Run, args: Namespace) -> bool:
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     while True:
         start: Start = _from_rank_0(rank, lambda: find(run, run.damaged, args.lrps_allow or ()))
-        run.reading = Reading(Path(start.name), rank, ranks) if start.folder else None
+        run.reading = Reading(start.checkpoint, rank, ranks) if start.checkpoint else None
         trained = not start.forked and start.iteration >= run.until
         try:
             run.identity, drawn = _from_rank_0(rank, partial(compare, run, start, args))
@@ -74,7 +74,7 @@ def agree(run: Run, args: Namespace) -> bool:
     setattr(args, ORDER_SAMPLES, drawn)
     setattr(args, NAMED_FILES, _from_rank_0(rank, lambda: named_files(vars(args))))
     run.start = start
-    args.load = str(start.folder) if start.folder else None
+    args.load = str(start.checkpoint.save) if start.checkpoint else None
     args.ckpt_step = start.iteration or None
     if run.identity is not None:
         setattr(args, IDENTITY, json.dumps(run.identity.to_json()))
@@ -114,8 +114,8 @@ def _damaged(run: Run, start: Start) -> bool:
     """Whether the checkpoint is not as it was saved, remembered; raises RefusedError where it is a fork point."""
     reading, run.reading = run.reading, None
     damages = reading.result() if reading is not None else []
-    if damages and start.forked and start.folder is not None:
-        refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0], adopted=run.adopted)
+    if damages and start.forked and start.checkpoint is not None:
+        refuse_damaged_fork(start.checkpoint, damages[0], adopted=run.adopted)
     if damages:
         run.damaged[start.iteration] = str(damages[0])
     return bool(damages)
@@ -171,8 +171,8 @@ def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, i
     drawn, recorded = None, None
     if run.folder is not None:
         read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
-    if start.folder is not None:
-        read_record(PathFolder(start.folder.parent))
+    if start.checkpoint is not None:
+        read_record(PathFolder(start.checkpoint.save.parent))
         saved = fitting_arguments(start.name, start.iteration, args)
         drawn = order_samples(saved)
         recorded = _recorded(saved, start.name)
@@ -264,7 +264,7 @@ def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
     if trained:
         _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
         return
-    _say(overview(run, start, args, _saved_args(start.name) if start.folder else {}))
+    _say(overview(run, start, args, _saved_args(start.name) if start.checkpoint else {}))
     how = {"adopted": True} if run.adopted and start.forked else {}
     run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
     record(run, args, "training")

@@ -3,13 +3,13 @@
 import pytest
 
 from megatron_lrps.campaign.record import log_event
-from tests.launch.campaign import Campaign, campaign
+from tests.launch.campaign import TinyCampaign, campaign
 
 __all__ = ["campaign"]  # a fixture
 
 
 @pytest.fixture
-def begun(campaign: Campaign) -> Campaign:
+def begun(campaign: TinyCampaign) -> TinyCampaign:
     """main at 10 of 14, v1 trained, v2 waiting for main at 14."""
     campaign.save("main", 4)
     campaign.save("main", 10)

@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from megatron_lrps.campaign.activity import Teller
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.cli import status_watch as watching
 from megatron_lrps.launch.slurm.job_history import record
@@ -24,7 +23,7 @@ from megatron_lrps.monitor.live_standing import Row, Watch
 from megatron_lrps.monitor.scalar_follower import Figures
 from megatron_lrps.storage.ownership import Ownership, acquire
 from tests.conftest import Lrps
-from tests.launch.campaign import Campaign, campaign
+from tests.launch.campaign import TinyCampaign, campaign
 from tests.monitor.conftest import LogJob, log_job
 from tests.storage.owners import holding
 
@@ -37,7 +36,7 @@ def figures(first: int, last: int) -> list[tuple[str, int, float]]:
 
 
 @pytest.fixture
-def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
+def begun(campaign: TinyCampaign, log_job: LogJob) -> TinyCampaign:
     """main at 12 of 14, saved at 10; v1 trained; v2 waiting for main at 14."""
     campaign.save("main", 4)
     campaign.save("main", 10)
@@ -49,17 +48,17 @@ def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
 
 
 @pytest.fixture
-def held(begun: Campaign) -> Iterator[Ownership]:
+def held(begun: TinyCampaign) -> Iterator[Ownership]:
     """main's, by this process."""
     with acquire(begun.folder("main").root, say=print) as ownership:
         yield ownership
 
 
-def tensorboard(campaign: Campaign, path: str = "main") -> Path:
+def tensorboard(campaign: TinyCampaign, path: str = "main") -> Path:
     return campaign.folder(path).root.parent.parent / "tensorboard" / path
 
 
-def test_a_look_gives_what_is_logged_by_then(begun: Campaign, held: Ownership, log_job: LogJob) -> None:
+def test_a_look_gives_what_is_logged_by_then(begun: TinyCampaign, held: Ownership, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
     assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
@@ -76,7 +75,7 @@ def test_a_look_gives_what_is_logged_by_then(begun: Campaign, held: Ownership, l
     assert main.held  # it still evaluates
 
 
-def test_what_nobody_trains_has_no_time_left(begun: Campaign, held: Ownership) -> None:
+def test_what_nobody_trains_has_no_time_left(begun: TinyCampaign, held: Ownership) -> None:
     watch = Watch(begun.plan)
     teller = Teller(begun.folder("main"), held.token)
     teller.tell("loading")  # of a start: the pace is that of the run before it
@@ -93,7 +92,7 @@ def test_what_nobody_trains_has_no_time_left(begun: Campaign, held: Ownership) -
     assert (main.held, main.seconds_left, main.tokens_per_second) == (False, None, None)
 
 
-def test_a_job_that_was_killed_is_seen(begun: Campaign) -> None:
+def test_a_job_that_was_killed_is_seen(begun: TinyCampaign) -> None:
     watch = Watch(begun.plan)
     with holding(begun.folder("main").root) as job:
         assert watch.look()[0].state == "in progress"
@@ -103,7 +102,7 @@ def test_a_job_that_was_killed_is_seen(begun: Campaign) -> None:
         assert watch.look()[0].state == "interrupted at 10 of 14"
 
 
-def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> None:
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: TinyCampaign) -> None:
     watch = Watch(begun.plan)
     watch.look()
     plan = begun.plan.read_text()
@@ -118,7 +117,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> N
     assert watch.trouble is None
 
 
-def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: Campaign, lrps: Lrps) -> None:
+def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: TinyCampaign, lrps: Lrps) -> None:
     for path, iteration in (("main", 14), ("v2", 20)):
         begun.save(path, iteration)
     code, stdout, stderr = lrps("status", begun.plan, "--watch")
@@ -130,17 +129,17 @@ def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: 
 
 
 def test_jobs_are_shown_where_the_campaign_has_any(
-    begun: Campaign, lrps: Lrps, monkeypatch: pytest.MonkeyPatch
+    begun: TinyCampaign, lrps: Lrps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")  # no Slurm to ask
     for path, iteration in (("main", 14), ("v2", 20)):
         begun.save(path, iteration)
-    record(CampaignFolder(begun.tree.plan.folder), "submitted", job="17", name="demo-v2", path="v2", until=20)
+    record(begun.campaign.folder, "submitted", job="17", name="demo-v2", path="v2", until=20)
     stdout = lrps("status", begun.plan, "--watch").stdout
     assert "v2: trained, iteration 20/20, job 17 until 20: unknown to Slurm\n" in stdout
 
 
-def test_watching_takes_no_json(begun: Campaign, lrps: Lrps) -> None:
+def test_watching_takes_no_json(begun: TinyCampaign, lrps: Lrps) -> None:
     code, _, stderr = lrps("status", begun.plan, "--watch", "--json")
     assert code == 78
     assert "--json is one object" in stderr
@@ -197,7 +196,7 @@ def test_of_too_many_paths_those_that_train_are_shown() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_ctrl_c_ends_the_view_with_0(begun: Campaign, held: Ownership, log_job: LogJob, terminal: bool) -> None:
+def test_ctrl_c_ends_the_view_with_0(begun: TinyCampaign, held: Ownership, log_job: LogJob, terminal: bool) -> None:
     command = [sys.executable, "-m", "megatron_lrps.cli", "status", str(begun.plan), "--watch", "--every", "0.2"]
     reader, writer = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(

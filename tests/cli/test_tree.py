@@ -1,10 +1,10 @@
 """`lrps tree` of a campaign on disk; test_status.py looks at its words."""
 
 from tests.conftest import Lrps
-from tests.launch.campaign import Campaign
+from tests.launch.campaign import TinyCampaign
 
 
-def test_tree_draws_forks_ends_and_progress(begun: Campaign, lrps: Lrps) -> None:
+def test_tree_draws_forks_ends_and_progress(begun: TinyCampaign, lrps: Lrps) -> None:
     code, stdout, _ = lrps("tree", begun.plan)
     assert code == 0
     assert stdout.splitlines()[1:] == [

@@ -280,7 +280,7 @@ def _train(original: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _read_tracker(original: Any, tracker_filename: str) -> tuple[int, bool]:
     """The decided iteration, without reading a tracker that a crash may have emptied or a parent is moving."""
-    if _run is not None and _run.start is not None and _run.start.folder is not None:
+    if _run is not None and _run.start is not None and _run.start.checkpoint is not None:
         return _run.start.iteration, False
     return original(tracker_filename)  # type: ignore[no-any-return]
 

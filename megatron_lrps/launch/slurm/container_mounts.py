@@ -1,0 +1,50 @@
+"""The folders of the host that a container must see."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from megatron_lrps.plan import Plan
+from megatron_lrps.plan.file_paths import paths_in
+
+_HOPS = 40  # the kernel's own limit
+
+
+def mountable(folder: Path) -> bool:
+    """Whether a list of mounts can hold a folder."""
+    return not set(",:") & set(str(folder))
+
+
+def mounts(plan: Plan) -> list[Path]:
+    """The folders that ranks and promotions read and write: the campaign's, and those of all files in the plan."""
+    # `lrps prepare` reads the raw text and the batch script the site file: both are outside of the container.
+    outside = {"save": True, "versions": {"__all__": {"sources"}}, "megatron": True, "launch": True}
+    named = paths_in(plan, exclude=outside)
+    folders = [plan.folder, *(folder for path in named for file in _files_of(path) for folder in _folders(file))]
+    folders += [there for path in paths_in(plan, include={"megatron": True}) for there in _nearest(path)]
+    folders += plan.launch.slurm.mounts if plan.launch.slurm else ()
+    return list(dict.fromkeys(folders))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files behind a path of the plan: a folder and the files in it, which may be links; an index; or one file."""
+    if path.is_dir():
+        return [path, path / "*", *sorted(path.iterdir())]
+    pair = [Path(f"{path}.{end}") for end in ("bin", "idx")]
+    return pair if any(file.exists() for file in pair) else [path]
+
+
+def _nearest(path: Path) -> list[Path]:
+    """The first folder on the way up from a path that exists, because the run may make what a flag names."""
+    return [folder for folder in (path, *path.parents) if folder.is_dir() and folder != folder.parent][:1]
+
+
+def _folders(file: Path) -> Iterator[Path]:
+    """The folder of a file, and the folders of all files that it links to on the way to its content."""
+    yield file.parent
+    for _ in range(_HOPS):
+        if not file.is_symlink():
+            break
+        file = Path(os.path.normpath(file.parent / file.readlink()))
+        yield file.parent
+    yield file.resolve().parent
