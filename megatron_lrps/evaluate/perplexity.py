@@ -20,7 +20,7 @@ from megatron_lrps.evaluate.validation_tokens import read_windows, sets_of
 
 
 def measure(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     results: Results,
     *,
     engine: str,
@@ -31,7 +31,7 @@ def measure(
     """Add the perplexity on every set to the results; what is there already, measured alike, stays.
 
     Args:
-        source: The version's checkpoint.
+        version: The version's checkpoint.
         results: Written after each set, so that a stopped evaluation goes on.
         engine: ``export`` or ``megatron``.
         export: Its folder, for ``export``.
@@ -43,12 +43,12 @@ def measure(
         LrpsError: the engine could not compute, with its own words.
         StorageError: the disk refuses.
     """
-    path = source.facts.name
-    sets, absent = sets_of(source.tree, source.tree.path(path))
+    path = version.path
+    sets, absent = sets_of(version.campaign.tree, version.campaign.tree.path(path))
     for name in absent:
         say(f"{name} is not there yet and is left out")
-    spec = spec_of(source.tree.plan)
-    length = source.tree.plan.sequence_length
+    spec = spec_of(version.campaign.plan)
+    length = version.campaign.plan.sequence_length
     keys = {name: _key(prefix, engine, length, limit) for name, prefix in sets.items()}
     todo = {
         name: prefix
@@ -57,11 +57,13 @@ def measure(
     }
     if not todo:
         return
-    if engine == "megatron" and (damage := damaged_sizes(source.folder)):
-        raise RefusedError(f"{source.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is.")
-    folder = source.folder if engine == "megatron" else export
+    if engine == "megatron" and (damage := damaged_sizes(version.checkpoint.folder)):
+        raise RefusedError(
+            f"{version.checkpoint.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is."
+        )
+    folder = version.checkpoint.folder if engine == "megatron" else export
     assert folder is not None
-    say(f"perplexity of {path} {source.iteration:,} on {', '.join(todo)}")
+    say(f"perplexity of {path} {version.iteration:,} on {', '.join(todo)}")
     for name, result in scored(todo, spec, folder, engine=engine, length=length, limit=limit):
         results.perplexity[name] = result
         results.write()
