@@ -8,13 +8,13 @@ from typing import Any
 
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.scores import Results, perplexity_of
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.child_process import python_lines
 from megatron_lrps.evaluate.token_bytes import byte_counter
 from megatron_lrps.evaluate.validation_tokens import read_windows, sets_of
 
@@ -140,9 +140,9 @@ def _bytes(spec: TokenizerSpec, sets: Mapping[str, Path], length: int, limit: in
 
 def _lines(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What the engine says of each set, as it is done."""
-    env = {"HF_HUB_OFFLINE": "1"}
-    if asked["engine"] == "megatron":
-        env["CUDA_VISIBLE_DEVICES"] = ""  # its CPU backend refuses a machine whose GPU it can see
+    env = {**OFFLINE, **(ON_CPU if asked["engine"] == "megatron" else {})}
     arguments = ["-m", "megatron_lrps.evaluate.validation_loss"]
-    for line in python_lines(arguments, given=json.dumps(asked), env=env, who=f"The {asked['engine']} engine"):
+    for line in python_lines(
+        arguments, given=json.dumps(asked), env=env, failed=f"The {asked['engine']} engine failed"
+    ):
         yield json.loads(line)
