@@ -27,7 +27,7 @@ SKIPPED = 3
 
 MEASURED = """
 import functools, json, time
-from megatron_lrps.training.megatron import hooking, hooks
+from megatron_lrps.training.megatron import hooks, patching
 hooks.install(cpu=True)
 from megatron.core.datasets.gpt_dataset import GPTDataset
 from megatron.training import training

@@ -22,8 +22,8 @@ from megatron_lrps.campaign.folders import TRACKER, checkpoint, checkpoints_in
 from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
+from megatron_lrps.training.current_activity import tell
 from megatron_lrps.training.cut_listener import answer
-from megatron_lrps.training.progress_file import tell
 from megatron_lrps.training.session import Run, record
 
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)

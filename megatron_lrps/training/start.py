@@ -26,12 +26,12 @@ from megatron_lrps.campaign.start_point import Start, find_start, refuse_damaged
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.storage.ownership import acquire
-from megatron_lrps.training import progress_file
+from megatron_lrps.training import current_activity
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
 from megatron_lrps.training.arguments import refuse_few_microbatches
-from megatron_lrps.training.banner import overview, refuse_full_disk
 from megatron_lrps.training.checkpoint_reading import Reading
 from megatron_lrps.training.megatron.stock_order import ORDER_SAMPLES, order_samples
+from megatron_lrps.training.run_summary import overview, refuse_full_disk
 from megatron_lrps.training.session import Run, identity_of, record
 
 IDENTITY = "lrps_identity"
@@ -152,7 +152,7 @@ def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
         run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
         run.ownership.start()
         if run.folder is not None:
-            progress_file.begin(run.folder, run.ownership.token)
+            current_activity.begin(run.folder, run.ownership.token)
         if run.planned is not None:
             accept(run.planned.tree, allow)
     return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged, adopted=run.adopted)

@@ -15,15 +15,15 @@ from typing import Any
 
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.training import cpu as cpu_backend
-from megatron_lrps.training.alerting import LOGGED, Alarm
+from megatron_lrps.training.alert_raising import LOGGED, Alarm
 from megatron_lrps.training.arguments import own_arguments, planned, prepare, require_cpu_backend
+from megatron_lrps.training.current_activity import told
 from megatron_lrps.training.cut_listener import CutListener, listen
 from megatron_lrps.training.megatron import stock_order, whole_validation
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
-from megatron_lrps.training.megatron.hooking import Hook, nothing_more, put_in_place, tell
+from megatron_lrps.training.megatron.patching import Hook, nothing_more, put_in_place, tell
 from megatron_lrps.training.megatron.refusals import begin_training, judge
 from megatron_lrps.training.megatron.wheel_gaps import fix_wheel
-from megatron_lrps.training.progress_file import told
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.save import STOP_S, Committer, TrackerWriter, clear_unfinished, storage_error
 from megatron_lrps.training.session import Run, note_stop, planned_run, record_stop, unplanned_branch

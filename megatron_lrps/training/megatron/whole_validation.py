@@ -13,7 +13,7 @@ from typing import Any
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.parallel_layout import few_microbatches
-from megatron_lrps.training.progress_file import counted
+from megatron_lrps.training.current_activity import counted
 
 _VIRTUAL = (
     "num_layers_per_virtual_pipeline_stage",

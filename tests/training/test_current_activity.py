@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.training import progress_file
+from megatron_lrps.training import current_activity
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """All that this process tells, from when it holds its path on."""
     said: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(progress_file.Teller, "tell", lambda self, what, **facts: said.append((what, facts)))
-    monkeypatch.setattr(progress_file, "_evaluations", 0)
-    monkeypatch.setattr(progress_file, "_teller", None)
-    progress_file.begin(PathFolder(tmp_path), "mine")
+    monkeypatch.setattr(current_activity.Teller, "tell", lambda self, what, **facts: said.append((what, facts)))
+    monkeypatch.setattr(current_activity, "_evaluations", 0)
+    monkeypatch.setattr(current_activity, "_teller", None)
+    current_activity.begin(PathFolder(tmp_path), "mine")
     return said
 
 
@@ -30,7 +30,7 @@ def evaluate(iterations: int, *, micro_batches: int, chunks: int, given: int | N
         eval_global_batch_size=2 * 4 * micro_batches,
         data_parallel_size=4,
     )
-    with progress_file.counted(lambda data, model: (data, model), [None] * chunks, given, args) as step:
+    with current_activity.counted(lambda data, model: (data, model), [None] * chunks, given, args) as step:
         for _ in range(iterations * micro_batches * chunks):
             assert step("data", model="model") == ("data", "model")
 
@@ -53,14 +53,14 @@ def test_iterations_are_counted_on_each_set(
 
 
 def test_a_save_says_its_iteration_and_then_that_training_goes_on(told: list[tuple[str, dict[str, Any]]]) -> None:
-    assert progress_file.told("saving", lambda original, iteration, *rest: original)("done", 40, "state") == "done"
+    assert current_activity.told("saving", lambda original, iteration, *rest: original)("done", 40, "state") == "done"
     assert told[1:] == [("saving", {"total": 40}), ("training", {})]
 
 
 def test_other_ranks_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_file, "_teller", None)
+    monkeypatch.setattr(current_activity, "_teller", None)
 
     def step() -> None: ...
 
-    with progress_file.counted(step, [None], 1, Namespace()) as counting:
+    with current_activity.counted(step, [None], 1, Namespace()) as counting:
         assert counting is step

@@ -12,9 +12,9 @@ from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.training import overview as module
+from megatron_lrps.training import run_summary as module
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.banner import bytes_needed, overview, refuse_full_disk, saves_left
+from megatron_lrps.training.run_summary import bytes_needed, overview, refuse_full_disk, saves_left
 from megatron_lrps.training.session import Run, planned_run
 from tests.campaign.checkpoints import save
 from tests.plan.plans import plan_dict
