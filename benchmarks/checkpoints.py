@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _training import BARE, BATCH, MODEL, PLUGIN, SEQUENCE, VOCABULARY, train, write_plan
 
-from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import argument_line
@@ -98,7 +98,7 @@ def report(title: str, limit: float, pairs: list[tuple[float, float]]) -> bool:
 def forks(folder: Path, pairs: int) -> bool:
     """From start to the first iteration: our fork off a stock checkpoint, and stock's resume of it."""
     train(BARE, flags(folder, "main", LAST, save_interval=FORK, exit_interval=FORK), folder / "main.log")
-    fork = checkpoint(folder / "main", FORK)
+    fork = Checkpoint(folder / "main", FORK).folder
     take_hashes(fork, take_sizes(fork))  # with a manifest a fork reads all files against their hashes
     install = "from megatron_lrps.training.megatron import hooks; hooks.install(cpu=True)\n"
     bare = "from megatron_lrps.training import cpu; cpu.install()\n"

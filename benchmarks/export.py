@@ -47,8 +47,9 @@ print(done.bytes, time.monotonic() - began, imported, high_water())
 """
 IMPORT = f"""{START}
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
+began = time.monotonic()
 done = write_import(plan_import(Path(sys.argv[1])), Path(sys.argv[2]))
-print(high_water())
+print(done.bytes, time.monotonic() - began, high_water())
 """
 
 
@@ -131,7 +132,8 @@ def main(folder: Path, layers: int) -> int:
         kind = config_of(model, dtype="bfloat16", bos=None, eos=None)
         (target / "config.json").write_text(json.dumps(kind), encoding="utf-8")
         command = [sys.executable, "-c", IMPORT, str(target), str(source)]
-        import_peak = float(subprocess.check_output(command, text=True))
+        drop_cache(target)
+        size, seconds, import_peak = map(float, subprocess.check_output(command, text=True).split())
     allowed, rate = 1.2 * largest + 2**30, statistics.median(rates)
     facts = {
         "layers": layers,
@@ -139,6 +141,7 @@ def main(folder: Path, layers: int) -> int:
         "allowed_bytes": allowed,
         "export_peak_bytes": max(peaks),
         "import_peak_bytes": import_peak,
+        "import_bytes_per_s": round(size / seconds),
         "rate": round(rate, 3),
         "rates": [round(each, 3) for each in sorted(rates)],
         "limit": RATE_LIMIT,

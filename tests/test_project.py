@@ -17,7 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 HEAVY = {"torch", "megatron", "numpy"}
 PURE = {"schedule", "plan"}
-BASE = {"errors", "version"}
+BASE = {"errors", "processes", "version"}
 FLOORS = (
     BASE,
     {"schedule"},

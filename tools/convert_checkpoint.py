@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import checkpoint, checkpoints_in, is_complete
+from megatron_lrps.campaign.checkpoint import Checkpoints, is_complete
 from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
@@ -62,9 +62,9 @@ def newest(folder: Path) -> Path:
     release = folder / "release"
     if is_complete(folder):
         return folder
-    complete, _ = checkpoints_in(folder)
-    if complete:
-        return checkpoint(folder, complete[-1])
+    saved = Checkpoints.in_folder(folder)
+    if saved.newest is not None:
+        return saved.at(saved.newest).folder
     if is_complete(release):
         return release
     raise RefusedError(f"{folder} is no complete torch_dist checkpoint, and holds none.", "correct --load-dir.")

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, is_complete
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import MANIFEST
+from megatron_lrps.campaign.past import Difference
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
@@ -15,17 +17,17 @@ _BLOCK = 64 * 1024
 _OTHER = "its content is another"
 
 
-def content_of(folder: Path) -> str | None:
+def content_of(checkpoint: Checkpoint) -> str | None:
     """A hash of a checkpoint's content; None where it is not whole.
 
     Every file's name and size count, and of its bytes up to 64 KiB from the middle: the weights and moments of two runs
     differ everywhere, and a checkpoint of a thousand shards takes seconds.
     """
-    if not is_complete(folder):
+    if not checkpoint.is_complete:
         return None
     whole = hashlib.sha256()
     try:
-        for file in sorted(each for each in folder.iterdir() if each.is_file() and each.name != MANIFEST):
+        for file in sorted(each for each in checkpoint.folder.iterdir() if each.is_file() and each.name != MANIFEST):
             with file.open("rb") as stream:
                 size = stream.seek(0, 2)
                 stream.seek(max(0, (size - _BLOCK) // 2))
@@ -46,7 +48,7 @@ def with_content(record: dict[str, Any], before: Mapping[str, Any]) -> dict[str,
     adopted = record.get("adopted")
     if adopted is None:
         return record
-    known = _content_in(before) or content_of(checkpoint(Path(adopted["folder"]), adopted["iteration"]))
+    known = _content_in(before) or content_of(Checkpoint(Path(adopted["folder"]), adopted["iteration"]))
     return {**record, "adopted": {**adopted, "sha256": known}}
 
 
@@ -56,44 +58,42 @@ def _content_in(record: Mapping[str, Any]) -> str | None:
     return known if isinstance(known, str) else None
 
 
-def refuse_other_content(main: PathFolder, folder: Path) -> None:
+def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint, about to be adopted once more, that is not the one that main was adopted from.
 
     Args:
         main: The main path's folder.
-        folder: The checkpoint's.
+        checkpoint: The checkpoint.
 
     Raises:
         RefusedError: naming it.
     """
     known = _content_in(read_record(main) or {})
-    if known is not None and content_of(folder) != known:
+    if known is not None and content_of(checkpoint) != known:
         raise RefusedError(
-            f"main.adopt: {folder} is not the checkpoint that main was adopted from: {_OTHER}.",
+            f"main.adopt: {checkpoint} is not the checkpoint that main was adopted from: {_OTHER}.",
             "restore that one, or start a campaign with another `save`.",
         )
 
 
-def refuse_changed_adoption(old: Plan, new: Plan, main: str, fix: str) -> None:
-    """Refuse another adopted folder than the one that main has been trained on from; it may have moved.
+def changed_adoption(old: Plan, new: Plan, main: str) -> Difference | None:
+    """Whether another run is adopted than the one that main has been trained on from; its folder may have moved.
 
     Args:
         old: The accepted plan.
         new: The plan to be accepted, of the same ``main.iteration``.
         main: The main path's name.
-        fix: What to do.
-
-    Raises:
-        RefusedError: naming both folders.
     """
     if old.main is None or new.main is None or old.main.adopt == new.main.adopt:
-        return  # the ranks compare its content where they read it again
-    then, now = (checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
+        return None  # the ranks compare its content where they read it again
+    then, now = (Checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
     known = _content_in(read_record(CampaignFolder(old.folder).path(main)) or {}) or content_of(then)
     found = content_of(now)
-    if found is not None and found != known:
-        raise RefusedError(
-            f"main.adopt: {old.main.adopt} has been trained on from, and {now} is not the same: "
-            f"{_OTHER if known else 'what it was is not recorded, and the folder is gone'}.",
-            f"name the folder's new place; {fix}",
-        )
+    if found is None or found == known:
+        return None
+    return Difference(
+        key="main.adopt",
+        then=old.main.adopt,
+        now=f"{now}, whose content is another" if known else f"{now}, and what was adopted is not recorded and gone",
+        fix="name the folder's new place",
+    )

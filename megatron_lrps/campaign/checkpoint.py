@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatron_lrps.campaign.manifest import Damage, Manifest, damaged_sizes, read_manifest
+from megatron_lrps.campaign.manifest import Damage, Manifest, damaged_contents, damaged_sizes, read_manifest
 
 ITERATION = re.compile(r"iter_(\d{7,})\Z")
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -61,6 +61,15 @@ class Checkpoint:
     def damages(self) -> list[Damage]:
         """The files that are missing, or have another size than they were saved with."""
         return damaged_sizes(self.folder)
+
+    def damaged_contents(self, *, part: int = 0, parts: int = 1) -> list[Damage]:
+        """The files whose content is not what was saved; none where no hashes were taken.
+
+        Args:
+            part: Which share of the files to read, as each rank reads one.
+            parts: How many shares there are.
+        """
+        return damaged_contents(self.folder, part=part, parts=parts)
 
     def __str__(self) -> str:
         return str(self.folder)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint, checkpoints_in
-from megatron_lrps.campaign.manifest import Damage, damaged_contents, damaged_sizes, read_manifest
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.manifest import Damage
 
 State = Literal["whole", "sizes", "unlisted", "damaged", "torn"]
 
@@ -24,16 +24,14 @@ class Finding:
     """One checkpoint.
 
     Attributes:
-        path: Its path's name.
-        iteration: Its own.
-        folder: Where it lies.
+        path: The path's name.
+        checkpoint: The checkpoint.
         state: See ``MEANING``.
         damages: The files that are not as they were saved.
     """
 
     path: str
-    iteration: int
-    folder: Path
+    checkpoint: Checkpoint
     state: State
     damages: tuple[Damage, ...] = ()
 
@@ -41,29 +39,27 @@ class Finding:
 def verify(campaign: CampaignFolder, names: Iterable[str]) -> Iterator[Finding]:
     """Read every checkpoint of the named paths, one after another."""
     for name in names:
-        folder = campaign.path(name).checkpoints
-        complete, torn = checkpoints_in(folder)
-        for iteration in sorted([*complete, *torn]):
-            place = checkpoint(folder, iteration)
-            if iteration in complete:
-                yield verify_one(name, iteration, place)
+        saved = Checkpoints.in_folder(campaign.path(name).checkpoints)
+        for iteration in sorted([*saved.complete, *saved.torn]):
+            if iteration in saved.complete:
+                yield verify_one(name, saved.at(iteration))
             else:
-                yield Finding(path=name, iteration=iteration, folder=place, state="torn")
+                yield Finding(path=name, checkpoint=saved.at(iteration), state="torn")
 
 
-def verify_one(path: str, iteration: int, folder: Path) -> Finding:
+def verify_one(path: str, checkpoint: Checkpoint) -> Finding:
     """Read a finished checkpoint."""
-    state, damages = _judge(folder)
-    return Finding(path=path, iteration=iteration, folder=folder, state=state, damages=damages)
+    state, damages = _judge(checkpoint)
+    return Finding(path=path, checkpoint=checkpoint, state=state, damages=damages)
 
 
-def _judge(folder: Path) -> tuple[State, tuple[Damage, ...]]:
-    sizes = damaged_sizes(folder)
+def _judge(checkpoint: Checkpoint) -> tuple[State, tuple[Damage, ...]]:
+    sizes = checkpoint.damages()
     named = {damage.file for damage in sizes}
-    damages = [*sizes, *(damage for damage in damaged_contents(folder) if damage.file not in named)]
+    damages = [*sizes, *(damage for damage in checkpoint.damaged_contents() if damage.file not in named)]
     if damages:
         return "damaged", tuple(damages)
-    manifest = read_manifest(folder)
+    manifest = checkpoint.manifest
     if manifest is None:
         return "unlisted", ()
     return ("whole" if manifest.sha256 else "sizes"), ()

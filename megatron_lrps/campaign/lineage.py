@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.data_ledger import Range, ranges_of
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
-from megatron_lrps.campaign.manifest import read_manifest
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_name, plain
 from megatron_lrps.campaign.releases import notes_of, with_notes
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
+from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
@@ -80,7 +80,7 @@ def resolve(campaign: CampaignFolder, trees: Sequence[Tree], wanted: str) -> str
     """
     if any(wanted in tree.by_name for tree in trees):
         return wanted
-    ends = dict.fromkeys(path.name for tree in trees for path in tree.paths if path.version == wanted)
+    ends = dict.fromkeys(source.path for tree in trees for source in sources_of(tree) if source.version == wanted)
     if len(ends) > 1:
         raise RefusedError(f"Version {wanted} is the end of several paths: {', '.join(ends)}.", "name one of those.")
     if ends:
@@ -108,7 +108,7 @@ def _without_record(folder: PathFolder) -> tuple[RecordState, str]:
     if folder.record.is_symlink() or folder.record.exists():
         return "torn", f"{folder.record} cannot be read: it is torn, or not as lrps writes it"
     begun = any(event.get("event") == "started" for event in events(folder))
-    if begun or checkpoints_in(folder.checkpoints)[0]:
+    if begun or Checkpoints.in_folder(folder.checkpoints).complete:
         return "missing", f"{folder.record} is missing, though the path has been started"
     return "not_started", f"{folder.root.name} has not started"
 
@@ -210,23 +210,22 @@ def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, lin
 def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
     """The complete checkpoints of a path, and those that only its record knows, by iteration."""
     recorded = {entry["iteration"]: entry["sha256"] for entry in facts.values.get("checkpoints", [])}
-    complete, _ = checkpoints_in(folder.checkpoints)
+    there = Checkpoints.in_folder(folder.checkpoints)
     found = []
-    for iteration in sorted({*recorded, *complete}):
+    for iteration in sorted({*recorded, *there.complete}):
         then = recorded.get(iteration)
-        if iteration not in complete:
+        if iteration not in there.complete:
             found.append(Saved(iteration=iteration, sha256=None, recorded=then, state="gone"))
             continue
-        now = _digest(checkpoint(folder.checkpoints, iteration))
+        now = _digest(there.at(iteration))
         changed = now is not None and then is not None and now != then
         found.append(Saved(iteration=iteration, sha256=now, recorded=then, state="changed" if changed else "present"))
     return found
 
 
-def _digest(folder: Path) -> str | None:
-    manifest = read_manifest(folder)
+def _digest(checkpoint: Checkpoint) -> str | None:
     try:
-        return manifest.digest if manifest else None
+        return checkpoint.digest
     except UnicodeEncodeError:  # lone surrogates in it
         return None
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import PathFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json, write_atomic
 
@@ -53,11 +54,11 @@ def add_pin(folder: PathFolder, iteration: int, note: str) -> None:
         RefusedError: where the path has no complete checkpoint of that iteration, naming those it has.
         StorageError: where pins.json cannot be written.
     """
-    complete, torn = checkpoints_in(folder.checkpoints)
-    if iteration not in complete:
-        there = "is not whole" if iteration in torn else "does not exist"
+    saved = Checkpoints.in_folder(folder.checkpoints)
+    if iteration not in saved.complete:
+        there = "is not whole" if iteration in saved.torn else "does not exist"
         raise RefusedError(
-            f"Checkpoint {iteration} of {folder.root.name} {there}; there are {_nearest(complete, iteration)}.",
+            f"Checkpoint {iteration} of {folder.root.name} {there}; there are {_nearest(saved.complete, iteration)}.",
             "pin one of those.",
         )
     pin = Pin(iteration=iteration, note=note, time=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in, is_complete
-from megatron_lrps.campaign.manifest import damaged_sizes, sync_small_files
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.files import append_line, read_json, read_lines, write_atomic
@@ -54,8 +55,7 @@ def trained_to(campaign: CampaignFolder, path: PlannedPath, iteration: int) -> b
     Its checkpoint there was finished and has the files that its manifest lists, in their sizes. What happened to the
     ranks afterwards takes nothing away from it.
     """
-    at = checkpoint(campaign.path(path.name).checkpoints, iteration)
-    return path.fork < iteration <= path.end and is_complete(at) and not damaged_sizes(at)
+    return path.fork < iteration <= path.end and Checkpoint(campaign.path(path.name).checkpoints, iteration).is_whole
 
 
 def end_is_kept(
@@ -76,7 +76,7 @@ def end_is_kept(
     if not trained_to(campaign, path, iteration):
         return False
     try:
-        sync_small_files(checkpoint(campaign.path(path.name).checkpoints, iteration))
+        sync_small_files(Checkpoint(campaign.path(path.name).checkpoints, iteration).folder)
     except OSError:  # then nobody knows what a crash of this machine would leave
         return False
     return True
@@ -101,12 +101,11 @@ class PathState:
 
 def state_of(campaign: CampaignFolder, path: PlannedPath) -> PathState:
     """The state of a path."""
-    complete, _ = checkpoints_in(campaign.path(path.name).checkpoints)
+    complete = Checkpoints.in_folder(campaign.path(path.name).checkpoints).complete
     done = trained_to(campaign, path, path.end)
     own = [iteration for iteration in complete if path.fork < iteration < path.end + done]
     ready = True
     origin = campaign.origin(path)
     if origin is not None and not own:
-        forks, _ = checkpoints_in(origin)
-        ready = path.fork in forks
+        ready = path.fork in Checkpoints.in_folder(origin).complete
     return PathState(name=path.name, saved=max(own, default=None), done=done, ready=ready)

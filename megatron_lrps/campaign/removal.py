@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.accepted_plan import accepted_tree
-from megatron_lrps.campaign.folders import TRACKER, CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.keep import Found, Verdict, decide
-from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.pins import read_pins
 from megatron_lrps.campaign.record import events, log_event, read_record
 from megatron_lrps.errors import PlanError, RefusedError, StorageError
@@ -74,7 +74,7 @@ def sweep(tree: Tree, doomed: Sequence[Verdict]) -> Iterator[Verdict]:
 def folder_of(campaign: CampaignFolder, verdict: Verdict) -> Path:
     """Where a verdict's checkpoint lies."""
     checkpoints = campaign.path(verdict.path).checkpoints
-    return checkpoints / verdict.trash if verdict.trash else checkpoint(checkpoints, verdict.iteration)
+    return checkpoints / verdict.trash if verdict.trash else Checkpoint(checkpoints, verdict.iteration).folder
 
 
 def size_on_disk(folder: Path) -> int:
@@ -151,16 +151,16 @@ def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> lis
     found = []
     for name in names:
         folder = campaign.path(name)
-        complete, torn = checkpoints_in(folder.checkpoints)
+        saved = Checkpoints.in_folder(folder.checkpoints)
         record = _record(folder, needed=name not in named)
         found.append(
             Found(
                 path=name,
-                complete=tuple(complete),
-                torn=tuple(each for each in torn if _cut_off(checkpoint(folder.checkpoints, each))),
-                damaged=_damaged(folder, complete, latest),
+                complete=saved.complete,
+                torn=tuple(each for each in saved.torn if _cut_off(saved.at(each).folder)),
+                damaged=_damaged(folder, saved, latest),
                 trash=_leftovers(folder.checkpoints),
-                referred=_referred(folder, [*complete, *torn], links),
+                referred=_referred(folder, [*saved.complete, *saved.torn], links),
                 parent=record.get("parent"),
                 fork=record.get("fork", 0),
                 end=record.get("end"),
@@ -202,14 +202,14 @@ def _cut_off(folder: Path) -> bool:
     return False
 
 
-def _damaged(folder: PathFolder, complete: Sequence[int], latest: int) -> dict[int, str]:
+def _damaged(folder: PathFolder, saved: Checkpoints, latest: int) -> dict[int, str]:
     """Complete checkpoint -> what a resume has found or would find wrong with it, down to the ``latest``-th whole."""
-    damaged = {iteration: why for iteration, why in _skipped(folder).items() if iteration in complete}
+    damaged = {iteration: why for iteration, why in _skipped(folder).items() if iteration in saved.complete}
     whole = 0
-    for iteration in reversed(complete):
+    for iteration in reversed(saved.complete):
         if whole == latest:
             break
-        if iteration not in damaged and (damages := damaged_sizes(checkpoint(folder.checkpoints, iteration))):
+        if iteration not in damaged and (damages := saved.at(iteration).damages()):
             damaged[iteration] = str(damages[0])
         whole += iteration not in damaged
     return damaged
@@ -250,7 +250,7 @@ def _referred(folder: PathFolder, iterations: Sequence[int], links: dict[str, Pa
         reasons.setdefault(int(tracker.read_text()), []).append(f"{TRACKER} names it, where stock Megatron resumes")
     above = _is_linked(folder.checkpoints)
     for iteration in iterations:
-        place = checkpoint(folder.checkpoints, iteration)
+        place = Checkpoint(folder.checkpoints, iteration).folder
         if above or place.is_symlink():
             reasons[iteration].append("reached through a symbolic link, which gc does not follow")
         elif str(place) in links:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing, doing_of, starts
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, state_of
 from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.plan import PlannedPath
@@ -74,7 +75,7 @@ def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any
         "doing": None,
         "saved": state.saved,
         "iterations_left": path.end - max(path.fork, state.saved or 0),
-        "torn": checkpoints_in(folder.checkpoints)[1],
+        "torn": list(Checkpoints.in_folder(folder.checkpoints).torn),
         "last_event": {"event": last.get("event"), "time": last.get("time")} if last else None,
         "alerts": alerts_of(history),
     }
@@ -96,8 +97,8 @@ def _passed(campaign: CampaignFolder, path: PlannedPath) -> str | None:
     """Why a fork point will never be there, or None: a parent saves it when it comes by."""
     if path.adopted is not None:
         return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
-    saved = checkpoints_in(campaign.path(str(path.parent)).checkpoints)[0]
-    return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if saved[-1:] > [path.fork] else None
+    newest = Checkpoints.in_folder(campaign.path(str(path.parent)).checkpoints).newest
+    return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if (newest or 0) > path.fork else None
 
 
 def standing_now(folder: PathFolder, alone: Mapping[str, Any], owner: Owner | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def plan(
     seeds: Annotated[int | None, typer.Option(min=1, help="Campaigns to simulate; 200 by default.")] = None,
 ) -> None:
     """Show paths, forks, learning rates and the cost against retraining (PTFS) and continuing (CPT)."""
-    from megatron_lrps.cli.planning import show_plan
+    from megatron_lrps.cli.plan import show_plan
 
     assumed = {
         "mtbf_hours": mtbf_hours,
@@ -81,7 +81,7 @@ def lr(
     png: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.", show_default=False)] = None,
 ) -> None:
     """Show the learning rate of every iteration of a path, or of all."""
-    from megatron_lrps.cli.planning import show_lr
+    from megatron_lrps.cli.plan import show_lr
 
     show_lr(plan, path, as_json=as_json, csv=csv, png=png)
 
@@ -94,7 +94,7 @@ def args(
     ],
 ) -> None:
     """Print the Megatron argument line of a path, for any launcher."""
-    from megatron_lrps.cli.planning import show_args
+    from megatron_lrps.cli.plan import show_args
 
     show_args(plan, path)
 
@@ -118,7 +118,7 @@ def prepare(
 @app.command()
 def run(plan: PlanArgument, path: PathOption = None) -> None:
     """Train what is missing, in dependency order, on this machine; the same command resumes."""
-    from megatron_lrps.cli.running import run_plan
+    from megatron_lrps.cli.run import run_plan
 
     run_plan(plan, path)
 
@@ -131,7 +131,7 @@ def submit(
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not ask this machine's Megatron first.")] = False,
 ) -> None:
     """Submit what is missing as Slurm jobs that follow one another; what has a job gets no second one."""
-    from megatron_lrps.cli.slurm import submit_plan
+    from megatron_lrps.cli.submit import submit_plan
 
     submit_plan(plan, path, dry_run=dry_run, check=not no_check)
 
@@ -139,7 +139,7 @@ def submit(
 @app.command()
 def cancel(plan: PlanArgument, path: PathOption = None) -> None:
     """Cancel the campaign's Slurm jobs; those that run get to save first."""
-    from megatron_lrps.cli.slurm import cancel_jobs
+    from megatron_lrps.cli.submit import cancel_jobs
 
     cancel_jobs(plan, path)
 
@@ -153,13 +153,13 @@ def status(
 ) -> None:
     """Show where every path stands."""
     if not watch:
-        from megatron_lrps.cli.running import show_status
+        from megatron_lrps.cli.run import show_status
 
         show_status(plan, as_json=as_json)
         return
     if as_json:
         raise RefusedError("--watch shows lines, and --json is one object.", "give one of them.")
-    from megatron_lrps.cli.watching import watch_status
+    from megatron_lrps.cli.status_watch import watch_status
 
     watch_status(plan, every=every)
 
@@ -167,7 +167,7 @@ def status(
 @app.command()
 def tree(plan: PlanArgument) -> None:
     """Draw the tree of paths with their forks, ends and progress."""
-    from megatron_lrps.cli.running import show_tree
+    from megatron_lrps.cli.run import show_tree
 
     show_tree(plan)
 
@@ -179,7 +179,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what made a version: its paths, learning rate, data, libraries, checkpoints and history."""
-    from megatron_lrps.cli.lineage import show_version
+    from megatron_lrps.cli.show import show_version
 
     show_version(plan, version, as_json=as_json)
 
@@ -195,7 +195,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs between two versions, and count what does not."""
-    from megatron_lrps.cli.lineage import show_diff
+    from megatron_lrps.cli.show import show_diff
 
     show_diff(plan, a, b, as_json=as_json)
 
@@ -203,7 +203,7 @@ def diff(
 @app.command()
 def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = False) -> None:
     """Read every checkpoint's files against their hashes, and name those that are damaged."""
-    from megatron_lrps.cli.checkpoints import show_verify
+    from megatron_lrps.cli.gc import show_verify
 
     show_verify(plan, path, as_json=as_json)
 
@@ -215,7 +215,7 @@ def collect(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it nothing is.")] = False,
 ) -> None:
     """Show which checkpoints nothing needs, and why the others stay; delete them with --yes."""
-    from megatron_lrps.cli.checkpoints import show_gc
+    from megatron_lrps.cli.gc import show_gc
 
     show_gc(plan, as_json=as_json, yes=yes)
 
@@ -231,7 +231,7 @@ def pin(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the pin.")] = False,
 ) -> None:
     """Protect a checkpoint from gc."""
-    from megatron_lrps.cli.checkpoints import remove_pin, set_pin
+    from megatron_lrps.cli.gc import remove_pin, set_pin
 
     if remove:
         remove_pin(plan, path, iteration)

@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import EXIT_REFUSED
-from megatron_lrps.launch.fitness import Finding, inventory, needs_of_run, needs_of_submit
-from megatron_lrps.launch.machine import look
+from megatron_lrps.launch.doctor.findings import Finding, inventory, needs_of_run, needs_of_submit
+from megatron_lrps.launch.doctor.machine import look
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.plan.flags import path_flags
@@ -30,9 +31,9 @@ def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
     ways: dict[str, list[Finding]] = {}
     if tree is not None:
         ranks, nodes = _size_here(tree)
-        ways["run"] = needs_of_run(tree, machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
+        ways["run"] = needs_of_run(Campaign(tree), machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
         if tree.plan.launch.slurm is not None:
-            ways["submit"] = needs_of_submit(tree, machine)
+            ways["submit"] = needs_of_submit(Campaign(tree), machine)
     fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
     if as_json:
         facts: dict[str, Any] = {"machine": [_facts(finding) for finding in found]}

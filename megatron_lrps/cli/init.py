@@ -15,8 +15,8 @@ from megatron_lrps.cli.schema import schema_text
 from megatron_lrps.data.prepare.find import SourceFile, find_sources
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.plan.draft import SCHEMA_FILE, SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.file_paths import absolute, written
+from megatron_lrps.plan.first_plan import SCHEMA_FILE, SIZES, Draft, Text, draft_text
 from megatron_lrps.plan.keys.values import count, plain_name
 from megatron_lrps.plan.load import parse_mapping
 from megatron_lrps.storage.files import write_atomic

@@ -56,7 +56,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Make a Hugging Face folder of a version's checkpoint, or weights for Megatron."""
-    from megatron_lrps.cli.convert import export_version
+    from megatron_lrps.cli.export import export_version
 
     export_version(
         plan,
@@ -81,7 +81,7 @@ def import_(
     check: Annotated[bool, typer.Option("--check", help="Compare logits with transformers'.")] = False,
 ) -> None:
     """Make a checkpoint of a Hugging Face folder, for a main path to start from."""
-    from megatron_lrps.cli.convert import import_folder
+    from megatron_lrps.cli.export import import_folder
 
     import_folder(folder, plan_file=plan, output=output, check=check)
 
@@ -103,7 +103,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a version: perplexity and bits per byte on every validation set, and lm-eval's tasks."""
-    from megatron_lrps.cli.evaluate import eval_version
+    from megatron_lrps.cli.eval import eval_version
 
     given = {
         "engine": engine,
@@ -127,7 +127,7 @@ def compare(
     form: Annotated[str, typer.Option("--format", help="text, csv, json, html or latex.")] = "text",
 ) -> None:
     """Show every version's cost and scores, one paradigm's beside the other's."""
-    from megatron_lrps.cli.evaluate import compare_versions
+    from megatron_lrps.cli.eval import compare_versions
 
     compare_versions(plan, versions or [], form)
 
@@ -146,7 +146,7 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Verify, export, check, score and release a version; the same command goes on where it was stopped."""
-    from megatron_lrps.cli.evaluate import promote_version
+    from megatron_lrps.cli.eval import promote_version
 
     promote_version(
         plan,

@@ -9,9 +9,9 @@ import typer
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results, scores_of
-from megatron_lrps.cli.convert import export_version
+from megatron_lrps.cli.export import export_version
 from megatron_lrps.cli.report import make_report
-from megatron_lrps.cli.running import run_plan
+from megatron_lrps.cli.run import run_plan
 from megatron_lrps.cli.tensorboard import derive_tensorboard
 from megatron_lrps.convert.version_checkpoint import find_source
 from megatron_lrps.data.quickstart.windows import prepare_quickstart

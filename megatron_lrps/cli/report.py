@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from megatron_lrps.cli.lineage import open_campaign
+from megatron_lrps.cli.show import open_campaign
 
 
 def make_report(plan_file: Path, output: Path | None, axis: str) -> None:

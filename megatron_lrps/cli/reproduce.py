@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.cli.running import run_plan
+from megatron_lrps.cli.run import run_plan
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.monitor.study_results import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
 from megatron_lrps.monitor.version_table import version_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from megatron_lrps.cli.lineage import open_campaign
+from megatron_lrps.cli.show import open_campaign
 
 
 def derive_tensorboard(plan_file: Path) -> None:

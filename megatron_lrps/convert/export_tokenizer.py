@@ -19,7 +19,7 @@ from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
 from megatron_lrps.errors import LrpsError, RefusedError
 
-_PROBE = Path(__file__).with_name("tokenizer_probe.py")
+_PROBE = Path(__file__).with_name("transformers_ids.py")
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 _COPIED = ("chat_template.jinja",)
 

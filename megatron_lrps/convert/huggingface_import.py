@@ -15,7 +15,7 @@ from megatron_lrps.convert.architecture import Model, megatron_flags
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
-from megatron_lrps.convert.safetensors import Placed, read_folder
+from megatron_lrps.convert.safetensors import FileTensor, read_folder
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist_write import Part, empty_states, parts_of, write_checkpoint
 from megatron_lrps.errors import RefusedError
@@ -50,7 +50,7 @@ class Import(NamedTuple):
 
     source: Path
     model: Model
-    weights: dict[str, Placed]
+    weights: dict[str, FileTensor]
 
 
 def plan_import(source: Path) -> Import:

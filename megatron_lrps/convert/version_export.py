@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.releases import note
-from megatron_lrps.convert.card import lineage_of, model_card
-from megatron_lrps.convert.check import Compared, compare_logits, probe_tokens
 from megatron_lrps.convert.export_tokenizer import Shipped, write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, Request, plan_export, write_export
 from megatron_lrps.convert.huggingface_import import RELEASE
+from megatron_lrps.convert.logits_check import Compared, compare_logits, probe_tokens
 from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
+from megatron_lrps.convert.model_card import lineage_of, model_card
 from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
 from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint

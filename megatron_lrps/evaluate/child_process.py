@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from megatron_lrps.errors import LrpsError
-from megatron_lrps.storage.parent_death import tie_to
+from megatron_lrps.processes import tie_to
 
 _SHOWN = 400
 

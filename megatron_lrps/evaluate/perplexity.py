@@ -15,8 +15,8 @@ from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.child_process import python_lines
-from megatron_lrps.evaluate.sets import read_windows, sets_of
 from megatron_lrps.evaluate.token_bytes import byte_counter
+from megatron_lrps.evaluate.validation_tokens import read_windows, sets_of
 
 
 def measure(
@@ -141,6 +141,6 @@ def _lines(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     env = {"HF_HUB_OFFLINE": "1"}
     if asked["engine"] == "megatron":
         env["CUDA_VISIBLE_DEVICES"] = ""  # its CPU backend refuses a machine whose GPU it can see
-    arguments = ["-m", "megatron_lrps.evaluate.forward"]
+    arguments = ["-m", "megatron_lrps.evaluate.validation_loss"]
     for line in python_lines(arguments, given=json.dumps(asked), env=env, who=f"The {asked['engine']} engine"):
         yield json.loads(line)

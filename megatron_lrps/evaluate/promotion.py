@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
 from megatron_lrps.campaign.scores import Results, folder_of, measured_by, read_results, scores_of
-from megatron_lrps.convert.card import with_scores
+from megatron_lrps.convert.model_card import with_scores
 from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.convert.version_export import release
 from megatron_lrps.errors import RefusedError
@@ -75,7 +76,7 @@ def promote(
     steps = _Steps(source)
     if "verified" not in steps:
         say(f"verifying {source.folder}")
-        finding = verify_one(source.facts.name, source.iteration, source.folder)
+        finding = verify_one(source.facts.name, Checkpoint(source.folder.parent, source.iteration))
         if finding.damages:
             raise RefusedError(f"{source.folder} is damaged: {finding.damages[0]}.", "promote another checkpoint.")
         steps.done("verified", found=MEANING[finding.state])

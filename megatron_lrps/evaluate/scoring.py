@@ -9,8 +9,8 @@ from megatron_lrps.campaign.scores import Results, scores_of
 from megatron_lrps.convert.version_checkpoint import Source
 from megatron_lrps.convert.version_export import RECORD
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.evaluate.lm_eval_tasks import run_tasks
 from megatron_lrps.evaluate.perplexity import measure
-from megatron_lrps.evaluate.tasks import run_tasks
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 from megatron_lrps.storage.files import read_json
 

@@ -1,4 +1,4 @@
-"""Text that an export writes: ``python -m megatron_lrps.evaluate.sample FOLDER TOKENS``, a process of its own.
+"""Text that an export writes: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``, a process of its own.
 
 A JSON list of prompts on stdin; on stdout a line of JSON for each, the text that follows it.
 """

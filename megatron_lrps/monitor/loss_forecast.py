@@ -18,7 +18,7 @@ from megatron_lrps.monitor.forecast_logs import Logs
 from megatron_lrps.plan import PlannedPath, Tree, Window
 from megatron_lrps.plan.keys.rates import Decay
 from megatron_lrps.plan.paths import MAIN
-from megatron_lrps.schedule import branch_decay
+from megatron_lrps.schedule.paradigms import Branch, branch_length, branch_schedule
 
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -175,7 +175,7 @@ def _check(logs: Logs, branch: PlannedPath) -> Checked:
 def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Forecast:
     plan, version = logs.plan, window.version
     own = plan.decay_of(version)
-    length = int(alpha * window.iterations + 0.5)
+    length = branch_length(alpha, window.iterations)
     fork, warm = window.end - length, logs.main.schedule.warmup // logs.batch
     loss = why_not = None
     if length < 1:
@@ -185,8 +185,8 @@ def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Fore
     else:
         try:
             decay = own if shape == own.shape else Decay(shape=shape)
-            pieces = branch_decay(decay.spec(), fork * logs.batch, window.end * logs.batch, batch=logs.batch)
-            rates = logs.rates(logs.main.schedule.followed_by(pieces, fork * logs.batch), fork, window.end)
+            branch = Branch(name=version.name, fork=fork, end=window.end, decay=decay.spec())
+            rates = logs.rates(branch_schedule(logs.main.schedule, branch, batch=logs.batch), fork, window.end)
             loss = float(law.losses(rates)[-logs.last(window.iterations, length) :].mean())
         except ValidationError as error:
             raise RefusedError(f"{shape!r} {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None

@@ -2,7 +2,9 @@
 
 from megatron_lrps.plan.load import load_plan, parse_plan, plan_hash, plan_text
 from megatron_lrps.plan.model import Plan, Version
-from megatron_lrps.plan.tree import PlannedPath, Tree, Window, expand
+from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.tree import expand
+from megatron_lrps.plan.version_windows import Window
 
 __all__ = [
     "Plan",

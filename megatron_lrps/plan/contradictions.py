@@ -7,8 +7,10 @@ from pathlib import Path
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.keys.values import MAX_COUNT
-from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.paths import MAIN, PlannedPath, Window
+from megatron_lrps.plan.model import Cut, Plan
+from megatron_lrps.plan.paths import PlannedPath
+from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.schedule.paradigms import MAIN, branch_length
 
 
 def refuse_shared_data(plan: Plan) -> None:
@@ -51,19 +53,14 @@ def refuse_twins(key: str, names: list[str]) -> None:
         raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
 
 
-def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int, begins: int = 0) -> None:
+def refuse_impossible_fork(plan: Plan, window: Window) -> None:
     """Refuse a branch of less than one iteration, and one that would fork before main has warmed up or trained.
 
-    Every fix that is offered works by itself.
-
-    Args:
-        key: The version's place in the plan.
-        window: Its window.
-        alpha: The share of it that the branch decays over.
-        warm: Iterations of the warm-up.
-        begins: The iteration that main starts after: 0, or up to where it is adopted. No path forks there, as its fork
-            point would be in no folder of the campaign's.
+    Every fix that is offered works by itself. No path forks at the iteration up to which main is adopted, since its
+    fork point would be in no folder of the campaign.
     """
+    alpha, warm = plan.decay_of(window.version).alpha, plan.lr.warmup_iters
+    begins = plan.main.iteration if plan.main else 0
     start, iterations = window.start, window.iterations
     least_fork = max(warm, begins)
 
@@ -94,12 +91,32 @@ def refuse_impossible_fork(key: str, window: Window, alpha: float, warm: int, be
         if least < MAX_COUNT:
             longer = next((n for n in range(math.ceil(least), math.ceil(least) + 4) if possible(alpha, n)), None)
             fixes += [f"make the version at least {longer} iterations long"] if longer else []
+    key = f"versions.{window.version.name}"
     raise PlanError(f"{key}: {what}.", f"{', or '.join(fixes) or 'make the version longer, and lower decay.alpha'}.")
 
 
-def branch_length(alpha: float, iterations: int) -> int:
-    """Iterations that the branch of a version of so many iterations decays over."""
-    return int(alpha * iterations + 0.5)
+def refuse_impossible_cut(plan: Plan, cut: Cut) -> None:
+    """Refuse a cut that forks off main before it has warmed up, or where it is adopted."""
+    key, warm = f"cuts.{cut.name}", plan.lr.warmup_iters
+    if cut.fork < warm:
+        raise PlanError(f"{key}.fork: {cut.fork} is before the warm-up ends at iteration {warm}.", "cut it off later.")
+    if plan.main is not None and cut.fork <= plan.main.iteration:
+        raise PlanError(
+            f"{key}.fork: {cut.fork} is not after main.iteration {plan.main.iteration}, up to which main is adopted.",
+            "cut it off later.",
+        )
+
+
+def refuse_impossible_warmup(plan: Plan, first: Window, paradigm: str) -> None:
+    """Refuse a warm-up that the first version of PTFS or CPT has no room for, and none where it is to be repeated."""
+    warm = plan.lr.warmup_iters
+    if paradigm == "cpt-rewarm" and not warm:
+        raise PlanError("paradigm: cpt-rewarm warms up again, and lr.warmup_iters is 0.", "raise it, or use cpt.")
+    if warm >= first.end:
+        raise PlanError(
+            f"lr.warmup_iters: {warm} reaches past version {first.version.name}'s end at iteration {first.end}.",
+            "lower it.",
+        )
 
 
 def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:

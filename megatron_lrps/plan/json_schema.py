@@ -10,6 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from megatron_lrps.plan.keys.base import PlanModel
 from megatron_lrps.plan.model import Plan
+from megatron_lrps.schedule import SHAPES
 
 
 class _Untitled(GenerateJsonSchema):
@@ -32,6 +33,8 @@ def plan_schema() -> dict[str, Any]:
         keys, texts = keys_of(part), texts_of(models[name])
         for key in keys.keys() & texts.keys():
             keys[key]["description"] = texts[key]
+    shapes = "; ".join(f"`{name}` {shape.about}" for name, shape in SHAPES.items())
+    keys_of(schema["$defs"]["Decay"])["shape"]["description"] += f" {shapes[0].upper()}{shapes[1:]}."
     del schema["properties"]["base"]  # where relative paths start: the reader sets it, no plan does
     for name in ("Version", "Cut"):
         # Kept as it is written, since only what is written goes over the campaign's decay.

@@ -27,6 +27,7 @@ from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from megatron_lrps.plan.keys.values import FLAG_NAME, flag_value
+from megatron_lrps.schedule import continuous_shapes
 
 Epochs = Annotated[float, Field(gt=0.0)]
 
@@ -75,16 +76,31 @@ class Version(PlanModel):
         return self
 
 
+def _kinds() -> tuple[str, ...]:
+    return ("warmup", "hold", *continuous_shapes(), "factor", "rewarm")
+
+
+def _piece_kinds(schema: dict[str, Any]) -> None:
+    schema["enum"] = [*_kinds()]
+
+
 class Piece(PlanModel):
     """One piece of an explicit path's schedule, from where the last one ended to the iteration ``until``."""
 
-    kind: Literal["warmup", "hold", "cosine", "linear", "1-sqrt", "exponential", "factor", "rewarm"]
+    kind: Annotated[str, Field(json_schema_extra=_piece_kinds)]
     """`warmup` rises to the maximum, `rewarm` does so again; `hold` stays; `factor` is a constant share of the maximum;
     the others decay to the minimum."""
     until: Count | None = None
     """The iteration where the piece ends. Only a last `hold` may do without: it never ends."""
     factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """For kind `factor`: the share of the maximal rate."""
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in _kinds():
+            raise ValueError(f"is no kind of piece; choose one of {', '.join(_kinds())}")
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> "Piece":

@@ -1,62 +1,33 @@
-"""What a plan expands to: windows of data, planned paths, and the tree of them."""
+"""What a plan expands to: planned paths, and the tree of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan, Version
-from megatron_lrps.schedule import Schedule
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.schedule.paradigms import MAIN, Curve
+
+__all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "adopted_words"]
 
 PathKind = Literal["main", "branch", "baseline", "explicit"]
-MAIN = "main"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """A version's window of new data: iterations (start, end] of the timeline."""
-
-    version: Version
-    start: int
-    end: int
-    adopted: bool = False
-    """It stands for the iterations of an adopted run (``main.adopt``): of no data that are known, and no version."""
-
-    @property
-    def iterations(self) -> int:
-        """Its length in iterations."""
-        return self.end - self.start
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedPath:
-    """One learning-rate curve to train.
+class PlannedPath(Curve):
+    """One learning-rate curve to train, named uniquely in the campaign.
 
     Attributes:
-        name: Unique in the campaign; also its folder's name.
         kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
-        paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
-        version: The version that its end gives, or None (main).
-        parent: The path it forks off, or None where it starts from scratch or from an adopted run.
-        fork: The iteration it starts after, 0 from scratch.
-        end: Its last iteration.
-        schedule: The LR over absolute samples, ancestors included.
-        order: ``chained``: the timeline in its order; ``mixed``: the samples up to ``end``, shuffled.
-        adopted: The ``--save`` folder of the run that it goes on from at ``fork``, which is no path of the campaign; of
-            main alone.
+        paradigm: ``lrps``, ``ptfs``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
+        adopted: For main alone, the ``--save`` folder of the run that it goes on from at ``fork``. That run is no path
+            of the campaign.
     """
 
-    name: str
     kind: PathKind
     paradigm: str
-    version: str | None
-    parent: str | None
-    fork: int
-    end: int
-    schedule: Schedule
-    order: Literal["chained", "mixed"] = "chained"
     adopted: Path | None = None
 
     @property
@@ -102,42 +73,20 @@ class Tree:
         return ", ".join(self.by_name)
 
     @property
-    def releases(self) -> tuple[tuple[str, int], ...]:
-        """(version, iteration that it ends at) of every version, cuts included, in the order of their ends."""
-        ends = [(window.version.name, window.end) for window in self.windows if not window.adopted]
-        ends += [(cut.name, cut.fork + cut.iters) for cut in self.plan.cuts]
-        return tuple(sorted(ends, key=lambda release: release[1]))
+    def version_ends(self) -> tuple[tuple[str, int], ...]:
+        """(version, iteration at which it ends) of every version, cuts included, in the order of these iterations."""
+        cuts = tuple((cut.name, cut.fork + cut.iters) for cut in self.plan.cuts)
+        return tuple(sorted((*self.planned_ends, *cuts), key=lambda version: version[1]))
 
     @property
-    def planned_releases(self) -> tuple[tuple[str, int], ...]:
-        """``releases`` without the cuts: what a campaign was planned for, and its cost is judged by."""
+    def planned_ends(self) -> tuple[tuple[str, int], ...]:
+        """``version_ends`` without the cuts: what a campaign was planned for, and its cost is judged by."""
         return tuple((window.version.name, window.end) for window in self.windows if not window.adopted)
 
     @property
     def adopted_iterations(self) -> int:
         """Iterations of the run that main goes on from, which the campaign itself does not train; 0 without one."""
         return sum(window.iterations for window in self.windows if window.adopted)
-
-    def is_cut(self, path: PlannedPath) -> bool:
-        """Whether the path gives a version that was cut off main besides the planned ones."""
-        return path.version in {cut.name for cut in self.plan.cuts}
-
-    def needed(self, paths: Iterable[PlannedPath]) -> int:
-        """Iterations that must be trained for ``paths`` to end: their own, and their ancestors' up to the forks."""
-        reach: dict[str, int] = {}
-        for path in paths:
-            until = path.end
-            while True:
-                reach[path.name] = max(until, reach.get(path.name, 0))
-                if path.parent is None:
-                    break
-                until, path = path.fork, self.path(path.parent)
-        return sum(until - self.path(name).fork for name, until in reach.items())
-
-    def planned_iterations(self, paradigm: str) -> int:
-        """Iterations that a paradigm needs for the planned versions; listed paths are all counted."""
-        ends = [path for path in self.paths if path.paradigm == paradigm and path.version and not self.is_cut(path)]
-        return self.iterations(paradigm) if paradigm == "explicit" else self.needed(ends)
 
     def fork_points(self, name: str) -> tuple[int, ...]:
         """Iterations at which other paths fork off the path ``name``, rising."""

@@ -1,28 +1,22 @@
 """Learning-rate schedules as pure functions of the absolute sample. Imports neither torch nor Megatron."""
 
-from megatron_lrps.schedule.curves import (
-    BRANCH_STEPS,
-    WHOLE_STEPS,
-    DecaySpec,
-    branch_decay,
-    hold_for_ever,
-    warmup,
-    whole_decay,
-)
+from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
+from megatron_lrps.schedule.paradigms import Branch, branch_schedule, hold_for_ever, main_schedule, warmup
 from megatron_lrps.schedule.segments import Schedule, Segment
-from megatron_lrps.schedule.shapes import CONTINUOUS, SHAPES, STOCK_WSD_STYLES
+from megatron_lrps.schedule.shapes import SHAPES, DecayShape, continuous_shapes
 
 __all__ = [
-    "BRANCH_STEPS",
-    "CONTINUOUS",
     "SHAPES",
-    "STOCK_WSD_STYLES",
-    "WHOLE_STEPS",
+    "Branch",
+    "DecayShape",
     "DecaySpec",
     "Schedule",
     "Segment",
     "branch_decay",
+    "branch_schedule",
+    "continuous_shapes",
     "hold_for_ever",
+    "main_schedule",
     "warmup",
     "whole_decay",
 ]

@@ -6,11 +6,11 @@ re-planned run cannot drift. Positions are samples, as in Megatron's own schedul
 """
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from megatron_lrps.schedule.shapes import CONTINUOUS, STOCK_WSD_STYLES
+from megatron_lrps.schedule.shapes import SHAPES, continuous_shapes
 
 SegmentKind = Literal["warmup", "hold", "decay", "factor", "rewarm"]
 
@@ -25,7 +25,7 @@ class Segment:
             ``rewarm`` (linear from min back to max, as continual pretraining warms up again).
         start: First position, in samples.
         end: Position after the last, in samples; None for a hold that never ends (the main path).
-        shape: Name in ``shapes.CONTINUOUS``, of a decay only.
+        shape: For a decay only, a continuous shape in ``shapes.SHAPES``.
         factor: Share of max_lr, of a factor segment only.
         whole_end: Where the decay would have come down all the way, in samples, of a decay that is cut before; else
             None.
@@ -48,7 +48,7 @@ class Segment:
             raise ValueError(f"only a hold may be endless, not a {self.kind} from sample {self.start}")
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"segment {self.kind} ends at sample {self.end}, not after its start {self.start}")
-        if self.shape not in (CONTINUOUS if self.kind == "decay" else (None,)):
+        if self.shape not in (continuous_shapes() if self.kind == "decay" else (None,)):
             raise ValueError(f"segment {self.kind} has the shape {self.shape!r}")
         if (self.kind == "factor") != (self.factor is not None):
             raise ValueError(f"segment {self.kind} has the factor {self.factor!r}")
@@ -73,7 +73,8 @@ class Segment:
             return init_lr + ((max_lr - init_lr) * elapsed / length)
         if self.kind == "rewarm":
             return min_lr + (max_lr - min_lr) * elapsed / length
-        return min_lr + CONTINUOUS[cast(str, self.shape)](elapsed / length) * (max_lr - min_lr)
+        left = cast(Callable[[float], float], SHAPES[cast(str, self.shape)].left)
+        return min_lr + left(elapsed / length) * (max_lr - min_lr)
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dict, without the fields that this kind does not have."""
@@ -202,6 +203,7 @@ class Schedule:
             last.kind == "decay"
             and last.whole_end is None
             and all(segment.kind in ("warmup", "hold") for segment in before)
+            and (style := SHAPES[cast(str, last.shape)].stock_style)
         ):
-            return "WSD", STOCK_WSD_STYLES[cast(str, last.shape)], cast(int, last.end) - last.start
+            return "WSD", style, cast(int, last.end) - last.start
         return "constant", None, None

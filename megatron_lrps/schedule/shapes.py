@@ -1,14 +1,17 @@
-"""Decay shapes: how much of the way from the maximal to the minimal learning rate is left.
+"""Decay shapes. A new one is one entry of ``SHAPES``: plans, flags, documents and forecasts know it by that.
 
-A continuous shape maps the elapsed share x of its decay interval, 0 <= x <= 1, to a share of
-``max_lr - min_lr``, from 1 (max) to 0 (min). The four that stock Megatron has (cosine, linear, 1-sqrt,
+A continuous shape maps the elapsed share x of its decay interval, 0 <= x <= 1, to the share of
+``max_lr - min_lr`` that is left, from 1 (max) to 0 (min). The four that stock Megatron has (cosine, linear, 1-sqrt,
 exponential) do the same operations in the same order as ``megatron/core/optimizer_param_scheduler.py``,
 so that both give the same bits.
 """
 
 import math
 from collections.abc import Callable
-from types import MappingProxyType
+from dataclasses import dataclass
+
+type Steps = tuple[tuple[float, float], ...]
+"""Rising (share of the interval where a step begins, learning rate as a factor of max) pairs."""
 
 
 def cosine(x: float) -> float:
@@ -31,15 +34,55 @@ def exponential(x: float) -> float:
     return (2.0 * math.pow(0.5, x)) - 1.0
 
 
-CONTINUOUS: MappingProxyType[str, Callable[[float], float]] = MappingProxyType(
-    {"cosine": cosine, "linear": linear, "1-sqrt": one_minus_sqrt, "exponential": exponential}
-)
-"""The shapes that a decay segment can have. ``knee`` is a hold, then ``linear``."""
+@dataclass(frozen=True, kw_only=True)
+class DecayShape:
+    """What is known of one decay shape. It has a function, or the name of another's, or steps.
 
-SHAPES: tuple[str, ...] = ("cosine", "knee", "multi-step", "linear", "1-sqrt", "exponential")
-"""What ``decay.shape`` of a plan may say."""
+    Attributes:
+        about: What it does, as a sentence for docs/plan.md that begins with a verb.
+        left: For a continuous shape, the share that is left after the share x of the interval.
+        curve: For a shape that borrows its curve, the continuous shape that its decay follows.
+        hold: The share of a whole schedule (PTFS, CPT) that stays at max first. A branch has no such part, since the
+            main path is it.
+        steps: For a stepped shape, the steps of a whole schedule; the rate is max before the first of them.
+        branch_steps: For a stepped shape, the steps of a branch; the first begins at share 0.
+        stock_style: The ``--lr-wsd-decay-style`` of stock Megatron that draws the same curve; None if it has none.
+    """
 
-STOCK_WSD_STYLES: MappingProxyType[str, str] = MappingProxyType(
-    {"cosine": "cosine", "linear": "linear", "1-sqrt": "minus_sqrt", "exponential": "exponential"}
-)
-"""Shape -> the ``--lr-wsd-decay-style`` of stock Megatron that draws the same curve."""
+    about: str
+    left: Callable[[float], float] | None = None
+    curve: str | None = None
+    hold: float = 0.0
+    steps: Steps = ()
+    branch_steps: Steps = ()
+    stock_style: str | None = None
+
+
+SHAPES: dict[str, DecayShape] = {
+    "cosine": DecayShape(
+        about="falls along half a cosine wave, (1 + cos(pi x)) / 2", left=cosine, stock_style="cosine"
+    ),
+    "knee": DecayShape(
+        about="falls linearly, after a whole PTFS or CPT schedule has held the maximum for its first half",
+        curve="linear",
+        hold=0.5,
+    ),
+    "multi-step": DecayShape(
+        about="falls in steps",
+        steps=((0.8, 0.316), (0.9, 0.1)),
+        branch_steps=((0.0, 0.316), (0.5, 0.1)),
+    ),
+    "linear": DecayShape(about="falls linearly, 1 - x", left=linear, stock_style="linear"),
+    "1-sqrt": DecayShape(
+        about="falls fast at first, 1 - sqrt(x) (arXiv 2405.18392)", left=one_minus_sqrt, stock_style="minus_sqrt"
+    ),
+    "exponential": DecayShape(
+        about="falls exponentially, 2 * 0.5^x - 1", left=exponential, stock_style="exponential"
+    ),
+}  # fmt: skip
+"""Name, as ``decay.shape`` of a plan says it -> the shape."""
+
+
+def continuous_shapes() -> tuple[str, ...]:
+    """The shapes that a decay segment of a schedule can have: those with a function of their own."""
+    return tuple(name for name, shape in SHAPES.items() if shape.left is not None)

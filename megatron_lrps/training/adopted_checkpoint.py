@@ -34,8 +34,8 @@ def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity
                 "name a main.iteration that was saved without it.",
             )
     _refuse_other_tokenizer(saved, identity, start.name)
-    if path.folder is not None:
-        refuse_other_content(path.folder, Path(start.name))
+    if path.folder is not None and start.checkpoint is not None:
+        refuse_other_content(path.folder, start.checkpoint)
 
 
 def _refuse_other_tokenizer(saved: Mapping[str, Any], identity: Identity, name: str) -> None:

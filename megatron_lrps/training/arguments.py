@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
 from megatron_lrps.campaign.record import state_of
-from megatron_lrps.campaign.same_run import ALLOW_DISK
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.data import require_data
+from megatron_lrps.plan.data_files import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import is_installed

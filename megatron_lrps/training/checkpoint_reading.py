@@ -4,24 +4,24 @@ Each rank reads a share on a thread of its own, and hashing lets the others work
 """
 
 import threading
-from pathlib import Path
 
 import torch
 
-from megatron_lrps.campaign.manifest import Damage, damaged_contents
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.manifest import Damage
 
 
 class Reading:
     """This rank's share of a checkpoint, being read.
 
     Args:
-        folder: The checkpoint.
+        checkpoint: The checkpoint.
         rank: This process's.
         ranks: How many there are.
     """
 
-    def __init__(self, folder: Path, rank: int, ranks: int) -> None:
-        self._folder, self._rank, self._ranks = folder, rank, ranks
+    def __init__(self, checkpoint: Checkpoint, rank: int, ranks: int) -> None:
+        self._checkpoint, self._rank, self._ranks = checkpoint, rank, ranks
         self._found: list[Damage] = []
         self._thread = threading.Thread(target=self._read, name="lrps-reading", daemon=True)
         self._thread.start()
@@ -35,6 +35,6 @@ class Reading:
 
     def _read(self) -> None:
         try:
-            self._found = damaged_contents(self._folder, part=self._rank, parts=self._ranks)
+            self._found = self._checkpoint.damaged_contents(part=self._rank, parts=self._ranks)
         except Exception as error:  # it would end with the thread, and what was not read would pass for whole
-            self._found = [Damage(file=self._folder.name, what=f"cannot be checked: {error}")]
+            self._found = [Damage(file=self._checkpoint.folder.name, what=f"cannot be checked: {error}")]

@@ -4,8 +4,8 @@ The request travels with the exit signals, which Megatron gathers from all ranks
 look for a file on rank 0, and no communication of its own (``training/megatron/exit_signals.py``).
 """
 
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.cut_request import EVENT, Request, asked, request_file, withdraw
-from megatron_lrps.campaign.folders import checkpoints_in
 from megatron_lrps.training.path_to_train import PathToTrain
 
 
@@ -40,7 +40,7 @@ class CutListener:
         """Return whether the iteration is to be saved for a cut. Rank 0 remembers which request its save answers."""
         if self._main is not None and self.wanted and self._rank == 0 and (request := asked(self._main)) is not None:
             self._answers[iteration] = request
-            if iteration in checkpoints_in(self._path.own)[0]:  # its own turn to be saved came first
+            if iteration in Checkpoints.in_folder(self._path.own).complete:  # its own turn to be saved came first
                 self.answer(iteration)
         return self.wanted
 

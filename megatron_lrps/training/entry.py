@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError
-from megatron_lrps.training.child_processes import tie_forks
+from megatron_lrps.processes import tie_children
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -30,7 +30,7 @@ def _run(script: Callable[[], None]) -> int:
     from megatron_lrps.training.failure import leave_word
     from megatron_lrps.training.megatron import hooks
 
-    tie_forks()
+    tie_children()
     try:
         gc.disable()  # all that is imported stays: looking for what does not is a tenth of a start
         hooks.install(cpu="--lrps-cpu" in sys.argv)

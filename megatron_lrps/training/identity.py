@@ -8,8 +8,8 @@ from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.plan import Plan, Window
-from megatron_lrps.plan.blends import windows_read
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
+from megatron_lrps.plan.window_samples import windows_read
 from megatron_lrps.training.arguments import Planned
 
 

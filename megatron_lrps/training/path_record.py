@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from megatron_lrps.campaign.adopted_run import with_content
-from megatron_lrps.campaign.folders import checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.lineage import described
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest
 from megatron_lrps.campaign.record import read_record, write_record
@@ -30,7 +30,7 @@ def write_path_record(path: PathToTrain, identity: Identity | None, args: Namesp
     """
     if path.folder is None or path.planned is None or identity is None:
         return
-    checkpoints = checkpoints_in(path.own)[0]
+    checkpoints = Checkpoints.in_folder(path.own).complete
     before = read_record(path.folder) or {}
     plan = path.planned.tree.plan
     written = {
@@ -47,7 +47,7 @@ def write_path_record(path: PathToTrain, identity: Identity | None, args: Namesp
         },
         "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
         "checkpoints": [
-            {"iteration": iteration, "sha256": _digest(checkpoint(path.own, iteration))} for iteration in checkpoints
+            {"iteration": each, "sha256": _digest(Checkpoint(path.own, each).folder)} for each in checkpoints
         ],
         "libraries": library_versions(),
     }

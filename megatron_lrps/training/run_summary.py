@@ -35,7 +35,7 @@ def run_summary(
         else "forks off"
         if start.forked
         else "resumes from"
-        if start.folder
+        if start.checkpoint
         else "starts from"
     )
     rows = [
@@ -147,7 +147,7 @@ def _was(here: str, there: str | None) -> str:
 
 
 def _libraries(start: Start) -> str:
-    record = read_record(PathFolder(start.folder.parent)) if start.folder else None
+    record = read_record(PathFolder(start.checkpoint.save.parent)) if start.checkpoint else None
     before = record.get("libraries") if record else None
     there = before if isinstance(before, dict) else {}
     return ", ".join(f"{name} {here}" + _was(here, there.get(name)) for name, here in library_versions().items())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from megatron_lrps.campaign.folders import TRACKER, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.errors import LrpsError, StorageError
@@ -51,7 +51,7 @@ class Committer:
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = checkpoint(self._path.own, iteration)
+        folder = Checkpoint(self._path.own, iteration).folder
         manifest = take_sizes(folder)
         sync(folder)
         write_atomic(self._path.own / TRACKER, str(iteration))
@@ -66,7 +66,7 @@ class Committer:
     def finish(self) -> None:
         """Record that the path is trained, if it is."""
         self.settle()
-        if self._path.end in checkpoints_in(self._path.own)[0]:
+        if self._path.end in Checkpoints.in_folder(self._path.own).complete:
             self._path.log("done", iteration=self._path.end)
             write_path_record(self._path, self._identity, self._args, "trained")
 
@@ -91,7 +91,7 @@ def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
     Its last files go first, so that at no moment it looks finished.
     """
     if rank == 0:
-        _remove(checkpoint(own, iteration))
+        _remove(Checkpoint(own, iteration).folder)
     torch.distributed.barrier()
 
 
@@ -141,9 +141,9 @@ def _storage_reason(error: BaseException, own: Path) -> str | None:
 
 
 def _no_room(own: Path) -> bool:
-    complete, torn = checkpoints_in(own)
+    saved = Checkpoints.in_folder(own)
     try:
-        sizes = [_size_of(checkpoint(own, iteration)) for iteration in (complete or torn)[-1:]]
+        sizes = [_size_of(saved.at(iteration).folder) for iteration in (saved.complete or saved.torn)[-1:]]
         return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
     except OSError:
         return False

@@ -2,8 +2,7 @@
 
 from argparse import Namespace
 
-from megatron_lrps.campaign.folders import checkpoint
-from megatron_lrps.campaign.same_run import ALLOW_DISK
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.vocabulary import Vocabulary
@@ -22,8 +21,8 @@ def bytes_needed(path: PathToTrain, start: Start, args: Namespace) -> int | None
     One save counts as large as the checkpoint that the run starts from, or as its model's size says.
     """
     size = None
-    if start.folder is not None:
-        size = sum(file.stat().st_size for file in checkpoint(start.folder, start.iteration).iterdir())
+    if start.checkpoint is not None:
+        size = sum(file.stat().st_size for file in start.checkpoint.folder.iterdir())
     elif path.planned is not None:
         model = model_size(path.planned.tree.plan, Vocabulary(args.padded_vocab_size))
         size = model.checkpoint_bytes if model else None

@@ -14,7 +14,7 @@ import torch
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.epochs import refuse_repeats
-from megatron_lrps.campaign.folders import PathFolder, checkpoint
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.named_files import NAMED_FILES, named_files, refuse_other_files
 from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_states
 from megatron_lrps.campaign.record import read_record
@@ -79,7 +79,7 @@ class StartAgreement:
         rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
         while True:
             start: Start = _from_rank_0(rank, lambda: self._find(args.lrps_allow or ()))
-            self._reading = Reading(Path(start.name), rank, ranks) if start.folder else None
+            self._reading = Reading(start.checkpoint, rank, ranks) if start.checkpoint else None
             trained = not start.forked and start.iteration >= self._path.until
             try:
                 self.identity, drawn = _from_rank_0(rank, partial(self._compare, start, args))
@@ -94,7 +94,7 @@ class StartAgreement:
         setattr(args, ORDER_SAMPLES, drawn)
         setattr(args, NAMED_FILES, _from_rank_0(rank, lambda: named_files(vars(args))))
         self.start = start
-        args.load = str(start.folder) if start.folder else None
+        args.load = str(start.checkpoint.save) if start.checkpoint else None
         args.ckpt_step = start.iteration or None
         if self.identity is not None:
             setattr(args, IDENTITY, json.dumps(self.identity.to_json()))
@@ -131,8 +131,8 @@ class StartAgreement:
         """Whether the checkpoint is not as it was saved, remembered; raises RefusedError if it is a fork point."""
         reading, self._reading = self._reading, None
         damages = reading.result() if reading is not None else []
-        if damages and start.forked and start.folder is not None:
-            refuse_damaged_fork(checkpoint(start.folder, start.iteration), damages[0], adopted=self._path.adopted)
+        if damages and start.forked and start.checkpoint is not None:
+            refuse_damaged_fork(start.checkpoint, damages[0], adopted=self._path.adopted)
         if damages:
             self._damaged[start.iteration] = str(damages[0])
         return bool(damages)
@@ -178,8 +178,8 @@ class StartAgreement:
         drawn, recorded = None, None
         if path.folder is not None:
             read_record(path.folder)  # a newer version's is refused here, on every rank, and not written over
-        if start.folder is not None:
-            read_record(PathFolder(start.folder.parent))
+        if start.checkpoint is not None:
+            read_record(PathFolder(start.checkpoint.save.parent))
             saved = fitting_arguments(start.name, start.iteration, args)
             drawn = order_samples(saved)
             recorded = _recorded(saved, start.name)
@@ -207,7 +207,7 @@ class StartAgreement:
         if trained:
             _say(f"{name} is trained to {'its end, ' * (path.until == path.end)}iteration {path.until}; nothing to do.")
             return
-        _say(run_summary(path, start, self.identity, args, saved_arguments(start.name) if start.folder else {}))
+        _say(run_summary(path, start, self.identity, args, saved_arguments(start.name) if start.checkpoint else {}))
         how = {"adopted": True} if path.adopted and start.forked else {}
         path.log("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
         write_path_record(path, self.identity, args, "training")

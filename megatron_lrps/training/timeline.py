@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from megatron_lrps.plan.blends import Interleaved
+from megatron_lrps.plan.window_samples import Interleaved
 from megatron_lrps.training.sample_order import Chained, Mixed
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
+from megatron_lrps.schedule import Branch, DecaySpec, branch_schedule, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
 
 _NOT_IN_A_BRANCH = {
@@ -69,15 +69,13 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
         )
     if args.ckpt_step not in (None, fork):
         raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")
-    batch = args.global_batch_size
-    warm = args.lr_warmup_iters * batch
     if args.lr_warmup_iters > fork:
         raise RefusedError(f"--lr-warmup-iters {args.lr_warmup_iters} reaches past the fork at {fork}.", "fork later.")
-    main = Schedule((*warmup(warm), *hold_for_ever(warm)))
-    decay = branch_decay(DecaySpec(shape=args.lrps_decay_shape), fork * batch, end * batch, batch=batch)
+    batch, decay = args.global_batch_size, DecaySpec(shape=args.lrps_decay_shape)
+    main = main_schedule(warm=args.lr_warmup_iters, batch=batch)
     args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
     return PathToTrain(
-        schedule=main.followed_by(decay, fork * batch),
+        schedule=branch_schedule(main, Branch(name="branch", fork=fork, end=end, decay=decay), batch=batch),
         own=Path(args.save),
         parent=Path(parent),
         fork=fork,

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.keep import Verdict
 from megatron_lrps.campaign.removal import judge, sweep
 from megatron_lrps.plan import expand, parse_plan
@@ -33,7 +34,7 @@ class Campaign:
         checkpoints.save(self[path].checkpoints, *iterations, whole=whole)
 
     def saved(self, path: str) -> list[int]:
-        return checkpoints_in(self[path].checkpoints)[0]
+        return [*Checkpoints.in_folder(self[path].checkpoints).complete]
 
     def names(self, path: str) -> list[str]:
         return sorted(entry.name for entry in self[path].checkpoints.iterdir())

@@ -5,11 +5,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.path_record import write_path_record
 from megatron_lrps.training.path_to_train import PathToTrain
@@ -33,7 +34,7 @@ def save_hashed(checkpoints: Path, *iterations: int) -> None:
     """Checkpoints with a manifest, each with contents of its own."""
     save(checkpoints, *iterations)
     for iteration in iterations:
-        folder = checkpoint(checkpoints, iteration)
+        folder = Checkpoint(checkpoints, iteration).folder
         (folder / "common.pt").write_text(f"{checkpoints}{iteration}")
         take_hashes(folder, take_sizes(folder))
 

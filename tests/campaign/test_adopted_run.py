@@ -9,6 +9,7 @@ import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.adopted_run import content_of, refuse_other_content
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import MANIFEST
 from megatron_lrps.campaign.record import read_record, state_of
@@ -19,12 +20,12 @@ from tests.campaign.records import write_path
 from tests.plan.plans import plan_dict
 
 
-def run(folder: Path, content: bytes = b"weights", iteration: int = 100) -> Path:
+def run(folder: Path, content: bytes = b"weights", iteration: int = 100) -> Checkpoint:
     """A checkpoint of a stock run in ``folder``."""
     save(folder, iteration)
     at = folder / f"iter_{iteration:07d}"
     (at / "__0_0.distcp").write_bytes(content)
-    return at
+    return Checkpoint(folder, iteration)
 
 
 def tree_in(folder: Path, adopt: str = "stock", iteration: int = 100, **keys: Any) -> Tree:
@@ -44,32 +45,33 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_content_is_every_files_name_size_and_middle(tmp_path: Path) -> None:
-    at = run(tmp_path / "a", b"0" * 300_000)
-    known = content_of(at)
-    assert known == content_of(Path(shutil.copytree(at, tmp_path / "copy")))
+    saved = run(tmp_path / "a", b"0" * 300_000)
+    at, known = saved.folder, content_of(saved)
+    shutil.copytree(saved.save, tmp_path / "copy")
+    assert known == content_of(Checkpoint(tmp_path / "copy", 100))
     (at / MANIFEST).write_text("taken later")  # of `lrps verify`, where a campaign's own run is adopted
-    assert content_of(at) == known
+    assert content_of(saved) == known
     (at / "__0_0.distcp").write_bytes(b"0" * 150_000 + b"1" + b"0" * 149_999)
-    assert content_of(at) != known
+    assert content_of(saved) != known
     (at / ".metadata").unlink()
-    assert content_of(at) is None
+    assert content_of(saved) is None
 
 
 def test_the_record_says_what_was_adopted(trained: Path) -> None:
     tree = tree_in(trained)
     main = CampaignFolder(tree.plan.folder).path("main")
-    content = content_of(trained / "stock" / "iter_0000100")
+    content = content_of(Checkpoint(trained / "stock", 100))
     assert (read_record(main) or {})["adopted"] == {
         "folder": str(trained / "stock"),
         "iteration": 100,
         "sha256": content,
     }
-    refuse_other_content(main, trained / "stock" / "iter_0000100")
+    refuse_other_content(main, Checkpoint(trained / "stock", 100))
     (trained / "stock" / "iter_0000100" / "__0_0.distcp").write_bytes(b"another")
     write_path(tree, "main")  # what was adopted stays, whatever lies there now
     assert (read_record(main) or {})["adopted"]["sha256"] == content
     with pytest.raises(RefusedError, match="is not the checkpoint that main was adopted from"):
-        refuse_other_content(main, trained / "stock" / "iter_0000100")
+        refuse_other_content(main, Checkpoint(trained / "stock", 100))
 
 
 def test_the_folder_may_move_and_be_gone(trained: Path) -> None:
@@ -80,7 +82,10 @@ def test_the_folder_may_move_and_be_gone(trained: Path) -> None:
 
 def test_another_run_may_not_stand_in_for_it(trained: Path) -> None:
     run(trained / "other", b"WEIGHTS")
-    with pytest.raises(RefusedError, match=r"main.adopt: .*/stock has been trained on from, and .*/other/iter_0000100"):
+    with pytest.raises(
+        RefusedError,
+        match=r"main.adopt: .*/stock has been trained, the plan now says .*/other/iter_0000100, whose content",
+    ):
         accept(tree_in(trained, "other"))
 
 

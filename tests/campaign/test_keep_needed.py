@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_lrps.campaign.folders import checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.pins import add_pin
 from megatron_lrps.campaign.record import write_record
 from megatron_lrps.plan import Tree, plan_text
@@ -82,7 +82,8 @@ def test_nothing_that_is_needed_ever_goes(drawn: dict[str, Any]) -> None:
         needed = needed_in(drawn)
         for path in paths:
             name, before = path["name"], drawn["saved"][path["name"]]
-            left, torn = checkpoints_in(campaign[name].checkpoints)
+            saved = Checkpoints.in_folder(campaign[name].checkpoints)
+            left, torn = saved.complete, saved.torn
             assert set(left) <= set(before)
             assert {i for i in before if (name, i) in needed} <= set(left)
             assert set(before[-keep["latest"] :]) <= set(left)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.lineage import Link, chain_of, checkpoints_of, facts_of, ledger_of, resolve, schedule_words
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest, take_hashes, take_sizes
 from megatron_lrps.campaign.record import log_event, read_record, write_record
@@ -198,14 +199,14 @@ def test_checkpoints_are_compared_with_the_record(campaign: Campaign) -> None:
     save_hashed(folder, 500, 600, 700)
     write_path(campaign.tree, "v1", status="training")
     recorded = {each.iteration: each.sha256 for each in checkpoints_of(campaign["v1"], campaign.facts("v1"))}
-    checkpoint(folder, 500).rename(folder / "elsewhere")
-    (checkpoint(folder, 600) / "common.pt").write_text("saved anew")
-    take_hashes(checkpoint(folder, 600), take_sizes(checkpoint(folder, 600)))
+    Checkpoint(folder, 500).folder.rename(folder / "elsewhere")
+    (Checkpoint(folder, 600).folder / "common.pt").write_text("saved anew")
+    take_hashes(Checkpoint(folder, 600).folder, take_sizes(Checkpoint(folder, 600).folder))
     save_hashed(folder, 800)
     save(folder, 900)
     save(folder, 1000, whole=False)
     found = checkpoints_of(campaign["v1"], campaign.facts("v1"))
-    manifests = {each: read_manifest(checkpoint(folder, each)) for each in (600, 700, 800)}
+    manifests = {each: read_manifest(Checkpoint(folder, each).folder) for each in (600, 700, 800)}
     now = {iteration: manifest.digest for iteration, manifest in manifests.items() if manifest}
     assert [(each.iteration, each.state, each.sha256, each.recorded) for each in found] == [
         (500, "gone", None, recorded[500]),
@@ -219,7 +220,7 @@ def test_checkpoints_are_compared_with_the_record(campaign: Campaign) -> None:
 
 def test_a_manifest_of_no_text_has_no_hash(campaign: Campaign) -> None:
     save_hashed(campaign["v1"].checkpoints, 600)
-    manifest = checkpoint(campaign["v1"].checkpoints, 600) / MANIFEST
+    manifest = Checkpoint(campaign["v1"].checkpoints, 600).folder / MANIFEST
     files = json.dumps({"\ud800": {"bytes": 1, "sha256": "\ud800"}})
     head = json.dumps({"format": 1, "sha256": hashlib.sha256(files.encode()).hexdigest()})
     manifest.write_text(f"{head}\n{files}\n")

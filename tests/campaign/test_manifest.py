@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.manifest import (
     MANIFEST,
     damaged_contents,
@@ -25,7 +25,7 @@ FILES = {"common.pt": 300, ".metadata": 200, "metadata.json": 40, "__0_0.distcp"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A checkpoint as Megatron leaves it, hashed."""
-    folder = checkpoint(tmp_path / "checkpoints", 100)
+    folder = Checkpoint(tmp_path / "checkpoints", 100).folder
     folder.mkdir(parents=True)
     for name, size in FILES.items():
         (folder / name).write_bytes(random.Random(name).randbytes(size))
@@ -107,7 +107,7 @@ def test_a_checkpoint_without_a_manifest_is_megatrons_word(folder: Path) -> None
 
 
 def test_a_resume_uses_the_one_before_a_damaged_one(folder: Path) -> None:
-    newer = checkpoint(folder.parent, 200)
+    newer = Checkpoint(folder.parent, 200).folder
     newer.mkdir()
     for name in FILES:
         (newer / name).write_bytes(b"x")
@@ -117,5 +117,5 @@ def test_a_resume_uses_the_one_before_a_damaged_one(folder: Path) -> None:
     start = find_start(folder.parent, parent=None, fork=0, end=300)
     assert (start.iteration, start.skipped) == (100, {200: "__0_0.distcp has 0 bytes, it was saved with 1"})
     start = find_start(folder.parent, parent=None, fork=0, end=300, damaged={100: "common.pt has other content"})
-    assert (start.iteration, start.folder) == (0, None)
+    assert (start.iteration, start.checkpoint) == (0, None)
     assert list(start.skipped) == [100, 200]

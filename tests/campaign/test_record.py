@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import MANIFEST, take_sizes
 from megatron_lrps.campaign.record import (
     RECORD_VERSION,
@@ -96,7 +97,7 @@ def test_a_branch_is_ready_once_its_fork_point_is_whole(tmp_path: Path) -> None:
     assert state(campaign, V1) == (None, False, False)
     save(campaign, "main", 400, whole=False)
     assert state(campaign, V1) == (None, False, False)
-    (checkpoint(campaign.path("main").checkpoints, 400) / ".metadata").write_text("x")
+    (Checkpoint(campaign.path("main").checkpoints, 400).folder / ".metadata").write_text("x")
     assert state(campaign, V1) == (None, False, True)
     assert state(campaign, MAIN) == (600, False, True)
 
@@ -131,7 +132,7 @@ def test_a_path_is_trained_to_what_is_whole(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
     save(campaign, "v1", 400, 600, 1000)
     save(campaign, "v1", 800, whole=False)
-    end = checkpoint(campaign.path("v1").checkpoints, 1000)
+    end = Checkpoint(campaign.path("v1").checkpoints, 1000).folder
     assert [each for each in (400, 500, 600, 800, 1000, 1200) if trained_to(campaign, V1, each)] == [600, 1000]
     take_sizes(end)
     assert trained_to(campaign, V1, 1000)

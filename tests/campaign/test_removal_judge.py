@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from megatron_lrps.campaign.folders import TRACKER, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import take_sizes
 from megatron_lrps.campaign.record import log_event, write_record
 from megatron_lrps.campaign.removal import judge, size_on_disk
@@ -104,7 +104,7 @@ def test_a_torn_one_that_the_tracker_names_stays(campaign: Campaign) -> None:
 def test_files_that_a_resume_would_miss_do_not_count(campaign: Campaign) -> None:
     campaign.save("main", 200, 300, 500, 600)
     for iteration in (200, 600):
-        folder = checkpoint(campaign["main"].checkpoints, iteration)
+        folder = Checkpoint(campaign["main"].checkpoints, iteration).folder
         (folder / "common.pt").write_text("weights")
         take_sizes(folder)
         (folder / "common.pt").write_text("weigh")
@@ -150,7 +150,7 @@ def test_other_folders_are_left_alone(campaign: Campaign) -> None:
 
 def test_a_disk_that_does_not_answer_is_no_torn_checkpoint(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign.save("main", 200, 600)
-    silent = checkpoint(campaign["main"].checkpoints, 200) / ".metadata"
+    silent = Checkpoint(campaign["main"].checkpoints, 200).folder / ".metadata"
     stat = Path.stat
 
     def failing(self: Path, **keys: Any) -> os.stat_result:
@@ -159,7 +159,8 @@ def test_a_disk_that_does_not_answer_is_no_torn_checkpoint(campaign: Campaign, m
         return stat(self, **keys)
 
     monkeypatch.setattr(Path, "stat", failing)
-    assert checkpoints_in(campaign["main"].checkpoints) == ([600], [200])
+    saved = Checkpoints.in_folder(campaign["main"].checkpoints)
+    assert (saved.complete, saved.torn) == ((600,), (200,))
     with pytest.raises(StorageError, match=r"iter_0000200/\.metadata could not be read: Input/output error\. Fix:"):
         judge(campaign.tree)
 
@@ -170,10 +171,10 @@ def test_a_disk_that_does_not_answer_is_no_torn_checkpoint(campaign: Campaign, m
 def test_a_linked_checkpoint_is_neither_followed_nor_deleted(campaign: Campaign, tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "elsewhere", 200)
     campaign.save("main", 600)
-    checkpoint(campaign["main"].checkpoints, 200).symlink_to(checkpoint(tmp_path / "elsewhere", 200))
+    Checkpoint(campaign["main"].checkpoints, 200).folder.symlink_to(Checkpoint(tmp_path / "elsewhere", 200).folder)
     assert campaign.goes("main") == []
     assert campaign.reason("main", 200) == "reached through a symbolic link, which gc does not follow"
-    assert size_on_disk(checkpoint(campaign["main"].checkpoints, 200)) == 0
+    assert size_on_disk(Checkpoint(campaign["main"].checkpoints, 200).folder) == 0
 
 
 @pytest.mark.parametrize("link", ["paths/main", "paths/main/checkpoints", "paths"])
@@ -212,7 +213,7 @@ def test_a_link_in_a_checkpoint_is_deleted_and_not_followed(campaign: Campaign, 
     campaign.save("main", 200, 600)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis").touch()
-    (checkpoint(campaign["main"].checkpoints, 200) / "link").symlink_to(tmp_path / "mine")
+    (Checkpoint(campaign["main"].checkpoints, 200).folder / "link").symlink_to(tmp_path / "mine")
     assert campaign.collect() == [("main", 200)]
     assert (tmp_path / "mine/thesis").exists()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.folders import checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.pins import add_pin
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.removal import size_on_disk, sweep
@@ -137,7 +137,7 @@ def test_on_a_full_disk_it_makes_room(campaign: Campaign, tmp_path: Path, how: s
     if not shutil.which("unshare"):
         pytest.skip("needs unshare, to mount a small file system for one process")
     campaign.save("main", 100, 600)
-    (checkpoint(campaign["main"].checkpoints, 100) / "weights").write_bytes(b"x" * 20_000)
+    (Checkpoint(campaign["main"].checkpoints, 100).folder / "weights").write_bytes(b"x" * 20_000)
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk.yaml").write_text(campaign.plan.read_text().replace("runs/c", "disk/runs/c"))
     argv = ["unshare", "--mount", "bash", "-c", FULL, str(tmp_path / "disk"), str(tmp_path / "runs"), sys.executable]
@@ -190,12 +190,13 @@ def test_killed_before_any_of_its_changes(tmp_path: Path) -> None:
         ended = killed_before(change, campaign.plan)
         assert ended == (0 if change > changes else -signal.SIGKILL)
         # Oldest first, none half-deleted under its own name, and none that is needed gone.
-        complete, torn = checkpoints_in(campaign["main"].checkpoints)
-        assert torn == []
-        assert complete == [200, 300, 400, 600][4 - len(complete) :]
+        saved = Checkpoints.in_folder(campaign["main"].checkpoints)
+        complete = saved.complete
+        assert not saved.torn
+        assert complete == (200, 300, 400, 600)[4 - len(complete) :]
         assert {400, 600} <= set(complete)
         for iteration in complete:
-            folder = checkpoint(campaign["main"].checkpoints, iteration)
+            folder = Checkpoint(campaign["main"].checkpoints, iteration).folder
             assert sorted(entry.name for entry in folder.iterdir()) == [".metadata", "metadata.json"]
         others = [name for name in campaign.names("main") if not name.startswith("iter_")]
         assert all(name.startswith(".trash-iter_0000") for name in others)

@@ -10,8 +10,8 @@ import pytest
 
 from megatron_lrps.cli.app import main
 from megatron_lrps.errors import EXIT_REFUSED
-from megatron_lrps.launch import machine
-from tests.cli.test_planning import answer, write
+from megatron_lrps.launch.doctor import machine
+from tests.cli.test_plan import answer, write
 from tests.conftest import Lrps, Result
 from tests.training.harness import write_tokens
 

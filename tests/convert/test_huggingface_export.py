@@ -18,7 +18,7 @@ from megatron_lrps.errors import RefusedError, StorageError
 EXPORT = """
 import sys, time
 from pathlib import Path
-from megatron_lrps.convert import export
+from megatron_lrps.convert import huggingface_export
 from megatron_lrps.convert.torch_dist import open_checkpoint
 read = huggingface_export.read_weight
 def slow(checkpoint, weight):

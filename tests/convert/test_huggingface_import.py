@@ -82,7 +82,7 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
     (source / "more.safetensors").unlink()
     with (source / "model.safetensors").open("r+b") as file:
         file.truncate(100_000)
-    with pytest.raises(RefusedError, match="is no whole safetensors file: 100000 bytes do not hold"):
+    with pytest.raises(RefusedError, match=r"is no whole safetensors file: .* not fully covered"):
         plan_import(source)
     shutil.rmtree(source)
     with pytest.raises(RefusedError, match=r"config\.json is missing"):

@@ -16,8 +16,8 @@ from training.campaigns import train_path
 
 from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
 from megatron_lrps.campaign.record import events, read_record
-from megatron_lrps.convert.check import compare_logits
 from megatron_lrps.convert.huggingface_import import plan_import
+from megatron_lrps.convert.logits_check import compare_logits
 from megatron_lrps.convert.model_flags import flags_of
 from megatron_lrps.data.sentencepiece_training import load_processor
 

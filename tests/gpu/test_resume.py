@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, is_complete
-from megatron_lrps.campaign.folders import checkpoint as folder_of
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
 from tests.gpu.campaigns import LOCAL, RECIPES, lrps, train, why_not, write_gpu_campaign
 from tests.training.campaigns import losses
@@ -67,6 +67,6 @@ def test_an_asynchronous_save_is_whole(recipe: str, tmp_path: Path) -> None:
             assert ended.code == 0, ended.stderr[-4000:]
             assert "Disabling --async-save" not in ended.stdout + ended.stderr
     folder = CampaignFolder(behind.parent / "run")
-    assert is_complete(folder_of(folder.path("main").checkpoints, 8))
+    assert Checkpoint(folder.path("main").checkpoints, 8).is_complete
     assert losses(behind, "v1") == losses(plain, "v1")
     assert lrps(behind, "verify").code == 0

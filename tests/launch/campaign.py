@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
-from megatron_lrps.plan import Tree, expand, load_plan
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.folders import PathFolder, checkpoint, checkpoints_in
 
 PLAN = """
 campaign: tiny
@@ -31,15 +31,16 @@ launch: {device: cpu, local: {processes: 2}}
 # Through the real command line; only what the ranks run is another module. A test run in a shell's background
 # ignores SIGINT, and what it starts would inherit that.
 _RUN = """
-import functools, signal
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from megatron_lrps.cli import app, running
-running.run_plan = functools.partial(running.run_plan, module="fake_pretrain")
+from megatron_lrps.cli import app
+from megatron_lrps.launch import executor
+executor.EXECUTORS["local"] = executor.LocalExecutor(module="fake_pretrain")
 app.main()
 """
 
 
-class Campaign:
+class TinyCampaign:
     """A plan with its data, and the executors started on it."""
 
     def __init__(self, root: Path) -> None:
@@ -52,11 +53,11 @@ class Campaign:
         self._executors: list[subprocess.Popen[str]] = []
 
     @property
-    def tree(self) -> Tree:
-        return expand(load_plan(self.plan))
+    def campaign(self) -> Campaign:
+        return Campaign.open(self.plan)
 
     def folder(self, path: str) -> PathFolder:
-        return CampaignFolder(self.tree.plan.folder).path(path)
+        return self.campaign.folder.path(path)
 
     def saved(self, path: str) -> list[int]:
         return checkpoints_in(self.folder(path).checkpoints)[0]
@@ -128,7 +129,7 @@ def wait_until(condition, seconds: float = 300) -> None:  # type: ignore[no-unty
 
 
 @pytest.fixture
-def campaign(tmp_path: Path) -> Iterator[Campaign]:
-    campaign = Campaign(tmp_path)
+def campaign(tmp_path: Path) -> Iterator[TinyCampaign]:
+    campaign = TinyCampaign(tmp_path)
     yield campaign
     campaign.close()

@@ -364,7 +364,7 @@ def test_paths_and_a_paradigm_exclude_each_other() -> None:
 @given(
     sizes=st.lists(st.integers(20, 60), min_size=1, max_size=4),
     more=st.integers(20, 60),
-    shape=st.sampled_from(SHAPES),
+    shape=st.sampled_from([*SHAPES]),
     alpha=st.floats(0.3, 0.7),
 )
 def test_a_new_version_leaves_every_earlier_path_as_it_is(
@@ -385,7 +385,7 @@ def test_a_new_version_leaves_every_earlier_path_as_it_is(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.integers(10, 50), min_size=1, max_size=5), st.floats(0.2, 0.9), st.sampled_from(SHAPES))
+@given(st.lists(st.integers(10, 50), min_size=1, max_size=5), st.floats(0.2, 0.9), st.sampled_from([*SHAPES]))
 def test_main_and_branch_share_the_past_at_every_fork(sizes: list[int], alpha: float, shape: str) -> None:
     tree = tree_of(versions=versions(*sizes), decay={"alpha": alpha, "shape": shape})
     main = tree.path("main")

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_lrps.schedule import (
-    CONTINUOUS,
     SHAPES,
     DecaySpec,
     Schedule,
     Segment,
     branch_decay,
+    continuous_shapes,
     hold_for_ever,
     warmup,
     whole_decay,
@@ -46,7 +46,7 @@ def branches(draw: st.DrawFn) -> tuple[Schedule, int, int, int]:
     warm = draw(st.integers(0, 20))
     fork = draw(st.integers(max(warm, 1), 60))
     length = draw(st.integers(4, 50))
-    spec = DecaySpec(shape=draw(st.sampled_from(SHAPES)))
+    spec = DecaySpec(shape=draw(st.sampled_from([*SHAPES])))
     pieces = branch_decay(spec, fork * batch, (fork + length) * batch, batch=batch)
     schedule = main_path(warm * batch).followed_by(pieces, fork * batch)
     return schedule, fork * batch, (fork + length) * batch, batch
@@ -58,7 +58,7 @@ def wholes(draw: st.DrawFn) -> tuple[Schedule, int, int]:
     batch = draw(st.integers(1, 64))
     warm = draw(st.integers(0, 5))
     length = draw(st.integers(20, 80))
-    spec = DecaySpec(shape=draw(st.sampled_from(SHAPES)), hold=draw(st.sampled_from([0.0, 0.5, 0.8])))
+    spec = DecaySpec(shape=draw(st.sampled_from([*SHAPES])), hold=draw(st.sampled_from([0.0, 0.5, 0.8])))
     pieces = whole_decay(spec, 0, length * batch, after=warm * batch, batch=batch)
     return Schedule((*warmup(warm * batch), *pieces)), length * batch, batch
 
@@ -311,7 +311,7 @@ def test_forking_again_inside_the_hold_changes_nothing_before(
 def test_json_round_trip(generated: tuple[Any, ...]) -> None:
     schedule = generated[0]
     assert Schedule.from_json(json.loads(json.dumps(schedule.to_json()))) == schedule
-    assert {item.get("shape") for item in schedule.to_json()} <= {None, *CONTINUOUS}
+    assert {item.get("shape") for item in schedule.to_json()} <= {None, *continuous_shapes()}
 
 
 def test_json_keys() -> None:

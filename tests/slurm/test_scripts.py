@@ -24,7 +24,7 @@ for SLURMD_NODENAME in "${nodes[@]}"; do
   export SLURMD_NODENAME SLURM_PROCID=0 SLURM_NTASKS=${#nodes[@]} SLURM_LOCALID=0
   "$@" || code=$?
 done
-[[ $* != *launch.slurm.part_trained* ]] || unset SRUN_CODE
+[[ $* != *launch.slurm.leg_trained* ]] || unset SRUN_CODE
 exit "${SRUN_CODE:-${code:-0}}"
 """,
     "squeue": 'case "$*" in *%T*) echo RUNNING ;; *%x*) echo "$EXCLUDED" ;; esac',
@@ -39,7 +39,7 @@ esac
 }
 
 
-JUDGE = '[[ $* != *launch.slurm.part_trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }'
+JUDGE = '[[ $* != *launch.slurm.leg_trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }'
 """Whether the path is trained is what TRAINED says, 0 for yes."""
 
 
@@ -138,17 +138,17 @@ def test_a_part_whose_end_is_saved_has_succeeded_whatever_happened_after(script:
     ended = script.run(word, script.records("stopped", int(code)), SRUN_CODE=code, TRAINED="0", LRPS_UNTIL="8")
     assert (ended.code, ended.requeued) == (0, False)
     assert f"afterwards rank 3: TypeError: eval_iters, and the ranks ended with exit code {code}\n" in ended.said
-    assert f"judged -m megatron_lrps.launch.slurm.part_trained {script.folder}/plan.yaml v1 8 2\n" in ended.calls
+    assert f"judged -m megatron_lrps.launch.slurm.leg_trained {script.folder}/plan.yaml v1 8 2\n" in ended.calls
     assert not list(script.save.glob("paths/v1/logs/*"))  # neither a failure nor a count of requeues
     # Without LRPS_UNTIL it is the path's end that counts; the ranks are asked first, and alone where all is well.
-    assert "launch.slurm.part_trained" in script.run(SRUN_CODE=code, TRAINED="0").calls
-    assert "launch.slurm.part_trained" not in script.run(TRAINED="0").calls
+    assert "launch.slurm.leg_trained" in script.run(SRUN_CODE=code, TRAINED="0").calls
+    assert "launch.slurm.leg_trained" not in script.run(TRAINED="0").calls
 
 
 def test_ranks_that_stopped_before_their_end_are_taken_at_their_word(script: Script) -> None:
     ended = script.run(script.records("stopped", 75), SRUN_CODE="75", TRAINED="0")
     assert ended.requeued
-    assert "launch.slurm.part_trained" not in ended.calls  # the time limit is near
+    assert "launch.slurm.leg_trained" not in ended.calls  # the time limit is near
 
 
 @pytest.mark.parametrize(("code", "asks"), [("137", False), ("143", False), ("1", True)])
@@ -159,19 +159,19 @@ def test_a_job_that_was_asked_to_stop_does_not_spend_its_last_minutes_on_the_que
     script.site('echo $$ >"${CALLS%/*}/shell"\n')
     ended = script.run('kill -USR1 "$(cat "${CALLS%/*}/shell")"; sleep 1', SRUN_CODE=code, TRAINED="0")
     assert "asked to save and stop" in ended.said
-    assert ("launch.slurm.part_trained" in ended.calls, ended.requeued) == (asks, not asks)
+    assert ("launch.slurm.leg_trained" in ended.calls, ended.requeued) == (asks, not asks)
 
 
 def test_a_promotion_is_judged_by_its_own_exit_code(script: Script) -> None:
     ended = script.run(script="promote", nodes="node1", SRUN_CODE="1", TRAINED="0")
     assert ended.code == 1
-    assert "launch.slurm.part_trained" not in ended.calls
+    assert "launch.slurm.leg_trained" not in ended.calls
 
 
 def test_a_container_judges_too(script: Script) -> None:
     script.site("LRPS_CONTAINER=/images/a.sqsh\n")
     calls = script.run(SRUN_CODE="1", TRAINED="0", LRPS_PYTHON="", LRPS_MOUNTS="/data:/data").calls.splitlines()
-    judge = next(line for line in calls if "launch.slurm.part_trained" in line)
+    judge = next(line for line in calls if "launch.slurm.leg_trained" in line)
     assert "--nodes=1 --ntasks=1 --container-image=/images/a.sqsh --container-mounts=/data:/data" in judge
 
 

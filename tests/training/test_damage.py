@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import MANIFEST, damaged_contents
 from tests.conftest import Lrps
 from tests.training.campaigns import losses, train_path, write_campaign
@@ -24,7 +25,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def saved(plan: Path, path: str, iteration: int) -> Path:
-    return checkpoint(CampaignFolder(plan.parent / "run").path(path).checkpoints, iteration)
+    return Checkpoint(CampaignFolder(plan.parent / "run").path(path).checkpoints, iteration).folder
 
 
 def flip(file: Path) -> bytes:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import damaged_contents
 from tests.training.campaigns import losses, train_path, write_campaign
 
@@ -54,14 +55,14 @@ def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> Non
     assert ended.codes == [74], ended.log[-3000:]
     assert "No space left on device. Fix: make room, then rerun" in ended.log
     folder = CampaignFolder(disk / "run").path("main").checkpoints
-    complete, _ = checkpoints_in(folder)
+    complete = Checkpoints.in_folder(folder).complete
     assert complete[:2] == [2, 4]
-    assert all(damaged_contents(checkpoint(folder, iteration)) == [] for iteration in complete)
+    assert all(damaged_contents(Checkpoint(folder, iteration).folder) == [] for iteration in complete)
 
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     ended = train_path(plan, "main")
     assert ended.codes == [0], ended.log[-3000:]
-    assert f"resumes from {checkpoint(folder, complete[-1])}" in ended.log
+    assert f"resumes from {Checkpoint(folder, complete[-1]).folder}" in ended.log
     assert train_path(whole, "main").codes == [0]
     assert losses(plan, "main") == losses(whole, "main")
     assert sorted(losses(plan, "main")) == list(range(1, 12))

@@ -13,7 +13,7 @@ import torch
 from torch.distributed import checkpoint as dcp
 from training.harness import TINY, Trained, train
 
-from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.training
 
@@ -81,7 +81,7 @@ class Moved:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    reader = dcp.FileSystemReader(str(checkpoint(folder, FORK)))
+    reader = dcp.FileSystemReader(str(Checkpoint(folder, FORK).folder))
     plain = {
         name: torch.empty(found.size, dtype=found.properties.dtype)
         for name, found in reader.read_metadata().state_dict_metadata.items()

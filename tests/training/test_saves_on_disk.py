@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training import saves_on_disk as module
@@ -25,10 +25,10 @@ def test_what_they_take(tmp_path: Path) -> None:
     run = run_of(tmp_path, "main")
     save(run.own, 400)
     for name in ("metadata.json", ".metadata"):
-        (checkpoint(run.own, 400) / name).write_bytes(b"x" * 500)
-    start = Start(folder=run.own, iteration=400, forked=False)
+        (Checkpoint(run.own, 400).folder / name).write_bytes(b"x" * 500)
+    start = Start(checkpoint=Checkpoint(run.own, 400), forked=False)
     assert bytes_needed(run, start, args_of()) == 3 * 1000
-    scratch = Start(folder=None, iteration=0, forked=False)
+    scratch = Start(checkpoint=None, forked=False)
     assert bytes_needed(run, scratch, args_of()) is None
     model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
     sized = run_of(tmp_path, "main", megatron=model)
@@ -41,7 +41,7 @@ def test_what_they_take(tmp_path: Path) -> None:
 def test_a_full_disk_is_refused_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
     run = run_of(tmp_path, "main", megatron=model)
-    scratch = Start(folder=None, iteration=0, forked=False)
+    scratch = Start(checkpoint=None, forked=False)
     refuse_full_disk(run, scratch, args_of())
     monkeypatch.setattr(module, "free_bytes", lambda folder: 10 * 2**20)
     with pytest.raises(RefusedError, match=r"10\.0 MiB are free at .*, and 4 saves will take 14\.0 MiB"):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import read_manifest
 from megatron_lrps.campaign.record import events
 from tests.training.campaigns import ENTRY, run_ranks, train_path, write_campaign
@@ -41,10 +42,11 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
         rank.join(30)
         assert rank.exitcode == 75, log.read_text()[-3000:]
     folder = CampaignFolder(tmp_path / "run").path("main")
-    (saved,), torn = checkpoints_in(folder.checkpoints)
+    found = Checkpoints.in_folder(folder.checkpoints)
+    (saved,), torn = found.complete, found.torn
     assert not torn
     assert saved <= reached + 2  # one may have ended since the log was read, and the one at work is finished
-    manifest = read_manifest(checkpoint(folder.checkpoints, saved))
+    manifest = read_manifest(Checkpoint(folder.checkpoints, saved).folder)
     assert manifest is not None
     assert manifest.sha256  # hashed before it left
     *_, last = events(folder)
@@ -52,7 +54,7 @@ def test_a_signal_saves_and_leaves_with_75(number: signal.Signals, tmp_path: Pat
     assert not (folder.root / "owner.json").exists()
     if number == signal.SIGUSR2:
         assert train_path(plan, "main", "--exit-interval", str(saved + 2)).codes == [75]  # it goes on
-        assert checkpoints_in(folder.checkpoints)[0] == [saved, saved + 2]
+        assert Checkpoints.in_folder(folder.checkpoints).complete == (saved, saved + 2)
 
 
 @pytest.mark.soak
@@ -63,4 +65,5 @@ def test_the_time_limit_saves_and_leaves_with_75(tmp_path: Path) -> None:
     folder = CampaignFolder(tmp_path / "run").path("main")
     *_, last = events(folder)
     assert (last["event"], last["reason"]) == ("stopped", "duration")
-    assert checkpoints_in(folder.checkpoints)[0][-1] == last["iteration"]  # and those of the save interval before it
+    # And those of the save interval before it.
+    assert Checkpoints.in_folder(folder.checkpoints).newest == last["iteration"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.arguments import own_arguments, planned
@@ -21,9 +22,9 @@ def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
     assert train_path(whole, "main").codes == [0]
 
     main = CampaignFolder(tmp_path / "parts" / "run").path("main")
-    for until, saved in ((4, [4]), (6, [4, 6]), (11, [4, 6, 11])):  # 6 is no fork point: the part's end saves it
+    for until, saved in ((4, (4,)), (6, (4, 6)), (11, (4, 6, 11))):  # 6 is no fork point: the part's end saves it
         assert train_path(parts, "main", "--lrps-until", str(until)).codes == [0]
-        assert checkpoints_in(main.checkpoints)[0] == saved
+        assert Checkpoints.in_folder(main.checkpoints).complete == saved
     assert losses(parts, "main") == losses(whole, "main")
     assert [each["reason"] for each in events(main) if each["event"] == "stopped"] == ["until", "until"]
     # What follows a part may start at once, so its end is on disk before it is called so.

@@ -16,7 +16,7 @@ from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_encoder
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.shards import Shard
 from megatron_lrps.errors import LrpsError
-from megatron_lrps.storage.parent_death import tie_to
+from megatron_lrps.processes import tie_to
 
 _POLL_S = 0.2
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from megatron_lrps.errors import LrpsError, StorageError
-from megatron_lrps.launch.local.tether import PARENT
+from megatron_lrps.processes import PARENT
 
 _PROC = Path("/proc")
 _KILL_TIMEOUT_S = 30.0
@@ -83,7 +83,7 @@ def open_log(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 class RankGroup:
-    """torchrun and its ranks, all of which die with this process (see ``tether``).
+    """torchrun and its ranks, all of which die with this process (see ``megatron_lrps.processes``).
 
     Args:
         module: The ranks' module.
@@ -94,14 +94,14 @@ class RankGroup:
     """
 
     def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
-        tether = ("-m", "megatron_lrps.launch.local.tether")
+        tied = ("-m", "megatron_lrps.processes")
         # Without this log folder torchrun makes one in the temporary folder for each run, and leaves it there.
         no_folder = ("--log-dir", os.devnull)
         torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
         self.log, output = open_log(logs)
         with output:
             self._torchrun = subprocess.Popen(
-                [sys.executable, *tether, *torchrun, *tether, module, *arguments],
+                [sys.executable, *tied, *torchrun, *tied, module, *arguments],
                 env={**os.environ, **env, PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,15 +1,19 @@
 """``lr`` and ``decay`` of the plan: between which rates, and by which curve from one to the other."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from megatron_lrps.plan.keys.base import PlanModel
 from megatron_lrps.plan.keys.values import MAX_COUNT
-from megatron_lrps.schedule import BRANCH_STEPS, SHAPES, WHOLE_STEPS, DecaySpec
+from megatron_lrps.schedule import SHAPES, DecaySpec
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Steps = tuple[tuple[float, float], ...]
+
+
+def _shapes(schema: dict[str, Any]) -> None:
+    schema["enum"] = [*SHAPES]  # looked up when the schema is made, so that a new shape is among them
 
 
 class LearningRate(PlanModel):
@@ -32,17 +36,20 @@ class LearningRate(PlanModel):
 class Decay(PlanModel):
     """``decay``: the shape, and alpha, the share of a version's own iterations that its branch decays over."""
 
-    shape: Annotated[str, Field(json_schema_extra={"enum": [*SHAPES]})] = "cosine"
-    """The curve. `knee` is linear, and holds the first half of a PTFS or CPT schedule; `multi-step` falls in steps."""
+    shape: Annotated[str, Field(json_schema_extra=_shapes)] = "cosine"
+    """The curve of the decay."""
     alpha: Share = 0.6
-    """The share of a version's own iterations that its branch decays over: it forks at the window's end less that."""
+    """The share of a version's own iterations that its branch decays over: it forks off main alpha T iterations before
+    the end of the version's window of T iterations."""
     hold: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    """The share of a whole schedule (PTFS, CPT) that stays at the maximum before it decays; 0.5 for `knee`, else 0."""
-    steps: Steps = WHOLE_STEPS
-    """For `multi-step`: (share, factor) pairs of a whole schedule. From that share on the rate is factor times the
-    maximum."""
-    branch_steps: Steps = BRANCH_STEPS
-    """For `multi-step`: the same for a branch, whose first pair begins at share 0, the fork."""
+    """The share of a whole schedule (PTFS, CPT) that stays at the maximum before it decays. The default is 0.5 for
+    `knee`, and 0 for the other shapes."""
+    steps: Steps | None = None
+    """The steps of a whole `multi-step` schedule (PTFS, CPT), as (share, factor) pairs: from that share of the schedule
+    on, the rate is the factor times the maximum. The default is (0.8, 0.316) and (0.9, 0.1)."""
+    branch_steps: Steps | None = None
+    """The steps of a `multi-step` branch, likewise. The first pair begins at share 0, which is the fork. The default is
+    (0, 0.316) and (0.5, 0.1)."""
 
     @field_validator("shape")
     @classmethod
@@ -53,7 +60,9 @@ class Decay(PlanModel):
 
     @field_validator("steps", "branch_steps")
     @classmethod
-    def _falling(cls, value: Steps) -> Steps:
+    def _falling(cls, value: Steps | None) -> Steps | None:
+        if value is None:
+            return None
         shares = [share for share, _ in value]
         factors = [factor for _, factor in value]
         if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
@@ -64,25 +73,19 @@ class Decay(PlanModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> "Decay":
-        stepped = self.shape == "multi-step"
-        for key in ("hold",) if stepped else ("steps", "branch_steps"):
-            if key in self.model_fields_set and getattr(self, key) is not None:
+        for key in ("hold",) if SHAPES[self.shape].steps else ("steps", "branch_steps"):
+            if getattr(self, key) is not None:
                 raise ValueError(f"{key} is given, but the shape {self.shape} has none; remove it")
         return self
 
     @field_validator("branch_steps")
     @classmethod
-    def _from_the_fork(cls, value: Steps) -> Steps:
-        if value[0][0] != 0.0:
+    def _from_the_fork(cls, value: Steps | None) -> Steps | None:
+        if value is not None and value[0][0] != 0.0:
             raise ValueError("do not begin at the fork point; let the first share be 0")
         return value
 
     def spec(self) -> DecaySpec:
-        """As the schedule builder takes it; ``knee`` explores for half of a whole schedule by default."""
-        default = 0.5 if self.shape == "knee" else 0.0
-        return DecaySpec(
-            shape=self.shape,
-            hold=default if self.hold is None else self.hold,
-            whole_steps=self.steps,
-            branch_steps=self.branch_steps,
-        )
+        """As the schedule takes it."""
+        hold = SHAPES[self.shape].hold if self.hold is None else self.hold
+        return DecaySpec(shape=self.shape, hold=hold, steps=self.steps, branch_steps=self.branch_steps)

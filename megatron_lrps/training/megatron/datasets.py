@@ -12,8 +12,8 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.blends import parts_of
-from megatron_lrps.plan.data import validation_sets, window_blend
+from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.window_samples import parts_of
 from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
 from megatron_lrps.training.timeline import Samples, Timeline, WindowSamples, WithReplay
 

@@ -221,7 +221,7 @@ def _evaluate_sets(session: Session, call: Call) -> Any:
 def _read_tracker(session: Session, call: Call) -> tuple[int, bool]:
     """Give the decided iteration, and read no tracker that a crash may have emptied or a parent is moving."""
     start = session.start.start
-    if start is not None and start.folder is not None:
+    if start is not None and start.checkpoint is not None:
         return start.iteration, False
     return call.proceed()  # type: ignore[no-any-return]
 

@@ -4,8 +4,8 @@ import importlib
 import sys
 from argparse import Namespace
 
+from megatron_lrps.campaign.past_arguments import allowed
 from megatron_lrps.campaign.resharding import refuse_lossy_saves
-from megatron_lrps.campaign.same_run import allowed
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches

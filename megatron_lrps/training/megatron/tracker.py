@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.training.megatron.names import Name
 from megatron_lrps.training.megatron.patching import replace
 

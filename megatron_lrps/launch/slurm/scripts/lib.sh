@@ -170,7 +170,7 @@ lrps_worth_asking() {
 # Whether LRPS_PATH is trained to where this job was to bring it, whatever its ranks have ended with: the judgement of
 # `lrps run` and `lrps status`. $1: how many lines its history had before they started.
 lrps_trained() {
-  local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.slurm.part_trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
+  local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.slurm.leg_trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
   lrps_contained
   timeout --kill-after=10 120 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }

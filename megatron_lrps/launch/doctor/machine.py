@@ -1,0 +1,176 @@
+"""What this machine has: libraries, GPUs, Slurm, containers, the file system of a folder. Imports no library itself."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.launch.doctor.library_probe import MODULES
+
+PROBE = "megatron_lrps.launch.doctor.library_probe"
+LIBRARIES = (
+    *("sentencepiece", "tokenizers", "transformers", "tiktoken", "gigatoken", "tensorboard", "matplotlib"),
+    "nvidia-resiliency-ext",
+)
+SLURM = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+CONTAINERS = ("enroot", "apptainer", "singularity", "docker", "podman")
+_INFINIBAND = Path("/sys/class/infiniband")
+_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """A folder's file system.
+
+    Attributes:
+        folder: The folder, or what exists above it.
+        kind: ``ext4``, ``lustre``, ``nfs4``, ...; ``?`` where the kernel does not say.
+        free_bytes: For this user.
+        missing: What it cannot do of ``write``, ``rename``, ``fsync``, ``hard links``, ``symbolic links``, ``locks``.
+    """
+
+    folder: str
+    kind: str
+    free_bytes: int
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What was found.
+
+    Attributes:
+        python: Its version.
+        modules: Of ``probe.MODULES``: what the probe says, ``error`` where it does not import.
+        libraries: Distribution -> version, None where it is not installed.
+        commands: Of ``SLURM`` and ``CONTAINERS``: its path, or None.
+        infiniband: Names of the host's adapters.
+        cores: That this process may use.
+        storage: Of the folder that was asked for.
+    """
+
+    python: str = field(default_factory=platform.python_version)
+    modules: dict[str, dict[str, Any]]
+    libraries: dict[str, str | None]
+    commands: dict[str, str | None]
+    infiniband: tuple[str, ...]
+    cores: int
+    storage: Storage
+
+    def version(self, module: str) -> str | None:
+        """Of a module that imports; None where it does not."""
+        return self.modules[module].get("version")
+
+    @property
+    def gpus(self) -> list[dict[str, Any]]:
+        """torch's CUDA GPUs: ``name``, ``bytes`` of memory, ``capability`` as [major, minor]."""
+        found: list[dict[str, Any]] = self.modules["torch"].get("gpus", [])
+        return found
+
+
+def look(folder: Path) -> Machine:
+    """Find out what this machine has; ``folder`` is where checkpoints go."""
+    adapters: tuple[str, ...] = ()
+    with contextlib.suppress(OSError):
+        adapters = tuple(sorted(entry.name for entry in _INFINIBAND.iterdir()))
+    return Machine(
+        modules=_probe(),
+        libraries={name: _installed(name) for name in LIBRARIES},
+        commands={name: shutil.which(name) for name in (*SLURM, *CONTAINERS)},
+        infiniband=adapters,
+        cores=len(os.sched_getaffinity(0)),
+        storage=look_at(folder),
+    )
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _probe() -> dict[str, dict[str, Any]]:
+    ended = f"the import does not end within {_TIMEOUT_S:.0f} s"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", PROBE], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+        output, ended = done.stdout, f"the import ends the process, code {done.returncode}"
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
+    found: dict[str, dict[str, Any]] = {}
+    for line in output.splitlines():
+        with contextlib.suppress(ValueError):  # what a library prints while it is imported
+            if isinstance(answer := json.loads(line), dict) and answer.get("module") in MODULES:
+                found[answer.pop("module")] = answer
+    for name in MODULES:
+        if name not in found:
+            found[name], ended = {"error": ended}, "not tried after the one before"
+    return found
+
+
+def look_at(folder: Path) -> Storage:
+    """Try out the file system that a folder is on, or will be made on; what is written there is removed."""
+    place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    missing: list[str] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lrps-doctor-", dir=place) as scratch:
+            missing += [name for name, attempt in _ABILITIES.items() if not _succeeds(attempt, Path(scratch))]
+    except OSError:
+        missing.append("write")
+    return Storage(
+        folder=str(place), kind=_kind(place), free_bytes=shutil.disk_usage(place).free, missing=tuple(missing)
+    )
+
+
+def _succeeds(attempt: Callable[[Path, Path], object], scratch: Path) -> bool:
+    file, other = scratch / "a", scratch / "b"
+    try:
+        other.unlink(missing_ok=True)
+        file.write_bytes(b"x")
+        attempt(file, other)
+    except OSError:
+        return False
+    return True
+
+
+def _fsync(file: Path, other: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _lock(file: Path, other: Path) -> None:
+    with file.open("rb+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_ABILITIES: dict[str, Callable[[Path, Path], object]] = {
+    "rename": lambda file, other: file.replace(other),
+    "fsync": _fsync,
+    "hard links": os.link,
+    "symbolic links": os.symlink,
+    "locks": _lock,
+}
+
+
+def _kind(place: Path) -> str:
+    """The type of the file system that a folder is on, by the kernel's list of mounts."""
+    found, kind = "", "?"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _, mount, name, *_ = line.split(" ")
+            mount = mount.replace("\\040", " ")
+            if place.resolve().is_relative_to(mount) and len(mount) >= len(found):
+                found, kind = mount, name
+    return kind

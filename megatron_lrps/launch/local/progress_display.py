@@ -1,0 +1,268 @@
+"""One progress display for a campaign: bars on a terminal, plain lines elsewhere."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from megatron_lrps.campaign.activity import Doing
+from megatron_lrps.launch.local.rank_output import Step
+from megatron_lrps.plan import PlannedPath
+
+_LINE_EVERY_S = 10.0
+_LONG_S = 5.0
+"""What takes less than that, besides training, is worth no line."""
+
+
+class RemainingWork:
+    """How far every path is, and how long the rest will take.
+
+    Args:
+        position: Path name -> the iteration it is at.
+        ends: Path name -> its last iteration.
+    """
+
+    def __init__(self, position: dict[str, int], ends: dict[str, int]) -> None:
+        self._position = dict(position)
+        self._ends = ends
+        self._pace: float | None = None
+        self._since: tuple[int, float] | None = None
+
+    def start(self, name: str, iteration: int) -> None:
+        """The path starts, or goes on, after ``iteration``; the pace so far is its first estimate."""
+        self._position[name] = iteration
+        self._since = None
+
+    def step(self, name: str, step: Step, now: float) -> None:
+        """The path reports a step, at ``now`` seconds of any steady clock."""
+        self._position[name] = step.iteration
+        if self._since is None:
+            # The first line's time holds start-up work, but it is better than nothing.
+            self._since = (step.iteration, now)
+            self._pace = self._pace or step.seconds
+        elif step.iteration > self._since[0] and now > self._since[1]:
+            # By the clock, not by Megatron's figure: saving and evaluating take time too.
+            self._pace = (now - self._since[1]) / (step.iteration - self._since[0])
+
+    def position(self, name: str) -> int:
+        """The iteration a path is at."""
+        return self._position[name]
+
+    def left(self, name: str | None = None) -> int:
+        """Iterations left of a path, or of all."""
+        return sum(max(0, self._ends[each] - self._position[each]) for each in ([name] if name else self._ends))
+
+    def time_left(self, name: str | None = None) -> str:
+        """Time left of a path, or of all, at the pace of now; ``?`` before there is one."""
+        return "?" if self._pace is None and self.left(name) else duration((self._pace or 0.0) * self.left(name))
+
+
+def duration(seconds: float) -> str:
+    """A time a person reads at a glance: ``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= (size if digits else 2 * size):
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class Display(Protocol):
+    """Shows a campaign's progress; entered before the first path and left after the last."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def start(self, name: str, iteration: int) -> None:
+        """A path starts, or goes on, after ``iteration``."""
+
+    def step(self, name: str, step: Step) -> None:
+        """A path has trained on."""
+
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+
+    def finish(self, name: str) -> None:
+        """A path is trained to its end."""
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+
+
+def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Display:
+    """Bars where standard output is a terminal, else lines.
+
+    Args:
+        paths: Those to show, in order.
+        position: Path name -> the iteration it is at.
+    """
+    work = RemainingWork(position, {path.name: path.end for path in paths})
+    if sys.stdout.isatty():
+        return BarDisplay(paths, work)
+    return LineDisplay(work, {path.name: path.end for path in paths})
+
+
+def silence() -> None:
+    """Send what is printed from now on nowhere: its reader, a terminal or a pipe, is gone.
+
+    Training must not end because of that: ``lrps run PLAN | tee log`` loses tee by the same Ctrl-C that asks the
+    ranks to save.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
+class LineDisplay:
+    """Plain lines, for logs and pipes: each start and end, and a step every ten seconds or so."""
+
+    def __init__(self, work: RemainingWork, ends: dict[str, int]) -> None:
+        self._work = work
+        self._ends = ends
+        self._last = -_LINE_EVERY_S
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def start(self, name: str, iteration: int) -> None:
+        """A path starts, or goes on."""
+        self._work.start(name, iteration)
+        self._last = time.monotonic()
+        self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._work.left()} iterations left in all")
+
+    def step(self, name: str, step: Step) -> None:
+        """A path has trained on."""
+        now = time.monotonic()
+        self._work.step(name, step, now)
+        if now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            work = self._work
+            self.say(
+                f"{name}: iteration {step.iteration}/{self._ends[name]}, loss {loss_text(step)}, next lr "
+                f"{lr_text(step)}, {work.time_left(name)} left; in all {work.left()} iterations, "
+                f"{work.time_left()}"
+            )
+
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+        now, lasts = time.monotonic(), time.time() - (doing.since or 0.0)
+        if now - self._last >= _LINE_EVERY_S and lasts >= _LONG_S:
+            self._last = now
+            self.say(f"{name}: {doing_text(doing)}")
+
+    def finish(self, name: str) -> None:
+        """A path is trained to its end."""
+        self._work.start(name, self._ends[name])
+        self.say(f"{name}: trained to iteration {self._ends[name]}; {self._work.left()} iterations left in all")
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        try:
+            print(text, flush=True)
+        except OSError:
+            silence()
+
+
+class BarDisplay:
+    """A bar per path, and one for all."""
+
+    def __init__(self, paths: Sequence[PlannedPath], work: RemainingWork, console: Console | None = None) -> None:
+        self._work = work
+        self._paths = {path.name: path for path in paths}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[place]}", justify="right"),
+            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[left]}", justify="right"),
+            console=console,
+        )
+        # A terminal shows what fits; where not all paths do, those being trained and the sum are shown.
+        self._crowded = len(paths) + 3 > self._progress.console.height
+        self._bars: dict[str, TaskID] = {
+            path.name: self._progress.add_task(
+                path.name, total=path.iterations, visible=not self._crowded, place="", facts="", left=""
+            )
+            for path in paths
+        }
+        total = sum(path.iterations for path in paths)
+        self._all = self._progress.add_task("in all", total=total, place="", facts="", left="")
+        for name in self._paths:
+            self._draw(name, "" if work.left(name) else "trained")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):
+            self._progress.stop()
+
+    def start(self, name: str, iteration: int) -> None:
+        """A path starts, or goes on."""
+        self._work.start(name, iteration)
+        self._progress.update(self._bars[name], visible=True)
+        self._draw(name, "starting")
+
+    def step(self, name: str, step: Step) -> None:
+        """A path has trained on."""
+        self._work.step(name, step, time.monotonic())
+        self._draw(name, f"loss {loss_text(step)}  next lr {lr_text(step)}")
+
+    def tell(self, name: str, doing: Doing) -> None:
+        """A path's ranks do something else than training."""
+        self._draw(name, doing_text(doing))
+
+    def finish(self, name: str) -> None:
+        """A path is trained to its end."""
+        self._work.start(name, self._paths[name].end)
+        self._progress.update(self._bars[name], visible=not self._crowded)
+        self._draw(name, "trained")
+
+    def say(self, text: str) -> None:
+        """A line for the user, above the bars."""
+        try:
+            self._progress.console.print(text, markup=False, highlight=False)
+        except OSError:
+            silence()
+
+    def _draw(self, name: str, facts: str) -> None:
+        path, work = self._paths[name], self._work
+        place = work.position(name)
+        self._progress.update(
+            self._bars[name],
+            completed=place - path.fork,
+            place=f"{place}/{path.end}",
+            facts=facts,
+            left=work.time_left(name) if 0 < work.left(name) < path.iterations else "",
+        )
+        total = sum(each.iterations for each in self._paths.values())
+        self._progress.update(
+            self._all,
+            completed=total - work.left(),
+            place=f"{work.left()} left",
+            left=work.time_left(),
+        )
+
+
+def doing_text(doing: Doing) -> str:
+    """What ranks of this machine do, and for how long."""
+    return str(doing) if doing.since is None else f"{doing}, for {duration(max(0.0, time.time() - doing.since))}"
+
+
+def loss_text(step: Step) -> str:
+    """The step's loss, ``-`` where there is none."""
+    return "-" if step.loss is None else f"{step.loss:.4f}"
+
+
+def lr_text(step: Step) -> str:
+    """The learning rate of the iteration to come, ``-`` where it is not logged."""
+    return "-" if step.next_lr is None else f"{step.next_lr:.3e}"

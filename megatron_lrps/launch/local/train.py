@@ -1,0 +1,193 @@
+"""Training a campaign's paths on this machine, one after another.
+
+Parents train before their children: main trains to its end first and saves every fork point on the way, then each
+branch trains. To train a branch as soon as its fork point exists would give the first version earlier, but main would
+be stopped and started once per version; ``--path v1`` does that for people who want it.
+
+The ranks report how they ended in events.jsonl, because torchrun turns every exit code into 1. Whether a path is
+trained is read from its checkpoints alone.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.errors import RefusedError, StoppedError, StorageError
+from megatron_lrps.launch.local.outcome import Attempt, conclude
+from megatron_lrps.launch.local.progress_display import Display, silence
+from megatron_lrps.launch.local.rank_output import LogFollower
+from megatron_lrps.launch.local.ranks import RankGroup, writers
+from megatron_lrps.launch.untrained import start_of
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.plan.cpu_flags import CPU_ENV
+from megatron_lrps.plan.flags import path_flags
+from megatron_lrps.storage.ownership import holder
+
+_POLL_S = 0.2
+_LEFTOVER_S = 10.0
+
+
+class StopSignals:
+    """Counts Ctrl-C, SIGTERM and hang-ups: the first asks the ranks to save and stop, the second kills them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Count these signals instead of being ended by them."""
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        # Signals that are ignored, by nohup or in a shell's background, stay ignored.
+        before = {number: old for number in numbers if (old := signal.getsignal(number)) != signal.SIG_IGN}
+        for number in before:
+            signal.signal(number, self._received)
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            silence()
+        self.count += 1
+
+
+def train(campaign: Campaign, paths: list[PlannedPath], display: Display, *, module: str) -> None:
+    """Train paths to their ends, one after another.
+
+    Args:
+        campaign: A campaign whose plan has been accepted.
+        paths: Its paths to train, parents first.
+        display: Shows the progress.
+        module: The module that the ranks run.
+
+    Raises:
+        StoppedError: stopped on request or by a time limit; it names the iteration to continue from.
+        RefusedError: the ranks or this executor refused a path.
+        StorageError: a checkpoint or a log could not be written.
+        LrpsError: a path failed; its last lines have been shown.
+    """
+    stop = StopSignals()
+    with stop.listening(), display:
+        for path in paths:
+            if stop.count:
+                raise StoppedError(f"Stopped before path {path.name}.", "the same command continues.")
+            _train_path(campaign, path, display, stop, module)
+
+
+def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: StopSignals, module: str) -> None:
+    folder = campaign.folder.path(path.name)
+    with _one_executor(folder, path.name):
+        # Checked here because another executor may have trained it while this one trained the paths before it.
+        if state_of(campaign.folder, path).done:
+            display.finish(path.name)
+            return
+        exit_signal = signal.Signals[str(path_flags(campaign.tree, path)["exit-signal"])]
+        start = start_of(campaign, path)
+        for iteration, why in start.skipped.items():
+            display.say(f"{path.name}: checkpoint {iteration} is left alone, {start.name} is used: {why}")
+        cpu = campaign.plan.launch.device == "cpu"
+        # The ranks read the accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
+        arguments = ["--lrps-plan", str(campaign.folder.plan.resolve()), "--lrps-path", path.name]
+        seen = len(events(folder))
+        display.start(path.name, start.iteration)
+        group = RankGroup(
+            module,
+            [*arguments, "--lrps-cpu"] if cpu else arguments,
+            ranks=campaign.plan.launch.local.processes,
+            env=CPU_ENV if cpu else {},
+            logs=folder.logs,
+        )
+        attempt = Attempt(campaign=campaign, path=path, log=group.log, start=start.iteration)
+        try:
+            _follow(group, attempt, display, stop, exit_signal)
+        finally:
+            group.kill()
+        conclude(attempt, events(folder)[seen:], display)
+
+
+def _follow(
+    group: RankGroup, attempt: Attempt, display: Display, stop: StopSignals, exit_signal: signal.Signals
+) -> None:
+    """Show the progress and pass on requests to stop, until torchrun has ended."""
+    log = LogFollower(group.log)
+    name = attempt.path.name
+    folder = attempt.campaign.folder.path(name)
+    doing: Doing | None = Doing(what="starting", since=time.time())
+    running, held = True, False
+    while running:
+        running = group.running  # before the log is read, so that its last lines are not missed
+        for step in log.steps():
+            attempt.reached, doing = max(attempt.reached, step.iteration), None
+            display.step(name, step)
+        if running and ((owner := holder(folder.root)) is not None or held):
+            held, doing = True, doing_of(folder, owner)
+        if doing is not None and doing.what != "training":
+            display.tell(name, doing)
+        if stop.count and not attempt.asked:
+            attempt.asked = exit_signal
+            if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
+                group.kill()
+            when = "save after the iteration they are at"
+            if doing is not None and doing.what == "evaluating":
+                when = f"are {doing}, and save then"
+            display.say(
+                f"{name}: stopping; its ranks {when}. To kill them instead, ask again: "
+                f"what they trained after iteration {attempt.saved()} is lost then"
+            )
+        elif stop.count > 1 and not attempt.killed:
+            attempt.killed = True
+            group.kill()
+        if running:
+            time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
+    """Hold a path for this executor; raises RefusedError if another process holds it."""
+    try:
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        lock = (folder.logs / EXECUTOR).open("a+")
+    except OSError as error:
+        raise StorageError(f"{folder.logs} could not be written: {error.strerror}.", "make room, then rerun.") from None
+    with lock:
+        # The kernel frees the lock when this process ends, however it ends. On a file system without locks (ENOLCK,
+        # ENOSYS) only the search below protects the path.
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise RefusedError(
+                f"path {name} is being written by {holder}; a path has one writer.",
+                "wait for it, or stop it (Ctrl-C there saves first).",
+            ) from None
+        except OSError:
+            pass
+        _refuse_leftovers(folder, name)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        yield
+
+
+def _refuse_leftovers(folder: PathFolder, name: str) -> None:
+    """Refuse a path that processes of an earlier executor still train; they get a moment to end with it."""
+    deadline = time.monotonic() + _LEFTOVER_S
+    while left := writers(folder.logs.glob("*.log")):
+        if time.monotonic() > deadline:
+            raise RefusedError(
+                f"path {name} is still written by process {', '.join(map(str, left))}; a path has one writer.",
+                f"see what it is (ps -fp {left[0]}) and end it, then rerun.",
+            )
+        time.sleep(_POLL_S)

@@ -1,0 +1,138 @@
+"""The legs of a campaign: each is what one job trains, from one fork point on a path to the next.
+
+A branch can thus start as soon as its fork point is saved, while main trains on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.slurm.job_history import Job, Key
+from megatron_lrps.launch.slurm.slurm_commands import JobState
+from megatron_lrps.plan import PlannedPath, Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """The iterations (start, until] of a path, which one job trains.
+
+    Attributes:
+        path: The path.
+        start: The end of the leg before it, or the fork of the path.
+        until: A fork point on the path, or the end of the path.
+    """
+
+    path: PlannedPath
+    start: int
+    until: int
+
+    @property
+    def key(self) -> Key:
+        """The name of the path, and ``until``."""
+        return self.path.name, self.until
+
+    @property
+    def before(self) -> Key | None:
+        """The leg that must be trained first; None for the first leg of a path from scratch."""
+        if self.start > self.path.fork:
+            return self.path.name, self.start
+        return (self.path.parent, self.path.fork) if self.path.parent else None
+
+
+def legs_of(tree: Tree) -> list[Leg]:
+    """All legs of a campaign, each after the one that it follows."""
+    legs = []
+    for path in tree.paths:
+        start = path.fork
+        for until in sorted({*tree.fork_points(path.name), path.end}):
+            legs.append(Leg(path=path, start=start, until=until))
+            start = until
+    return legs
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedJob:
+    """A leg that needs a job.
+
+    Attributes:
+        leg: The leg.
+        after: The job or the leg without a job that it follows; None if that is trained.
+        replaces: Its job that waits in vain, or None.
+    """
+
+    leg: Leg
+    after: Job | Key | None
+    replaces: Job | None = None
+
+
+def wanted_jobs(
+    tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
+) -> list[WantedJob]:
+    """The legs that are not trained and have no job that can start, each after the leg that it follows.
+
+    Jobs that wait in vain do not count, nor do those that wait for a fork point which a new job trains.
+
+    Args:
+        tree: The tree of paths.
+        saved: The iteration that each path has been trained to.
+        active: The jobs that wait or run.
+        only: The name of one path, or None for all paths.
+
+    Raises:
+        RefusedError: a job trains by an older plan, or a leg follows one that is neither trained nor submitted.
+    """
+    able = {key: job for key, job in active.items() if not job[1].in_vain}
+    jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in able.items()}
+    wanted: list[WantedJob] = []
+    for leg in legs_of(tree):
+        name, until = leg.key
+        before = leg.before
+        trained = before is None or saved[before[0]] >= before[1]
+        after = None if before is None or trained else jobs.get(before)
+        if saved[name] >= until or (leg.key in able and not superseded(able[leg.key], after)):
+            continue
+        asked = only in (None, name)
+        covering = _covering(leg, able, tree, asked=asked) if leg.key not in able else None
+        if covering:
+            jobs[leg.key] = covering
+        if covering or not asked:
+            continue
+        if not trained and after is None:
+            assert before is not None
+            raise RefusedError(
+                f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
+                f"leave out --path, so that {before[0]} is submitted too.",
+            )
+        wanted.append(WantedJob(leg=leg, after=after, replaces=active[leg.key][0] if leg.key in active else None))
+        jobs[leg.key] = leg.key
+    return wanted
+
+
+def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
+    """Whether a job waits although the leg that it follows gets a new job."""
+    return job[1].state == "PENDING" and isinstance(after, tuple)
+
+
+def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
+    """A job that waits and will train the path past the end of the leg, saving there; None if there is none.
+
+    A path has one writer, so a job that ends at an iteration this plan does not want is in the way of the leg's job.
+
+    Raises:
+        RefusedError: such a job is in the way, and the leg was asked for.
+    """
+    name, until = leg.key
+    ends = {*tree.fork_points(name), tree.path(name).end}
+    for (path, other), (job, state) in sorted(active.items()):
+        if path != name:
+            continue
+        if other not in ends or (other > until and state.state != "PENDING"):
+            if not asked:
+                return None
+            raise RefusedError(
+                f"path {name}: job {job.id} trains it until {other} by an older plan, but the plan now wants {until}.",
+                f"run lrps cancel PLAN --path {name}, which loses what is not saved yet, and submit again.",
+            )
+        if other > until:
+            return job
+    return None

@@ -1,0 +1,233 @@
+"""The paradigms of the paper (arXiv 2410.04103, section 3), as arithmetic on iterations.
+
+Version i adds T iterations of new data, (start, end] of the timeline; with versions of one length, end = iT.
+
+- lrps: main warms up, and then holds the maximal learning rate for ever. Version i forks off main at
+  fork = end - alpha T, and decays completely over (fork, end].
+- ptfs: version i runs the whole schedule over (0, end], the data of versions 1..i mixed.
+- cpt: version i goes on from the end of version i-1, and restarts the schedule at the maximum, over (start, end].
+- cpt-rewarm: the same, but each version after the first warms up from the minimum to the maximum again.
+
+Iterations become samples, in which schedules are drawn, by the batch: the samples of an iteration.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Literal
+
+from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
+from megatron_lrps.schedule.segments import Schedule, Segment
+
+MAIN = "main"
+"""The name of the main path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A branch off main: a complete decay over the iterations (fork, end]."""
+
+    name: str
+    fork: int
+    end: int
+    decay: DecaySpec = field(default_factory=DecaySpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionUpdate:
+    """A version update: T = end - start iterations of new data, and how the version's learning rate decays.
+
+    Attributes:
+        name: The version.
+        start: The iteration after which its data begin.
+        end: The iteration at which they end, and the version with them.
+        alpha: The share of T that its branch decays over.
+        decay: The shape of its decay.
+    """
+
+    name: str
+    start: int
+    end: int
+    alpha: float = 0.6
+    decay: DecaySpec = field(default_factory=DecaySpec)
+
+    @property
+    def branch(self) -> Branch:
+        """Its branch off main: fork = end - alpha T."""
+        fork = self.end - branch_length(self.alpha, self.end - self.start)
+        return Branch(name=self.name, fork=fork, end=self.end, decay=self.decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A path as its paradigm draws it: trained over the iterations (fork, end].
+
+    Attributes:
+        name: The path.
+        version: The version that its end gives, or None for main.
+        parent: The path that it forks off, or None if it starts from scratch.
+        fork: The iteration after which it starts.
+        end: Its last iteration.
+        schedule: Its learning rate over absolute samples, ancestors included.
+        order: ``chained`` reads the versions' data one after another, ``mixed`` all of them shuffled.
+    """
+
+    name: str
+    version: str | None
+    parent: str | None
+    fork: int
+    end: int
+    schedule: Schedule
+    order: Literal["chained", "mixed"] = "chained"
+
+
+class VersionError(ValueError):
+    """A version whose schedule cannot be drawn.
+
+    Args:
+        version: The version's name.
+        why: The reason.
+    """
+
+    def __init__(self, version: str, why: str) -> None:
+        super().__init__(why)
+        self.version = version
+
+
+def branch_length(alpha: float, iterations: int) -> int:
+    """alpha T in whole iterations: how long the branch of a version of T iterations decays."""
+    return int(alpha * iterations + 0.5)
+
+
+def warmup(end: int) -> tuple[Segment, ...]:
+    """Linear warm-up over the first ``end`` samples; nothing for 0."""
+    return (Segment(kind="warmup", start=0, end=end),) if end else ()
+
+
+def hold_for_ever(start: int) -> tuple[Segment, ...]:
+    """The maximal learning rate from ``start`` (samples) on, without an end."""
+    return (Segment(kind="hold", start=start, end=None),)
+
+
+def main_schedule(*, warm: int, batch: int) -> Schedule:
+    """The main path's: ``warm`` iterations of warm-up, then the maximal learning rate for ever."""
+    return Schedule((*warmup(warm * batch), *hold_for_ever(warm * batch)))
+
+
+def branch_schedule(main: Schedule, branch: Branch, *, batch: int) -> Schedule:
+    """A branch's: main until the fork, then a complete decay.
+
+    Raises:
+        ValueError: The fork lies inside of the warm-up, or the branch is too short for its steps.
+    """
+    fork, end = branch.fork * batch, branch.end * batch
+    return main.followed_by(branch_decay(branch.decay, fork, end, batch=batch), fork)
+
+
+def lrps(
+    versions: Sequence[VersionUpdate], *, warm: int, batch: int, cuts: Sequence[Branch] = (), begins: int = 0
+) -> Iterator[Curve]:
+    """Learning-rate path switching: main to the last fork, then each version's branch.
+
+    Args:
+        versions: In the order of their data.
+        warm: Iterations of the warm-up.
+        batch: Samples of an iteration.
+        cuts: Further branches off main, besides those of the versions.
+        begins: The iteration after which main itself starts, if it goes on from an earlier run.
+
+    Raises:
+        VersionError: A branch is too short for its steps.
+    """
+    main = main_schedule(warm=warm, batch=batch)
+    branches = [*(version.branch for version in versions), *cuts]
+    last = max(branch.fork for branch in branches)
+    yield Curve(name=MAIN, version=None, parent=None, fork=begins, end=last, schedule=main)
+    for branch in branches:
+        with _naming(branch.name):
+            schedule = branch_schedule(main, branch, batch=batch)
+        yield Curve(
+            name=branch.name, version=branch.name, parent=MAIN, fork=branch.fork, end=branch.end, schedule=schedule
+        )
+
+
+def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterator[Curve]:
+    """Pretraining from scratch: each version runs the whole schedule over (0, end], all data so far mixed.
+
+    Raises:
+        VersionError: The warm-up or the steps of a version do not fit into it.
+    """
+    for version in versions:
+        yield Curve(
+            name=f"ptfs-{version.name}",
+            version=version.name,
+            parent=None,
+            fork=0,
+            end=version.end,
+            schedule=_from_scratch(version, warm=warm, batch=batch),
+            order="mixed",
+        )
+
+
+def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: bool = False) -> Iterator[Curve]:
+    """Continual pretraining: each version goes on from the last one's end, its schedule restarted at the maximum.
+
+    Args:
+        versions: In the order of their data.
+        warm: Iterations of the warm-up of the first version, and with ``rewarm`` of each.
+        batch: Samples of an iteration.
+        rewarm: Warm up again, from the minimum to the maximum, before each schedule that is restarted.
+
+    Raises:
+        VersionError: The warm-up or the steps of a version do not fit into it.
+    """
+    paradigm, first = "cpt-rewarm" if rewarm else "cpt", versions[0]
+    schedule = _from_scratch(first, warm=warm, batch=batch)
+    yield Curve(
+        name=f"{paradigm}-{first.name}",
+        version=first.name,
+        parent=None,
+        fork=first.start,
+        end=first.end,
+        schedule=schedule,
+    )
+    for before, version in pairwise(versions):
+        start, end = version.start * batch, version.end * batch
+        after = start + warm * batch if rewarm else start
+        rise = (Segment(kind="rewarm", start=start, end=after),) if rewarm else ()
+        with _naming(version.name):
+            pieces = whole_decay(version.decay, start, end, after=after, batch=batch)
+        schedule = schedule.followed_by((*rise, *pieces), start)
+        yield Curve(
+            name=f"{paradigm}-{version.name}",
+            version=version.name,
+            parent=f"{paradigm}-{before.name}",
+            fork=version.start,
+            end=version.end,
+            schedule=schedule,
+        )
+
+
+PARADIGMS: dict[str, Callable[..., Iterator[Curve]]] = {
+    "lrps": lrps,
+    "ptfs": ptfs,
+    "cpt": cpt,
+    "cpt-rewarm": partial(cpt, rewarm=True),
+}
+"""Name, as ``paradigm`` of a plan says it -> what draws its paths, parents before children."""
+
+
+def _from_scratch(version: VersionUpdate, *, warm: int, batch: int) -> Schedule:
+    with _naming(version.name):
+        pieces = whole_decay(version.decay, 0, version.end * batch, after=warm * batch, batch=batch)
+    return Schedule((*warmup(warm * batch), *pieces))
+
+
+@contextmanager
+def _naming(version: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise VersionError(version, str(error)) from None

@@ -1,0 +1,340 @@
+"""`lrps plan`, `lrps lr` and `lrps args` as processes of their own."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.errors import EXIT_REFUSED
+from megatron_lrps.plan import expand, load_plan
+from tests.campaign.checkpoints import save
+from tests.conftest import Lrps
+from tests.plan.plans import plan_dict, versions
+from tests.training.harness import write_tokens
+
+PAPER: dict[str, Any] = {
+    "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
+    "decay": {"shape": "cosine", "alpha": 0.6},
+    "sequence_length": 2048,
+    "global_batch_size": 1024,
+    "versions": versions(10_000, 10_000, 10_000, 10_000),
+    "megatron": {"num-layers": 24, "hidden-size": 2048, "num-attention-heads": 16, "bf16": True},
+}
+
+
+def write(folder: Path, **keys: Any) -> Path:
+    file = folder / "plan.yaml"
+    file.write_text(yaml.safe_dump(plan_dict(**keys)))
+    return file
+
+
+def answer(lrps: Lrps, *args: str | Path) -> str:
+    code, stdout, stderr = lrps(*args)
+    assert (code, stderr) == (0, "")
+    return stdout
+
+
+def refusal(lrps: Lrps, *args: str | Path) -> str:
+    code, stdout, stderr = lrps(*args)
+    assert (code, stdout) == (EXIT_REFUSED, "")
+    assert stderr.startswith("lrps: ")
+    assert stderr.count("\n") == 1
+    assert " Fix: " in stderr
+    return stderr
+
+
+# lrps plan
+
+
+def test_plan_prints_the_papers_costs(tmp_path: Path, lrps: Lrps) -> None:
+    text = answer(lrps, "plan", write(tmp_path, **PAPER))
+    rows = {cells[0]: cells[1:] for line in text.splitlines() if (cells := re.split(r"\s{2,}", line))}
+    assert rows["LRPS, path switching"] == ["58,000", "58%"]
+    assert rows["PTFS, retraining each version"] == ["100,000", "100%"]
+    assert rows["CPT, continuing the last version"] == ["40,000", "40%"]
+    assert "this plan in all" not in rows
+    # 34,000 iterations of 1024 * 2048 tokens
+    assert rows["main"] == ["-", "0", "34,000", "34,000", "71.3B", "warmup (0, 500], hold (500, 34000]"]
+    assert rows["v4"] == ["main", "34,000", "40,000", "6,000", "12.6B", "cosine (34000, 40000]"]
+    assert "8 checkpoints to keep" in text
+
+
+def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
+    text = answer(lrps, "plan", write(tmp_path, **PAPER | {"paradigm": ["lrps", "ptfs", "cpt"]}))
+    assert re.search(r"this plan in all +198,000 +198%", text)
+
+
+def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
+    plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
+    always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
+    always |= {"checkpoints_kept", "missing_data", "windows", "refused"}
+    assert set(plain) == always
+    file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
+    facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
+    assert set(facts) == always | {"model", "storage_bytes", "gpu_hours"}
+    assert set(facts["lr"]) == {"max", "min", "warmup_iters"}
+    assert set(facts["model"]) == {"parameters", "vocabulary", "vocabulary_assumed", "checkpoint_bytes"}
+    assert set(facts["gpu_hours"]) == {"planned", "ptfs", "gpus", "days_on_gpus"}
+    assert facts["gpu_hours"]["gpus"] == 32
+    assert facts["gpu_hours"]["planned"] / facts["gpu_hours"]["ptfs"] == pytest.approx(0.58)
+    assert facts["gpu_hours"]["days_on_gpus"] == pytest.approx(facts["gpu_hours"]["planned"] / 32 / 24)
+    assert facts["cost"] == {
+        "planned": 58_000,
+        "lrps": 58_000,
+        "ptfs": 100_000,
+        "cpt": 40_000,
+        "lrps_share_of_ptfs": 0.58,
+    }
+    assert facts["save"] == str(tmp_path / "runs/c")
+    assert facts["storage_bytes"] == 8 * facts["model"]["checkpoint_bytes"] == 8 * 14 * facts["model"]["parameters"]
+    assert facts["paths"][1] == {
+        "name": "v1",
+        "kind": "branch",
+        "paradigm": "lrps",
+        "version": "v1",
+        "parent": "main",
+        "fork": 4_000,
+        "adopted": None,
+        "end": 10_000,
+        "iterations": 6_000,
+        "order": "chained",
+        "schedule": [
+            {"kind": "warmup", "start": 0, "end": 500 * 1024},
+            {"kind": "hold", "start": 500 * 1024, "end": 4_000 * 1024},
+            {"kind": "decay", "start": 4_000 * 1024, "end": 10_000 * 1024, "shape": "cosine"},
+        ],
+    }
+
+
+def test_the_json_page_names_every_key(tmp_path: Path, lrps: Lrps) -> None:
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
+    facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
+    names = set(facts) | set(facts["paths"][0]) | set(facts["cost"]) | set(facts["model"]) | set(facts["gpu_hours"])
+    assert {name for name in names if not re.search(rf"`{name}\b", page)} == set()
+
+
+def test_plan_names_missing_data(tmp_path: Path, lrps: Lrps) -> None:
+    file = write(tmp_path, versions=versions(1000, train=[[1.0, "data/a"]]))
+    assert "Not there yet: 1 data index" in answer(lrps, "plan", file)
+    assert json.loads(answer(lrps, "plan", file, "--json"))["missing_data"] == [str(tmp_path / "data/a")]
+    (tmp_path / "data").mkdir()
+    for suffix in ("bin", "idx"):
+        (tmp_path / f"data/a.{suffix}").touch()
+    assert "Not there yet" not in answer(lrps, "plan", file)
+
+
+def test_plan_refuses_in_one_line_with_exit_code_78(tmp_path: Path, lrps: Lrps) -> None:
+    assert "nowhere.yaml does not exist" in refusal(lrps, "plan", tmp_path / "nowhere.yaml")
+    assert "colour: unknown key, with the value 'red'" in refusal(lrps, "plan", write(tmp_path, colour="red"))
+    file = write(tmp_path, megatron={"train-iters": 5})
+    assert "megatron.train-iters: 5 is decided by the plan's versions[].iters" in refusal(lrps, "plan", file)
+    assert "megatron.finetune: True is refused" in refusal(lrps, "plan", write(tmp_path, megatron={"finetune": True}))
+    assert "--tflops: the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
+    assert "--tflops: inf is no finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
+
+
+def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
+    write_tokens(tmp_path / "web", [[1] * 40_000])
+    listed = versions(1000, 500)
+    listed[0]["train"], listed[1]["train"] = [[1.0, "web"]], [[1.0, "absent"]]
+    listed[1] |= {"replay": 0.25, "max_epochs": 3.5}
+    file = write(tmp_path, versions=listed)
+    code, text, stderr = lrps("plan", file)
+    # What a run would refuse is refused here, behind the tables.
+    assert (code, stderr.count("\n")) == (78, 1)
+    assert f"versions.v2: replays {tmp_path}/web to 3.6 epochs in all, " in stderr
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if " web" in line]
+    # 8,000 samples of 16 tokens are 3.2 epochs, the 1,000 that v2 replays another 0.4
+    assert rows == [
+        ["v1", "web", "8,000", "40,000", "3.2", "3.2", "4"],
+        ["v2", "web, replayed", "1,000", "40,000", "0.4", "3.6", "3.5 is passed"],
+    ]
+    code, stdout, _ = lrps("plan", file, "--json")
+    assert code == 78
+    v2 = json.loads(stdout)["windows"][1]
+    assert (v2["version"], v2["iterations"], v2["samples"], v2["max_epochs"]) == ("v2", 500, 4000, 3.5)
+    assert v2["replay"] == {"share": 0.25, "samples": {"v1": 1000}}
+    assert v2["data"] == [
+        {
+            **{"version": "v2", "prefix": str(tmp_path / "absent"), "replayed": False, "samples": 3000},
+            **{"tokens": None, "epochs": None, "epochs_in_all": None},
+        },
+        {
+            **{"version": "v1", "prefix": str(tmp_path / "web"), "replayed": True, "samples": 1000},
+            **{"tokens": 40_000, "epochs": 0.4, "epochs_in_all": 3.6},
+        },
+    ]
+    assert "versions.v1: reads" in refusal(lrps, "run", write(tmp_path, versions=[listed[0] | {"max_epochs": 3}]))
+
+
+def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrps: Lrps) -> None:
+    model = {"num-layers": 4, "hidden-size": 64, "num-attention-heads": 5}
+    file = write(tmp_path, megatron=model, promote={"gate": "no-gate.txt"})
+    code, stdout, stderr = lrps("plan", file)
+    assert code == EXIT_REFUSED
+    assert "CPT, continuing the last version" in stdout
+    first, second = stderr.splitlines()
+    assert first.startswith("lrps: megatron.hidden-size: 64 is no multiple of num-attention-heads 5. Fix: ")
+    assert second.startswith("lrps: promote.gate: ")
+    code, stdout, stderr_of_json = lrps("plan", file, "--json")
+    assert (code, stderr_of_json) == (EXIT_REFUSED, stderr)
+    assert [f"lrps: {each['what']} Fix: {each['mend']}" for each in json.loads(stdout)["refused"]] == [first, second]
+    assert json.loads(answer(lrps, "plan", write(tmp_path), "--json"))["refused"] == []
+
+
+def test_plan_refuses_a_changed_past(tmp_path: Path, lrps: Lrps) -> None:
+    accept(expand(load_plan(write(tmp_path))))
+    save(CampaignFolder(tmp_path / "runs/c").path("main").checkpoints, 400)
+    assert lrps("plan", write(tmp_path)).code == 0
+    code, stdout, stderr = lrps("plan", write(tmp_path, lr={"max": 2.0e-4, "min": 3.0e-5}))
+    assert (code, stderr.count("\n")) == (EXIT_REFUSED, 1)
+    assert "LR 0.0002 to 3e-05" in stdout
+    assert "lr.max: 0.0003 has been trained, the plan now says 0.0002" in stderr
+
+
+def test_what_has_been_trained_is_not_refused_any_more(tmp_path: Path, lrps: Lrps) -> None:
+    write_tokens(tmp_path / "web", [[1] * 40_000])
+    file = write(tmp_path, versions=versions(1000, train=[[1.0, "web"]]), max_epochs=3)
+    assert lrps("plan", file).code == 78
+    campaign = CampaignFolder(tmp_path / "runs/c")
+    save(campaign.path("main").checkpoints, 400)
+    save(campaign.path("v1").checkpoints, 1000)
+    assert "3.2     3.2  3 is passed" in answer(lrps, "plan", file)
+
+
+def test_plan_names_the_models_size_in_its_own_unit(tmp_path: Path, lrps: Lrps) -> None:
+    model = {"num-layers": 4, "hidden-size": 128, "num-attention-heads": 4}
+    # 4 x 12 x 128^2 and 9 x 128 of norms, and 4,096 x 128 of embeddings: 1,311,872, each of 12 bytes in fp32
+    known = write(tmp_path, megatron=model, tokenizer={"model": "t.model", "train": {"vocab_size": 4000}})
+    text = answer(lrps, "plan", known)
+    assert "Model of 1.31M parameters; 4 checkpoints to keep (forks and ends), 60.1 MiB\n" in text
+    assert "assumed" not in text
+    text = answer(lrps, "plan", write(tmp_path, megatron=model, tokenizer={"model": "t.model"}))
+    assert "Model of 4.98M parameters" in text
+    assert "The tokenizer is not there, so a vocabulary of 32,768 is assumed; tokenizer.vocab_size would say" in text
+
+
+def test_plan_names_the_command_that_makes_missing_data(tmp_path: Path, lrps: Lrps) -> None:
+    listed = versions(1000, train=[[1.0, "data/a"]], valid={"v": "data/v"}, sources={"data/a": "a.jsonl"})
+    text = answer(lrps, "plan", write(tmp_path, versions=listed))
+    assert f"Not there yet: 2 data indexes ({tmp_path}/data/a, {tmp_path}/data/v); a run needs them." in text
+    assert "`lrps prepare` makes 1 of them from the plan's sources." in text
+
+
+# lrps lr
+
+
+def test_lr_csv_has_a_line_for_every_iteration(tmp_path: Path, lrps: Lrps) -> None:
+    file = write(tmp_path, lr={"max": 3e-4, "min": 3e-5, "warmup_iters": 100}, decay={"alpha": 0.4})
+    lines = answer(lrps, "lr", file, "--csv", "--path", "v1").splitlines()
+    assert lines[0] == "path,iteration,lr"
+    rows = [line.split(",") for line in lines[1:]]
+    assert [(name, int(iteration)) for name, iteration, _ in rows] == [("v1", i) for i in range(601, 1001)]
+    rates = [float(rate) for *_, rate in rows]
+    assert rates[0] == 3e-4  # iteration 601 is the first after the fork at 600
+    assert rates[200] == pytest.approx(1.65e-4)
+    assert 3e-5 < rates[-1] < 3.001e-5  # min is reached after the last iteration
+    everything = answer(lrps, "lr", file, "--csv").splitlines()
+    assert len(everything) == 1 + 1600 + 400 + 400
+    assert everything[1] == "main,1,0.0"
+    assert everything[1601].startswith("v1,601,")
+
+
+def test_lr_json_is_the_csv(tmp_path: Path, lrps: Lrps) -> None:
+    file = write(tmp_path, versions=versions(10, 10), megatron={"lr-warmup-init": 1e-5}, lr={"warmup_iters": 2})
+    curves = json.loads(answer(lrps, "lr", file, "--json"))
+    assert list(curves) == ["main", "v1", "v2"]
+    assert [point["iteration"] for point in curves["main"]] == list(range(1, 15))
+    assert [point["lr"] for point in curves["main"][:3]] == pytest.approx([1e-5, 1.55e-4, 3e-4])
+    lines = answer(lrps, "lr", file, "--csv").splitlines()[1:]
+    assert lines == [f"{name},{p['iteration']},{p['lr']!r}" for name, curve in curves.items() for p in curve]
+
+
+def test_lr_shows_landmarks_of_a_huge_campaign_at_once(tmp_path: Path, lrps: Lrps) -> None:
+    file = write(tmp_path, versions=versions(10**12), decay={"alpha": 0.5})
+    lines = answer(lrps, "lr", file).splitlines()
+    assert len(lines) < 40
+    assert any(re.fullmatch(r"v1 +500,000,000,001 +3\.000000e-04", line) for line in lines)
+    assert any(re.fullmatch(r"v1 +1,000,000,000,000 +3\.000000e-05", line) for line in lines)
+
+
+def test_lr_refuses(tmp_path: Path, lrps: Lrps) -> None:
+    file = write(tmp_path)
+    assert "path 'v9' is not in campaign c" in refusal(lrps, "lr", file, "--path", "v9")
+    assert "path '' is not in campaign c" in refusal(lrps, "lr", file, "--path", "")
+    assert "--json and --csv are both given" in refusal(lrps, "lr", file, "--json", "--csv")
+    file = write(tmp_path, megatron={"lr-warmup-init": "abc"})
+    assert "megatron.lr-warmup-init: 'abc'" in refusal(lrps, "lr", file, "--csv")
+
+
+def test_lr_into_a_reader_that_has_enough(tmp_path: Path) -> None:
+    file = write(tmp_path, versions=versions(100_000))
+    command = f"{sys.executable} -m megatron_lrps.cli lr {shlex.quote(str(file))} --csv | head -n 2"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "path,iteration,lr\nmain,1,0.0003\n"
+    assert done.stderr == ""
+
+
+# lrps args
+
+
+def test_args_is_a_line_for_a_shell(tmp_path: Path, lrps: Lrps) -> None:
+    folder = tmp_path / "a b's"
+    folder.mkdir()
+    file = write(folder, **PAPER)
+    line = answer(lrps, "args", file, "--path", "v2")
+    assert line.count("\n") == 1
+    words = shlex.split(line)
+    given = {flag: words[words.index(flag) + 1] for flag in words if flag.startswith("--")}  # a switch's is its next
+    expected = {
+        "--lr": "0.0003",
+        "--min-lr": "3e-05",
+        "--lr-warmup-iters": "500",
+        "--lr-decay-style": "constant",
+        "--train-iters": "20000",
+        "--seq-length": "2048",
+        "--global-batch-size": "1024",
+        "--num-layers": "24",
+        "--save": str(folder / "runs/c/paths/v2/checkpoints"),
+        "--lrps-plan": str(file),
+        "--lrps-path": "v2",
+    }
+    assert expected.items() <= given.items()
+    assert "--bf16" in words
+    assert "--load" not in words
+
+
+def test_args_takes_a_relative_plan(tmp_path: Path, lrps: Lrps) -> None:
+    write(tmp_path)
+    words = shlex.split(answer(lrps, "args", "plan.yaml", "--path", "main"))
+    assert words[words.index("--lrps-plan") + 1] == str(tmp_path / "plan.yaml")
+
+
+def test_args_refuses(tmp_path: Path, lrps: Lrps) -> None:
+    assert "path 'v9' is not in campaign c" in refusal(lrps, "args", write(tmp_path), "--path", "v9")
+    file = write(tmp_path, megatron={"mock-data": True})
+    assert "megatron.mock-data" in refusal(lrps, "args", file, "--path", "v1")
+    assert lrps("args", file).code == 2  # a usage error: --path is missing
+
+
+# Startup
+
+
+@pytest.mark.parametrize("command", [("plan",), ("plan", "--json"), ("lr", "--csv"), ("args", "--path", "v1")])
+def test_planning_imports_nothing_heavy(tmp_path: Path, command: tuple[str, ...]) -> None:
+    file = write(tmp_path, **PAPER | {"versions": versions(2000)})
+    argv = [sys.executable, "-X", "importtime", "-m", "megatron_lrps.cli", command[0], str(file), *command[1:]]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "megatron_lrps.cli.plan" in imported
+    heavy = {"torch", "megatron", "numpy", "rich", "matplotlib", "transformers"}
+    assert {name for name in imported if name.partition(".")[0] in heavy} == set()
