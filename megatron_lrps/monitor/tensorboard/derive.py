@@ -17,8 +17,9 @@ from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import facts_of
-from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.scores import folder_of, read_results
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.scalars import VS_SAMPLES, read_points
 from megatron_lrps.monitor.tensorboard.charts import layout
@@ -135,7 +136,7 @@ def _known(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath, s
         logged=logged,
         printed=printed,
         missing=with_kept(missing, before, logged, printed.points),
-        saved=state_of(campaign, path).saved,
+        saved=standing_of(campaign, path).saved,
     )
 
 
