@@ -63,7 +63,7 @@ def tensorboard(campaign: TinyCampaign, path: str = "main") -> Path:
 def test_a_look_gives_what_is_logged_by_then(begun: TinyCampaign, held: Ownership, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
-    assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
+    assert (main.state, main.iteration, main.path.end, main.done) == ("in progress", 12, 14, False)
     assert (main.seconds_left, main.tokens_per_second) == (2.0, 128.0)  # a second each for 8 samples of 16 tokens
     assert main.figures is not None
     assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
