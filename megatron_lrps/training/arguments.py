@@ -8,8 +8,8 @@ from typing import Any
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.past_arguments import ALLOW_DISK, allowed
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
-from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.resharding import refuse_lossy_saves
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
@@ -112,7 +112,7 @@ def planned(own: argparse.Namespace) -> Planned | None:
             f"--lrps-until {own.lrps_until} is outside of path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
-    require_data(tree, path, state_of(CampaignFolder(tree.plan.folder), path).saved or 0)
+    require_data(tree, path, standing_of(CampaignFolder(tree.plan.folder), path).saved or 0)
     refuse_missing_weights(tree, path)
     return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
 
