@@ -4,8 +4,9 @@
 
 First its own code is timed inside of one real training process: the scheduler's learning rate, the timeline's
 look-up around Megatron's data set, the hook that decides on the exit, and the one that judges what is logged, each
-less the Megatron code that it calls. Then whole runs with and without the plugin are timed in turn; their noise is larger than
-the effect, so they only stand beside it, with their spread. Exit code 1 where the first figure is over the limit.
+less the Megatron code that it calls. Then whole runs with and without the plugin are timed in turn; their noise is
+larger than the effect, so they only stand beside it, with their spread. The exit code is 1 if the first figure is over
+the limit.
 """
 
 import json
