@@ -8,7 +8,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
+from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
 from megatron_lrps.cli.status_jobs import job_text
 from megatron_lrps.launch.executor import EXECUTORS, jobs_of
 from megatron_lrps.monitor.text_table import table
@@ -34,37 +34,44 @@ def show_status(plan_file: Path, *, as_json: bool) -> None:
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
     owners = {path.name: holder(campaign.path(path.name).root) for path in tree.paths}
-    paths = [
-        standing(campaign, path, owners[path.name]) | {"holder": holder_facts(owners[path.name])} for path in tree.paths
+    standings = [
+        standing_of(campaign, path).held_by(campaign.path(path.name), owners[path.name]) for path in tree.paths
     ]
     jobs = jobs_of(campaign)
-    for facts in paths if jobs is not None else ():
-        facts["jobs"] = (jobs or {}).get(facts["name"], [])
-    left = sum(path["iterations_left"] for path in paths)
+    left = sum(each.iterations_left for each in standings)
     if as_json:
+        paths = [
+            {
+                **each.to_json(),
+                "holder": holder_facts(owners[each.path.name]),
+                **({} if jobs is None else {"jobs": jobs.get(each.path.name, [])}),
+            }
+            for each in standings
+        ]
         facts = {"campaign": tree.plan.campaign, "save": str(campaign.root), "iterations_left": left, "paths": paths}
         typer.echo(json.dumps(facts, indent=2))
         return
     rows = [
         (
-            path["name"],
-            state_words(path),
-            "-" if path["saved"] is None else path["saved"],
-            path["end"],
-            f"{path['last_event']['event']} {path['last_event']['time']}" if path["last_event"] else "-",
-            *([job_text(path["jobs"])] if jobs is not None else []),
+            each.path.name,
+            str(each),
+            "-" if each.saved is None else each.saved,
+            each.path.end,
+            f"{each.last_event['event']} {each.last_event['time']}" if each.last_event else "-",
+            *([job_text(jobs.get(each.path.name, []))] if jobs is not None else []),
         )
-        for path in paths
+        for each in standings
     ]
     typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
     typer.echo("".join(f"\n{path.name} is {path.origin}\n" for path in tree.paths if path.adopted), nl=False)
-    for path in paths:
-        if owner := owners[path["name"]]:
-            typer.echo(f"\n{path['name']}: being trained by {owner}")
-        if path["alerts"]:
-            typer.echo(f"\n{path['name']}: {alert_words(path['alerts'][-1])}{_more(len(path['alerts']) - 1)}")
-        for iteration in path["torn"]:
-            typer.echo(f"\n{path['name']}: checkpoint {iteration} is not whole; it is never used")
+    for each in standings:
+        name = each.path.name
+        if owner := owners[name]:
+            typer.echo(f"\n{name}: being trained by {owner}")
+        if each.alerts:
+            typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")
+        for iteration in each.torn:
+            typer.echo(f"\n{name}: checkpoint {iteration} is not whole; it is never used")
     typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in tree.paths):,}")
 
 
@@ -94,12 +101,13 @@ def _branches(tree: Tree, campaign: CampaignFolder, parent: str | None, indent: 
     children = [path for path in tree.paths if path.parent == parent]
     for path in children:
         last = path is children[-1]
-        stands = standing(campaign, path, holder(campaign.path(path.name).root))
-        done = path.iterations - stands["iterations_left"]
+        folder = campaign.path(path.name)
+        standing = standing_of(campaign, path).held_by(folder, holder(folder.root))
+        done = path.iterations - standing.iterations_left
         version = f"  version {path.version}" if path.version else ""
         lines.append(
             f"{indent}{'`-- ' if last else '|-- '}{path.name}  ({path.fork:,}, {path.end:,}]{version}  "
-            f"{state_words(stands)}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
+            f"{standing}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
         )
         lines += _branches(tree, campaign, path.name, indent + ("    " if last else "|   "))
     return lines
