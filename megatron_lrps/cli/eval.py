@@ -48,11 +48,11 @@ def eval(
         "backend": backend,
         "batch_size": batch_size,
     }
-    source = find_version_checkpoint(plan, version, iteration)
-    asked, task_folder = _asked(source, given)
+    found = find_version_checkpoint(plan, version, iteration)
+    asked, task_folder = _asked(found, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
-    results = evaluate(source, asked, task_folder=task_folder, export=export, say=say)
+    results = evaluate(found, asked, task_folder=task_folder, export=export, say=say)
     if as_json:
         typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
         return
@@ -60,9 +60,9 @@ def eval(
     typer.echo(f"\n{results.file}")
 
 
-def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+def _asked(found: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
     """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
-    plan = source.tree.plan
+    plan = found.campaign.plan
     own = {key: value for key, value in given.items() if value is not None}
     folder = own.pop("task_folder", None)
     try:

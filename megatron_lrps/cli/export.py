@@ -46,13 +46,13 @@ def export(
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
     _refuse_flags(form, tensor, pipeline, workers, shard_gb, check=check)
-    source = find_version_checkpoint(plan, version, iteration)
+    found = find_version_checkpoint(plan, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if form == "hf":
         done = export_to_hugging_face(
-            source,
+            found,
             output=output,
             dtype=dtype,
             workers=workers or 1,
@@ -63,7 +63,7 @@ def export(
     else:
         sizes = Layout(tensor or 1, pipeline or 1)
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(found, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),

@@ -32,12 +32,12 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Verify, export, check, score and release a version. Run it again to continue."""
-    source = find_version_checkpoint(plan, version, iteration)
-    asked, planned = source.tree.plan.evaluate, source.tree.plan.promote or Promotion()
+    found = find_version_checkpoint(plan, version, iteration)
+    asked, planned = found.campaign.plan.evaluate, found.campaign.plan.promote or Promotion()
     from megatron_lrps.evaluate import promotion  # torch comes with it
 
     done = promotion.promote(
-        source,
+        found,
         asked,
         task_folder=asked.task_folder,
         gate=gate or planned.gate,
@@ -48,9 +48,9 @@ def promote(
     )
     if as_json:
         facts = {
-            "version": source.version,
-            "path": source.facts.name,
-            "iteration": source.iteration,
+            "version": found.name,
+            "path": found.path,
+            "iteration": found.iteration,
             "export": str(done.export),
             "released_now": done.fresh,
             "gate": [str(each) for each in done.judged],
@@ -64,4 +64,4 @@ def promote(
         typer.echo(str(each))
     despite_it = ", although it does not meet its gate" if done.unmet else ""
     released = "is released" if done.fresh else "was released before"
-    typer.echo(f"\n{source.version} {released}{despite_it}: {done.export}")
+    typer.echo(f"\n{found.name} {released}{despite_it}: {done.export}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.standing import LATEST, alert_words, standing, state_words
+from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
 from megatron_lrps.cli.job_text import job_text
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.owner_facts import owner_facts
@@ -34,43 +34,49 @@ def status(
         return
     campaign = Campaign.open(plan)
     owners = {path.name: holder(campaign.folder.path(path.name).root) for path in campaign.paths}
-    paths = [
-        standing(campaign.folder, path, owners[path.name]) | {"holder": owner_facts(owners[path.name])}
+    standings = [
+        standing_of(campaign.folder, path).held_by(campaign.folder.path(path.name), owners[path.name])
         for path in campaign.paths
     ]
     jobs = jobs_of(campaign.folder)
-    for facts in paths if jobs is not None else ():
-        facts["jobs"] = (jobs or {}).get(facts["name"], [])
-    left = sum(path["iterations_left"] for path in paths)
+    left = sum(each.iterations_left for each in standings)
     if as_json:
         facts = {
             "campaign": campaign.plan.campaign,
             "save": str(campaign.folder.root),
             "iterations_left": left,
-            "paths": paths,
+            "paths": [
+                {
+                    **each.to_json(),
+                    "holder": owner_facts(owners[each.path.name]),
+                    **({} if jobs is None else {"jobs": jobs.get(each.path.name, [])}),
+                }
+                for each in standings
+            ],
         }
         typer.echo(json.dumps(facts, indent=2))
         return
     rows = [
         (
-            path["name"],
-            state_words(path),
-            "-" if path["saved"] is None else path["saved"],
-            path["end"],
-            f"{path['last_event']['event']} {path['last_event']['time']}" if path["last_event"] else "-",
-            *([job_text(path["jobs"])] if jobs is not None else []),
+            each.path.name,
+            str(each),
+            "-" if each.saved is None else each.saved,
+            each.path.end,
+            f"{each.last_event['event']} {each.last_event['time']}" if each.last_event else "-",
+            *([job_text(jobs.get(each.path.name, []))] if jobs is not None else []),
         )
-        for path in paths
+        for each in standings
     ]
     typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
     typer.echo("".join(f"\n{path.name} is {path.origin}\n" for path in campaign.paths if path.adopted), nl=False)
-    for path in paths:
-        if owner := owners[path["name"]]:
-            typer.echo(f"\n{path['name']}: being trained by {owner}")
-        if path["alerts"]:
-            typer.echo(f"\n{path['name']}: {alert_words(path['alerts'][-1])}{_more(len(path['alerts']) - 1)}")
-        for iteration in path["torn"]:
-            typer.echo(f"\n{path['name']}: checkpoint {iteration} is not whole; it is never used")
+    for each in standings:
+        name = each.path.name
+        if owner := owners[name]:
+            typer.echo(f"\n{name}: being trained by {owner}")
+        if each.alerts:
+            typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")
+        for iteration in each.torn:
+            typer.echo(f"\n{name}: checkpoint {iteration} is not whole; it is never used")
     typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in campaign.paths):,}")
 
 

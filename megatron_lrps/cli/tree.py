@@ -3,7 +3,7 @@
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.standing import standing, state_words
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.cli.options import PlanArgument
 from megatron_lrps.storage.ownership import holder
 
@@ -21,12 +21,13 @@ def _branches(campaign: Campaign, parent: str | None, indent: str) -> list[str]:
     children = [path for path in campaign.paths if path.parent == parent]
     for path in children:
         last = path is children[-1]
-        stands = standing(campaign.folder, path, holder(campaign.folder.path(path.name).root))
-        done = path.iterations - stands["iterations_left"]
+        folder = campaign.folder.path(path.name)
+        standing = standing_of(campaign.folder, path).held_by(folder, holder(folder.root))
+        done = path.iterations - standing.iterations_left
         version = f"  version {path.version}" if path.version else ""
         lines.append(
             f"{indent}{'`-- ' if last else '|-- '}{path.name}  ({path.fork:,}, {path.end:,}]{version}  "
-            f"{state_words(stands)}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
+            f"{standing}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
         )
         lines += _branches(campaign, path.name, indent + ("    " if last else "|   "))
     return lines
