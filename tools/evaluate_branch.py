@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from convert_checkpoint import ended, newest, tokenizer_of
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.evaluate.lm_eval_tasks import has_gpu, score_tasks
 from megatron_lrps.evaluate.perplexity import scored
-from megatron_lrps.evaluate.tasks import has_gpu, score_tasks
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
 

@@ -1,14 +1,19 @@
-"""A running campaign's plan may grow; what has been trained may not change."""
+"""The accepted plan, and the past that it tells of: a running campaign's plan may grow.
 
-from collections.abc import Sequence
+``past.py`` compares that past with what a new plan says.
+"""
 
-from megatron_lrps.campaign.adopted_run import refuse_changed_adoption
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.same_run import may_be_allowed
-from megatron_lrps.campaign.trained_data import TrainedData
+from megatron_lrps.campaign.past import RESTORE, Difference, Named, Past, PastPath, PastWindow
+from megatron_lrps.campaign.past_arguments import may_be_allowed
+from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import PlanError, RefusedError
-from megatron_lrps.plan import Plan, PlannedPath, Tree, Window, expand, plan_text
+from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, plan_text
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.megatron_arguments import arguments, given
@@ -73,7 +78,7 @@ def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
     return path.fork if newest is None else newest
 
 
-def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Sequence[str] = ()) -> None:
+def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow: Sequence[str] = ()) -> None:
     """Refuse a plan that contradicts what has been trained.
 
     Args:
@@ -85,105 +90,93 @@ def refuse_changed_past(old: Tree, new: Tree, trained: dict[str, int], allow: Se
     Raises:
         RefusedError: naming the key, both values and the fix.
     """
-    reached = max((trained[path.name] for path in old.paths if trained[path.name] > path.fork), default=0)
-    if reached == 0:
+    begun = {path.name: trained[path.name] for path in old.paths if trained[path.name] > path.fork}
+    if not begun:
         return
-    fix = "what has been trained may not change; restore it, or start a campaign with another `save`."
-    then, now = _shared(old.plan), _shared(new.plan)
-    for key, before in then.items():
-        if before != now[key]:
-            raise RefusedError(f"{key}: {before} has been trained, the plan now says {now[key]}.", fix)
-    _refuse_changed_arguments(old.plan, new.plan, allow, fix)
-    refuse_changed_adoption(old.plan, new.plan, MAIN, fix)
-    trained_data = TrainedData(old)
-    models = [plan.tokenizer.model if plan.tokenizer else None for plan in (old.plan, new.plan)]
-    if not trained_data.same_tokenizer(*models):
-        raise RefusedError(
-            f"tokenizer.model: {models[0]} has been trained, and {models[1]} is not the same by its content.",
-            "name a copy of the one that was trained with, or start a campaign with another `save`.",
-        )
-    _refuse_changed_windows(old, new, reached, trained_data, fix)
-    for path in old.paths:
-        position = trained[path.name]
-        if position > path.fork and path.name in new.by_name:
-            _refuse_changed_path(path, new.path(path.name), position, new.plan.global_batch_size, fix)
+    past, now = _past_of(old, begun, TrainedData(old)), _past_of(new, dict.fromkeys(new.by_name, 0))
+    for difference in past.differences(now, allow):
+        raise _refusal(difference, old.plan, new.plan)
+    for window in [*past.trained_windows()][len(now.windows) :]:
+        key = f"versions.{window.version}"
+        raise _refusal(Difference(key=key, then="it", now="nothing of it"), old.plan, new.plan)
+    if adoption := changed_adoption(old.plan, new.plan, MAIN):
+        raise _refusal(adoption, old.plan, new.plan)
 
 
-def _refuse_changed_arguments(old: Plan, new: Plan, allow: Sequence[str], fix: str) -> None:
-    """Refuse other values under ``megatron:`` of what belongs to a path's identity."""
-    flags = [_identity_flags(plan) for plan in (old, new)]
-    before, after = map(given, flags)
-    for name, argument in arguments().items():
-        if name not in before or before[name] == after[name] or name in allow:
-            continue
-        flag = next((each for each in argument.flags if any(each in said for said in flags)), argument.flags[0])
+def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = None) -> Past:
+    """What a plan says has been trained.
+
+    Args:
+        tree: The plan's.
+        trained: Path -> the iteration that it has been trained to; paths that are not in it have trained nothing.
+        data: What the records say of the content of its data.
+    """
+    plan = tree.plan
+
+    def index(version: str, number: int, prefix: Path) -> Named:
+        return Named(place=prefix, read=index_content, recorded=data.index(version, number) if data else None)
+
+    return Past(
+        values=_shared(plan),
+        arguments=given(_identity_flags(plan)),
+        tokenizer=Named(
+            place=plan.tokenizer.model if plan.tokenizer else None,
+            read=tokenizer_content,
+            recorded=data.tokenizer if data else None,
+        ),
+        windows=[
+            PastWindow(
+                version=version.name,
+                iterations=iterations,
+                replay=version.replay or "none",
+                data=[
+                    (weight, index(version.name, number, prefix))
+                    for number, (weight, prefix) in enumerate(version.train)
+                ],
+            )
+            for version, iterations in ((window.version, window.iterations) for window in tree.windows)
+        ],
+        trained=max(trained.values()),
+        paths={
+            f"path {path.name}": PastPath(
+                schedule=path.schedule,
+                until=trained[path.name],
+                batch=plan.global_batch_size,
+                # Main only stops at its last fork point: that it has gone further changes no version.
+                end=None if path.kind == "main" else path.end,
+                values={
+                    **{key: getattr(path, key) for key in ("parent", "fork", "order")},
+                    # A mixed order is drawn over the whole length.
+                    "end of its mixed data": path.end if path.order == "mixed" else None,
+                },
+            )
+            for path in tree.paths
+            if path.name in trained
+        },
+    )
+
+
+def _refusal(difference: Difference, old: Plan, new: Plan) -> RefusedError:
+    """The refusal of a plan that changes the past."""
+    key, then, now, otherwise = difference.key, difference.then, difference.now, ""
+    if (name := difference.argument) is not None:
+        argument = arguments()[name]
+        said = [_identity_flags(plan) for plan in (old, new)]
+        flag = next((each for each in argument.flags if any(each in flags for flags in said)), argument.flags[0])
         unset = False if argument.kind == "switch" else argument.default
-        then, now = (f"{said[flag]}" if flag in said else f"{unset} (Megatron's default)" for said in flags)
-        otherwise = f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
-        raise RefusedError(
-            f"megatron.{flag}: {then} has been trained, the plan now says {now}.", f"{fix.rstrip('.')}{otherwise}."
-        )
+        then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
+        key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
+    fix = RESTORE if difference.argument else difference.fix
+    return RefusedError(
+        f"{key}: {then} has been trained, the plan now says {now}.",
+        f"{fix}, or start a campaign with another `save`{otherwise}.",
+    )
 
 
 def _identity_flags(plan: Plan) -> dict[str, FlagValue]:
     """The flags of a plan that ``megatron:`` may say, and what it means where it does not."""
     cpu = CPU_FLAGS if plan.launch.device == "cpu" else {}
     return {"max-position-embeddings": plan.sequence_length, **cpu, **plan.megatron}
-
-
-def _refuse_changed_windows(old: Tree, new: Tree, reached: int, trained: TrainedData, fix: str) -> None:
-    for index, before in enumerate(old.windows):
-        if before.start >= reached:
-            return
-        key = f"versions.{before.version.name}"
-        if index >= len(new.windows):
-            raise RefusedError(f"{key}: trained up to iteration {reached}, and gone from the plan.", fix)
-        after = new.windows[index]
-        if before.version.name != after.version.name:
-            raise RefusedError(f"{key}: has been trained; the plan now says {after.version.name} there.", fix)
-        # A window that main is still inside of may not change its length either: its data were cut by it.
-        if before.iterations != after.iterations:
-            raise RefusedError(
-                f"{key}.iters: {before.iterations} has been trained, the plan now says {after.iterations}.", fix
-            )
-        _refuse_changed_data(before, after, trained, fix)
-        replays = [version.replay or "none" for version in (before.version, after.version)]
-        if replays[0] != replays[1]:
-            raise RefusedError(f"{key}.replay: {replays[0]} has been trained, the plan now says {replays[1]}.", fix)
-
-
-def _refuse_changed_data(before: Window, after: Window, trained: TrainedData, fix: str) -> None:
-    key = f"versions.{before.version.name}.train"
-    then, now = ([(weight, str(prefix)) for weight, prefix in window.version.train] for window in (before, after))
-    if [weight for weight, _ in then] != [weight for weight, _ in now]:
-        raise RefusedError(f"{key}: {then} has been trained, the plan now says {now}.", fix)
-    for number, ((_, old), (_, new)) in enumerate(zip(before.version.train, after.version.train, strict=True)):
-        if not trained.same_index(before.version.name, number, old, new):
-            raise RefusedError(
-                f"{key}: {old} has been trained, the plan now says {new}, whose content is another or cannot be "
-                "compared.",
-                f"name a copy of what was trained; {fix}",
-            )
-
-
-def _refuse_changed_path(before: PlannedPath, after: PlannedPath, position: int, batch: int, fix: str) -> None:
-    key = f"path {before.name}"
-    for field in ("parent", "fork", "order"):
-        if getattr(before, field) != getattr(after, field):
-            raise RefusedError(
-                f"{key}: {field} {getattr(before, field)} has been trained, the plan now says {getattr(after, field)}.",
-                fix,
-            )
-    if before.order == "mixed" and before.end != after.end:
-        raise RefusedError(f"{key}: end {before.end} ordered its data, the plan now says {after.end}.", fix)
-    if before.schedule.until(position * batch) != after.schedule.until(position * batch):
-        raise RefusedError(
-            f"{key}: its learning rate up to iteration {position} has been trained, and the plan now gives another.",
-            fix,
-        )
-    # Main only stops at its last fork point: that it has gone further changes no version.
-    if before.kind != "main" and after.end < position:
-        raise RefusedError(f"{key}: trained up to iteration {position}, the plan now ends it at {after.end}.", fix)
 
 
 def _shared(plan: Plan) -> dict[str, object]:

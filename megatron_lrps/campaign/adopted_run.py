@@ -8,6 +8,7 @@ from typing import Any
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import MANIFEST
+from megatron_lrps.campaign.past import Difference
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
@@ -75,26 +76,24 @@ def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
         )
 
 
-def refuse_changed_adoption(old: Plan, new: Plan, main: str, fix: str) -> None:
-    """Refuse another adopted folder than the one that main has been trained on from; it may have moved.
+def changed_adoption(old: Plan, new: Plan, main: str) -> Difference | None:
+    """Whether another run is adopted than the one that main has been trained on from; its folder may have moved.
 
     Args:
         old: The accepted plan.
         new: The plan to be accepted, of the same ``main.iteration``.
         main: The main path's name.
-        fix: What to do.
-
-    Raises:
-        RefusedError: naming both folders.
     """
     if old.main is None or new.main is None or old.main.adopt == new.main.adopt:
-        return  # the ranks compare its content where they read it again
+        return None  # the ranks compare its content where they read it again
     then, now = (Checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
     known = _content_in(read_record(CampaignFolder(old.folder).path(main)) or {}) or content_of(then)
     found = content_of(now)
-    if found is not None and found != known:
-        raise RefusedError(
-            f"main.adopt: {old.main.adopt} has been trained on from, and {now} is not the same: "
-            f"{_OTHER if known else 'what it was is not recorded, and the folder is gone'}.",
-            f"name the folder's new place; {fix}",
-        )
+    if found is None or found == known:
+        return None
+    return Difference(
+        key="main.adopt",
+        then=old.main.adopt,
+        now=f"{now}, whose content is another" if known else f"{now}, and what was adopted is not recorded and gone",
+        fix="name the folder's new place",
+    )

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from megatron_lrps.plan.blends import Interleaved
+from megatron_lrps.plan.window_samples import Interleaved
 
 
 class Drawn(NamedTuple):

@@ -8,7 +8,7 @@ from megatron_lrps.campaign.data_ledger import Range, ranges_of, totals_of
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
 
 _ROUNDING = 1e-9
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.model import Keep
+from megatron_lrps.plan.keys.launch_and_keep import Keep
 from megatron_lrps.plan.paths import MAIN
 
 

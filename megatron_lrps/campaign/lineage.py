@@ -12,7 +12,8 @@ from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_na
 from megatron_lrps.campaign.releases import notes_of, with_notes
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import window_facts
+from megatron_lrps.plan.data_files import window_facts
+from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
@@ -79,7 +80,7 @@ def resolve(campaign: CampaignFolder, trees: Sequence[Tree], wanted: str) -> str
     """
     if any(wanted in tree.by_name for tree in trees):
         return wanted
-    ends = dict.fromkeys(path.name for tree in trees for path in tree.paths if path.version == wanted)
+    ends = dict.fromkeys(source.path for tree in trees for source in sources_of(tree) if source.version == wanted)
     if len(ends) > 1:
         raise RefusedError(f"Version {wanted} is the end of several paths: {', '.join(ends)}.", "name one of those.")
     if ends:

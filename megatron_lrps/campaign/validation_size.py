@@ -3,7 +3,7 @@
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 
 
 def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:

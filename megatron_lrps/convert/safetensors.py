@@ -1,13 +1,14 @@
-"""The safetensors format, written and read as a stream: 8 bytes of length, a JSON header, the values.
+"""Safetensors files, read and written without ever holding a whole one in memory.
 
-Format: https://github.com/huggingface/safetensors. The library itself wants every tensor of a file in memory.
+The safetensors library reads, a slice at a time. It cannot write a file whose values are not all in memory at once, so
+the writer here is our own: 8 bytes of length, a JSON header, the values (https://github.com/huggingface/safetensors).
 """
 
 import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,8 @@ from megatron_lrps.convert.row_blocks import bytes_of
 from megatron_lrps.errors import RefusedError, StorageError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""safetensors' names of what weights are saved in."""
+"""The safetensors names of the dtypes that weights are saved in."""
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_LONGEST_HEADER = 100_000_000
 
 
 class Entry(NamedTuple):
@@ -87,74 +87,70 @@ def write_all(descriptor: int, block: memoryview) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A tensor of a file.
+class FileTensor:
+    """A tensor in a safetensors file.
 
     Attributes:
         file: The file.
-        begin: Byte in it at which the values begin.
-        shape: Its shape.
-        dtype: What the values are.
+        name: The tensor's name in the file.
+        shape: The tensor's shape.
+        dtype: The dtype of the values.
     """
 
     file: Path
-    begin: int
+    name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The rows from ``start`` to before ``stop``, all by default; raises StorageError."""
-        stop = self.shape[0] if stop is None else stop
-        values = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
-        buffer, begin = bytes_of(values), self.begin + start * math.prod(self.shape[1:]) * self.dtype.itemsize
+        """The rows from ``start`` to before ``stop``, all by default; raises StorageError.
+
+        The file is opened for each read. The library maps it into memory, and the pages that were read would count as
+        this process's memory for as long as it stays open.
+        """
+        from safetensors import SafetensorError, safe_open
+
         try:
-            with self.file.open("rb", buffering=0) as file:
-                done = 0
-                while done < len(buffer):
-                    if not (got := os.preadv(file.fileno(), [buffer[done:]], begin + done)):
-                        raise StorageError(f"{self.file} ends at byte {begin + done}.", "restore it from a copy.")
-                    done += got
-        except OSError as error:
-            raise StorageError(f"{self.file} could not be read: {error.strerror}.", "check the disk.") from None
-        return values
+            with safe_open(self.file, framework="pt") as opened:
+                rows: Tensor = opened.get_slice(self.name)[start:stop]
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"{self.file} could not be read: {error}.", "check the disk.") from None
+        return rows
 
 
-def read_folder(folder: Path) -> dict[str, Placed]:
-    """The tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError where one is damaged."""
+def read_folder(folder: Path) -> dict[str, FileTensor]:
+    """The tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError if one is damaged."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise RefusedError(f"{folder} holds no .safetensors file.", "name a Hugging Face folder with safetensors.")
-    found: dict[str, Placed] = {}
+    found: dict[str, FileTensor] = {}
     for file in files:
-        for name, placed in _read_header(file).items():
-            if name in found:
-                raise RefusedError(f"{name} is in {found[name].file.name} and in {file.name}.", "keep one of them.")
-            found[name] = placed
+        for tensor in _tensors(file):
+            if tensor.name in found:
+                raise RefusedError(
+                    f"{tensor.name} is in {found[tensor.name].file.name} and in {file.name}.", "keep one of them."
+                )
+            found[tensor.name] = tensor
     return found
 
 
-def _read_header(file: Path) -> dict[str, Placed]:
+def _tensors(file: Path) -> list[FileTensor]:
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            first = stream.read(8)
-            length = struct.unpack("<Q", first)[0] if len(first) == 8 else _LONGEST_HEADER + 1
-            if length > min(_LONGEST_HEADER, size - 8):
-                raise ValueError(f"{size} bytes do not hold its header")
-            head = json.loads(stream.read(length))
-        begin = 8 + length
-        return {name: _placed(file, begin, size, name, entry) for name, entry in head.items() if name != "__metadata__"}
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise RefusedError("safetensors is not installed.", "pip install 'megatron-lrps[hf]'.") from None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            names = opened.keys()
+            slices = {name: opened.get_slice(name) for name in names}
+            kinds = {name: (tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()}
     except OSError as error:
-        raise RefusedError(f"{file} cannot be read: {error.strerror}.", "fix that.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RefusedError(f"{file} cannot be read: {error}.", "fix that.") from None
+    except SafetensorError as error:
         raise RefusedError(f"{file} is no whole safetensors file: {error}.", "fetch it again.") from None
-
-
-def _placed(file: Path, begin: int, size: int, name: str, entry: Mapping[str, Any]) -> Placed:
-    dtype, shape = DTYPES.get(entry["dtype"]), tuple(entry["shape"])
-    start, stop = entry["data_offsets"]
-    if dtype is None:
-        raise ValueError(f"{name} is {entry['dtype']}, and {', '.join(DTYPES)} can be read")
-    if not 0 <= start <= stop <= size - begin or stop - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{size} bytes do not hold {name}")
-    return Placed(file=file, begin=begin + start, shape=shape, dtype=dtype)
+    for name, (_, kind) in kinds.items():
+        if kind not in DTYPES:
+            raise RefusedError(
+                f"{file}: {name} is saved as {kind}, and only {', '.join(DTYPES)} can be read.", "name another model."
+            )
+    return [FileTensor(file=file, name=name, shape=shape, dtype=DTYPES[kind]) for name, (shape, kind) in kinds.items()]

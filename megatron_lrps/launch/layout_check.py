@@ -1,6 +1,7 @@
-"""Whether Megatron accepts a plan's parallel layout for its cluster, and what each GPU would hold: without the cluster.
+"""Whether Megatron accepts a plan's parallel layout, and what each GPU would hold; the cluster itself is not needed.
 
-The checks run in a process of their own (``training.shards``), as they need torch and change what it says of CUDA.
+Megatron's checks run in a process of their own (``training.megatron.model_shards``), because they need torch and change
+what it says about CUDA.
 """
 
 import importlib.util
@@ -11,36 +12,38 @@ import subprocess
 import sys
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.plan import Plan, Tree
+from megatron_lrps.plan import Plan
 from megatron_lrps.plan.flags import argument_line, path_flags
-from megatron_lrps.plan.megatron_refusals import fix_of
+from megatron_lrps.plan.megatron_fixes import fix_of
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 
 CHECKER = "megatron_lrps.training.megatron.model_shards"
 GPU_BYTES = 80 * 10**9
-"""What one H100 has."""
+"""The memory of one H100."""
 _TIMEOUT_S = 600.0
 SUBMIT_S = 120.0
-"""What `lrps submit` waits for the checks."""
+"""The time that `lrps submit` gives the checks."""
 
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
 
 
 class NoVerdictError(RefusedError):
-    """This machine's Megatron cannot judge the plan: it, or Transformer Engine, is not there."""
+    """This machine cannot judge the plan, because Megatron or Transformer Engine is not installed."""
 
 
-def check_before_submit(tree: Tree) -> str:
-    """Refuse what cannot start on the cluster, before it is queued; what is left to the jobs to find out, or nothing.
+def check_before_submit(campaign: Campaign) -> str:
+    """Ask Megatron, if it is on this machine, whether it would refuse a path; this takes two minutes at most.
 
-    Megatron is asked where it is on this machine, for two minutes at the most.
+    Returns:
+        What is left to the jobs to find out, or nothing.
 
     Raises:
-        RefusedError: Megatron refuses a path: its own message and the fix.
+        RefusedError: Megatron refuses a path; it holds Megatron's message and the fix.
     """
     try:
         here = all(importlib.util.find_spec(name) for name in ("torch", "megatron.core"))
@@ -49,7 +52,7 @@ def check_before_submit(tree: Tree) -> str:
     if not here:
         return "Megatron is not on this machine: what it says of the layout is left to the jobs."
     try:
-        check_layout(tree, seconds=SUBMIT_S)
+        check_layout(campaign, seconds=SUBMIT_S)
     except NoVerdictError as unproven:
         return f"Left to the jobs: {unproven.what}"
     except RefusedError as refusal:
@@ -61,27 +64,27 @@ def check_before_submit(tree: Tree) -> str:
     return ""
 
 
-def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
-    """Let Megatron check every path's argument line for the plan's world size.
+def check_layout(campaign: Campaign, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
+    """Let Megatron check the argument line of every path for the plan's world size.
 
     Args:
-        tree: The plan's.
-        seconds: After which the check is given up.
+        campaign: The campaign.
+        seconds: The time that the checks may take.
 
     Returns:
-        ``world_size``, ``assumed_vocabulary`` (tokens, or None where it is known), ``transformer_engine`` (whether it
-        is installed here), ``gpu_bytes``, and ``paths``: name -> as ``training.shards.check`` gives it.
+        ``world_size``, ``assumed_vocabulary`` (in tokens; None if the vocabulary is known), ``transformer_engine``
+        (whether it is installed here), ``gpu_bytes``, and ``paths``: the result of ``model_shards.check`` for each.
 
     Raises:
-        RefusedError: Megatron refuses a path: its own message and the fix.
-        NoVerdictError: this machine's Megatron lacks what the plan needs, or is not there.
-        LrpsError: the checker died, with its last line, or took too long.
+        RefusedError: Megatron refuses a path; it holds Megatron's message and the fix.
+        NoVerdictError: Megatron, or what the plan needs besides it, is not installed here.
+        LrpsError: the checks took too long or ended by themselves; it holds their last line.
     """
-    plan, ranks = tree.plan, ranks_of(tree.plan)
+    plan, ranks = campaign.plan, ranks_of(campaign.plan)
     vocabulary, assumed = _vocabulary(plan)
-    lines = {path.name: argument_line(path_flags(tree, path)) for path in tree.paths}
-    # Against an assumed vocabulary every run would be another model.
-    adopted = {} if assumed else _adopted(tree)
+    lines = {path.name: argument_line(path_flags(campaign.tree, path)) for path in campaign.paths}
+    # With an assumed vocabulary every adopted run would look like another model.
+    adopted = {} if assumed else _adopted(campaign)
     request = {"world_size": ranks, "lines": lines, "vocabulary": vocabulary, "adopted": adopted}
     answer = _ask(request, seconds)
     refused = {name: found for name, found in answer["paths"].items() if "error" in found}
@@ -100,18 +103,18 @@ def check_layout(tree: Tree, *, seconds: float = _TIMEOUT_S) -> dict[str, Any]:
     }
 
 
-def _adopted(tree: Tree) -> dict[str, tuple[str, int]]:
-    """Path -> folder and iteration of the checkpoint that it is still to adopt, where that is here and whole."""
-    campaign, found = CampaignFolder(tree.plan.folder), {}
-    for path in tree.paths:
-        state = state_of(campaign, path)
+def _adopted(campaign: Campaign) -> dict[str, tuple[str, int]]:
+    """The folder and iteration of the checkpoint that a path has still to adopt, if that is here and whole."""
+    found = {}
+    for path in campaign.paths:
+        state = standing_of(campaign.folder, path)
         if path.adopted is not None and state.saved is None and state.ready:
-            found[path.name] = (str(checkpoint(path.adopted, path.fork)), path.fork)
+            found[path.name] = (str(Checkpoint(path.adopted, path.fork)), path.fork)
     return found
 
 
 def _vocabulary(plan: Plan) -> tuple[int | None, bool]:
-    """Tokens (None: the tokenizer is here and knows), and whether they are assumed."""
+    """The number of tokens (None: the tokenizer is here and says it), and whether that is assumed."""
     tokenizer = plan.tokenizer
     if tokenizer and (not tokenizer.model or tokenizer.model.exists()):
         return None, False
@@ -128,7 +131,7 @@ def _ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
             text=True,
             timeout=seconds,
             check=False,
-            # The checker stands in for CUDA, which it must not find.
+            # The checker pretends that there are GPUs, so it must not find real ones.
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
     except subprocess.TimeoutExpired:

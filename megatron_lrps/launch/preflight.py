@@ -1,37 +1,39 @@
-"""What `lrps run` would refuse of a campaign before any rank starts; `lrps plan` says it first.
+"""What is refused before a run, so that no rank starts and no job is queued in vain.
 
-Data that are not there yet are no refusal of a plan: people plan before they prepare. Whatever is there is looked at.
+`lrps plan` says all of it (``refusals``), and `lrps run` and `lrps submit` leave with exit code 78 (``refuse_unfit``).
+`lrps plan` takes data that do not exist yet, because people plan before they prepare, and checks what does exist.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import Plan, PlannedPath, Tree
+from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.cost import ModelSize
-from megatron_lrps.plan.data import require_data, validation_sets
+from megatron_lrps.plan.data_files import require_data, validation_sets
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
 
 
-def refusals(tree: Tree, ranks: int, size: ModelSize | None) -> list[RefusedError]:
-    """All that stands against training the plan, as far as it shows without Megatron and without missing data.
+def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[RefusedError]:
+    """All reasons against training a campaign that can be seen without Megatron and without missing data.
 
     Args:
-        tree: The plan's.
+        campaign: The campaign.
         ranks: The world size that it is to train on.
-        size: The model's, where it is known.
+        size: The size of the model, or None if it is not known.
     """
+    tree = campaign.tree
     found: list[RefusedError] = []
 
     def look(check: Callable[[], object]) -> None:
@@ -42,55 +44,52 @@ def refusals(tree: Tree, ranks: int, size: ModelSize | None) -> list[RefusedErro
                 found.append(refusal)
 
     if tree.plan.folder.is_dir() or tree.plan.main is not None:
-        # Imported where something may have been trained, or is adopted: `lrps plan` starts in an instant.
+        # Imported only if something may have been trained or is adopted, because `lrps plan` must start at once.
         from megatron_lrps.campaign.accepted_plan import refuse_contradiction
-        from megatron_lrps.launch.untrained import unfinished
+        from megatron_lrps.launch.untrained import paths_to_train
 
         look(lambda: refuse_contradiction(tree))
-        look(lambda: unfinished(tree, None))
+        look(lambda: paths_to_train(campaign, None))
     look(lambda: refuse_impossible_layout(tree.plan, ranks))
     windows = planned_windows(tree)
-    for path in to_train(tree):
-        look(partial(refuse_bad_data, tree, path, windows, ranks))
+    for path in _untrained(campaign):
+        look(partial(refuse_bad_data, campaign, path, windows, ranks))
     look(lambda: refuse_missing_files(tree.plan))
-    look(lambda: refuse_full_disk(tree, size))
+    look(lambda: refuse_full_disk(campaign, size))
     return found
 
 
-def refuse_wrong_flags(tree: Tree, only: str | None) -> None:
-    """Refuse paths that have no Megatron argument line, or the one named; raises PlanError."""
-    for path in [tree.path(only)] if only else tree.paths:
-        path_flags(tree, path)
+def _untrained(campaign: Campaign) -> list[PlannedPath]:
+    return [path for path in campaign.paths if not standing_of(campaign.folder, path).done]
 
 
-def nothing_to_do(tree: Tree, only: str | None) -> str:
-    """What to say if all that was asked for is trained."""
-    what = f"Path {only} is" if only else f"All {len(tree.paths)} paths of campaign {tree.plan.campaign} are"
+def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
+    """Refuse paths, or the one named, for which no Megatron argument line can be made; raises PlanError."""
+    for path in [campaign.path(only)] if only else campaign.paths:
+        path_flags(campaign.tree, path)
+
+
+def nothing_to_do(campaign: Campaign, only: str | None) -> str:
+    """The answer if all that was asked for is trained."""
+    what = f"Path {only} is" if only else f"All {len(campaign.paths)} paths of campaign {campaign.plan.campaign} are"
     return f"{what} trained; there is nothing to do."
 
 
-def to_train(tree: Tree) -> list[PlannedPath]:
-    """The paths that are not trained to their ends, whatever else is wrong with them."""
-    campaign = CampaignFolder(tree.plan.folder)
-    return [path for path in tree.paths if not state_of(campaign, path).done]
-
-
-def refuse_unfit(tree: Tree, missing: Iterable[PlannedPath], ranks: int) -> None:
-    """Refuse paths that cannot train: by their layout, or as data, weights or tokenizer are not there or not fit.
+def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -> None:
+    """Refuse paths that cannot train: their layout is impossible, or data, weights or tokenizer are missing or unfit.
 
     Args:
-        tree: The plan's.
-        missing: Its paths that are to train.
+        campaign: The campaign.
+        paths: Its paths that are to train.
         ranks: The world size that they train on.
 
     Raises:
         RefusedError: naming the key, its value and the fix.
     """
+    tree = campaign.tree
     refuse_impossible_layout(tree.plan, ranks)
-    paths = list(missing)
-    campaign = CampaignFolder(tree.plan.folder)
     for path in paths:
-        require_data(tree, path, state_of(campaign, path).saved or path.fork)
+        require_data(tree, path, _position(campaign, path))
         refuse_missing_weights(tree, path)
     tokenizer = tree.plan.tokenizer
     reads = tokenizer is not None and tokenizer.type in TOKENIZERS and tokenizer.type != "null"
@@ -100,22 +99,28 @@ def refuse_unfit(tree: Tree, missing: Iterable[PlannedPath], ranks: int) -> None
         )
     windows = planned_windows(tree)
     for path in paths:
-        refuse_bad_data(tree, path, windows, ranks)
+        refuse_bad_data(campaign, path, windows, ranks)
 
 
-def refuse_bad_data(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str, Any]], ranks: int) -> None:
-    """Refuse a path that reads its data too often, or validates on too little; what is not there is left out.
+def _position(campaign: Campaign, path: PlannedPath) -> int:
+    """The iteration that a path trains on from."""
+    return standing_of(campaign.folder, path).position
+
+
+def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Mapping[str, Any]], ranks: int) -> None:
+    """Refuse a path that reads its data too often or validates on too few; data that do not exist are left out.
 
     Args:
-        tree: The plan's.
-        path: One of its.
-        windows: From ``planned_windows``.
+        campaign: The campaign.
+        path: One of its paths.
+        windows: The result of ``planned_windows``.
         ranks: The world size that it trains on.
 
     Raises:
         RefusedError: naming the data and the limit.
     """
-    refuse_repeats(tree, path, windows, state_of(CampaignFolder(tree.plan.folder), path).saved or path.fork)
+    tree = campaign.tree
+    refuse_repeats(tree, path, windows, _position(campaign, path))
     there = [Path(f"{prefix}.idx").is_file() for prefix in validation_sets(tree, path).values()]
     replicas = _replicas(tree.plan, ranks)
     if replicas is not None and all(there):
@@ -123,7 +128,7 @@ def refuse_bad_data(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str
 
 
 def _replicas(plan: Plan, ranks: int) -> int | None:
-    """The data-parallel size; None where the plan's sizes are not understood, or do not divide the ranks."""
+    """The data-parallel size; None if the plan's parallel sizes are not numbers or do not divide the ranks."""
     sizes = [plan.megatron.get(flag, 1) for flag in (TP, PP, CP)]
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         return None
@@ -131,28 +136,28 @@ def _replicas(plan: Plan, ranks: int) -> int | None:
     return ranks // parts if ranks % parts == 0 else None
 
 
-def refuse_full_disk(tree: Tree, size: ModelSize | None) -> None:
-    """Refuse the next path's saves where the campaign's folder is here, and they will not fit; raises RefusedError."""
-    plan, campaign = tree.plan, CampaignFolder(tree.plan.folder)
-    interval = plan.megatron.get("save-interval", DEFAULTS["save-interval"])
-    if size is None or not campaign.root.is_dir() or not isinstance(interval, int) or not (paths := to_train(tree)):
+def refuse_full_disk(campaign: Campaign, size: ModelSize | None) -> None:
+    """Refuse a disk that has no room for the saves of the next path, if it is here; raises RefusedError."""
+    root = campaign.folder.root
+    interval = campaign.plan.megatron.get("save-interval", DEFAULTS["save-interval"])
+    if size is None or not root.is_dir() or not isinstance(interval, int) or not (paths := _untrained(campaign)):
         return
     path = paths[0]
-    start = state_of(campaign, path).saved or path.fork
-    saves = saves_between(start, path.end, interval, tree.fork_points(path.name))
+    saves = saves_between(_position(campaign, path), path.end, interval, campaign.tree.fork_points(path.name))
     refuse_no_room(
-        campaign.root,
-        free=free_bytes(campaign.root),
+        root,
+        free=free_bytes(root),
         saves=saves,
         needed=saves * size.checkpoint_bytes,
-        fix=f"make room (lrps gc), raise save-interval, or choose another `save`; it is what path {path.name} writes.",
+        fix=f"make room (lrps gc), raise save-interval or choose another `save`, because path {path.name} writes that.",
     )
 
 
 def refuse_missing_files(plan: Plan) -> None:
-    """Refuse a gate that is none, and small files of the plan's own that are not where it says.
+    """Refuse a gate file that is wrong, and small files that the plan names but that do not exist.
 
-    A path into a folder that is neither the plan's nor here is another machine's: that one will see.
+    A file in a folder that is neither the plan's own nor on this machine is not refused: the machine that has the
+    folder will see.
 
     Raises:
         RefusedError: naming the key and the file.

@@ -1,41 +1,44 @@
-"""What of a campaign is still to be trained, and from which checkpoints."""
+"""The paths of a campaign that are still to be trained, and the checkpoints that they start from."""
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import Start, find_start
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 
 
-def unfinished(tree: Tree, only: str | None) -> list[PlannedPath]:
-    """Paths that are not trained to their end, parents first; of one path's name, that one at most.
+def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
+    """The untrained paths, each of which can start now or after those before it.
+
+    Args:
+        campaign: The campaign.
+        only: The name of the one path to look at, or None for all.
 
     Raises:
-        RefusedError: where a path's fork point is lost (or, for ``only``, is not there yet).
+        RefusedError: the fork point of a path is lost or, if ``only`` names the path, is not saved yet.
     """
-    campaign = CampaignFolder(tree.plan.folder)
-    paths = [tree.path(only)] if only else tree.paths
-    missing = [path for path in paths if not state_of(campaign, path).done]
-    for path in missing:
+    folder = campaign.folder
+    paths = [campaign.path(only)] if only else campaign.paths
+    untrained = [path for path in paths if not standing_of(folder, path).done]
+    for path in untrained:
         if path.adopted is not None:
             start_of(campaign, path)
-        if path.parent is None or state_of(campaign, path).ready:
+        if path.parent is None or standing_of(folder, path).ready:
             continue
-        parent = state_of(campaign, tree.path(path.parent))
+        parent = standing_of(folder, campaign.path(path.parent))
         # Training everything else first would only delay the news: a parent past the fork does not save it again.
         if only or parent.done or (parent.saved or 0) > path.fork:
             start_of(campaign, path)
-    return missing
+    return untrained
 
 
-def start_of(campaign: CampaignFolder, path: PlannedPath) -> Start:
-    """The checkpoint that a path starts from; raises RefusedError where its fork point is missing."""
-    own = campaign.path(path.name).checkpoints
+def start_of(campaign: Campaign, path: PlannedPath) -> Start:
+    """The checkpoint that a path starts from; raises RefusedError if its fork point is missing."""
+    folder = campaign.folder
+    own, parent, adopted = folder.path(path.name).checkpoints, folder.origin(path), path.adopted is not None
     try:
-        return find_start(
-            own, parent=campaign.origin(path), fork=path.fork, end=path.end, adopted=path.adopted is not None
-        )
+        return find_start(own, parent=parent, fork=path.fork, end=path.end, adopted=adopted)
     except RefusedError as error:
-        if path.adopted is not None:
+        if adopted:
             raise  # it names the plan's key
         raise RefusedError(f"path {path.name}: {error.what}", error.fix) from None

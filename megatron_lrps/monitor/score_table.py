@@ -6,10 +6,9 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from megatron_lrps.campaign.scores import measured_by, scores_of
-from megatron_lrps.monitor.report import html
 from megatron_lrps.monitor.text_table import number_words, table
 from megatron_lrps.monitor.version_table import VersionRow, VersionTable
 
@@ -204,22 +203,36 @@ def _by_training(found: Compared, row: VersionRow) -> list[str]:
 
 def as_html(found: Compared) -> str:
     """A page of its own: no script, nothing fetched. The best score of a version is bold."""
-    return html.page(
-        f"Versions of {found.campaign}", score_table(found), *(html.tag("p", html.prose(note)) for note in found.notes)
-    )
+    from megatron_lrps.monitor.report.page import render  # jinja2 comes with it
+
+    title = f"Versions of {found.campaign}"
+    return render("score_table.html.jinja", title=title, scores=score_columns(found), notes=found.notes)
 
 
-def score_table(found: Compared) -> html.Markup:
-    """Costs and scores, as a part of a page; its path heads a row, since a version heads several."""
-    rows = []
-    for row in found.rows:
-        cells = (found.cell(row, name) for name in found.names)
-        best = ((row.path, name) in found.best for name in found.names)
-        marked = (html.tag("strong", cell) if wins else cell for cell, wins in zip(cells, best, strict=True))
-        rows.append((*_path_first(_facts(row)), *marked))
-    bold = "; the best of a version is bold" if found.best else ""
-    caption = f"Cost in iterations, and scores{bold}"
-    return html.table(caption, (*_path_first(_HEADERS), *found.names), rows, texts=3)
+class ScoreColumns(NamedTuple):
+    """Costs and scores for a page.
+
+    Attributes:
+        headers: One for each column.
+        rows: A cell for each column; the path heads a row, since a version heads several.
+        strong: (row, column) of the best score of each version.
+    """
+
+    headers: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    strong: frozenset[tuple[int, int]]
+
+
+def score_columns(found: Compared) -> ScoreColumns:
+    """What a page shows of the versions."""
+    rows = [(*_path_first(_facts(row)), *(found.cell(row, name) for name in found.names)) for row in found.rows]
+    best = [
+        (at, len(_HEADERS) + column)
+        for at, row in enumerate(found.rows)
+        for column, name in enumerate(found.names)
+        if (row.path, name) in found.best
+    ]
+    return ScoreColumns((*_path_first(_HEADERS), *found.names), rows, frozenset(best))
 
 
 def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:

@@ -59,3 +59,18 @@ def epochs_words(epochs: float | None) -> str:
     if epochs is None:
         return "-"
     return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
+
+
+LONGEST = 400
+"""The most characters of a text from a file that a page shows: a traceback in a history would bury all else."""
+
+
+def clean(text: str) -> str:
+    """A text from a file, cut where it is very long, and without what XML and UTF-8 do not have.
+
+    Not printable are controls, lone surrogates, and marks that turn the direction of all that follows.
+    """
+    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return "".join(
+        each if each.isprintable() else " " if each.isspace() else "\N{REPLACEMENT CHARACTER}" for each in shown
+    )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.monitor.scalars import Runs, read_run
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.cost import planned_iterations
+from megatron_lrps.plan.data_files import validation_sets
+from megatron_lrps.plan.version_source import iterations_for, sources_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +85,20 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
     Raises:
         RefusedError: where an event file cannot be read.
     """
-    order = {version: index for index, (version, _) in enumerate(tree.releases)}
-    planned = dict(tree.planned_releases)
+    order = {version: index for index, (version, _) in enumerate(tree.version_ends)}
+    planned = dict(tree.planned_ends)
     rows = []
-    paths = [path for path in tree.paths if path.version is not None]
-    for path in sorted(paths, key=lambda path: order[str(path.version)]):
-        index = order[str(path.version)]
+    sources = sources_of(tree)
+    for source in sources:
+        index, path = order[source.version], tree.path(source.path)
         before = [version for version in planned if order[version] < index]
-        rivals = [each for each in paths if each.paradigm == path.paradigm and each.version in (*before, path.version)]
-        cost = tree.needed(rivals)
-        end = tree.releases[index][1]
+        named = (*before, source.version)
+        rivals = [each for each in sources if each.paradigm == source.paradigm and each.version in named]
+        cost = iterations_for(tree, rivals)
+        end = tree.version_ends[index][1]
         rows.append(
             VersionRow(
-                version=str(path.version),
+                version=source.version,
                 paradigm=path.paradigm,
                 path=path.name,
                 fork=path.fork,
@@ -109,7 +112,7 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
         )
     totals = []
     for paradigm in dict.fromkeys(path.paradigm for path in tree.paths):
-        iterations = tree.planned_iterations(paradigm)
+        iterations = planned_iterations(tree, paradigm)
         cuts = tree.iterations(paradigm) - iterations
         ends = planned.values()
         totals.append(

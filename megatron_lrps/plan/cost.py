@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import Tree
+from megatron_lrps.plan.version_source import iterations_for, sources_of
 from megatron_lrps.plan.vocabulary import Vocabulary, vocabulary_by_plan, whole
 
 
@@ -32,13 +33,23 @@ class Cost:
 
 def cost_of(tree: Tree) -> Cost:
     """Cost of a tree's campaign, and of the same versions by the other paradigms."""
-    ends = [end for _, end in tree.planned_releases]
+    ends = [end for _, end in tree.planned_ends]
     has_lrps = any(path.paradigm == "lrps" for path in tree.paths)
     return Cost(
         planned=sum(path.iterations for path in tree.paths),
-        lrps=tree.planned_iterations("lrps") if has_lrps else None,
+        lrps=planned_iterations(tree, "lrps") if has_lrps else None,
         ptfs=sum(ends),
         cpt=ends[-1] - tree.adopted_iterations,
+    )
+
+
+def planned_iterations(tree: Tree, paradigm: str) -> int:
+    """Iterations that a paradigm needs for the planned versions, cuts left out; listed paths are all counted."""
+    if paradigm == "explicit":
+        return tree.iterations(paradigm)
+    cuts = {cut.name for cut in tree.plan.cuts}
+    return iterations_for(
+        tree, [each for each in sources_of(tree) if each.paradigm == paradigm and each.version not in cuts]
     )
 
 

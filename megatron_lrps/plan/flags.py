@@ -8,11 +8,11 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
-from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.validation_flags import validation_flags
 
 OWNED: dict[str, str] = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.paths import Tree
+from megatron_lrps.plan.version_source import sources_of
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _LINE = re.compile(
@@ -81,8 +82,8 @@ def previous_of(tree: Tree, name: str) -> str | None:
     path = tree.path(name)
     if path.version is None:
         return None
-    order = {version: number for number, (version, _) in enumerate(tree.releases)}
-    rivals = {order[each.version]: each.name for each in tree.paths if each.version and each.paradigm == path.paradigm}
+    order = {version: number for number, (version, _) in enumerate(tree.version_ends)}
+    rivals = {order[each.version]: each.path for each in sources_of(tree) if each.paradigm == path.paradigm}
     before = [number for number in rivals if number < order[path.version]]
     return rivals[max(before)] if before else None
 

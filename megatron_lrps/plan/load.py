@@ -80,7 +80,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             # Keys and names are text as it is written: 007, 1e5 and `on` are no numbers or truths.
             key, key_node = key_node.value, _text(key_node)
             if key in seen:
-                from megatron_lrps.plan.explain import key_text
+                from megatron_lrps.plan.key_errors import key_text
 
                 raise PlanError(f"{key_text(key)}: the key is given twice, again in line {line}.", "keep one of them.")
             seen.add(key)
@@ -185,7 +185,7 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
 
 
 def _explained(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> PlanError:
-    from megatron_lrps.plan.explain import explain  # a hundredth of a start, for a refusal alone
+    from megatron_lrps.plan.key_errors import explain  # a hundredth of a start, for a refusal alone
 
     return explain(error, model, data, prefix)
 

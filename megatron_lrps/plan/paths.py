@@ -1,6 +1,5 @@
 """What a plan expands to: planned paths, and the tree of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Literal
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.windows import Window
+from megatron_lrps.plan.version_windows import Window
 from megatron_lrps.schedule.paradigms import MAIN, Curve
 
 __all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "adopted_words"]
@@ -74,42 +73,20 @@ class Tree:
         return ", ".join(self.by_name)
 
     @property
-    def releases(self) -> tuple[tuple[str, int], ...]:
-        """(version, iteration that it ends at) of every version, cuts included, in the order of their ends."""
-        ends = [(window.version.name, window.end) for window in self.windows if not window.adopted]
-        ends += [(cut.name, cut.fork + cut.iters) for cut in self.plan.cuts]
-        return tuple(sorted(ends, key=lambda release: release[1]))
+    def version_ends(self) -> tuple[tuple[str, int], ...]:
+        """(version, iteration at which it ends) of every version, cuts included, in the order of these iterations."""
+        cuts = tuple((cut.name, cut.fork + cut.iters) for cut in self.plan.cuts)
+        return tuple(sorted((*self.planned_ends, *cuts), key=lambda version: version[1]))
 
     @property
-    def planned_releases(self) -> tuple[tuple[str, int], ...]:
-        """``releases`` without the cuts: what a campaign was planned for, and its cost is judged by."""
+    def planned_ends(self) -> tuple[tuple[str, int], ...]:
+        """``version_ends`` without the cuts: what a campaign was planned for, and its cost is judged by."""
         return tuple((window.version.name, window.end) for window in self.windows if not window.adopted)
 
     @property
     def adopted_iterations(self) -> int:
         """Iterations of the run that main goes on from, which the campaign itself does not train; 0 without one."""
         return sum(window.iterations for window in self.windows if window.adopted)
-
-    def is_cut(self, path: PlannedPath) -> bool:
-        """Whether the path gives a version that was cut off main besides the planned ones."""
-        return path.version in {cut.name for cut in self.plan.cuts}
-
-    def needed(self, paths: Iterable[PlannedPath]) -> int:
-        """Iterations that must be trained for ``paths`` to end: their own, and their ancestors' up to the forks."""
-        reach: dict[str, int] = {}
-        for path in paths:
-            until = path.end
-            while True:
-                reach[path.name] = max(until, reach.get(path.name, 0))
-                if path.parent is None:
-                    break
-                until, path = path.fork, self.path(path.parent)
-        return sum(until - self.path(name).fork for name, until in reach.items())
-
-    def planned_iterations(self, paradigm: str) -> int:
-        """Iterations that a paradigm needs for the planned versions; listed paths are all counted."""
-        ends = [path for path in self.paths if path.paradigm == paradigm and path.version and not self.is_cut(path)]
-        return self.iterations(paradigm) if paradigm == "explicit" else self.needed(ends)
 
     def fork_points(self, name: str) -> tuple[int, ...]:
         """Iterations at which other paths fork off the path ``name``, rising."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.explain import explain
+from megatron_lrps.plan.key_errors import explain
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel
 from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.model import Plan

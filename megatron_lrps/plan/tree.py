@@ -5,7 +5,6 @@ from typing import Any
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.adopted_window import adopted_window
-from megatron_lrps.plan.blends import refuse_impossible_replay
 from megatron_lrps.plan.contradictions import (
     refuse_impossible_cut,
     refuse_impossible_fork,
@@ -17,7 +16,8 @@ from megatron_lrps.plan.contradictions import (
 from megatron_lrps.plan.explicit_paths import explicit_paths
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
-from megatron_lrps.plan.windows import Window, iterations_of
+from megatron_lrps.plan.version_windows import Window, iterations_of
+from megatron_lrps.plan.window_samples import refuse_impossible_replay
 from megatron_lrps.schedule.paradigms import MAIN, PARADIGMS, Branch, VersionError, VersionUpdate
 
 

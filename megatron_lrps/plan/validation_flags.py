@@ -6,7 +6,7 @@ after its last save.
 """
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree

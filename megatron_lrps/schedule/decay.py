@@ -12,13 +12,13 @@ class DecaySpec:
 
     Attributes:
         shape: One of ``shapes.SHAPES``.
-        hold: The share of a whole schedule (PTFS, CPT) that stays at max first; None for the shape's own.
+        hold: The share of a whole schedule (PTFS, CPT) that stays at max first.
         steps: The steps of a stepped shape's whole schedule; None for the shape's own.
         branch_steps: The steps of a stepped shape's branch; None for the shape's own.
     """
 
     shape: str = "cosine"
-    hold: float | None = None
+    hold: float = 0.0
     steps: Steps | None = None
     branch_steps: Steps | None = None
 
@@ -64,13 +64,12 @@ def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int
         if first < after:
             raise ValueError(f"the warm-up ends at sample {after}, after the first step at sample {first}")
         return (*_hold(after, first), *steps)
-    hold = shape.hold if spec.hold is None else spec.hold
-    held = start + _nearest(hold * (end - start), batch)
-    if hold and held < after:
+    held = start + _nearest(spec.hold * (end - start), batch)
+    if spec.hold and held < after:
         raise ValueError(f"the warm-up ends at sample {after}, after the hold's end at sample {held}")
     begin = max(after, held)
     if begin >= end:
-        raise ValueError(f"a hold for {hold:g} of {(end - start) // batch} iterations leaves none to decay in")
+        raise ValueError(f"a hold for {spec.hold:g} of {(end - start) // batch} iterations leaves none to decay in")
     return (*_hold(after, begin), _decay(spec.shape, begin, end))
 
 

@@ -78,12 +78,15 @@ def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
         ({"global_batch_size": 16}, ["global_batch_size: 8", "16"]),
         ({"sequence_length": 32}, ["sequence_length: 16", "32"]),
         ({"tokenizer": {"type": "null", "vocab_size": 9}}, ["tokenizer.type: None", "null"]),
-        ({"versions": version(0, name="w1")}, ["versions.v1: has been trained", "w1"]),
+        ({"versions": version(0, name="w1")}, ["versions.v1.name: v1 has been trained", "w1"]),
         ({"versions": version(0, iters=1200)}, ["versions.v1.iters: 1000", "1200"]),
         ({"versions": version(0, train=[[1.0, "web"]])}, ["versions.v1.train:", "/code'", "(1.0, "]),
         ({"versions": version(0, train=[[0.6, "web"], [0.4, "code"]])}, ["versions.v1.train:", "0.7", "0.6"]),
-        ({"versions": version(0, decay={"alpha": 0.5})}, ["path v1: fork 400", "500"]),
-        ({"versions": version(0, decay={"shape": "linear"})}, ["path v1: its learning rate up to iteration 600"]),
+        ({"versions": version(0, decay={"alpha": 0.5})}, ["path v1, fork: 400", "500"]),
+        (
+            {"versions": version(0, decay={"shape": "linear"})},
+            ["path v1, learning rate up to iteration 600", "cosine over [3200, 4800)", "linear over [3200, 4800)"],
+        ),
     ],
 )
 def test_the_past_may_not(keys: dict[str, Any], words: list[str], trained: Path) -> None:
@@ -168,7 +171,7 @@ def test_a_window_that_main_has_begun_is_the_past(trained: Path) -> None:
     save(campaign.path("main").checkpoints, 1200)
     with pytest.raises(RefusedError, match=r"versions\.v2\.iters: 1000 has been trained, the plan now says 800"):
         accept(tree_in(trained, versions=version(1, iters=800)))
-    with pytest.raises(RefusedError, match=r"versions\.v2: trained up to iteration 1200, and gone from the plan"):
+    with pytest.raises(RefusedError, match=r"versions\.v2: it has been trained, the plan now says nothing of it"):
         accept(tree_in(trained, versions=VERSIONS[:1]))
 
 
@@ -180,7 +183,7 @@ def test_main_may_stop_earlier_and_a_branch_may_not(trained: Path) -> None:
     main = {"name": "main", "end": 1000, "schedule": [{"kind": "hold"}]}
     accept(tree_in(trained / "b", paths=[main, hold]))
     save(CampaignFolder(tree_in(trained / "b").plan.folder).path("x").checkpoints, 800)
-    with pytest.raises(RefusedError, match="path x: trained up to iteration 800, the plan now ends it at 700"):
+    with pytest.raises(RefusedError, match="path x, end: 800 has been trained, the plan now says 700"):
         accept(tree_in(trained / "b", paths=[main, {**hold, "end": 700}]))
 
 
@@ -189,7 +192,7 @@ def test_a_mixed_path_may_not_change_its_end(tmp_path: Path) -> None:
     accept(tree)
     campaign = CampaignFolder(tree.plan.folder)
     save(campaign.path("ptfs-v2").checkpoints, 100)
-    with pytest.raises(RefusedError, match=r"ptfs-v2: end 2000 ordered its data, the plan now says 2500"):
+    with pytest.raises(RefusedError, match=r"end of its mixed data: 2000 has been trained, the plan now says 2500"):
         accept(tree_in(tmp_path, paradigm="ptfs", versions=version(1, iters=1500)))
 
 

@@ -13,7 +13,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.keep import AnyOf, EveryN, Found, LatestN, Pinned, Policy, decide
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree, expand, load_plan, parse_plan, plan_hash, plan_text
-from megatron_lrps.plan.model import Keep
+from megatron_lrps.plan.keys.launch_and_keep import Keep
 from tests.campaign.checkpoints import save
 from tests.plan.plans import assert_one_clear_line, plan_dict, plan_of, tree_of, versions
 

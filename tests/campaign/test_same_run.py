@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.past_arguments import allowed
 from megatron_lrps.campaign.same_run import (
     Identity,
-    allowed,
     refuse_other_data,
     refuse_other_position,
     refuse_other_run,
@@ -212,11 +212,17 @@ def test_another_tokenizer_is_refused() -> None:
     [
         (window("w1", 10, (0.7, "web"), (0.3, "code")), "versions.v1.name: w1 in this run, v1 in c"),
         (window("v1", 11, (0.7, "web"), (0.3, "code")), "versions.v1.iters: 11 in this run, 10 in c"),
-        (window("v1", 10, (0.7, "web")), "versions.v1.train: 1 data sets in this run, 2 in c"),
-        (window("v1", 10, (0.6, "web"), (0.3, "code")), "data/web has the weight 0.6 in this run, 0.7 in c"),
+        (
+            window("v1", 10, (0.7, "web")),
+            "versions.v1.train: [(0.7, 'data/web')] in this run, [(0.7, 'data/web'), (0.3, 'data/code')] in c",
+        ),
+        (
+            window("v1", 10, (0.6, "web"), (0.3, "code")),
+            "versions.v1.train: [(0.6, 'data/web'), (0.3, 'data/code')] in this run, [(0.7, 'data/web'), (0",
+        ),
         (
             window("v1", 10, (0.7, "wob"), (0.3, "code")),
-            "data/wob.idx has sha256 wobwobwobwobwobw..., but c was trained with web",
+            "data/wob (idx sha256 wobwobwobwobwobw...) in this run, data/web (idx sha256 webwebwebwebwebw...) in c",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import yaml
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.cli.reproduce import alone
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 from tests.conftest import Lrps
 from tests.monitor.conftest import LogJob, log_job
 from tests.training.campaigns import rates, write_campaign

@@ -1,3 +1,5 @@
+"""`lrps status` of a campaign on disk."""
+
 import fcntl
 import json
 import os
@@ -11,24 +13,10 @@ from megatron_lrps.campaign.record import log_event
 from megatron_lrps.campaign.releases import note
 from megatron_lrps.storage.ownership import acquire
 from tests.conftest import Lrps, heavy_modules
-from tests.launch.campaign import Campaign, campaign
-
-__all__ = ["campaign"]  # a fixture
+from tests.launch.campaign import TinyCampaign
 
 
-@pytest.fixture
-def begun(campaign: Campaign) -> Campaign:
-    """main at 10 of 14, v1 trained, v2 waiting for main at 14."""
-    campaign.save("main", 4)
-    campaign.save("main", 10)
-    campaign.save("main", 12, torn=True)
-    campaign.save("v1", 10)
-    log_event(campaign.folder("main"), "started", iteration=0)
-    log_event(campaign.folder("v1"), "done", iteration=10)
-    return campaign
-
-
-def test_status_tells_states_checkpoints_and_last_events(begun: Campaign, lrps: Lrps) -> None:
+def test_status_tells_states_checkpoints_and_last_events(begun: TinyCampaign, lrps: Lrps) -> None:
     code, stdout, stderr = lrps("status", begun.plan)
     assert (code, stderr) == (0, "")
     rows = [line.split() for line in stdout.splitlines()[2:5]]
@@ -39,7 +27,7 @@ def test_status_tells_states_checkpoints_and_last_events(begun: Campaign, lrps: 
     assert stdout.endswith("10 iterations left of 26\n")  # 4 of main, none of v1, 6 of v2
 
 
-def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
+def test_status_json_has_its_keys(begun: TinyCampaign, lrps: Lrps) -> None:
     status = json.loads(lrps("status", begun.plan, "--json").stdout)
     assert list(status) == ["campaign", "save", "iterations_left", "paths"]
     main, v1, v2 = status["paths"]
@@ -66,7 +54,7 @@ def test_status_json_has_its_keys(begun: Campaign, lrps: Lrps) -> None:
     assert (v1["state"], v1["iterations_left"], v2["state"], v2["saved"]) == ("trained", 0, "waiting", None)
 
 
-def test_status_tells_the_last_alert_and_how_many_came_before(begun: Campaign, lrps: Lrps) -> None:
+def test_status_tells_the_last_alert_and_how_many_came_before(begun: TinyCampaign, lrps: Lrps) -> None:
     for iteration, loss in ((7, 9.5), (9, 8.5)):
         message = f"loss_spike: the loss is {loss}"
         values = {"loss": loss, "median": 2.0, "sigma": 0.1}
@@ -88,7 +76,7 @@ def test_status_tells_the_last_alert_and_how_many_came_before(begun: Campaign, l
     assert (main["state"], v2["state"]) == ("interrupted", "waiting")  # an alert is no start
 
 
-def test_status_tells_who_trains_a_path(begun: Campaign, lrps: Lrps) -> None:
+def test_status_tells_who_trains_a_path(begun: TinyCampaign, lrps: Lrps) -> None:
     with acquire(begun.folder("main").root, say=print):
         stdout = lrps("status", begun.plan).stdout
         main, v1, _ = json.loads(lrps("status", begun.plan, "--json").stdout)["paths"]
@@ -106,7 +94,7 @@ def test_status_tells_who_trains_a_path(begun: Campaign, lrps: Lrps) -> None:
     assert set(main["holder"].values()) == {None}
 
 
-def test_a_branch_is_ready_once_its_fork_point_is_complete(campaign: Campaign, lrps: Lrps) -> None:
+def test_a_branch_is_ready_once_its_fork_point_is_complete(campaign: TinyCampaign, lrps: Lrps) -> None:
     campaign.save("main", 4)
     campaign.save("main", 14, torn=True)
     states = {
@@ -130,7 +118,7 @@ def test_a_branch_is_ready_once_its_fork_point_is_complete(campaign: Campaign, l
     ],
 )
 def test_what_nobody_trains_is_not_in_progress(
-    campaign: Campaign, lrps: Lrps, events: tuple[tuple[str, dict[str, str]], ...], state: str, words: str
+    campaign: TinyCampaign, lrps: Lrps, events: tuple[tuple[str, dict[str, str]], ...], state: str, words: str
 ) -> None:
     campaign.save("main", 10)
     for event, fields in (("started", {}), *events):
@@ -140,7 +128,7 @@ def test_what_nobody_trains_is_not_in_progress(
     assert f"main  (0, 14]  {words}, 71%" in lrps("tree", campaign.plan).stdout
 
 
-def test_a_fork_point_that_was_passed_is_not_waited_for(campaign: Campaign, lrps: Lrps) -> None:
+def test_a_fork_point_that_was_passed_is_not_waited_for(campaign: TinyCampaign, lrps: Lrps) -> None:
     campaign.save("main", 10)  # v1 forks at 4
     assert "\nv1    main is past 4 and has no checkpoint there  " in lrps("status", campaign.plan).stdout
     v1, v2 = json.loads(lrps("status", campaign.plan, "--json").stdout)["paths"][1:]
@@ -148,7 +136,7 @@ def test_a_fork_point_that_was_passed_is_not_waited_for(campaign: Campaign, lrps
     assert (v2["state"], v2["why"]) == ("waiting", None)
 
 
-def test_what_ended_before_its_first_save_has_begun(campaign: Campaign, lrps: Lrps) -> None:
+def test_what_ended_before_its_first_save_has_begun(campaign: TinyCampaign, lrps: Lrps) -> None:
     campaign.save("main", 4)
     log_event(campaign.folder("v1"), "started", iteration=4, forked=True)
     log_event(campaign.folder("main"), "refused", message="no")  # and was never started
@@ -156,13 +144,13 @@ def test_what_ended_before_its_first_save_has_begun(campaign: Campaign, lrps: Lr
     assert "\nv1    interrupted before its first save" in stdout
 
 
-def test_a_release_despite_its_gate_is_told(begun: Campaign, lrps: Lrps) -> None:
+def test_a_release_despite_its_gate_is_told(begun: TinyCampaign, lrps: Lrps) -> None:
     note(begun.folder("v1"), "released", "v1", iteration=10, unmet={"ppl/a <= 1": "ppl/a <= 1: 2 <= 1 does not hold"})
     assert "\nv1    released, although it did not meet its gate  " in lrps("status", begun.plan).stdout
     assert json.loads(lrps("status", begun.plan, "--json").stdout)["paths"][1]["state"] == "released"
 
 
-def test_status_tells_what_the_holder_does(begun: Campaign, lrps: Lrps) -> None:
+def test_status_tells_what_the_holder_does(begun: TinyCampaign, lrps: Lrps) -> None:
     with acquire(begun.folder("main").root, say=print) as held:
         Teller(begun.folder("main"), held.token).tell("evaluating", name="v1-web", done=12, total=40)
         assert "\nmain  evaluating v1-web (12 of 40)  " in lrps("status", begun.plan).stdout
@@ -174,7 +162,7 @@ def test_status_tells_what_the_holder_does(begun: Campaign, lrps: Lrps) -> None:
     assert "\nmain  interrupted at 10 of 14  " in lrps("status", begun.plan).stdout
 
 
-def test_ranks_that_start_are_seen_before_they_hold_their_path(campaign: Campaign, lrps: Lrps) -> None:
+def test_ranks_that_start_are_seen_before_they_hold_their_path(campaign: TinyCampaign, lrps: Lrps) -> None:
     logs = campaign.folder("main").logs
     logs.mkdir(parents=True)
     with (logs / ".executor").open("w") as lock:
@@ -187,47 +175,6 @@ def test_ranks_that_start_are_seen_before_they_hold_their_path(campaign: Campaig
         assert "\nmain  stopped before its first save (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
 
-def test_tree_draws_forks_ends_and_progress(begun: Campaign, lrps: Lrps) -> None:
-    code, stdout, _ = lrps("tree", begun.plan)
-    assert code == 0
-    assert stdout.splitlines()[1:] == [
-        "`-- main  (0, 14]  interrupted at 10 of 14, 71%",  # 10 of 14
-        "    |-- v1  (4, 10]  version v1  trained, 100%",
-        "    `-- v2  (14, 20]  version v2  waiting for main at 14, 0%",
-    ]
-
-
 @pytest.mark.parametrize("command", ["status", "tree"])
-def test_looking_loads_nothing_heavy(begun: Campaign, command: str) -> None:
+def test_looking_loads_nothing_heavy(begun: TinyCampaign, command: str) -> None:
     assert heavy_modules(command, begun.plan) == []
-
-
-def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campaign, lrps: Lrps) -> None:
-    code, _, stderr = lrps("run", campaign.plan, "--path", "v1")
-    assert code == 78
-    assert "path v1: The fork point at iteration 4 is not in" in stderr
-    assert "Fix: train the parent path up to it first." in stderr
-
-
-def test_missing_data_are_refused_before_anything_is_trained(campaign: Campaign, lrps: Lrps) -> None:
-    (campaign.plan.parent / "data1.idx").unlink()
-    code, _, stderr = lrps("run", campaign.plan)
-    assert code == 78
-    assert "versions.v1.train:" in stderr
-    assert not campaign.folder("main").root.exists()
-
-
-def test_a_changed_past_is_refused(campaign: Campaign, lrps: Lrps) -> None:
-    for path, iteration in (("main", 4), ("main", 14), ("v1", 10), ("v2", 20)):
-        campaign.save(path, iteration)
-    assert lrps("run", campaign.plan).stdout == "All 3 paths of campaign tiny are trained; there is nothing to do.\n"
-    campaign.plan.write_text(campaign.plan.read_text().replace("max: 3.0e-4", "max: 2.0e-4"))
-    code, _, stderr = lrps("run", campaign.plan)
-    assert code == 78
-    assert stderr.startswith("lrps: lr.max: ")
-
-
-def test_a_path_that_is_none_is_refused(campaign: Campaign, lrps: Lrps) -> None:
-    code, _, stderr = lrps("run", campaign.plan, "--path", "v9")
-    assert code == 78
-    assert "choose one of main, v1, v2" in stderr

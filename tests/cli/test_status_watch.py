@@ -7,24 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from megatron_lrps.campaign.activity import Teller
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
+from megatron_lrps.campaign.standing import Standing
 from megatron_lrps.cli import status_watch as watching
 from megatron_lrps.launch.slurm.job_history import record
-from megatron_lrps.monitor.live_standing import Row, Watch
+from megatron_lrps.monitor.live_standing import LiveStanding, Watch
 from megatron_lrps.monitor.scalar_follower import Figures
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.ownership import Ownership, acquire
 from tests.conftest import Lrps
-from tests.launch.campaign import Campaign, campaign
+from tests.launch.campaign import TinyCampaign, campaign
 from tests.monitor.conftest import LogJob, log_job
 from tests.storage.owners import holding
 
@@ -37,7 +38,7 @@ def figures(first: int, last: int) -> list[tuple[str, int, float]]:
 
 
 @pytest.fixture
-def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
+def begun(campaign: TinyCampaign, log_job: LogJob) -> TinyCampaign:
     """main at 12 of 14, saved at 10; v1 trained; v2 waiting for main at 14."""
     campaign.save("main", 4)
     campaign.save("main", 10)
@@ -49,20 +50,20 @@ def begun(campaign: Campaign, log_job: LogJob) -> Campaign:
 
 
 @pytest.fixture
-def held(begun: Campaign) -> Iterator[Ownership]:
+def held(begun: TinyCampaign) -> Iterator[Ownership]:
     """main's, by this process."""
     with acquire(begun.folder("main").root, say=print) as ownership:
         yield ownership
 
 
-def tensorboard(campaign: Campaign, path: str = "main") -> Path:
+def tensorboard(campaign: TinyCampaign, path: str = "main") -> Path:
     return campaign.folder(path).root.parent.parent / "tensorboard" / path
 
 
-def test_a_look_gives_what_is_logged_by_then(begun: Campaign, held: Ownership, log_job: LogJob) -> None:
+def test_a_look_gives_what_is_logged_by_then(begun: TinyCampaign, held: Ownership, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
-    assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
+    assert (main.state, main.iteration, main.path.end, main.done) == ("in progress", 12, 14, False)
     assert (main.seconds_left, main.tokens_per_second) == (2.0, 128.0)  # a second each for 8 samples of 16 tokens
     assert main.figures is not None
     assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
@@ -76,7 +77,7 @@ def test_a_look_gives_what_is_logged_by_then(begun: Campaign, held: Ownership, l
     assert main.held  # it still evaluates
 
 
-def test_what_nobody_trains_has_no_time_left(begun: Campaign, held: Ownership) -> None:
+def test_what_nobody_trains_has_no_time_left(begun: TinyCampaign, held: Ownership) -> None:
     watch = Watch(begun.plan)
     teller = Teller(begun.folder("main"), held.token)
     teller.tell("loading")  # of a start: the pace is that of the run before it
@@ -93,7 +94,7 @@ def test_what_nobody_trains_has_no_time_left(begun: Campaign, held: Ownership) -
     assert (main.held, main.seconds_left, main.tokens_per_second) == (False, None, None)
 
 
-def test_a_job_that_was_killed_is_seen(begun: Campaign) -> None:
+def test_a_job_that_was_killed_is_seen(begun: TinyCampaign) -> None:
     watch = Watch(begun.plan)
     with holding(begun.folder("main").root) as job:
         assert watch.look()[0].state == "in progress"
@@ -103,7 +104,7 @@ def test_a_job_that_was_killed_is_seen(begun: Campaign) -> None:
         assert watch.look()[0].state == "interrupted at 10 of 14"
 
 
-def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> None:
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: TinyCampaign) -> None:
     watch = Watch(begun.plan)
     watch.look()
     plan = begun.plan.read_text()
@@ -118,7 +119,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(begun: Campaign) -> N
     assert watch.trouble is None
 
 
-def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: Campaign, lrps: Lrps) -> None:
+def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: TinyCampaign, lrps: Lrps) -> None:
     for path, iteration in (("main", 14), ("v2", 20)):
         begun.save(path, iteration)
     code, stdout, stderr = lrps("status", begun.plan, "--watch")
@@ -130,33 +131,35 @@ def test_lines_come_once_where_nothing_changes_and_end_with_the_campaign(begun: 
 
 
 def test_jobs_are_shown_where_the_campaign_has_any(
-    begun: Campaign, lrps: Lrps, monkeypatch: pytest.MonkeyPatch
+    begun: TinyCampaign, lrps: Lrps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")  # no Slurm to ask
     for path, iteration in (("main", 14), ("v2", 20)):
         begun.save(path, iteration)
-    record(CampaignFolder(begun.tree.plan.folder), "submitted", job="17", name="demo-v2", path="v2", until=20)
+    record(begun.campaign.folder, "submitted", job="17", name="demo-v2", path="v2", until=20)
     stdout = lrps("status", begun.plan, "--watch").stdout
     assert "v2: trained, iteration 20/20, job 17 until 20: unknown to Slurm\n" in stdout
 
 
-def test_watching_takes_no_json(begun: Campaign, lrps: Lrps) -> None:
+def test_watching_takes_no_json(begun: TinyCampaign, lrps: Lrps) -> None:
     code, _, stderr = lrps("status", begun.plan, "--watch", "--json")
     assert code == 78
     assert "--json is one object" in stderr
 
 
-def shown(rows: list[Row], *, width: int, height: int) -> list[str]:
+def shown(rows: list[LiveStanding], *, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     watch = cast(Watch, SimpleNamespace(trouble=None))
     lines = console.render_lines(watching._screen(watch, rows, None, console), pad=False)
     return ["".join(segment.text for segment in line).rstrip() for line in lines]
 
 
-def row(name: str, **others: Any) -> Row:
+def row(name: str, *, state: str = "in_progress", alerts: Sequence[str] = ()) -> LiveStanding:
+    path = cast(PlannedPath, SimpleNamespace(name=name, parent="main", fork=9_000, end=10_000))
+    told = [{"iteration": 9, "message": text, "kind": None, "time": "now"} for text in alerts]
+    standing = Standing(path=path, state=state, why=None, saved=None, ready=True, torn=(), last_event=None, alerts=told)
     figures = Figures(iteration=9_000, loss=2.5, next_lr=3e-4, grad_norm=0.25, logged_at=0.0, seconds=1.0)
-    facts = {"state": "in progress", "iteration": 9_000, "end": 10_000, "begun": True, "done": False}
-    return Row(**{"name": name, "figures": figures, "age": 5.0, "seconds_left": 1000.0, **facts, **others})
+    return LiveStanding(path=path, standing=standing, figures=figures, age=5.0, seconds_left=1000.0)
 
 
 # "waiting for main at 9,000" has 25 characters and "9,000/10,000" 12; two stand between columns.
@@ -170,7 +173,7 @@ def row(name: str, **others: Any) -> Row:
     ],
 )
 def test_a_narrow_terminal_keeps_the_state(width: int, name: str, columns: str) -> None:
-    rows = [row("main"), row(name, state="waiting for main at 9,000")]
+    rows = [row("main"), row(name, state="waiting")]
     header, main, branch, *_ = shown(rows, width=width, height=24)
     assert header.replace("next lr", "next-lr").replace("grad norm", "grad-norm").split() == columns.split()
     assert "in progress" in main
@@ -181,7 +184,7 @@ def test_a_narrow_terminal_keeps_the_state(width: int, name: str, columns: str) 
 
 def test_wrapped_alerts_leave_the_table_its_room() -> None:
     # 95 characters are two lines of 80. Of 12 lines six may be alerts, one is the end, and one the cursor's.
-    rows = [row(f"p{number}", alerts=(f"p{number}: {'12345678 ' * 10}9",)) for number in range(1, 9)]
+    rows = [row(f"p{number}", alerts=["12345678 " * 7]) for number in range(1, 9)]
     lines = shown(rows, width=80, height=12)
     assert len(lines) == 11
     assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p3"]
@@ -190,14 +193,14 @@ def test_wrapped_alerts_leave_the_table_its_room() -> None:
 
 
 def test_of_too_many_paths_those_that_train_are_shown() -> None:
-    rows = [row(f"p{number}", done=number != 7) for number in range(1, 9)]
+    rows = [row(f"p{number}", state="in_progress" if number == 7 else "trained") for number in range(1, 9)]
     lines = shown(rows, width=80, height=6)  # room for three
     assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p7"]
     assert lines[4].startswith("5 paths more; ")
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_ctrl_c_ends_the_view_with_0(begun: Campaign, held: Ownership, log_job: LogJob, terminal: bool) -> None:
+def test_ctrl_c_ends_the_view_with_0(begun: TinyCampaign, held: Ownership, log_job: LogJob, terminal: bool) -> None:
     command = [sys.executable, "-m", "megatron_lrps.cli", "status", str(begun.plan), "--watch", "--every", "0.2"]
     reader, writer = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from megatron_lrps.convert.safetensors import Entry, read_folder, write_file
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import RefusedError, StorageError
 
 
 def test_the_library_reads_what_is_written_in_pieces(tmp_path: Path) -> None:
@@ -32,17 +32,30 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
     save_file({"b": torch.ones(2, 2)}, tmp_path / "y.safetensors")
     found = read_folder(tmp_path)
     assert found["a"].read().tolist() == [0, 1, 2, 3]
+    assert found["a"].read(1, 3).tolist() == [1, 2]
     assert found["b"].shape == (2, 2)
+
+
+def test_a_file_that_is_cut_off_later_is_named(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(4)}, tmp_path / "x.safetensors")
+    found = read_folder(tmp_path)
+    with (tmp_path / "x.safetensors").open("r+b") as file:
+        file.truncate(70)
+    with pytest.raises(StorageError, match=r"x\.safetensors could not be read: "):
+        found["a"].read()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"abc", "3 bytes do not hold its header"),
-        (b"\xff" * 64, "64 bytes do not hold its header"),
-        (b'\x20\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4]', "is no whole safetensors file"),
-        (b'\x3f\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}  abc', "do not hold a"),
-        (b'\x3f\0\0\0\0\0\0\0{"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}   12345678', "a is I64"),
+        (b"abc", "is no whole safetensors file: .*header too small"),
+        (b"\xff" * 64, "is no whole safetensors file: .*header too large"),
+        (b'\x20\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4]', "is no whole safetensors file: .*header"),
+        (b'\x3f\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}  abc', "not fully covered"),
+        (
+            b'\x3d\0\0\0\0\0\0\0{"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}12345678',
+            "a is saved as I64",
+        ),
     ],
 )
 def test_a_torn_or_foreign_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:

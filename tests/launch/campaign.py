@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
-from megatron_lrps.plan import Tree, expand, load_plan
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.folders import PathFolder, checkpoint, checkpoints_in
 
 PLAN = """
 campaign: tiny
@@ -40,7 +40,7 @@ app.main()
 """
 
 
-class Campaign:
+class TinyCampaign:
     """A plan with its data, and the executors started on it."""
 
     def __init__(self, root: Path) -> None:
@@ -53,11 +53,11 @@ class Campaign:
         self._executors: list[subprocess.Popen[str]] = []
 
     @property
-    def tree(self) -> Tree:
-        return expand(load_plan(self.plan))
+    def campaign(self) -> Campaign:
+        return Campaign.open(self.plan)
 
     def folder(self, path: str) -> PathFolder:
-        return CampaignFolder(self.tree.plan.folder).path(path)
+        return self.campaign.folder.path(path)
 
     def saved(self, path: str) -> list[int]:
         return checkpoints_in(self.folder(path).checkpoints)[0]
@@ -129,7 +129,7 @@ def wait_until(condition, seconds: float = 300) -> None:  # type: ignore[no-unty
 
 
 @pytest.fixture
-def campaign(tmp_path: Path) -> Iterator[Campaign]:
-    campaign = Campaign(tmp_path)
+def campaign(tmp_path: Path) -> Iterator[TinyCampaign]:
+    campaign = TinyCampaign(tmp_path)
     yield campaign
     campaign.close()

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import EXIT_REFUSED, LrpsError, RefusedError
 from megatron_lrps.launch import layout_check
 from megatron_lrps.launch.layout_check import SUBMIT_S, check_before_submit, check_layout
-from megatron_lrps.plan import Tree
 from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 from tests.plan.plans import tree_of
 
@@ -22,15 +22,18 @@ MODEL = {
 }
 
 
-def tree(launch: dict[str, Any], tokenizer: dict[str, Any] | None = None, **megatron: object) -> Tree:
+def campaign(launch: dict[str, Any], tokenizer: dict[str, Any] | None = None, **megatron: object) -> Campaign:
     flags = {key.replace("_", "-"): value for key, value in megatron.items()}
-    return tree_of(launch=launch, tokenizer=tokenizer or {"type": "null", "vocab_size": 128}, megatron=MODEL | flags)
+    tokenizer = tokenizer or {"type": "null", "vocab_size": 128}
+    return Campaign(tree_of(launch=launch, tokenizer=tokenizer, megatron=MODEL | flags))
 
 
 @pytest.mark.training
 def test_every_path_of_an_accepted_plan_is_reported() -> None:
     facts = check_layout(
-        tree({"slurm": {"nodes": 2, "gpus_per_node": 4}}, tensor_model_parallel_size=2, pipeline_model_parallel_size=2)
+        campaign(
+            {"slurm": {"nodes": 2, "gpus_per_node": 4}}, tensor_model_parallel_size=2, pipeline_model_parallel_size=2
+        )
     )
     assert facts["world_size"] == 8
     assert facts["assumed_vocabulary"] is None
@@ -44,7 +47,7 @@ def test_every_path_of_an_accepted_plan_is_reported() -> None:
 @pytest.mark.training
 def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_fix() -> None:
     with pytest.raises(RefusedError) as refusal:
-        check_layout(tree({"slurm": {"nodes": 3, "gpus_per_node": 2}}, tensor_model_parallel_size=4))
+        check_layout(campaign({"slurm": {"nodes": 3, "gpus_per_node": 2}}, tensor_model_parallel_size=4))
     text = str(refusal.value)
     assert "\n" not in text
     assert refusal.value.exit_code == EXIT_REFUSED
@@ -55,7 +58,7 @@ def test_a_wrong_layout_is_one_line_with_megatrons_message_and_the_fix() -> None
 
 @pytest.mark.training
 def test_a_tokenizer_that_is_not_there_yet_is_assumed_and_said() -> None:
-    facts = check_layout(tree({}, tokenizer={"type": "sentencepiece", "model": "not-there.model"}))
+    facts = check_layout(campaign({}, tokenizer={"type": "sentencepiece", "model": "not-there.model"}))
     assert facts["assumed_vocabulary"] == ASSUMED_VOCABULARY == 32768
     assert facts["paths"]["main"]["vocabulary"] == 32768
 
@@ -80,7 +83,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str = ""
 def test_each_kind_of_message_has_its_fix(monkeypatch: pytest.MonkeyPatch, message: str, fix: str) -> None:
     answering(monkeypatch, 0, f'{{"transformer_engine": false, "paths": {{"main": {{"error": "{message}"}}}}}}')
     with pytest.raises(RefusedError) as refusal:
-        check_layout(tree({}))
+        check_layout(campaign({}))
     assert refusal.value.what == f"path main on 1 ranks is refused: {message.rstrip('.')}."
     assert fix in refusal.value.fix
 
@@ -88,13 +91,13 @@ def test_each_kind_of_message_has_its_fix(monkeypatch: pytest.MonkeyPatch, messa
 def test_a_machine_without_megatron_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 1, stderr="Traceback ...\nModuleNotFoundError: No module named 'torch'\n")
     with pytest.raises(RefusedError, match=r"No module named 'torch'.*pip install 'megatron-lrps\[megatron\]'"):
-        check_layout(tree({}))
+        check_layout(campaign({}))
 
 
 def test_a_checker_that_dies_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, -9)
     with pytest.raises(LrpsError, match="exit code -9") as failure:
-        check_layout(tree({}))
+        check_layout(campaign({}))
     assert failure.value.exit_code == 1
 
 
@@ -104,27 +107,30 @@ def test_a_submit_is_refused_by_what_megatron_refuses_alone(monkeypatch: pytest.
 
     answers("unrecognized arguments: --colour")
     with pytest.raises(RefusedError, match=r"unrecognized arguments: --colour.*Fix: correct them.*--no-check"):
-        check_before_submit(tree({}))
+        check_before_submit(campaign({}))
     answers("Only transformer-engine>=1.7.0 supports MoE FP8 training", "true")
     with pytest.raises(RefusedError, match="MoE FP8"):
-        check_before_submit(tree({}))
+        check_before_submit(campaign({}))
     answers("Only transformer-engine>=1.7.0 supports MoE FP8 training")  # which the cluster may have
-    assert check_before_submit(tree({})).startswith("Left to the jobs: path main on 1 ranks is refused: Only trans")
+    assert check_before_submit(campaign({})).startswith("Left to the jobs: path main on 1 ranks is refused: Only trans")
     answering(monkeypatch, 0, '{"transformer_engine": false, "paths": {"main": {}}}')
-    assert check_before_submit(tree({})) == ""
+    assert check_before_submit(campaign({})) == ""
 
 
 def test_a_submit_waits_for_no_megatron_that_cannot_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, -9)
-    assert check_before_submit(tree({})) == "Left to the jobs: The layout could not be checked: exit code -9."
+    assert check_before_submit(campaign({})) == "Left to the jobs: The layout could not be checked: exit code -9."
     answering(monkeypatch, 1, stderr="ImportError: libcuda.so.1")
-    assert check_before_submit(tree({})) == "Left to the jobs: The layout cannot be checked: ImportError: libcuda.so.1."
+    assert (
+        check_before_submit(campaign({}))
+        == "Left to the jobs: The layout cannot be checked: ImportError: libcuda.so.1."
+    )
 
     def slow(line: list[str], *, timeout: float, **given: Any) -> None:
         raise subprocess.TimeoutExpired(line, timeout)
 
     monkeypatch.setattr(layout_check.subprocess, "run", slow)
-    said = check_before_submit(tree({}))
+    said = check_before_submit(campaign({}))
     assert said == f"Left to the jobs: Megatron's checks took longer than {SUBMIT_S:.0f} s for 1 ranks."
     monkeypatch.setattr(layout_check.importlib.util, "find_spec", lambda name: None)
-    assert check_before_submit(tree({})).startswith("Megatron is not on this machine")
+    assert check_before_submit(campaign({})).startswith("Megatron is not on this machine")

@@ -3,9 +3,9 @@
 import pytest
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.untrained import unfinished
+from megatron_lrps.launch.untrained import paths_to_train
 from megatron_lrps.plan import PlannedPath
-from tests.launch.campaign import Campaign, campaign
+from tests.launch.campaign import TinyCampaign, campaign
 
 __all__ = ["campaign"]  # a fixture
 
@@ -14,27 +14,27 @@ def names(paths: list[PlannedPath]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_unfinished_paths_are_those_without_a_complete_end(campaign: Campaign) -> None:
-    assert names(unfinished(campaign.tree, None)) == ["main", "v1", "v2"]
+def test_paths_to_train_are_those_without_a_complete_end(campaign: TinyCampaign) -> None:
+    assert names(paths_to_train(campaign.campaign, None)) == ["main", "v1", "v2"]
     campaign.save("main", 4)
     campaign.save("main", 14)
     campaign.save("v1", 10, torn=True)
-    assert names(unfinished(campaign.tree, None)) == ["v1", "v2"]
+    assert names(paths_to_train(campaign.campaign, None)) == ["v1", "v2"]
     campaign.save("v2", 20)
-    assert names(unfinished(campaign.tree, None)) == ["v1"]
-    assert unfinished(campaign.tree, "v2") == []
+    assert names(paths_to_train(campaign.campaign, None)) == ["v1"]
+    assert paths_to_train(campaign.campaign, "v2") == []
 
 
-def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: Campaign) -> None:
+def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: TinyCampaign) -> None:
     with pytest.raises(RefusedError, match=r"path v1: The fork point at iteration 4 .*train the parent path"):
-        unfinished(campaign.tree, "v1")
+        paths_to_train(campaign.campaign, "v1")
     campaign.save("main", 4)
-    assert names(unfinished(campaign.tree, "v1")) == ["v1"]
+    assert names(paths_to_train(campaign.campaign, "v1")) == ["v1"]
 
 
-def test_a_lost_fork_point_is_refused_before_anything_is_trained(campaign: Campaign) -> None:
+def test_a_lost_fork_point_is_refused_before_anything_is_trained(campaign: TinyCampaign) -> None:
     campaign.save("main", 10)
     with pytest.raises(RefusedError, match=r"path v1: The fork point at iteration 4 .* there are 10"):
-        unfinished(campaign.tree, None)
+        paths_to_train(campaign.campaign, None)
     campaign.save("v1", 5)  # it has forked, and needs the fork point no more
-    assert names(unfinished(campaign.tree, None)) == ["main", "v1", "v2"]
+    assert names(paths_to_train(campaign.campaign, None)) == ["main", "v1", "v2"]

@@ -16,13 +16,13 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from tests.monitor.test_tensorboard_logs import begin, line
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.tensorboard.derive import derive
 from megatron_lrps.plan import Tree, plan_text
 from tests.monitor import chromium
+from tests.monitor.test_printed_figures import begin, line
 from tests.training.harness import read_scalars
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,21 +1,22 @@
-"""Whether a machine is fit for a plan: what the plan needs of it, what is there, and the fix of each lack."""
+"""Whether a machine is fit for a plan: what the plan needs, what the machine has, and how to fix what is missing."""
 
 from typing import NamedTuple
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine
-from megatron_lrps.plan import Plan, Tree
+from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cost import model_size
-from megatron_lrps.plan.data import require_data
+from megatron_lrps.plan.data_files import require_data
 
 SUPPORTED = "0.19."
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
 _RECIPES = {"blockwise": _HOPPER, "mxfp8": _BLACKWELL}
 _BLOCKWISE_CUDA = (12, 9)
-"""Where Transformer Engine's products of blockwise FP8 begin."""
+"""The first CUDA for which Transformer Engine multiplies blockwise FP8."""
 _BARE = "pip install 'megatron-lrps[megatron]'; a container of NGC's PyTorch image has its own torch"
 _TE = "NGC's PyTorch image has it; else pip install 'megatron-lrps[te]'"
 
@@ -24,13 +25,13 @@ _FUSION_FIX = "install apex with --cpp_ext --cuda_ext, or set megatron.no-gradie
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """One thing that `lrps doctor` looked at.
 
     Attributes:
-        name: What it is.
-        found: What is there, in words.
-        fit: Whether it is enough; None where nothing depends on it.
-        fix: What to do where it is not there or not enough; else empty.
+        name: The name of the thing.
+        found: What the machine has of it, in words.
+        fit: Whether that is enough; None if nothing depends on it.
+        fix: What to do if it is missing or not enough; else empty.
     """
 
     name: str
@@ -44,7 +45,7 @@ def _need(name: str, found: str, fit: bool, fix: str) -> Finding:
 
 
 def inventory(machine: Machine) -> list[Finding]:
-    """What there is, whatever it is needed for; a lack is only said, with its fix."""
+    """All that the machine has, whether a plan needs it or not; each thing that is missing comes with its fix."""
     slurm = [name for name in SLURM if machine.commands[name]]
     runtimes = [name for name in CONTAINERS if machine.commands[name]]
     findings = [
@@ -83,13 +84,13 @@ _TOKENIZER_LIBRARIES = {
 
 
 def _module(machine: Machine, name: str, fix: str) -> Finding:
-    """A library as it imports; fit where it does."""
+    """A library; it is fit if it imports."""
     found, package = machine.modules[name], name.split(".")[0]
     if version := found.get("version"):
         return Finding(package, version, True)
     if found["error"].startswith(f"ModuleNotFoundError: No module named '{package}"):
         return Finding(package, "not installed", False, fix)
-    return Finding(package, f"does not import: {found['error']}", False, "install one that was built for this torch.")
+    return Finding(package, f"does not import: {found['error']}", False, "install a build for this torch.")
 
 
 def _library(machine: Machine, name: str) -> Finding:
@@ -101,7 +102,7 @@ def _megatron(machine: Machine) -> Finding:
     found = _module(machine, "megatron.core", f"{_BARE}.")._replace(name="megatron-core")
     if not found.fit or found.found.startswith(SUPPORTED):
         return found
-    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2: the plugin knows {SUPPORTED}x alone.")
+    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2; the plugin supports only {SUPPORTED}x.")
 
 
 def _gpus(machine: Machine) -> list[Finding]:
@@ -110,7 +111,12 @@ def _gpus(machine: Machine) -> list[Finding]:
     words = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
     built = f"torch is built for CUDA {torch['cuda']}" if torch.get("cuda") else "torch is built without CUDA"
     return [
-        _need("GPUs", words or f"none ({built})", bool(kinds), "train on GPUs; launch.device: cpu is for tests."),
+        _need(
+            "GPUs",
+            words or f"none ({built})",
+            bool(kinds),
+            "train on a machine with GPUs; launch.device: cpu is for tests.",
+        ),
         Finding("NCCL", torch.get("nccl") or "none", None),
         Finding("InfiniBand", ", ".join(machine.infiniband) or "no adapters", None),
     ]
@@ -130,7 +136,7 @@ def _fp8(machine: Machine, recipe: str) -> Finding:
     cuda = str(machine.modules["torch"].get("cuda") or "")
     if recipe == "blockwise" and cuda and tuple(map(int, cuda.split(".")[:2])) < _BLOCKWISE_CUDA:
         lacks.append(f"torch has CUDA {cuda}, {'.'.join(map(str, _BLOCKWISE_CUDA))} needed")
-    fix = "use GPUs of that kind with Transformer Engine, or take fp8-format out of the plan before main starts."
+    fix = "use such GPUs with Transformer Engine, or remove fp8-format from the plan before main starts."
     found = "; ".join(lacks) or "Transformer Engine, and GPUs that have it"
     return _need(f"FP8 {recipe}", found, not lacks, fix)
 
@@ -150,22 +156,24 @@ def _storage(machine: Machine, needed: int | None) -> Finding:
     return Finding("storage", words, None if needed is None else True)
 
 
-def needs_of_run(tree: Tree, machine: Machine, *, ranks: int, nodes: int = 1, ethernet: bool = False) -> list[Finding]:
-    """What training the plan's paths on this machine needs.
+def needs_of_run(
+    campaign: Campaign, machine: Machine, *, ranks: int, nodes: int = 1, ethernet: bool = False
+) -> list[Finding]:
+    """What the machine needs to train the paths of a campaign.
 
     Args:
-        tree: The plan's.
-        machine: This one.
-        ranks: That run here.
-        nodes: Machines of a job, this one among them.
-        ethernet: NCCL is told to do without InfiniBand.
+        campaign: The campaign.
+        machine: The machine.
+        ranks: The number of ranks that run on it.
+        nodes: The number of machines of a job, this one included.
+        ethernet: Whether NCCL is told to do without InfiniBand.
     """
-    plan = tree.plan
+    plan = campaign.plan
     findings = [_module(machine, "torch", f"{_BARE}."), _megatron(machine)]
     findings += _gpu_needs(plan, machine, ranks) if plan.launch.device == "gpu" else [_cpu_need(machine)]
     if plan.launch.device == "gpu" and nodes > 1:
         findings.append(_fabric(machine, nodes, ethernet=ethernet))
-    return [*findings, *_file_needs(tree, machine)]
+    return [*findings, *_file_needs(campaign, machine)]
 
 
 def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
@@ -175,10 +183,10 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
     )
     findings = [_need("GPUs", f"{have}, {ranks} needed", have >= ranks, fix)]
     if plan.megatron.get("transformer-impl", "transformer_engine") == "transformer_engine":
-        fix = f"{_TE}; megatron.transformer-impl: local does without."
+        fix = f"{_TE}, or set megatron.transformer-impl: local."
         findings.append(_module(machine, "transformer_engine.pytorch", fix))
     if not plan.megatron.get("no-gradient-accumulation-fusion"):
-        # Megatron's own output layer asks for it, whoever's the other layers are.
+        # Megatron's output layer asks for it, whichever implementation the other layers have.
         findings.append(_module(machine, FUSION, _FUSION_FIX))
     if plan.megatron.get("fp8-format"):
         findings.append(_fp8(machine, str(plan.megatron.get("fp8-recipe", "delayed"))))
@@ -187,50 +195,49 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
 
 
 def _fabric(machine: Machine, nodes: int, *, ethernet: bool) -> Finding:
-    """What carries the traffic between nodes; without InfiniBand NCCL takes any network, and says nothing."""
+    """The network between the nodes; without InfiniBand NCCL silently takes any other."""
     found = ", ".join(machine.infiniband) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
     fix = (
-        "let the job see the node's adapters (/sys/class/infiniband); where Ethernet is meant, set NCCL_SOCKET_IFNAME "
-        "or NCCL_IB_DISABLE=1 in the site file, and here."
+        "let the job see the node's adapters (/sys/class/infiniband); if you want Ethernet, set NCCL_SOCKET_IFNAME or "
+        "NCCL_IB_DISABLE=1 in the site file and here."
     )
     return _need("fabric", f"{found}, for {nodes} nodes", bool(machine.infiniband) or ethernet, fix)
 
 
 def _cpu_need(machine: Machine) -> Finding:
-    fix = "hide the GPUs (CUDA_VISIBLE_DEVICES=), or set launch.device: gpu: the CPU backend never replaces a GPU."
+    fix = "hide the GPUs (CUDA_VISIBLE_DEVICES=) or set launch.device: gpu; the CPU backend never replaces a GPU."
     return _need("GPUs", f"{len(machine.gpus)}, none wanted by launch.device: cpu", not machine.gpus, fix)
 
 
-def _file_needs(tree: Tree, machine: Machine) -> list[Finding]:
-    tokenizer = _tokenizer_needs(tree.plan, machine) if tree.plan.tokenizer else []
-    return [_data(tree), *tokenizer, _library(machine, "tensorboard"), _storage(machine, _bytes_to_come(tree))]
+def _file_needs(campaign: Campaign, machine: Machine) -> list[Finding]:
+    tokenizer = _tokenizer_needs(campaign.plan, machine) if campaign.plan.tokenizer else []
+    return [_data(campaign), *tokenizer, _library(machine, "tensorboard"), _storage(machine, _bytes_to_come(campaign))]
 
 
-def _data(tree: Tree) -> Finding:
-    """What the paths have yet to read."""
-    campaign = CampaignFolder(tree.plan.folder)
-    for path in tree.paths:
-        state = state_of(campaign, path)
+def _data(campaign: Campaign) -> Finding:
+    """The data that the paths have still to read."""
+    for path in campaign.paths:
+        state = standing_of(campaign.folder, path)
         try:
             if not state.done:
-                require_data(tree, path, state.saved or 0)
+                require_data(campaign.tree, path, state.saved or 0)
         except PlanError as error:
             return Finding("data", error.what.rstrip("."), False, error.fix)
     return Finding("data", "all there", True)
 
 
-def _bytes_to_come(tree: Tree) -> int:
-    """Of the fork points and ends that are not saved yet, where the plan names the model's size."""
-    size = model_size(tree.plan, vocabulary_of(tree.plan))
-    return _checkpoints_to_come(tree) * size.checkpoint_bytes if size else 0
+def _bytes_to_come(campaign: Campaign) -> int:
+    """The bytes of the checkpoints to come, or 0 if the plan does not say how large the model is."""
+    size = model_size(campaign.plan, vocabulary_of(campaign.plan))
+    return _checkpoints_to_come(campaign) * size.checkpoint_bytes if size else 0
 
 
-def _checkpoints_to_come(tree: Tree) -> int:
-    """Fork points and ends that are not saved yet."""
-    campaign, count = CampaignFolder(tree.plan.folder), 0
-    for path in tree.paths:
-        saved, _ = checkpoints_in(campaign.path(path.name).checkpoints)
-        count += len({path.end, *tree.fork_points(path.name)} - set(saved))
+def _checkpoints_to_come(campaign: Campaign) -> int:
+    """The number of fork points and ends that are not saved yet."""
+    count = 0
+    for path in campaign.paths:
+        saved = Checkpoints.in_folder(campaign.folder.path(path.name).checkpoints).complete
+        count += len({path.end, *campaign.tree.fork_points(path.name)} - set(saved))
     return count
 
 
@@ -242,14 +249,18 @@ def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
     if plan.tokenizer.model and plan.tokenizer.megatron_type in _TOKENIZER_LIBRARIES:
         model = plan.tokenizer.model
         words = str(model) if model.exists() else f"{model} is not there"
-        findings.append(_need("tokenizer", words, model.exists(), "fix tokenizer.model, or let lrps prepare make it."))
+        findings.append(
+            _need(
+                "tokenizer", words, model.exists(), "correct tokenizer.model, or let lrps prepare make the tokenizer."
+            )
+        )
     return findings
 
 
-def needs_of_submit(tree: Tree, machine: Machine) -> list[Finding]:
-    """What submitting the plan's jobs from this machine needs; what they need on their nodes is seen there."""
+def needs_of_submit(campaign: Campaign, machine: Machine) -> list[Finding]:
+    """What the machine needs to submit the jobs of a campaign; `lrps doctor` on a node says what they need there."""
     lacking = [name for name in SLURM if machine.commands[name] is None]
     found = f"no {', '.join(lacking)}" if lacking else ", ".join(SLURM)
-    slurm = _need("Slurm", found, not lacking, "run it on a login node of the cluster.")
-    files = [finding for finding in _file_needs(tree, machine) if finding.name in ("data", "storage")]
+    slurm = _need("Slurm", found, not lacking, "run this on a login node of the cluster.")
+    files = [finding for finding in _file_needs(campaign, machine) if finding.name in ("data", "storage")]
     return [slurm, *files]

@@ -7,9 +7,9 @@ from typing import Any
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.launch.preflight import nothing_to_do, refuse_unfit, refuse_wrong_flags
-from megatron_lrps.launch.untrained import unfinished
+from megatron_lrps.launch.untrained import paths_to_train
 
 TRAINING_MODULE = "megatron_lrps.pretrain"
 
@@ -30,18 +30,16 @@ class LocalExecutor:
         from megatron_lrps.launch.local.progress_display import make_display
         from megatron_lrps.launch.local.train import train
 
-        tree = campaign.tree
-        refuse_wrong_flags(tree, only)
-        accept(tree)
-        missing = unfinished(tree, only)
-        if not missing:
-            say(nothing_to_do(tree, only))
+        refuse_wrong_flags(campaign, only)
+        accept(campaign.tree)
+        paths = paths_to_train(campaign, only)
+        if not paths:
+            say(nothing_to_do(campaign, only))
             return 0
-        refuse_unfit(tree, missing, campaign.plan.launch.local.processes)
+        refuse_unfit(campaign, paths, campaign.plan.launch.local.processes)
         shown = [campaign.path(only)] if only else campaign.paths
-        position = {path.name: state_of(campaign.folder, path).saved or path.fork for path in shown}
-        # The accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
-        train(tree, missing, campaign.folder.plan, make_display(shown, position), module=self.module)
+        position = {path.name: standing_of(campaign.folder, path).position for path in shown}
+        train(campaign, paths, make_display(shown, position), module=self.module)
         return 0
 
     def jobs(self, folder: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:

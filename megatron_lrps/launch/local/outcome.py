@@ -1,12 +1,12 @@
-"""How one attempt at a path ended, from its checkpoints, its ranks' events and their log."""
+"""How an attempt to train a path ended, judged by its checkpoints, its ranks' events and their log."""
 
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import end_is_kept, state_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.standing import end_is_kept, standing_of
 from megatron_lrps.errors import (
     EXIT_CONTINUE,
     EXIT_REFUSED,
@@ -26,19 +26,19 @@ _BY_CODE = {EXIT_STORAGE: "storage", EXIT_CONTINUE: "stopped", EXIT_REFUSED: "re
 
 @dataclass(kw_only=True)
 class Attempt:
-    """One start of a path's ranks.
+    """One start of the ranks of a path.
 
     Attributes:
-        campaign: The campaign's folder.
+        campaign: The campaign.
         path: The path.
-        log: What the ranks print.
+        log: The file that the ranks print to.
         start: The iteration of the checkpoint that they start from.
         reached: The last iteration that they have reported.
-        asked: The signal by which they were asked to save and stop, or None.
-        killed: They were killed on request.
+        asked: The signal that asked them to save and stop, or None.
+        killed: Whether they were killed on request.
     """
 
-    campaign: CampaignFolder
+    campaign: Campaign
     path: PlannedPath
     log: Path
     start: int
@@ -51,16 +51,16 @@ class Attempt:
 
     def saved(self) -> int:
         """The iteration that another attempt would start from."""
-        return state_of(self.campaign, self.path).saved or self.start
+        return standing_of(self.campaign.folder, self.path).saved or self.start
 
 
 def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:
-    """Return where the path is trained to its end, else raise what the user is to know.
+    """Return if the path is trained to its end, else raise what the user must know.
 
     Args:
-        attempt: The attempt, none of whose processes is left.
-        history: The events that it left, oldest first.
-        display: Where a failed attempt's last lines go.
+        attempt: The attempt; none of its processes is left.
+        history: The events that it recorded, oldest first.
+        display: Shows the last lines of a failed attempt.
 
     Raises:
         StoppedError: stopped on request or by a limit, with or without having saved.
@@ -71,10 +71,10 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     name = attempt.path.name
     ending: dict[str, Any] = next((each for each in reversed(history) if each.get("event") in _ENDINGS), {})
     failure = failed_rank(attempt.log)
-    # A rank that refuses before it knows its path, or whose disk is full, leaves no event, but torchrun's report
-    # has its exit code.
+    # A rank that refuses before it knows its path, or whose disk is full, records no event, but torchrun's report has
+    # its exit code.
     kind = ending.get("event") or _BY_CODE.get(failure.code if failure else 0)
-    if end_is_kept(attempt.campaign, attempt.path, attempt.path.end, history):
+    if end_is_kept(attempt.campaign.folder, attempt.path, attempt.path.end, history):
         display.finish(name)
         if kind is None and failure and not attempt.asked:
             display.say(f"{name} is trained, and its last checkpoint whole; afterwards {failure}; see {attempt.log}")
@@ -98,7 +98,7 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
 
 
 def _said(log: Path) -> str:
-    """The ranks' last error of the family, or what they said last."""
+    """The last LrpsError that the ranks printed, or their last line."""
     lines = last_lines(log, 200)
     errors = [line.removeprefix("lrps: ") for line in lines if line.startswith("lrps: ")]
     return (errors or lines or ["it gave no reason"])[-1]

@@ -1,11 +1,11 @@
 """Training a campaign's paths on this machine, one after another.
 
-The order is the tree's own, parents before children: main to its end first (it saves every fork point on the
-way), then each branch. Going to a branch as soon as its fork point exists would show the first version earlier,
-but main would be stopped and started once per version; ``--path v1`` does that for whoever wants it.
+Parents train before their children: main trains to its end first and saves every fork point on the way, then each
+branch trains. To train a branch as soon as its fork point exists would give the first version earlier, but main would
+be stopped and started once per version; ``--path v1`` does that for people who want it.
 
-The ranks report how they ended through events.jsonl, since torchrun turns every exit code into 1; whether a path
-is trained is read from its checkpoints alone.
+The ranks report how they ended in events.jsonl, because torchrun turns every exit code into 1. Whether a path is
+trained is read from its checkpoints alone.
 """
 
 import contextlib
@@ -15,19 +15,20 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
-from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
 from megatron_lrps.launch.untrained import start_of
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.storage.ownership import holder
@@ -37,16 +38,16 @@ _LEFTOVER_S = 10.0
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and a closed terminal, counted: one asks the ranks to save and stop, two kill them."""
+    """Counts Ctrl-C, SIGTERM and hang-ups: the first asks the ranks to save and stop, the second kills them."""
 
     def __init__(self) -> None:
         self.count = 0
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Count signals instead of dying of them."""
+        """Count these signals instead of being ended by them."""
         numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-        # nohup's promise holds; an executor in a shell's background gets no Ctrl-C either.
+        # Signals that are ignored, by nohup or in a shell's background, stay ignored.
         before = {number: old for number in numbers if (old := signal.getsignal(number)) != signal.SIG_IGN}
         for number in before:
             signal.signal(number, self._received)
@@ -62,19 +63,18 @@ class StopSignals:
         self.count += 1
 
 
-def train(tree: Tree, paths: list[PlannedPath], plan_file: Path, display: Display, *, module: str) -> None:
+def train(campaign: Campaign, paths: list[PlannedPath], display: Display, *, module: str) -> None:
     """Train paths to their ends, one after another.
 
     Args:
-        tree: The plan's tree.
-        paths: Which of its paths, parents first.
-        plan_file: The plan, for the ranks.
-        display: Where progress goes.
-        module: What the ranks run.
+        campaign: A campaign whose plan has been accepted.
+        paths: Its paths to train, parents first.
+        display: Shows the progress.
+        module: The module that the ranks run.
 
     Raises:
-        StoppedError: stopped on request or by a time limit, with what the same command continues from.
-        RefusedError: the ranks, or this executor, refused a path.
+        StoppedError: stopped on request or by a time limit; it names the iteration to continue from.
+        RefusedError: the ranks or this executor refused a path.
         StorageError: a checkpoint or a log could not be written.
         LrpsError: a path failed; its last lines have been shown.
     """
@@ -83,31 +83,29 @@ def train(tree: Tree, paths: list[PlannedPath], plan_file: Path, display: Displa
         for path in paths:
             if stop.count:
                 raise StoppedError(f"Stopped before path {path.name}.", "the same command continues.")
-            _train_path(tree, path, plan_file, display, stop, module)
+            _train_path(campaign, path, display, stop, module)
 
 
-def _train_path(
-    tree: Tree, path: PlannedPath, plan_file: Path, display: Display, stop: StopSignals, module: str
-) -> None:
-    campaign = CampaignFolder(tree.plan.folder)
-    folder = campaign.path(path.name)
+def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: StopSignals, module: str) -> None:
+    folder = campaign.folder.path(path.name)
     with _one_executor(folder, path.name):
-        # Only now: another executor may have trained it while this one was at the paths before.
-        if state_of(campaign, path).done:
+        # Checked here because another executor may have trained it while this one trained the paths before it.
+        if standing_of(campaign.folder, path).done:
             display.finish(path.name)
             return
-        exit_signal = signal.Signals[str(path_flags(tree, path)["exit-signal"])]
+        exit_signal = signal.Signals[str(path_flags(campaign.tree, path)["exit-signal"])]
         start = start_of(campaign, path)
         for iteration, why in start.skipped.items():
             display.say(f"{path.name}: checkpoint {iteration} is left alone, {start.name} is used: {why}")
-        cpu = tree.plan.launch.device == "cpu"
-        arguments = ["--lrps-plan", str(plan_file.resolve()), "--lrps-path", path.name]
+        cpu = campaign.plan.launch.device == "cpu"
+        # The ranks read the accepted copy: an edit of the plan while this runs waits for the next `lrps run`.
+        arguments = ["--lrps-plan", str(campaign.folder.plan.resolve()), "--lrps-path", path.name]
         seen = len(events(folder))
         display.start(path.name, start.iteration)
         group = RankGroup(
             module,
             [*arguments, "--lrps-cpu"] if cpu else arguments,
-            ranks=tree.plan.launch.local.processes,
+            ranks=campaign.plan.launch.local.processes,
             env=CPU_ENV if cpu else {},
             logs=folder.logs,
         )
@@ -122,10 +120,10 @@ def _train_path(
 def _follow(
     group: RankGroup, attempt: Attempt, display: Display, stop: StopSignals, exit_signal: signal.Signals
 ) -> None:
-    """Show progress and pass requests to stop on, until torchrun has ended."""
+    """Show the progress and pass on requests to stop, until torchrun has ended."""
     log = LogFollower(group.log)
     name = attempt.path.name
-    folder = attempt.campaign.path(name)
+    folder = attempt.campaign.folder.path(name)
     doing: Doing | None = Doing(what="starting", since=time.time())
     running, held = True, False
     while running:
@@ -157,15 +155,15 @@ def _follow(
 
 @contextlib.contextmanager
 def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
-    """Hold a path for this executor; raises RefusedError naming the process that has it."""
+    """Hold a path for this executor; raises RefusedError if another process holds it."""
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
         lock = (folder.logs / EXECUTOR).open("a+")
     except OSError as error:
         raise StorageError(f"{folder.logs} could not be written: {error.strerror}.", "make room, then rerun.") from None
     with lock:
-        # The kernel frees it when this process ends, however it ends. On a file system without locks (ENOLCK,
-        # ENOSYS) the search below is all there is.
+        # The kernel frees the lock when this process ends, however it ends. On a file system without locks (ENOLCK,
+        # ENOSYS) only the search below protects the path.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -185,7 +183,7 @@ def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
 
 
 def _refuse_leftovers(folder: PathFolder, name: str) -> None:
-    """Refuse a path that processes of an earlier executor still train; they are given a moment to die with it."""
+    """Refuse a path that processes of an earlier executor still train; they get a moment to end with it."""
     deadline = time.monotonic() + _LEFTOVER_S
     while left := writers(folder.logs.glob("*.log")):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""``<save>/slurm/jobs.jsonl``: which jobs a campaign has been given, append-only; what they do is Slurm's to say."""
+"""The jobs that a campaign has been given: ``<save>/slurm/jobs.jsonl``, append-only. Slurm says what they do now."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -11,9 +11,9 @@ from megatron_lrps.launch.slurm.slurm_commands import JobState, job_states
 from megatron_lrps.storage.files import append_line, read_lines
 
 type Key = tuple[str, int]
-"""A path's name, and the iteration that a job trains it until; or ``PROMOTION``."""
+"""The name of a path, and the iteration that a job trains it until, or ``PROMOTION``."""
 PROMOTION = 0
-"""Stands in a key for a job that promotes the path's end."""
+"""In a key: the job promotes the end of the path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class Job:
     """A job that was submitted.
 
     Attributes:
-        id: Slurm's.
-        name: Its job name.
-        path: What it trains.
+        id: Slurm's number of the job.
+        name: The name of the job.
+        path: The path that it trains or promotes.
         until: The iteration that it stops after; None for a promotion.
-        released: It was released after its submission.
-        cancelled: It was cancelled by lrps; for seconds Slurm still says that it waits or runs.
-        after: The id of the job that must end well before it starts, or None.
+        released: Whether it was released after its submission.
+        cancelled: Whether lrps has cancelled it; for seconds Slurm still says that it waits or runs.
+        after: The id of the job that must succeed before it starts, or None.
     """
 
     id: str
@@ -40,27 +40,27 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """What it is to train, or to promote."""
+        """The leg that it trains, or the path that it promotes."""
         return self.path, PROMOTION if self.until is None else self.until
 
     def __str__(self) -> str:
         return f"promotion of {self.path}" if self.until is None else f"{self.path} until {self.until}"
 
 
-def jobs_file(campaign: CampaignFolder) -> Path:
-    """Where a campaign's jobs are recorded."""
-    return campaign.root / "slurm" / "jobs.jsonl"
+def jobs_file(folder: CampaignFolder) -> Path:
+    """The file that records the jobs of a campaign."""
+    return folder.root / "slurm" / "jobs.jsonl"
 
 
-def record(campaign: CampaignFolder, event: str, **fields: Any) -> None:
+def record(folder: CampaignFolder, event: str, **fields: Any) -> None:
     """Append ``submitted``, ``released`` or ``cancelled``; raises StorageError."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields}
-    append_line(jobs_file(campaign), line)
+    append_line(jobs_file(folder), line)
 
 
-def recorded(campaign: CampaignFolder) -> list[Job]:
+def recorded(folder: CampaignFolder) -> list[Job]:
     """All jobs, oldest first; lines that ``record`` would not write are left out."""
-    lines = read_lines(jobs_file(campaign))
+    lines = read_lines(jobs_file(folder))
     released, cancelled = (
         {str(each) for line in lines if line.get("event") == event for each in _list(line.get("jobs"))}
         for event in ("released", "cancelled")
@@ -88,17 +88,17 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def with_states(jobs: Sequence[Job]) -> list[tuple[Job, JobState | None]]:
-    """Each job with what Slurm says of it; None where it has forgotten it. Raises RefusedError."""
+    """Each job with its state, or None if Slurm has forgotten it. Raises RefusedError."""
     states = job_states(job.id for job in jobs)
     found = [(job, states.get(job.id)) for job in jobs]
     return [(job, state if state and state.name == job.name else None) for job, state in found]
 
 
-def active(campaign: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
-    """The campaign's jobs that wait or run, by what they do; raises RefusedError where Slurm cannot be asked."""
-    found = with_states(recorded(campaign))
+def active(folder: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
+    """The jobs of a campaign that wait or run; raises RefusedError if Slurm cannot be asked."""
+    found = with_states(recorded(folder))
     hopeless: set[str] = set()
-    for job, state in found:  # each after the one that it follows
+    for job, state in found:  # each job comes after the one that it follows
         if state is None or not state.active or job.cancelled or _waits_in_vain(job, state, found, hopeless):
             hopeless.add(job.id)
     return {
@@ -109,19 +109,19 @@ def active(campaign: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
 
 
 def _waits_in_vain(job: Job, state: JobState, found: Sequence[tuple[Job, JobState | None]], hopeless: Set[str]) -> bool:
-    """Whether the job that it follows has not ended well and will not."""
+    """Whether the job that it follows has not succeeded and never will."""
     if state.state != "PENDING" or job.after not in hopeless:
         return False
     before = next((each for other, each in found if other.id == job.after), None)
-    if before is None:  # forgotten: one that has ended well is no longer waited for
+    if before is None:  # Slurm has forgotten it; nothing waits any longer for a job that has succeeded
         return state.reason.startswith("Dependency")
     return before.state != "COMPLETED"
 
 
 def followers(jobs: Mapping[Key, tuple[Job, JobState]], of: Set[str]) -> list[Job]:
-    """Jobs that wait for one of those with these ids to end well, or for one that does."""
+    """Jobs that wait for one of the jobs with these ids, directly or through others."""
     ids, found = set(of), list[Job]()
-    for job, state in sorted(jobs.values(), key=lambda each: int(each[0].id)):  # each after the one that it follows
+    for job, state in sorted(jobs.values(), key=lambda each: int(each[0].id)):  # so each comes after its predecessor
         if state.state == "PENDING" and job.after in ids and job.id not in ids:
             ids.add(job.id)
             found.append(job)

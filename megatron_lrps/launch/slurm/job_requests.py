@@ -1,43 +1,49 @@
-"""What sbatch is asked for: a job for each leg that is to be trained, and one for each version to be promoted."""
+"""What Slurm is asked for: a job for each leg to train and each version to promote, as sbatch's options and variables.
+
+The scripts that these jobs run are in slurm/ at the top of the project, and read the variables.
+"""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.releases import is_released
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.legs import Leg, superseded, wanted_jobs
+from megatron_lrps.launch.slurm.legs import superseded, wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
 from megatron_lrps.plan.keys.scoring_and_release import PromotionJob
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
+from megatron_lrps.plan.path_legs import Leg
+from megatron_lrps.plan.version_source import sources_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
-"""main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
+"""The folder of main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
 _IMAGES = (".sqsh", ".sif")
 _PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """One job as sbatch is asked for it.
+    """One job that sbatch is asked for.
 
     Attributes:
-        leg: What it trains; for a promotion, the end of the path.
-        promotes: It promotes the path's end, and trains nothing.
-        after: The job or leg that must have ended well.
-        behind: Jobs or legs that must have ended, well or not.
-        name: The job's name.
-        options: sbatch's options, without the dependency.
-        script: main.sbatch or branch.sbatch.
-        env: Variables for the script, all beginning with ``LRPS_``.
+        leg: The leg that it trains; for a promotion, the end of the path.
+        promotes: Whether it promotes the end of the path instead of training.
+        after: The job or leg that must succeed before it starts.
+        behind: Jobs or legs that must end before it starts, successfully or not.
+        name: The name of the job.
+        options: The options of sbatch, without the dependency.
+        script: The script that it runs.
+        env: Variables for the script; all names begin with ``LRPS_``.
         replaces: The job that waits in vain to do the same, or None.
     """
 
@@ -53,7 +59,7 @@ class JobRequest:
 
     @property
     def key(self) -> Key:
-        """What it trains, or promotes."""
+        """The leg that it trains, or the path that it promotes."""
         return (self.leg.path.name, PROMOTION) if self.promotes else self.leg.key
 
     def __str__(self) -> str:
@@ -61,18 +67,26 @@ class JobRequest:
         return f"promotion of {path}" if self.promotes else f"{path} until {self.leg.until}"
 
 
-def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[JobRequest]:
-    """The jobs to submit, each after those it follows; raises RefusedError."""
-    campaign = CampaignFolder(tree.plan.folder)
-    slurm_of(tree.plan)
-    saved = {path.name: state_of(campaign, path).saved or path.fork for path in tree.paths}
+def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[JobRequest]:
+    """The jobs to submit, each after the jobs that it follows.
+
+    Args:
+        campaign: The campaign.
+        only: The name of one path, or None for all paths.
+        running: Its jobs that wait or run.
+
+    Raises:
+        RefusedError: the plan cannot be trained by Slurm, or does not fit the jobs that run.
+    """
+    slurm_of(campaign.plan)
+    saved = {path.name: standing_of(campaign.folder, path).position for path in campaign.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
-    wanted = wanted_jobs(tree, saved, training, only)
-    found = [replace(_training(tree, campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]
+    wanted = wanted_jobs(campaign.tree, saved, training, only)
+    found = [replace(_training(campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]
     jobs: dict[Key, Job | Key] = {key: job for key, (job, state) in running.items() if not state.in_vain}
     jobs |= {request.key: request.key for request in found}
     earlier: list[str] = []
-    for path in unreleased(tree):
+    for path in unreleased(campaign):
         key = (path.name, PROMOTION)
         after = jobs.get((path.name, path.end))
         old = running.get(key)
@@ -80,27 +94,27 @@ def requests(tree: Tree, only: str | None, running: Mapping[Key, tuple[Job, JobS
             jobs.pop(key, None)
         if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
             behind = tuple(
-                jobs[other, PROMOTION] for other in _judged_by(tree, path, earlier) if (other, PROMOTION) in jobs
+                jobs[other, PROMOTION]
+                for other in _judged_by(campaign.tree, path, earlier)
+                if (other, PROMOTION) in jobs
             )
-            promotion = _promotion(tree, campaign, path, after, behind)
+            promotion = _promotion(campaign, path, after, behind)
             found.append(replace(promotion, replaces=old[0] if old else None))
             jobs[key] = key
         earlier.append(path.name)
     return found
 
 
-def unreleased(tree: Tree) -> list[PlannedPath]:
-    """Paths that the plan wants promoted and that are not released at their end, in the order of their versions."""
-    if tree.plan.promote is None:
+def unreleased(campaign: Campaign) -> list[PlannedPath]:
+    """Paths that the plan promotes and that are not released at their ends, in the order of their versions."""
+    if campaign.plan.promote is None:
         return []
-    campaign = CampaignFolder(tree.plan.folder)
-    order = [version for version, _ in tree.releases]
-    paths = sorted((path for path in tree.paths if path.version), key=lambda path: order.index(str(path.version)))
-    return [path for path in paths if not is_released(campaign.path(path.name), path.end)]
+    paths = [campaign.path(source.path) for source in sources_of(campaign.tree)]
+    return [path for path in paths if not is_released(campaign.folder.path(path.name), path.end)]
 
 
 def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
-    """Paths promoted before this one whose scores its gate asks for."""
+    """The paths that are promoted before this one and whose scores its gate compares with."""
     promote = tree.plan.promote
     if promote is None or promote.gate is None:
         return []
@@ -111,7 +125,7 @@ def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
 
 
 def slurm_of(plan: Plan) -> SlurmLaunch:
-    """``launch.slurm``; raises RefusedError where the plan has none."""
+    """The plan's ``launch.slurm``; raises RefusedError if it is missing."""
     if plan.launch.slurm is None:
         raise RefusedError(
             "launch.slurm is not in the plan.",
@@ -121,7 +135,11 @@ def slurm_of(plan: Plan) -> SlurmLaunch:
 
 
 def refuse_missing_container(plan: Plan) -> None:
-    """Refuse an image file that is not there; names of a registry's images are pyxis' to find. Raises RefusedError."""
+    """Refuse an image file that does not exist, but leave the names of a registry's images to pyxis.
+
+    Raises:
+        RefusedError: naming the file.
+    """
     image = slurm_of(plan).container
     if image is None or "://" in image or "#" in image or not ("/" in image or image.endswith(_IMAGES)):
         return
@@ -129,19 +147,20 @@ def refuse_missing_container(plan: Plan) -> None:
         raise RefusedError(f"launch.slurm.container: {image} does not exist.", "correct its path, or make the image.")
     if not image.startswith("/") and image.endswith(_IMAGES):
         raise RefusedError(
-            f"launch.slurm.container: {image} is a relative path, and jobs start elsewhere.", "write the whole path."
+            f"launch.slurm.container: {image} is a relative path, but jobs start in another folder.",
+            "write the absolute path.",
         )
 
 
-def _training(tree: Tree, campaign: CampaignFolder, leg: Leg, after: Job | Key | None) -> JobRequest:
-    plan = tree.plan
+def _training(campaign: Campaign, leg: Leg, after: Job | Key | None) -> JobRequest:
+    plan = campaign.plan
     slurm, path = slurm_of(plan), leg.path
-    signal = str(path_flags(tree, path)["exit-signal"])
+    signal = str(path_flags(campaign.tree, path)["exit-signal"])
     if signal not in _PASSED_ON:
         raise RefusedError(
-            f"megatron.exit-signal: {signal}, but srun passes {' and '.join(_PASSED_ON)} on to the ranks, and for "
-            "SIGTERM kills them before they can save.",
-            "give one of these.",
+            f"megatron.exit-signal is {signal}, but srun only passes {' and '.join(_PASSED_ON)} on to the ranks; "
+            "it kills them on SIGTERM before they can save.",
+            "choose one of these two signals.",
         )
     name = f"lrps-{plan.campaign}-{path.name}-{leg.until}"
     given = {
@@ -155,16 +174,16 @@ def _training(tree: Tree, campaign: CampaignFolder, leg: Leg, after: Job | Key |
         leg=leg,
         after=after,
         name=name,
-        options=(*size, *_options(campaign, slurm, path.name, name, given, slurm.partition, slurm.time)),
+        options=(*size, *_options(campaign.folder, slurm, path.name, name, given, slurm.partition, slurm.time)),
         script=SCRIPTS / ("main.sbatch" if path.kind == "main" else "branch.sbatch"),
-        env={**_env(plan, campaign, path.name), "LRPS_UNTIL": str(leg.until), "LRPS_EXIT_SIGNAL": signal},
+        env={**_env(campaign, path.name), "LRPS_UNTIL": str(leg.until), "LRPS_EXIT_SIGNAL": signal},
     )
 
 
 def _promotion(
-    tree: Tree, campaign: CampaignFolder, path: PlannedPath, after: Job | Key | None, behind: tuple[Job | Key, ...]
+    campaign: Campaign, path: PlannedPath, after: Job | Key | None, behind: tuple[Job | Key, ...]
 ) -> JobRequest:
-    plan = tree.plan
+    plan = campaign.plan
     slurm, own = slurm_of(plan), plan.promote.slurm if plan.promote else PromotionJob()
     name = f"lrps-{plan.campaign}-{path.name}-promote"
     given = {
@@ -173,7 +192,7 @@ def _promotion(
         "gpus-per-node": (own.gpus or None) if plan.launch.device == "gpu" else None,
     }
     options = _options(
-        campaign, slurm, path.name, name, given, own.partition or slurm.partition, own.time or slurm.time
+        campaign.folder, slurm, path.name, name, given, own.partition or slurm.partition, own.time or slurm.time
     )
     return JobRequest(
         leg=Leg(path=path, start=path.end, until=path.end),
@@ -183,12 +202,12 @@ def _promotion(
         name=name,
         options=("--nodes=1", "--ntasks-per-node=1", *options),
         script=SCRIPTS / "promote.sbatch",
-        env=_env(plan, campaign, path.name),
+        env=_env(campaign, path.name),
     )
 
 
 def _options(
-    campaign: CampaignFolder,
+    folder: CampaignFolder,
     slurm: SlurmLaunch,
     path: str,
     name: str,
@@ -196,8 +215,8 @@ def _options(
     partition: str | None,
     time: str | None,
 ) -> tuple[str, ...]:
-    """sbatch's options but for the job's size."""
-    log = f"{campaign.path(path).logs}/slurm-".replace("%", "%%")
+    """The options of sbatch, but for the size of the job."""
+    log = f"{folder.path(path).logs}/slurm-".replace("%", "%%")
     asked = {
         "partition": partition, "time": time, "account": slurm.account, "qos": slurm.qos,
         "constraint": slurm.constraint, **given, **slurm.options,
@@ -215,15 +234,15 @@ def _options(
     )
 
 
-def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
-    slurm = slurm_of(plan)
+def _env(campaign: Campaign, path: str) -> dict[str, str]:
+    plan, slurm = campaign.plan, slurm_of(campaign.plan)
     env = {
-        "LRPS_PLAN": str(campaign.plan),  # the accepted copy: an edit waits for the next submit
-        "LRPS_SAVE": str(campaign.root),
+        "LRPS_PLAN": str(campaign.folder.plan),  # the accepted copy: an edit waits for the next submit
+        "LRPS_SAVE": str(campaign.folder.root),
         "LRPS_PATH": path,
         "LRPS_DEVICE": plan.launch.device,
         "LRPS_MAX_REQUEUES": str(slurm.max_requeues),
-        "LRPS_PYTHON": "",  # the site file's, or the container's, or else this one
+        "LRPS_PYTHON": "",  # comes from the site file or the container, else LRPS_HOST_PYTHON
         "LRPS_HOST_PYTHON": sys.executable,
         "LRPS_SLURM_DIR": str(SCRIPTS),
         "LRPS_SITE": str(slurm.site or SCRIPTS / "site.sh"),
@@ -232,7 +251,9 @@ def _env(plan: Plan, campaign: CampaignFolder, path: str) -> dict[str, str]:
     if slurm.container:
         for folder in folders:
             if not mountable(folder):
-                raise RefusedError(f"{folder} cannot be mounted into a container: it holds ',' or ':'.", "rename it.")
+                raise RefusedError(
+                    f"{folder} cannot be mounted into a container, because its name holds ',' or ':'.", "rename it."
+                )
         env |= {"LRPS_CONTAINER": slurm.container, "LRPS_CONTAINER_RUNTIME": slurm.container_runtime}
     # A site file may name a container too.
     env["LRPS_MOUNTS"] = ",".join(f"{folder}:{folder}" for folder in folders if mountable(folder))

@@ -7,23 +7,23 @@ iteration, or 0 for the end of the path. LINE is the number of lines that its hi
 import sys
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import end_is_kept, events
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import end_is_kept
 from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
-from megatron_lrps.plan import expand, load_plan
 
 
 def main(arguments: list[str]) -> int:
-    """Answer by an exit code, and where it is 0 in a line; arguments as above."""
+    """Return the exit code, and if it is 0 say so in a line; the arguments are those above."""
     plan, name, until, line = arguments
     try:
-        tree = expand(load_plan(Path(plan)))
-        path, campaign = tree.path(name), CampaignFolder(tree.plan.folder)
+        campaign = Campaign.open(Path(plan))
+        path, folder = campaign.path(name), campaign.folder
     except LrpsError as error:
         print(f"lrps: {error}", file=sys.stderr)
         return EXIT_FAILED
     iteration = int(until) or path.end
-    if not end_is_kept(campaign, path, iteration, events(campaign.path(name), after_line=int(line))):
+    if not end_is_kept(folder, path, iteration, events(folder.path(name), after_line=int(line))):
         return EXIT_FAILED
     print(f"lrps: {name} is trained to iteration {iteration}, and its checkpoint there whole", flush=True)
     return EXIT_DONE

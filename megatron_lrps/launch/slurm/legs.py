@@ -1,4 +1,4 @@
-"""A campaign as legs that a job each trains: a path from one fork point on it to the next, and which follows which."""
+"""Which legs of a campaign need a job, and which job each of them follows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,48 +6,8 @@ from dataclasses import dataclass
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.job_history import Job, Key
 from megatron_lrps.launch.slurm.slurm_commands import JobState
-from megatron_lrps.plan import PlannedPath, Tree
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leg:
-    """The iterations (start, until] of a path.
-
-    Attributes:
-        path: The path.
-        start: Where the leg before it ends, or the path's fork.
-        until: A fork point on the path, or its end.
-    """
-
-    path: PlannedPath
-    start: int
-    until: int
-
-    @property
-    def key(self) -> Key:
-        """The path's name, and ``until``."""
-        return self.path.name, self.until
-
-    @property
-    def before(self) -> Key | None:
-        """What must be trained first; None for the first leg of a path from scratch."""
-        if self.start > self.path.fork:
-            return self.path.name, self.start
-        return (self.path.parent, self.path.fork) if self.path.parent else None
-
-
-def legs_of(tree: Tree) -> list[Leg]:
-    """All legs, each after the one it follows.
-
-    A branch thus starts as soon as its fork point is there, while main trains on.
-    """
-    legs = []
-    for path in tree.paths:
-        start = path.fork
-        for until in sorted({*tree.fork_points(path.name), path.end}):
-            legs.append(Leg(path=path, start=start, until=until))
-            start = until
-    return legs
+from megatron_lrps.plan import Tree
+from megatron_lrps.plan.path_legs import Leg, legs_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +16,8 @@ class WantedJob:
 
     Attributes:
         leg: The leg.
-        after: What it follows: a job that exists, a leg that is wanted too, or None where that is trained.
-        replaces: Its job that waits for what will not come, or None.
+        after: The job or the leg without a job that it follows; None if that is trained.
+        replaces: Its job that waits in vain, or None.
     """
 
     leg: Leg
@@ -68,18 +28,18 @@ class WantedJob:
 def wanted_jobs(
     tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
 ) -> list[WantedJob]:
-    """Parts that are neither trained nor have a job that can start, each after the one it follows.
+    """The legs that are not trained and have no job that can start, each after the leg that it follows.
 
-    A job that waits for one that will not end well is none, nor is one whose fork point is to be trained anew.
+    Jobs that wait in vain do not count, nor do those that wait for a fork point which a new job trains.
 
     Args:
-        tree: The plan's.
-        saved: Path -> iteration that it has been trained to.
+        tree: The tree of paths.
+        saved: The iteration that each path has been trained to.
         active: The jobs that wait or run.
-        only: One path's name, or None for all.
+        only: The name of one path, or None for all paths.
 
     Raises:
-        RefusedError: where a job works by an older plan, or a leg follows one that nobody is to train.
+        RefusedError: a job trains by an older plan, or a leg follows one that is neither trained nor submitted.
     """
     able = {key: job for key, job in active.items() if not job[1].in_vain}
     jobs: dict[Key, Job | Key] = {key: job for key, (job, _) in able.items()}
@@ -101,7 +61,7 @@ def wanted_jobs(
             assert before is not None
             raise RefusedError(
                 f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
-                f"submit {before[0]} too: leave out --path.",
+                f"leave out --path, so that {before[0]} is submitted too.",
             )
         wanted.append(WantedJob(leg=leg, after=after, replaces=active[leg.key][0] if leg.key in active else None))
         jobs[leg.key] = leg.key
@@ -109,15 +69,17 @@ def wanted_jobs(
 
 
 def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
-    """Whether a job waits although what it follows, ``after``, is to have a new job."""
+    """Whether a job waits although the leg that it follows gets a new job."""
     return job[1].state == "PENDING" and isinstance(after, tuple)
 
 
 def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
-    """A job of the path that waits and will pass the leg's end, saving there; None where there is none.
+    """A job that waits and will train the path past the end of the leg, saving there; None if there is none.
 
-    A path has one writer, so a job that does not end where this plan wants it stands in the way of one that is asked
-    for.
+    A path has one writer, so a job that ends at an iteration this plan does not want is in the way of the leg's job.
+
+    Raises:
+        RefusedError: such a job is in the way, and the leg was asked for.
     """
     name, until = leg.key
     ends = {*tree.fork_points(name), tree.path(name).end}
@@ -128,8 +90,8 @@ def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, 
             if not asked:
                 return None
             raise RefusedError(
-                f"path {name}: job {job.id} trains it until {other} by an older plan, and the plan now wants {until}.",
-                f"lrps cancel PLAN --path {name}, which loses what is not saved yet, and submit again.",
+                f"path {name}: job {job.id} trains it until {other} by an older plan, but the plan now wants {until}.",
+                f"run lrps cancel PLAN --path {name}, which loses what is not saved yet, and submit again.",
             )
         if other > until:
             return job

@@ -11,7 +11,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.layout_check import check_before_submit
 from megatron_lrps.launch.preflight import nothing_to_do, refuse_missing_files, refuse_unfit, refuse_wrong_flags
-from megatron_lrps.launch.untrained import unfinished
+from megatron_lrps.launch.untrained import paths_to_train
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan.parallel_layout import ranks_of
 
@@ -40,7 +40,7 @@ class SlurmExecutor:
 
         jobs = _requests(campaign, only)
         if jobs is None:
-            say(nothing_to_do(campaign.tree, only))
+            say(nothing_to_do(campaign, only))
             return 0
         slurm = slurm_of(campaign.plan)
         if slurm.container and slurm.container_runtime == "pyxis":
@@ -49,10 +49,10 @@ class SlurmExecutor:
             first = jobs[0]
             if note := slurm_commands.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
                 say(note)
-        if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign.tree)):
+        if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign)):
             say(note)
         accept(campaign.tree)
-        submitted = submit(campaign.tree, only, say)
+        submitted = submit(campaign, only, say)
         if not submitted:
             say(_ALL_HAVE_JOBS)
             return 0
@@ -72,7 +72,7 @@ class SlurmExecutor:
 
         jobs = _requests(campaign, only)
         if jobs is None:
-            return nothing_to_do(campaign.tree, only)
+            return nothing_to_do(campaign, only)
         return as_shell(jobs) if jobs else _ALL_HAVE_JOBS
 
     def jobs(self, folder: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
@@ -129,19 +129,18 @@ class SlurmExecutor:
 def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None":
     """The jobs to submit; None if nothing is missing. Raises RefusedError if they cannot train."""
     from megatron_lrps.launch.slurm.job_history import active
-    from megatron_lrps.launch.slurm.job_requests import refuse_missing_container, requests, slurm_of, unreleased
+    from megatron_lrps.launch.slurm.job_requests import job_requests, refuse_missing_container, slurm_of, unreleased
 
-    tree = campaign.tree
-    slurm_of(tree.plan)
-    refuse_wrong_flags(tree, only)
-    refuse_missing_container(tree.plan)
-    missing = [path for path in unfinished(tree, None) if only in (None, path.name)]
-    if not missing and not any(only in (None, path.name) for path in unreleased(tree)):
+    slurm_of(campaign.plan)
+    refuse_wrong_flags(campaign, only)
+    refuse_missing_container(campaign.plan)
+    paths = [path for path in paths_to_train(campaign, None) if only in (None, path.name)]
+    if not paths and not any(only in (None, path.name) for path in unreleased(campaign)):
         return None
-    refuse_missing_files(tree.plan)
-    refuse_contradiction(tree)
-    refuse_unfit(tree, missing, ranks_of(tree.plan))
-    return requests(tree, only, active(campaign.folder))
+    refuse_missing_files(campaign.plan)
+    refuse_contradiction(campaign.tree)
+    refuse_unfit(campaign, paths, ranks_of(campaign.plan))
+    return job_requests(campaign, only, active(campaign.folder))
 
 
 def _does(request: "JobRequest") -> str:

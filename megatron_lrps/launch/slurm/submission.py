@@ -1,4 +1,4 @@
-"""`lrps submit`: what is missing of a campaign as Slurm jobs that follow one another; all of them, or none."""
+"""Submitting what is missing of a campaign as Slurm jobs that follow one another: all of them, or none."""
 
 import contextlib
 import fcntl
@@ -6,16 +6,16 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.launch.slurm import slurm_commands
 from megatron_lrps.launch.slurm.job_history import Job, Key, active, jobs_file, record, recorded
-from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, requests
-from megatron_lrps.plan import Tree
+from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, job_requests
 
 
 def as_shell(jobs: Sequence[JobRequest]) -> str:
-    """What `lrps submit` would do, as a shell script, with the text of every script that the jobs run."""
+    """A shell script that does what `lrps submit` would do, followed by the text of every script that the jobs run."""
     names = {job.key: f"job{number}" for number, job in enumerate(jobs, 1)}
     said = {job.key: str(job) for job in jobs}
     lines = []
@@ -24,7 +24,7 @@ def as_shell(jobs: Sequence[JobRequest]) -> str:
         after = [f"{each}, job {each.id}" if isinstance(each, Job) else said[each] for each in follows]
         lines.append(f"# {job}{', after ' if after else ''}{', '.join(after)}")
         variables = shlex.join(f"{key}={value}" for key, value in job.env.items())
-        # The shell's own variables stand for jobs that are submitted before.
+        # Shell variables stand for the jobs that are submitted before this one.
         given = _dependency(job, {key: f'"${name}"' for key, name in names.items()})
         dependency = "".join(f" {each}" for each in given)
         options = shlex.join(job.options)
@@ -44,30 +44,31 @@ def _number(job: Job | Key, ids: Mapping[Key, str]) -> str:
 
 
 def _dependency(request: JobRequest, ids: Mapping[Key, str]) -> list[str]:
-    """sbatch's option, or nothing; all that is named must come true."""
+    """The option of sbatch for all that the job waits for, or nothing."""
     ok = [f"afterok:{_number(request.after, ids)}"] if request.after is not None else []
     conditions = [*ok, *(f"afterany:{_number(each, ids)}" for each in request.behind)]
     return [f"--dependency={','.join(conditions)}"] if conditions else []
 
 
-def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tuple[JobRequest, str, str]]:
-    """Submit what has no job yet; each job with its id and that of the one it follows (or empty).
+def submit(campaign: Campaign, only: str | None, say: Callable[[str], None]) -> list[tuple[JobRequest, str, str]]:
+    """Submit what has no job yet; jobs are held until Slurm has accepted all, and on any error all are cancelled.
 
-    Jobs are held until all are accepted: on any error all are cancelled.
+    Returns:
+        Each job with its id, and the id of the job that it follows or an empty text.
 
     Raises:
-        RefusedError: in Slurm's own words, or where the plan does not fit its jobs.
+        RefusedError: Slurm refuses a job, in its own words, or the plan does not fit the campaign's jobs.
         StorageError: the jobs could not be recorded.
     """
-    campaign = CampaignFolder(tree.plan.folder)
-    with _one_submit(campaign):
-        running = active(campaign)
-        jobs = requests(tree, only, running)
+    folder = campaign.folder
+    with _one_submit(folder):
+        running = active(folder)
+        jobs = job_requests(campaign, only, running)
         old = [request.replaces.id for request in jobs if request.replaces]
         half = [job.id for job, state in running.values() if state.held and not job.released and job.id not in old]
-        _end_unrecorded(campaign, jobs, say)
+        _end_unrecorded(folder, jobs, say)
         for request in jobs:
-            _make_folder(campaign.path(request.leg.path.name).logs)
+            _make_folder(folder.path(request.leg.path.name).logs)
         done: list[tuple[JobRequest, str, str]] = []
         try:
             for request in jobs:
@@ -78,41 +79,41 @@ def submit(tree: Tree, only: str | None, say: Callable[[str], None]) -> list[tup
                 done.append((request, number, after))
                 what = {"until": None, "promotes": True} if request.promotes else {"until": request.leg.until}
                 record(
-                    campaign, "submitted", job=number, name=request.name, path=request.leg.path.name, **what,
+                    folder, "submitted", job=number, name=request.name, path=request.leg.path.name, **what,
                     after=after or None,
                 )  # fmt: skip
-            _take_back(campaign, old)
+            _take_back(folder, old)
             if numbers := [*half, *(number for _, number, _ in done)]:
                 slurm_commands.release(numbers)
-                record(campaign, "released", jobs=numbers)
+                record(folder, "released", jobs=numbers)
         except BaseException as error:
-            _take_back(campaign, [number for _, number, _ in done])
+            _take_back(folder, [number for _, number, _ in done])
             if isinstance(error, RefusedError) and done:
-                say(f"Jobs that Slurm had accepted before were cancelled, {len(done)} of them; nothing is submitted.")
+                say(f"Slurm had accepted {len(done)} of the jobs; they are cancelled, and nothing is submitted.")
             raise
         return done
 
 
-def _end_unrecorded(campaign: CampaignFolder, jobs: Sequence[JobRequest], say: Callable[[str], None]) -> None:
-    """Cancel held jobs that a submit, killed before it could record them, has left in the queue."""
+def _end_unrecorded(folder: CampaignFolder, jobs: Sequence[JobRequest], say: Callable[[str], None]) -> None:
+    """Cancel held jobs in the queue that an earlier submit was killed before it could record."""
     if not jobs:
         return
-    known, here = {job.id for job in recorded(campaign)}, f"{campaign.root}/"
+    known, here = {job.id for job in recorded(folder)}, f"{folder.root}/"
     held = slurm_commands.held_jobs(job.name for job in jobs)
-    # Another campaign may have the same name, but not the same logs.
+    # Another campaign may have the same name, but it has other logs.
     left = [
         number for number, output in held.items() if number not in known and output.replace("%%", "%").startswith(here)
     ]
     if left:
         slurm_commands.cancel(left)
-        say(f"Cancelled, as an interrupted lrps submit has left them: {', '.join(left)}.")
+        say(f"Cancelled, because an interrupted lrps submit has left them: {', '.join(left)}.")
 
 
-def _take_back(campaign: CampaignFolder, numbers: list[str]) -> None:
+def _take_back(folder: CampaignFolder, numbers: list[str]) -> None:
     if numbers:
         slurm_commands.cancel(numbers)
         with contextlib.suppress(LrpsError):  # the disk may be what failed
-            record(campaign, "cancelled", jobs=numbers)
+            record(folder, "cancelled", jobs=numbers)
 
 
 def _make_folder(folder: Path) -> None:
@@ -123,20 +124,20 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _one_submit(campaign: CampaignFolder) -> Iterator[None]:
-    """Let one submit at a time look for what has no job; on file systems without locks they are not kept apart."""
-    folder = jobs_file(campaign).parent
-    _make_folder(folder)
+def _one_submit(folder: CampaignFolder) -> Iterator[None]:
+    """Let one submit at a time look for what has no job; file systems without locks do not keep them apart."""
+    jobs = jobs_file(folder).parent
+    _make_folder(jobs)
     try:
-        lock = (folder / ".submit").open("a")
+        lock = (jobs / ".submit").open("a")
     except OSError as error:
-        raise StorageError(f"{folder} is not writable: {error.strerror}.", "make room, then rerun.") from None
+        raise StorageError(f"{jobs} is not writable: {error.strerror}.", "make room, then rerun.") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RefusedError(
-                f"Another lrps submit of {campaign.root} is at work.", "wait for it, then rerun."
+                f"Another lrps submit of {folder.root} is running.", "wait for it, then rerun."
             ) from None
         except OSError:
             pass

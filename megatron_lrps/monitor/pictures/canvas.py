@@ -1,14 +1,15 @@
-"""What all pictures share: colours, dashes, a figure without pyplot's global state, files that no crash tears."""
+"""What all pictures share: a figure without pyplot's global state, axes, a legend, files that no crash tears."""
 
 import contextlib
 import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
+from megatron_lrps.monitor.pictures.colours import INK, LOOKS, PLANNED_ALPHA, PLANNED_LINE, PLANNED_WIDTH, role_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.files import write_atomic
 
@@ -26,38 +27,14 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 DPI = 100
-INK, FAINT = "#333333", "#DDDDDD"
 NORMAL, SMALL = 11.0, 9.0
 """Text sizes, in points."""
 
 
-class Look(NamedTuple):
-    """How a kind of path is drawn: its colour, the line's style as matplotlib has it, and the mark of its versions."""
-
-    colour: str
-    line: Any
-    mark: str
-
-
-# Okabe and Ito's palette, which colour-blind readers tell apart; baselines are its quieter colours. Dashes and marks
-# say the same without any colour.
-LOOKS = {
-    "main path": Look("#0072B2", "-", ""),
-    "branches": Look("#D55E00", "-", "o"),
-    "shared paths": Look("#0072B2", "-", ""),
-    "versions": Look("#D55E00", "-", "o"),
-    "PTFS": Look("#8C8C8C", (0, (5, 1.5)), "s"),
-    "CPT": Look("#009E73", (0, (6, 1.5, 1, 1.5)), "^"),
-    "CPT-REWARM": Look("#CC79A7", (0, (1.2, 1.2)), "D"),
-}
-BASELINES = ("PTFS", "CPT", "CPT-REWARM")
-PARADIGMS = {"lrps": LOOKS["branches"], **{role.lower(): LOOKS[role] for role in BASELINES}}
 _ROLES_A_ROW = 2
 """A phone shows the left third of a picture, and must show all of them."""
 ROW_OF_ROLES = 22
 """Pixels."""
-PLANNED_LINE, PLANNED_WIDTH, PLANNED_ALPHA = (0, (2, 2)), 1.2, 0.55
-"""What is still to be trained is dotted, thin and faint, whatever its role."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": NORMAL,
@@ -77,18 +54,6 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # names stay text, which can be searched and copied
     "svg.hashsalt": "lrps",  # the same picture is the same file
 }
-
-
-def role_of(path: PlannedPath) -> str:
-    """What a picture calls the path's kind: a key of its colours."""
-    if path.kind == "explicit":
-        return "versions" if path.version else "shared paths"
-    return {"main": "main path", "branch": "branches"}.get(path.kind, path.paradigm.upper())
-
-
-def look_of(path: PlannedPath) -> Look:
-    """How the path's role is drawn."""
-    return LOOKS[role_of(path)]
 
 
 def check_suffix(file: Path) -> str:

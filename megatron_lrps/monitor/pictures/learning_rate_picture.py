@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.pictures.canvas import (
-    BASELINES,
     DPI,
-    FAINT,
-    INK,
     NORMAL,
-    PLANNED_ALPHA,
-    PLANNED_LINE,
-    PLANNED_WIDTH,
     SMALL,
     check_suffix,
     count_iterations,
     height_of_roles,
-    look_of,
     name_roles,
     new_figure,
-    role_of,
     save,
     shortened,
     width_of,
+)
+from megatron_lrps.monitor.pictures.colours import (
+    BASELINES,
+    FAINT,
+    INK,
+    PLANNED_ALPHA,
+    PLANNED_LINE,
+    PLANNED_WIDTH,
+    look_of,
+    role_of,
 )
 from megatron_lrps.monitor.pictures.labels import LINE, Name, apart, name_ends
 from megatron_lrps.monitor.pictures.loss_picture import draw_losses

@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.pictures.canvas import (
-    BASELINES,
-    FAINT,
     SMALL,
     check_suffix,
     count_iterations,
-    look_of,
     name_roles,
     new_figure,
-    role_of,
     save,
     shortened,
 )
+from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, look_of, role_of
 from megatron_lrps.monitor.pictures.labels import Name, name_ends, name_points
 from megatron_lrps.monitor.scalars import Runs, Series, finite
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data import validation_sets
+from megatron_lrps.plan.data_files import validation_sets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,18 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from megatron_lrps.monitor.pictures.canvas import (
-    FAINT,
-    INK,
-    LOOKS,
-    PARADIGMS,
-    SMALL,
-    SUFFIXES,
-    Look,
-    count_iterations,
-    new_figure,
-    save,
-)
+from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, count_iterations, new_figure, save
+from megatron_lrps.monitor.pictures.colours import FAINT, INK, LOOKS, PARADIGMS, Look
 from megatron_lrps.monitor.pictures.learning_rate_picture import curve_of
 from megatron_lrps.monitor.study_results import TO_PTFS, Line, Spread, spread
 from megatron_lrps.plan import Tree

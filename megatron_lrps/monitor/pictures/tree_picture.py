@@ -5,23 +5,18 @@ from pathlib import Path
 
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.pictures.canvas import (
-    FAINT,
-    INK,
     NORMAL,
-    PLANNED_ALPHA,
-    PLANNED_LINE,
-    PLANNED_WIDTH,
     SMALL,
     check_suffix,
     count_iterations,
     height_of_roles,
-    look_of,
     name_roles,
     new_figure,
     save,
     shortened,
     width_of,
 )
+from megatron_lrps.monitor.pictures.colours import FAINT, INK, PLANNED_ALPHA, PLANNED_LINE, PLANNED_WIDTH, look_of
 from megatron_lrps.plan import PlannedPath, Tree
 
 WIDTH, ROW, AROUND = 1200, 30, 130

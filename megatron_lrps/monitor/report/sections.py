@@ -1,175 +1,159 @@
-"""The sections of a report, each from what was read; what is not there is said in a sentence."""
+"""The facts that each section of a report shows; the words around them stand in ``templates/report.html.jinja``."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.data_ledger import Total as Drawn
-from megatron_lrps.campaign.lineage import Facts, schedule_words
+from megatron_lrps.campaign.lineage import schedule_words
 from megatron_lrps.campaign.releases import UNMET
-from megatron_lrps.campaign.standing import ENDED, state_words
-from megatron_lrps.monitor.pictures.axis import Axis
-from megatron_lrps.monitor.pictures.loss_picture import loss_sets
+from megatron_lrps.monitor.pictures.loss_picture import loss_sets, lost
+from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.report.events import timeline
-from megatron_lrps.monitor.report.html import Markup, Part, join, listing, prose, region, table, tag
+from megatron_lrps.monitor.report.material import NORM, Material
 from megatron_lrps.monitor.scalars import Runs, median_words
-from megatron_lrps.monitor.score_table import Compared, score_table
-from megatron_lrps.monitor.tensorboard.printed_figures import Printed
 from megatron_lrps.monitor.text_table import epochs_words, number_words
-from megatron_lrps.monitor.version_table import Total
-from megatron_lrps.plan import Tree
 from megatron_lrps.plan.file_paths import within
 
+Rows = list[tuple[Any, ...]]
+
 EVENTS = 500
-"""Lines of the timeline; the latest are shown."""
+"""The timeline shows so many of its latest lines."""
 LAST = 5
-"""Losses whose median is a path's latest."""
+"""The latest loss or gradient norm of a path is the median of so many values."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """Which data a path has read with its ancestors; will read, where nothing is recorded of it."""
-
-    path: str
-    planned: bool
-    totals: tuple[Drawn, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """All that a report shows.
-
-    Attributes:
-        tree: The given plan's.
-        save: The campaign's folder.
-        facts: Path -> what is known of it.
-        stands: Of every path, what ``standing`` gives.
-        runs: Losses, gradient norms and times that were logged.
-        printed: Path -> what its logs say.
-        axis: What the pictures' axis counts.
-        totals: The cost of each paradigm.
-        compared: Versions with their scores.
-        results: Path -> its ``results.json``, where there is one.
-        ledgers: A version's each.
-        histories: Path -> lines of its events.jsonl.
-        missing: What is not there, or damaged, a sentence each.
-    """
-
-    tree: Tree
-    save: Path
-    facts: Mapping[str, Facts]
-    stands: Sequence[Mapping[str, Any]]
-    runs: Runs
-    printed: Mapping[str, Printed]
-    axis: Axis
-    totals: Sequence[Total]
-    compared: Compared
-    results: Mapping[str, Mapping[str, Any]]
-    ledgers: Sequence[Ledger]
-    histories: Mapping[str, Sequence[Mapping[str, Any]]]
-    missing: tuple[str, ...]
-
-
-def _sentence(words: str) -> Markup:
-    return tag("p", prose(words))
-
-
-def state(found: Material, picture_: Markup) -> Markup:
-    """How far it is, the tree of paths as a picture and in words, and what is missing."""
+def state(found: Material) -> dict[str, Any]:
+    """How far the campaign is, what each paradigm costs, and the tree of paths in words."""
     planned = sum(path.iterations for path in found.tree.paths)
-    left = sum(each["iterations_left"] for each in found.stands)
-    ends = [each for each in found.stands if each["version"] is not None]
-    trained = sum(each["state"] in ENDED for each in ends)
-    released = sum(each["state"] == "released" for each in ends)
-    cards: list[tuple[str, str]] = [
-        (_percent(planned - left, planned), f"{planned - left:,} of {planned:,} iterations are trained"),
-        (f"{trained} of {len(ends)}", f"versions are trained, {released} of them released"),
-    ]
-    cards += [
-        (f"{total.of_ptfs:.0%}", f"of retraining each version (PTFS) is what {total.paradigm.upper()} costs")
-        for total in found.totals
-        if total.paradigm not in ("ptfs", "explicit")
-    ]
-    facts = tag("ul", *(tag("li", tag("strong", value), what) for value, what in cards), class_="facts")
-    paths = tag("div", region("Tree of paths", tag("div", _branches(found, None), class_="box")), class_="tree")
-    lacking = [tag("h3", "What is missing"), listing(map(prose, found.missing))] if found.missing else []
-    return join([facts, tag("h3", "Paths"), picture_, paths, *lacking])
+    trained = planned - sum(each.iterations_left for each in found.standings)
+    versions = [each for each in found.standings if each.path.version is not None]
+    return {
+        "percent": _percent(trained, planned),
+        "trained": trained,
+        "planned": planned,
+        "versions": len(versions),
+        "versions_trained": sum(each.done for each in versions),
+        "versions_released": sum(each.state == "released" for each in versions),
+        "shares": [
+            (total.paradigm.upper(), f"{total.of_ptfs:.0%}")
+            for total in found.totals
+            if total.paradigm not in ("ptfs", "explicit")
+        ],
+        "branches": _branches(found, None),
+    }
 
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part // whole}%"
 
 
-def _branches(found: Material, parent: str | None) -> Markup:
-    items = []
-    for path, stands in zip(found.tree.paths, found.stands, strict=True):
-        if path.parent != parent:
-            continue
-        version = f", version {path.version}" if path.version and path.version != path.name else ""
-        done = _percent(path.iterations - stands["iterations_left"], path.iterations)
-        fork = f"forks at {path.fork:,}, " if path.parent else f"{path.origin}, " if path.adopted else ""
-        line: list[Part] = [
-            *(tag("strong", path.name), version, " ", tag("span", state_words(stands), class_="state")),
-            tag("span", f" {done}; {fork}ends at {path.end:,}", class_="soft"),
-        ]
-        items.append(tag("li", *line, _branches(found, path.name)))
-    return tag("ul", *items) if items else Markup()
-
-
-def lr_table(found: Material) -> Markup:
-    """The same in words."""
-    rows = [
-        (path.name, path.origin, path.fork, path.end, "; ".join(schedule_words(facts.values)) or "-")
-        for path, facts in zip(found.tree.paths, found.facts.values(), strict=True)
+def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": path.name,
+            "version": path.version if path.version != path.name else None,
+            "state": str(standing),
+            "percent": _percent(path.iterations - standing.iterations_left, path.iterations),
+            "origin": f"forks at {path.fork:,}" if path.parent else path.origin if path.adopted else None,
+            "end": path.end,
+            "children": _branches(found, path.name),
+        }
+        for path, standing in zip(found.tree.paths, found.standings, strict=True)
+        if path.parent == parent
     ]
-    headers = ("path", "parent", "fork", "end", "learning rate, over iterations (after, until]")
-    return table("Learning rate of every path", headers, rows, texts=2, long=4)
 
 
-def losses(found: Material, picture_: Markup | None) -> Markup:
-    """The picture with its numbers."""
-    if picture_ is None:
-        return _sentence("No path has logged a loss yet.")
-    sets = {name: key for name, key in loss_sets(found.tree).items() if any(key in run for run in found.runs.values())}
-    rows: list[tuple[Part, ...]] = []
-    for name, run in found.runs.items():
+def learning_rate(found: Material) -> dict[str, Any]:
+    """The learning rate of each path in words, and where each path begins."""
+    paths = found.tree.paths
+    return {
+        "adopted": [path for path in paths if path.adopted is not None],
+        "from_scratch": [path.name for path in paths if path.parent is None and path.adopted is None],
+        "forks": [f"{path.name} off {path.parent} at {path.fork:,}" for path in paths if path.parent is not None],
+        "rows": [
+            (path.name, path.origin, path.fork, path.end, "; ".join(schedule_words(facts.values)) or "-")
+            for path, facts in zip(paths, found.facts.values(), strict=True)
+        ],
+    }
+
+
+def losses(found: Material) -> dict[str, Any]:
+    """The latest losses of each path, and which losses are not finite: the curves of the picture leave these out."""
+    tags = loss_sets(found.tree)
+    sets = {name: tag for name, tag in tags.items() if any(tag in run for run in found.runs.values())}
+    rows: Rows = []
+    not_finite = []
+    for path, run in found.runs.items():
         training = run.get("lm loss", [])
         if run:
-            validated = [number_words(run[key][-1][1], 4) if run.get(key) else None for key in sets.values()]
+            validated = [number_words(run[tag][-1][1], 4) if run.get(tag) else None for tag in sets.values()]
             latest = median_words([loss for _, loss in training], 4, last=LAST)
-            rows.append((name, training[-1][0] if training else None, latest, *validated))
-    headers = ("path", "logged until", "training", *(f"on {name}" for name in sets))
-    caption = f"Latest losses in nats a token; of the training the median of the last {LAST}"
-    return join([picture_, table(caption, headers, rows)])
+            rows.append((path, training[-1][0] if training else None, latest, *validated))
+        for name, tag in {"training": "lm loss", **{f"on {name}": tag for name, tag in tags.items()}}.items():
+            if stretches := lost(run.get(tag, [])):
+                count, first, last = sum(each for *_, each in stretches), stretches[0][0], stretches[-1][1]
+                where = f"at {first:,}" if first == last else f"from {first:,} to {last:,}"
+                not_finite.append(f"{path} {name}, {count:,} {where}")
+    return {
+        "paths": [name for name, run in found.runs.items() if run],
+        "headers": [f"on {name}" for name in sets],
+        "rows": rows,
+        "last": LAST,
+        "not_finite": not_finite,
+    }
 
 
-def versions(found: Material) -> Markup:
-    """The version table across paradigms, and what each costs in all."""
+def pace(runs: Runs, printed: Mapping[str, Printed], *, gpus: bool) -> dict[str, Any]:
+    """How fast each path trained, how steadily, and what it took.
+
+    Args:
+        runs: Path -> tag -> what it logged.
+        printed: Path -> what its logs say.
+        gpus: Whether a rank is a GPU.
+    """
+    rows: Rows = []
+    hours: list[float | None] = []
+    for name, run in runs.items():
+        said = printed.get(name, Printed())
+        norms = [value for _, value in run.get(NORM, [])]
+        # max() would take a NaN for the highest norm, or pass over it, by where in the series it stands.
+        highest = math.nan if not all(map(math.isfinite, norms)) else max(norms, default=0.0)
+        figures = [median_words(norms, 3, last=LAST), number_words(highest, 3) if norms else None]
+        for tag, digits in ((SECONDS, 3), (THROUGHPUT, 1)):
+            logged = [value for _, value in run.get(tag, [])]
+            words = median_words(logged or [each.value for each in said.points.get(tag, [])], digits)
+            # Megatron prints one digit after the point: a model on a CPU computes, and not nothing.
+            figures.append("below 0.05" if words == "0.0" and not logged else words)
+        if norms or any(each is not None for each in figures) or said.points:
+            hours.append(said.rank_hours)
+            rows.append((name, *figures, _hours(said.rank_hours)))
+    if len(rows) > 1:
+        known = [each for each in hours if each is not None]
+        rows.append(("all", None, None, None, None, _hours(sum(known) if len(known) == len(hours) else None)))
+    return {"rows": rows, "last": LAST, "rank": "GPU" if gpus else "rank"}
+
+
+def _hours(hours: float | None) -> str | None:
+    return None if hours is None else number_words(hours, 2)
+
+
+def costs(found: Material) -> dict[str, Any]:
+    """What each paradigm costs in all, against retraining each version (PTFS) and continuing (CPT)."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
-    rows: list[tuple[Part, ...]] = []
+    rows: Rows = []
     for each in found.totals:
         # Listed paths are alternatives: what they cost together is no price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
         rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
         if each.cuts:
             rows.append((f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens, None, None))
-    costs = table(
-        "Cost of all paths"
-        if {each.paradigm for each in found.totals} == {"explicit"}
-        else "Cost of all versions, against retraining each (PTFS) and continuing (CPT)",
-        ("paradigm", "iterations", "tokens", "of PTFS", "of CPT"),
-        rows,
-    )
-    return join(
-        [costs, score_table(found.compared), *(tag("p", prose(note), class_="soft") for note in found.compared.notes)]
-    )
+    return {"listed": {each.paradigm for each in found.totals} == {"explicit"}, "rows": rows}
 
 
-def data(found: Material) -> Markup:
-    """Which data each version has read, and how often."""
-    rows: list[tuple[Part, ...]] = [
+def data(found: Material) -> Rows:
+    """The data that each version has read, and how often."""
+    return [
         (
             ledger.path,
             "by plan" if ledger.planned else "yes",
@@ -182,17 +166,12 @@ def data(found: Material) -> Markup:
         for ledger in found.ledgers
         for each in ledger.totals
     ]
-    headers = ("path", "has read", "data of", "index", "samples", "of these replayed", "epochs")
-    shown = table("What each version has read, its parents' part included", headers, rows, texts=4)
-    return shown or _sentence("The plan names no data that anything has read.")
 
 
-def scores(found: Material) -> Markup:
+def scores(found: Material) -> dict[str, Any]:
     """Every score with how it was measured."""
-    if not found.results:
-        return _sentence("No version has been evaluated; `lrps eval PLAN VERSION` does that.")
-    sets: list[tuple[Part, ...]] = []
-    tasks: list[tuple[Part, ...]] = []
+    sets: Rows = []
+    tasks: Rows = []
     for path, results in found.results.items():
         for name, each in results["perplexity"].items():
             values = (_decimal(each.get(key)) for key in ("perplexity", "bits_per_byte"))
@@ -203,13 +182,7 @@ def scores(found: Material) -> Markup:
                 if "_stderr" not in metric:
                     error = _decimal(metrics.get(f"{metric}_stderr"))
                     tasks.append((path, results["iteration"], task, metric, _decimal(value), error))
-    headers = ("path", "iteration", "validation set", "perplexity", "bits per byte", "tokens", "by")
-    return join(
-        [
-            table("Perplexity on every validation set", headers, sets, texts=3),
-            table("Tasks", ("path", "iteration", "task", "metric", "value", "standard error"), tasks, texts=4),
-        ]
-    )
+    return {"evaluated": bool(found.results), "sets": sets, "tasks": tasks}
 
 
 def _decimal(value: Any) -> str:
@@ -225,49 +198,41 @@ def _word(found: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else "-"
 
 
-def releases(found: Material) -> Markup:
-    """Released versions with what each was tested for."""
-    shown = []
+def releases(found: Material) -> list[dict[str, Any]]:
+    """Of each path its released versions, with what each was tested for, and why its gate was not met last."""
+    paths = []
     for path, facts in found.facts.items():
         released = facts.values.get("released")
-        for version, each in released.items() if isinstance(released, dict) else ():
-            if isinstance(each, dict):
-                shown += [tag("h3", f"{version}, path {path}"), listing(_release(each))]
+        named = released.items() if isinstance(released, dict) else ()
+        made = [_release(version, each) for version, each in named if isinstance(each, dict)]
         turns = [each for each in found.histories.get(path, ()) if each.get("event") in ("released", UNMET)]
-        if turns and turns[-1]["event"] == UNMET:
-            shown.append(tag("p", f"{path} did not meet its gate last: {_word(turns[-1], 'message')}."))
-    return join(shown) if shown else _sentence("No version has been released; `lrps promote PLAN VERSION` does that.")
+        unmet = _word(turns[-1], "message") if turns and turns[-1]["event"] == UNMET else None
+        if made or unmet:
+            paths.append({"name": path, "made": made, "unmet": unmet})
+    return paths
 
 
-def _release(released: Mapping[str, Any]) -> list[Part]:
-    gate = released.get("gate")
-    conditions = [str(each) for each in gate] if isinstance(gate, list) else []
-    gate_of = "Gate, although it was not met:" if released.get("unmet") else "Gate:"
-    difference = released.get("checked")
-    logits = (
-        f"its logits differ by at most {difference:.2g} from Megatron's own"
-        if type(difference) in (int, float)
-        else "its logits were not compared with Megatron's own"
-    )
-    return [
-        f"Released {_word(released, 'time')} from the checkpoint of iteration {_count(released.get('iteration'))}",
-        f"Checkpoint: {_word(released, 'verified')}; {logits}",
-        f"Export: {_word(released, 'export')}",
-        join([gate_of, listing(conditions)]) if conditions else "Gate: none was asked for",
-    ]
+def _release(version: str, released: Mapping[str, Any]) -> dict[str, Any]:
+    gate, difference = released.get("gate"), released.get("checked")
+    return {
+        "version": version,
+        "time": _word(released, "time"),
+        "iteration": _count(released.get("iteration")),
+        "verified": _word(released, "verified"),
+        "difference": f"{difference:.2g}" if type(difference) in (int, float) else None,
+        "export": _word(released, "export"),
+        "gate": [str(each) for each in gate] if isinstance(gate, list) else [],
+        "unmet": bool(released.get("unmet")),
+    }
 
 
-def happenings(found: Material) -> Markup:
-    """The timeline of all paths."""
-    lines = timeline(found.histories)
-    if not lines:
-        return _sentence("Nothing has happened yet.")
-    rows = [(_when(line.time), line.path, line.what) for line in lines[-EVENTS:]]
-    cut = f"; the latest {EVENTS:,} of {len(lines):,}" if len(lines) > EVENTS else ""
-    return table(f"What happened, oldest first{cut}", ("time (UTC)", "path", "what"), rows, texts=2, long=2)
+def happenings(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The latest lines of the timeline of all paths, and how many lines it has."""
+    lines = timeline(histories)
+    return {"rows": [(_when(line.time), line.path, line.what) for line in lines[-EVENTS:]], "count": len(lines)}
 
 
-def _when(time: str) -> Part:
-    """A time of events.jsonl as a date and a time of day, between which a narrow page may break the line."""
+def _when(time: str) -> tuple[str, str] | None:
+    """The date and the time of day, between which a narrow page may break the line."""
     date, _, of_day = time.removesuffix("+00:00").partition("T")
-    return join([tag("span", date), " ", tag("span", of_day)]) if date else None
+    return (date, of_day) if date else None

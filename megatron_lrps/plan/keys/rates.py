@@ -87,4 +87,5 @@ class Decay(PlanModel):
 
     def spec(self) -> DecaySpec:
         """As the schedule takes it."""
-        return DecaySpec(shape=self.shape, hold=self.hold, steps=self.steps, branch_steps=self.branch_steps)
+        hold = SHAPES[self.shape].hold if self.hold is None else self.hold
+        return DecaySpec(shape=self.shape, hold=hold, steps=self.steps, branch_steps=self.branch_steps)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.parallel_layout import refuse_impossible_layout
-from megatron_lrps.plan.ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.training.arguments import Parser, Planned, add_arguments, full_command_line
 from megatron_lrps.training.megatron.refusals import refuse_usage
 from megatron_lrps.training.rank_environment import refuse_no_launcher

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.megatron_refusals import fix_of
+from megatron_lrps.plan.megatron_fixes import fix_of
 
 _KINDS = (
     AssertionError,

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
+from megatron_lrps.campaign.past import Past, PastPath
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.schedule import Schedule, hold_for_ever, warmup
 
@@ -103,26 +104,18 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
                 this path has had up to that position.
         """
         position = int(state_dict["num_steps"])
-        for key, here in (
-            ("max_lr", self.max_lr),
-            ("min_lr", self.min_lr),
-            ("start_wd", self.start_wd),
-            ("end_wd", self.end_wd),
-            ("init_lr", self.init_lr),
-        ):
-            there = state_dict.get(key, here)
-            if there != here:
-                raise RefusedError(
-                    f"{key}: the checkpoint was trained with {there}, this run has {here}.",
-                    "give the checkpoint's value; all paths of a campaign share one.",
-                )
-        past = trained_schedule(state_dict).until(position)
-        if past != self.schedule.until(position):
-            raise RefusedError(
-                f"The checkpoint's learning rate up to sample {position} was {_words(past)}, but this path's is "
-                f"{_words(self.schedule.until(position))}.",
-                "fork from a checkpoint on the maximal path, or restore the plan that trained it.",
-            )
+        here = {
+            "max_lr": self.max_lr,
+            "min_lr": self.min_lr,
+            "start_wd": self.start_wd,
+            "end_wd": self.end_wd,
+            "init_lr": self.init_lr,
+        }
+        past = Past(
+            values={key: state_dict[key] for key in here if key in state_dict},
+            paths={"path": PastPath(schedule=trained_schedule(state_dict), until=position)},
+        )
+        past.refuse_run(Past(values=here, paths={"path": PastPath(schedule=self.schedule)}), "the checkpoint")
         self.num_steps = position
         self.step(0)
 
@@ -144,7 +137,3 @@ def trained_schedule(state_dict: dict[str, Any]) -> Schedule:
             "fork from a checkpoint that was trained with --lr-decay-style constant.",
         )
     return Schedule((*warmup(warm), *hold_for_ever(warm)))
-
-
-def _words(past: tuple[Any, ...]) -> str:
-    return ", ".join(f"{segment.shape or segment.kind} over [{segment.start}, {segment.end})" for segment in past)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.launch.doctor.findings import FUSION, Finding, inventory, needs_of_run, needs_of_submit
 from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine, Storage
-from megatron_lrps.plan import Tree
 from tests.plan.plans import tree_of
 from tests.training.harness import write_tokens
 
@@ -42,20 +42,22 @@ def machine(*gpus: dict[str, Any], **modules: dict[str, Any]) -> Machine:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return tree_at(tmp_path)
+def campaign(tmp_path: Path) -> Campaign:
+    return campaign_at(tmp_path)
 
 
-def tree_at(folder: Path, launch: dict[str, Any] | None = None, **keys: Any) -> Tree:
+def campaign_at(folder: Path, launch: dict[str, Any] | None = None, **keys: Any) -> Campaign:
     """Two versions of 1000 iterations with data, in ``folder``."""
     names = ("v1", "v2")
     for name in names:
         write_tokens(folder / name, [[1, 2, 3]])
-    return tree_of(
-        save=str(folder / "runs"),
-        versions=[{"name": name, "iters": 1000, "train": [[1.0, str(folder / name)]]} for name in names],
-        launch=launch or {"local": {"processes": 2}},
-        **keys,
+    return Campaign(
+        tree_of(
+            save=str(folder / "runs"),
+            versions=[{"name": name, "iters": 1000, "train": [[1.0, str(folder / name)]]} for name in names],
+            launch=launch or {"local": {"processes": 2}},
+            **keys,
+        )
     )
 
 
@@ -65,12 +67,12 @@ def lacking(findings: list[Finding]) -> list[str]:
     return [finding.name for finding in findings if finding.fit is False]
 
 
-def test_a_node_with_everything_is_fit(tree: Tree) -> None:
-    assert lacking(needs_of_run(tree, machine(H100, H100), ranks=2)) == []
+def test_a_node_with_everything_is_fit(campaign: Campaign) -> None:
+    assert lacking(needs_of_run(campaign, machine(H100, H100), ranks=2)) == []
 
 
-def test_every_rank_needs_a_gpu(tree: Tree) -> None:
-    findings = needs_of_run(tree, machine(H100), ranks=2)
+def test_every_rank_needs_a_gpu(campaign: Campaign) -> None:
+    findings = needs_of_run(campaign, machine(H100), ranks=2)
     assert lacking(findings) == ["GPUs"]
     assert Finding("GPUs", "1, 2 needed", False, findings[2].fix) in findings
 
@@ -85,21 +87,21 @@ def test_every_rank_needs_a_gpu(tree: Tree) -> None:
         ("fused", {"error": f"ModuleNotFoundError: No module named '{FUSION}'"}, [FUSION]),
     ],
 )
-def test_each_lack_is_named(tree: Tree, module: str, answer: dict[str, Any], names: list[str]) -> None:
-    assert lacking(needs_of_run(tree, machine(H100, H100, **{module: answer}), ranks=2)) == names
+def test_each_lack_is_named(campaign: Campaign, module: str, answer: dict[str, Any], names: list[str]) -> None:
+    assert lacking(needs_of_run(campaign, machine(H100, H100, **{module: answer}), ranks=2)) == names
 
 
-def test_a_library_that_does_not_import_is_not_called_absent(tree: Tree) -> None:
+def test_a_library_that_does_not_import_is_not_called_absent(campaign: Campaign) -> None:
     broken = machine(H100, H100, transformer={"error": "ImportError: libcudart.so.12 is not there"})
-    found = {finding.name: finding for finding in needs_of_run(tree, broken, ranks=2)}["transformer_engine"]
+    found = {finding.name: finding for finding in needs_of_run(campaign, broken, ranks=2)}["transformer_engine"]
     assert found.found == "does not import: ImportError: libcudart.so.12 is not there"
-    assert found.fix == "install one that was built for this torch."
+    assert found.fix == "install a build for this torch."
 
 
 def test_flags_can_do_without_transformer_engine_and_apex(tmp_path: Path) -> None:
     flags = {"transformer-impl": "local", "no-gradient-accumulation-fusion": True}
     bare = machine(A100, A100, transformer=ABSENT, fused=ABSENT)
-    assert lacking(needs_of_run(tree_at(tmp_path, megatron=flags), bare, ranks=2)) == []
+    assert lacking(needs_of_run(campaign_at(tmp_path, megatron=flags), bare, ranks=2)) == []
 
 
 @pytest.mark.parametrize(
@@ -115,31 +117,31 @@ def test_flags_can_do_without_transformer_engine_and_apex(tmp_path: Path) -> Non
     ],
 )
 def test_fp8_needs_gpus_that_have_it(tmp_path: Path, recipe: str, gpu: dict[str, Any], fit: bool) -> None:
-    plan = tree_at(tmp_path, megatron={"fp8-format": "hybrid", "fp8-recipe": recipe})
+    plan = campaign_at(tmp_path, megatron={"fp8-format": "hybrid", "fp8-recipe": recipe})
     assert lacking(needs_of_run(plan, machine(gpu, gpu), ranks=2)) == ([] if fit else [f"FP8 {recipe}"])
 
 
 def test_blockwise_needs_a_newer_cuda_than_hopper_does(tmp_path: Path) -> None:
-    plan = tree_at(tmp_path, megatron={"fp8-format": "hybrid", "fp8-recipe": "blockwise"})
+    plan = campaign_at(tmp_path, megatron={"fp8-format": "hybrid", "fp8-recipe": "blockwise"})
     old = {"version": "2.7.0", "cuda": "12.8", "nccl": "2.26", "gpus": [H100, H100]}
     found = {finding.name: finding.found for finding in needs_of_run(plan, machine(torch=old), ranks=2)}
     assert found["FP8 blockwise"] == "torch has CUDA 12.8, 12.9 needed"
 
 
 def test_the_weakest_gpu_decides(tmp_path: Path) -> None:
-    plan = tree_at(tmp_path, megatron={"fp8-format": "hybrid"})
+    plan = campaign_at(tmp_path, megatron={"fp8-format": "hybrid"})
     found = {finding.name: finding.found for finding in needs_of_run(plan, machine(H100, A100), ranks=2)}
     assert found["FP8 delayed"] == "sm_80, sm_89 needed"
 
 
 def test_the_cpu_backend_wants_no_gpu(tmp_path: Path) -> None:
-    plan = tree_at(tmp_path, launch={"device": "cpu"})
+    plan = campaign_at(tmp_path, launch={"device": "cpu"})
     assert lacking(needs_of_run(plan, machine(transformer=ABSENT), ranks=1)) == []
     assert lacking(needs_of_run(plan, machine(H100), ranks=1)) == ["GPUs"]
 
 
 def test_data_and_tokenizer_must_be_there(tmp_path: Path) -> None:
-    plan = tree_at(tmp_path, tokenizer={"type": "sentencepiece", "model": str(tmp_path / "t.model")})
+    plan = campaign_at(tmp_path, tokenizer={"type": "sentencepiece", "model": str(tmp_path / "t.model")})
     (tmp_path / "v2.bin").unlink()
     node = replace(machine(H100, H100), libraries=dict.fromkeys(LIBRARIES))
     findings = needs_of_run(plan, node, ranks=2)
@@ -151,7 +153,7 @@ def test_checkpoints_to_come_must_fit(tmp_path: Path) -> None:
     # 2 fork points of main (one is its end) and 2 ends of branches, each of 14 bytes a parameter: 24 layers of 2048
     # wide are 1.34 G parameters with their embeddings, 75 GB in all.
     model = {"num-layers": 24, "hidden-size": 2048, "num-attention-heads": 16}
-    plan = tree_at(tmp_path, megatron=model)
+    plan = campaign_at(tmp_path, megatron=model)
     node = machine(H100, H100)
     assert lacking(needs_of_run(plan, replace(node, storage=replace(STORAGE, free_bytes=76 * 10**9)), ranks=2)) == []
     small = replace(node, storage=replace(STORAGE, free_bytes=60 * 10**9))
@@ -161,9 +163,9 @@ def test_checkpoints_to_come_must_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ability", "fit"), [("rename", False), ("fsync", False), ("hard links", True)])
-def test_checkpoints_need_rename_and_fsync(tree: Tree, ability: str, fit: bool) -> None:
+def test_checkpoints_need_rename_and_fsync(campaign: Campaign, ability: str, fit: bool) -> None:
     node = replace(machine(H100, H100), storage=replace(STORAGE, missing=(ability,)))
-    assert lacking(needs_of_run(tree, node, ranks=2)) == ([] if fit else ["storage"])
+    assert lacking(needs_of_run(campaign, node, ranks=2)) == ([] if fit else ["storage"])
 
 
 @pytest.mark.parametrize(
@@ -176,10 +178,10 @@ def test_checkpoints_need_rename_and_fsync(tree: Tree, ability: str, fit: bool) 
     ],
 )
 def test_nodes_of_a_job_need_a_fabric(
-    tree: Tree, adapters: tuple[str, ...], nodes: int, ethernet: bool, names: list[str]
+    campaign: Campaign, adapters: tuple[str, ...], nodes: int, ethernet: bool, names: list[str]
 ) -> None:
     node = replace(machine(H100, H100), infiniband=adapters)
-    findings = needs_of_run(tree, node, ranks=2, nodes=nodes, ethernet=ethernet)
+    findings = needs_of_run(campaign, node, ranks=2, nodes=nodes, ethernet=ethernet)
     assert lacking(findings) == names
     said = [finding.found for finding in findings if finding.name == "fabric"]
     words = ", ".join(adapters) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
@@ -187,15 +189,15 @@ def test_nodes_of_a_job_need_a_fabric(
 
 
 def test_the_cpu_backend_needs_no_fabric(tmp_path: Path) -> None:
-    cpu = tree_at(tmp_path, launch={"device": "cpu"})
+    cpu = campaign_at(tmp_path, launch={"device": "cpu"})
     assert lacking(needs_of_run(cpu, replace(machine(), infiniband=()), ranks=2, nodes=4)) == []
 
 
-def test_submitting_needs_slurm_and_no_gpu(tree: Tree) -> None:
+def test_submitting_needs_slurm_and_no_gpu(campaign: Campaign) -> None:
     login = machine(transformer=ABSENT)
-    assert lacking(needs_of_submit(tree, login)) == []
+    assert lacking(needs_of_submit(campaign, login)) == []
     without = replace(login, commands=login.commands | {"sbatch": None, "scontrol": None})
-    findings = needs_of_submit(tree, without)
+    findings = needs_of_submit(campaign, without)
     assert lacking(findings) == ["Slurm"]
     assert findings[0].found == "no sbatch, scontrol"
 

@@ -6,23 +6,21 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
-from megatron_lrps.launch.local.progress_display import Ledger, LineDisplay
-from tests.launch.campaign import Campaign, campaign
+from megatron_lrps.launch.local.progress_display import LineDisplay, RemainingWork
+from tests.launch.campaign import TinyCampaign, campaign
 from tests.launch.local.test_rank_output import REPORT
 
 __all__ = ["campaign"]  # a fixture
 
-DISPLAY = LineDisplay(Ledger({"main": 0}, {"main": 14}), {"main": 14})
+DISPLAY = LineDisplay(RemainingWork({"main": 0}, {"main": 14}), {"main": 14})
 
 
-def attempt(campaign: Campaign, log: str = "") -> Attempt:
-    tree = campaign.tree
+def attempt(campaign: TinyCampaign, log: str = "") -> Attempt:
     path = Path(campaign.plan.parent / "a.log")
     path.write_text(log)
-    return Attempt(campaign=CampaignFolder(tree.plan.folder), path=tree.path("main"), log=path, start=5)
+    return Attempt(campaign=campaign.campaign, path=campaign.campaign.path("main"), log=path, start=5)
 
 
 def raised(kind: type[LrpsError], attempt: Attempt, *history: dict[str, Any]) -> str:
@@ -32,7 +30,7 @@ def raised(kind: type[LrpsError], attempt: Attempt, *history: dict[str, Any]) ->
     return str(error.value)
 
 
-def test_only_a_complete_checkpoint_of_the_end_is_the_end(campaign: Campaign) -> None:
+def test_only_a_complete_checkpoint_of_the_end_is_the_end(campaign: TinyCampaign) -> None:
     done = {"event": "done", "iteration": 14}
     assert "its ranks ended before its last iteration" in raised(LrpsError, attempt(campaign), done)
     campaign.save("main", 14)
@@ -40,7 +38,7 @@ def test_only_a_complete_checkpoint_of_the_end_is_the_end(campaign: Campaign) ->
     conclude(attempt(campaign), [], DISPLAY)
 
 
-def test_a_failure_after_the_end_is_told(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_after_the_end_is_told(campaign: TinyCampaign, capsys: pytest.CaptureFixture[str]) -> None:
     campaign.save("main", 14)
     conclude(attempt(campaign, REPORT.format(code=1)), [], DISPLAY)
     assert (
@@ -49,14 +47,14 @@ def test_a_failure_after_the_end_is_told(campaign: Campaign, capsys: pytest.Capt
     )
 
 
-def test_an_end_in_which_the_ranks_found_damage_is_none(campaign: Campaign) -> None:
+def test_an_end_in_which_the_ranks_found_damage_is_none(campaign: TinyCampaign) -> None:
     campaign.save("main", 14)
     skipped, saved = ({"event": event, "iteration": 14} for event in ("skipped", "saved"))
     raised(LrpsError, attempt(campaign, REPORT.format(code=1)), skipped)
     conclude(attempt(campaign, REPORT.format(code=1)), [skipped, saved], DISPLAY)
 
 
-def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: Campaign) -> None:
+def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: TinyCampaign) -> None:
     campaign.save("main", 9)
     stopped = attempt(campaign)
     stopped.reached = 9
@@ -70,7 +68,7 @@ def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: 
     assert "the 2 iterations after its checkpoint at 9 are lost" in raised(StoppedError, stopped, event)
 
 
-def test_refusals_and_storage_errors_keep_their_words(campaign: Campaign) -> None:
+def test_refusals_and_storage_errors_keep_their_words(campaign: TinyCampaign) -> None:
     text = "lr.max is 1, the checkpoint has 2. Fix: restore it."
     assert raised(RefusedError, attempt(campaign), {"event": "refused", "message": text}) == f"path main: {text}"
     assert raised(StorageError, attempt(campaign), {"event": "storage", "message": text}).startswith(
@@ -78,7 +76,7 @@ def test_refusals_and_storage_errors_keep_their_words(campaign: Campaign) -> Non
     )
 
 
-def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: Campaign) -> None:
+def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: TinyCampaign) -> None:
     log = "loading\nlrps: --lr is 1, the plan has 2. Fix: drop it.\nmore\n"
     refused = attempt(campaign, log + REPORT.format(code=78))
     assert raised(RefusedError, refused) == "path main: --lr is 1, the plan has 2. Fix: drop it."
@@ -87,7 +85,7 @@ def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: Campaig
     assert "path main stopped at iteration 5" in raised(StoppedError, attempt(campaign, REPORT.format(code=75)))
 
 
-def test_a_rank_that_the_request_itself_ended_has_not_failed(campaign: Campaign) -> None:
+def test_a_rank_that_the_request_itself_ended_has_not_failed(campaign: TinyCampaign) -> None:
     early = attempt(campaign, REPORT.format(code=-signal.SIGUSR2))
     assert "was ended by signal 12" in raised(LrpsError, early)
     early.asked = signal.SIGUSR2
@@ -97,7 +95,7 @@ def test_a_rank_that_the_request_itself_ended_has_not_failed(campaign: Campaign)
     assert "rank 1 ended with exit code 1" in raised(LrpsError, crashed)
 
 
-def test_what_a_kill_loses_is_counted_from_the_last_checkpoint(campaign: Campaign) -> None:
+def test_what_a_kill_loses_is_counted_from_the_last_checkpoint(campaign: TinyCampaign) -> None:
     killed = attempt(campaign, REPORT.format(code=-9))
     killed.asked, killed.killed, killed.reached = signal.SIGUSR2, True, 8
     assert "killed at iteration 8; the 3 iterations after its checkpoint at 5 are lost" in raised(StoppedError, killed)

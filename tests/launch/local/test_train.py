@@ -13,16 +13,16 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.local import train
 from megatron_lrps.launch.local.ranks import writers
 from tests.conftest import Lrps
-from tests.launch.campaign import Campaign, campaign, wait_until
+from tests.launch.campaign import TinyCampaign, campaign, wait_until
 
 __all__ = ["campaign"]  # a fixture
 
 
-def started(campaign: Campaign, path: str) -> list[int]:
+def started(campaign: TinyCampaign, path: str) -> list[int]:
     return [event["iteration"] for event in events(campaign.folder(path)) if event["event"] == "started"]
 
 
-def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: Campaign) -> None:
+def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: TinyCampaign) -> None:
     code, stdout, stderr = campaign.run()
     assert (code, stderr) == (0, "")
     # Those come by the clock.
@@ -55,7 +55,7 @@ def test_parents_come_first_and_what_is_trained_is_not_trained_again(campaign: C
     assert [len(list(campaign.folder(path).logs.glob("*.log"))) for path in ("main", "v1", "v2")] == [1, 1, 1]
 
 
-def test_an_evaluation_is_told_from_a_hang(campaign: Campaign, lrps: Lrps) -> None:
+def test_an_evaluation_is_told_from_a_hang(campaign: TinyCampaign, lrps: Lrps) -> None:
     executor = campaign.start("--path", "main", mode="evaluate")
     campaign.wait_for("main", 8)
     wait_until(lambda: (campaign.folder("main").root / "doing.json").exists())
@@ -68,7 +68,7 @@ def test_an_evaluation_is_told_from_a_hang(campaign: Campaign, lrps: Lrps) -> No
     assert "\nmain  stopped at 8 of 14 (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
 
-def test_a_layout_that_cannot_train_starts_no_rank(campaign: Campaign) -> None:
+def test_a_layout_that_cannot_train_starts_no_rank(campaign: TinyCampaign) -> None:
     campaign.plan.write_text(campaign.plan.read_text().replace("global_batch_size: 8", "global_batch_size: 7"))
     code, _, stderr = campaign.run()
     assert code == 78
@@ -76,7 +76,7 @@ def test_a_layout_that_cannot_train_starts_no_rank(campaign: Campaign) -> None:
     assert list(campaign.folder("main").logs.glob("*.log")) == []
 
 
-def test_ctrl_c_saves_and_the_same_command_continues(campaign: Campaign) -> None:
+def test_ctrl_c_saves_and_the_same_command_continues(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main", seconds=0.2)
     campaign.wait_for("main", 2)
     executor.send_signal(signal.SIGINT)
@@ -94,7 +94,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(campaign: Campaign) -> None
     assert len(list(campaign.folder("main").logs.glob("*.log"))) == 2
 
 
-def test_ctrl_c_twice_kills_and_says_what_is_lost(campaign: Campaign) -> None:
+def test_ctrl_c_twice_kills_and_says_what_is_lost(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main", mode="hang")
     campaign.wait_for("main", 7)
     executor.send_signal(signal.SIGINT)
@@ -109,7 +109,7 @@ def test_ctrl_c_twice_kills_and_says_what_is_lost(campaign: Campaign) -> None:
     assert not campaign.processes()
 
 
-def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: Campaign) -> None:
+def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main")
     assert executor.stdout is not None
     assert executor.stdout.readline().startswith("main: training")
@@ -120,7 +120,7 @@ def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: Campaign) -> None
     assert not campaign.processes()
 
 
-def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: Campaign) -> None:
+def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: TinyCampaign) -> None:
     code, stdout, stderr = campaign.run(mode="fail")
     assert code == 1
     (log,) = campaign.folder("main").logs.glob("*.log")
@@ -132,13 +132,13 @@ def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: Campaign) -> 
 
 
 @pytest.mark.parametrize(("mode", "exit_code"), [("refused", 78), ("storage", 74)])
-def test_what_the_ranks_refuse_is_passed_on(campaign: Campaign, mode: str, exit_code: int) -> None:
+def test_what_the_ranks_refuse_is_passed_on(campaign: TinyCampaign, mode: str, exit_code: int) -> None:
     code, _, stderr = campaign.run(mode=mode)
     assert code == exit_code
     assert "lrps: path main: lr.max is 1, the checkpoint has 2. Fix: restore it." in stderr
 
 
-def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(campaign: Campaign) -> None:
+def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main", mode="hang")
     campaign.wait_for("main", 7)
     ranks = writers(campaign.folder("main").logs.glob("*.log"))
@@ -155,7 +155,7 @@ def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(cam
     assert started(campaign, "main") == [0, 5]
 
 
-def test_training_goes_on_when_nobody_reads_the_progress(campaign: Campaign) -> None:
+def test_training_goes_on_when_nobody_reads_the_progress(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main", seconds=0.05)
     assert executor.stdout is not None
     executor.stdout.close()  # as of `lrps run PLAN | tee log` when tee has gone
@@ -164,7 +164,7 @@ def test_training_goes_on_when_nobody_reads_the_progress(campaign: Campaign) -> 
 
 
 def test_ranks_that_outlived_their_executor_are_not_joined(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    campaign: TinyCampaign, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(train, "_LEFTOVER_S", 0.1)
     logs = campaign.folder("main").logs
@@ -173,7 +173,7 @@ def test_ranks_that_outlived_their_executor_are_not_joined(
         rank = subprocess.Popen(["sleep", "60"], stdout=log)
     try:
         with pytest.raises(RefusedError, match=rf"path main is still written by process {rank.pid};"):
-            train.train(campaign.tree, [campaign.tree.path("main")], campaign.plan, Silent(), module="none")
+            train.train(campaign.campaign, [campaign.campaign.path("main")], Silent(), module="none")
     finally:
         rank.kill()
         rank.wait()

@@ -10,18 +10,23 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mounts
 from megatron_lrps.launch.slurm.job_history import active, followers, recorded
-from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, requests
+from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, job_requests
 from megatron_lrps.launch.slurm.slurm_commands import job_states
 from megatron_lrps.launch.slurm.submission import as_shell
 from tests.plan.plans import tree_of
 
 
+def campaign_of(**keys: Any) -> Campaign:
+    return Campaign(tree_of(**keys))
+
+
 def jobs_of(**slurm: Any) -> list[JobRequest]:
-    return requests(tree_of(launch={"slurm": slurm}), None, {})
+    return job_requests(campaign_of(launch={"slurm": slurm}), None, {})
 
 
 def test_the_plan_is_sbatchs_command_line() -> None:
@@ -53,8 +58,8 @@ def test_the_plan_is_sbatchs_command_line() -> None:
 
 
 def test_branches_have_their_own_script_and_containers_see_the_data() -> None:
-    jobs = requests(
-        tree_of(
+    jobs = job_requests(
+        campaign_of(
             launch={"slurm": {"container": "/images/megatron.sqsh", "site": "my site.sh"}},
             versions=[{"name": "v1", "iters": 10, "train": [[1.0, "/data/web/a"]], "valid": {"b": "/data/valid/b"}}],
         ),
@@ -71,8 +76,8 @@ def test_branches_have_their_own_script_and_containers_see_the_data() -> None:
 
 
 def test_percent_signs_of_a_folder_are_not_slurms() -> None:
-    tree = tree_of(launch={"slurm": {}}, save="runs/50%j")
-    assert "--output=/campaigns/runs/50%%j/paths/main/logs/slurm-%j.log" in requests(tree, None, {})[0].options
+    (main, *_) = job_requests(campaign_of(launch={"slurm": {}}, save="runs/50%j"), None, {})
+    assert "--output=/campaigns/runs/50%%j/paths/main/logs/slurm-%j.log" in main.options
 
 
 def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Path) -> None:
@@ -106,16 +111,16 @@ def test_a_mount_is_an_absolute_folder(folder: str) -> None:
 
 
 def test_a_folder_that_no_list_of_mounts_can_hold_matters_to_a_container_alone() -> None:
-    (main, *_) = requests(tree_of(launch={"slurm": {}}, save="runs/12:30"), None, {})
+    (main, *_) = job_requests(campaign_of(launch={"slurm": {}}, save="runs/12:30"), None, {})
     assert main.env["LRPS_MOUNTS"] == ""
     with pytest.raises(RefusedError, match="/campaigns/runs/12:30 cannot be mounted into a container"):
-        requests(tree_of(launch={"slurm": {"container": "/a.sif"}}, save="runs/12:30"), None, {})
+        job_requests(campaign_of(launch={"slurm": {"container": "/a.sif"}}, save="runs/12:30"), None, {})
 
 
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
 def test_a_signal_that_srun_keeps_for_itself_is_refused(signal: str) -> None:
-    with pytest.raises(RefusedError, match=f"exit-signal: {signal}, but srun passes SIGUSR1 and SIGUSR2 on"):
-        requests(tree_of(launch={"slurm": {}}, megatron={"exit-signal": signal}), None, {})
+    with pytest.raises(RefusedError, match=f"exit-signal is {signal}, but srun only passes SIGUSR1 and SIGUSR2 on"):
+        job_requests(campaign_of(launch={"slurm": {}}, megatron={"exit-signal": signal}), None, {})
 
 
 def test_the_dry_run_is_a_script_that_submits_the_same(tmp_path: Path) -> None:
@@ -214,4 +219,4 @@ def test_without_slurm_its_absence_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(RefusedError, match="squeue is not on the PATH of this machine"):
         job_states(["1"])
     with pytest.raises(RefusedError, match=r"launch\.slurm is not in the plan"):
-        requests(tree_of(), None, {})
+        job_requests(campaign_of(), None, {})

@@ -140,6 +140,15 @@ def test_losses_that_are_not_finite_are_said_in_words(make_tree, log_job):
     assert "not finite" in words(section(parsed(text), "versions"))
 
 
+def test_throughput_by_gpu(make_tree, log_job):
+    tree = make_tree(2, 100)
+    log_job(CampaignFolder(tree.plan.folder).tensorboard("main"), [("throughput", 1, 400.0), ("grad-norm", 1, 0.5)])
+    pace = words(section(parsed(report(tree)[1]), "pace"))
+    assert "path gradient norm, median of last 5 highest seconds an iteration TFLOP/s a GPU GPU-hours" in pace
+    assert "main 0.500 0.500 - 400.0 -" in pace
+    assert "GPU-hours are ranks by the time" in pace
+
+
 def test_the_data_that_a_version_has_read(half_way):
     _, text = report(half_way)
     data = words(section(parsed(text), "data"))
@@ -161,6 +170,7 @@ def test_nothing_trained(make_tree):
     assert done.missing == ("Nothing saved yet: main, v1, v2.",)
     assert "No path has logged a loss yet." in words(section(root, "losses"))
     assert "No version has been evaluated" in words(section(root, "scores"))
+    assert "No path has logged or printed" in words(section(root, "pace"))
     assert "Nothing has happened yet." in words(section(root, "events"))
     assert "main ready 0%; ends at 140" in words(section(root, "state"))
 

@@ -9,7 +9,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import plugin_data_pb2
-from tests.monitor.test_tensorboard_logs import begin, line, validation
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
@@ -18,6 +17,7 @@ from megatron_lrps.monitor.tensorboard.derive import Derived, derive
 from megatron_lrps.monitor.version_table import version_table
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage import ownership
+from tests.monitor.test_printed_figures import begin, line, validation
 
 HOSTILE = "<script>alert(1)</script>|\n**x**\ud800"
 

@@ -1,0 +1,229 @@
+"""What has been trained may not change: the one comparison of a past with what is to go on from it.
+
+Three witnesses tell of a past, each at its moment: the accepted plan when a plan is given (``accepted_plan.py``), a
+checkpoint's arguments and identity before a run loads it (``same_run.py``), and the state of its scheduler when it is
+loaded (``training/megatron/scheduler.py``). What the new plan, or the run, takes for its past is described in the same
+way, and the two are compared here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.past_arguments import changed_arguments
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.schedule import Schedule
+
+RESTORE = "what has been trained may not change; restore it"
+_COPY = "restore it, or name a copy of what was trained"
+_DIGEST_LETTERS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something that was trained in one way and is now given in another.
+
+    Attributes:
+        key: A key of the plan, a flag, or in words what it is.
+        then: The value that has been trained.
+        now: The value that is given now.
+        argument: The destination of Megatron's argument, where it is one.
+        why: Why it may not change, where that needs saying.
+        fix: What to do about it.
+    """
+
+    key: str
+    then: object
+    now: object
+    argument: str | None = None
+    why: str = ""
+    fix: str = RESTORE
+
+    def from_checkpoint(self, name: str) -> RefusedError:
+        """The refusal of a run that does not fit the checkpoint of that name."""
+        why = f": {self.why}" if self.why else ""
+        return RefusedError(
+            f"{self.key}: {_shown(self.now)} in this run, {_shown(self.then)} in {name}{why}.", f"{self.fix}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A file, or an index of training data, that is told by its content wherever it lies.
+
+    Attributes:
+        place: Where it lies, or None.
+        read: Reads its content there, part by part; None where it cannot be read.
+        recorded: The content that a run has recorded of it, or None.
+    """
+
+    place: Path | str | None
+    read: Callable[[Any], Mapping[str, Any] | None] = lambda _: None
+    recorded: Mapping[str, Any] | None = None
+
+    @property
+    def content(self) -> Mapping[str, Any] | None:
+        """Its content, recorded or read."""
+        return self.read(self.place) if self.recorded is None else self.recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastWindow:
+    """A window of the timeline.
+
+    Attributes:
+        version: The version's name.
+        iterations: How long it is.
+        replay: What it replays of earlier windows, comparable, and a text by ``str``.
+        data: (weight, index) of its training data.
+    """
+
+    version: str
+    iterations: int
+    replay: object
+    data: Sequence[tuple[float, Named]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastPath:
+    """A path, as far as it has been trained.
+
+    Attributes:
+        schedule: Its learning rate.
+        until: Where it has come to, in iterations; in samples where ``batch`` is None.
+        batch: Samples of an iteration, or None.
+        end: Where the path ends, unless it may end before what has been trained.
+        values: What else makes it the path that it is, such as its fork.
+    """
+
+    schedule: Schedule
+    until: int = 0
+    batch: int | None = None
+    end: int | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What has been trained, as far as its witness tells.
+
+    Attributes:
+        values: Key -> value. A key that one side lacks is not compared.
+        arguments: Megatron's arguments by destination.
+        tokenizer: The tokenizer's file or folder.
+        windows: The windows of the timeline, from its start on.
+        trained: The iteration that the windows have been trained to; later ones may change. None: all are mixed, so
+            all have been trained.
+        paths: Name -> path. A path that one side lacks is not compared.
+    """
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Named = Named(place=None)
+    windows: Sequence[PastWindow] = ()
+    trained: int | None = 0
+    paths: Mapping[str, PastPath] = field(default_factory=dict)
+
+    def differences(self, now: "Past", allow: Sequence[str] = ()) -> Iterator[Difference]:
+        """What differs in what is given now, each with both values; the first one is to be refused.
+
+        Args:
+            now: The new plan's, or the run's.
+            allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
+        """
+        yield from _changed_values("", self.values, now.values)
+        for argument in changed_arguments(self.arguments, now.arguments, allow):
+            yield Difference(**argument._asdict())
+        yield from _changed_content("tokenizer.model", self.tokenizer, now.tokenizer)
+        for before, after in zip(self.trained_windows(), now.windows, strict=False):
+            yield from _changed_window(before, after)
+        for name, path in self.paths.items():
+            if name in now.paths:
+                yield from _changed_path(name, path, now.paths[name])
+
+    def refuse_run(self, run: "Past", name: str, *, allow: Sequence[str] = ()) -> None:
+        """Refuse a run that does not have the past that the checkpoint of that name tells of.
+
+        Raises:
+            RefusedError: naming what differs and both values.
+        """
+        for difference in self.differences(run, allow):
+            raise difference.from_checkpoint(name)
+
+    def trained_windows(self) -> Iterator[PastWindow]:
+        """The windows that have been begun. Even inside of one its length counts: its data were cut by it."""
+        start = 0
+        for window in self.windows:
+            if self.trained is None or start < self.trained:
+                yield window
+            start += window.iterations
+
+
+def _changed_values(before_key: str, then: Mapping[str, object], now: Mapping[str, object]) -> Iterator[Difference]:
+    for key, value in then.items():
+        if key in now and value != now[key]:
+            yield Difference(key=f"{before_key}{key}", then=value, now=now[key])
+
+
+def _changed_window(then: PastWindow, now: PastWindow) -> Iterator[Difference]:
+    key = f"versions.{then.version}"
+    values = [{"name": each.version, "iters": each.iterations, "replay": each.replay} for each in (then, now)]
+    yield from _changed_values(f"{key}.", *values)
+    if [weight for weight, _ in then.data] != [weight for weight, _ in now.data]:
+        blends = [[(weight, str(index.place)) for weight, index in window.data] for window in (then, now)]
+        yield Difference(key=f"{key}.train", then=blends[0], now=blends[1])
+        return
+    for (_, before), (_, after) in zip(then.data, now.data, strict=True):
+        yield from _changed_content(f"{key}.train", before, after, may_be_gone=True)
+
+
+def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = False) -> Iterator[Difference]:
+    """Whether something is another by its content; what is at the same place is compared by the ranks."""
+    if now.recorded is None and then.place == now.place:
+        return
+    if then.place is None or now.place is None:
+        yield Difference(key=key, then=then.place, now=now.place)
+        return
+    before = then.content
+    # Data that nothing reads any more may be gone; what is missing otherwise is refused as missing.
+    after = now.content if before is not None else None
+    if before is None or (after is None and not may_be_gone):
+        yield Difference(key=key, then=then.place, now=f"{now.place}, whose content cannot be compared", fix=_COPY)
+    elif after is not None:
+        for part in after:
+            if after[part] != before.get(part):
+                texts = [
+                    f"{each.place} ({part.replace('_', ' ')} {_short(content.get(part))})"
+                    for each, content in ((then, before), (now, after))
+                ]
+                yield Difference(key=key, then=texts[0], now=texts[1], fix=_COPY)
+
+
+def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Difference]:
+    yield from _changed_values(f"{name}, ", then.values, now.values)
+    position = then.until * (then.batch or 1)
+    before, after = then.schedule.until(position), now.schedule.until(position)
+    if before != after:
+        yield Difference(
+            key=f"{name}, learning rate up to {'iteration' if then.batch else 'sample'} {then.until:,}",
+            then=_curve(before),
+            now=_curve(after),
+            fix="fork from a checkpoint on the maximal path, or restore the plan that trained it",
+        )
+    if now.end is not None and now.end < then.until:
+        yield Difference(key=f"{name}, end", then=then.until, now=now.end)
+
+
+def _curve(segments: Sequence[Any]) -> str:
+    return ", ".join(f"{segment.shape or segment.kind} over [{segment.start}, {segment.end})" for segment in segments)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return _short(text) if len(text) == _DIGEST_LETTERS and text.isalnum() else text
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else text[:16] + "..."

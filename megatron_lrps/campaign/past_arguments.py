@@ -1,0 +1,140 @@
+"""Which of Megatron's arguments belong to a past, and which of them ``--lrps-allow`` lets change."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from megatron_lrps.campaign.resharding import RESHARDABLE
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import CLASSES, arguments, by_flag, flag_of, is_compared
+
+_WHY: dict[str, str] = {
+    "lr": "Megatron makes it part of the optimizer's identity; a path's schedule is a multiplier on it",
+    "min_lr": "Megatron makes it part of the optimizer's identity; a path's schedule ends there",
+    "global_batch_size": "positions are counted in it",
+    "seq_length": "it cuts the data into other samples",
+    "seed": "it orders the data",
+    "optimizer": "each optimizer has a state of its own kind",
+    "use_distributed_optimizer": "the optimizer's state is laid out by it",
+    "mtp_num_layers": "it adds or drops layers, and what is dropped is left out of the load without a word",
+    "fp8": "the saved scales belong to it",
+    "fp8_recipe": "the saved scales belong to it",
+    "tokenizer_type": "the same ids would mean other text",
+}
+"""Reasons that say more than the class of the argument does."""
+ALLOW_DISK = "disk"
+_OWN = "lrps_"
+
+_ABSENT = object()
+
+
+class ChangedArgument(NamedTuple):
+    """An argument of Megatron's that was trained with one value and now has another; see ``past.Difference``."""
+
+    key: str
+    then: Any
+    now: Any
+    argument: str
+    why: str
+    fix: str
+
+
+def changed_arguments(
+    then: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence[str] = ()
+) -> Iterator[ChangedArgument]:
+    """The arguments that differ and may not.
+
+    All are compared that the table of Megatron's arguments does not let differ, and those that it does not know where
+    both sides have them. A value that one side lacks, as an older checkpoint does, is Megatron's default.
+
+    Args:
+        then: What has been trained, by destination; where it is empty, nothing is known.
+        now: What is given now, likewise.
+        allow: Destinations that may differ, as ``allowed`` gives them.
+    """
+    if not then:
+        return
+    for key in (*arguments(), *sorted(then.keys() & now.keys() - arguments().keys())):
+        if key in allow or not is_compared(key) or key.startswith((_OWN, "_")) or _works_itself_out(key, then, now):
+            continue
+        pair = _values(key, then, now)
+        if pair is not None and pair[0] != pair[1]:
+            before, after = pair
+            otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) else ""
+            fix = f"{_fix(key, before)}, or start another campaign{otherwise}"
+            yield ChangedArgument(flag_of(key), before, after, key, _reason(key), fix)
+
+
+def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
+    """What ``--lrps-allow`` names, as destinations.
+
+    Args:
+        keys: As the user gave them: destinations, or flags with or without dashes.
+        known: Destinations of the run, which a script may have added to Megatron's.
+
+    Raises:
+        RefusedError: for a key that nothing compares, or that may not differ.
+    """
+    others = [*known]
+    found = []
+    for key in keys:
+        argument = by_flag().get(key.removeprefix("--"))
+        name = argument.destination if argument else key.removeprefix("--").replace("-", "_")
+        if name not in (ALLOW_DISK, RESHARDABLE):
+            if name not in arguments() and name not in others:
+                close = difflib.get_close_matches(name, [*arguments(), *others], n=1)
+                fix = f"did you mean {close[0]}?" if close else "docs/arguments.md lists what is compared."
+                raise RefusedError(f"--lrps-allow {key}: Megatron has no such argument.", fix)
+            if not is_compared(name):
+                raise RefusedError(f"--lrps-allow {key}: it may differ anyway, as it {_does(name)}.", "drop it.")
+            if not may_be_allowed(name):
+                raise RefusedError(
+                    f"--lrps-allow {key}: it may not differ: {_reason(name)}.", "start another campaign for that."
+                )
+        found.append(name)
+    return found
+
+
+def may_be_allowed(key: str) -> bool:
+    """Whether ``--lrps-allow`` lets an argument differ that is compared."""
+    argument = arguments().get(key)
+    return argument is None or CLASSES[argument.in_class].allowable
+
+
+def _works_itself_out(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    if key == "num_query_groups":
+        return not now.get("group_query_attention")  # Megatron overwrites it while it builds the model
+    if key == "padded_vocab_size":
+        tensor = "tensor_model_parallel_size"
+        return (then.get(tensor) or 1) != (now.get(tensor) or 1)  # it is padded to a multiple of that
+    return False
+
+
+def _values(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """The value then and the value now; None where one is unknown."""
+    before, after = then.get(key, _ABSENT), now.get(key, _ABSENT)
+    if _ABSENT in (before, after):
+        argument = arguments().get(key)
+        if argument is None or argument.rewritten:
+            return None
+        before, after = (argument.default if value is _ABSENT else value for value in (before, after))
+    return before, after
+
+
+def _does(key: str) -> str:
+    argument = arguments().get(key)
+    return (
+        CLASSES[argument.in_class].does if argument else "is no argument of Megatron-Core, and may be part of the model"
+    )
+
+
+def _reason(key: str) -> str:
+    return _WHY.get(key) or f"it {_does(key)}"
+
+
+def _fix(key: str, then: Any) -> str:
+    argument = arguments().get(key)
+    if argument is not None and argument.kind == "switch" and argument.flags:
+        flag = argument.flags[0]
+        return f"{'drop' if bool(then) == (flag in argument.negative) else 'give'} --{flag}"
+    return f"drop {flag_of(key).split()[0]}" if then is None else f"give {then}"

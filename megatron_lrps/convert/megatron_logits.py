@@ -1,0 +1,112 @@
+"""Logits by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
+
+A process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code and computed in
+fp32. ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin are equally long sequences and what the export
+rounds weights to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_FIELDS = (
+    *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "layernorm_epsilon"),
+    *("add_bias_linear", "add_qkv_bias", "normalization", "qk_layernorm", "window_size"),
+    *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
+    *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
+)
+"""What ``architecture.py`` lets through, of TransformerConfig's fields that bear the arguments' names."""
+
+
+def build(args: Mapping[str, Any], padded: int) -> Any:
+    """Megatron's GPT model of a checkpoint's arguments, in fp32, on one rank; the process group is started."""
+    import torch
+    from megatron.core import parallel_state
+    from megatron.core.models.gpt import GPTModel
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+    from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+    from megatron.core.transformer import TransformerConfig
+    from megatron.core.transformer.enums import AttnBackend
+    from torch._C._distributed_c10d import HashStore
+
+    store = HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    parallel_state.initialize_model_parallel()
+    model_parallel_cuda_manual_seed(0)
+    experts = args.get("num_experts") or None
+    swiglu = args["swiglu"]
+    config = TransformerConfig(
+        **{name: args[name] for name in _FIELDS if args.get(name) is not None},
+        num_query_groups=args["num_query_groups"] if args.get("group_query_attention") else None,
+        num_moe_experts=experts,
+        gated_linear_unit=swiglu,
+        activation_func=torch.nn.functional.silu if swiglu else torch.nn.functional.gelu,
+        bias_activation_fusion=bool(args.get("bias_gelu_fusion")) and not swiglu,
+        attention_backend=AttnBackend.unfused,
+        use_cpu_initialization=True,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        masked_softmax_fusion=False,
+        persist_layer_norm=False,
+        gradient_accumulation_fusion=False,
+        moe_token_dispatcher_type="alltoall",
+    )
+    model = GPTModel(
+        config=config,
+        transformer_layer_spec=get_gpt_layer_local_spec(
+            experts, False, config.qk_layernorm, normalization=config.normalization
+        ),
+        vocab_size=padded,
+        max_sequence_length=args["max_position_embeddings"],
+        share_embeddings_and_output_weights=not args["untie_embeddings_and_output_weights"],
+        position_embedding_type=args["position_embedding_type"],
+        rotary_base=args["rotary_base"],
+        rope_scaling=args["use_rope_scaling"],
+    )
+    return model.eval()
+
+
+def load(model: Any, checkpoint: Path) -> None:
+    """Megatron's own load of weights alone; the scales of FP8 training have no place in this model."""
+    from megatron.core import dist_checkpointing
+
+    sharded = {key: value for key, value in model.sharded_state_dict().items() if "_extra_state" not in key}
+    loaded = dist_checkpointing.load(sharded, str(checkpoint))
+    loaded = {key: loaded[key] for key in sharded}  # Megatron adds the common state
+    missing, unexpected = model.load_state_dict(loaded, strict=False)
+    wrong = [key for key in (*missing, *unexpected) if "_extra_state" not in key]
+    if wrong:
+        raise SystemExit(f"Megatron does not find {wrong[0]} in {checkpoint}")
+
+
+def main(checkpoint: Path, out: Path) -> None:
+    """Compute and write."""
+    from megatron_lrps.training import cpu
+
+    cpu.install()
+    import numpy as np
+    import torch
+
+    from megatron_lrps.convert.mapping import WORD_EMBEDDING
+    from megatron_lrps.convert.torch_dist import open_checkpoint
+
+    asked = json.load(sys.stdin)
+    opened = open_checkpoint(checkpoint)
+    model = build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
+    load(model, checkpoint)
+    with torch.no_grad():
+        if asked["dtype"]:
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(getattr(torch, asked["dtype"])))
+        tokens = torch.tensor(asked["tokens"])
+        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        logits = model(tokens, positions, None)
+    np.save(out, logits.float().numpy())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

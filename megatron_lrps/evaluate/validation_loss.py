@@ -1,0 +1,116 @@
+"""Loss on validation sets: ``python -m megatron_lrps.evaluate.validation_loss``, a process of its own.
+
+On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "length": ..., "limit": ... or null,
+"sets": {name: prefix}}``. A line of JSON for each set goes to stdout as it is done: ``set``, ``loss_sum`` (nats),
+``tokens`` (predicted), ``device``, ``dtype``. Only the vocabulary's own logits take part, not Megatron's padding.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from megatron_lrps.evaluate.validation_tokens import Windows, read_windows
+
+_BATCH_TOKENS = 4096
+"""Predicted at a time, by one window at least: the logits of a batch are its largest tensor."""
+
+
+def batches(windows: Windows) -> Iterator[Any]:
+    """Windows of one length, stacked: int64 [batch, length + 1]."""
+    size = max(1, _BATCH_TOKENS // windows.length)
+    rows: list[Any] = []
+    for row in windows:  # the last one alone may be shorter
+        if rows and (len(rows) == size or len(row) != len(rows[0])):
+            yield np.stack(rows)
+            rows = []
+        rows.append(row)
+    if rows:
+        yield np.stack(rows)
+
+
+def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, device: str) -> tuple[float, int]:
+    """Summed loss in nats, and how many tokens were predicted.
+
+    Args:
+        logits: ids [batch, length] -> logits [batch, length, vocabulary or more].
+        rows: Batches, [batch, length + 1].
+        vocab: Logits behind these are padding.
+        device: Where the ids go.
+    """
+    import torch
+
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for row in rows:
+            ids = torch.from_numpy(row).to(device)
+            scores = logits(ids[:, :-1])[..., :vocab].float()
+            loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+            total += float(loss.double().sum())
+            count += loss.numel()
+    return total, count
+
+
+def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
+    """The export by transformers: its logits, the device it is on, and the dtype it computes in.
+
+    On GPUs it has the export's own dtype, spread over them by accelerate; on a CPU it is fp32.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    gpu = torch.cuda.is_available()
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype="auto" if gpu else torch.float32,
+        device_map="auto" if gpu else None,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    model.eval()
+    device = "cuda" if gpu else "cpu"
+    return lambda ids: model(ids, use_cache=False).logits, device, str(model.dtype).removeprefix("torch.")
+
+
+def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
+    """The checkpoint by Megatron's own model, on the CPU in fp32: its logits, device and dtype."""
+    from megatron_lrps.training import cpu
+
+    cpu.install()
+    import torch
+
+    from megatron_lrps.convert.mapping import WORD_EMBEDDING
+    from megatron_lrps.convert.megatron_logits import build, load
+    from megatron_lrps.convert.torch_dist import open_checkpoint
+
+    opened = open_checkpoint(Path(folder))
+    model = build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
+    load(model, Path(folder))
+
+    def logits(ids: Any) -> Any:
+        return model(ids, torch.arange(ids.shape[1]).expand_as(ids), None)
+
+    return logits, "cpu", "float32"
+
+
+def main() -> None:
+    """Compute, and say each set's loss."""
+    asked = json.load(sys.stdin)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Megatron and transformers print as they like
+    engine = {"export": by_transformers, "megatron": by_megatron}[asked["engine"]]
+    logits, device, dtype = engine(asked["folder"])
+    for name, prefix in asked["sets"].items():
+        windows = read_windows(Path(prefix), length=asked["length"], limit=asked["limit"])
+        total, count = loss_sum(logits, batches(windows), asked["vocab"], device)
+        line = {"set": name, "loss_sum": total, "tokens": count, "device": device, "dtype": dtype}
+        print(json.dumps(line), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    main()

@@ -1,0 +1,174 @@
+"""All that a report shows of a campaign, read from its files; what cannot be read is named among what is missing."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.data_ledger import Total as Drawn
+from megatron_lrps.campaign.data_ledger import totals_of
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.lineage import Facts, chain_of, facts_of, ledger_of
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import HALF_WAY, Standing, standing_of
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.pictures.axis import Axis
+from megatron_lrps.monitor.pictures.loss_picture import loss_sets
+from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
+from megatron_lrps.monitor.readable_files import printed_of, results_of
+from megatron_lrps.monitor.scalars import Runs, Series, read_run
+from megatron_lrps.monitor.score_table import Compared, compared
+from megatron_lrps.monitor.version_table import Total, version_table
+from megatron_lrps.plan import Tree
+from megatron_lrps.storage.ownership import holder
+
+NORM = "grad-norm"
+LOGGED = (NORM, THROUGHPUT, SECONDS)
+"""Tags of the section on throughput and gradient norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Which data a path has read with its ancestors; will read, where nothing is recorded of it."""
+
+    path: str
+    planned: bool
+    totals: tuple[Drawn, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """All that a report shows.
+
+    Attributes:
+        tree: The given plan's.
+        save: The campaign's folder.
+        facts: Path -> what is known of it.
+        standings: Where each path stands, in the plan's order.
+        runs: Losses, gradient norms and times that were logged.
+        printed: Path -> what its logs say.
+        axis: What the pictures' axis counts.
+        totals: The cost of each paradigm.
+        compared: Versions with their scores.
+        results: Path -> its ``results.json``, where there is one.
+        ledgers: A version's each.
+        histories: Path -> lines of its events.jsonl.
+        missing: What is not there, or damaged, a sentence each.
+    """
+
+    tree: Tree
+    save: Path
+    facts: Mapping[str, Facts]
+    standings: Sequence[Standing]
+    runs: Runs
+    printed: Mapping[str, Printed]
+    axis: Axis
+    totals: Sequence[Total]
+    compared: Compared
+    results: Mapping[str, Mapping[str, Any]]
+    ledgers: Sequence[Ledger]
+    histories: Mapping[str, Sequence[Mapping[str, Any]]]
+    missing: tuple[str, ...]
+
+
+def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str], axis: Axis) -> Material:
+    """Read all that a report shows; what cannot be read is named among what is missing."""
+    tree, missing = trees[0], list(notes)
+    facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
+    results = {
+        path.name: found for path in tree.paths if (found := results_of(campaign, path.name, missing)) is not None
+    }
+    folders = {path.name: campaign.path(path.name) for path in tree.paths}
+    standings = [
+        standing_of(campaign, path).held_by(folders[path.name], holder(folders[path.name].root)) for path in tree.paths
+    ]
+    runs, unreadable = _runs(campaign, tree, missing)
+    printed = {path.name: printed_of(campaign, path.name, missing) for path in tree.paths}
+    versions = version_table(tree, campaign, runs=runs)
+    ledgers = []
+    for row in versions.rows:
+        try:
+            links = chain_of(campaign, trees, facts[row.path])
+            ranges = ledger_of(campaign, trees, facts[row.path], links)
+        except RefusedError:  # of a parent's record, which is named among what is missing
+            continue
+        planned = facts[row.path].record != "read"
+        ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
+    missing += _missing(campaign, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
+    return Material(
+        tree=tree,
+        save=campaign.root,
+        facts=facts,
+        standings=standings,
+        runs=runs,
+        printed=printed,
+        axis=axis,
+        totals=versions.totals,
+        compared=compared(versions, results),
+        results=results,
+        ledgers=ledgers,
+        histories={path.name: events(campaign.path(path.name)) for path in tree.paths},
+        missing=tuple(dict.fromkeys(each.replace(f"{campaign.root}/", "") for each in missing)),
+    )
+
+
+def _runs(campaign: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Runs, list[str]]:
+    """What was logged, and the paths whose event files cannot be read."""
+    wanted = {"lm loss", *loss_sets(tree).values(), *LOGGED}
+    runs: dict[str, dict[str, Series]] = {}
+    unreadable = []
+    for path in tree.paths:
+        try:
+            runs[path.name] = read_run(campaign.tensorboard(path.name), wanted)
+        except RefusedError as error:
+            missing.append(f"What {path.name} has logged is left out: {error.what}")
+            runs[path.name] = {}
+            unreadable.append(path.name)
+    return runs, unreadable
+
+
+def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: list[str]) -> Facts:
+    try:
+        found = facts_of(campaign, trees, name)
+    except RefusedError as error:  # a newer lrps has written it
+        found = Facts(name=name, record="torn", values={}, notes=(error.what,))
+    missing += found.notes if found.record != "not_started" else ()
+    return found
+
+
+def _missing(
+    campaign: CampaignFolder,
+    tree: Tree,
+    standings: Sequence[Standing],
+    logged: Collection[str],
+    scored: Collection[str],
+) -> list[str]:
+    """What a reader would look for and not find."""
+    said = []
+    if idle := _names(each for each in standings if each.state in ("waiting", "ready")):
+        said.append(f"Nothing saved yet: {idle}.")
+    if going := [each for each in standings if each.state in HALF_WAY]:
+        where = (
+            f"{each.path.name} at {each.position:,} of {each.path.end:,}"
+            f"{'' if each.state == 'in_progress' else ', which nobody trains now'}"
+            for each in going
+        )
+        said.append(f"Half-way: {'; '.join(where)}.")
+    if silent := _names(each for each in standings if each.saved is not None and each.path.name not in logged):
+        said.append(f"Trained, but without TensorBoard files: {silent}.")
+    for each in standings:
+        if each.torn:
+            torn = ", ".join(f"{iteration:,}" for iteration in each.torn)
+            said.append(f"{each.path.name} has checkpoints that are not whole, and are never used: {torn}.")
+    ended = [each for each in standings if each.done]
+    if unscored := _names(each for each in ended if each.path.version and each.path.name not in scored):
+        said.append(f"Trained, but not evaluated: {unscored}.")
+    folder = campaign.root / "paths"
+    named = {path.name for path in tree.paths}
+    if folder.is_dir() and (others := sorted({each.name for each in folder.iterdir() if each.is_dir()} - named)):
+        said.append(f"On the disk, but not in this plan: {', '.join(others)}.")
+    return said
+
+
+def _names(standings: Iterable[Standing]) -> str:
+    return ", ".join(each.path.name for each in standings)

@@ -1,0 +1,127 @@
+"""Which data a path reads: index prefixes (X.bin with X.idx) by window. Looks at no file's content."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.plan.window_samples import portions_of, windows_read
+
+
+def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
+    """Name -> index prefix of every validation set of the path's windows, e.g. ``v1-web``.
+
+    A set that several versions name is evaluated once, under the first version's name for it.
+    Raises PlanError where two different sets get one name.
+    """
+    sets: dict[str, Path] = {}
+    for window in tree.windows_of(path):
+        for name, prefix in window.version.valid.items():
+            if prefix in sets.values():
+                continue
+            key = f"{window.version.name}-{name}"
+            if key in sets:  # v-1's set `a` and v's set `1-a`
+                raise PlanError(
+                    f"versions.{window.version.name}.valid.{name}: two different sets would be called {key}.",
+                    "rename this one.",
+                )
+            sets[key] = prefix
+    return sets
+
+
+def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
+    """(weight, index prefix) of a window's training data, as the plan lists them."""
+    return list(window.version.train)
+
+
+def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """A window as records, checkpoints and ``--json`` give it.
+
+    Args:
+        tree: The plan's.
+        window: One of its.
+        known: What is known of an index prefix's content; an empty mapping where the plan alone speaks.
+
+    Returns:
+        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data, a prefix in the
+        campaign's folder relative to that; and where
+        it replays, ``replay``: ``share``, and ``samples`` by the version whose data they are drawn from.
+    """
+    facts: dict[str, Any] = {
+        "version": window.version.name,
+        "iterations": window.iterations,
+        "data": [
+            [weight, within(prefix, tree.plan.folder), dict(known(prefix))]
+            for weight, prefix in window_blend(tree, window)
+        ],
+    }
+    _, *replayed = portions_of(tree, window)
+    if window.version.replay is not None:
+        samples = {part.window.version.name: part.samples for part in replayed}
+        facts["replay"] = {"share": window.version.replay.share, "samples": samples}
+    return facts
+
+
+def missing_indexes(tree: Tree) -> list[Path]:
+    """Prefixes that the plan names and whose .bin or .idx is not there."""
+    named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
+    named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
+    return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
+
+
+def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
+    """Refuse a path whose training or validation data are not there.
+
+    Args:
+        tree: The plan's.
+        path: One of its.
+        position: The iteration that the path has come to; training data that it reads no more may be gone.
+
+    Raises:
+        PlanError: naming the key.
+    """
+    trained_on = windows_read(tree, path, max(position, path.fork))
+    for window in tree.windows_of(path):
+        key, named = f"versions.{window.version.name}", []
+        if window in trained_on:
+            if not window.version.train:
+                raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
+            named += [("train", prefix) for _, prefix in window_blend(tree, window)]
+        named += [("valid", prefix) for prefix in window.version.valid.values()]
+        for part, prefix in named:
+            if lacking := _lacking(prefix):
+                raise PlanError(
+                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _fix_of_missing(tree.plan, key, prefix)
+                )
+
+
+def has_sources(plan: Plan, prefix: Path) -> bool:
+    """Whether the plan names the raw text of an index, of which `lrps prepare` makes it."""
+    return any(prefix in version.sources for version in plan.versions)
+
+
+def _fix_of_missing(plan: Plan, key: str, prefix: Path) -> str:
+    if has_sources(plan, prefix):
+        return "make it of its `sources`: lrps prepare PLAN."
+    if prefix.suffix in _FILES and not _lacking(prefix.with_suffix("")):
+        return f"name it without {prefix.suffix}."
+    return f"fix the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
+
+
+_FILES = (".bin", ".idx")
+
+
+def _lacking(prefix: Path) -> list[str]:
+    """Which of an index's files are not there."""
+
+    def there(file: Path) -> bool:
+        try:
+            return file.is_file()
+        except OSError:  # a name too long, a folder that may not be entered
+            return False
+
+    return [ending for ending in _FILES if not there(Path(f"{prefix}{ending}"))]

@@ -1,0 +1,133 @@
+"""Megatron itself reads what is imported, under another layout, and its own save is exported."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from convert.hugging_face import VOCAB, save_model
+from training.harness import train
+from training.test_layouts import RESAVE
+
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.convert.huggingface_config import config_of
+from megatron_lrps.convert.huggingface_export import plan_export, write_export
+from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
+from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
+from megatron_lrps.convert.model_flags import flags_of
+from megatron_lrps.convert.safetensors import read_folder
+from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.storage.files import write_atomic
+
+pytestmark = pytest.mark.training
+
+BASE = (
+    "--seq-length 32 --micro-batch-size 1 --global-batch-size 2 --lr 1e-3 --min-lr 1e-4 --lr-decay-style constant"
+    " --eval-iters 0 --eval-interval 100 --save-interval 100 --tokenizer-type NullTokenizer"
+    " --log-interval 1 --ckpt-format torch_dist"
+    f" --attention-dropout 0 --hidden-dropout 0 --mock-data --train-iters 1 --vocab-size {VOCAB}"
+)
+TP2_PP2 = "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2"
+EP2_PP2 = "--expert-model-parallel-size 2 --pipeline-model-parallel-size 2"
+"""Of experts: beside tensor parallelism Megatron wants sequence parallelism, which a CPU's norms do not have."""
+
+
+def megatron_line(model_flags: dict[str, object]) -> str:
+    """Flags as a command line."""
+    words = []
+    for flag, value in model_flags.items():
+        if value is not False:
+            words += [f"--{flag}"] if value is True else [f"--{flag}", shlex.quote(str(value))]
+    return " ".join(words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "qwen2_moe",
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2")
+        ),
+    ],
+)
+def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", name)
+    planned = plan_import(source)
+    imported = write_import(planned, tmp_path / "imported").folder
+    flags = flags_of(planned.model) | {"max-position-embeddings": planned.model.positions}
+    layout = EP2_PP2 if planned.model.experts else TP2_PP2
+    train(
+        tmp_path / "run",
+        f"{megatron_line(flags)} {layout} --load {imported} --save {tmp_path / 'unused'} --no-load-optim --no-load-rng",
+        ranks=4,
+        base=BASE,
+        code=RESAVE,
+        env={"RESAVE": str(tmp_path / "resaved")},
+        timeout=500,
+    )
+    resaved = Checkpoint(tmp_path / "resaved", 0).folder
+    request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
+
+    def around(hidden: Path) -> None:
+        write_atomic(hidden / "config.json", json.dumps(config_of(request.model, dtype="float32", bos=1, eos=2)))
+
+    write_export(request, tmp_path / "exported", around=around)
+    before, after = read_folder(source), read_folder(tmp_path / "exported")
+    assert before.keys() == after.keys()
+    assert not [key for key in before if not torch.equal(before[key].read(), after[key].read())]
+    found = compare_logits(
+        resaved, tmp_path / "exported", probe_tokens(VOCAB, planned.model.positions), vocab=VOCAB, dtype=None
+    )
+    assert found.difference < 1e-5
+    assert abs(found.megatron_loss - found.export_loss) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "ranks"),
+    [
+        ("llama", {"tensor": 2, "pipeline": 2}, 4),
+        pytest.param("qwen2", {"tensor": 2}, 2, marks=pytest.mark.soak),
+        pytest.param("gpt2", {"pipeline": 4}, 4, marks=pytest.mark.soak),
+    ],
+)
+def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
+    name: str, layout: dict[str, int], ranks: int, tmp_path: Path
+) -> None:
+    planned = plan_import(save_model(tmp_path / "source", name))
+    imported = write_import(planned, tmp_path / "imported").folder
+    flags = megatron_line(flags_of(planned.model) | {"max-position-embeddings": planned.model.positions})
+    # As a run of one rank saves it, with all arguments. The first loss is that of the weights as they were loaded.
+    resave = {"base": BASE, "code": RESAVE, "timeout": 500}
+    one = train(
+        tmp_path / "one",
+        f"{flags} --load {imported} --save {tmp_path / 'unused'} --make-vocab-size-divisible-by 56",
+        env={"RESAVE": str(tmp_path / "saved")},
+        **resave,
+    )
+    saved = Checkpoint(tmp_path / "saved", 0).folder
+    weights = plan_weights(open_checkpoint(saved), vocab=VOCAB, layout=Layout(**layout))
+    assert weights.padded == 112  # 2 x 56, under either layout, as Megatron's loss counts the padding
+    target = tmp_path / "exported"
+    write_torch_dist(weights, target, around=lambda hidden: None)
+    several = train(
+        tmp_path / "several",
+        f"--load {target} --save {tmp_path / 'unused'} {' '.join(weights.flags)}",
+        ranks=ranks,
+        env={"RESAVE": str(tmp_path / "resaved")},
+        **resave,
+    )
+    found = compare_logits(
+        saved,
+        Checkpoint(tmp_path / "resaved", 0).folder,
+        probe_tokens(VOCAB, planned.model.positions),
+        vocab=VOCAB,
+        dtype=None,
+        by="Megatron",
+    )
+    assert found.difference < 1e-5
+    assert found.megatron_loss == pytest.approx(found.export_loss, abs=1e-6)
+    assert several.losses[1] == pytest.approx(one.losses[1], abs=1e-5)
