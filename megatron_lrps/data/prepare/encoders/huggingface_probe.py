@@ -12,7 +12,7 @@ from typing import Any
 
 
 def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]:
-    """What Megatron's class makes from ``folder``: its ``tokenizers`` JSON, its EOD, and a text on which readers differ."""
+    """What Megatron's class makes of ``folder``: its ``tokenizers`` JSON, its EOD, and where readers differ."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
