@@ -132,7 +132,7 @@ def test_another_file_under_this_name_is_one_line(kind: str, tmp_path: Path) -> 
     for what, content in other_files(tmp_path).items():
         assert refusal(tmp_path, content, kind=kind).startswith(f"is {what}"), what
         assert refusal(tmp_path, content, kind=kind, packing="gz", stated=True).startswith(f"holds {what}"), what
-    assert "rename it so that its name ends in .gz" in refusal(tmp_path, gzip.compress(b"x"), kind=kind)
+    assert "Rename it so that its name ends in .gz" in refusal(tmp_path, gzip.compress(b"x"), kind=kind)
 
 
 ARRAYS = {
