@@ -100,7 +100,7 @@ class Plan(PlanModel):
     def _flags(cls, value: dict[str, FlagValue], info: ValidationInfo) -> dict[str, FlagValue]:
         for flag in value:
             if not FLAG_NAME.match(flag):
-                raise ValueError(f"{flag!r} is no Megatron flag; write it without the leading dashes")
+                raise ValueError(f"{flag!r} is not a Megatron flag; write it without the leading dashes")
         return read_flags(value, info)
 
     @field_serializer("megatron", when_used="json")

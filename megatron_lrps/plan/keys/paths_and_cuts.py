@@ -31,7 +31,7 @@ class Piece(PlanModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in _kinds():
-            raise ValueError(f"is no kind of piece; choose one of {', '.join(_kinds())}")
+            raise ValueError(f"is not a kind of piece; choose one of {', '.join(_kinds())}")
         return value
 
     @model_validator(mode="after")

@@ -55,7 +55,7 @@ class Decay(PlanModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in SHAPES:
-            raise ValueError(f"is no decay shape; choose one of {', '.join(SHAPES)}")
+            raise ValueError(f"is not a decay shape; choose one of {', '.join(SHAPES)}")
         return value
 
     @field_validator("steps", "branch_steps")
@@ -66,9 +66,9 @@ class Decay(PlanModel):
         shares = [share for share, _ in value]
         factors = [factor for _, factor in value]
         if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
-            raise ValueError("are no steps; give (share, factor) pairs with rising shares in [0, 1)")
+            raise ValueError("are not steps of a schedule; give (share, factor) pairs with rising shares in [0, 1)")
         if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
-            raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
+            raise ValueError("are not steps of a schedule; give (share, factor) pairs with falling factors in [0, 1]")
         return value
 
     @model_validator(mode="after")

@@ -17,14 +17,14 @@ def _word(value: str) -> str:
 
 def _time(value: str) -> str:
     if seconds_of(value) == 0:
-        raise ValueError('is no time of Slurm; write "minutes", "hours:minutes:seconds" or "days-hours"')
+        raise ValueError('is not a time that Slurm reads; write "minutes", "hours:minutes:seconds" or "days-hours"')
     return value
 
 
 def _mount(value: Any) -> Any:
     whole = isinstance(value, Path) or (isinstance(value, str) and value.startswith(("/", "~", "$")))
     if not whole or set(",:") & set(str(value)) or not str(value).isprintable():
-        raise ValueError("is no absolute path without ',' and ':'; write the whole path of a folder")
+        raise ValueError("is not an absolute path without ',' and ':'; write the whole path of a folder")
     return value
 
 
@@ -92,7 +92,7 @@ class SlurmLaunch(PlanModel):
             if name in _OWN:
                 raise ValueError(f"{name} is decided by lrps submit; remove it")
             if not _OPTION.match(name) or not str(given).isprintable():
-                raise ValueError(f"{name!r} is no long option of sbatch with a plain value; write it without dashes")
+                raise ValueError(f"{name!r} is not a long option of sbatch with a plain value; write it without dashes")
         return value
 
     @model_validator(mode="after")

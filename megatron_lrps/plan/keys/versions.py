@@ -45,7 +45,7 @@ class Version(PlanModel):
         for prefix in self.sources:
             if prefix not in indexes:
                 shown = within(prefix, base_of(info))
-                raise ValueError(f"sources.{shown} is no index of this version's train or valid; name it there too")
+                raise ValueError(f"sources.{shown} is not an index of this version; name it under train or valid too")
         return self
 
     @model_validator(mode="after")
