@@ -1,6 +1,6 @@
 """Which checkpoints of a campaign stay, and why. Pure: ``removal.py`` looks at the disk, and deletes.
 
-The policies have orbax's names. They are the user's choice; beside them stays whatever something else refers to:
+The policies are the user's choice. Beside what they keep stays whatever something else refers to:
 fork points, ends, pins. So that is no option, and no policy can be set that would lose one; only the fork point of a
 version that is trained and released may go, where the plan says so (``keep.released_forks: false``).
 """
