@@ -28,11 +28,11 @@ def eval_version(
     as_json: bool,
 ) -> None:
     """Score a version, and print the scores; ``given`` goes over the plan's ``evaluate``."""
-    source = find_version_checkpoint(plan_file, version, iteration)
-    asked, task_folder = _asked(source, given)
+    found = find_version_checkpoint(plan_file, version, iteration)
+    asked, task_folder = _asked(found, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
-    results = evaluate(source, asked, task_folder=task_folder, export=export, say=say)
+    results = evaluate(found, asked, task_folder=task_folder, export=export, say=say)
     if as_json:
         typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
         return
@@ -53,15 +53,15 @@ def promote_version(
 ) -> None:
     """Release a version; what is not given is the plan's ``promote`` and ``evaluate``."""
     refuse_unknown_dtype(dtype)
-    source = find_version_checkpoint(plan_file, version, iteration)
-    asked, task_folder = _asked(source, {})
-    planned = source.tree.plan.promote or Promotion()
+    found = find_version_checkpoint(plan_file, version, iteration)
+    asked, task_folder = _asked(found, {})
+    planned = found.campaign.plan.promote or Promotion()
     if gate is None and planned.gate is not None:
         gate = planned.gate
     from megatron_lrps.evaluate.promotion import promote  # torch comes with it
 
     done = promote(
-        source,
+        found,
         asked,
         task_folder=task_folder,
         gate=gate,
@@ -72,9 +72,9 @@ def promote_version(
     )
     if as_json:
         facts = {
-            "version": source.version,
-            "path": source.facts.name,
-            "iteration": source.iteration,
+            "version": found.name,
+            "path": found.path,
+            "iteration": found.iteration,
             "export": str(done.export),
             "released_now": done.fresh,
             "gate": [str(each) for each in done.judged],
@@ -88,7 +88,7 @@ def promote_version(
         typer.echo(str(each))
     despite_it = ", although it does not meet its gate" if done.unmet else ""
     released = "is released" if done.fresh else "was released before"
-    typer.echo(f"\n{source.version} {released}{despite_it}: {done.export}")
+    typer.echo(f"\n{found.name} {released}{despite_it}: {done.export}")
 
 
 def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
@@ -109,9 +109,9 @@ def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
     typer.echo(FORMS[form](compared(versions, results, only=paths)), nl=False)
 
 
-def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+def _asked(found: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
     """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
-    plan = source.tree.plan
+    plan = found.campaign.plan
     own = {key: value for key, value in given.items() if value is not None}
     folder = own.pop("task_folder", None)
     try:

@@ -36,13 +36,13 @@ def export_version(
     """Export a version, and print what came out."""
     refuse_unknown_dtype(dtype)
     _refuse_flags(form, layout, workers, shard_gb, check=check)
-    source = find_version_checkpoint(plan_file, version, iteration)
+    found = find_version_checkpoint(plan_file, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if form == "hf":
         done = export_to_hugging_face(
-            source,
+            found,
             output=output,
             dtype=dtype,
             workers=workers or 1,
@@ -53,7 +53,7 @@ def export_version(
     else:
         sizes = Layout(*(size or 1 for size in layout))
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(found, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),

@@ -171,7 +171,7 @@ def _export(plan_file: Path, path: str) -> None:
     )  # fmt: skip
     from megatron_lrps.evaluate.written_text import written
 
-    texts = written(find_version_checkpoint(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
+    texts = written(find_version_checkpoint(plan_file, path, None).export, PROMPTS, tokens=TOKENS_WRITTEN)
     for prompt, text in zip(PROMPTS, texts, strict=True):
         typer.echo(f"Given {prompt!r}, {path} writes (clumsily, it is so small):")
         for line in (prompt + text).splitlines():

@@ -1,15 +1,13 @@
 """The tokenizer's files of an export, whose ids are compared with the training's before they are shipped."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.convert import tiktoken_json
+from megatron_lrps.convert.helper_process import OFFLINE, python_lines
 from megatron_lrps.convert.sentencepiece_json import convert
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
@@ -17,10 +15,8 @@ from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersRef
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.errors import RefusedError
 
-_PROBE = Path(__file__).with_name("transformers_ids.py")
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 _COPIED = ("chat_template.jinja",)
 
 
@@ -158,16 +154,9 @@ def _ship(
 
 def _differ(folder: Path, reference: Encoder, texts: Sequence[str], *, special: bool) -> bool:
     """Whether transformers gives a text other ids than the reference."""
-    ended = subprocess.run(
-        [sys.executable, "-P", str(_PROBE), str(folder)],
-        input=json.dumps({"texts": texts, "special": special}),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **_OFFLINE},
-        check=False,
-    )
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise LrpsError(f"transformers could not read the tokenizer of {folder}: {reason[:300]}.", "fix that.")
-    found: list[list[int]] = json.loads(ended.stdout)["ids"]
+    arguments = ["-P", str(Path(__file__).with_name("transformers_ids.py")), str(folder)]
+    given = json.dumps({"texts": texts, "special": special})
+    failed = f"transformers could not read the tokenizer of {folder}"
+    said = "".join(python_lines(arguments, given=given, env=OFFLINE, failed=failed, fix="fix that."))
+    found: list[list[int]] = json.loads(said)["ids"]
     return found != reference.encode(texts).lists()

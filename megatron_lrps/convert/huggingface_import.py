@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of

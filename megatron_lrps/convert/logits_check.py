@@ -1,9 +1,6 @@
 """``--check``: the export computes what Megatron computes."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
+from megatron_lrps.errors import RefusedError
 
 TOLERANCE = 1e-4
 """Largest difference of two logits, both computed in fp32 from the same weights."""
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 class Compared(NamedTuple):
@@ -94,16 +91,8 @@ def _loss(logits: NDArray[Any], tokens: Sequence[Sequence[int]]) -> float:
 
 
 def _run(arguments: list[str], asked: Any, who: str) -> str:
-    ended = subprocess.run(
-        [sys.executable, *arguments],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        # The check runs on the CPU wherever it is: Megatron's CPU backend refuses a machine whose GPU it can see.
-        env={**os.environ, **_OFFLINE, "CUDA_VISIBLE_DEVICES": ""},
-        check=False,
+    failed = f"{who} could not compute logits to compare"
+    env = {**OFFLINE, **ON_CPU}
+    return "".join(
+        python_lines(arguments, given=json.dumps(asked), env=env, failed=failed, fix="fix that, then rerun.")
     )
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise LrpsError(f"{who} could not compute logits to compare: {reason[:300]}.", "fix that, then rerun.")
-    return ended.stdout

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import is_complete
+from megatron_lrps.campaign.checkpoint import is_complete
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.pickled_code import is_state, refuse_code, refuse_foreign_file
 from megatron_lrps.convert.chunks import Chunk, View, place, read_into

@@ -51,7 +51,7 @@ class ExportedVersion(NamedTuple):
 
 
 def export_to_hugging_face(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     *,
     output: Path | None = None,
     dtype: str | None = None,
@@ -63,8 +63,8 @@ def export_to_hugging_face(
     """Export a version; one that is there already, made from the same checkpoint, stays.
 
     Args:
-        source: Its checkpoint.
-        output: The folder, instead of ``source.target``.
+        version: Its checkpoint.
+        output: The folder, instead of ``version.export``.
         dtype: ``bf16``, ``fp32``, or None: as saved.
         workers: Files written at a time.
         shard_bytes: Largest file.
@@ -75,31 +75,31 @@ def export_to_hugging_face(
         RefusedError: it cannot be exported, another export is there, or the check fails.
         StorageError: the disk refuses; nothing is left that looks whole.
     """
-    target = output or source.target
-    opened, spec, encoder = _opened(source)
+    target = output or version.export
+    opened, spec, encoder = _opened(version)
     planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
-    record = _record(source, planned.main_dtype)
+    record = _record(version, planned.main_dtype)
     shipped: list[Shipped] = []
 
     def around(hidden: Path) -> None:
-        shipped.append(_write_beside(hidden, source, planned, spec, encoder.eod, record))
+        shipped.append(_write_beside(hidden, version, planned, spec, encoder.eod, record))
 
     def write() -> Exported:
         return write_export(planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
 
-    written = _made(source, target, record, write, say)
+    written = _made(version, target, record, write, say)
     compared = None
     if check:
         say("comparing logits with Megatron's")
         tokens = probe_tokens(planned.model.vocab, planned.model.positions)
         compared = compare_logits(
-            source.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
+            version.checkpoint.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
         )
     return ExportedVersion(target, written is not None, written, shipped[0].statement if shipped else "", compared)
 
 
 def export_to_megatron(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     form: Literal["torch", "torch_dist"],
     *,
     layout: Layout,
@@ -111,20 +111,20 @@ def export_to_megatron(
     """Export a version's weights as Megatron has them; otherwise as ``export_to_hugging_face``.
 
     Args:
-        source: Its checkpoint.
+        version: Its checkpoint.
         form: ``torch``: one file; ``torch_dist``: a checkpoint that Megatron loads.
         layout: That of the checkpoint.
-        output: The folder, instead of one beside ``source.target``.
+        output: The folder, instead of one beside ``version.export``.
         dtype: ``bf16``, ``fp32``, or None: as saved.
         check: Compare the checkpoint's logits with the source's, both by Megatron.
         say: Told what goes on.
     """
     ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
-    target = output or source.target.with_name(f"{source.target.name}-{ending}")
-    opened, _, encoder = _opened(source)
+    target = output or version.export.with_name(f"{version.export.name}-{ending}")
+    opened, _, encoder = _opened(version)
     weights = plan_weights(opened, vocab=encoder.vocab_size, layout=layout, dtype=dtype)
     record = {
-        **_record(source, weights.blocks[0].dtype),
+        **_record(version, weights.blocks[0].dtype),
         "form": form,
         "tensor_parallel": layout.tensor,
         "pipeline_parallel": layout.pipeline,
@@ -136,7 +136,7 @@ def export_to_megatron(
     def write() -> Exported:
         return (write_torch if form == "torch" else write_torch_dist)(weights, target, around=around)
 
-    written = _made(source, target, record, write, say)
+    written = _made(version, target, record, write, say)
     if form == "torch":
         statement = f"torch.load({str(target / FILE)!r}, weights_only=True) opens it."
     else:
@@ -147,7 +147,7 @@ def export_to_megatron(
         say("comparing logits")
         tokens = probe_tokens(encoder.vocab_size, opened.args["max_position_embeddings"])
         compared = compare_logits(
-            source.folder,
+            version.checkpoint.folder,
             target / WITHOUT_ITERATION,
             tokens,
             vocab=encoder.vocab_size,
@@ -157,11 +157,11 @@ def export_to_megatron(
     return ExportedVersion(target, written is not None, written, statement, compared)
 
 
-def _opened(source: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
-    spec = spec_of(source.tree.plan)
+def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
+    spec = spec_of(version.campaign.plan)
     encoder = load_reference(spec)
-    opened = open_checkpoint(source.folder)
-    _refuse_other_tokenizer(opened.args, spec, source.folder)
+    opened = open_checkpoint(version.checkpoint.folder)
+    _refuse_other_tokenizer(opened.args, spec, version.checkpoint.folder)
     return opened, spec, encoder
 
 
@@ -169,20 +169,20 @@ def _rounded(dtype: "torch.dtype | None") -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(source: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
+def _record(version: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
     return {
         "format": 1,
-        "campaign": source.tree.plan.campaign,
-        "version": source.version,
-        "path": source.facts.name,
-        "iteration": source.iteration,
-        "checkpoint_sha256": source.sha256,
+        "campaign": version.campaign.plan.campaign,
+        "version": version.name,
+        "path": version.path,
+        "iteration": version.iteration,
+        "checkpoint_sha256": version.sha256,
         "dtype": _rounded(dtype),
     }
 
 
 def _made(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     target: Path,
     record: dict[str, Any],
     write: Callable[[], Exported],
@@ -192,16 +192,16 @@ def _made(
     if target.is_symlink() or target.exists():
         if {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
             raise RefusedError(
-                f"{target} is there already, and was not made from {source.folder} with these settings.",
+                f"{target} is there already, and was not made from {version.checkpoint.folder} with these settings.",
                 "move it away, or give another --output.",
             )
         return None
-    say(f"exporting {source.facts.name} {source.iteration:,} to {target}")
+    say(f"exporting {version.path} {version.iteration:,} to {target}")
     written = write()
     known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
-    own = source.campaign.path(source.facts.name)
-    name = within(target.absolute(), source.campaign.root)
-    note(own, "exports", name, iteration=source.iteration, format=record.get("form", "hf"), **known)
+    own = version.path_folder
+    name = within(target.absolute(), version.campaign.folder.root)
+    note(own, "exports", name, iteration=version.iteration, format=record.get("form", "hf"), **known)
     return written
 
 
@@ -222,7 +222,7 @@ def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
 
 def _write_beside(
     hidden: Path,
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     planned: PlannedExport,
     spec: TokenizerSpec,
     eod: int,
@@ -234,19 +234,19 @@ def _write_beside(
     _write_json(hidden / "config.json", config)
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
     shipped = write_tokenizer(spec, hidden, max_length=model.positions)
-    links = chain_of(source.campaign, source.trees, source.facts)
-    of_path = [facts_of(source.campaign, source.trees, link.path) for link in links]
-    ranges = ledger_of(source.campaign, source.trees, source.facts, links)
+    links = chain_of(version.campaign.folder, version.trees, version.facts)
+    of_path = [facts_of(version.campaign.folder, version.trees, link.path) for link in links]
+    ranges = ledger_of(version.campaign.folder, version.trees, version.facts, links)
     card = model_card(
-        lineage_of(source.facts, links, of_path, ranges),
+        lineage_of(version.facts, links, of_path, ranges),
         model,
-        name=source.version,
-        iteration=source.iteration,
-        sha256=source.sha256,
+        name=version.name,
+        iteration=version.iteration,
+        sha256=version.sha256,
         dtype=record["dtype"],
         tokenizer=shipped.statement,
         ignored=planned.ignored,
-        base=source.tree.plan.base.resolve(),
+        base=version.campaign.plan.base.resolve(),
     )
     (hidden / "README.md").write_text(card, encoding="utf-8")
     _write_json(hidden / RECORD, {**record, "lrps": __version__})

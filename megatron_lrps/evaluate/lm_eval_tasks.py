@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.scores import Results
+from megatron_lrps.convert.helper_process import OFFLINE, python_lines
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.evaluate.child_process import python_lines
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 from megatron_lrps.storage.files import read_json, write_atomic
 
@@ -79,8 +79,10 @@ def score_tasks(
         }
         file = Path(scratch) / "config.yaml"
         file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-        env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
-        for _ in python_lines(["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, who="lm-eval"):
+        env = {**OFFLINE, "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
+        for _ in python_lines(
+            ["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, failed="lm-eval failed"
+        ):
             pass
         found = _newest(Path(scratch))
     scores = found["results"]

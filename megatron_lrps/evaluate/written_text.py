@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.evaluate.child_process import python_lines
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
 
 SEED = 1234
 DRAWN = {"do_sample": True, "top_k": 10, "temperature": 0.8}
@@ -29,10 +29,10 @@ def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
         LrpsError: transformers is missing or fails, with its own words.
     """
     arguments = ["-m", "megatron_lrps.evaluate.written_text", str(folder), str(tokens)]
-    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env = {**OFFLINE, **ON_CPU}
     return [
         json.loads(line)
-        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, who="The export's text")
+        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, failed="The export's text failed")
     ]
 
 

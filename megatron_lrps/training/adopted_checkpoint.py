@@ -10,16 +10,16 @@ from megatron_lrps.campaign.start_point import Start
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.training.session import Run
+from megatron_lrps.training.path_to_train import PathToTrain
 
 
-def refuse_unfit(run: Run, saved: Mapping[str, Any], identity: Identity, start: Start) -> None:
+def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity, start: Start) -> None:
     """Refuse an adopted checkpoint without an optimizer or random states, of other text, or another than before.
 
     Its arguments have been compared with the run's by then, and its scheduler's state is once it is loaded.
 
     Args:
-        run: Main's.
+        path: Main.
         saved: The arguments that the checkpoint was saved with, by destination.
         identity: What main's data and tokenizer are.
         start: The adopted checkpoint.
@@ -34,8 +34,8 @@ def refuse_unfit(run: Run, saved: Mapping[str, Any], identity: Identity, start: 
                 "name a main.iteration that was saved without it.",
             )
     _refuse_other_tokenizer(saved, identity, start.name)
-    if run.folder is not None and start.checkpoint is not None:
-        refuse_other_content(run.folder, start.checkpoint)
+    if path.folder is not None and start.checkpoint is not None:
+        refuse_other_content(path.folder, start.checkpoint)
 
 
 def _refuse_other_tokenizer(saved: Mapping[str, Any], identity: Identity, name: str) -> None:

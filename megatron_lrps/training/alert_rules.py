@@ -37,7 +37,7 @@ class Alert:
     values: Mapping[str, float | str]
 
 
-class Window:
+class RecentValues:
     """The last ``size`` values, with their median."""
 
     def __init__(self, size: int) -> None:
@@ -69,7 +69,7 @@ class Window:
         return sorted(abs(value - middle) for value in self._sorted)[len(self._sorted) // 2]
 
     def add(self, value: float) -> None:
-        """Take a finite value in; the oldest goes where the window is full."""
+        """Take a finite value in; the oldest goes if it is full."""
         if self.full:
             del self._sorted[bisect.bisect_left(self._sorted, self._values[0])]
         self._values.append(value)
@@ -86,7 +86,7 @@ class Watcher:
     def __init__(self, rules: Alerts) -> None:
         self._rules = rules
         self._least = rules.window // 4
-        self._losses, self._norms = Window(rules.window), Window(rules.window)
+        self._losses, self._norms = RecentValues(rules.window), RecentValues(rules.window)
         self._best = math.inf
         self._skipped = 0
 
@@ -102,14 +102,14 @@ class Watcher:
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from a memory; one of another window, or that is none, is left alone."""
+        """Go on from a memory; one of another length, or a damaged one, is left alone."""
         losses, norms, best, skipped = (memory.get(key) for key in ("losses", "norms", "best", "skipped"))
         known = _finite(losses) and _finite(norms) and (best is None or _finite([best])) and type(skipped) is int
         if not known or memory.get("window") != self._rules.window:
             return
-        for window, values in ((self._losses, losses), (self._norms, norms)):
+        for recent, values in ((self._losses, losses), (self._norms, norms)):
             for value in values or ():
-                window.add(float(value))
+                recent.add(float(value))
         self._best, self._skipped = math.inf if best is None else float(best), skipped or 0
 
     def see(self, iteration: int, loss: float | None, norm: float | None, *, skipped: bool) -> list[Alert]:

@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past_arguments import ALLOW_DISK, allowed
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
-from megatron_lrps.campaign.resharding import refuse_lossy_saves
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
-from megatron_lrps.plan.flags import NO_RESUME, OWNED, UNSAFE, argument_line, path_flags
-from megatron_lrps.plan.parallel_layout import few_microbatches
+from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
-from megatron_lrps.training.cpu import import_tokenizers, is_installed
+from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.refusals import refuse_usage
-from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
 Parser = argparse.ArgumentParser
 
@@ -200,51 +197,3 @@ def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def prepare(args: argparse.Namespace) -> None:
-    """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
-    if args.yaml_cfg is not None:
-        raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
-    if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
-        raise RefusedError(
-            "--use-distributed-optimizer is given without --bf16 or --fp16: megatron-core 0.19 saves the state of fp32 "
-            "weights, but fails when it loads it, so nothing could fork or resume.",
-            "add --bf16, or drop --use-distributed-optimizer.",
-        )
-    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
-    if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
-        raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
-    _refuse_torchs_adam(args)
-    refuse_lossy_saves(vars(args), args.lrps_allow or ())
-    prepare_validation(args)
-    if is_installed():
-        import_tokenizers(args)
-
-
-def _refuse_torchs_adam(args: argparse.Namespace) -> None:
-    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
-
-    if args.use_distributed_optimizer and USING_PYTORCH_OPTIMIZER:
-        raise RefusedError(
-            "--use-distributed-optimizer is given, and this machine has neither Transformer Engine's nor apex's Adam: "
-            "megatron-core 0.19 saves the state of torch's, but fails when it loads it, so nothing could fork or "
-            "resume.",
-            "install transformer-engine or apex, or drop --use-distributed-optimizer.",
-        )
-
-
-def refuse_few_microbatches(args: argparse.Namespace) -> None:
-    """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
-
-    Args:
-        args: Megatron's, validated, with its count of micro-batches set up.
-    """
-    from megatron.core.num_microbatches_calculator import get_num_microbatches
-
-    if not args.virtual_pipeline_model_parallel_size:
-        return
-    stages = args.pipeline_model_parallel_size
-    group = args.microbatch_group_size_per_vp_stage or stages
-    if few := few_microbatches(get_num_microbatches(), stages, group):
-        raise RefusedError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")

@@ -1,13 +1,11 @@
 """Where a run starts: rank 0 decides, all ranks agree, and read the checkpoint's files for damage.
 
-Knows nothing of ``megatron.training``; ``hooks.py`` calls it once the ranks are connected.
+The session calls it once the ranks are connected.
 """
 
-import contextlib
 import json
-import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,100 +23,194 @@ from megatron_lrps.campaign.same_run import Identity, refuse_other_data, refuse_
 from megatron_lrps.campaign.start_point import Start, find_start, refuse_damaged_fork
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.storage.ownership import acquire
-from megatron_lrps.training import progress_file
+from megatron_lrps.storage.ownership import Ownership, acquire
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
-from megatron_lrps.training.arguments import refuse_few_microbatches
-from megatron_lrps.training.banner import overview, refuse_full_disk
 from megatron_lrps.training.checkpoint_reading import Reading
+from megatron_lrps.training.current_activity import CurrentActivity
+from megatron_lrps.training.identity import identity_of
+from megatron_lrps.training.megatron.run_arguments import refuse_few_microbatches
+from megatron_lrps.training.megatron.saved_states import refuse_without_moments, saved_arguments
 from megatron_lrps.training.megatron.stock_order import ORDER_SAMPLES, order_samples
-from megatron_lrps.training.session import Run, identity_of, record
+from megatron_lrps.training.path_record import write_path_record
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.run_summary import run_summary
+from megatron_lrps.training.saves_on_disk import refuse_full_disk
 
 IDENTITY = "lrps_identity"
-"""Megatron argument that carries the identity into every checkpoint, as JSON."""
-_VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+"""The Megatron argument that carries the identity into every checkpoint, as JSON."""
 
 
-def agree(run: Run, args: Namespace) -> bool:
-    """Decide on all ranks together where the path starts, put it on Megatron's arguments, and announce it.
-
-    The checkpoint's files are still being read against their hashes then: ``settle`` waits for that.
+class StartAgreement:
+    """Where a path starts: rank 0 decides, and all ranks agree on it.
 
     Args:
-        run: This process's.
-        args: Megatron's, validated.
+        path: The path that this process trains.
+        activity: Told what the process does once it holds the path.
 
-    Returns:
-        Whether the path is trained already, as far as this process is to train it.
-
-    Raises:
-        RefusedError: on every rank, where the run would be wrong.
-        StorageError: on every rank, where the accepted plan cannot be written.
+    Attributes:
+        start: Where the path starts; None before the ranks have agreed.
+        identity: The identity of its data and tokenizer; None before that, and without a plan.
     """
-    refuse_few_microbatches(args)
-    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    while True:
-        start: Start = _from_rank_0(rank, lambda: find(run, run.damaged, args.lrps_allow or ()))
-        run.reading = Reading(start.checkpoint, rank, ranks) if start.checkpoint else None
-        trained = not start.forked and start.iteration >= run.until
-        try:
-            run.identity, drawn = _from_rank_0(rank, partial(compare, run, start, args))
-        except RefusedError:
-            # A flipped bit must not look like another run, or like foreign code.
-            if not _damaged(run, start):
-                raise
-            continue
-        if trained and _damaged(run, start):
-            continue
-        break
-    setattr(args, ORDER_SAMPLES, drawn)
-    setattr(args, NAMED_FILES, _from_rank_0(rank, lambda: named_files(vars(args))))
-    run.start = start
-    args.load = str(start.checkpoint.save) if start.checkpoint else None
-    args.ckpt_step = start.iteration or None
-    if run.identity is not None:
-        setattr(args, IDENTITY, json.dumps(run.identity.to_json()))
-    if rank == 0:
-        _announce(run, start, args, trained)
-    return trained
 
+    def __init__(self, path: PathToTrain, activity: CurrentActivity) -> None:
+        self.start: Start | None = None
+        self.identity: Identity | None = None
+        self._path, self._activity = path, activity
+        self._ownership: Ownership | None = None
+        self._damaged: dict[int, str] = {}
+        self._reading: Reading | None = None
 
-def settle(run: Run, args: Namespace) -> None:
-    """Wait until the checkpoint has been read; where it is damaged, ``agree`` again. On all ranks, before the load.
+    def agree(self, args: Namespace) -> bool:
+        """Decide on all ranks together where the path starts, put it on Megatron's arguments, and announce it.
 
-    Raises:
-        RefusedError: on every rank, where it is a fork point, or as ``agree``.
-    """
-    while run.start is not None and _damaged(run, run.start):
-        agree(run, args)
+        The checkpoint's files are still being read against their hashes then: ``settle`` waits for that.
 
+        Args:
+            args: Megatron's arguments, validated.
 
-@contextlib.contextmanager
-def vouched_states() -> Iterator[None]:
-    """Let Transformer Engine read the FP8 scales of a checkpoint that ``agree`` has found to be data.
+        Returns:
+            Whether the path is trained already, as far as this process is to train it.
 
-    ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only where this variable vouches for it.
-    """
-    before = os.environ.get(_VOUCHED)
-    os.environ[_VOUCHED] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_VOUCHED]
-        else:
-            os.environ[_VOUCHED] = before
+        Raises:
+            RefusedError: on every rank, if the run would be wrong.
+            StorageError: on every rank, if the accepted plan cannot be written.
+        """
+        refuse_few_microbatches(args)
+        rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        while True:
+            start: Start = _from_rank_0(rank, lambda: self._find(args.lrps_allow or ()))
+            self._reading = Reading(start.checkpoint, rank, ranks) if start.checkpoint else None
+            trained = not start.forked and start.iteration >= self._path.until
+            try:
+                self.identity, drawn = _from_rank_0(rank, partial(self._compare, start, args))
+            except RefusedError:
+                # A flipped bit must not look like another run, or like foreign code.
+                if not self._is_damaged(start):
+                    raise
+                continue
+            if trained and self._is_damaged(start):
+                continue
+            break
+        setattr(args, ORDER_SAMPLES, drawn)
+        setattr(args, NAMED_FILES, _from_rank_0(rank, lambda: named_files(vars(args))))
+        self.start = start
+        args.load = str(start.checkpoint.save) if start.checkpoint else None
+        args.ckpt_step = start.iteration or None
+        if self.identity is not None:
+            setattr(args, IDENTITY, json.dumps(self.identity.to_json()))
+        if rank == 0:
+            self._announce(start, args, trained)
+        return trained
 
+    def settle(self, args: Namespace) -> None:
+        """Wait until the checkpoint has been read; if it is damaged, ``agree`` again. On all ranks, before the load.
 
-def _damaged(run: Run, start: Start) -> bool:
-    """Whether the checkpoint is not as it was saved, remembered; raises RefusedError where it is a fork point."""
-    reading, run.reading = run.reading, None
-    damages = reading.result() if reading is not None else []
-    if damages and start.forked and start.checkpoint is not None:
-        refuse_damaged_fork(start.checkpoint, damages[0], adopted=run.adopted)
-    if damages:
-        run.damaged[start.iteration] = str(damages[0])
-    return bool(damages)
+        Raises:
+            RefusedError: on every rank, if it is a fork point, or as ``agree``.
+        """
+        while self.start is not None and self._is_damaged(self.start):
+            self.agree(args)
+
+    def leaves_alone(self, iteration: int) -> bool:
+        """Whether a checkpoint of this iteration lies in the path's folder that the start has not used."""
+        return self.start is not None and iteration in self.start.skipped
+
+    def refuse_lost_path(self) -> None:
+        """Refuse to go on if another process has taken the path meanwhile; raises RefusedError."""
+        if self._ownership is not None and self._ownership.lost:
+            raise RefusedError(
+                self._ownership.lost, "see which job trains the path now; this one has saved nothing more."
+            )
+
+    def release(self) -> None:
+        """Give the path back."""
+        if self._ownership is not None:
+            self._ownership.release()
+
+    def _is_damaged(self, start: Start) -> bool:
+        """Whether the checkpoint is not as it was saved, remembered; raises RefusedError if it is a fork point."""
+        reading, self._reading = self._reading, None
+        damages = reading.result() if reading is not None else []
+        if damages and start.forked and start.checkpoint is not None:
+            refuse_damaged_fork(start.checkpoint, damages[0], adopted=self._path.adopted)
+        if damages:
+            self._damaged[start.iteration] = str(damages[0])
+        return bool(damages)
+
+    def _find(self, allow: Sequence[str]) -> Start:
+        """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
+
+        Args:
+            allow: The keys that ``--lrps-allow`` names.
+
+        Raises:
+            RefusedError: another job holds the path, the plan changes the past, or there is no fork point.
+            StorageError: the accepted plan cannot be written.
+        """
+        path = self._path
+        if self._ownership is None:
+            self._ownership = acquire(path.own.parent if path.planned else path.own, say=_say)
+            self._ownership.start()
+            if path.folder is not None:
+                self._activity.begin(path.folder, self._ownership.token)
+            if path.planned is not None:
+                accept(path.planned.tree, allow)
+        return find_start(
+            path.own,
+            parent=path.parent,
+            fork=path.fork,
+            end=path.end,
+            damaged=self._damaged,
+            adopted=path.adopted,
+        )
+
+    def _compare(self, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
+        """Compare this run with the checkpoint it starts from. On rank 0, before the model is built.
+
+        Returns:
+            The identity of the path's data and tokenizer (None without a plan), and the number of samples that the
+            data of the checkpoint were drawn for (None from scratch).
+
+        Raises:
+            RefusedError: if the run would be wrong.
+        """
+        path = self._path
+        drawn, recorded = None, None
+        if path.folder is not None:
+            read_record(path.folder)  # a newer version's is refused here, on every rank, and not written over
+        if start.checkpoint is not None:
+            read_record(PathFolder(start.checkpoint.save.parent))
+            saved = fitting_arguments(start.name, start.iteration, args)
+            drawn = order_samples(saved)
+            recorded = _recorded(saved, start.name)
+            if path.adopted and start.forked:
+                recorded = None  # the run has read samples of no window
+        identity = None
+        if path.planned is not None:
+            tree, planned_path = path.planned.tree, path.planned.path
+            identity = identity_of(path.planned, start.iteration, recorded or {})
+            if recorded is not None:
+                refuse_other_data(recorded, identity, start.iteration, start.name)
+            if path.adopted and start.forked:
+                refuse_unfit(path, saved, identity, start)
+            refuse_repeats(tree, planned_path, identity.windows, start.iteration)
+            refuse_small_sets(tree, planned_path, args.data_parallel_size)
+        refuse_full_disk(path, start, args)
+        return identity, drawn
+
+    def _announce(self, start: Start, args: Namespace, trained: bool) -> None:
+        path = self._path
+        name = path.own.parent.name if path.planned else "the branch"
+        for iteration, why in start.skipped.items():
+            _say(f"checkpoint {iteration} in {path.own} is left alone and not used: {why}.")
+            path.log("skipped", iteration=iteration, reason=why)
+        if trained:
+            _say(f"{name} is trained to {'its end, ' * (path.until == path.end)}iteration {path.until}; nothing to do.")
+            return
+        _say(run_summary(path, start, self.identity, args, saved_arguments(start.name) if start.checkpoint else {}))
+        how = {"adopted": True} if path.adopted and start.forked else {}
+        path.log("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
+        write_path_record(path, self.identity, args, "training")
 
 
 def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
@@ -136,61 +228,6 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
     return cast("T", value)
 
 
-def find(run: Run, damaged: dict[int, str], allow: Sequence[str] = ()) -> Start:
-    """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
-
-    Args:
-        run: This process's.
-        damaged: Own checkpoint -> what is wrong with its content.
-        allow: What ``--lrps-allow`` names.
-
-    Raises:
-        RefusedError: another job holds the path, the plan changes the past, or there is no fork point.
-        StorageError: the accepted plan cannot be written.
-    """
-    if run.ownership is None:
-        run.ownership = acquire(run.own.parent if run.planned else run.own, say=_say)
-        run.ownership.start()
-        if run.folder is not None:
-            progress_file.begin(run.folder, run.ownership.token)
-        if run.planned is not None:
-            accept(run.planned.tree, allow)
-    return find_start(run.own, parent=run.parent, fork=run.fork, end=run.end, damaged=damaged, adopted=run.adopted)
-
-
-def compare(run: Run, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
-    """Compare this run with the checkpoint it starts from. On rank 0, before the model is built.
-
-    Returns:
-        What the path's data and tokenizer are (None without a plan), and for how many samples the data of the
-        checkpoint were drawn (None from scratch).
-
-    Raises:
-        RefusedError: where the run would be wrong.
-    """
-    drawn, recorded = None, None
-    if run.folder is not None:
-        read_record(run.folder)  # a newer version's is refused here, on every rank, and not written over
-    if start.checkpoint is not None:
-        read_record(PathFolder(start.checkpoint.save.parent))
-        saved = fitting_arguments(start.name, start.iteration, args)
-        drawn = order_samples(saved)
-        recorded = _recorded(saved, start.name)
-        if run.adopted and start.forked:
-            recorded = None  # what it has read stands in no window
-    identity = None
-    if run.planned is not None:
-        identity = identity_of(run.planned, start.iteration, recorded or {})
-        if recorded is not None:
-            refuse_other_data(recorded, identity, start.iteration, start.name)
-        if run.adopted and start.forked:
-            refuse_unfit(run, saved, identity, start)
-        refuse_repeats(run.planned.tree, run.planned.path, identity.windows, start.iteration)
-        refuse_small_sets(run.planned.tree, run.planned.path, args.data_parallel_size)
-    refuse_full_disk(run, start, args)
-    return identity, drawn
-
-
 def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, Any]:
     """The arguments that a checkpoint was saved with, once they fit a run's.
 
@@ -204,12 +241,12 @@ def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, A
     """
     refuse_code(Path(name))
     refuse_code_in_states(Path(name))
-    saved = _saved_args(name)
+    saved = saved_arguments(name)
     refuse_other_position(saved, iteration, name)
     refuse_other_run(saved, vars(args), name, allow=args.lrps_allow or ())
     refuse_other_files(saved, vars(args), name)
     if args.fp16:
-        _refuse_without_moments(name)
+        refuse_without_moments(name)
     return saved
 
 
@@ -226,48 +263,6 @@ def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
             "move that folder away; the one before it is used then.",
         )
     return recorded
-
-
-def _saved_args(name: str) -> dict[str, Any]:
-    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
-    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
-
-    try:
-        saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(
-            f"The checkpoint {name} cannot be read: {reason}.",
-            "move that folder away; the one before it is used then.",
-        ) from None
-    return saved
-
-
-def _refuse_without_moments(name: str) -> None:
-    """Refuse a checkpoint that was saved before the first step that was not skipped: Megatron cannot load it."""
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-
-    keys = FileSystemReader(name).read_metadata().state_dict_metadata
-    if not any("exp_avg" in key for key in keys):
-        raise RefusedError(
-            f"{name} holds no state of the optimizer: it was saved while fp16's loss scale was still falling, and "
-            "every step up to it was skipped.",
-            "fork or resume at a later checkpoint, or train anew with a lower --initial-loss-scale or with --bf16.",
-        )
-
-
-def _announce(run: Run, start: Start, args: Namespace, trained: bool) -> None:
-    name = run.own.parent.name if run.planned else "the branch"
-    for iteration, why in start.skipped.items():
-        _say(f"checkpoint {iteration} in {run.own} is left alone and not used: {why}.")
-        run.event("skipped", iteration=iteration, reason=why)
-    if trained:
-        _say(f"{name} is trained to {'its end, ' * (run.until == run.end)}iteration {run.until}; nothing to do.")
-        return
-    _say(overview(run, start, args, _saved_args(start.name) if start.checkpoint else {}))
-    how = {"adopted": True} if run.adopted and start.forked else {}
-    run.event("started", iteration=start.iteration, forked=start.forked, checkpoint=start.name, **how)
-    record(run, args, "training")
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,8 @@ from conftest import Lrps
 from convert.models import write_llama_campaign
 from training.campaigns import train_path
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.spec import spec_of
@@ -133,7 +134,7 @@ def test_a_version_is_promoted_step_by_step(campaign: Path, lrps: Lrps, tmp_path
 
 def test_a_damaged_checkpoint_is_not_promoted(campaign: Path, lrps: Lrps) -> None:
     folder = CampaignFolder(campaign.parent / "run")
-    file = next(checkpoint(folder.path("v2").checkpoints, 14).glob("*.distcp"))
+    file = next(Checkpoint(folder.path("v2").checkpoints, 14).folder.glob("*.distcp"))
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     code, _, err = lrps("promote", campaign, "v2")

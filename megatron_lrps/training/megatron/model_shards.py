@@ -87,7 +87,7 @@ def _check_path(
         compute_weight_and_optimizer_memory,
     )
 
-    from megatron_lrps.training.arguments import prepare, refuse_few_microbatches
+    from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
 
     args = _parse(line)
     prepare(args)

@@ -22,13 +22,12 @@ def order_samples(saved: Mapping[str, Any]) -> int:
 
 
 def build(
-    original: Callable[..., Any], provider: Callable[..., Any], samples: tuple[Any, ...], args: Namespace
+    original: Callable[[tuple[Any, ...]], tuple[Any, ...]], samples: tuple[Any, ...], args: Namespace
 ) -> tuple[Any, ...]:
     """A branch's data sets in its parent's order.
 
     Args:
-        original: Megatron's ``build_train_valid_test_datasets``.
-        provider: The script's.
+        original: Megatron's ``build_train_valid_test_datasets``, by the numbers of samples.
         samples: Asked of train, validation and test.
         args: Megatron's, with ``ORDER_SAMPLES`` where the branch starts from a checkpoint.
 
@@ -36,7 +35,7 @@ def build(
         RefusedError: where no number of samples gives the parent's order.
     """
     wanted, drawn = samples[0], getattr(args, ORDER_SAMPLES)
-    built: tuple[Any, ...] = original(provider, (max(wanted, drawn), *samples[1:]))
+    built = original((max(wanted, drawn), *samples[1:]))
     if wanted > drawn and not read_once(built[0]):
         raise RefusedError(
             f"The branch ends at sample {wanted}, its parent's data were drawn for {drawn}, and they are read for "

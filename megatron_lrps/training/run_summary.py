@@ -1,6 +1,5 @@
-"""What a run is about to do, in one table before its first iteration; and whether its saves fit on the disk."""
+"""The summary of a run: one table before its first iteration, which says what the run is about to do."""
 
-import importlib.metadata
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,57 +7,31 @@ from typing import Any
 
 from megatron_lrps.campaign.data_ledger import ranges_of
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.record import read_record
+from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import Start
-from megatron_lrps.plan.cost import model_size
-from megatron_lrps.plan.vocabulary import Vocabulary
-from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between, size_words
-from megatron_lrps.training.session import LIBRARIES, Run
+from megatron_lrps.storage.disk_space import free_bytes, size_words
+from megatron_lrps.training.path_record import library_versions
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
 
 
-def saves_left(run: Run, start: int, interval: int | None) -> int:
-    """How many checkpoints the run will still write: by interval, at fork points, and at its end."""
-    return saves_between(start, run.end, interval, run.fork_points)
-
-
-def bytes_needed(run: Run, start: Start, args: Namespace) -> int | None:
-    """What the run's saves will take together, by the size of the checkpoint it starts from or of its model."""
-    size = None
-    if start.checkpoint is not None:
-        size = sum(file.stat().st_size for file in start.checkpoint.folder.iterdir())
-    elif run.planned is not None:
-        model = model_size(run.planned.tree.plan, Vocabulary(args.padded_vocab_size))
-        size = model.checkpoint_bytes if model else None
-    return None if size is None else size * saves_left(run, start.iteration, args.save_interval)
-
-
-def refuse_full_disk(run: Run, start: Start, args: Namespace) -> None:
-    """Refuse a run whose saves will not fit; raises RefusedError with both sizes."""
-    if ALLOW_DISK not in (args.lrps_allow or ()):
-        refuse_no_room(
-            run.own,
-            free=free_bytes(run.own),
-            saves=saves_left(run, start.iteration, args.save_interval),
-            needed=bytes_needed(run, start, args),
-            fix=f"make room (lrps gc), raise save-interval, or give --lrps-allow {ALLOW_DISK} where something makes "
-            "room meanwhile.",
-        )
-
-
-def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) -> str:
+def run_summary(
+    path: PathToTrain, start: Start, identity: Identity | None, args: Namespace, saved: Mapping[str, Any]
+) -> str:
     """The table, as text; what differs from the checkpoint is said beside it.
 
     Args:
-        run: This process's.
+        path: The path that this process trains.
         start: Where it starts.
-        args: Megatron's, validated.
-        saved: Arguments of the checkpoint it starts from; empty from scratch.
+        identity: The identity of its data and tokenizer; None without a plan.
+        args: Megatron's arguments, validated.
+        saved: The arguments of the checkpoint that it starts from; empty from scratch.
     """
-    name = run.own.parent.name if run.planned else "branch"
+    name = path.own.parent.name if path.planned else "branch"
     verb = (
         "adopts"
-        if run.adopted and start.forked
+        if path.adopted and start.forked
         else "forks off"
         if start.forked
         else "resumes from"
@@ -66,52 +39,52 @@ def overview(run: Run, start: Start, args: Namespace, saved: Mapping[str, Any]) 
         else "starts from"
     )
     rows = [
-        ("learning rate", _rates(run, start, args)),
-        ("data", _data(run, start, args)),
-        *(("epochs", each) for each in _epochs(run, start, args)),
-        *(("read before", each) for each in (_read_before(run, saved) if run.adopted and start.forked else ())),
+        ("learning rate", _rates(path, start, args)),
+        ("data", _data(path, start, args)),
+        *(("epochs", each) for each in _epochs(path, start, identity, args)),
+        *(("read before", each) for each in (_read_before(path, saved) if path.adopted and start.forked else ())),
         ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
         ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
         *_random(vars(args), saved),
         ("optimizer", _optimizer(vars(args)) + _was(_optimizer(vars(args)), _optimizer(saved) if saved else None)),
         ("fp8", _fp8(vars(args)) + _was(_fp8(vars(args)), _fp8(saved) if saved else None)),
-        ("tokenizer", f"{args.tokenizer_type} {(run.identity.tokenizer or '')[:16] if run.identity else ''}".strip()),
+        ("tokenizer", f"{args.tokenizer_type} {(identity.tokenizer or '')[:16] if identity else ''}".strip()),
         ("libraries", _libraries(start)),
-        ("disk", _disk(run, start, args)),
+        ("disk", _disk(path, start, args)),
     ]
     width = max(len(row) for row, _ in rows)
-    lines = [f"{name} {verb} {start.name} and ends at iteration {run.end}."]
+    lines = [f"{name} {verb} {start.name} and ends at iteration {path.end}."]
     return "\n".join(lines + [f"  {row:<{width}}  {value}" for row, value in rows])
 
 
-def _rates(run: Run, start: Start, args: Namespace) -> str:
+def _rates(path: PathToTrain, start: Start, args: Namespace) -> str:
     def rate(iteration: int) -> str:
         position = iteration * args.global_batch_size
-        value = run.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
+        value = path.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
         return f"{value:.4g} at {iteration}"
 
-    return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(run.end)}"
+    return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(path.end)}"
 
 
-def _data(run: Run, start: Start, args: Namespace) -> str:
+def _data(path: PathToTrain, start: Start, args: Namespace) -> str:
     batch = args.global_batch_size
-    text = f"samples {start.iteration * batch:,} to {run.end * batch:,}"
-    if run.planned is None:
+    text = f"samples {start.iteration * batch:,} to {path.end * batch:,}"
+    if path.planned is None:
         return text
-    windows = run.planned.tree.windows_of(run.planned.path)
-    ahead = [w.version.name for w in windows if run.planned.path.order == "mixed" or w.end > start.iteration]
-    return f"{text}, of the windows {', '.join(ahead)} ({run.planned.path.order})"
+    windows = path.planned.tree.windows_of(path.planned.path)
+    ahead = [w.version.name for w in windows if path.planned.path.order == "mixed" or w.end > start.iteration]
+    return f"{text}, of the windows {', '.join(ahead)} ({path.planned.path.order})"
 
 
-def _epochs(run: Run, start: Start, args: Namespace) -> list[str]:
+def _epochs(path: PathToTrain, start: Start, identity: Identity | None, args: Namespace) -> list[str]:
     """How often the run will read each index, a line a window."""
-    if run.identity is None:
+    if identity is None:
         return []
     ahead = ranges_of(
         "",
-        run.identity.to_json(),
+        identity.to_json(),
         start.iteration,
-        run.end,
+        path.end,
         batch=args.global_batch_size,
         sequence_length=args.seq_length,
     )
@@ -126,11 +99,11 @@ def _epochs(run: Run, start: Start, args: Namespace) -> list[str]:
     return lines
 
 
-def _read_before(run: Run, saved: Mapping[str, Any]) -> list[str]:
+def _read_before(path: PathToTrain, saved: Mapping[str, Any]) -> list[str]:
     """Indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
     named = [each for key in ("data_path", "train_data_path") for each in saved.get(key) or () if isinstance(each, str)]
     before = {Path(each).resolve() for each in named}
-    windows = run.planned.tree.windows_of(run.planned.path) if run.planned else ()
+    windows = path.planned.tree.windows_of(path.planned.path) if path.planned else ()
     return [
         f"{window.version.name}: {prefix.name}, by the adopted run, of which no plan knows how much; it begins anew"
         for window in windows
@@ -177,17 +150,10 @@ def _libraries(start: Start) -> str:
     record = read_record(PathFolder(start.checkpoint.save.parent)) if start.checkpoint else None
     before = record.get("libraries") if record else None
     there = before if isinstance(before, dict) else {}
-    shown = []
-    for name in LIBRARIES:
-        try:
-            here = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        shown.append(f"{name} {here}" + _was(here, there.get(name)))
-    return ", ".join(shown)
+    return ", ".join(f"{name} {here}" + _was(here, there.get(name)) for name, here in library_versions().items())
 
 
-def _disk(run: Run, start: Start, args: Namespace) -> str:
-    needed, free = bytes_needed(run, start, args), size_words(free_bytes(run.own))
-    saves = saves_left(run, start.iteration, args.save_interval)
+def _disk(path: PathToTrain, start: Start, args: Namespace) -> str:
+    needed, free = bytes_needed(path, start, args), size_words(free_bytes(path.own))
+    saves = saves_left(path, start.iteration, args.save_interval)
     return f"{free} free; {saves} saves" + (f" take {size_words(needed)}" if needed is not None else "")

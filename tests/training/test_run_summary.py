@@ -1,29 +1,26 @@
-"""The table of what a run is about to do, and whether its saves fit."""
+"""The table of what a run is about to do, as text."""
 
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import Start
-from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.training import banner as module
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.banner import bytes_needed, overview, refuse_full_disk, saves_left
-from megatron_lrps.training.session import Run, planned_run
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.run_summary import run_summary
 from tests.campaign.checkpoints import save
 from tests.plan.plans import plan_dict
 
 
-def run_of(folder: Path, path: str, **keys: Any) -> Run:
+def run_of(folder: Path, path: str, **keys: Any) -> PathToTrain:
     """A path of two versions of 1000 iterations: main to 1400, v1 (400, 1000], v2 (1400, 2000]."""
     tree = expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=folder))
-    return planned_run(Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml"))
+    return PathToTrain.of_plan(Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml"))
 
 
 def args_of(**changed: Any) -> Namespace:
@@ -57,59 +54,23 @@ def test_an_adopted_run_is_named_with_what_it_has_read(tmp_path: Path) -> None:
     save(tmp_path / "stock", 100)
     start = Start(checkpoint=Checkpoint(tmp_path / "stock", 100), forked=True)
     saved = vars(args_of(data_path=["0.5", str(tmp_path / "data/v1"), "0.5", "/old/web"], train_data_path=None))
-    text = overview(run, start, args_of(), saved)
+    text = run_summary(run, start, None, args_of(), saved)
     assert text.splitlines()[0] == f"main adopts {tmp_path}/stock/iter_0000100 and ends at iteration 1500."
     (read,) = [line.split(maxsplit=2) for line in text.splitlines() if "read before" in line]
     assert read[2] == "v1: v1, by the adopted run, of which no plan knows how much; it begins anew"
     assert "samples 800 to 12,000, of the windows v1, v2 (chained)" in text
     own = Start(checkpoint=Checkpoint(run.own, 100), forked=False)
     save(run.own, 100)
-    assert "read before" not in overview(run, own, args_of(), saved)
-
-
-def test_saves_by_interval_at_forks_and_at_the_end(tmp_path: Path) -> None:
-    main = run_of(tmp_path, "main")
-    assert saves_left(main, 0, 500) == 4  # 400, 500, 1000, 1400
-    assert saves_left(main, 500, 500) == 2
-    assert saves_left(main, 0, None) == 2
-    assert saves_left(run_of(tmp_path, "v1"), 400, 500) == 2  # 500, 1000
-
-
-def test_what_they_take(tmp_path: Path) -> None:
-    run = run_of(tmp_path, "main")
-    save(run.own, 400)
-    for name in ("metadata.json", ".metadata"):
-        (Checkpoint(run.own, 400).folder / name).write_bytes(b"x" * 500)
-    start = Start(checkpoint=Checkpoint(run.own, 400), forked=False)
-    assert bytes_needed(run, start, args_of()) == 3 * 1000
-    scratch = Start(checkpoint=None, forked=False)
-    assert bytes_needed(run, scratch, args_of()) is None
-    model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
-    sized = run_of(tmp_path, "main", megatron=model)
-    # 4 x 64 of attention, 8 x 64 of the MLP, 32,768 x 8 of embeddings, 3 x 8 of norms; 14 bytes each, four saves
-    assert bytes_needed(sized, scratch, args_of()) == (256 + 512 + 262144 + 24) * 14 * 4
-    # What Megatron has built counts, whatever the plan says.
-    assert bytes_needed(sized, scratch, args_of(padded_vocab_size=128)) == (256 + 512 + 1024 + 24) * 14 * 4
-
-
-def test_a_full_disk_is_refused_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
-    run = run_of(tmp_path, "main", megatron=model)
-    scratch = Start(checkpoint=None, forked=False)
-    refuse_full_disk(run, scratch, args_of())
-    monkeypatch.setattr(module, "free_bytes", lambda folder: 10 * 2**20)
-    with pytest.raises(RefusedError, match=r"10\.0 MiB are free at .*, and 4 saves will take 14\.0 MiB"):
-        refuse_full_disk(run, scratch, args_of())
-    refuse_full_disk(run, scratch, args_of(lrps_allow=["disk"]))
+    assert "read before" not in run_summary(run, own, None, args_of(), saved)
 
 
 def test_the_table(tmp_path: Path) -> None:
     run = run_of(tmp_path, "v1", decay={"shape": "linear", "alpha": 0.6})
     start = Start(checkpoint=Checkpoint(tmp_path, 400), forked=True)
     save(tmp_path, 400)
-    assert "epochs" not in overview(run, start, args_of(), {})
+    assert "epochs" not in run_summary(run, start, None, args_of(), {})
     saved = vars(args_of(tensor_model_parallel_size=1, data_parallel_size=8, fp8="hybrid", fp8_recipe="delayed"))
-    text = overview(run, start, args_of(), saved)
+    text = run_summary(run, start, None, args_of(), saved)
     lines = {line.split("  ")[1].strip(): line for line in text.splitlines()[1:]}
     assert text.splitlines()[0] == f"v1 forks off {tmp_path / 'iter_0000400'} and ends at iteration 1000."
     assert lines["learning rate"].endswith("0.0003 at 400, 0.0002995 at 401, ..., 3e-05 at 1000")
@@ -117,9 +78,9 @@ def test_the_table(tmp_path: Path) -> None:
     assert lines["batch"].endswith("8 samples x 16 tokens, micro-batch 2")
     assert lines["layout"].endswith("TP2 PP1 DP4  (the checkpoint: TP1 PP1 DP8)")
     assert "dropout" not in lines
-    dropping = overview(run, start, args_of(hidden_dropout=0.1), saved)
+    dropping = run_summary(run, start, None, args_of(hidden_dropout=0.1), saved)
     assert "  dropout        its random states begin anew, as TP or PP is another" in dropping.splitlines()
-    assert "random states" not in overview(run, start, args_of(hidden_dropout=0.1), vars(args_of()))
+    assert "random states" not in run_summary(run, start, None, args_of(hidden_dropout=0.1), vars(args_of()))
     assert lines["optimizer"].endswith("adam, bf16 weights, distributed")
     assert lines["fp8"].endswith("off  (the checkpoint: hybrid, delayed)")
     assert "megatron-core 0.19" in lines["libraries"]
@@ -132,9 +93,9 @@ def test_the_table_says_how_often_data_are_read(tmp_path: Path) -> None:
     v1 = {"version": "v1", "iterations": 1000, "data": [[0.75, "a/web", known], [0.25, "a/code", known]]}
     v2 = {"version": "v2", "iterations": 1000, "data": [[1.0, "b/web", known]]}
     replay = {"share": 0.5, "samples": {"v1": 4000}}
-    run.identity = Identity(windows=[v1, {**v2, "replay": replay}], tokenizer=None, order="chained")
+    identity = Identity(windows=[v1, {**v2, "replay": replay}], tokenizer=None, order="chained")
     Checkpoint(tmp_path, 400).folder.mkdir()
-    text = overview(run, Start(checkpoint=Checkpoint(tmp_path, 400), forked=True), args_of(), {})
+    text = run_summary(run, Start(checkpoint=Checkpoint(tmp_path, 400), forked=True), identity, args_of(), {})
     # (400, 1000] are 4,800 samples, 1.2 x 64,000 tokens; v2's 8,000 are 1 epoch of its own and 1 of v1's
     assert [line.split("  ")[-1].strip() for line in text.splitlines() if line.startswith("  epochs")] == [
         "v1: web 0.9, code 0.3",

@@ -1,4 +1,4 @@
-"""Work that wants torch in a process of its own, so that nothing of it stays, and no state is shared."""
+"""Work in a Python process of its own: its libraries print, keep memory and hold state as they like."""
 
 import os
 import subprocess
@@ -9,20 +9,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.processes import tie_to
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""Variables that keep transformers from asking the Hugging Face Hub."""
+ON_CPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Variables for Megatron's CPU backend, which refuses a machine whose GPU it can see."""
 _SHOWN = 400
 
 
-def python_lines(arguments: Sequence[str], *, given: str, env: Mapping[str, str], who: str) -> Iterator[str]:
-    """Run ``python ARGUMENTS``; each line of its output, as it comes. It ends with this process.
+def python_lines(
+    arguments: Sequence[str],
+    *,
+    given: str,
+    env: Mapping[str, str],
+    failed: str,
+    fix: str = "fix that, then rerun; what was done is kept.",
+) -> Iterator[str]:
+    """Run ``python ARGUMENTS``, and give each line of its output as it comes. The process ends with this one.
 
     Args:
-        arguments: After the interpreter's name.
-        given: What it reads on stdin.
-        env: Variables besides this process's.
-        who: What to call it in an error.
+        arguments: What stands behind the interpreter's name.
+        given: What the process reads on stdin.
+        env: Variables besides those of this process.
+        failed: The beginning of the error, such as ``lm-eval failed``.
+        fix: The fix of the error.
 
     Raises:
-        LrpsError: it fails, with the last line it said.
+        LrpsError: the process fails; the error says the last line of its stderr.
     """
     parent = os.getpid()
     with tempfile.TemporaryFile("w+", errors="replace") as said:
@@ -49,4 +61,4 @@ def python_lines(arguments: Sequence[str], *, given: str, env: Mapping[str, str]
             said.seek(0)
             lines = [line.strip() for line in said if line.strip()]
             reason = lines[-1] if lines else f"exit code {code}"
-            raise LrpsError(f"{who} failed: {reason[:_SHOWN]}.", "fix that, then rerun; what was done is kept.")
+            raise LrpsError(f"{failed}: {reason[:_SHOWN]}.", fix)

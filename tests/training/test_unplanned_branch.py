@@ -8,7 +8,7 @@ import pytest
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import arguments
-from megatron_lrps.training.session import unplanned_branch
+from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 
 def args_of(folder: Path, **given: Any) -> Namespace:
