@@ -54,7 +54,7 @@ def cut(
     else:
         raise RefusedError("main has saved nothing yet, and nobody trains it.", "train it first: lrps run.")
     grown, new = _grown(text, tree, name, fork=fork, iters=iters, shape=shape)
-    accept(new)
+    accept(Campaign(new))
     write_atomic(plan, grown)
     path = new.path(name)
     typer.echo(

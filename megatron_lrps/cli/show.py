@@ -44,18 +44,18 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
     """Show what made a version. That is its paths, learning rate, data, libraries, checkpoints and history."""
     with open_both_plans(plan) as both:
         facts = both.facts(version)
-        accepted = plan_hash(both.trees[1].plan) if len(both.trees) > 1 else None
-        folder = both.folder.path(facts.name)
-        links = chain_of(both.folder, both.trees, facts)
-        ledger, planned = ledger_of(both.folder, both.trees, facts, links), facts.record != "read"
+        accepted = plan_hash(both.campaign.accepted.plan) if both.campaign.accepted else None
+        folder = both.campaign.folder.path(facts.name)
+        links = chain_of(both.campaign, facts)
+        ledger, planned = ledger_of(both.campaign, facts, links), facts.record != "read"
         saved = checkpoints_of(folder, facts)
         history = condense(events(folder))
         owner = holder(folder.root)
         notes = (*both.notes, *facts.notes)
         if as_json:
             whole = {
-                "campaign": both.trees[0].plan.campaign,
-                "save": str(both.folder.root),
+                "campaign": both.campaign.plan.campaign,
+                "save": str(both.campaign.folder.root),
                 "path": facts.name,
                 "record": facts.record,
                 "notes": notes,
@@ -70,7 +70,7 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
             }
             typer.echo(json.dumps(whole, indent=2))
             return
-        typer.echo(f"{facts.name}  campaign {both.trees[0].plan.campaign}  {value_text(str(folder.root))}")
+        typer.echo(f"{facts.name}  campaign {both.campaign.plan.campaign}  {value_text(str(folder.root))}")
         for note in notes:
             typer.echo(value_text(note))
         typer.echo("")

@@ -79,7 +79,7 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
         RefusedError: the plan cannot be trained by Slurm, or does not fit the jobs that run.
     """
     slurm_of(campaign.plan)
-    saved = {path.name: standing_of(campaign.folder, path).position for path in campaign.paths}
+    saved = {path.name: standing_of(campaign, path).position for path in campaign.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(campaign.tree, saved, training, only)
     found = [replace(_training(campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]
