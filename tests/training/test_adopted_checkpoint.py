@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, read_record
@@ -141,7 +142,7 @@ def test_what_a_fork_point_would_not_lack(saved: dict[str, object], words: tuple
     plan = campaign(tmp_path, GOES_ON)
     (tmp_path / "other.txt").write_text("a\nb\n")
     tree = expand(load_plan(plan))
-    run = PathToTrain.of_plan(Planned(tree=tree, path=tree.path("main"), file=plan))
+    run = PathToTrain.of_plan(Planned(campaign=Campaign(tree), path=tree.path("main")))
     start = Start(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
     same = tokenizer_fingerprint(tmp_path / "data" / "vocabulary.txt")
     identity = Identity(windows=[], tokenizer=same, order="chained")
