@@ -1,4 +1,4 @@
-"""The model card of an export: what made the version. Pure."""
+"""The model card of an export: it tells how the version was made. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Validation sets as one stream of tokens each, cut into windows that two engines read alike."""
+"""The tokens of validation sets, cut into windows that all engines read alike."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +34,10 @@ class Windows(NamedTuple):
 
 
 def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
-    """Every validation set of the plan by name, and the names of those that are not there.
+    """Every validation set of the plan by name, and the names of those that are missing.
 
-    The sets of the path's own windows must be there. Those of later versions show how a model does on data that it
-    has not seen yet, so they are taken where they exist.
+    The sets of the path's own windows must exist. Those of later versions show how a model does on data that it has not
+    seen yet, so they are used if they exist.
 
     Raises:
         RefusedError: a set of the path's own windows is missing.
@@ -51,7 +51,8 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
     absent = [name for name, prefix in every.items() if not Path(f"{prefix}.idx").is_file()]
     if wrong := [name for name in absent if name in own]:
         raise RefusedError(
-            f"Validation set {wrong[0]} is not there: {own[wrong[0]]}.idx.", "lrps prepare PLAN, or fix its path."
+            f"Validation set {wrong[0]} is missing: there is no {own[wrong[0]]}.idx.",
+            "run lrps prepare PLAN, or correct the path.",
         )
     return {name: prefix for name, prefix in every.items() if name not in absent}, absent
 
@@ -60,12 +61,12 @@ def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Wind
     """The windows of ``prefix.bin``, mapped and not read.
 
     Args:
-        prefix: Without ``.bin``.
-        length: Tokens of a window.
-        limit: The most tokens to predict, or None.
+        prefix: The path of the index, without ``.bin``.
+        length: The number of tokens in a window.
+        limit: The largest number of tokens to predict, or None.
 
     Raises:
-        RefusedError: the index is none, torn, or too short to predict a token.
+        RefusedError: the index is missing or torn, or too short to predict a token.
     """
     index_facts(prefix)
     with Path(f"{prefix}.idx").open("rb") as stream:
@@ -73,6 +74,9 @@ def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Wind
     if code not in _DTYPES:
         raise RefusedError(f"{prefix}.idx holds no whole numbers (dtype code {code}).", "prepare the data again.")
     if Path(f"{prefix}.bin").stat().st_size < 2 * np.dtype(_DTYPES[code]).itemsize:
-        raise RefusedError(f"{prefix}.bin holds fewer than two tokens: there is nothing to predict.", "add text.")
+        raise RefusedError(
+            f"{prefix}.bin holds fewer than two tokens: there is nothing to predict.",
+            "add text, then prepare the data again.",
+        )
     tokens: NDArray[Any] = np.memmap(f"{prefix}.bin", dtype=_DTYPES[code], mode="r")
     return Windows(tokens if limit is None else tokens[: limit + 1], length)

@@ -68,7 +68,7 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
         "intermediate_size": (100, r"has \[96, 64\], and a llama model of this config.json has \[100, 64\]"),
         "rope_parameters": (
             {**config["rope_parameters"], "factor": 32.0},
-            "factor 32.0, and megatron-core 0.19 computes with 8",
+            "factor 32.0, but megatron-core 0.19 computes with 8",
         ),
     }
     for key, (value, message) in cases.items():
@@ -77,7 +77,7 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
             plan_import(source)
     (source / "config.json").write_text(json.dumps(config))
     save_file({"model.extra.weight": torch.zeros(3)}, source / "more.safetensors")
-    with pytest.raises(RefusedError, match=r"holds model\.extra\.weight, which Megatron has no tensor for"):
+    with pytest.raises(RefusedError, match=r"holds model\.extra\.weight, but Megatron has no tensor for it"):
         plan_import(source)
     (source / "more.safetensors").unlink()
     with (source / "model.safetensors").open("r+b") as file:
