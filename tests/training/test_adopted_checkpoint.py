@@ -10,7 +10,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.layout_check import check_layout
@@ -142,7 +142,7 @@ def test_what_a_fork_point_would_not_lack(saved: dict[str, object], words: tuple
     (tmp_path / "other.txt").write_text("a\nb\n")
     tree = expand(load_plan(plan))
     run = PathToTrain.of_plan(Planned(tree=tree, path=tree.path("main"), file=plan))
-    start = Start(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
+    start = StartPoint(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
     same = tokenizer_fingerprint(tmp_path / "data" / "vocabulary.txt")
     identity = Identity(windows=[], tokenizer=same, order="chained")
     if "tokenizer_model" in saved:

@@ -1,4 +1,4 @@
-"""One evaluation of a pipeline stage by Megatron's own code, without other ranks and without the model's arithmetic.
+"""A pipeline stage evaluates once by Megatron's own code, without other ranks and without the model's arithmetic.
 
 For ``model_shards``: data loaders, the number of iterations, the schedule and the sending between stages are
 Megatron's and the plugin's, as in a job; what a stage computes and receives is not looked at.

@@ -1,10 +1,10 @@
-"""A path's jobs, as `lrps status` shows them."""
+"""A path's jobs in one line, for ``lrps status``."""
 
 from typing import Any
 
 
 def job_text(jobs: list[dict[str, Any]]) -> str:
-    """The job that runs or waits, the first one of them; else the last that ended."""
+    """The first job that runs or waits, else the last one that ended."""
     active = [job for job in jobs if job["active"]]
     if not jobs:
         return "-"
