@@ -116,9 +116,7 @@ def test_what_no_weight_stands_for_is_refused_by_name(saved: Path) -> None:
     opened = open_checkpoint(saved)
     stored = opened.tensors[QKV]
     surplus = OpenCheckpoint(saved, opened.args, {**opened.tensors, "decoder.layers.gate.weight": stored})
-    with pytest.raises(
-        RefusedError, match=r"holds decoder\.layers\.gate\.weight, but LlamaForCausalLM has no weight"
-    ):
+    with pytest.raises(RefusedError, match=r"holds decoder\.layers\.gate\.weight, but LlamaForCausalLM has no weight"):
         plan_export(surplus, vocab=111)
     missing = OpenCheckpoint(saved, opened.args, {key: value for key, value in opened.tensors.items() if key != QKV})
     with pytest.raises(RefusedError, match=r"linear_qkv\.weight is missing"):
