@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.evaluate.validation_tokens import Windows, read_windows
+from megatron_lrps.evaluate.validation_tokens import TokenWindows, read_windows
 
 _BATCH_TOKENS = 4096
 """The number of tokens predicted at a time, but one window at least: the logits of a batch are its largest tensor."""
 
 
-def batches(windows: Windows) -> Iterator[Any]:
+def batches(windows: TokenWindows) -> Iterator[Any]:
     """Stack windows of one length: int64 [batch, length + 1]."""
     size = max(1, _BATCH_TOKENS // windows.length)
     rows: list[Any] = []

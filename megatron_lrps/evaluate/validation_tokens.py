@@ -13,22 +13,22 @@ from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data_files import validation_sets
 
 _DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
-"""By the dtype code of an index (``megatron/core/datasets/indexed_dataset.py``); tokens are integers."""
+"""The dtype code of an index (``megatron/core/datasets/indexed_dataset.py``) -> dtype. Tokens are integers."""
 
 
-class Windows(NamedTuple):
-    """A stream's windows: every token but the first is predicted once, from those before it in its window.
+class TokenWindows(NamedTuple):
+    """A token stream in windows. Every token but the first is predicted once, from those before it in its window.
 
     Attributes:
-        tokens: Integers [n], documents one after another, each with its EOD.
-        length: Tokens that a window predicts from; the last one may be shorter.
+        tokens: The stream, integers [n]: documents one after another, each with its EOD.
+        length: The number of tokens that a window predicts from. The last window may be shorter.
     """
 
     tokens: NDArray[Any]
     length: int
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Each window with the token behind it, so two tokens at least: [length + 1], int64."""
+        """Give each window with the token behind it: int64 [length + 1]."""
         for begin in range(0, len(self.tokens) - 1, self.length):
             yield self.tokens[begin : begin + self.length + 1].astype(np.int64)
 
@@ -57,8 +57,8 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
     return {name: prefix for name, prefix in every.items() if name not in absent}, absent
 
 
-def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Windows:
-    """The windows of ``prefix.bin``, mapped and not read.
+def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> TokenWindows:
+    """The windows of ``prefix.bin``, which is mapped into memory and not read yet.
 
     Args:
         prefix: The path of the index, without ``.bin``.
@@ -79,4 +79,4 @@ def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Wind
             "add text, then prepare the data again.",
         )
     tokens: NDArray[Any] = np.memmap(f"{prefix}.bin", dtype=_DTYPES[code], mode="r")
-    return Windows(tokens if limit is None else tokens[: limit + 1], length)
+    return TokenWindows(tokens if limit is None else tokens[: limit + 1], length)

@@ -10,12 +10,19 @@ from convert.hugging_face import CONFIGS, VOCAB, save_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
+
+
+def test_every_family_makes_a_round_trip_below() -> None:
+    assert {transformers_class.lower() for transformers_class, _ in CONFIGS.values()} == {
+        name.replace("_", "") for name in FAMILIES
+    }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
