@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 
 from megatron_lrps.campaign.accepted_plan import accept
-from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.epochs import refuse_repeats
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.named_files import NAMED_FILES, named_files, refuse_other_files
@@ -155,7 +154,7 @@ class StartAgreement:
             if path.folder is not None:
                 self._activity.begin(path.folder, self._ownership.token)
             if path.planned is not None:
-                accept(Campaign(path.planned.tree), allow)
+                accept(path.planned.campaign, allow)
         return find_start(
             path.own,
             parent=path.parent,
