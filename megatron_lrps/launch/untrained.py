@@ -2,7 +2,7 @@
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import standing_of
-from megatron_lrps.campaign.start_point import Start, find_start
+from megatron_lrps.campaign.start_point import StartPoint, find_start
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
 
@@ -32,7 +32,7 @@ def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
     return untrained
 
 
-def start_of(campaign: Campaign, path: PlannedPath) -> Start:
+def start_of(campaign: Campaign, path: PlannedPath) -> StartPoint:
     """The checkpoint that a path starts from; raises RefusedError if its fork point is missing."""
     folder = campaign.folder
     own, parent, adopted = folder.path(path.name).checkpoints, folder.origin(path), path.adopted is not None
