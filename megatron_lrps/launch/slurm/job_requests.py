@@ -15,8 +15,8 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.legs import superseded, wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
+from megatron_lrps.launch.slurm.wanted_jobs import superseded, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
