@@ -159,7 +159,7 @@ def _judge(version: VersionCheckpoint, conditions: list[Condition]) -> list[Judg
 
     @cache
     def results(name: str) -> dict[str, Any]:
-        path = version.path if name == version.name else resolve(campaign.folder, version.trees, name)
+        path = version.path if name == version.name else resolve(campaign, name)
         found = read_results(campaign.folder, path)
         if found is None:
             raise RefusedError(f"{name} has no scores to compare with.", f"run lrps eval PLAN {name}, then rerun this.")
