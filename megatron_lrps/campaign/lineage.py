@@ -18,6 +18,7 @@ from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
+CheckpointState = Literal["present", "changed", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class RecordedCheckpoint:
     """A checkpoint of a path.
 
     Attributes:
@@ -65,7 +66,7 @@ class Saved:
     iteration: int
     sha256: str | None
     recorded: str | None
-    state: Literal["present", "changed", "gone"]
+    state: CheckpointState
 
 
 def resolve(campaign: Campaign, wanted: str) -> str:
@@ -208,7 +209,7 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
     return found
 
 
-def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
+def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]:
     """The complete checkpoints of a path, and those that only its record knows, by iteration."""
     recorded = {entry["iteration"]: entry["sha256"] for entry in facts.values.get("checkpoints", [])}
     there = Checkpoints.in_folder(folder.checkpoints)
@@ -216,11 +217,11 @@ def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
     for iteration in sorted({*recorded, *there.complete}):
         then = recorded.get(iteration)
         if iteration not in there.complete:
-            found.append(Saved(iteration=iteration, sha256=None, recorded=then, state="gone"))
+            found.append(RecordedCheckpoint(iteration=iteration, sha256=None, recorded=then, state="gone"))
             continue
         now = _digest(there.at(iteration))
-        changed = now is not None and then is not None and now != then
-        found.append(Saved(iteration=iteration, sha256=now, recorded=then, state="changed" if changed else "present"))
+        state: CheckpointState = "changed" if now is not None and then is not None and now != then else "present"
+        found.append(RecordedCheckpoint(iteration=iteration, sha256=now, recorded=then, state=state))
     return found
 
 

@@ -9,7 +9,15 @@ import typer
 
 from megatron_lrps.campaign.data_ledger import Range, totals_of
 from megatron_lrps.campaign.history import condense
-from megatron_lrps.campaign.lineage import Facts, Link, Saved, chain_of, checkpoints_of, ledger_of, schedule_words
+from megatron_lrps.campaign.lineage import (
+    Facts,
+    Link,
+    RecordedCheckpoint,
+    chain_of,
+    checkpoints_of,
+    ledger_of,
+    schedule_words,
+)
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
 from megatron_lrps.cli.both_plans import open_both_plans
@@ -89,7 +97,9 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
             typer.echo(f"{value_text(entry.time)}  {value_text(str(entry))}")
 
 
-def _rows(facts: Facts, links: list[Link], saved: list[Saved], accepted: str | None) -> list[tuple[str, str]]:
+def _rows(
+    facts: Facts, links: list[Link], saved: list[RecordedCheckpoint], accepted: str | None
+) -> list[tuple[str, str]]:
     """What is known, a name and a text a line; a name that stands in several lines is printed once."""
     values = facts.values
     data = values.get("data", {})
@@ -149,7 +159,7 @@ def _plan(recorded: str | None, accepted: str | None) -> str:
     return f"{value_text(recorded)}, {same}"
 
 
-def _checkpoint(saved: Saved) -> str:
+def _checkpoint(saved: RecordedCheckpoint) -> str:
     text = {
         "present": value_text(saved.sha256 or "not hashed"),
         "changed": f"{value_text(saved.sha256)}, but path.json has {value_text(saved.recorded)}",
