@@ -38,7 +38,9 @@ def refused(flags: dict[str, Any]) -> str:
     ],
 )
 def test_a_number_out_of_its_range_is_named(flag: str, value: object, range_: str) -> None:
-    assert f"--{flag}: {float(str(value)):g} is out of range. Fix: give a number that is {range_}." in refused({flag: value})
+    assert f"--{flag}: {float(str(value)):g} is out of range. Fix: give a number that is {range_}." in refused(
+        {flag: value}
+    )
 
 
 def test_numbers_at_the_ends_of_their_ranges_are_taken() -> None:

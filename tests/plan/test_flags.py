@@ -80,7 +80,11 @@ def test_tokenizer_and_validation_sets() -> None:
 
 @pytest.mark.parametrize("flag", sorted(OWNED))
 def test_flags_that_the_plan_owns_are_refused_by_name(flag: str) -> None:
-    refused(f"megatron.{flag}: 1 is given, but the plan's {OWNED[flag]} decides it", f"set {OWNED[flag]}", megatron={flag: 1})
+    refused(
+        f"megatron.{flag}: 1 is given, but the plan's {OWNED[flag]} decides it",
+        f"set {OWNED[flag]}",
+        megatron={flag: 1},
+    )
 
 
 @pytest.mark.parametrize("flag", sorted(UNSAFE))

@@ -170,9 +170,21 @@ def test_the_table_is_sound() -> None:
             "megatron.num_layers: Megatron-Core 0.19.2 has no such flag",
             "write num-layers; a flag of your own script belongs under",
         ),
-        ({"layernorm-epsilon": 1e-6}, "megatron.layernorm-epsilon: Megatron-Core 0.19.2 has no such flag", "write norm-epsilon"),
-        ({"add-bias-linear": False}, "megatron.add-bias-linear: Megatron-Core 0.19.2 has no such flag", "write disable-bias-linear: true"),
-        ({"rope-fusion": False}, "megatron.rope-fusion: Megatron-Core 0.19.2 has no such flag", "did you mean no-rope-fusion?"),
+        (
+            {"layernorm-epsilon": 1e-6},
+            "megatron.layernorm-epsilon: Megatron-Core 0.19.2 has no such flag",
+            "write norm-epsilon",
+        ),
+        (
+            {"add-bias-linear": False},
+            "megatron.add-bias-linear: Megatron-Core 0.19.2 has no such flag",
+            "write disable-bias-linear: true",
+        ),
+        (
+            {"rope-fusion": False},
+            "megatron.rope-fusion: Megatron-Core 0.19.2 has no such flag",
+            "did you mean no-rope-fusion?",
+        ),
         ({"my-router-noise": 0.1}, "megatron.my-router-noise: Megatron-Core 0.19.2 has no such flag", "script_flags"),
         ({"num-layers": "two"}, "megatron.num-layers: 'two' is not a whole number", "give a whole number"),
         ({"num-layers": 2.0}, "megatron.num-layers: 2.0 is not a whole number", "give a whole number"),
@@ -210,8 +222,16 @@ def test_what_megatron_takes_passes(flags: dict[str, Any]) -> None:
 
 def test_flags_of_the_users_own_script_pass_and_megatrons_do_not() -> None:
     assert flags_of(script_flags={"my-router-noise": 0.1, "my_switch": True})["my-router-noise"] == 0.1
-    refused("script_flags.num-layers: this is a flag of Megatron, not of your script", "move it to", script_flags={"num-layers": 2})
-    refused("script_flags.lrps-path: this is a flag of Megatron-LRPS, not of your script", "remove it", script_flags={"lrps-path": "v1"})
+    refused(
+        "script_flags.num-layers: this is a flag of Megatron, not of your script",
+        "move it to",
+        script_flags={"num-layers": 2},
+    )
+    refused(
+        "script_flags.lrps-path: this is a flag of Megatron-LRPS, not of your script",
+        "remove it",
+        script_flags={"lrps-path": "v1"},
+    )
     with pytest.raises(PlanError) as refusal:
         tree_of(script_flags={"--noise": 1})
     assert_one_clear_line(refusal.value, "without the leading dashes")
