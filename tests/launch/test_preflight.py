@@ -161,7 +161,7 @@ def test_a_run_needs_its_data_tokenizer_and_weights(tmp_path: Path) -> None:
     write_tokens(tmp_path / "web", [[1] * 40_000])
     assert "tokenizer.model: " in refusal(tokenizer={"type": "sentencepiece", "model": "no.model"})
     assert "megatron.pretrained-checkpoint: " in refusal(megatron={"pretrained-checkpoint": "nowhere"})
-    assert "no multiple of micro-batch-size" in refusal(megatron={"micro-batch-size": 3})
+    assert "not a multiple of micro-batch-size" in refusal(megatron={"micro-batch-size": 3})
     campaign = campaign_in(tmp_path, versions=versions(100, train=DATA), tokenizer={"type": "null", "vocab_size": 9})
     refuse_unfit(campaign, campaign.paths, 1)
 
