@@ -44,4 +44,4 @@ def open_both_plans(plan_file: Path) -> Iterator[BothPlans]:
         raise
     except OSError as error:
         what = f"{error.filename or folder.root} could not be read: {error.strerror or error}."
-        raise StorageError(what, "fix that, then rerun.") from None
+        raise StorageError(what, "make it readable, then run the same command again.") from None
