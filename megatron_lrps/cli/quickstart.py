@@ -15,7 +15,7 @@ from megatron_lrps.cli.report import report
 from megatron_lrps.cli.run import run
 from megatron_lrps.cli.tensorboard import tensorboard
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
-from megatron_lrps.data.quickstart.windows import prepare_quickstart
+from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.score_table import Compared, compared
 from megatron_lrps.monitor.text_table import table

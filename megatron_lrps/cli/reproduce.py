@@ -132,7 +132,7 @@ def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[l
 def _prepare(study: Study, save: Path) -> None:
     if study.data is None:
         return
-    from megatron_lrps.data.quickstart.windows import prepare_quickstart
+    from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 
     with alone(save / ".data.lock", say=_say):
         prepare_quickstart(

@@ -16,13 +16,13 @@ _SAID = 500
 
 
 def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rules: Alerts) -> str | None:
-    """Run an alert's hook to its end, in ``folder``; what went wrong, or None.
+    """Run the hook to its end in ``folder``, and return what went wrong; None if nothing did.
 
     Args:
         command: The program and its arguments; no shell sees them.
-        facts: JSON on its standard input; texts and numbers also as ``LRPS_ALERT_<KEY>`` in its environment.
-        folder: Where it is run.
-        rules: Whose ``hook_timeout`` it has.
+        facts: They are JSON on its standard input; texts and numbers are also ``LRPS_ALERT_<KEY>`` in its environment.
+        folder: The folder that it is run in.
+        rules: The plan's rules, with the ``hook_timeout``.
     """
     known = {
         f"LRPS_ALERT_{key.upper()}": str(value) for key, value in facts.items() if isinstance(value, str | int | float)

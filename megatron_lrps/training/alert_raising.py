@@ -1,4 +1,4 @@
-"""Raising alerts while a path trains: into its history, and to the plan's hook; training never waits for either.
+"""Alerts are raised while a path trains: they go into its history and to the plan's hook. Training waits for neither.
 
 The last rank judges, since it has the loss and writes TensorBoard. Megatron's own check may end the run before there
 is a figure to judge: that is an alert too.
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.storage.files import read_json, write_atomic
@@ -28,20 +28,20 @@ from megatron_lrps.training.megatron import result_check
 from megatron_lrps.training.path_to_train import PathToTrain
 
 MEMORY = "alerts.json"
-"""In a path's folder: what its rules went by at its last save. The last rank alone writes it."""
+"""The file in a path's folder that holds what its rules went by at its last save. Only the last rank writes it."""
 _LOSS = "lm loss"
 _SAID = 500
 
 
 class AlertRaiser:
-    """This process's part in a path's alerts.
+    """Raises the alerts of one path.
 
     Args:
         path: The path that this process trains, of a plan.
-        args: Megatron's, validated.
+        args: Megatron's arguments, validated.
 
     Raises:
-        RefusedError: where the plan's hook is no program on this node.
+        RefusedError: if the plan's hook is no program on this node.
     """
 
     def __init__(self, path: PathToTrain, args: Namespace) -> None:
@@ -67,7 +67,7 @@ class AlertRaiser:
             )
 
     def see(self, iteration: int, losses: Mapping[str, Any], norm: float | None, *, skipped: int) -> None:
-        """Judge an iteration that has been logged; on the last rank alone."""
+        """Judge an iteration that has been logged. Only the last rank does."""
         if not self._judges:
             return
         self._iteration = iteration
@@ -76,7 +76,7 @@ class AlertRaiser:
         for alert in self._watcher.see(iteration, *figures, skipped=bool(skipped)):
             self._raise(alert)
 
-    def loads(self, start: Start) -> None:
+    def loads(self, start: StartPoint) -> None:
         """Go on where the run that saved this checkpoint was; a fork begins anew, as does a start from scratch."""
         if self._judges and self._file is not None and not start.forked and start.iteration:
             memory = read_json(self._file)

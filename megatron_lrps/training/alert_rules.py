@@ -1,4 +1,4 @@
-"""What in a path's figures is worth an alert: rules over its own last iterations, a few microseconds each.
+"""The rules that decide which of a path's figures are worth an alert. Each takes a few microseconds an iteration.
 
 The rules and their numbers are the plan's (``plan/keys/alerts.py``). Medians and median absolute deviations, not means:
 one spike must not hide the next one.
@@ -26,9 +26,9 @@ class Alert:
     Attributes:
         kind: ``not_finite``, ``skipped``, ``loss_spike``, ``divergence``, ``grad_norm`` or ``rejected`` (Megatron's
             own check has ended the run).
-        iteration: Where it was seen.
-        message: In words, with the numbers.
-        values: The numbers by name; one that is not finite is a text, as JSON has no other.
+        iteration: The iteration at which it was seen.
+        message: The alert in words, with the numbers.
+        values: The numbers by name. A number that is not finite is a text, since JSON has no other form for it.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class RecentValues:
 
     @property
     def values(self) -> list[float]:
-        """What it holds, oldest first."""
+        """The values, oldest first."""
         return list(self._values)
 
     @property
@@ -59,7 +59,7 @@ class RecentValues:
 
     @property
     def median(self) -> float:
-        """The upper one of the two in the middle, where the number is even."""
+        """The median; the upper of the two in the middle if their number is even."""
         return self._sorted[len(self._sorted) // 2]
 
     @property
@@ -80,7 +80,7 @@ class Watcher:
     """Judges one path's figures as they come.
 
     Args:
-        rules: The plan's.
+        rules: The rules of the plan.
     """
 
     def __init__(self, rules: Alerts) -> None:
@@ -91,7 +91,7 @@ class Watcher:
         self._skipped = 0
 
     def memory(self) -> dict[str, Any]:
-        """What it goes by, as JSON."""
+        """Return what the rules go by, as JSON."""
         best = self._best if math.isfinite(self._best) else None
         return {
             "window": self._rules.window,
@@ -113,13 +113,13 @@ class Watcher:
         self._best, self._skipped = math.inf if best is None else float(best), skipped or 0
 
     def see(self, iteration: int, loss: float | None, norm: float | None, *, skipped: bool) -> list[Alert]:
-        """What is worth an alert at an iteration.
+        """Return the alerts of an iteration.
 
         Args:
-            iteration: The one just trained.
-            loss: In nats a token; None where it was not logged.
-            norm: Of the gradient before clipping; None where there is none.
-            skipped: The optimizer left the weights as they were.
+            iteration: The iteration that has just been trained.
+            loss: The loss in nats per token; None if it was not logged.
+            norm: The norm of the gradient before clipping; None if there is none.
+            skipped: Whether the optimizer left the weights as they were.
         """
         found = [self._count(iteration, skipped), self._finite(iteration, loss, norm)]
         # One after the other: a figure is judged by those before it, and then is one of them.

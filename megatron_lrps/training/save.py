@@ -1,4 +1,4 @@
-"""What makes a checkpoint count: it is on disk, its manifest says what it is, and only then anybody is told.
+"""A checkpoint counts once it is on disk and its manifest says what it holds; only then is anybody told.
 
 Megatron writes its tracker file last, after a synchronous save and in the finalization of an asynchronous one.
 That moment is taken as the commit (``training/megatron/tracker.py``).
@@ -29,7 +29,7 @@ _LOW_BYTES = 1 << 20
 
 
 STOP_S = 15.0
-"""Seconds for hashes at an early end: a launcher waits half a minute before it kills, and the exit code is lost."""
+"""The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
 
 
 class Committer:
@@ -86,7 +86,7 @@ class Committer:
 
 
 def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
-    """Remove what a save that was cut off or is damaged left, before its iteration is saved anew; on all ranks.
+    """Remove what a broken save has left before its iteration is saved again. All ranks call it together.
 
     Its last files go first, so that at no moment it looks finished.
     """
@@ -106,7 +106,7 @@ def _remove(folder: Path) -> None:
 
 
 def storage_error(error: BaseException, own: Path) -> StorageError | None:
-    """The error as one of the storage, or None where the storage is not at fault.
+    """Return the storage's error behind an error; None if the storage is not at fault.
 
     Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
     """

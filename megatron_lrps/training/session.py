@@ -18,7 +18,7 @@ from megatron_lrps.training.cut_listener import CutListener
 from megatron_lrps.training.megatron.run_arguments import prepare
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
-from megatron_lrps.training.start import StartAgreement
+from megatron_lrps.training.start_agreement import StartAgreement
 from megatron_lrps.training.stop import Stop
 
 

@@ -19,7 +19,7 @@ from megatron_lrps.training.sample_order import Chained, Mixed
 
 
 class Samples(Protocol):
-    """A data set by index."""
+    """A data set that is read by index."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> dict[str, Any]: ...
@@ -30,9 +30,9 @@ class WindowSamples:
     """One window's part of the timeline.
 
     Attributes:
-        version: The version that adds it.
-        length: Samples it adds, fixed for ever.
-        samples: Its data set, or None where this path has already passed it.
+        version: The name of the version that adds it.
+        length: The number of samples that it adds, which never changes.
+        samples: Its data set; None if this path has already passed it.
     """
 
     version: str
@@ -41,11 +41,11 @@ class WindowSamples:
 
 
 class WithReplay:
-    """A window's samples where it replays earlier ones: its own, and theirs spread evenly among them.
+    """The samples of a window that replays earlier ones: its own, with theirs spread evenly among them.
 
     Args:
         parts: Data sets, the window's own first.
-        counts: How many samples each gives; a data set may be longer.
+        counts: The number of samples that each gives; a data set may be longer.
     """
 
     def __init__(self, parts: Sequence[Samples], counts: Sequence[int]) -> None:
@@ -61,11 +61,11 @@ class WithReplay:
 
 
 class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
-    """The samples of a path by position.
+    """The samples of a path, by position.
 
     Args:
-        windows: In the timeline's order.
-        order: Which sample is read at a position.
+        windows: The windows in their order.
+        order: The order in which the samples are read.
     """
 
     def __init__(self, windows: Sequence[WindowSamples], order: Chained | Mixed) -> None:
@@ -79,7 +79,7 @@ class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
         return self._ends[-1]
 
     def locate(self, position: int) -> tuple[int, int]:
-        """(window's index, sample in it) that is read at ``position``."""
+        """Return the index of the window and the sample in it that is read at ``position``."""
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is outside of the timeline's {len(self)} samples")
         sample = self.order.sample(position)

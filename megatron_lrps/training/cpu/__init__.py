@@ -9,7 +9,7 @@ the calling process alone:
   tensor-parallel ranks and a resumed run equals the uninterrupted one digit for digit;
 - the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
   Megatron imports its own, because torch's does not resume under the distributed optimizer;
-- the checkpoint writer: a copy before a save in the background (``checkpoint``), also in the writer's own
+- the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights;
 - warnings that say only that there is no GPU (``quiet``), each by its whole text.
 
@@ -85,7 +85,7 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, checkpoint, device, quiet
+    from megatron_lrps.training.cpu import adam, device, quiet, snapshot
     from megatron_lrps.training.megatron.names import PRELOAD_TENSORS
     from megatron_lrps.training.megatron.patching import replace
 
@@ -93,5 +93,5 @@ def patch() -> None:
     device.patch_torch()
     with adam.offered_as_apex():
         importlib.import_module("megatron.core.optimizer")
-    replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, checkpoint.snapshot)
+    replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, snapshot.snapshot)
     _patched = True

@@ -19,11 +19,11 @@ from megatron_lrps.training.timeline import Samples, Timeline, WindowSamples, Wi
 
 
 class Filled(torch.utils.data.Dataset[dict[str, Any]]):
-    """A validation set with samples behind its own of which no token counts.
+    """A validation set that is filled up with samples of which no token counts.
 
     Args:
-        samples: The set's own, of at least one.
-        multiple: Its length is raised to a multiple of this.
+        samples: The samples of the set itself, at least one.
+        multiple: The length is raised to a multiple of this number.
     """
 
     index_split = Split.valid
@@ -43,7 +43,7 @@ class Filled(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def filled(valid: Any, args: Namespace) -> Any:
-    """The validation sets, where they are whole ones and this rank reads them, as ``Filled``."""
+    """Fill up the validation sets that are read whole, on the ranks that read them."""
     if not (args.full_validation and isinstance(valid, list)):
         return valid
     return [None if each is None else Filled(each, args.eval_global_batch_size) for each in valid]
@@ -65,13 +65,13 @@ def build_datasets(
     config: GPTDatasetConfig,
     is_built_on_rank: Callable[[], bool],
 ) -> tuple[Timeline | None, list[Any] | None, None]:
-    """A path's training timeline and its windows' validation sets; to be called on every rank together.
+    """Build a path's timeline and its windows' validation sets. All ranks call it together.
 
     Args:
-        tree: The plan's.
-        path: The one that is trained.
-        args: Megatron's; ``consumed_train_samples`` is the position it starts from.
-        config: As for the stock data sets; its blend is replaced window by window.
+        tree: The paths and windows of the plan.
+        path: The path that is trained.
+        args: Megatron's arguments; ``consumed_train_samples`` is the position that the path starts from.
+        config: The configuration of the stock data sets; its blend is replaced window by window.
         is_built_on_rank: Whether this rank reads data.
 
     Returns:
