@@ -66,7 +66,7 @@ class Name:
         found = tuple(inspect.signature(value).parameters) if callable(value) and self.parameters else ()
         if not set(self.parameters) <= set(found):
             raise RefusedError(
-                f"{self} of megatron-core {version} takes ({', '.join(found)}), where the plugin knows "
+                f"{self} of megatron-core {version} takes ({', '.join(found)}), but the plugin relies on "
                 f"({', '.join(self.parameters)}).",
                 fix,
             )
