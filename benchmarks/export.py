@@ -22,11 +22,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from megatron_lrps.convert.architecture import Model, megatron_flags
+from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.mapping import elements, megatron_shapes
+from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.row_blocks import BLOCK_BYTES
-from megatron_lrps.convert.torch_dist_write import Part, empty_states, parts_of, write_checkpoint
+from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
 
 RATE_LIMIT = 0.6
 ROUNDS = 3
@@ -41,8 +42,8 @@ from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.torch_dist import open_checkpoint
 imported = high_water()
 began = time.monotonic()
-request = plan_export(open_checkpoint(Path(sys.argv[1])), vocab=128256)
-done = write_export(request, Path(sys.argv[2]), around=lambda hidden: None)
+planned = plan_export(open_checkpoint(Path(sys.argv[1])), vocab=128256)
+done = write_export(planned, Path(sys.argv[2]), around=lambda hidden: None)
 print(done.bytes, time.monotonic() - began, imported, high_water())
 """
 IMPORT = f"""{START}
@@ -56,20 +57,20 @@ print(done.bytes, time.monotonic() - began, high_water())
 def make(folder: Path, model: Model) -> int:
     """Write the checkpoint, bf16 noise; returns the bytes of its largest tensor."""
     shapes = megatron_shapes(model, padded=model.vocab)
-    parts: list[Part] = []
+    blocks: list[Block] = []
     for key, shape in shapes.items():
         stacked = key.startswith("decoder.layers")
         for layer in range(model.layers) if stacked else (0,):
-            parts += parts_of(key, shape, torch.bfloat16, (layer,) if stacked else ())
+            blocks += blocks_of(key, shape, torch.bfloat16, (layer,) if stacked else ())
     noise = torch.randn(2**22).to(torch.bfloat16)
 
-    def read(part: Part) -> Tensor:
-        count = elements(part.sizes)
+    def read(block: Block) -> Tensor:
+        count = elements(block.sizes)
         return noise.repeat(-(-count // len(noise)))[:count]
 
     folder.mkdir()
-    write_checkpoint(folder, megatron_flags(model), parts, read, empty_states(parts))
-    return max(2 * elements(part.shape[len(part.index) :]) for part in parts)
+    write_checkpoint(folder, args_of(model), blocks, read, empty_states(blocks))
+    return max(2 * elements(block.shape[len(block.index) :]) for block in blocks)
 
 
 def drop_cache(folder: Path) -> None:

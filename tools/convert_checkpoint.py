@@ -21,7 +21,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoints, is_complete
 from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
-from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
@@ -59,14 +59,13 @@ def parser() -> argparse.ArgumentParser:
 
 def newest(folder: Path) -> Path:
     """The checkpoint that ``folder`` is, or the newest complete one in it; raises RefusedError."""
-    release = folder / "release"
     if is_complete(folder):
         return folder
     saved = Checkpoints.in_folder(folder)
     if saved.newest is not None:
         return saved.at(saved.newest).folder
-    if is_complete(release):
-        return release
+    if is_complete(folder / WITHOUT_ITERATION):
+        return folder / WITHOUT_ITERATION
     raise RefusedError(f"{folder} is no complete torch_dist checkpoint, and holds none.", "correct --load-dir.")
 
 
@@ -93,16 +92,16 @@ def export(args: argparse.Namespace) -> str:
     """To Hugging Face; returns what to say."""
     spec = tokenizer_of(args)
     encoder = load_reference(spec)
-    request = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
+    planned = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
     said = []
 
     def around(hidden: Path) -> None:
-        kind = str(request.main_dtype).removeprefix("torch.")
-        config = config_of(request.model, dtype=kind, bos=None, eos=encoder.eod)
+        kind = str(planned.main_dtype).removeprefix("torch.")
+        config = config_of(planned.model, dtype=kind, bos=None, eos=encoder.eod)
         write_atomic(hidden / "config.json", json.dumps(config, indent=2) + "\n")
-        said.append(write_tokenizer(spec, hidden, max_length=request.model.positions).statement)
+        said.append(write_tokenizer(spec, hidden, max_length=planned.model.positions).statement)
 
-    done = write_export(request, args.save_dir, around=around)
+    done = write_export(planned, args.save_dir, around=around)
     return f"{args.save_dir}: {done.tensors} weights, {done.bytes / 1e9:.3f} GB. {said[0]}"
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results
 from megatron_lrps.cli.export import refuse_unknown_dtype, say
-from megatron_lrps.convert.version_checkpoint import Source, find_source
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint, find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import expand, load_plan
@@ -28,7 +28,7 @@ def eval_version(
     as_json: bool,
 ) -> None:
     """Score a version, and print the scores; ``given`` goes over the plan's ``evaluate``."""
-    source = find_source(plan_file, version, iteration)
+    source = find_version_checkpoint(plan_file, version, iteration)
     asked, task_folder = _asked(source, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
@@ -53,7 +53,7 @@ def promote_version(
 ) -> None:
     """Release a version; what is not given is the plan's ``promote`` and ``evaluate``."""
     refuse_unknown_dtype(dtype)
-    source = find_source(plan_file, version, iteration)
+    source = find_version_checkpoint(plan_file, version, iteration)
     asked, task_folder = _asked(source, {})
     planned = source.tree.plan.promote or Promotion()
     if gate is None and planned.gate is not None:
@@ -109,7 +109,7 @@ def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
     typer.echo(FORMS[form](compared(versions, results, only=paths)), nl=False)
 
 
-def _asked(source: Source, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
     """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
     plan = source.tree.plan
     own = {key: value for key, value in given.items() if value is not None}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from megatron_lrps.convert.version_checkpoint import find_source
+from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import load_plan
 
@@ -36,12 +36,12 @@ def export_version(
     """Export a version, and print what came out."""
     refuse_unknown_dtype(dtype)
     _refuse_flags(form, layout, workers, shard_gb, check=check)
-    source = find_source(plan_file, version, iteration)
+    source = find_version_checkpoint(plan_file, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
-    from megatron_lrps.convert.version_export import release, release_for_megatron
+    from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if form == "hf":
-        done = release(
+        done = export_to_hugging_face(
             source,
             output=output,
             dtype=dtype,
@@ -53,7 +53,7 @@ def export_version(
     else:
         sizes = Layout(*(size or 1 for size in layout))
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = release_for_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),
@@ -84,7 +84,7 @@ def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, 
         raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
     plan = load_plan(plan_file) if plan_file else None
     target = output or (plan.folder if plan else Path()) / "imports" / folder.resolve().name
-    from megatron_lrps.convert.huggingface_import import RELEASE, plan_import, write_import
+    from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
     from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
 
     planned = plan_import(folder)
@@ -97,7 +97,9 @@ def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, 
         from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
 
         tokens = probe_tokens(model.vocab, model.positions)
-        _print_check(compare_logits(target / RELEASE, folder, tokens, vocab=model.vocab, dtype=None), by="transformers")
+        _print_check(
+            compare_logits(target / WITHOUT_ITERATION, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
+        )
     typer.echo("In the plan, under `megatron:`")
     for line in plan_lines(model, where):
         typer.echo(f"  {line}")

@@ -6,8 +6,8 @@ from typing import Any
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import Tree
-from megatron_lrps.plan.cluster_simulation import MTBF_HOURS, Cluster, Forecast, forecast, intervals_around
+from megatron_lrps.plan import Tree, cluster_simulation
+from megatron_lrps.plan.cluster_simulation import MTBF_HOURS, Cluster, Outcome, intervals_around
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.flags import DEFAULTS
 from megatron_lrps.plan.keys.slurm_job import seconds_of
@@ -106,7 +106,8 @@ def simulate(
     if not isinstance(own, int) or own < 1:
         raise RefusedError(f"megatron.save-interval: {own!r} is no number of iterations.", "correct it.")
     seeds = int(assumed["seeds"] or 200)
-    found = [forecast(tree, cluster, interval, seeds) for interval in intervals_around(tree, cluster, own)]
+    intervals = intervals_around(tree, cluster, own)
+    found = [cluster_simulation.simulate(tree, cluster, interval, seeds) for interval in intervals]
     ending = [each for each in found if each.wasted_gpu_hours is not None]
     if not ending:
         raise RefusedError(
@@ -127,11 +128,11 @@ def simulate(
         "young_iterations": cluster.young_hours / cluster.iteration_hours,
         "save_interval": own,
         "best_interval": min(ending, key=lambda each: each.wasted_gpu_hours or 0.0).interval,
-        "intervals": [_forecast_facts(each) for each in found],
+        "intervals": [_facts(each) for each in found],
     }
 
 
-def _forecast_facts(each: Forecast) -> dict[str, Any]:
+def _facts(each: Outcome) -> dict[str, Any]:
     spread = ("median", "p90")
     return {
         "interval": each.interval,

@@ -13,7 +13,7 @@ from megatron_lrps.cli.export import export_version
 from megatron_lrps.cli.report import make_report
 from megatron_lrps.cli.run import run_plan
 from megatron_lrps.cli.tensorboard import derive_tensorboard
-from megatron_lrps.convert.version_checkpoint import find_source
+from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.data.quickstart.windows import prepare_quickstart
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.score_table import Compared, compared
@@ -149,7 +149,7 @@ def _scored(tree: Tree, plan_file: Path, versions: VersionTable) -> Compared:
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
     for row in versions.rows:
-        source = find_source(plan_file, row.path, None)
+        source = find_version_checkpoint(plan_file, row.path, None)
         scored = evaluate(source, tree.plan.evaluate, task_folder=None, export=None, say=lambda line: None)
         found = scores_of(scored.to_json()).items()
         typer.echo(
@@ -171,7 +171,7 @@ def _export(plan_file: Path, path: str) -> None:
     )  # fmt: skip
     from megatron_lrps.evaluate.written_text import written
 
-    texts = written(find_source(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
+    texts = written(find_version_checkpoint(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
     for prompt, text in zip(PROMPTS, texts, strict=True):
         typer.echo(f"Given {prompt!r}, {path} writes (clumsily, it is so small):")
         for line in (prompt + text).splitlines():

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.convert.architecture import Model, model_of_args
-from megatron_lrps.convert.huggingface_config import ARCHITECTURES
+from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, stored_key, weights_of
+from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.convert.row_blocks import ahead, row_blocks
 from megatron_lrps.convert.safetensors import Entry, header_of, write_file
 from megatron_lrps.convert.staging import refuse_full_disk, staged
-from megatron_lrps.convert.torch_dist import Checkpoint
+from megatron_lrps.convert.torch_dist import OpenCheckpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -35,7 +36,7 @@ class Exported(NamedTuple):
     files: int
 
 
-class Request(NamedTuple):
+class PlannedExport(NamedTuple):
     """An export that has been found possible: nothing is written yet.
 
     Attributes:
@@ -44,7 +45,7 @@ class Request(NamedTuple):
         dtype: Of the weights written, or None: each as it was saved.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: OpenCheckpoint
     model: Model
     dtype: torch.dtype | None
 
@@ -70,7 +71,7 @@ class Request(NamedTuple):
         return self.entries[0].dtype
 
 
-def plan_export(checkpoint: Checkpoint, *, vocab: int, dtype: str | None = None) -> Request:
+def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None) -> PlannedExport:
     """What an export would write.
 
     Args:
@@ -105,7 +106,7 @@ def plan_export(checkpoint: Checkpoint, *, vocab: int, dtype: str | None = None)
             )
     if unknown := [key for key in tensors if key not in expected and not key.startswith(IGNORED)]:
         raise RefusedError(
-            f"{checkpoint.folder} holds {unknown[0]}, which {ARCHITECTURES[model.family]} has no weight for.",
+            f"{checkpoint.folder} holds {unknown[0]}, which {FAMILIES[model.family].architecture} has no weight for.",
             "such a checkpoint cannot be exported.",
         )
     floating = {
@@ -114,15 +115,15 @@ def plan_export(checkpoint: Checkpoint, *, vocab: int, dtype: str | None = None)
     if floating:
         key, kind = next(iter(floating.items()))
         raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "such a checkpoint cannot be exported.")
-    return Request(checkpoint, model, DTYPES[dtype] if dtype else None)
+    return PlannedExport(checkpoint, model, DTYPES[dtype] if dtype else None)
 
 
-def shards_of(request: Request, limit: int) -> list[list[Weight]]:
+def shards_of(planned: PlannedExport, limit: int) -> list[list[Weight]]:
     """The weights in files of at most ``limit`` bytes, a larger weight in one of its own."""
     shards: list[list[Weight]] = []
     room = 0
-    for weight in weights_of(request.model):
-        size = request.entry(weight).bytes
+    for weight in weights_of(planned.model):
+        size = planned.entry(weight).bytes
         if not shards or size > room:
             shards.append([])
             room = limit
@@ -132,7 +133,7 @@ def shards_of(request: Request, limit: int) -> list[list[Weight]]:
 
 
 def write_export(
-    request: Request,
+    planned: PlannedExport,
     target: Path,
     *,
     around: Callable[[Path], None],
@@ -142,20 +143,20 @@ def write_export(
     """Write the folder ``target``: weights and index, and whatever ``around`` puts beside them.
 
     Args:
-        request: What to write.
+        planned: What to write.
         target: A folder that does not exist yet.
         around: Called with the hidden folder before the weights are written; what it raises ends the export.
         shard_bytes: Largest file.
         workers: Files written at a time; each takes a block of memory.
 
     Raises:
-        RefusedError: as ``staged`` and ``Checkpoint.read``.
+        RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
         StorageError: no room, or the disk refuses; nothing of it is left.
     """
-    entries = request.entries
+    entries = planned.entries
     size = sum(entry.bytes for entry in entries)
     refuse_full_disk(target, size + len(header_of(entries)))
-    shards = shards_of(request, shard_bytes)
+    shards = shards_of(planned, shard_bytes)
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
@@ -163,7 +164,7 @@ def write_export(
         around(hidden)
         with ThreadPoolExecutor(workers) as pool:
             jobs = [
-                pool.submit(_write_shard, request, hidden / name, shard)
+                pool.submit(_write_shard, planned, hidden / name, shard)
                 for name, shard in zip(names, shards, strict=True)
             ]
             try:
@@ -179,17 +180,17 @@ def write_export(
     return Exported(len(entries), size, len(shards))
 
 
-def _write_shard(request: Request, path: Path, weights: Sequence[Weight]) -> None:
-    write_file(path, [request.entry(weight) for weight in weights], ahead(_blocks(request, weights)))
+def _write_shard(planned: PlannedExport, path: Path, weights: Sequence[Weight]) -> None:
+    write_file(path, [planned.entry(weight) for weight in weights], ahead(_blocks(planned, weights)))
 
 
-def _blocks(request: Request, weights: Sequence[Weight]) -> Iterator[Tensor]:
+def _blocks(planned: PlannedExport, weights: Sequence[Weight]) -> Iterator[Tensor]:
     for weight in weights:
-        for block in read_weight(request.checkpoint, weight):
-            yield block.to(request.entry(weight).dtype)
+        for block in read_weight(planned.checkpoint, weight):
+            yield block.to(planned.entry(weight).dtype)
 
 
-def read_weight(checkpoint: Checkpoint, weight: Weight) -> Iterator[Tensor]:
+def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:
     """A weight's values in blocks of about ``BLOCK_BYTES``, one after the other, as saved; raises as ``read``."""
     key = stored_key(weight.key, checkpoint.tensors)
     row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.campaign.folders import TRACKER
-from megatron_lrps.convert.architecture import Model, megatron_flags
+from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
+from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
 from megatron_lrps.convert.safetensors import FileTensor, read_folder
 from megatron_lrps.convert.staging import refuse_full_disk, staged
-from megatron_lrps.convert.torch_dist_write import Part, empty_states, parts_of, write_checkpoint
+from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json, write_atomic
 
-RELEASE = "release"
+WITHOUT_ITERATION = "release"
 """Megatron's name of a checkpoint without an iteration, as folder and in the tracker."""
 PADDING = 1024
 """Rows of the word embedding are filled up to a multiple: 128, Megatron's default, for each of eight tensor ranks."""
@@ -45,7 +46,7 @@ class Imported(NamedTuple):
     bytes: int
 
 
-class Import(NamedTuple):
+class PlannedImport(NamedTuple):
     """A Hugging Face folder that has been found to be importable: nothing is written yet."""
 
     source: Path
@@ -53,7 +54,7 @@ class Import(NamedTuple):
     weights: dict[str, FileTensor]
 
 
-def plan_import(source: Path) -> Import:
+def plan_import(source: Path) -> PlannedImport:
     """Read what a folder holds.
 
     Raises:
@@ -77,10 +78,10 @@ def plan_import(source: Path) -> Import:
     unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED) and name not in tied]
     if unknown:
         raise RefusedError(f"{source} holds {unknown[0]}, which Megatron has no tensor for.", "name another model.")
-    return Import(source, model, {name: found[name] for name in expected})
+    return PlannedImport(source, model, {name: found[name] for name in expected})
 
 
-def write_import(planned: Import, target: Path) -> Imported:
+def write_import(planned: PlannedImport, target: Path) -> Imported:
     """Write the folder ``target``: ``release`` and the tracker.
 
     A padding row is the mean of the real ones. Its logit is the mean logit, so that all of them together add at most
@@ -99,46 +100,46 @@ def write_import(planned: Import, target: Path) -> Imported:
     size = sum(elements(placed.shape) * placed.dtype.itemsize for placed in planned.weights.values())
     refuse_full_disk(target, size)
     shapes = megatron_shapes(model, padded=rows)
-    of_part: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
+    of_tensor: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
     for weight in weights_of(model):
-        of_part[weight.key, weight.index].append(weight)
-    parts = []
-    for (key, index), weights in of_part.items():
+        of_tensor[weight.key, weight.index].append(weight)
+    blocks = []
+    for (key, index), weights in of_tensor.items():
         shape, dtype = shapes[key], planned.weights[weights[0].name].dtype
         if weights[0].transposed:
-            parts.append(Part(key, shape, dtype, index, 0, shape[len(index)]))
+            blocks.append(Block(key, shape, dtype, index, 0, shape[len(index)]))
         else:
-            parts += parts_of(key, shape, dtype, index)
+            blocks += blocks_of(key, shape, dtype, index)
     padding: dict[str, Tensor] = {}
 
-    def read(part: Part) -> Tensor:
-        return _join(part, of_part[part.key, part.index], planned, padding)
+    def read(block: Block) -> Tensor:
+        return _join(block, of_tensor[block.key, block.index], planned, padding)
 
     with staged(target) as hidden:
-        (hidden / RELEASE).mkdir()
-        write_checkpoint(hidden / RELEASE, megatron_flags(model), parts, read, empty_states(parts))
-        write_atomic(hidden / TRACKER, RELEASE)
+        (hidden / WITHOUT_ITERATION).mkdir()
+        write_checkpoint(hidden / WITHOUT_ITERATION, args_of(model), blocks, read, empty_states(blocks))
+        write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
     return Imported(target, model, rows, size)
 
 
-def _join(part: Part, weights: list[Weight], planned: Import, padding: dict[str, Tensor]) -> Tensor:
+def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: dict[str, Tensor]) -> Tensor:
     """Rows of one part of Megatron's tensor, out of the Hugging Face weights that they are."""
-    joined = torch.empty((part.stop - part.start, *part.shape[len(part.index) + 1 :]), dtype=part.dtype)
+    joined = torch.empty((block.stop - block.start, *block.shape[len(block.index) + 1 :]), dtype=block.dtype)
     for weight in weights:
         placed, at = planned.weights[weight.name], 0
         whole = placed.read().t() if weight.transposed else None
         for start, stop in weight.rows:
-            first, last = max(start, part.start), min(stop, part.stop)
+            first, last = max(start, block.start), min(stop, block.stop)
             if first < last:
                 rows = at + first - start, at + last - start
                 values = placed.read(*rows) if whole is None else whole[slice(*rows)]
-                joined[first - part.start : last - part.start] = values
+                joined[first - block.start : last - block.start] = values
             at += stop - start
     vocab = planned.model.vocab
-    if part.key in PADDED and part.stop > vocab:
-        if part.key not in padding:
+    if block.key in PADDED and block.stop > vocab:
+        if block.key not in padding:
             placed = planned.weights[weights[0].name]
             blocks = row_blocks(0, vocab, elements(placed.shape[1:]) * placed.dtype.itemsize)
-            padding[part.key] = mean_row(placed.read(*rows) for rows in blocks)
-        joined[max(vocab - part.start, 0) :] = padding[part.key]
+            padding[block.key] = mean_row(placed.read(*rows) for rows in blocks)
+        joined[max(vocab - block.start, 0) :] = padding[block.key]
     return joined

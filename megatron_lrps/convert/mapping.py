@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.families.family import WeightNames
 
 WORD_EMBEDDING = "embedding.word_embeddings.weight"
 OUTPUT_LAYER = "output_layer.weight"
@@ -53,63 +55,39 @@ class Weight:
         return shape[::-1] if self.transposed else shape
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Names:
-    """A family's names: of whole weights, and of a layer's."""
-
-    layer: str
-    embedding: str = "model.embed_tokens.weight"
-    norm: str = "model.norm"
-    head: str = "lm_head.weight"
-    input_norm: str = "input_layernorm"
-    mlp_norm: str = "post_attention_layernorm"
-
-
-_LLAMA = _Names(layer="model.layers")
-_GPT2 = _Names(
-    layer="transformer.h",
-    embedding="transformer.wte.weight",
-    norm="transformer.ln_f",
-    input_norm="ln_1",
-    mlp_norm="ln_2",
-)
-
-
 def weights_of(model: Model) -> list[Weight]:
     """Every weight of the model, in the order of its layers."""
-    names = _GPT2 if model.family == "gpt2" else _LLAMA
+    names = FAMILIES[model.family].names
     hidden = (model.hidden,)
     found = [Weight(name=names.embedding, key=WORD_EMBEDDING, index=(), rows=((0, model.vocab),), inner=hidden)]
-    if model.family == "gpt2":
+    if names.positions:
         key = "embedding.position_embeddings.weight"
-        found.append(
-            Weight(name="transformer.wpe.weight", key=key, index=(), rows=((0, model.positions),), inner=hidden)
-        )
+        found.append(Weight(name=names.positions, key=key, index=(), rows=((0, model.positions),), inner=hidden))
     for layer in range(model.layers):
         found += _attention(model, names, layer)
         found += _mlp(model, names, layer)
-    found += _norm(model, names.norm, "decoder.final_layernorm.", (), model.hidden)
+    found += _norm(names, names.norm, "decoder.final_layernorm.", (), model.hidden)
     if not model.tied:
         found.append(Weight(name=names.head, key=OUTPUT_LAYER, index=(), rows=((0, model.vocab),), inner=hidden))
     return found
 
 
-def _norm(model: Model, name: str, key: str, index: tuple[int, ...], size: int) -> Iterator[Weight]:
-    for kind in ("weight", "bias") if model.family == "gpt2" else ("weight",):
+def _norm(names: WeightNames, name: str, key: str, index: tuple[int, ...], size: int) -> Iterator[Weight]:
+    for kind in ("weight", "bias") if names.norm_bias else ("weight",):
         yield Weight(name=f"{name}.{kind}", key=f"{key}{kind}", index=index, rows=((0, size),), inner=())
 
 
 def _linear(
+    names: WeightNames,
     name: str,
     key: str,
     index: tuple[int, ...],
     rows: tuple[tuple[int, int], ...],
     columns: int,
     *,
-    model: Model,
     bias: bool,
 ) -> Iterator[Weight]:
-    transposed = model.family == "gpt2"
+    transposed = names.transposed
     yield Weight(
         name=f"{name}.weight", key=f"{key}.weight", index=index, rows=rows, inner=(columns,), transposed=transposed
     )
@@ -117,68 +95,59 @@ def _linear(
         yield Weight(name=f"{name}.bias", key=f"{key}.bias", index=index, rows=rows, inner=())
 
 
-def _attention(model: Model, names: _Names, layer: int) -> Iterator[Weight]:
+def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
     own, index = f"{names.layer}.{layer}", (layer,)
-    yield from _norm(model, f"{own}.{names.input_norm}", _INPUT_NORM, index, model.hidden)
+    yield from _norm(names, f"{own}.{names.input_norm}", _INPUT_NORM, index, model.hidden)
     key, d = f"{_LAYERS}.self_attention.linear_qkv", model.head_dim
     queries = model.heads // model.groups * d
     starts = [group * (queries + 2 * d) for group in range(model.groups)]
-    parts = {
-        "q": tuple((start, start + queries) for start in starts),
-        "k": tuple((start + queries, start + queries + d) for start in starts),
-        "v": tuple((start + queries + d, start + queries + 2 * d) for start in starts),
-    }
-    if model.family == "gpt2":
-        rows = tuple(row for part in parts.values() for row in part)
-        yield from _linear(f"{own}.attn.c_attn", key, index, rows, model.hidden, model=model, bias=True)
-    else:
-        for part, rows in parts.items():
-            name = f"{own}.self_attn.{part}_proj"
-            yield from _linear(name, key, index, rows, model.hidden, model=model, bias=model.qkv_bias)
+    parts = [
+        tuple((start, start + queries) for start in starts),
+        tuple((start + queries, start + queries + d) for start in starts),
+        tuple((start + queries + d, start + queries + 2 * d) for start in starts),
+    ]
+    if len(names.qkv) == 1:
+        parts = [tuple(row for part in parts for row in part)]
+    for name, rows in zip(names.qkv, parts, strict=True):
+        yield from _linear(names, f"{own}.{name}", key, index, rows, model.hidden, bias=model.qkv_bias)
     if model.qk_norm:
-        for part in ("q", "k"):
-            name, norm = f"{own}.self_attn.{part}_norm", f"{_LAYERS}.self_attention.{part}_layernorm."
-            yield from _norm(model, name, norm, index, d)
-    name = f"{own}.attn.c_proj" if model.family == "gpt2" else f"{own}.self_attn.o_proj"
-    key, rows = f"{_LAYERS}.self_attention.linear_proj", ((0, model.hidden),)
-    yield from _linear(name, key, index, rows, model.heads * d, model=model, bias=model.bias)
+        for part, name in zip("qk", names.qk_norms, strict=True):
+            norm = f"{_LAYERS}.self_attention.{part}_layernorm."
+            yield from _norm(names, f"{own}.{name}", norm, index, d)
+    name, key = f"{own}.{names.attention_output}", f"{_LAYERS}.self_attention.linear_proj"
+    yield from _linear(names, name, key, index, ((0, model.hidden),), model.heads * d, bias=model.bias)
 
 
-def _mlp(model: Model, names: _Names, layer: int) -> Iterator[Weight]:
-    own = f"{names.layer}.{layer}"
-    yield from _norm(model, f"{own}.{names.mlp_norm}", _MLP_NORM, (layer,), model.hidden)
-    first, second = f"{_LAYERS}.mlp.linear_fc1", f"{_LAYERS}.mlp.linear_fc2"
-    hidden, ffn, whole = model.hidden, model.ffn, ((0, model.hidden),)
-    if model.family == "gpt2":
-        yield from _linear(f"{own}.mlp.c_fc", first, (layer,), ((0, ffn),), hidden, model=model, bias=True)
-        yield from _linear(f"{own}.mlp.c_proj", second, (layer,), whole, ffn, model=model, bias=True)
+def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
+    own, hidden = f"{names.layer}.{layer}", (model.hidden,)
+    yield from _norm(names, f"{own}.{names.mlp_norm}", _MLP_NORM, (layer,), model.hidden)
+    if not model.experts:
+        parts = [f"{own}.{part}" for part in names.mlp]
+        yield from _projections(model, names, (layer,), f"{_LAYERS}.mlp.", parts, model.ffn)
         return
-    mlp, gate, up, down = f"{own}.mlp", "gate_proj", "up_proj", "down_proj"
-    indices: list[tuple[tuple[int, ...], str]] = [((layer,), mlp)]
-    if model.experts:
-        if model.family == "mixtral":
-            mlp, gate, up, down = f"{own}.block_sparse_moe", "w1", "w3", "w2"
-        router, rows = f"{_LAYERS}.mlp.router.weight", ((0, model.experts),)
-        yield Weight(name=f"{mlp}.gate.weight", key=router, index=(layer,), rows=rows, inner=(hidden,))
-        first, second = (f"{_LAYERS}.mlp.experts.experts.{name}" for name in ("linear_fc1", "linear_fc2"))
-        indices = [((layer, expert), f"{mlp}.experts.{expert}") for expert in range(model.experts)]
-    for index, name in indices:
-        yield from _gated(model, index, (first, second), [f"{name}.{part}" for part in (gate, up, down)], ffn)
+    router, rows = f"{_LAYERS}.mlp.router.weight", ((0, model.experts),)
+    yield Weight(name=f"{own}.{names.router}", key=router, index=(layer,), rows=rows, inner=hidden)
+    for expert in range(model.experts):
+        parts = [f"{own}.{names.experts}.{expert}.{part}" for part in names.expert]
+        key = f"{_LAYERS}.mlp.experts.experts."
+        yield from _projections(model, names, (layer, expert), key, parts, model.ffn)
     if model.shared_ffn:
-        key, own = f"{_LAYERS}.mlp.shared_experts.", f"{own}.mlp.shared_expert"
-        parts = [f"{own}.{part}" for part in (gate, up, down)]
-        yield from _gated(model, (layer,), (f"{key}linear_fc1", f"{key}linear_fc2"), parts, model.shared_ffn)
-        rows = ((0, 1),)
-        yield Weight(name=f"{own}_gate.weight", key=f"{key}gate_weight", index=(layer,), rows=rows, inner=(hidden,))
+        key = f"{_LAYERS}.mlp.shared_experts."
+        parts = [f"{own}.{names.shared_expert}.{part}" for part in names.expert]
+        yield from _projections(model, names, (layer,), key, parts, model.shared_ffn)
+        name = f"{own}.{names.shared_expert_gate}"
+        yield Weight(name=name, key=f"{key}gate_weight", index=(layer,), rows=((0, 1),), inner=hidden)
 
 
-def _gated(
-    model: Model, index: tuple[int, ...], keys: tuple[str, str], names: Sequence[str], ffn: int
+def _projections(
+    model: Model, names: WeightNames, index: tuple[int, ...], key: str, parts: Sequence[str], ffn: int
 ) -> Iterator[Weight]:
-    """An MLP of gate, up and down projection, by their names; gate and up are one tensor of Megatron's."""
-    for name, begin in zip(names, (0, ffn), strict=False):
-        yield from _linear(name, keys[0], index, ((begin, begin + ffn),), model.hidden, model=model, bias=model.bias)
-    yield from _linear(names[2], keys[1], index, ((0, model.hidden),), ffn, model=model, bias=model.bias)
+    """An MLP's gate, up and down projection, or up and down; gate and up are one tensor of Megatron's."""
+    *first, second = parts
+    for number, name in enumerate(first):
+        rows = ((number * ffn, (number + 1) * ffn),)
+        yield from _linear(names, name, f"{key}linear_fc1", index, rows, model.hidden, bias=model.bias)
+    yield from _linear(names, second, f"{key}linear_fc2", index, ((0, model.hidden),), ffn, bias=model.bias)
 
 
 def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:

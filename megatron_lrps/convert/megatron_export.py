@@ -16,13 +16,13 @@ from torch import Tensor
 
 from megatron_lrps.campaign.folders import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, Exported
-from megatron_lrps.convert.huggingface_import import RELEASE
+from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
-from megatron_lrps.convert.torch_dist import Checkpoint
-from megatron_lrps.convert.torch_dist_write import Part, parts_of, write_checkpoint
+from megatron_lrps.convert.torch_dist import OpenCheckpoint
+from megatron_lrps.convert.torch_dist_write import Block, blocks_of, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -59,8 +59,8 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Weights that are to be written: nothing is yet.
+class PlannedWeights:
+    """An export to Megatron that has been found possible. Nothing is written yet.
 
     Attributes:
         checkpoint: The source.
@@ -70,7 +70,7 @@ class Weights:
         dtype: Of the weights written, or None: each as it was saved.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: OpenCheckpoint
     args: Mapping[str, Any]
     vocab: int
     padded: int
@@ -78,9 +78,9 @@ class Weights:
     _padding: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
-    def parts(self) -> list[Part]:
+    def blocks(self) -> list[Block]:
         """Every block of every tensor, in order."""
-        return list(itertools.chain.from_iterable(itertools.starmap(parts_of, self.whole)))
+        return list(itertools.chain.from_iterable(itertools.starmap(blocks_of, self.whole)))
 
     @property
     def whole(self) -> Iterator[tuple[str, tuple[int, ...], torch.dtype, tuple[int, ...]]]:
@@ -113,17 +113,17 @@ class Weights:
     @property
     def bytes(self) -> int:
         """Of all weights."""
-        return sum(elements(part.sizes) * part.dtype.itemsize for part in self.parts)
+        return sum(elements(block.sizes) * block.dtype.itemsize for block in self.blocks)
 
-    def read(self, part: Part) -> Tensor:
-        """A block's values, [rows, ...]; raises as ``Checkpoint.read``."""
-        there = self.checkpoint.tensors[part.key].shape[len(part.index)]
-        stop = min(part.stop, there)
-        if part.stop <= there:
-            return self.checkpoint.read(part.key, part.index, part.start, stop).to(part.dtype)
-        own = self.checkpoint.read(part.key, part.index, min(part.start, stop), stop).to(part.dtype)
-        row = self._padding_row(part.key).to(part.dtype)
-        return torch.cat([own, row.expand(part.stop - part.start - len(own), *row.shape)])
+    def read(self, block: Block) -> Tensor:
+        """A block's values, [rows, ...]; raises as ``OpenCheckpoint.read``."""
+        there = self.checkpoint.tensors[block.key].shape[len(block.index)]
+        stop = min(block.stop, there)
+        if block.stop <= there:
+            return self.checkpoint.read(block.key, block.index, block.start, stop).to(block.dtype)
+        own = self.checkpoint.read(block.key, block.index, min(block.start, stop), stop).to(block.dtype)
+        row = self._padding_row(block.key).to(block.dtype)
+        return torch.cat([own, row.expand(block.stop - block.start - len(own), *row.shape)])
 
     def _padding_row(self, key: str) -> Tensor:
         """A row for no token: the last that training has pushed down, where there is one, else the tokens' mean."""
@@ -147,7 +147,7 @@ def _lead(key: str) -> int:
     return (match[1] is None) + (match[2] is not None) if match else 0
 
 
-def plan_weights(checkpoint: Checkpoint, *, vocab: int, layout: Layout, dtype: str | None = None) -> Weights:
+def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtype: str | None = None) -> PlannedWeights:
     """What would be written.
 
     Args:
@@ -184,7 +184,9 @@ def plan_weights(checkpoint: Checkpoint, *, vocab: int, layout: Layout, dtype: s
     }
     if dtype is not None:
         args |= {"bf16": dtype == "bf16", "fp16": False}
-    return Weights(checkpoint=checkpoint, args=args, vocab=vocab, padded=padded, dtype=DTYPES[dtype] if dtype else None)
+    return PlannedWeights(
+        checkpoint=checkpoint, args=args, vocab=vocab, padded=padded, dtype=DTYPES[dtype] if dtype else None
+    )
 
 
 def _is_plain(value: Any) -> bool:
@@ -210,36 +212,36 @@ def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
         )
 
 
-def write_torch_dist(weights: Weights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:
     """Write the folder ``target``: ``release``, Megatron's tracker, and whatever ``around`` puts beside them.
 
     Raises:
-        RefusedError: as ``staged`` and ``Checkpoint.read``.
+        RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
         StorageError: no room, or the disk refuses; nothing of it is left.
     """
     refuse_full_disk(target, weights.bytes)
-    parts = weights.parts
+    blocks = weights.blocks
     states = {key: _state(weights.checkpoint, key) for key in weights.checkpoint.states}
-    values = zip(parts, ahead(map(weights.read, parts)), strict=True)
+    values = zip(blocks, ahead(map(weights.read, blocks)), strict=True)
 
-    def read(part: Part) -> Tensor:
-        expected, block = next(values)
-        assert part == expected
-        return block
+    def read(block: Block) -> Tensor:
+        expected, read_ahead = next(values)
+        assert block == expected
+        return read_ahead
 
     with staged(target) as hidden:
         around(hidden)
-        (hidden / RELEASE).mkdir()
-        write_checkpoint(hidden / RELEASE, weights.args, parts, read, states)
-        write_atomic(hidden / TRACKER, RELEASE)
-    return Exported(len({(part.key, part.index) for part in parts}), weights.bytes, 1)
+        (hidden / WITHOUT_ITERATION).mkdir()
+        write_checkpoint(hidden / WITHOUT_ITERATION, weights.args, blocks, read, states)
+        write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
+    return Exported(len({(block.key, block.index) for block in blocks}), weights.bytes, 1)
 
 
-def _state(checkpoint: Checkpoint, key: str) -> Callable[[], bytes]:
+def _state(checkpoint: OpenCheckpoint, key: str) -> Callable[[], bytes]:
     return lambda: checkpoint.read_state(key)
 
 
-def write_torch(weights: Weights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+def write_torch(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:
     """Write the folder ``target`` with ``FILE`` and whatever ``around`` puts beside it; raises as the other."""
     names = {(key, index): _name(weights, key, index) for key, _, _, index in weights.whole}
     refuse_full_disk(target, weights.bytes)
@@ -249,7 +251,7 @@ def write_torch(weights: Weights, target: Path, *, around: Callable[[Path], None
     return Exported(len(names), weights.bytes, 1)
 
 
-def _write_file(path: Path, weights: Weights, names: Mapping[tuple[str, tuple[int, ...]], str]) -> None:
+def _write_file(path: Path, weights: PlannedWeights, names: Mapping[tuple[str, tuple[int, ...]], str]) -> None:
     # Memory that nothing is written to is never taken: torch saves the names and leaves room for the values.
     empty = {
         names[key, index]: torch.empty(shape[len(index) :], dtype=dtype) for key, shape, dtype, index in weights.whole
@@ -259,16 +261,16 @@ def _write_file(path: Path, weights: Weights, names: Mapping[tuple[str, tuple[in
         torch.save(content, path)
     del empty, content
     placed = torch.load(path, map_location="meta", weights_only=True)["model"]
-    parts = weights.parts
+    blocks = weights.blocks
     with path.open("r+b", buffering=0) as file:
-        for part, block in zip(parts, ahead(map(weights.read, parts)), strict=True):
-            begin = placed[names[part.key, part.index]].untyped_storage()._checkpoint_offset
-            file.seek(begin + part.start * elements(part.sizes[len(part.index) + 1 :]) * part.dtype.itemsize)
-            write_all(file.fileno(), bytes_of(block))
+        for block, values in zip(blocks, ahead(map(weights.read, blocks)), strict=True):
+            begin = placed[names[block.key, block.index]].untyped_storage()._checkpoint_offset
+            file.seek(begin + block.start * elements(block.sizes[len(block.index) + 1 :]) * block.dtype.itemsize)
+            write_all(file.fileno(), bytes_of(values))
         os.fsync(file.fileno())
 
 
-def _name(weights: Weights, key: str, index: tuple[int, ...]) -> str:
+def _name(weights: PlannedWeights, key: str, index: tuple[int, ...]) -> str:
     """What the trained model's own ``state_dict()`` calls it where one rank has all of it."""
     match = _LEADS.match(key)
     if not key.startswith(_TRUNKS):

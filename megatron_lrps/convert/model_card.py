@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from megatron_lrps.campaign.data_ledger import Range, totals_of
 from megatron_lrps.campaign.lineage import Facts, Link, schedule_words
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.huggingface_config import ARCHITECTURES
+from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.plan.paths import adopted_words
 from megatron_lrps.version import __version__
 
@@ -77,7 +77,7 @@ def model_card(
         "",
         f"# {campaign} {_text(name)}",
         "",
-        f"A {ARCHITECTURES[model.family]} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
+        f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
         f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
         f"{f', {model.experts} experts of which {model.top_k} work on a token' if model.experts else ''}.",
         "",

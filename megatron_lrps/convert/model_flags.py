@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
@@ -12,7 +13,8 @@ from megatron_lrps.plan.flags import PRETRAINED
 
 def flags_of(model: Model) -> dict[str, Any]:
     """Every flag that decides what the model is; False are those that are not to be given."""
-    gpt2, grouped, moe = model.family == "gpt2", model.groups != model.heads, model.experts > 0
+    grouped, moe = model.groups != model.heads, model.experts > 0
+    layer = FAMILIES[model.family].arguments
     flags = {
         "num-layers": model.layers,
         "hidden-size": model.hidden,
@@ -22,11 +24,11 @@ def flags_of(model: Model) -> dict[str, Any]:
         "group-query-attention": grouped,
         "num-query-groups": model.groups if grouped else False,
         "norm-epsilon": model.epsilon,
-        "normalization": "LayerNorm" if gpt2 else "RMSNorm",
-        "position-embedding-type": "learned_absolute" if gpt2 else "rope",
+        "normalization": layer["normalization"],
+        "position-embedding-type": layer["position_embedding_type"],
         "rotary-base": int(model.rope_base),
         "use-rope-scaling": model.rope_factor is not None,
-        "swiglu": not gpt2,
+        "swiglu": layer["swiglu"],
         "disable-bias-linear": not model.bias,
         "add-qkv-bias": model.qkv_bias and not model.bias,
         "qk-layernorm": model.qk_norm,
@@ -39,8 +41,10 @@ def flags_of(model: Model) -> dict[str, Any]:
         "moe-shared-expert-intermediate-size": model.shared_ffn or False,
         "moe-shared-expert-gate": model.shared_ffn > 0,
     }
-    if gpt2:  # of the others Megatron builds nothing with these
-        flags |= {"no-bias-gelu-fusion": model.gelu == "gelu", "max-position-embeddings": model.positions}
+    if model.gelu:
+        flags["no-bias-gelu-fusion"] = model.gelu == "gelu"
+    if layer["position_embedding_type"] == "learned_absolute":
+        flags["max-position-embeddings"] = model.positions
     return flags
 
 

@@ -36,8 +36,15 @@ class Stored:
     chunks: tuple[Chunk, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    index: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class OpenCheckpoint:
     """An open checkpoint; threads may read from it at the same time.
 
     Attributes:
@@ -82,12 +89,12 @@ class Checkpoint:
             if first >= last:
                 continue
             at = tuple(i - o for i, o in zip(index, chunk.offsets, strict=False))
-            part = _Part(index=at, start=first - chunk.offsets[lead], stop=last - chunk.offsets[lead])
+            inside = _Rows(index=at, start=first - chunk.offsets[lead], stop=last - chunk.offsets[lead])
             columns = tuple(
                 slice(o, o + s) for o, s in zip(chunk.offsets[lead + 1 :], chunk.sizes[lead + 1 :], strict=True)
             )
             target = rows[(slice(first - start, last - start), *columns)]
-            self._read_part(chunk, part, target)
+            self._read_rows(chunk, inside, target)
             found += target.numel()
         if found != rows.numel():
             raise RefusedError(
@@ -113,19 +120,19 @@ class Checkpoint:
             raise RefusedError(f"{path} is damaged at {key}: {reason}.", "restore it from a copy.") from None
         return content
 
-    def _read_part(self, chunk: Chunk, part: "_Part", target: Tensor) -> None:
+    def _read_rows(self, chunk: Chunk, rows: _Rows, target: Tensor) -> None:
         with self._lock:
             if chunk not in self._placed:
                 self._placed[chunk] = place(self.folder, chunk, target.dtype)
             placed = self._placed[chunk]
         if isinstance(placed, Tensor):
-            target.copy_(placed[part.index][part.start : part.stop])
+            target.copy_(placed[rows.index][rows.start : rows.stop])
             return
-        row = math.prod(chunk.sizes[len(part.index) + 1 :])
+        row = math.prod(chunk.sizes[len(rows.index) + 1 :])
         skipped = 0
-        for position, size in zip(part.index, chunk.sizes, strict=False):
+        for position, size in zip(rows.index, chunk.sizes, strict=False):
             skipped = skipped * size + position
-        skipped = (skipped * chunk.sizes[len(part.index)] + part.start) * row
+        skipped = (skipped * chunk.sizes[len(rows.index)] + rows.start) * row
         contiguous = target if target.is_contiguous() else torch.empty(target.shape, dtype=target.dtype)
         if contiguous.numel():
             read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
@@ -133,14 +140,7 @@ class Checkpoint:
             target.copy_(contiguous)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    index: tuple[int, ...]
-    start: int
-    stop: int
-
-
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path) -> OpenCheckpoint:
     """Open a complete torch_dist checkpoint of megatron-core 0.19.
 
     Raises:
@@ -166,7 +166,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     except Exception as error:  # whatever a torn pickle or a foreign format gives
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", fix) from None
-    return Checkpoint(folder=folder, args=args, tensors=tensors, states=states)
+    return OpenCheckpoint(folder=folder, args=args, tensors=tensors, states=states)
 
 
 def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:

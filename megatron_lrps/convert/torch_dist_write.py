@@ -1,4 +1,4 @@
-"""Writing a torch_dist checkpoint of weights alone, part by part: any TP and PP of Megatron loads it."""
+"""Writing a torch_dist checkpoint of weights alone, block by block: any TP and PP of Megatron loads it."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from megatron_lrps.storage.files import write_atomic
 
 
 @dataclass(frozen=True)
-class Part:
+class Block:
     """A block of a tensor, written as one chunk.
 
     Attributes:
@@ -51,22 +51,22 @@ class Part:
         return (*(1 for _ in self.index), self.stop - self.start, *self.shape[len(self.index) + 1 :])
 
 
-def parts_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...]) -> Iterator[Part]:
-    """One part of a tensor in blocks of ``BLOCK_BYTES``."""
+def blocks_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...]) -> Iterator[Block]:
+    """The part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
     rows, *inner = shape[len(index) :]
     for start, stop in row_blocks(0, rows, math.prod(inner) * dtype.itemsize):
-        yield Part(key, shape, dtype, index, start, stop)
+        yield Block(key, shape, dtype, index, start, stop)
 
 
-Source = Callable[[Part], Tensor]
-"""Gives a part's values, [rows, ...]."""
+ReadBlock = Callable[[Block], Tensor]
+"""Gives a block's values, [rows, ...]."""
 
 
 def write_checkpoint(
     folder: Path,
     args: Mapping[str, Any],
-    parts: Sequence[Part],
-    read: Source,
+    blocks: Sequence[Block],
+    read: ReadBlock,
     states: Mapping[str, Callable[[], bytes]],
 ) -> None:
     """Write a checkpoint folder; its metadata comes last.
@@ -74,7 +74,7 @@ def write_checkpoint(
     Args:
         folder: An empty one.
         args: Megatron's arguments that say what the model is, by destination.
-        parts: Every block of every tensor.
+        blocks: Every block of every tensor.
         read: Called once for each, when it is written.
         states: Of Transformer Engine's linear layers: key -> what ``torch.save`` wrote of it.
 
@@ -82,7 +82,7 @@ def write_checkpoint(
         LrpsError: of ``read``.
         OSError: the disk refuses.
     """
-    planner = _Planner(args, parts, read, states)
+    planner = _Planner(args, blocks, read, states)
     writer = FileSystemWriter(folder, thread_count=1, single_file_per_rank=True, sync_files=True, overwrite=False)
     with warnings.catch_warnings():  # that no process group is there
         warnings.simplefilter("ignore", UserWarning)
@@ -103,30 +103,30 @@ def _cause(error: CheckpointException) -> BaseException:
 
 
 class _Planner(DefaultSavePlanner):
-    """Hands torch one part after the other; torch's own planner wants all tensors in memory."""
+    """Hands torch one block after the other; torch's own planner wants all tensors in memory."""
 
     def __init__(
         self,
         args: Mapping[str, Any],
-        parts: Sequence[Part],
-        read: Source,
+        blocks: Sequence[Block],
+        read: ReadBlock,
         states: Mapping[str, Callable[[], bytes]],
     ) -> None:
         super().__init__(flatten_state_dict=False)
-        self._args, self._parts, self._read, self._states = args, parts, read, states
+        self._args, self._blocks, self._read, self._states = args, blocks, read, states
 
     def create_local_plan(self) -> SavePlan:
-        """One item a part, one for the arguments, and one a state."""
-        self._values: dict[MetadataIndex, Part | None] = {MetadataIndex(COMMON_STATE): None}
+        """One item a block, one for the arguments, and one a state."""
+        self._values: dict[MetadataIndex, Block | None] = {MetadataIndex(COMMON_STATE): None}
         items = []
-        for part in self._parts:
-            offsets = torch.Size((*part.index, part.start, *(0 for _ in part.shape[len(part.index) + 1 :])))
-            index = MetadataIndex(part.key, offsets)
-            self._values[index] = part
+        for block in self._blocks:
+            offsets = torch.Size((*block.index, block.start, *(0 for _ in block.shape[len(block.index) + 1 :])))
+            index = MetadataIndex(block.key, offsets)
+            self._values[index] = block
             tensor = TensorWriteData(
-                chunk=ChunkStorageMetadata(offsets=offsets, sizes=torch.Size(part.sizes)),
-                properties=TensorProperties(dtype=part.dtype),
-                size=torch.Size(part.shape),
+                chunk=ChunkStorageMetadata(offsets=offsets, sizes=torch.Size(block.sizes)),
+                properties=TensorProperties(dtype=block.dtype),
+                size=torch.Size(block.shape),
             )
             items.append(WriteItem(index=index, type=WriteItemType.SHARD, tensor_data=tensor))
         states = [MetadataIndex(COMMON_STATE), *map(MetadataIndex, self._states)]
@@ -136,10 +136,10 @@ class _Planner(DefaultSavePlanner):
         return plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
-        """A part's values, or the bytes of a state."""
-        part = self._values.get(write_item.index)
-        if part is not None:
-            return self._read(part).view(part.sizes)
+        """A block's values, or the bytes of a state."""
+        block = self._values.get(write_item.index)
+        if block is not None:
+            return self._read(block).view(block.sizes)
         if write_item.index.fqn != COMMON_STATE:
             return io.BytesIO(self._states[write_item.index.fqn]())
         return io.BytesIO(_saved({"args": Namespace(**self._args), "checkpoint_version": 3.0, "iteration": 0}))
@@ -152,15 +152,15 @@ def _saved(state: Any) -> bytes:
     return stream.getvalue()
 
 
-def empty_states(parts: Iterable[Part]) -> dict[str, Callable[[], bytes]]:
+def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
     """What Megatron's layer specs ask for beside each linear layer's weight, of layers that are not FP8."""
-    return {key: lambda: _saved(None) for key in _state_keys(parts)}
+    return {key: lambda: _saved(None) for key in _state_keys(blocks)}
 
 
-def _state_keys(parts: Iterable[Part]) -> Iterator[str]:
-    for part in parts:
-        if part.index and ".linear_" in part.key and part.key.endswith(".weight"):
-            name = part.key.removesuffix("weight") + "_extra_state"
-            at = ".".join(map(str, part.index))
-            of = ".".join(map(str, part.shape[: len(part.index)]))
+def _state_keys(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        if block.index and ".linear_" in block.key and block.key.endswith(".weight"):
+            name = block.key.removesuffix("weight") + "_extra_state"
+            at = ".".join(map(str, block.index))
+            of = ".".join(map(str, block.shape[: len(block.index)]))
             yield f"{name}/shard_{at}_{of}"

@@ -11,7 +11,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, load_plan
 
 
-class Source(NamedTuple):
+class VersionCheckpoint(NamedTuple):
     """A version's checkpoint.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source(NamedTuple):
         return self.campaign.root / "exports" / self.version
 
 
-def find_source(plan_file: Path, version: str, iteration: int | None) -> Source:
+def find_version_checkpoint(plan_file: Path, version: str, iteration: int | None) -> VersionCheckpoint:
     """A version's checkpoint: that of its path's end, or of ``iteration``.
 
     Raises:
@@ -62,4 +62,4 @@ def find_source(plan_file: Path, version: str, iteration: int | None) -> Source:
             f"{name} has no checkpoint of iteration {end}; {there}.", "train it to its end, or give --iteration."
         )
     manifest = read_manifest(checkpoint(campaign.path(name).checkpoints, wanted))
-    return Source(tree, trees, campaign, version, facts, wanted, manifest.digest if manifest else None)
+    return VersionCheckpoint(tree, trees, campaign, version, facts, wanted, manifest.digest if manifest else None)

@@ -9,13 +9,13 @@ from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.releases import note
 from megatron_lrps.convert.export_tokenizer import Shipped, write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
-from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, Request, plan_export, write_export
-from megatron_lrps.convert.huggingface_import import RELEASE
+from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, PlannedExport, plan_export, write_export
+from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.logits_check import Compared, compare_logits, probe_tokens
 from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.model_card import lineage_of, model_card
-from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
-from megatron_lrps.convert.version_checkpoint import Source
+from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
@@ -32,7 +32,7 @@ RECORD = "lrps.json"
 """What an export was made from, in its folder."""
 
 
-class Released(NamedTuple):
+class ExportedVersion(NamedTuple):
     """What `lrps export` did.
 
     Attributes:
@@ -50,8 +50,8 @@ class Released(NamedTuple):
     compared: Compared | None
 
 
-def release(
-    source: Source,
+def export_to_hugging_face(
+    source: VersionCheckpoint,
     *,
     output: Path | None = None,
     dtype: str | None = None,
@@ -59,7 +59,7 @@ def release(
     shard_bytes: int = SHARD_BYTES,
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Released:
+) -> ExportedVersion:
     """Export a version; one that is there already, made from the same checkpoint, stays.
 
     Args:
@@ -77,29 +77,29 @@ def release(
     """
     target = output or source.target
     opened, spec, encoder = _opened(source)
-    request = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
-    record = _record(source, request.main_dtype)
+    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
+    record = _record(source, planned.main_dtype)
     shipped: list[Shipped] = []
 
     def around(hidden: Path) -> None:
-        shipped.append(_write_beside(hidden, source, request, spec, encoder.eod, record))
+        shipped.append(_write_beside(hidden, source, planned, spec, encoder.eod, record))
 
     def write() -> Exported:
-        return write_export(request, target, around=around, shard_bytes=shard_bytes, workers=workers)
+        return write_export(planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
 
     written = _made(source, target, record, write, say)
     compared = None
     if check:
         say("comparing logits with Megatron's")
-        tokens = probe_tokens(request.model.vocab, request.model.positions)
+        tokens = probe_tokens(planned.model.vocab, planned.model.positions)
         compared = compare_logits(
-            source.folder, target, tokens, vocab=request.model.vocab, dtype=_rounded(request.dtype)
+            source.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
         )
-    return Released(target, written is not None, written, shipped[0].statement if shipped else "", compared)
+    return ExportedVersion(target, written is not None, written, shipped[0].statement if shipped else "", compared)
 
 
-def release_for_megatron(
-    source: Source,
+def export_to_megatron(
+    source: VersionCheckpoint,
     form: Literal["torch", "torch_dist"],
     *,
     layout: Layout,
@@ -107,8 +107,8 @@ def release_for_megatron(
     dtype: str | None = None,
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Released:
-    """Export a version's weights as Megatron has them; otherwise as ``release``.
+) -> ExportedVersion:
+    """Export a version's weights as Megatron has them; otherwise as ``export_to_hugging_face``.
 
     Args:
         source: Its checkpoint.
@@ -124,7 +124,7 @@ def release_for_megatron(
     opened, _, encoder = _opened(source)
     weights = plan_weights(opened, vocab=encoder.vocab_size, layout=layout, dtype=dtype)
     record = {
-        **_record(source, weights.parts[0].dtype),
+        **_record(source, weights.blocks[0].dtype),
         "form": form,
         "tensor_parallel": layout.tensor,
         "pipeline_parallel": layout.pipeline,
@@ -148,16 +148,16 @@ def release_for_megatron(
         tokens = probe_tokens(encoder.vocab_size, opened.args["max_position_embeddings"])
         compared = compare_logits(
             source.folder,
-            target / RELEASE,
+            target / WITHOUT_ITERATION,
             tokens,
             vocab=encoder.vocab_size,
             dtype=_rounded(weights.dtype),
             by="Megatron",
         )
-    return Released(target, written is not None, written, statement, compared)
+    return ExportedVersion(target, written is not None, written, statement, compared)
 
 
-def _opened(source: Source) -> tuple[Checkpoint, TokenizerSpec, Encoder]:
+def _opened(source: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
     spec = spec_of(source.tree.plan)
     encoder = load_reference(spec)
     opened = open_checkpoint(source.folder)
@@ -169,7 +169,7 @@ def _rounded(dtype: "torch.dtype | None") -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(source: Source, dtype: "torch.dtype") -> dict[str, Any]:
+def _record(source: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
     return {
         "format": 1,
         "campaign": source.tree.plan.campaign,
@@ -182,7 +182,11 @@ def _record(source: Source, dtype: "torch.dtype") -> dict[str, Any]:
 
 
 def _made(
-    source: Source, target: Path, record: dict[str, Any], write: Callable[[], Exported], say: Callable[[str], None]
+    source: VersionCheckpoint,
+    target: Path,
+    record: dict[str, Any],
+    write: Callable[[], Exported],
+    say: Callable[[str], None],
 ) -> Exported | None:
     """Write the export and note it; None where it is there already, made from the same. Refuses another one."""
     if target.is_symlink() or target.exists():
@@ -217,10 +221,15 @@ def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
 
 
 def _write_beside(
-    hidden: Path, source: Source, request: Request, spec: TokenizerSpec, eod: int, record: dict[str, Any]
+    hidden: Path,
+    source: VersionCheckpoint,
+    planned: PlannedExport,
+    spec: TokenizerSpec,
+    eod: int,
+    record: dict[str, Any],
 ) -> Shipped:
     """Everything but the weights."""
-    model = request.model
+    model = planned.model
     config = config_of(model, dtype=record["dtype"], bos=None, eos=eod)
     _write_json(hidden / "config.json", config)
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
@@ -236,7 +245,7 @@ def _write_beside(
         sha256=source.sha256,
         dtype=record["dtype"],
         tokenizer=shipped.statement,
-        ignored=request.ignored,
+        ignored=planned.ignored,
         base=source.tree.plan.base.resolve(),
     )
     (hidden / "README.md").write_text(card, encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.scores import Results, perplexity_of
-from megatron_lrps.convert.version_checkpoint import Source
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
@@ -20,7 +20,7 @@ from megatron_lrps.evaluate.validation_tokens import read_windows, sets_of
 
 
 def measure(
-    source: Source,
+    source: VersionCheckpoint,
     results: Results,
     *,
     engine: str,

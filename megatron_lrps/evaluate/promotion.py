@@ -14,8 +14,8 @@ from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
 from megatron_lrps.campaign.scores import Results, folder_of, measured_by, read_results, scores_of
 from megatron_lrps.convert.model_card import with_scores
-from megatron_lrps.convert.version_checkpoint import Source
-from megatron_lrps.convert.version_export import release
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
+from megatron_lrps.convert.version_export import export_to_hugging_face
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.scoring import evaluate
 from megatron_lrps.plan.file_paths import within
@@ -43,7 +43,7 @@ class Promoted(NamedTuple):
 
 
 def promote(
-    source: Source,
+    source: VersionCheckpoint,
     asked: Evaluation,
     *,
     task_folder: Path | None,
@@ -81,7 +81,7 @@ def promote(
             raise RefusedError(f"{source.folder} is damaged: {finding.damages[0]}.", "promote another checkpoint.")
         steps.done("verified", found=MEANING[finding.state])
     checked = steps.get("checked", {}).get("export") == _state_of(source.target) is not None
-    exported = release(source, dtype=dtype, check=check and not checked, say=say)
+    exported = export_to_hugging_face(source, dtype=dtype, check=check and not checked, say=say)
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())
     results = evaluate(source, asked, task_folder=task_folder, export=exported.folder, say=say)
@@ -138,7 +138,7 @@ def _proof(steps: "_Steps") -> str:
     return f"Of the checkpoint {steps.get('verified', {}).get('found')}; the logits {logits} Megatron's own."
 
 
-def _judge(source: Source, conditions: list[Any]) -> list[Judged]:
+def _judge(source: VersionCheckpoint, conditions: list[Any]) -> list[Judged]:
     campaign = source.campaign
 
     @cache
@@ -158,7 +158,7 @@ def _judge(source: Source, conditions: list[Any]) -> list[Judged]:
     )
 
 
-def _judge_again(source: Source, texts: list[str]) -> list[Judged]:
+def _judge_again(source: VersionCheckpoint, texts: list[str]) -> list[Judged]:
     """Conditions that the checkpoint has not met before, by the scores of now; unmet where these are not there."""
     found = []
     for text in texts:
@@ -182,7 +182,7 @@ def _state_of(export: Path) -> list[list[Any]] | None:
 class _Steps:
     """What was done to the checkpoint so far, in ``<save>/eval/<path>/promotion.json``."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: VersionCheckpoint) -> None:
         self._file = folder_of(source.campaign, source.facts.name) / "promotion.json"
         self._of = {"iteration": source.iteration, "checkpoint_sha256": source.sha256}
         known = read_json(self._file) or {}

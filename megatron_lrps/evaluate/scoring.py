@@ -6,7 +6,7 @@ from pathlib import Path
 
 from megatron_lrps.campaign.releases import note
 from megatron_lrps.campaign.scores import Results, scores_of
-from megatron_lrps.convert.version_checkpoint import Source
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.convert.version_export import RECORD
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.lm_eval_tasks import run_tasks
@@ -16,7 +16,12 @@ from megatron_lrps.storage.files import read_json
 
 
 def evaluate(
-    source: Source, asked: Evaluation, *, task_folder: Path | None, export: Path | None, say: Callable[[str], None]
+    source: VersionCheckpoint,
+    asked: Evaluation,
+    *,
+    task_folder: Path | None,
+    export: Path | None,
+    say: Callable[[str], None],
 ) -> Results:
     """Score a version; what was scored alike before stays.
 
@@ -54,7 +59,7 @@ def evaluate(
     return results
 
 
-def refuse_other_export(source: Source, folder: Path) -> None:
+def refuse_other_export(source: VersionCheckpoint, folder: Path) -> None:
     """Refuse an export that is missing, or was not made from the version's checkpoint."""
     record = read_json(folder / RECORD)
     if record is None:

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event
 
+from megatron_lrps.monitor.event_records import HEADER, next_record
 from megatron_lrps.monitor.scalars import DERIVED, Point
-from megatron_lrps.monitor.tensorboard.tfrecord import HEADER, next_record
 
 TAIL_BYTES = 32 * 1024
 """How much of a file's end the first look reads: some fifty iterations of Megatron's tags."""

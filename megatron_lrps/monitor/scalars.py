@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.tensorboard.tfrecord import next_record
+from megatron_lrps.monitor.event_records import next_record
 from megatron_lrps.monitor.text_table import number_words
 
 try:

@@ -1,9 +1,9 @@
 """When a campaign would be done on a cluster whose nodes fail, and what that wastes, by save interval. Pure.
 
-A simulation of jobs as `lrps submit` makes them: a path that others fork off is a chain of segments, each to a fork
-point, and a branch starts when its segment is trained. A job waits in the queue, starts up, trains, and stands still
-while it saves; a failed node throws it back to its last save and into the queue, a time limit only into the queue.
-Times are in hours, positions in iterations.
+A simulation of jobs as `lrps submit` makes them: a path that others fork off is a chain of legs, each to a fork point,
+and a branch starts when the leg to its fork point is trained. A job waits in the queue, starts up, trains, and stands
+still while it saves. A failed node throws it back to its last save and into the queue; a time limit puts it only into
+the queue. Times are in hours, positions in iterations.
 """
 
 import math
@@ -13,6 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.path_legs import Leg, legs_of
 from megatron_lrps.plan.paths import Tree
 
 MTBF_HOURS = 6300.0
@@ -58,49 +59,31 @@ class Cluster:
         return math.sqrt(2 * self.save_hours * self.job_mtbf_hours)
 
 
-class Segment(NamedTuple):
-    """One job: iterations (start, end] of a path, after the segment ``after`` (its number) is trained."""
+class LegHours(NamedTuple):
+    """How long one leg took.
 
-    path: str
-    start: int
-    end: int
-    after: int | None
-
-
-def segments_of(tree: Tree) -> tuple[Segment, ...]:
-    """A tree as jobs, each after those that it waits for."""
-    segments: list[Segment] = []
-    ending: dict[tuple[str, int], int] = {}
-    for path in tree.paths:
-        after = ending[path.parent, path.fork] if path.parent is not None else None
-        start = path.fork
-        for end in sorted({path.end, *tree.fork_points(path.name)}):
-            ending[path.name, end] = len(segments)
-            segments.append(Segment(path.name, start, end, after))
-            start, after = end, ending[path.name, end]
-    return tuple(segments)
-
-
-class Job(NamedTuple):
-    """How one segment went: hours from its submission to its end, and those of them that it held its nodes."""
+    Attributes:
+        elapsed: Hours from the submission of its job to its end.
+        held: The part of these hours in which the job held its nodes.
+    """
 
     elapsed: float
     held: float
 
 
-def run_job(random: Random, cluster: Cluster, segment: Segment, interval: int) -> Job:
-    """Play one segment, saved at multiples of ``interval`` iterations and at its end.
+def run_leg(random: Random, cluster: Cluster, leg: Leg, interval: int) -> LegHours:
+    """Play one leg, saved at multiples of ``interval`` iterations and at its end.
 
     Raises:
         RefusedError: the time limit is too short to train and save one iteration.
     """
     elapsed = held = 0.0
-    position, rate = segment.start, 1 / cluster.job_mtbf_hours
+    position, rate = leg.start, 1 / cluster.job_mtbf_hours
     while True:
         if cluster.queue_hours:
             elapsed += random.expovariate(1 / cluster.queue_hours)
         failure = random.expovariate(rate)
-        end = cluster.restart_hours + _to_end(cluster, position, segment.end, interval)
+        end = cluster.restart_hours + _to_end(cluster, position, leg.until, interval)
         told = cluster.limit_hours if cluster.limit_hours is not None else math.inf
         stop = min(end, told + cluster.save_hours)
         lasts = min(failure, stop)
@@ -108,7 +91,7 @@ def run_job(random: Random, cluster: Cluster, segment: Segment, interval: int) -
         if failure < stop:
             position = _positions(cluster, position, failure - cluster.restart_hours, interval)[0]
         elif end <= told + cluster.save_hours:
-            return Job(elapsed, held)
+            return LegHours(elapsed, held)
         else:
             reached = _positions(cluster, position, told - cluster.restart_hours, interval)[1]
             if reached <= position:
@@ -121,7 +104,7 @@ def run_job(random: Random, cluster: Cluster, segment: Segment, interval: int) -
 
 
 def _to_end(cluster: Cluster, position: int, end: int, interval: int) -> float:
-    """Hours from a position to the end of a segment, all saves included and the last one too."""
+    """Hours from a position to the end of a leg, all saves included and the last one too."""
     saves = (end - 1) // interval - position // interval + 1
     return (end - position) * cluster.iteration_hours + saves * cluster.save_hours
 
@@ -139,7 +122,7 @@ def _positions(cluster: Cluster, position: int, hours: float, interval: int) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Outcome:
     """What a save interval leads to, over all seeds.
 
     Attributes:
@@ -157,30 +140,30 @@ class Forecast:
     ends_hours: dict[str, tuple[float, float]]
 
 
-def forecast(tree: Tree, cluster: Cluster, interval: int, seeds: int) -> Forecast:
-    """Play the campaign once for each seed in 0 .. seeds - 1; the same seeds give the same forecast.
+def simulate(tree: Tree, cluster: Cluster, interval: int, seeds: int) -> Outcome:
+    """Play the campaign once for each seed in 0 .. seeds - 1; the same seeds give the same outcome.
 
     Raises:
-        RefusedError: as ``run_job``.
+        RefusedError: as ``run_leg``.
     """
-    segments = segments_of(tree)
-    cycle = min(interval, max(segment.end - segment.start for segment in segments)) * cluster.iteration_hours
+    legs = legs_of(tree)
+    cycle = min(interval, max(leg.until - leg.start for leg in legs)) * cluster.iteration_hours
     if (cycle + cluster.save_hours + cluster.restart_hours) / cluster.job_mtbf_hours > _HOPELESS:
-        return Forecast(interval=interval, finish_hours=None, wasted_gpu_hours=None, wasted_share=None, ends_hours={})
-    ends: dict[str, list[float]] = {segment.path: [] for segment in segments}
+        return Outcome(interval=interval, finish_hours=None, wasted_gpu_hours=None, wasted_share=None, ends_hours={})
+    ends: dict[str, list[float]] = {path.name: [] for path in tree.paths}
     finishes, held = [], 0.0
     for seed in range(seeds):
-        trained: list[float] = []
-        for number, segment in enumerate(segments):
-            # A stream for each segment: all intervals meet the same luck, so that they can be compared.
-            job = run_job(Random(f"{seed} {number}"), cluster, segment, interval)
-            held += job.held
-            trained.append((trained[segment.after] if segment.after is not None else 0.0) + job.elapsed)
-        for path, last in {segment.path: hours for segment, hours in zip(segments, trained, strict=True)}.items():
-            ends[path].append(last)
-        finishes.append(max(trained))
-    needed = sum(segment.end - segment.start for segment in segments) * cluster.iteration_hours
-    return Forecast(
+        trained: dict[tuple[str, int] | None, float] = {None: 0.0}
+        for number, leg in enumerate(legs):
+            # A stream for each leg: all intervals meet the same luck, so that they can be compared.
+            hours = run_leg(Random(f"{seed} {number}"), cluster, leg, interval)
+            held += hours.held
+            trained[leg.key] = trained[leg.before] + hours.elapsed
+        for path in tree.paths:
+            ends[path.name].append(trained[path.name, path.end])
+        finishes.append(max(trained.values()))
+    needed = sum(leg.until - leg.start for leg in legs) * cluster.iteration_hours
+    return Outcome(
         interval=interval,
         finish_hours=_spread(finishes),
         wasted_gpu_hours=(held / seeds - needed) * cluster.gpus,
@@ -195,7 +178,7 @@ def _spread(hours: list[float]) -> tuple[float, float]:
 
 def intervals_around(tree: Tree, cluster: Cluster, own: int) -> list[int]:
     """The plan's own save interval, and others from a quarter to four times of Young's, in steps of sqrt(2)."""
-    longest = max(segment.end - segment.start for segment in segments_of(tree))
+    longest = max(leg.until - leg.start for leg in legs_of(tree))
     young = cluster.young_hours / cluster.iteration_hours
     found = {min(longest, max(1, round(young * 2 ** (step / 2)))) for step in range(-4, 5)}
     return sorted(found | {own})

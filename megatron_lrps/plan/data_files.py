@@ -9,7 +9,7 @@ from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
 from megatron_lrps.plan.version_windows import Window
-from megatron_lrps.plan.window_samples import parts_of, windows_read
+from megatron_lrps.plan.window_samples import portions_of, windows_read
 
 
 def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
@@ -59,7 +59,7 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
             for weight, prefix in window_blend(tree, window)
         ],
     }
-    _, *replayed = parts_of(tree, window)
+    _, *replayed = portions_of(tree, window)
     if window.version.replay is not None:
         samples = {part.window.version.name: part.samples for part in replayed}
         facts["replay"] = {"share": window.version.replay.share, "samples": samples}

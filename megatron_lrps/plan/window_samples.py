@@ -13,19 +13,19 @@ from megatron_lrps.plan.paths import PlannedPath, Tree
 from megatron_lrps.plan.version_windows import Window
 
 
-class Part(NamedTuple):
-    """Samples of a window that are drawn from one window's training data.
+class Portion(NamedTuple):
+    """The samples of a window that are drawn from the training data of one window.
 
     Attributes:
-        window: Whose data.
-        samples: How many, at least 1.
+        window: The window that the data belong to: the same one, or an earlier one that is replayed.
+        samples: How many samples, at least 1.
     """
 
     window: Window
     samples: int
 
 
-def parts_of(tree: Tree, window: Window) -> tuple[Part, ...]:
+def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
     """What a window consists of, its own data first, then what it replays in the timeline's order.
 
     Raises:
@@ -35,7 +35,7 @@ def parts_of(tree: Tree, window: Window) -> tuple[Part, ...]:
     length = window.iterations * tree.plan.global_batch_size
     replay, key = window.version.replay, f"versions.{window.version.name}.replay"
     if replay is None:
-        return (Part(window=window, samples=length),)
+        return (Portion(window=window, samples=length),)
     earlier = tuple(each for each in tree.windows if each.end <= window.start and not each.adopted)
     if not earlier:
         raise PlanError(f"{key}: {replay.share:g}, but there is no window before this one.", "remove it.")
@@ -54,21 +54,21 @@ def parts_of(tree: Tree, window: Window) -> tuple[Part, ...]:
             "change the share, or make the version longer.",
         )
     counts = shared_out(replayed, weights)
-    again = [Part(window=each, samples=count) for each, count in zip(earlier, counts, strict=True) if count]
-    return (Part(window=window, samples=length - replayed), *again)
+    again = [Portion(window=each, samples=count) for each, count in zip(earlier, counts, strict=True) if count]
+    return (Portion(window=window, samples=length - replayed), *again)
 
 
 def windows_read(tree: Tree, path: PlannedPath, position: int) -> tuple[Window, ...]:
     """The windows whose training data a path reads after an iteration, replayed ones too, in the timeline's order."""
     ahead = [each for each in tree.windows_of(path) if path.order == "mixed" or each.end > position]
-    names = {part.window.version.name for window in ahead for part in parts_of(tree, window)}
+    names = {portion.window.version.name for window in ahead for portion in portions_of(tree, window)}
     return tuple(each for each in tree.windows if each.version.name in names)
 
 
 def refuse_impossible_replay(tree: Tree) -> None:
     """Refuse a plan one of whose windows cannot replay as it says; raises PlanError."""
     for window in tree.windows:
-        parts_of(tree, window)
+        portions_of(tree, window)
 
 
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:

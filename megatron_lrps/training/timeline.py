@@ -21,7 +21,7 @@ from megatron.core.datasets.utils import Split
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
 from megatron_lrps.plan.data_files import validation_sets, window_blend
-from megatron_lrps.plan.window_samples import Interleaved, parts_of
+from megatron_lrps.plan.window_samples import Interleaved, portions_of
 from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
 
 
@@ -180,7 +180,7 @@ def build_datasets(
 def _window(tree: Tree, window: Window, config: GPTDatasetConfig, here: Callable[[], bool]) -> Samples | None:
     """A window's samples: its own data, and what it replays with another random seed than theirs."""
     key = f"versions.{window.version.name}"
-    own, *replayed = parts_of(tree, window)
+    own, *replayed = portions_of(tree, window)
     samples = _draw(window_blend(tree, window), own.samples, key, config, here)
     if not replayed:
         return samples

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.convert.architecture import Model, megatron_flags, model_of_args
+from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.model_arguments import args_of, model_of_args
 from megatron_lrps.convert.model_flags import flags_of, plan_lines, refuse_other_plan
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
@@ -41,7 +42,7 @@ LLAMA = Model(
 )
 def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any]) -> None:
     model = Model(**{**LLAMA.__dict__, **change})
-    assert model_of_args(megatron_flags(model), 111) == model
+    assert model_of_args(args_of(model), 111) == model
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
     ],
 )
 def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> None:
-    args = megatron_flags(LLAMA) | {"use_rope_scaling": name == "rope_scaling_factor", name: value}
+    args = args_of(LLAMA) | {"use_rope_scaling": name == "rope_scaling_factor", name: value}
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
 
@@ -81,7 +82,7 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
 )
 def test_shared_experts_are_qwen2s_or_refused(name: str, value: Any) -> None:
     shared = {"family": "qwen2_moe", "experts": 4, "top_k": 2, "qkv_bias": True, "shared_ffn": 80}
-    args = megatron_flags(Model(**{**LLAMA.__dict__, **shared})) | {name: value}
+    args = args_of(Model(**{**LLAMA.__dict__, **shared})) | {name: value}
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
 

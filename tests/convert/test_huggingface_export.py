@@ -26,8 +26,8 @@ def slow(checkpoint, weight):
     print("written", flush=True)
     time.sleep(float(sys.argv[3]))
 huggingface_export.read_weight = slow
-request = huggingface_export.plan_export(open_checkpoint(Path(sys.argv[1])), vocab=111)
-huggingface_export.write_export(request, Path(sys.argv[2]), around=lambda hidden: None, shard_bytes=20_000)
+planned = huggingface_export.plan_export(open_checkpoint(Path(sys.argv[1])), vocab=111)
+huggingface_export.write_export(planned, Path(sys.argv[2]), around=lambda hidden: None, shard_bytes=20_000)
 """
 
 
@@ -82,33 +82,33 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_found_before_and_during(saved: Path, disk: Path) -> None:
-    request = plan_export(open_checkpoint(saved), vocab=111, dtype="fp32")
+    planned = plan_export(open_checkpoint(saved), vocab=111, dtype="fp32")
     (disk / "filler").write_bytes(b"x" * 200_000)
     with pytest.raises(StorageError, match="GiB are free"):
-        write_export(request, disk / "v1", around=lambda hidden: None)
+        write_export(planned, disk / "v1", around=lambda hidden: None)
     (disk / "filler").unlink()
 
     def fill(hidden: Path) -> None:
         (disk / "filler").write_bytes(b"x" * 200_000)
 
     with pytest.raises(StorageError, match="No space left on device"):
-        write_export(request, disk / "v1", around=fill)
+        write_export(planned, disk / "v1", around=fill)
     assert [entry.name for entry in disk.iterdir()] == ["filler"]
 
 
 def test_weights_are_dealt_to_files_in_order_and_by_size(saved: Path) -> None:
-    request = plan_export(open_checkpoint(saved), vocab=111)
-    shards = shards_of(request, 60_000)
-    assert [weight for shard in shards for weight in shard] == weights_of(request.model)
-    sizes = [sum(request.entry(weight).bytes for weight in shard) for shard in shards]
+    planned = plan_export(open_checkpoint(saved), vocab=111)
+    shards = shards_of(planned, 60_000)
+    assert [weight for shard in shards for weight in shard] == weights_of(planned.model)
+    sizes = [sum(planned.entry(weight).bytes for weight in shard) for shard in shards]
     assert max(sizes) <= 60_000
-    assert [len(shard) for shard in shards_of(request, 1)] == [1] * 39
+    assert [len(shard) for shard in shards_of(planned, 1)] == [1] * 39
 
 
 def test_bf16_is_the_rounded_weight(saved: Path, tmp_path: Path) -> None:
     opened = open_checkpoint(saved)
-    request = plan_export(opened, vocab=111, dtype="bf16")
-    write_export(request, tmp_path / "v1", around=lambda hidden: None)
+    planned = plan_export(opened, vocab=111, dtype="bf16")
+    write_export(planned, tmp_path / "v1", around=lambda hidden: None)
     found = load_file(tmp_path / "v1" / "model.safetensors")
-    for weight in weights_of(request.model):
+    for weight in weights_of(planned.model):
         assert torch.equal(found[weight.name], torch.cat(list(read_weight(opened, weight))).to(torch.bfloat16))

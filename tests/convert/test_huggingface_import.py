@@ -22,13 +22,13 @@ from megatron_lrps.storage.files import write_atomic
 def test_a_round_trip_is_bit_identical_and_transformers_finds_every_key(name: str, tmp_path: Path) -> None:
     source = save_model(tmp_path / "source", name)
     write_import(plan_import(source), tmp_path / "imported")
-    request = plan_export(open_checkpoint(tmp_path / "imported" / "release"), vocab=VOCAB)
+    planned = plan_export(open_checkpoint(tmp_path / "imported" / "release"), vocab=VOCAB)
 
     def around(hidden: Path) -> None:
-        config = config_of(request.model, dtype="float32", bos=1, eos=2)
+        config = config_of(planned.model, dtype="float32", bos=1, eos=2)
         write_atomic(hidden / "config.json", json.dumps(config))
 
-    done = write_export(request, tmp_path / "exported", around=around, shard_bytes=100_000, workers=2)
+    done = write_export(planned, tmp_path / "exported", around=around, shard_bytes=100_000, workers=2)
     assert done.files > 2
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "exported", output_loading_info=True)
     assert not info["missing_keys"]

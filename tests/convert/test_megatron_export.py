@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from megatron_lrps.convert.huggingface_import import RELEASE
-from megatron_lrps.convert.megatron_export import FILE, Layout, Weights, plan_weights, write_torch, write_torch_dist
-from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
+from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
+from megatron_lrps.convert.megatron_export import (
+    FILE,
+    Layout,
+    PlannedWeights,
+    plan_weights,
+    write_torch,
+    write_torch_dist,
+)
+from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.errors import RefusedError, StorageError
 
 QKV = "decoder.layers.self_attention.linear_qkv.weight"
@@ -20,7 +27,7 @@ def nothing(hidden: Path) -> None:
     """Puts nothing beside the weights."""
 
 
-def planned(folder: Path, *, vocab: int = 111, dtype: str | None = None, **sizes: int) -> Weights:
+def planned(folder: Path, *, vocab: int = 111, dtype: str | None = None, **sizes: int) -> PlannedWeights:
     return plan_weights(open_checkpoint(folder), vocab=vocab, layout=Layout(**sizes), dtype=dtype)
 
 
@@ -48,23 +55,23 @@ def test_one_file_has_the_names_of_one_rank(saved: Path, tmp_path: Path) -> None
 def test_names_are_those_of_the_layer_spec_that_was_trained(saved: Path, tmp_path: Path) -> None:
     opened = open_checkpoint(saved)
     experts = {**opened.tensors, "decoder.layers.mlp.experts.experts.linear_fc1.weight": opened.tensors[QKV]}
-    local = Checkpoint(saved, {**opened.args, "transformer_impl": "local"}, experts)
+    local = OpenCheckpoint(saved, {**opened.args, "transformer_impl": "local"}, experts)
     write_torch(plan_weights(local, vocab=111, layout=Layout()), tmp_path / "local", around=nothing)
     names = load(tmp_path / "local")["model"].keys()
     assert {"decoder.layers.3.input_layernorm.weight", "decoder.layers.3.pre_mlp_layernorm.weight"} <= names
     assert "decoder.layers.3.mlp.experts.local_experts.127.linear_fc1.weight" in names
-    grouped = Checkpoint(saved, {**opened.args, "moe_grouped_gemm": True}, experts)
+    grouped = OpenCheckpoint(saved, {**opened.args, "moe_grouped_gemm": True}, experts)
     write_torch(plan_weights(grouped, vocab=111, layout=Layout()), tmp_path / "grouped", around=nothing)
     names = load(tmp_path / "grouped")["model"].keys()
     assert "decoder.layers.3.mlp.experts.linear_fc1.weight127" in names
-    other = Checkpoint(saved, opened.args, {**opened.tensors, "mtp.layers.0.weight": opened.tensors[QKV]})
+    other = OpenCheckpoint(saved, opened.args, {**opened.tensors, "mtp.layers.0.weight": opened.tensors[QKV]})
     with pytest.raises(RefusedError, match=r"mtp\.layers\.0\.weight, whose name in one file is not known"):
         write_torch(plan_weights(other, vocab=111, layout=Layout()), tmp_path / "other", around=nothing)
 
 
 def test_a_checkpoint_for_another_layout_has_its_arguments_and_padding(saved: Path, tmp_path: Path) -> None:
     write_torch_dist(planned(saved, tensor=2, pipeline=4, dtype="bf16"), tmp_path / "v1", around=nothing)
-    before, after = open_checkpoint(saved), open_checkpoint(tmp_path / "v1" / RELEASE)
+    before, after = open_checkpoint(saved), open_checkpoint(tmp_path / "v1" / WITHOUT_ITERATION)
     expected = {
         "tensor_model_parallel_size": 2,
         "pipeline_model_parallel_size": 4,
@@ -84,10 +91,10 @@ def test_a_checkpoint_for_another_layout_has_its_arguments_and_padding(saved: Pa
 
 def test_rows_for_no_token_are_those_that_training_pushed_down_or_the_mean(saved: Path) -> None:
     opened = open_checkpoint(saved)
-    wide = Checkpoint(saved, {**opened.args, "make_vocab_size_divisible_by": 512}, opened.tensors)
+    wide = OpenCheckpoint(saved, {**opened.args, "make_vocab_size_divisible_by": 512}, opened.tensors)
     for vocab in (1000, 1024):
         weights = plan_weights(wide, vocab=vocab, layout=Layout(tensor=4))  # 512 x 4 = 2,048 rows
-        words = torch.cat([weights.read(part) for part in weights.parts if part.key == WORDS])
+        words = torch.cat([weights.read(block) for block in weights.blocks if block.key == WORDS])
         before = opened.read(WORDS, (), 0, 1024)
         row = before[1023] if vocab == 1000 else before.double().mean(0).float()
         assert torch.equal(words, torch.cat([before, row.expand(1024, -1)]))

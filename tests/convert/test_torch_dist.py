@@ -8,7 +8,7 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from megatron_lrps.convert.huggingface_export import plan_export
-from megatron_lrps.convert.torch_dist import Checkpoint, open_checkpoint
+from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.errors import RefusedError
 
 QKV = "decoder.layers.self_attention.linear_qkv.weight"
@@ -49,10 +49,10 @@ def test_columns_of_several_ranks_are_put_together(saved: Path) -> None:
         )
         at += part.shape[2]
     stored = Stored(shape=(1, 2, 5), dtype=torch.float32, chunks=tuple(chunks))
-    opened = Checkpoint(saved, {}, {"x": stored})
+    opened = OpenCheckpoint(saved, {}, {"x": stored})
     assert opened.read("x", (0,), 0, 2).tolist() == [[0, 1, 2, 10, 12], [3, 4, 5, 11, 13]]
     assert opened.read("x", (0,), 1, 2).tolist() == [[3, 4, 5, 11, 13]]
-    holey = Checkpoint(saved, {}, {"x": Stored(shape=(1, 2, 5), dtype=torch.float32, chunks=tuple(chunks[:1]))})
+    holey = OpenCheckpoint(saved, {}, {"x": Stored(shape=(1, 2, 5), dtype=torch.float32, chunks=tuple(chunks[:1]))})
     with pytest.raises(RefusedError, match="hold 6 of 10 values"):
         holey.read("x", (0,), 0, 2)
 
@@ -115,12 +115,12 @@ def test_a_file_outside_the_folder_is_not_read(saved: Path) -> None:
 def test_what_no_weight_stands_for_is_refused_by_name(saved: Path) -> None:
     opened = open_checkpoint(saved)
     stored = opened.tensors[QKV]
-    surplus = Checkpoint(saved, opened.args, {**opened.tensors, "decoder.layers.gate.weight": stored})
+    surplus = OpenCheckpoint(saved, opened.args, {**opened.tensors, "decoder.layers.gate.weight": stored})
     with pytest.raises(
         RefusedError, match=r"holds decoder\.layers\.gate\.weight, which LlamaForCausalLM has no weight"
     ):
         plan_export(surplus, vocab=111)
-    missing = Checkpoint(saved, opened.args, {key: value for key, value in opened.tensors.items() if key != QKV})
+    missing = OpenCheckpoint(saved, opened.args, {key: value for key, value in opened.tensors.items() if key != QKV})
     with pytest.raises(RefusedError, match=r"linear_qkv\.weight is missing"):
         plan_export(missing, vocab=111)
     with pytest.raises(RefusedError, match=r"The tokenizer has 2000 tokens, and the word embedding .* has 1024 rows"):

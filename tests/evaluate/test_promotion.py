@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.integrity import Finding
 from megatron_lrps.campaign.lineage import Facts
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.releases import notes_of
 from megatron_lrps.campaign.scores import Results
-from megatron_lrps.convert.version_checkpoint import Source
-from megatron_lrps.convert.version_export import Released
+from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
+from megatron_lrps.convert.version_export import ExportedVersion
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate import promotion as module
 from megatron_lrps.evaluate.promotion import Promoted, promote
@@ -49,16 +50,20 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
     def run(
         gate: str | None, *, ppl: float = 2.0, despite: bool = False, sha256: str = "aa", path: str = "v2"
     ) -> Promoted:
-        source = Source(tree, [tree], campaign, path, Facts(name=path, record="read", values={}), 20, sha256)
+        source = VersionCheckpoint(tree, [tree], campaign, path, Facts(name=path, record="read", values={}), 20, sha256)
         source.target.mkdir(parents=True, exist_ok=True)
         (source.target / "README.md").write_text("card\n")
         file = tmp_path / "gate.txt"
         file.write_text(gate or "")
         score("v1", 10, "bb", 1.0)
         monkeypatch.setattr(
-            module, "verify_one", lambda *_: Finding(path=path, iteration=20, folder=source.folder, state="whole")
+            module,
+            "verify_one",
+            lambda *_: Finding(path=path, checkpoint=Checkpoint(source.folder.parent, 20), state="whole"),
         )
-        monkeypatch.setattr(module, "release", lambda *_, **__: Released(source.target, True, None, "", None))
+        monkeypatch.setattr(
+            module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(source.target, True, None, "", None)
+        )
         monkeypatch.setattr(module, "evaluate", lambda *_, **__: score(path, 20, sha256, ppl))
         return promote(
             source,

@@ -9,8 +9,8 @@ import pytest
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.monitor.event_records import checksum
 from megatron_lrps.monitor.scalars import read_run, read_scalars, tags
-from megatron_lrps.monitor.tensorboard.tfrecord import checksum
 
 
 def test_a_folder_without_files_holds_nothing(tmp_path):

@@ -22,7 +22,7 @@ from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.tensorboard.derive import derive
 from megatron_lrps.plan import Tree, plan_text
 from tests.monitor import chromium
-from tests.monitor.tensorboard.test_printed_figures import begin, line
+from tests.monitor.test_printed_figures import begin, line
 from tests.training.harness import read_scalars
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from megatron_lrps.plan.cost import cost_of
 from megatron_lrps.plan.data_files import missing_indexes, validation_sets
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.version_source import iterations_for, sources_of
-from megatron_lrps.plan.window_samples import parts_of, windows_read
+from megatron_lrps.plan.window_samples import portions_of, windows_read
 from tests.plan.plans import BASE, assert_one_clear_line, plan_of, tree_of, versions
 
 VERSIONS = versions(200, 200)
@@ -55,7 +55,7 @@ def test_what_this_campaign_trains_is_counted() -> None:
 def test_the_adopted_iterations_have_no_data() -> None:
     data = [{**version, "train": [[1.0, version["name"]]], "valid": {"a": "held"}} for version in VERSIONS]
     tree = adopting(versions=[data[0], {**data[1], "replay": 0.1}])
-    assert [part.window.version.name for part in parts_of(tree, tree.windows[2])] == ["v2", "v1"]
+    assert [part.window.version.name for part in portions_of(tree, tree.windows[2])] == ["v2", "v1"]
     assert [window.version.name for window in windows_read(tree, tree.path("main"), 100)] == ["v1", "v2"]
     assert list(validation_sets(tree, tree.path("v1"))) == ["v1-a"]
     assert len(missing_indexes(tree)) == 3

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.cluster_simulation import Cluster, Segment, forecast, intervals_around, run_job, segments_of
+from megatron_lrps.plan.cluster_simulation import Cluster, intervals_around, run_leg, simulate
+from megatron_lrps.plan.path_legs import Leg
 from tests.plan.plans import tree_of, versions
 
 NEVER = 1e12
@@ -19,30 +20,8 @@ def cluster(**keys: float | None) -> Cluster:
     return Cluster(nodes=1, gpus=1, **(base | keys))  # type: ignore[arg-type]
 
 
-def segment(start: int, end: int) -> Segment:
-    return Segment("main", start, end, None)
-
-
-def test_main_is_cut_at_fork_points_and_branches_wait_for_theirs() -> None:
-    tree = tree_of(versions=versions(1000, 1000, 1000), decay={"shape": "cosine", "alpha": 0.6})
-    assert segments_of(tree) == (
-        ("main", 0, 400, None),
-        ("main", 400, 1400, 0),
-        ("main", 1400, 2400, 1),
-        ("v1", 400, 1000, 0),
-        ("v2", 1400, 2000, 1),
-        ("v3", 2400, 3000, 2),
-    )
-
-
-def test_paths_without_a_parent_wait_for_nothing() -> None:
-    tree = tree_of(versions=versions(1000, 1000), paradigm=["ptfs", "cpt"])
-    assert [(path, after) for path, _, _, after in segments_of(tree)] == [
-        ("ptfs-v1", None),
-        ("ptfs-v2", None),
-        ("cpt-v1", None),
-        ("cpt-v2", 2),
-    ]
+def leg(start: int, until: int) -> Leg:
+    return Leg(path=MAIN_ALONE.path("main"), start=start, until=until)
 
 
 @pytest.mark.parametrize(
@@ -58,19 +37,19 @@ def test_paths_without_a_parent_wait_for_nothing() -> None:
 def test_without_failures_a_job_takes_its_iterations_and_saves(
     start: int, end: int, interval: int, hours: float
 ) -> None:
-    job = run_job(Random(1), cluster(), segment(start, end), interval)
+    job = run_leg(Random(1), cluster(), leg(start, end), interval)
     assert job == (pytest.approx(hours), pytest.approx(hours))
 
 
 def test_a_time_limit_costs_a_save_and_a_start_and_no_training() -> None:
     # Told after 4 hours: 0.25 to start, 3 iterations (0.75 of the next is lost), then the save. 3 jobs train 9 of 10.
-    job = run_job(Random(1), cluster(limit_hours=4.0), segment(0, 10), 100)
+    job = run_leg(Random(1), cluster(limit_hours=4.0), leg(0, 10), 100)
     assert job.held == pytest.approx(3 * (4.0 + 0.5) + 0.25 + 1 + 0.5)
 
 
 def test_a_limit_that_lets_nothing_be_trained_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"raise launch\.slurm\.time"):
-        run_job(Random(1), cluster(limit_hours=1.0), segment(0, 10), 100)
+        run_leg(Random(1), cluster(limit_hours=1.0), leg(0, 10), 100)
 
 
 def test_a_failure_throws_back_to_the_last_save() -> None:
@@ -83,12 +62,12 @@ def test_a_failure_throws_back_to_the_last_save() -> None:
             return next(self.times)
 
     # 0.25 to start, 4 iterations + save = 4.75, 3.25 more hours are lost; then 0.25 and (4, 10] with saves at 8 and 10.
-    job = run_job(Fails(), cluster(), segment(0, 10), 4)  # type: ignore[arg-type]
+    job = run_leg(Fails(), cluster(), leg(0, 10), 4)  # type: ignore[arg-type]
     assert job.held == pytest.approx(8.0 + 0.25 + 6 + 2 * 0.5)
 
 
 def test_a_wait_in_the_queue_holds_no_nodes() -> None:
-    jobs = [run_job(Random(seed), cluster(queue_hours=3.0), segment(0, 10), 100) for seed in range(4000)]
+    jobs = [run_leg(Random(seed), cluster(queue_hours=3.0), leg(0, 10), 100) for seed in range(4000)]
     assert {round(job.held, 9) for job in jobs} == {10.75}
     assert sum(job.elapsed - job.held for job in jobs) / 4000 == pytest.approx(3.0, rel=0.05)
 
@@ -100,7 +79,7 @@ def test_the_mean_of_a_job_is_dalys_formula(mtbf: float) -> None:
     fails = cluster(mtbf_hours=mtbf)
     cycles, cycle, start = 25, 4 * 1.0 + 0.5, 0.25
     expected = mtbf * math.expm1(start / mtbf) + cycles * mtbf * math.exp(start / mtbf) * math.expm1(cycle / mtbf)
-    jobs = [run_job(Random(seed), fails, segment(0, 4 * cycles), 4) for seed in range(3000)]
+    jobs = [run_leg(Random(seed), fails, leg(0, 4 * cycles), 4) for seed in range(3000)]
     assert sum(job.elapsed for job in jobs) / 3000 == pytest.approx(expected, rel=0.01)
 
 
@@ -113,7 +92,7 @@ def test_the_best_interval_is_youngs() -> None:
     assert FAILING.young_hours == pytest.approx(1.0)
     intervals = intervals_around(MAIN_ALONE, FAILING, 100)
     assert intervals == [25, 35, 50, 71, 100, 141, 200, 283, 400]
-    wasted = {i: forecast(MAIN_ALONE, FAILING, i, 500).wasted_gpu_hours or 0 for i in intervals}
+    wasted = {i: simulate(MAIN_ALONE, FAILING, i, 500).wasted_gpu_hours or 0 for i in intervals}
     best = min(wasted, key=lambda interval: wasted[interval])
     assert best in (71, 100, 141)
     # To first order a save costs S every tau, and a failure loses tau / 2 every M: 20 h of training, 800 GPUs.
@@ -123,7 +102,7 @@ def test_the_best_interval_is_youngs() -> None:
 
 
 def test_the_waste_is_a_share_of_what_is_held() -> None:
-    found = forecast(MAIN_ALONE, cluster(), 1000, 3)
+    found = simulate(MAIN_ALONE, cluster(), 1000, 3)
     # 2000 iterations and two saves, after the start
     assert found.wasted_gpu_hours == pytest.approx(0.25 + 2 * 0.5)
     assert found.wasted_share == pytest.approx(1.25 / 2001.25)
@@ -132,23 +111,23 @@ def test_the_waste_is_a_share_of_what_is_held() -> None:
 
 def test_branches_train_beside_main() -> None:
     tree = tree_of(versions=versions(10, 10), decay={"shape": "cosine", "alpha": 0.5})
-    found = forecast(tree, cluster(save_hours=0.0, restart_hours=0.0), 100, 1)
+    found = simulate(tree, cluster(save_hours=0.0, restart_hours=0.0), 100, 1)
     assert {path: ends[0] for path, ends in found.ends_hours.items()} == {"main": 15.0, "v1": 10.0, "v2": 20.0}
     assert found.finish_hours == (20.0, 20.0)
 
 
-def test_the_same_seeds_give_the_same_forecast() -> None:
-    assert forecast(MAIN_ALONE, FAILING, 100, 20) == forecast(MAIN_ALONE, FAILING, 100, 20)
-    assert forecast(MAIN_ALONE, FAILING, 100, 20) != forecast(MAIN_ALONE, FAILING, 100, 21)
+def test_the_same_seeds_give_the_same_simulate() -> None:
+    assert simulate(MAIN_ALONE, FAILING, 100, 20) == simulate(MAIN_ALONE, FAILING, 100, 20)
+    assert simulate(MAIN_ALONE, FAILING, 100, 20) != simulate(MAIN_ALONE, FAILING, 100, 21)
 
 
 def test_ninety_percent_finish_later_than_half() -> None:
-    median, late = forecast(MAIN_ALONE, FAILING, 100, 200).finish_hours or (0, 0)
+    median, late = simulate(MAIN_ALONE, FAILING, 100, 200).finish_hours or (0, 0)
     assert 20 < median < late
 
 
 def test_a_campaign_that_would_never_end_is_not_played() -> None:
     # 2000 nodes of 24 h fail every 43 s, and a save is due every 36 s after ten minutes of starting.
-    found = forecast(MAIN_ALONE, Cluster(nodes=2000, gpus=1, iteration_hours=0.01, mtbf_hours=24.0), 1, 10)
+    found = simulate(MAIN_ALONE, Cluster(nodes=2000, gpus=1, iteration_hours=0.01, mtbf_hours=24.0), 1, 10)
     assert found.finish_hours is None
     assert found.wasted_gpu_hours is None

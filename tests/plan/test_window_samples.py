@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree
-from megatron_lrps.plan.window_samples import Interleaved, parts_of, shared_out, windows_read
+from megatron_lrps.plan.window_samples import Interleaved, portions_of, shared_out, windows_read
 from tests.plan.plans import assert_one_clear_line, tree_of, versions
 
 
@@ -23,7 +23,7 @@ def replaying(*replays: Any, sizes: tuple[int, ...] = (300, 100, 50)) -> Tree:
 
 
 def parts(tree: Tree, number: int) -> dict[str, int]:
-    return {part.window.version.name: part.samples for part in parts_of(tree, tree.windows[number - 1])}
+    return {part.window.version.name: part.samples for part in portions_of(tree, tree.windows[number - 1])}
 
 
 def test_without_replay_a_window_is_its_own_data() -> None:

@@ -93,8 +93,8 @@ def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitte
         ("nodes: 4", "constraint: nvlink, nodes: 4", "Invalid feature specification"),
         ("nodes: 4", "options: {colour: red}, nodes: 4", "unrecognized option '--colour=red'"),
         ("nodes: 4", "container: /nowhere/a.sqsh, nodes: 4", "container: /nowhere/a.sqsh does not exist"),
-        ("nodes: 4", "container: a.sif, nodes: 4", "a.sif is a relative path, and jobs start elsewhere"),
-        ("nodes: 4", 'container: "nvcr.io#nvidia/pytorch", nodes: 4', "srun of this cluster has no --container-image"),
+        ("nodes: 4", "container: a.sif, nodes: 4", "a.sif is a relative path, but jobs start in another folder"),
+        ("nodes: 4", 'container: "nvcr.io#nvidia/pytorch", nodes: 4', "srun of this cluster has no option"),
     ],
 )
 def test_what_slurm_refuses_is_said_in_its_words(submitted: Submitted, before: str, after: str, said: str) -> None:
@@ -133,7 +133,7 @@ def test_nodes_that_are_away_for_now_are_waited_for(submitted: Submitted, tmp_pa
     submitted.cluster.run("scontrol", "update", "nodename=node2", "state=drain", "reason=test")
     done = submitted.lrps("submit")
     assert done.code == 0, done.stderr
-    assert done.stdout.startswith("Slurm cannot place the jobs now: 1 of 4 nodes are not up; they wait.\n")
+    assert done.stdout.startswith("Slurm cannot place the jobs now, because 1 of 4 nodes are not up; the jobs wait.\n")
     submitted.cluster.run("scontrol", "update", "nodename=node2", "state=resume")
     first = submitted.jobs()["main", 4]
     submitted.cluster.until(lambda: submitted.cluster.state(first) == "RUNNING", "main runs on all four")

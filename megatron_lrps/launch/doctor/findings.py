@@ -90,7 +90,7 @@ def _module(machine: Machine, name: str, fix: str) -> Finding:
         return Finding(package, version, True)
     if found["error"].startswith(f"ModuleNotFoundError: No module named '{package}"):
         return Finding(package, "not installed", False, fix)
-    return Finding(package, f"does not import: {found['error']}", False, "install one that was built for this torch.")
+    return Finding(package, f"does not import: {found['error']}", False, "install a build for this torch.")
 
 
 def _library(machine: Machine, name: str) -> Finding:
@@ -102,7 +102,7 @@ def _megatron(machine: Machine) -> Finding:
     found = _module(machine, "megatron.core", f"{_BARE}.")._replace(name="megatron-core")
     if not found.fit or found.found.startswith(SUPPORTED):
         return found
-    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2: the plugin knows {SUPPORTED}x alone.")
+    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2; the plugin supports only {SUPPORTED}x.")
 
 
 def _gpus(machine: Machine) -> list[Finding]:
@@ -111,7 +111,12 @@ def _gpus(machine: Machine) -> list[Finding]:
     words = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
     built = f"torch is built for CUDA {torch['cuda']}" if torch.get("cuda") else "torch is built without CUDA"
     return [
-        _need("GPUs", words or f"none ({built})", bool(kinds), "train on GPUs; launch.device: cpu is for tests."),
+        _need(
+            "GPUs",
+            words or f"none ({built})",
+            bool(kinds),
+            "train on a machine with GPUs; launch.device: cpu is for tests.",
+        ),
         Finding("NCCL", torch.get("nccl") or "none", None),
         Finding("InfiniBand", ", ".join(machine.infiniband) or "no adapters", None),
     ]
@@ -131,7 +136,7 @@ def _fp8(machine: Machine, recipe: str) -> Finding:
     cuda = str(machine.modules["torch"].get("cuda") or "")
     if recipe == "blockwise" and cuda and tuple(map(int, cuda.split(".")[:2])) < _BLOCKWISE_CUDA:
         lacks.append(f"torch has CUDA {cuda}, {'.'.join(map(str, _BLOCKWISE_CUDA))} needed")
-    fix = "use GPUs of that kind with Transformer Engine, or take fp8-format out of the plan before main starts."
+    fix = "use such GPUs with Transformer Engine, or remove fp8-format from the plan before main starts."
     found = "; ".join(lacks) or "Transformer Engine, and GPUs that have it"
     return _need(f"FP8 {recipe}", found, not lacks, fix)
 
@@ -178,7 +183,7 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
     )
     findings = [_need("GPUs", f"{have}, {ranks} needed", have >= ranks, fix)]
     if plan.megatron.get("transformer-impl", "transformer_engine") == "transformer_engine":
-        fix = f"{_TE}; megatron.transformer-impl: local does without."
+        fix = f"{_TE}, or set megatron.transformer-impl: local."
         findings.append(_module(machine, "transformer_engine.pytorch", fix))
     if not plan.megatron.get("no-gradient-accumulation-fusion"):
         # Megatron's output layer asks for it, whichever implementation the other layers have.
@@ -193,14 +198,14 @@ def _fabric(machine: Machine, nodes: int, *, ethernet: bool) -> Finding:
     """The network between the nodes; without InfiniBand NCCL silently takes any other."""
     found = ", ".join(machine.infiniband) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
     fix = (
-        "let the job see the node's adapters (/sys/class/infiniband); where Ethernet is meant, set NCCL_SOCKET_IFNAME "
-        "or NCCL_IB_DISABLE=1 in the site file, and here."
+        "let the job see the node's adapters (/sys/class/infiniband); if you want Ethernet, set NCCL_SOCKET_IFNAME or "
+        "NCCL_IB_DISABLE=1 in the site file and here."
     )
     return _need("fabric", f"{found}, for {nodes} nodes", bool(machine.infiniband) or ethernet, fix)
 
 
 def _cpu_need(machine: Machine) -> Finding:
-    fix = "hide the GPUs (CUDA_VISIBLE_DEVICES=), or set launch.device: gpu: the CPU backend never replaces a GPU."
+    fix = "hide the GPUs (CUDA_VISIBLE_DEVICES=) or set launch.device: gpu; the CPU backend never replaces a GPU."
     return _need("GPUs", f"{len(machine.gpus)}, none wanted by launch.device: cpu", not machine.gpus, fix)
 
 
@@ -244,7 +249,11 @@ def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
     if plan.tokenizer.model and plan.tokenizer.megatron_type in _TOKENIZER_LIBRARIES:
         model = plan.tokenizer.model
         words = str(model) if model.exists() else f"{model} is not there"
-        findings.append(_need("tokenizer", words, model.exists(), "fix tokenizer.model, or let lrps prepare make it."))
+        findings.append(
+            _need(
+                "tokenizer", words, model.exists(), "correct tokenizer.model, or let lrps prepare make the tokenizer."
+            )
+        )
     return findings
 
 
@@ -252,6 +261,6 @@ def needs_of_submit(campaign: Campaign, machine: Machine) -> list[Finding]:
     """What the machine needs to submit the jobs of a campaign; `lrps doctor` on a node says what they need there."""
     lacking = [name for name in SLURM if machine.commands[name] is None]
     found = f"no {', '.join(lacking)}" if lacking else ", ".join(SLURM)
-    slurm = _need("Slurm", found, not lacking, "run it on a login node of the cluster.")
+    slurm = _need("Slurm", found, not lacking, "run this on a login node of the cluster.")
     files = [finding for finding in _file_needs(campaign, machine) if finding.name in ("data", "storage")]
     return [slurm, *files]

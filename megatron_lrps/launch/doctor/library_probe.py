@@ -1,7 +1,7 @@
-"""Imports the heavy libraries in a process of its own and says what came of each: a JSON object per line.
+"""Imports the heavy libraries in a process of its own, and prints the result of each as a line of JSON.
 
-A library built for another torch or CUDA can end the process that imports it; then the lines before it stand, and the
-one that is missing names it.
+A library that was built for another torch or CUDA can end the process that imports it. The lines before it are printed
+by then, and the first line that is missing names the library.
 """
 
 import importlib
@@ -18,8 +18,8 @@ MODULES = (
     "fused_weight_gradient_mlp_cuda",
     "flash_attn",
 )
-"""In this order: Transformer Engine finds its libraries only after torch. The one before the last is an extension of
-apex."""
+"""In the order of their import: Transformer Engine finds its libraries only after torch, and the fused kernel is an
+extension of apex."""
 
 
 def _torch() -> dict[str, Any]:
@@ -53,13 +53,13 @@ _LOOKS: dict[str, Callable[[], dict[str, Any]]] = {"torch": _torch, "megatron.co
 
 
 def main() -> None:
-    """Print ``{"module": name, "version": ..., ...}`` for each, or ``{"module": name, "error": text}``."""
+    """Print ``{"module": name, "version": ..., ...}`` or ``{"module": name, "error": text}`` for each module."""
     for module in MODULES:
         try:
             found = _LOOKS[module]() if module in _LOOKS else _version(module)
         except BaseException as error:  # importing foreign code may raise anything, SystemExit too
             found = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-        # On a line of its own, whatever the library printed before it.
+        # The library may have printed half a line before.
         print(f"\n{json.dumps({'module': module, **found})}", flush=True)
 
 

@@ -1,4 +1,7 @@
-"""What this machine has: libraries, GPUs, Slurm, containers, the file system of a folder. Imports no library itself."""
+"""What this machine has: libraries, GPUs, Slurm, containers, and the file system of a folder.
+
+A process of its own (``library_probe``) imports the libraries, because a broken one can end its process.
+"""
 
 import contextlib
 import fcntl
@@ -30,13 +33,13 @@ _TIMEOUT_S = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """A folder's file system.
+    """The file system of a folder.
 
     Attributes:
-        folder: The folder, or what exists above it.
-        kind: ``ext4``, ``lustre``, ``nfs4``, ...; ``?`` where the kernel does not say.
-        free_bytes: For this user.
-        missing: What it cannot do of ``write``, ``rename``, ``fsync``, ``hard links``, ``symbolic links``, ``locks``.
+        folder: The folder, or the nearest folder above it that exists.
+        kind: ``ext4``, ``lustre``, ``nfs4``, ...; ``?`` if the kernel does not say.
+        free_bytes: The free space for this user.
+        missing: Its lacks, out of ``write``, ``rename``, ``fsync``, ``hard links``, ``symbolic links``, ``locks``.
     """
 
     folder: str
@@ -47,16 +50,16 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was found.
+    """What this machine has.
 
     Attributes:
-        python: Its version.
-        modules: Of ``probe.MODULES``: what the probe says, ``error`` where it does not import.
-        libraries: Distribution -> version, None where it is not installed.
-        commands: Of ``SLURM`` and ``CONTAINERS``: its path, or None.
-        infiniband: Names of the host's adapters.
-        cores: That this process may use.
-        storage: Of the folder that was asked for.
+        python: The version of Python.
+        modules: The probe's answer for each of its ``MODULES``; it holds ``error`` if the module does not import.
+        libraries: The version of each of ``LIBRARIES``, or None if it is not installed.
+        commands: The path of each command of ``SLURM`` and ``CONTAINERS``, or None.
+        infiniband: The names of the InfiniBand adapters.
+        cores: The number of cores that this process may use.
+        storage: The file system of the folder that was asked for.
     """
 
     python: str = field(default_factory=platform.python_version)
@@ -68,18 +71,18 @@ class Machine:
     storage: Storage
 
     def version(self, module: str) -> str | None:
-        """Of a module that imports; None where it does not."""
+        """The version of a module, or None if it does not import."""
         return self.modules[module].get("version")
 
     @property
     def gpus(self) -> list[dict[str, Any]]:
-        """torch's CUDA GPUs: ``name``, ``bytes`` of memory, ``capability`` as [major, minor]."""
+        """The GPUs that torch finds: ``name``, ``bytes`` of memory, and ``capability`` as [major, minor]."""
         found: list[dict[str, Any]] = self.modules["torch"].get("gpus", [])
         return found
 
 
 def look(folder: Path) -> Machine:
-    """Find out what this machine has; ``folder`` is where checkpoints go."""
+    """Find out what this machine has; ``folder`` is the folder for checkpoints."""
     adapters: tuple[str, ...] = ()
     with contextlib.suppress(OSError):
         adapters = tuple(sorted(entry.name for entry in _INFINIBAND.iterdir()))
@@ -111,7 +114,7 @@ def _probe() -> dict[str, dict[str, Any]]:
         output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
     found: dict[str, dict[str, Any]] = {}
     for line in output.splitlines():
-        with contextlib.suppress(ValueError):  # what a library prints while it is imported
+        with contextlib.suppress(ValueError):  # a line that a library printed while it was imported
             if isinstance(answer := json.loads(line), dict) and answer.get("module") in MODULES:
                 found[answer.pop("module")] = answer
     for name in MODULES:
@@ -121,7 +124,7 @@ def _probe() -> dict[str, dict[str, Any]]:
 
 
 def look_at(folder: Path) -> Storage:
-    """Try out the file system that a folder is on, or will be made on; what is written there is removed."""
+    """Try out the file system of a folder that need not exist yet; all that is written is removed."""
     place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     missing: list[str] = []
     try:
@@ -165,7 +168,7 @@ _ABILITIES: dict[str, Callable[[Path, Path], object]] = {
 
 
 def _kind(place: Path) -> str:
-    """The type of the file system that a folder is on, by the kernel's list of mounts."""
+    """The type of a folder's file system, from the kernel's list of mounts."""
     found, kind = "", "?"
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mounts").read_text().splitlines():

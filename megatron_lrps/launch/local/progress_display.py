@@ -16,15 +16,15 @@ from megatron_lrps.plan import PlannedPath
 
 _LINE_EVERY_S = 10.0
 _LONG_S = 5.0
-"""What takes less than that, besides training, is worth no line."""
+"""What ranks do besides training gets a line only if it takes longer than this."""
 
 
 class RemainingWork:
-    """How far every path is, and how long the rest will take.
+    """The iterations that are left of every path, and the time that they will take.
 
     Args:
-        position: Path name -> the iteration it is at.
-        ends: Path name -> its last iteration.
+        position: The iteration that each path is at.
+        ends: The last iteration of each path.
     """
 
     def __init__(self, position: dict[str, int], ends: dict[str, int]) -> None:
@@ -34,36 +34,36 @@ class RemainingWork:
         self._since: tuple[int, float] | None = None
 
     def start(self, name: str, iteration: int) -> None:
-        """The path starts, or goes on, after ``iteration``; the pace so far is its first estimate."""
+        """A path starts or continues after ``iteration``; the pace of the path before is its first estimate."""
         self._position[name] = iteration
         self._since = None
 
     def step(self, name: str, step: Step, now: float) -> None:
-        """The path reports a step, at ``now`` seconds of any steady clock."""
+        """A path reports a step at ``now``, in seconds of a steady clock."""
         self._position[name] = step.iteration
         if self._since is None:
-            # The first line's time holds start-up work, but it is better than nothing.
+            # The time in the first line includes start-up work, but it is better than nothing.
             self._since = (step.iteration, now)
             self._pace = self._pace or step.seconds
         elif step.iteration > self._since[0] and now > self._since[1]:
-            # By the clock, not by Megatron's figure: saving and evaluating take time too.
+            # Measured by the clock, because Megatron's figure leaves out saving and evaluating.
             self._pace = (now - self._since[1]) / (step.iteration - self._since[0])
 
     def position(self, name: str) -> int:
-        """The iteration a path is at."""
+        """The iteration that a path is at."""
         return self._position[name]
 
     def left(self, name: str | None = None) -> int:
-        """Iterations left of a path, or of all."""
+        """The iterations left of a path, or of all paths."""
         return sum(max(0, self._ends[each] - self._position[each]) for each in ([name] if name else self._ends))
 
     def time_left(self, name: str | None = None) -> str:
-        """Time left of a path, or of all, at the pace of now; ``?`` before there is one."""
+        """The time left of a path, or of all paths, at the current pace; ``?`` before there is a pace."""
         return "?" if self._pace is None and self.left(name) else duration((self._pace or 0.0) * self.left(name))
 
 
 def duration(seconds: float) -> str:
-    """A time a person reads at a glance: ``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    """A duration in words: ``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
     for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= (size if digits else 2 * size):
             return f"{seconds / size:.{digits}f} {unit}"
@@ -78,13 +78,13 @@ class Display(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts, or goes on, after ``iteration``."""
+        """A path starts or continues after ``iteration``."""
 
     def step(self, name: str, step: Step) -> None:
         """A path has trained on."""
 
     def tell(self, name: str, doing: Doing) -> None:
-        """A path's ranks do something else than training."""
+        """The ranks of a path do something besides training."""
 
     def finish(self, name: str) -> None:
         """A path is trained to its end."""
@@ -94,11 +94,11 @@ class Display(Protocol):
 
 
 def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Display:
-    """Bars where standard output is a terminal, else lines.
+    """Bars if standard output is a terminal, else lines.
 
     Args:
-        paths: Those to show, in order.
-        position: Path name -> the iteration it is at.
+        paths: The paths to show, in order.
+        position: The iteration that each path is at.
     """
     work = RemainingWork(position, {path.name: path.end for path in paths})
     if sys.stdout.isatty():
@@ -107,10 +107,10 @@ def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Disp
 
 
 def silence() -> None:
-    """Send what is printed from now on nowhere: its reader, a terminal or a pipe, is gone.
+    """Discard all that is printed from now on, because the terminal or pipe that read it is gone.
 
-    Training must not end because of that: ``lrps run PLAN | tee log`` loses tee by the same Ctrl-C that asks the
-    ranks to save.
+    Training must not end for that reason: in ``lrps run PLAN | tee log`` the Ctrl-C that asks the ranks to save also
+    ends tee.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
@@ -119,7 +119,7 @@ def silence() -> None:
 
 
 class LineDisplay:
-    """Plain lines, for logs and pipes: each start and end, and a step every ten seconds or so."""
+    """Plain lines for logs and pipes: each start and end, and a step about every ten seconds."""
 
     def __init__(self, work: RemainingWork, ends: dict[str, int]) -> None:
         self._work = work
@@ -133,7 +133,7 @@ class LineDisplay:
         pass
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts, or goes on."""
+        """A path starts or continues."""
         self._work.start(name, iteration)
         self._last = time.monotonic()
         self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._work.left()} iterations left in all")
@@ -152,7 +152,7 @@ class LineDisplay:
             )
 
     def tell(self, name: str, doing: Doing) -> None:
-        """A path's ranks do something else than training."""
+        """The ranks of a path do something besides training."""
         now, lasts = time.monotonic(), time.time() - (doing.since or 0.0)
         if now - self._last >= _LINE_EVERY_S and lasts >= _LONG_S:
             self._last = now
@@ -185,7 +185,7 @@ class BarDisplay:
             TextColumn("{task.fields[left]}", justify="right"),
             console=console,
         )
-        # A terminal shows what fits; where not all paths do, those being trained and the sum are shown.
+        # If the terminal has no room for all paths, only those that train and the sum are shown.
         self._crowded = len(paths) + 3 > self._progress.console.height
         self._bars: dict[str, TaskID] = {
             path.name: self._progress.add_task(
@@ -207,7 +207,7 @@ class BarDisplay:
             self._progress.stop()
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts, or goes on."""
+        """A path starts or continues."""
         self._work.start(name, iteration)
         self._progress.update(self._bars[name], visible=True)
         self._draw(name, "starting")
@@ -218,7 +218,7 @@ class BarDisplay:
         self._draw(name, f"loss {loss_text(step)}  next lr {lr_text(step)}")
 
     def tell(self, name: str, doing: Doing) -> None:
-        """A path's ranks do something else than training."""
+        """The ranks of a path do something besides training."""
         self._draw(name, doing_text(doing))
 
     def finish(self, name: str) -> None:
@@ -254,15 +254,15 @@ class BarDisplay:
 
 
 def doing_text(doing: Doing) -> str:
-    """What ranks of this machine do, and for how long."""
+    """What the ranks do, and how long they have done it."""
     return str(doing) if doing.since is None else f"{doing}, for {duration(max(0.0, time.time() - doing.since))}"
 
 
 def loss_text(step: Step) -> str:
-    """The step's loss, ``-`` where there is none."""
+    """The loss of a step, or ``-`` if there is none."""
     return "-" if step.loss is None else f"{step.loss:.4f}"
 
 
 def lr_text(step: Step) -> str:
-    """The learning rate of the iteration to come, ``-`` where it is not logged."""
+    """The learning rate of the next iteration, or ``-`` if it is not logged."""
     return "-" if step.next_lr is None else f"{step.next_lr:.3e}"

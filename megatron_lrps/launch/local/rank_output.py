@@ -1,4 +1,4 @@
-"""What the ranks print: Megatron's progress lines, and what is worth showing of a log when a run has failed."""
+"""The log that the ranks print: Megatron's progress lines, and the lines to show when a run has failed."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 _STEP = re.compile(r" iteration +(\d+)/ *(\d+) \|.*?elapsed time per iteration \(ms\): ([\d.]+)")
 _LR = re.compile(r"\| +learning rate: (\S+) \|")
 _LOSS = re.compile(r"\| +lm loss: (\S+) \|")
-# torchrun's own report begins with these; what the ranks said themselves stands before it.
+# The first line of torchrun's own report; the lines of the ranks come before it.
 _TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
 _RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 _TAIL_BYTES = 256 * 1024
@@ -21,11 +21,11 @@ class Step:
     """One of Megatron's progress lines (``training_log`` of megatron-core 0.19).
 
     Attributes:
-        iteration: The last one trained.
+        iteration: The last iteration that was trained.
         end: Megatron's ``--train-iters``.
-        seconds: Mean time of an iteration since the line before.
-        loss: Mean language-model loss since the line before; None where it is not finite, or is not logged.
-        next_lr: The learning rate of the iteration to come: Megatron logs it after the scheduler's step.
+        seconds: The mean time of an iteration since the line before.
+        loss: The mean language-model loss since the line before; None if it is not finite or not logged.
+        next_lr: The learning rate of the next iteration, because Megatron logs it after the scheduler's step.
     """
 
     iteration: int
@@ -36,7 +36,7 @@ class Step:
 
 
 def parse_step(line: str) -> Step | None:
-    """The progress line in ``line``, or None: it is another line, or a torn one."""
+    """Read a progress line; None if it is another line or is cut off."""
     match = _STEP.search(line)
     if match is None:
         return None
@@ -65,7 +65,7 @@ class LogFollower:
         self._begun = b""
 
     def steps(self) -> Iterator[Step]:
-        """Progress lines written since the last call; a line that is not ended yet is kept for the next."""
+        """The progress lines since the last call; a line that is not complete yet is kept for the next call."""
         with self._log.open("rb") as file:
             file.seek(self._offset)
             data = file.read()
@@ -77,7 +77,7 @@ class LogFollower:
 
 
 def last_lines(log: Path, count: int = 15) -> list[str]:
-    """The last lines that say something: no blank ones, no progress, not torchrun's account of its own end."""
+    """The last lines that say something: neither blank lines nor progress nor torchrun's report of its own end."""
     lines = [line.rstrip() for line in _tail(log).splitlines()]
     report = next((index for index, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
     said = [line for line in lines[:report] if line and not set(line) <= set("*=-") and parse_step(line) is None]
@@ -89,8 +89,8 @@ class RankFailure:
     """The rank that ended first.
 
     Attributes:
-        rank: Its local rank.
-        code: Its exit code; ``-9`` where signal 9 ended it.
+        rank: The local rank.
+        code: The exit code, or ``-9`` if signal 9 ended it.
     """
 
     rank: int
@@ -99,12 +99,12 @@ class RankFailure:
     def __str__(self) -> str:
         if self.code >= 0:
             return f"rank {self.rank} ended with exit code {self.code}"
-        why = " (SIGKILL: out of memory, as a rule)" if self.code == -signal.SIGKILL else ""
+        why = " (SIGKILL, usually because memory ran out)" if self.code == -signal.SIGKILL else ""
         return f"rank {self.rank} was ended by signal {-self.code}{why}"
 
 
 def failed_rank(log: Path) -> RankFailure | None:
-    """Which rank ended first, as torchrun says at the log's end; None where no rank has failed."""
+    """The rank that ended first, from torchrun's report at the end of the log; None if no rank has failed."""
     match = _RANK.search(_tail(log))
     return RankFailure(rank=int(match[2]), code=int(match[1])) if match else None
 

@@ -1,7 +1,7 @@
-"""A path's processes on this machine: torchrun and its ranks, their common log, and who else writes it.
+"""The processes that train a path on this machine: torchrun and its ranks, and the log that they share.
 
-torchrun passes no signal on but TERM, and gives every rank a session of its own. So ranks are found through
-``/proc`` (Linux): a process belongs to a path when its standard output or error is a log of that path.
+torchrun passes on no signal but TERM, and gives every rank its own session. The ranks are therefore found through
+``/proc`` (Linux): a process belongs to a path if its standard output or error is a log of that path.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _KILL_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Process:
-    """A live process that writes a log (a zombie has no open files, so it is none)."""
+    """A live process that writes a log; a zombie has no open files, so it does not count."""
 
     pid: int
     parent: int
@@ -33,7 +33,7 @@ class _Process:
 
 
 def writers(logs: Iterable[Path]) -> list[int]:
-    """Process ids, rising, of live processes whose standard output or error is one of these files."""
+    """The ids, rising, of the live processes whose standard output or error is one of these files."""
     return sorted(process.pid for process in _writers(logs))
 
 
@@ -44,7 +44,7 @@ def _writers(logs: Iterable[Path]) -> list[_Process]:
             files.add(_identity(log))
     found = []
     for entry in _PROC.iterdir() if files else ():
-        # Processes end while they are looked at, and other users' may not be looked at: neither is ours.
+        # A process may end meanwhile, and processes of other users may not be read: neither trains the path.
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and any(_writes(entry / "fd" / number, files) for number in ("1", "2")):
                 # "pid (name) state ppid pgrp session ...": the name may hold spaces and parentheses.
@@ -66,36 +66,36 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def open_log(folder: Path) -> tuple[Path, BinaryIO]:
-    """A new ``<UTC time>.log`` in ``folder``; no log is ever overwritten. Raises StorageError."""
+    """Make a new log ``<UTC time>.log`` in a folder, never overwriting another; raises StorageError."""
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         for twin in range(1000):
             path = folder / (f"{name}-{twin}.log" if twin else f"{name}.log")
             with contextlib.suppress(FileExistsError):
-                # The ranks append to one file, each line whole; "x" alone would let them overwrite each other.
+                # O_APPEND, so that the ranks append whole lines to the one file instead of overwriting each other.
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
                 return path, os.fdopen(descriptor, "wb")
     except OSError as error:
         raise StorageError(
             f"No log could be written in {folder}: {error.strerror}.", "make room, then rerun."
         ) from None
-    raise StorageError(f"{folder} has a thousand logs of {name}.", "look at what starts so often.")
+    raise StorageError(f"{folder} has a thousand logs of {name}.", "find out what starts the path so often.")
 
 
 class RankGroup:
     """torchrun and its ranks, all of which die with this process (see ``megatron_lrps.processes``).
 
     Args:
-        module: The ranks' module.
-        arguments: Its command line.
-        ranks: How many processes torchrun starts.
-        env: Environment of all of them, over this process's own.
-        logs: The folder for the log that they write together.
+        module: The module that the ranks run.
+        arguments: The command line of the module.
+        ranks: The number of ranks.
+        env: Variables to add to this process's environment.
+        logs: The folder for their log.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
         tied = ("-m", "megatron_lrps.processes")
-        # Without this log folder torchrun makes one in the temporary folder for each run, and leaves it there.
+        # Without this option torchrun leaves a log folder of each run in the temporary folder.
         no_folder = ("--log-dir", os.devnull)
         torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
         self.log, output = open_log(logs)
@@ -106,7 +106,7 @@ class RankGroup:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A terminal's Ctrl-C must not reach torchrun: it would end the ranks before they have saved.
+                # Ctrl-C in the terminal must not reach torchrun, which would end the ranks before they have saved.
                 start_new_session=True,
             )
 
@@ -121,12 +121,12 @@ class RankGroup:
         return self._torchrun.pid
 
     def ranks(self) -> list[int]:
-        """Process ids of the ranks that live."""
-        # A rank leads a session of its own; a helper process of torchrun's own does not.
+        """The process ids of the live ranks."""
+        # A rank leads its own session; the helper processes of torchrun do not.
         return [p.pid for p in _writers([self.log]) if p.parent == self.pid and p.session == p.pid]
 
     def signal_ranks(self, number: signal.Signals) -> int:
-        """Send every rank a signal; how many there were."""
+        """Send a signal to every rank; returns the number of ranks."""
         ranks = self.ranks()
         for pid in ranks:
             with contextlib.suppress(ProcessLookupError):
@@ -137,14 +137,14 @@ class RankGroup:
         """End torchrun, the ranks and what they started, at once; returns when none is left.
 
         Raises:
-            LrpsError: naming processes that outlived SIGKILL (waiting on a dead disk or device, as a rule).
+            LrpsError: naming processes that outlived SIGKILL, usually because they wait on a dead disk or device.
         """
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while left := writers([self.log]):
             if time.monotonic() > deadline:
                 raise LrpsError(
-                    f"Processes {', '.join(map(str, left))} do not end on SIGKILL.",
-                    "see what they wait on (a file system, a GPU); a path has one writer, so it waits for them.",
+                    f"Processes {', '.join(map(str, left))} do not end on SIGKILL, and a path has one writer.",
+                    "find out what they wait on (a file system, a GPU) and end them before you rerun.",
                 )
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):

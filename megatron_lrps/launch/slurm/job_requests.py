@@ -15,13 +15,14 @@ from megatron_lrps.campaign.releases import is_released
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.legs import Leg, superseded, wanted_jobs
+from megatron_lrps.launch.slurm.legs import superseded, wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
 from megatron_lrps.plan.keys.scoring_and_release import PromotionJob
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
+from megatron_lrps.plan.path_legs import Leg
 from megatron_lrps.plan.version_source import sources_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()

@@ -1,7 +1,4 @@
-"""The legs of a campaign: each is what one job trains, from one fork point on a path to the next.
-
-A branch can thus start as soon as its fork point is saved, while main trains on.
-"""
+"""Which legs of a campaign need a job, and which job each of them follows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,45 +6,8 @@ from dataclasses import dataclass
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.job_history import Job, Key
 from megatron_lrps.launch.slurm.slurm_commands import JobState
-from megatron_lrps.plan import PlannedPath, Tree
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leg:
-    """The iterations (start, until] of a path, which one job trains.
-
-    Attributes:
-        path: The path.
-        start: The end of the leg before it, or the fork of the path.
-        until: A fork point on the path, or the end of the path.
-    """
-
-    path: PlannedPath
-    start: int
-    until: int
-
-    @property
-    def key(self) -> Key:
-        """The name of the path, and ``until``."""
-        return self.path.name, self.until
-
-    @property
-    def before(self) -> Key | None:
-        """The leg that must be trained first; None for the first leg of a path from scratch."""
-        if self.start > self.path.fork:
-            return self.path.name, self.start
-        return (self.path.parent, self.path.fork) if self.path.parent else None
-
-
-def legs_of(tree: Tree) -> list[Leg]:
-    """All legs of a campaign, each after the one that it follows."""
-    legs = []
-    for path in tree.paths:
-        start = path.fork
-        for until in sorted({*tree.fork_points(path.name), path.end}):
-            legs.append(Leg(path=path, start=start, until=until))
-            start = until
-    return legs
+from megatron_lrps.plan import Tree
+from megatron_lrps.plan.path_legs import Leg, legs_of
 
 
 @dataclass(frozen=True, kw_only=True)

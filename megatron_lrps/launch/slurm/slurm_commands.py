@@ -1,4 +1,4 @@
-"""Slurm's own commands: sbatch, squeue, scontrol, scancel. What they say is passed on in one line."""
+"""Slurm's commands sbatch, squeue, scontrol and scancel; their errors become one line."""
 
 import os
 import re
@@ -19,13 +19,13 @@ _NOT_PLACED = "Requested node configuration is not available"
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """What Slurm says of a job.
+    """The state of a job.
 
     Attributes:
-        state: Slurm's word, such as ``PENDING``.
-        reason: Why it waits, or how it ended; empty where Slurm has none.
-        name: The job's name: after a cluster is set up anew, ids begin again.
-        in_vain: It waits for a job that will not end well, and Slurm is about to cancel it.
+        state: Slurm's word for it, such as ``PENDING``.
+        reason: Why it waits, or how it ended; empty if Slurm gives no reason.
+        name: The name of the job, because ids begin again when a cluster is set up anew.
+        in_vain: Whether it waits for a job that will never succeed, so that Slurm is about to cancel it.
     """
 
     state: str
@@ -35,7 +35,7 @@ class JobState:
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs, or will again."""
+        """Whether it waits or runs, or will do so again."""
         return self.state not in _ENDED
 
     @property
@@ -45,10 +45,10 @@ class JobState:
 
 
 def job_states(ids: Iterable[str]) -> dict[str, JobState]:
-    """The states of jobs that Slurm still knows; it forgets ended ones after minutes (MinJobAge).
+    """The states of the jobs that Slurm still knows; it forgets a job minutes after its end (MinJobAge).
 
     Raises:
-        RefusedError: where Slurm cannot be asked.
+        RefusedError: Slurm cannot be asked.
     """
     wanted = ",".join(ids)
     if not wanted:
@@ -65,7 +65,7 @@ def job_states(ids: Iterable[str]) -> dict[str, JobState]:
 
 
 def held_jobs(names: Iterable[str]) -> dict[str, str]:
-    """This user's held jobs of these names: id -> where its output goes. Raises RefusedError."""
+    """The output file of each held job of this user that has one of these names, by id. Raises RefusedError."""
     chosen = ["--me", "--states=PENDING", f"--name={','.join(names)}"]
     done = _call(["squeue", "--noheader", *chosen, "--Format=JobID:20,Reason:40,STDOUT:4096"])
     if done.returncode:
@@ -75,18 +75,23 @@ def held_jobs(names: Iterable[str]) -> dict[str, str]:
 
 
 def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition: str | None) -> str:
-    """Ask Slurm whether it could ever start such a job; what stands in the way for now only, or nothing.
+    """Ask Slurm whether it could ever start such a job.
+
+    Returns:
+        What prevents a start for the moment, or nothing.
 
     Raises:
-        RefusedError: in Slurm's own words, where it could not.
+        RefusedError: it could never start the job; the text is Slurm's own.
     """
     done = _call(["sbatch", "--test-only", *options, script])
     if done.returncode == 0:
         return ""
     said = _said(done)
     if _NOT_PLACED not in said:
-        raise RefusedError(f"Slurm refuses launch.slurm: {said}.", "change it there; `sinfo` lists what there is.")
-    # It says the same of a request that is too large and of nodes that are down at the moment.
+        raise RefusedError(
+            f"Slurm refuses launch.slurm: {said}.", "change launch.slurm; `sinfo` lists what the cluster has."
+        )
+    # Slurm says the same about a request that is too large and about nodes that are down at the moment.
     where = [f"--partition={partition}"] if partition else []
     states = _call(["sinfo", "--noheader", "--Node", *where, "--format=%N %T"]).stdout.splitlines()
     total = len({line.split()[0] for line in states})
@@ -94,23 +99,23 @@ def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition
     if nodes > total or not down:
         have = f"{partition or 'the cluster'} has {total} nodes"
         raise RefusedError(
-            f"Slurm refuses launch.slurm: {said}; nodes is {nodes}, and {have}.", "lower what a job asks for."
+            f"Slurm refuses launch.slurm: {said}; nodes is {nodes}, and {have}.", "ask for less in launch.slurm."
         )
-    return f"Slurm cannot place the jobs now: {down} of {total} nodes are not up; they wait."
+    return f"Slurm cannot place the jobs now, because {down} of {total} nodes are not up; the jobs wait."
 
 
 def refuse_missing_pyxis() -> None:
-    """Refuse containers by pyxis where srun has no option for them; raises RefusedError."""
+    """Refuse containers if srun has no option for them; raises RefusedError."""
     done = _call(["srun", "--help"])
     if "--container-image" not in done.stdout:
         raise RefusedError(
-            "launch.slurm.container: srun of this cluster has no --container-image, so pyxis is not installed.",
-            "ask its administrators, or set container_runtime: apptainer.",
+            "launch.slurm.container needs pyxis, but srun of this cluster has no option --container-image.",
+            "ask the administrators for pyxis, or set container_runtime: apptainer.",
         )
 
 
 def sbatch(options: Sequence[str], script: str, env: Mapping[str, str]) -> str:
-    """Submit a job; its id. Raises RefusedError in sbatch's own words."""
+    """Submit a job and return its id; raises RefusedError in sbatch's own words."""
     done = _call(["sbatch", "--parsable", *options, script], env)
     number = done.stdout.strip().split(";")[0]
     if done.returncode or not number.isdigit():
@@ -119,12 +124,12 @@ def sbatch(options: Sequence[str], script: str, env: Mapping[str, str]) -> str:
 
 
 def release(ids: Sequence[str]) -> None:
-    """Let held jobs go; raises RefusedError."""
+    """Release held jobs; raises RefusedError."""
     _change(["scontrol", "release", ",".join(ids)])
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """Cancel jobs, running ones too; those that have ended are left as they are. Raises RefusedError."""
+    """Cancel jobs that wait or run; jobs that have ended stay as they are. Raises RefusedError."""
     _change(["scancel", *ids])
 
 
@@ -135,7 +140,7 @@ def _change(line: list[str]) -> None:
 
 
 def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    # Inside of a job sbatch would take that job's own size as its default; SLURM_CONF names the cluster.
+    # In a job sbatch would take the size of that job as its default. SLURM_CONF is kept, because it names the cluster.
     inherited = {key: value for key, value in os.environ.items() if key == "SLURM_CONF" or not key.startswith("SLURM_")}
     try:
         return subprocess.run(
@@ -150,10 +155,10 @@ def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subproce
         )
     except FileNotFoundError:
         raise RefusedError(
-            f"{line[0]} is not on the PATH of this machine.", "run it on a login node of the cluster."
+            f"{line[0]} is not on the PATH of this machine.", "run this on a login node of the cluster."
         ) from None
     except subprocess.TimeoutExpired as error:
-        # sbatch itself waits and tries again where the queue is full, and says so.
+        # sbatch waits and tries again by itself if the queue is full, and says so.
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
         why = f": {said[-1].removeprefix('sbatch: error: ')}" if said else "."
         raise RefusedError(
@@ -162,7 +167,7 @@ def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subproce
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """Slurm's reason: its last line that says one, without the program's name in front."""
+    """Slurm's reason, without the name of the program in front."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     reasons = [line for line in lines if not line.startswith("Try ")] or [f"exit code {done.returncode}"]
     texts = [re.sub(r"^(?:\w+: )?(?:error: )?", "", line).rstrip(".") for line in reasons]

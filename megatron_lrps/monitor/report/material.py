@@ -10,14 +10,14 @@ from megatron_lrps.campaign.data_ledger import totals_of
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import Facts, chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.record import events
-from megatron_lrps.campaign.scores import folder_of, read_results
 from megatron_lrps.campaign.standing import ENDED, HALF_WAY, standing
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import Axis
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets
+from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
+from megatron_lrps.monitor.readable_files import printed_of, results_of
 from megatron_lrps.monitor.scalars import Runs, Series, read_run
 from megatron_lrps.monitor.score_table import Compared, compared
-from megatron_lrps.monitor.tensorboard.printed_figures import SECONDS, THROUGHPUT, Printed, read_printed
 from megatron_lrps.monitor.version_table import Total, version_table
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage.ownership import holder
@@ -75,10 +75,12 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     """Read all that a report shows; what cannot be read is named among what is missing."""
     tree, missing = trees[0], list(notes)
     facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
-    results = {path.name: found for path in tree.paths if (found := _results(campaign, path.name, missing)) is not None}
+    results = {
+        path.name: found for path in tree.paths if (found := results_of(campaign, path.name, missing)) is not None
+    }
     stands = [standing(campaign, path, holder(campaign.path(path.name).root)) for path in tree.paths]
     runs, unreadable = _runs(campaign, tree, missing)
-    printed = {path.name: _printed(campaign, path.name, missing) for path in tree.paths}
+    printed = {path.name: printed_of(campaign, path.name, missing) for path in tree.paths}
     versions = version_table(tree, campaign, runs=runs)
     ledgers = []
     for row in versions.rows:
@@ -122,32 +124,12 @@ def _runs(campaign: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Run
     return runs, unreadable
 
 
-def _printed(campaign: CampaignFolder, name: str, missing: list[str]) -> Printed:
-    try:
-        return read_printed(campaign.path(name).logs)
-    except OSError as error:
-        missing.append(f"The logs of {name} are left out: {error.filename} cannot be read: {error.strerror}.")
-        return Printed()
-
-
 def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: list[str]) -> Facts:
     try:
         found = facts_of(campaign, trees, name)
     except RefusedError as error:  # a newer lrps has written it
         found = Facts(name=name, record="torn", values={}, notes=(error.what,))
     missing += found.notes if found.record != "not_started" else ()
-    return found
-
-
-def _results(campaign: CampaignFolder, name: str, missing: list[str]) -> dict[str, Any] | None:
-    file = folder_of(campaign, name) / "results.json"
-    try:
-        found = read_results(campaign, name)
-    except RefusedError as error:
-        missing.append(error.what)
-        return None
-    if found is None and file.exists():
-        missing.append(f"{file} cannot be read: it is torn, or not as lrps writes it.")
     return found
 
 

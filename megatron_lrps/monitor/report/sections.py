@@ -8,10 +8,10 @@ from megatron_lrps.campaign.lineage import schedule_words
 from megatron_lrps.campaign.releases import UNMET
 from megatron_lrps.campaign.standing import ENDED, state_words
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets, lost
+from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.report.events import timeline
 from megatron_lrps.monitor.report.material import NORM, Material
 from megatron_lrps.monitor.scalars import Runs, median_words
-from megatron_lrps.monitor.tensorboard.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.text_table import epochs_words, number_words
 from megatron_lrps.plan.file_paths import within
 

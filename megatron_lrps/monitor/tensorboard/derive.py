@@ -16,30 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.lineage import facts_of
-from megatron_lrps.campaign.record import events, state_of
-from megatron_lrps.campaign.scores import folder_of, read_results
-from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.scalars import VS_SAMPLES, read_points
+from megatron_lrps.monitor.readable_files import results_of
 from megatron_lrps.monitor.tensorboard.charts import layout
-from megatron_lrps.monitor.tensorboard.event_file import encode, put, text
+from megatron_lrps.monitor.tensorboard.event_file import TEXTS, encode, markdown_table, put, text
 from megatron_lrps.monitor.tensorboard.hparams import columns, hparams_of, metrics_of
-from megatron_lrps.monitor.tensorboard.markdown import TEXTS, table
-from megatron_lrps.monitor.tensorboard.path_events import (
-    VS_TOKENS,
-    Known,
-    backfill_content,
-    missing_in,
-    path_content,
-    with_kept,
-)
-from megatron_lrps.monitor.tensorboard.printed_figures import Printed, read_printed
+from megatron_lrps.monitor.tensorboard.known import BACKFILLED, Known, known_of
+from megatron_lrps.monitor.tensorboard.path_run import backfill_content, path_content
 from megatron_lrps.monitor.version_table import VersionTable, version_table
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.storage.ownership import holder
-
-BACKFILLED = "backfilled"
-"""A path's run of what its logs alone hold is called ``<path>/backfilled``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,31 +53,27 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         StorageError: where the disk refuses.
     """
     tree, said = trees[0], list(notes)
-    paths = {path.name: known for path in tree.paths if (known := _known(campaign, trees, path, said)) is not None}
+    paths = {path.name: known for path in tree.paths if (known := known_of(campaign, trees, path, said)) is not None}
     runs = {path.name: paths[path.name].run if path.name in paths else {} for path in tree.paths}
     versions = version_table(tree, campaign, runs=runs)
     rows = {row.path: row for row in versions.rows}
-    folder = campaign.root / "tensorboard"
-    changed, made, metrics = [], [], []
-    for name, known in paths.items():
-        if not known.begun:
-            continue
-        results = _results(campaign, known.path, said)
+    begun = [known for known in paths.values() if known.begun]
+    hparams = {known.path.name: hparams_of(tree, known.path) for known in begun if known.path.name in rows}
+    contents: dict[str, bytes | None] = {}
+    metrics = {}
+    for known in begun:
+        name = known.path.name
+        results = _at_the_end(results_of(campaign, name, said), known.path, said)
         if name in rows:
-            made.append(hparams_of(tree, known.path))
-            metrics.append(metrics_of(rows[name], known.printed.rank_hours, results))
-        content = path_content(
+            metrics[name] = metrics_of(rows[name], known.printed.rank_hours, results)
+        contents[name] = path_content(
             tree,
             known,
             paths.get(known.path.parent or ""),
-            hparams=made[-1] if name in rows else None,
-            metrics=metrics[-1] if name in rows else {},
+            hparams=hparams.get(name),
+            metrics=metrics.get(name, {}),
         )
-        if put(folder / name, content):
-            changed.append(name)
-        if put(folder / name / BACKFILLED, backfill_content(tree, known)):
-            changed.append(f"{name}/{BACKFILLED}")
-    begun = [known for known in paths.values() if known.begun]
+        contents[f"{name}/{BACKFILLED}"] = backfill_content(tree, known)
     said += [note for known in begun for note in _backfill_words(known)]
     if not begun:
         said.append("Nothing has begun.")
@@ -101,62 +81,21 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         began = min(known.times[0] for known in begun)
         shown = [text(f"{TEXTS}campaign", 0, _campaign(versions, begun, said), began)]
         shown += layout(tree, {tag for known in begun for tag in known.tags})
-        shown += [columns(made, metrics, began=began)] if made else []
-        content = encode(shown, began=began)
-        if put(folder, content):
-            changed.append(".")
+        shown += [columns([*hparams.values()], [*metrics.values()], began=began)] if hparams else []
+        contents["."] = encode(shown, began=began)
+    folder = campaign.root / "tensorboard"
+    changed = [run for run, content in contents.items() if put(folder / run, content)]
     return Derived(folder=folder, changed=tuple(changed), notes=tuple(dict.fromkeys(said)))
 
 
-def _known(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath, said: list[str]) -> Known | None:
-    """What the files say of a path; None where some cannot be read, so that nothing can be said to be missing."""
-    folder = campaign.path(path.name)
-    try:
-        logged = read_points(campaign.tensorboard(path.name), _over_iterations)
-        before = read_points(campaign.tensorboard(path.name) / BACKFILLED, _over_iterations, derived=True)
-        facts = facts_of(campaign, trees, path.name)
-    except RefusedError as error:
-        said.append(f"{path.name} is left as it is: {error.what}")
-        return None
-    try:
-        printed = read_printed(folder.logs)
-    except OSError as error:
-        said.append(f"The logs of {path.name} are left out: {error.filename} cannot be read: {error.strerror}.")
-        printed = Printed()
-    until = float(path.end)
-    if holder(folder.root) is not None:
-        # Its writer holds back what it logged in the last minutes; the rest is missing for good.
-        until = max((points[-1].step for points in logged.values()), default=0)
-    missing = missing_in(trees[0], logged, printed.points, until=until)
-    return Known(
-        path=path,
-        facts=facts,
-        history=events(folder),
-        logged=logged,
-        printed=printed,
-        missing=with_kept(missing, before, logged, printed.points),
-        saved=state_of(campaign, path).saved,
+def _at_the_end(results: dict[str, Any] | None, path: PlannedPath, notes: list[str]) -> dict[str, Any] | None:
+    """A path's results if they are those of its last iteration; others are left out with a note."""
+    if results is None or results["iteration"] == path.end:
+        return results
+    notes.append(
+        f"{path.name} was scored at iteration {results['iteration']:,}, not at its end, {path.end:,}: left out."
     )
-
-
-def _over_iterations(tag: str) -> bool:
-    return not tag.endswith((VS_SAMPLES, VS_TOKENS))
-
-
-def _results(campaign: CampaignFolder, path: PlannedPath, said: list[str]) -> dict[str, Any] | None:
-    file = folder_of(campaign, path.name) / "results.json"
-    try:
-        found = read_results(campaign, path.name)
-    except RefusedError as error:  # a newer lrps has written them
-        said.append(error.what)
-        return None
-    if found is None and file.exists():
-        said.append(f"{file} cannot be read: it is torn, or not as lrps writes it.")
-    if found is not None and found["iteration"] != path.end:
-        said.append(
-            f"{path.name} was scored at iteration {found['iteration']:,}, not at its end, {path.end:,}: left out."
-        )
-    return found
+    return None
 
 
 def _backfill_words(known: Known) -> list[str]:
@@ -178,16 +117,16 @@ def _backfill_words(known: Known) -> list[str]:
 
 def _campaign(versions: VersionTable, begun: Sequence[Known], notes: Sequence[str]) -> str:
     """The campaign in words: what each paradigm costs, every path, and what a reader must know."""
-    costs = table(
+    costs = markdown_table(
         ("paradigm", "iterations", "of PTFS", "of CPT"),
         [(each.paradigm, each.iterations, f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}") for each in versions.totals],
     )
-    paths = table(
+    paths = markdown_table(
         ("path", "version", "parent", "fork", "end", "trained until"),
         [
             (path.name, path.version or "-", path.parent or "-", path.fork, path.end, known.reached)
             for known, path in ((known, known.path) for known in begun)
         ],
     )
-    said = table(("to know",), [(note,) for note in notes]) if notes else ""
+    said = markdown_table(("to know",), [(note,) for note in notes]) if notes else ""
     return "\n\n".join(part for part in (costs, paths, said) if part)

@@ -1,12 +1,13 @@
-"""Event files that are derived from others: built whole in memory; on disk they are left, grown, or replaced.
+"""Event files that are derived from others: built whole in memory, then left, appended to, or replaced on disk.
 
-A run folder has one of them at most. Its name sorts before every file of Megatron's, because TensorBoard reads the
-files of a run in that order and keeps following the last one alone.
+A run folder has at most one of them. Its name sorts before the names of Megatron's files, because TensorBoard reads the
+files of a run in that order and follows only the last one.
 """
 
+import html
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -16,11 +17,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from megatron_lrps.errors import StorageError
 from megatron_lrps.monitor.scalars import DERIVED
+from megatron_lrps.monitor.text_table import clean
 from megatron_lrps.storage.files import sync, write_atomic
 
-_NAME = "events.out.tfevents.{:010d}" + DERIVED
-_NEW = "lrps.new"
-"""What a new file is called until it is whole: not a name that TensorBoard reads."""
+TEXTS = "_campaign/"
+"""The tags of texts begin with this. TensorBoard sorts it before Megatron's texts, one for each of its arguments."""
 
 
 def scalar(tag: str, step: int, value: float, time: float) -> Event:
@@ -29,48 +30,66 @@ def scalar(tag: str, step: int, value: float, time: float) -> Event:
 
 
 def text(tag: str, step: int, markdown: str, time: float) -> Event:
-    """A text at a step, shown as Markdown."""
+    """A text at a step, which TensorBoard shows as Markdown."""
     return Event(wall_time=time, step=step, summary=text_pb(tag, markdown))
 
 
-def encode(events: Iterable[Event], *, began: float) -> bytes:
-    """An event file's content; the same events give the same bytes.
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
+    """A Markdown table for a text; a cell is shown as it is, and cut after 400 characters."""
+    lines = [headers, ["---"] * len(headers), *([_cell(each) for each in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    Args:
-        events: In the order of the file.
-        began: The time of its first record, in seconds since 1970.
-    """
+
+def _cell(value: str | int) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    shown = html.escape(clean(value), quote=False)
+    # Markdown's own marks become entities, which TensorBoard's sanitizer leaves alone.
+    return "".join(f"&#{ord(each)};" if each in "|\\`*_[]~!" else each for each in shown)
+
+
+def encode(events: Iterable[Event], *, began: float) -> bytes:
+    """An event file that begins at ``began`` (seconds since 1970); the same events give the same bytes."""
     out = io.BytesIO()
     writer = RecordWriter(out)
-    writer.write(Event(wall_time=began, file_version="brain.Event:2").SerializeToString(deterministic=True))
-    for event in events:
+    for event in (Event(wall_time=began, file_version="brain.Event:2"), *events):
         writer.write(event.SerializeToString(deterministic=True))
     return out.getvalue()
 
 
 def put(folder: Path, content: bytes | None) -> bool:
-    """Let the derived event file of a run folder hold ``content``; says whether anything had to be changed.
+    """Make ``content`` the derived event file of a run folder; returns whether anything had to change.
 
-    What begins with the bytes that are there is appended, so that a TensorBoard that is open shows it; else a new file
-    takes the old one's place, under a new name, since TensorBoard would go on reading the old one behind its name.
+    Content that begins with the bytes on disk is appended, so that an open TensorBoard shows it. Otherwise a new file
+    takes the old one's place under a new name, since TensorBoard would go on reading the old one behind its name.
 
     Args:
-        folder: The run's; made where it is needed.
-        content: What ``encode`` gives, or None for no file.
+        folder: The run's folder; made if it is needed.
+        content: The result of ``encode``, or None for no file.
 
     Raises:
-        StorageError: where the disk refuses; what was there before is intact.
+        StorageError: The disk refuses. The file that was there before is intact.
     """
     try:
-        files = sorted(folder.glob("events.out.tfevents.*" + DERIVED))
+        files = sorted(folder.glob(f"events.out.tfevents.*{DERIVED}"))
         newest = files[-1] if files else None
-        before = None if newest is None else newest.read_bytes()
-        kept = None if content is None else newest
+        before = newest.read_bytes() if newest else None
+        kept = newest if content is not None else None
         if content is not None and content != before:
-            if newest is not None and before and content.startswith(before):
-                _grow(newest, content, len(before))
+            if newest and before and content.startswith(before):
+                # At its place and not at the end: two commands at once write the same bytes there.
+                with newest.open("r+b") as stream:
+                    stream.seek(len(before))
+                    stream.write(content[len(before) :])
+                    stream.flush()
+                    os.fsync(stream.fileno())
             else:
-                kept = _add(folder, 0 if newest is None else int(newest.suffixes[-2][1:]) + 1, content)
+                number = int(newest.suffixes[-2][1:]) + 1 if newest else 0
+                kept = folder / f"events.out.tfevents.{number:010d}{DERIVED}"
+                new = folder / "lrps.new"  # until it is whole, a name that TensorBoard does not read
+                write_atomic(new, content)
+                new.replace(kept)
+                sync(folder)
         gone = [file for file in files if file != kept]
         for file in gone:
             file.unlink(missing_ok=True)
@@ -80,20 +99,3 @@ def put(folder: Path, content: bytes | None) -> bool:
             "make it readable and writable, make room, then rerun.",
         ) from None
     return content != before or bool(gone)
-
-
-def _grow(file: Path, content: bytes, since: int) -> None:
-    # At its place, not at the end: two commands at a time write the same bytes there.
-    with file.open("r+b") as stream:
-        stream.seek(since)
-        stream.write(content[since:])
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _add(folder: Path, number: int, content: bytes) -> Path:
-    file, new = folder / _NAME.format(number), folder / _NEW
-    write_atomic(new, content)
-    new.replace(file)
-    sync(folder)
-    return file

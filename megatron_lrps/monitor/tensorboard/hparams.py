@@ -63,12 +63,12 @@ def metrics_of(row: VersionRow, rank_hours: float | None, results: Mapping[str, 
 
     Args:
         row: Its line in the version table.
-        rank_hours: What its path took, or None where that is unknown.
-        results: Its ``results.json``; scores of another checkpoint than its end's are left out.
+        rank_hours: The time that its path took, or None if that is unknown.
+        results: Its ``results.json`` with the scores of its end, or None.
     """
     found = {SHARE: row.of_ptfs}
     found |= {f"scores/validated ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
-    if results is not None and results["iteration"] == row.end:
+    if results is not None:
         scores = scores_of(results).items()
         wanted = {name: value for name, value in scores if "_stderr" not in name and not name.startswith("loss/")}
         found |= {f"scores/{name}": value for name, value in wanted.items()}

@@ -95,7 +95,7 @@ def test_a_library_that_does_not_import_is_not_called_absent(campaign: Campaign)
     broken = machine(H100, H100, transformer={"error": "ImportError: libcudart.so.12 is not there"})
     found = {finding.name: finding for finding in needs_of_run(campaign, broken, ranks=2)}["transformer_engine"]
     assert found.found == "does not import: ImportError: libcudart.so.12 is not there"
-    assert found.fix == "install one that was built for this torch."
+    assert found.fix == "install a build for this torch."
 
 
 def test_flags_can_do_without_transformer_engine_and_apex(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_without_a_word_of_the_ranks_torchruns_are_shown(tmp_path: Path) -> None
     [
         (1, "rank 1 ended with exit code 1"),
         (-11, "rank 1 was ended by signal 11"),
-        (-9, "rank 1 was ended by signal 9 (SIGKILL: out of memory, as a rule)"),
+        (-9, "rank 1 was ended by signal 9 (SIGKILL, usually because memory ran out)"),
     ],
 )
 def test_torchrun_names_the_rank_that_ended_first(tmp_path: Path, code: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A campaign as legs: where they end, what they follow, and which of them still need a job."""
+"""Which legs of a campaign still need a job."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.job_history import Job
-from megatron_lrps.launch.slurm.legs import legs_of, wanted_jobs
+from megatron_lrps.launch.slurm.legs import wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
 from tests.plan.plans import tree_of
 
@@ -19,25 +19,6 @@ def job(number: int, path: str, until: int, state: str = "PENDING") -> dict[tupl
     name = f"lrps-c-{path}-{until}"
     made = Job(id=str(number), name=name, path=path, until=until, released=True)
     return {made.key: (made, JobState(state=state, reason="", name=name))}
-
-
-def test_main_is_cut_at_its_fork_points_and_a_branch_follows_the_leg_that_ends_there() -> None:
-    assert [(*leg.key, leg.start, leg.before) for leg in legs_of(LRPS)] == [
-        ("main", 400, 0, None),
-        ("main", 1400, 400, ("main", 400)),
-        ("v1", 1000, 400, ("main", 400)),
-        ("v2", 2000, 1400, ("main", 1400)),
-    ]
-
-
-def test_baselines_follow_their_parents() -> None:
-    tree = tree_of(paradigm=["ptfs", "cpt"])
-    assert [(*leg.key, leg.before) for leg in legs_of(tree)] == [
-        ("ptfs-v1", 1000, None),
-        ("ptfs-v2", 2000, None),
-        ("cpt-v1", 1000, None),
-        ("cpt-v2", 2000, ("cpt-v1", 1000)),
-    ]
 
 
 def test_what_is_trained_or_has_a_job_gets_none() -> None:

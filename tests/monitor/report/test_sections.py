@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.monitor.printed_figures import Printed
 from megatron_lrps.monitor.report.sections import pace
 from megatron_lrps.monitor.scalars import Point
-from megatron_lrps.monitor.tensorboard.printed_figures import Printed
 
 
 def rows(found: dict[str, Any]) -> list[list[str]]:

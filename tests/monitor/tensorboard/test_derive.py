@@ -17,7 +17,7 @@ from megatron_lrps.monitor.tensorboard.derive import Derived, derive
 from megatron_lrps.monitor.version_table import version_table
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage import ownership
-from tests.monitor.tensorboard.test_printed_figures import begin, line, validation
+from tests.monitor.test_printed_figures import begin, line, validation
 
 HOSTILE = "<script>alert(1)</script>|\n**x**\ud800"
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from megatron_lrps.monitor.tensorboard.printed_figures import read_printed
+from megatron_lrps.monitor.printed_figures import read_printed
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 500000)
 

@@ -1,4 +1,8 @@
-"""The records of a TFRecord file, as TensorBoard's event files are: length, its checksum, data, its checksum."""
+"""The records of TensorBoard's event files, read from any place of a file that may still grow.
+
+A record is a length, its checksum, data, and its checksum. TensorBoard writes them here; its reader takes whole files
+alone, ends at the first damaged record, needs a third more time, and imports for longer than `lrps status` takes.
+"""
 
 import struct
 from typing import BinaryIO

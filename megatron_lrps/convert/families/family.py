@@ -1,0 +1,82 @@
+"""What a Hugging Face family has to say of itself. Every family is one file in this folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from megatron_lrps.convert.architecture import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightNames:
+    """The names that a family gives to its weights.
+
+    The names of a layer's weights stand below ``layer`` and the layer's number. The defaults are Llama's.
+
+    Attributes:
+        layer: What the layers lie in.
+        embedding: The word embedding.
+        positions: The learned position embedding, or empty if there is none.
+        norm: The norm behind the last layer.
+        head: The output layer.
+        input_norm: The norm before the attention.
+        mlp_norm: The norm before the MLP.
+        qkv: Queries, keys and values, or one name if they are one matrix.
+        qk_norms: The norms of queries and keys.
+        attention_output: The projection behind the attention.
+        mlp: Gate, up and down projection, or only up and down if there is no gate.
+        router: The router of experts.
+        experts: What the experts lie in, each below its number.
+        expert: Gate, up and down projection of an expert.
+        shared_expert: The expert that all tokens go to.
+        shared_expert_gate: The gate of that expert.
+        norm_bias: The norms have a bias.
+        transposed: The matrices are the transposes of Megatron's.
+    """
+
+    layer: str = "model.layers"
+    embedding: str = "model.embed_tokens.weight"
+    positions: str = ""
+    norm: str = "model.norm"
+    head: str = "lm_head.weight"
+    input_norm: str = "input_layernorm"
+    mlp_norm: str = "post_attention_layernorm"
+    qkv: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    qk_norms: tuple[str, str] = ("self_attn.q_norm", "self_attn.k_norm")
+    attention_output: str = "self_attn.o_proj"
+    mlp: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+    router: str = "mlp.gate.weight"
+    experts: str = "mlp.experts"
+    expert: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    shared_expert: str = "mlp.shared_expert"
+    shared_expert_gate: str = "mlp.shared_expert_gate.weight"
+    norm_bias: bool = False
+    transposed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of Hugging Face models.
+
+    Attributes:
+        name: The ``model_type`` in config.json.
+        architecture: The class in transformers.
+        is_marked: Whether Megatron's arguments, by destination, are of this family, if they are of none behind it in
+            ``FAMILIES``.
+        arguments: What all models of the family have of Megatron's arguments, by destination. True and False stand for
+            whatever counts as on and off. A checkpoint with another value is refused by the argument's name.
+        plain_heads: Every head has keys and values of its own, and all heads together are as wide as the model.
+        config_of: Gives a model's keys of config.json, besides those that every family has.
+        model_of: Gives the model of a config.json, whose path is the second argument. Raises RefusedError naming the
+            key that Megatron cannot compute with; KeyError, TypeError or ValueError if the config is broken.
+        names: The names of the weights.
+    """
+
+    name: str
+    architecture: str
+    is_marked: Callable[[Mapping[str, Any]], bool]
+    arguments: Mapping[str, Any]
+    plain_heads: bool = False
+    config_of: Callable[[Model], dict[str, Any]]
+    model_of: Callable[[Mapping[str, Any], str], Model]
+    names: WeightNames = field(default_factory=WeightNames)

@@ -1,0 +1,46 @@
+"""A campaign as legs, each of which one job trains: a path from one fork point on it to the next."""
+
+from dataclasses import dataclass
+
+from megatron_lrps.plan.paths import PlannedPath, Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """The iterations (start, until] of a path, which one job trains.
+
+    Attributes:
+        path: The path.
+        start: The end of the leg before it, or the fork of the path.
+        until: A fork point on the path, or the end of the path.
+    """
+
+    path: PlannedPath
+    start: int
+    until: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The name of the path, and ``until``."""
+        return self.path.name, self.until
+
+    @property
+    def before(self) -> tuple[str, int] | None:
+        """The leg that must be trained first; None for the first leg of a path from scratch."""
+        if self.start > self.path.fork:
+            return self.path.name, self.start
+        return (self.path.parent, self.path.fork) if self.path.parent else None
+
+
+def legs_of(tree: Tree) -> list[Leg]:
+    """All legs of a campaign, each after the one that it follows.
+
+    A branch thus starts as soon as its fork point is there, while main trains on.
+    """
+    legs = []
+    for path in tree.paths:
+        start = path.fork
+        for until in sorted({*tree.fork_points(path.name), path.end}):
+            legs.append(Leg(path=path, start=start, until=until))
+            start = until
+    return legs
