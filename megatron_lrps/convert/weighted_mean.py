@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +21,9 @@ from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.convert.huggingface_export import IGNORED
 from megatron_lrps.convert.mapping import elements
 from megatron_lrps.convert.megatron_export import is_plain, leading_dimensions
-from megatron_lrps.convert.row_blocks import ahead
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
-from megatron_lrps.convert.torch_dist_write import Block, blocks_of, write_checkpoint
+from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -110,16 +108,9 @@ def write_mean(mean: WeightedMean, target: Checkpoint) -> None:
     """
     blocks = mean.blocks
     refuse_full_disk(target.folder, sum(elements(block.sizes) * block.dtype.itemsize for block in blocks))
-    values = zip(blocks, ahead(map(mean.read, blocks)), strict=True)
-
-    def read(block: Block) -> Tensor:
-        expected, found = next(values)
-        assert block == expected
-        return found
-
     states: dict[str, Callable[[], bytes]] = {key: partial(mean.newest.read_state, key) for key in mean.newest.states}
     with staged(target.folder) as hidden:
-        write_checkpoint(hidden, _arguments(mean.newest), blocks, read, states)
+        write_checkpoint(hidden, _arguments(mean.newest), blocks, reading_ahead(blocks, mean.read), states)
         write_atomic(hidden / RECORD, json.dumps(_record(mean), indent=2) + "\n")
         take_hashes(hidden, take_sizes(hidden))
 
@@ -131,11 +122,17 @@ def _refuse_other_model(newest: OpenCheckpoint, other: OpenCheckpoint) -> None:
     )
     for key in sorted(mine.keys() | theirs.keys()):
         if mine.get(key) != theirs.get(key):
-            found = [f"{list(known[0])} of {known[1]}" if known else "nothing" for known in (theirs.get(key), mine.get(key))]
+            found = [
+                f"{list(known[0])} of {known[1]}" if known else "nothing" for known in (theirs.get(key), mine.get(key))
+            ]
             raise RefusedError(
                 f"{key} is {found[0]} in {other.folder} and {found[1]} in {newest.folder}: they are not of one model.",
                 "merge checkpoints of one path.",
             )
+
+
+def _kind(known: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return f"{list(known[0])} of {known[1]}" if known else "nothing"
 
 
 def _arguments(newest: OpenCheckpoint) -> dict[str, Any]:

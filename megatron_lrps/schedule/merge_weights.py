@@ -7,6 +7,8 @@ c_j = w_j - w_(j+1), and the weights add up to 1. A decay shape f gives w_j = f(
 equal, and 1-sqrt gives the earliest checkpoint the largest.
 """
 
+from itertools import pairwise
+
 from megatron_lrps.schedule.shapes import SHAPES, continuous_shapes
 
 MEAN, EMA = "mean", "ema"
@@ -41,11 +43,11 @@ def merge_weights(kind: str, count: int) -> tuple[float, ...]:
     left = SHAPES[kind].left
     assert left is not None
     shares = [left(place / count) for place in range(count)] + [0.0]
-    return tuple(share - following for share, following in zip(shares, shares[1:], strict=False))
+    return tuple(share - following for share, following in pairwise(shares))
 
 
 def merge_points(end: int, length: int, count: int) -> tuple[int, ...]:
-    """The iterations of ``count`` checkpoints at equal distances over the last ``length`` iterations, the last at ``end``.
+    """The iterations of ``count`` checkpoints, evenly over the last ``length`` iterations; the last lies at ``end``.
 
     Raises:
         ValueError: There are fewer iterations than checkpoints, or fewer than ``length`` before ``end``.
