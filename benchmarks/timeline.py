@@ -77,8 +77,8 @@ def start(plan_file: Path, path: str, position: int) -> dict[str, Any]:
 
     from megatron_lrps.plan import expand, load_plan
     from megatron_lrps.training.arguments import Planned
-    from megatron_lrps.training.session import identity_of
-    from megatron_lrps.training.timeline import build_datasets
+    from megatron_lrps.training.identity import identity_of
+    from megatron_lrps.training.megatron.datasets import build_datasets
 
     tree = expand(load_plan(plan_file))
     planned = Planned(tree=tree, path=tree.path(path), file=plan_file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past import RESTORE, Difference, Named, Past, PastPath, PastWindow
+from megatron_lrps.campaign.past import RESTORE, Change, Named, Past, PastPath, PastWindow
 from megatron_lrps.campaign.past_arguments import may_be_allowed
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import PlanError, RefusedError
@@ -94,11 +94,11 @@ def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow:
     if not begun:
         return
     past, now = _past_of(old, begun, TrainedData(old)), _past_of(new, dict.fromkeys(new.by_name, 0))
-    for difference in past.differences(now, allow):
-        raise _refusal(difference, old.plan, new.plan)
+    for change in past.changes(now, allow):
+        raise _refusal(change, old.plan, new.plan)
     for window in [*past.trained_windows()][len(now.windows) :]:
         key = f"versions.{window.version}"
-        raise _refusal(Difference(key=key, then="it", now="nothing of it"), old.plan, new.plan)
+        raise _refusal(Change(key=key, then="it", now="nothing of it"), old.plan, new.plan)
     if adoption := changed_adoption(old.plan, new.plan, MAIN):
         raise _refusal(adoption, old.plan, new.plan)
 
@@ -156,17 +156,17 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
     )
 
 
-def _refusal(difference: Difference, old: Plan, new: Plan) -> RefusedError:
+def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
     """The refusal of a plan that changes the past."""
-    key, then, now, otherwise = difference.key, difference.then, difference.now, ""
-    if (name := difference.argument) is not None:
+    key, then, now, otherwise = change.key, change.then, change.now, ""
+    if (name := change.argument) is not None:
         argument = arguments()[name]
         said = [_identity_flags(plan) for plan in (old, new)]
         flag = next((each for each in argument.flags if any(each in flags for flags in said)), argument.flags[0])
         unset = False if argument.kind == "switch" else argument.default
         then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
         key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
-    fix = RESTORE if difference.argument else difference.fix
+    fix = RESTORE if change.argument else change.fix
     return RefusedError(
         f"{key}: {then} has been trained, the plan now says {now}.",
         f"{fix}, or start a campaign with another `save`{otherwise}.",

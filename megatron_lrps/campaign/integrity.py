@@ -26,7 +26,7 @@ class Finding:
     Attributes:
         path: The path's name.
         checkpoint: The checkpoint.
-        state: See ``MEANING``.
+        state: One of the keys of ``MEANING``, which says what each means.
         damages: The files that are not as they were saved.
     """
 

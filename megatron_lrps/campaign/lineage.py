@@ -21,10 +21,10 @@ RecordState = Literal["read", "torn", "missing", "not_started"]
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a path.
+    """What is known of how a path was made; where it stands now is ``standing.Standing``.
 
     Attributes:
-        name: Its own.
+        name: The name of the path.
         record: ``read``; or path.json is ``torn``, or ``missing`` though the path was started; or ``not_started``.
         values: What path.json says, by its keys, each of the type it should have. Where it was not read: what the
             plan says, which knows no fingerprints, layout, libraries or checkpoints; empty for a path of no plan.
@@ -55,9 +55,9 @@ class Saved:
     """A checkpoint of a path.
 
     Attributes:
-        iteration: Its own.
-        sha256: Hash of its manifest; None before the hashes were taken, and where it has no manifest.
-        recorded: What path.json says of that, or None.
+        iteration: The iteration of the checkpoint.
+        sha256: The hash of its manifest; None before the hashes were taken, or if it has no manifest.
+        recorded: The hash that path.json records, or None.
         state: ``present``, ``changed``: path.json has another hash, or ``gone``: path.json alone knows it.
     """
 
@@ -185,8 +185,8 @@ def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, lin
     Args:
         campaign: Its folder.
         trees: As in ``resolve``.
-        facts: The version's.
-        links: Its chain. A link whose iterations, data or sizes are not known is left out.
+        facts: What is known of the version.
+        links: The paths that it came through. A link whose iterations, data or sizes are not known is left out.
     """
     found: list[Range] = []
     for link in links:
@@ -234,8 +234,8 @@ def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[
     """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown).
 
     Args:
-        values: The path's.
-        until: The iteration up to which it is told, such as the fork of a version that came off the path; None: all.
+        values: The values of the path's record.
+        until: The iteration up to which it is told, such as the fork of a version off the path; None tells all.
     """
     if "schedule" not in values:
         return []

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import PRETRAINED
@@ -12,7 +12,7 @@ from megatron_lrps.plan.flags import PRETRAINED
 def refuse_missing_weights(tree: Tree, path: PlannedPath) -> None:
     """Refuse weights that are not there while the path still starts from them; raises PlanError."""
     weights = tree.plan.megatron.get(PRETRAINED)
-    if weights is None or path.parent is not None or state_of(CampaignFolder(tree.plan.folder), path).saved:
+    if weights is None or path.parent is not None or standing_of(CampaignFolder(tree.plan.folder), path).saved:
         return
     folder = Path(str(weights))
     if not folder.is_dir():

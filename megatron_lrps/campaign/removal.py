@@ -16,7 +16,7 @@ from typing import Any
 from megatron_lrps.campaign.accepted_plan import accepted_tree
 from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
-from megatron_lrps.campaign.keep import Found, Verdict, decide
+from megatron_lrps.campaign.keep import PathOnDisk, Verdict, decide
 from megatron_lrps.campaign.pins import read_pins
 from megatron_lrps.campaign.record import events, log_event, read_record
 from megatron_lrps.errors import PlanError, RefusedError, StorageError
@@ -140,7 +140,7 @@ def _unless_gone(_: Callable[..., Any], __: str, error: BaseException) -> None:
         raise error
 
 
-def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> list[Found]:
+def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> list[PathOnDisk]:
     """What lies in the folder of every path, of those that no plan names too; raises OSError."""
     named = {name for tree in trees for name in tree.by_name}
     root = campaign.root / "paths"
@@ -154,7 +154,7 @@ def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> lis
         saved = Checkpoints.in_folder(folder.checkpoints)
         record = _record(folder, needed=name not in named)
         found.append(
-            Found(
+            PathOnDisk(
                 path=name,
                 complete=saved.complete,
                 torn=tuple(each for each in saved.torn if _cut_off(saved.at(each).folder)),

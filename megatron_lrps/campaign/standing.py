@@ -1,12 +1,14 @@
-"""Where a path stands, read from its checkpoints, its history and its holder: the one place for the words of it."""
+"""Where a path stands, read from its checkpoints, its history and its holder; and what makes it trained."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing, doing_of, starts
-from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
-from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.campaign.manifest import sync_small_files
+from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.ownership import Owner
@@ -28,57 +30,165 @@ _REASONS = {
 _FAILURES = {"refused": "refused", "storage": "storage failed", "failed": "failed"}
 
 
-def standing(campaign: CampaignFolder, path: PlannedPath, owner: Owner | None) -> dict[str, Any]:
-    """A path's state, as ``lrps status --json`` gives it.
+def trained_to(campaign: CampaignFolder, path: PlannedPath, iteration: int) -> bool:
+    """Whether the path is trained to an iteration: the one judgement of all commands and jobs.
+
+    Its checkpoint there was finished and has the files that its manifest lists, in their sizes. What happened to the
+    ranks afterwards takes nothing away from it.
+    """
+    return path.fork < iteration <= path.end and Checkpoint(campaign.path(path.name).checkpoints, iteration).is_whole
+
+
+def end_is_kept(
+    campaign: CampaignFolder, path: PlannedPath, iteration: int, history: Sequence[Mapping[str, Any]]
+) -> bool:
+    """As ``trained_to``, after ranks have failed: what they may not have come to is written to the disk first.
 
     Args:
-        campaign: Its folder.
+        campaign: The campaign's folder.
         path: The path.
-        owner: Who holds it now, of ``owner.holder``.
+        iteration: The iteration that they were to train it to.
+        history: The events that they left, oldest first: a checkpoint in whose content they found damage, and that
+            they have not saved anew, is none.
     """
-    return standing_now(campaign.path(path.name), standing_alone(campaign, path), owner)
+    told = [event.get("event") for event in history if event.get("iteration") == iteration]
+    if [name for name in told if name in ("saved", "skipped")][-1:] == ["skipped"]:
+        return False
+    if not trained_to(campaign, path, iteration):
+        return False
+    try:
+        sync_small_files(Checkpoint(campaign.path(path.name).checkpoints, iteration).folder)
+    except OSError:  # then nobody knows what a crash of this machine would leave
+        return False
+    return True
 
 
-def standing_alone(campaign: CampaignFolder, path: PlannedPath) -> dict[str, Any]:
-    """A path's state where nobody holds it: what its files say, however often they are looked at."""
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a path stands, read from its checkpoints and its history (not from what its record claims).
+
+    Attributes:
+        path: The path.
+        state: ``waiting`` for its fork point, ``ready``, one of ``HALF_WAY``, or one of ``ENDED``.
+        why: What explains the state, or None.
+        saved: The iteration of its newest complete checkpoint, or None; a branch that has saved nothing is at its fork.
+        ready: Its fork point exists, or it needs none.
+        torn: Iterations whose save was cut off.
+        last_event: The last event of its history, with its time.
+        alerts: Its latest alerts, oldest first.
+        doing: What the job that holds it does; None where nobody holds it, or the job does not say.
+    """
+
+    path: PlannedPath
+    state: str
+    why: str | None
+    saved: int | None
+    ready: bool
+    torn: tuple[int, ...]
+    last_event: Mapping[str, Any] | None
+    alerts: Sequence[Mapping[str, Any]]
+    doing: Doing | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained to its end, as ``trained_to`` judges."""
+        return self.state in ENDED
+
+    @property
+    def position(self) -> int:
+        """The iteration that it goes on from."""
+        return self.saved or self.path.fork
+
+    @property
+    def iterations_left(self) -> int:
+        """How many iterations are still to be trained."""
+        return self.path.end - max(self.path.fork, self.saved or 0)
+
+    def held_by(self, folder: PathFolder, owner: Owner | None) -> "Standing":
+        """The same with what the path's holder does now; the files that it was read from say nothing of that.
+
+        Args:
+            folder: The path's folder.
+            owner: Who holds it now, as ``ownership.holder`` says.
+        """
+        if owner is None and not starts(folder):
+            return self
+        doing = doing_of(folder, owner) if owner is not None else Doing(what="starting")
+        return replace(self, doing=doing) if self.done else replace(self, doing=doing, state="in_progress", why=None)
+
+    def __str__(self) -> str:
+        state, why, training = self.state, self.why, self.doing is None or self.doing.what == "training"
+        if state == "waiting":
+            return why or f"waiting for {self.path.parent} at {self.path.fork:,}"
+        if state == "in_progress":
+            return "in progress" if training else str(self.doing)
+        if state in HALF_WAY:
+            words = str(why) if state == "failed" else state
+            words += f" at {self.saved:,} of {self.path.end:,}" if self.saved is not None else " before its first save"
+            return words if state != "stopped" or why is None else f"{words} ({why})"
+        although = f"{state}, although {why}" if why else state
+        return although if training else f"{although}, {self.doing}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``lrps status --json`` gives it."""
+        path = self.path
+        return {
+            **{key: getattr(path, key) for key in ("name", "kind", "version", "parent", "fork")},
+            "adopted": str(path.adopted) if path.adopted else None,
+            "end": path.end,
+            "state": self.state,
+            "why": self.why,
+            "doing": self.doing.to_json() if self.doing else None,
+            "saved": self.saved,
+            "iterations_left": self.iterations_left,
+            "torn": list(self.torn),
+            "last_event": self.last_event,
+            "alerts": list(self.alerts),
+        }
+
+
+def standing_of(campaign: CampaignFolder, path: PlannedPath) -> Standing:
+    """Where a path stands by its files, however often they are looked at; ``Standing.held_by`` adds its holder.
+
+    Args:
+        campaign: The campaign's folder.
+        path: The path.
+    """
     folder = campaign.path(path.name)
-    state = state_of(campaign, path)
+    own = Checkpoints.in_folder(folder.checkpoints)
+    done = trained_to(campaign, path, path.end)
+    saved = max((iteration for iteration in own.complete if path.fork < iteration < path.end + done), default=None)
+    origin = campaign.origin(path)
+    ready = origin is None or saved is not None or path.fork in Checkpoints.in_folder(origin).complete
     history = events(folder)
     last = history[-1] if history else None
     turns = [event for event in history if event.get("event") in _TURNS]
     turn = turns[-1] if turns else {}
-    begun = state.saved is not None or any(event["event"] == "started" for event in turns)
+    begun = saved is not None or any(event["event"] == "started" for event in turns)
     released = releases_of(folder, path.end)
-    if state.done:
-        name = "released" if released else "trained"
+    if done:
+        state = "released" if released else "trained"
     elif begun:
-        name = {"started": "interrupted", **dict.fromkeys(_FAILURES, "failed")}.get(str(turn.get("event")), "stopped")
+        state = {"started": "interrupted", **dict.fromkeys(_FAILURES, "failed")}.get(str(turn.get("event")), "stopped")
     else:
-        name = "ready" if state.ready else "waiting"
+        state = "ready" if ready else "waiting"
     why = None
-    if name in HALF_WAY:
+    if state in HALF_WAY:
         why = _why(turn)
-    elif name == "waiting":
+    elif state == "waiting":
         why = _passed(campaign, path)
-    elif name == "released" and any(each.get("unmet") for each in released):
+    elif state == "released" and any(each.get("unmet") for each in released):
         why = "it did not meet its gate"
-    return {
-        "name": path.name,
-        "kind": path.kind,
-        "version": path.version,
-        "parent": path.parent,
-        "fork": path.fork,
-        "adopted": str(path.adopted) if path.adopted else None,
-        "end": path.end,
-        "state": name,
-        "why": why,
-        "doing": None,
-        "saved": state.saved,
-        "iterations_left": path.end - max(path.fork, state.saved or 0),
-        "torn": list(Checkpoints.in_folder(folder.checkpoints).torn),
-        "last_event": {"event": last.get("event"), "time": last.get("time")} if last else None,
-        "alerts": alerts_of(history),
-    }
+    return Standing(
+        path=path,
+        state=state,
+        why=why,
+        saved=saved,
+        ready=ready,
+        torn=own.torn,
+        last_event={"event": last.get("event"), "time": last.get("time")} if last else None,
+        alerts=alerts_of(history),
+    )
 
 
 def _why(turn: Mapping[str, Any]) -> str | None:
@@ -99,21 +209,6 @@ def _passed(campaign: CampaignFolder, path: PlannedPath) -> str | None:
         return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
     newest = Checkpoints.in_folder(campaign.path(str(path.parent)).checkpoints).newest
     return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if (newest or 0) > path.fork else None
-
-
-def standing_now(folder: PathFolder, alone: Mapping[str, Any], owner: Owner | None) -> dict[str, Any]:
-    """What ``standing_alone`` gives, with what the path's holder does now.
-
-    Args:
-        folder: The path's.
-        alone: Of ``standing_alone``.
-        owner: Who holds it now.
-    """
-    if owner is None and not starts(folder):
-        return dict(alone)
-    doing = doing_of(folder, owner) if owner is not None else Doing(what="starting")
-    still = {} if alone["state"] in ENDED else {"state": "in_progress", "why": None}
-    return {**alone, **still, "doing": doing.to_json() if doing else None}
 
 
 def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -144,18 +239,3 @@ def alert_words(alert: Mapping[str, Any]) -> str:
     where = "?" if alert["iteration"] is None else f"{alert['iteration']:,}"
     text = alert["message"] or alert["kind"] or "without a word"
     return f"alert at iteration {where}: {text if text.isprintable() else repr(text)} ({alert['time'] or 'no time'})"
-
-
-def state_words(path: Mapping[str, Any]) -> str:
-    """The state in words, of what ``standing`` gives."""
-    state, doing = path["state"], Doing(**path["doing"]) if path["doing"] else None
-    if state == "waiting":
-        return path["why"] or f"waiting for {path['parent']} at {path['fork']:,}"
-    if state == "in_progress":
-        return "in progress" if doing is None or doing.what == "training" else str(doing)
-    if state in HALF_WAY:
-        words = path["why"] if state == "failed" else state
-        words += f" at {path['saved']:,} of {path['end']:,}" if path["saved"] is not None else " before its first save"
-        return words if state != "stopped" or path["why"] is None else f"{words} ({path['why']})"
-    although = f"{state}, although {path['why']}" if path["why"] else state
-    return although if doing is None or doing.what == "training" else f"{although}, {doing}"

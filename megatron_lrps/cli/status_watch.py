@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from megatron_lrps.cli.status_jobs import job_text
+from megatron_lrps.cli.job_text import job_text
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.launch.local.progress_display import duration
-from megatron_lrps.monitor.live_standing import Row, Watch
+from megatron_lrps.monitor.live_standing import LiveStanding, Watch
 from megatron_lrps.monitor.text_table import number_words
 
 JOBS_EVERY_S = 30.0
@@ -62,7 +62,7 @@ def watch_status(plan_file: Path, *, every: float) -> None:
         return
 
 
-def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
+def _looks(watch: Watch, every: float) -> Iterator[tuple[list[LiveStanding], Jobs]]:
     asked, jobs = -JOBS_EVERY_S, None
     while True:
         rows = watch.look()
@@ -74,10 +74,10 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[Row], Jobs]]:
         time.sleep(every)
 
 
-def _cells(row: Row) -> dict[str, str]:
+def _cells(row: LiveStanding) -> dict[str, str]:
     figures = row.figures
     cells = dict.fromkeys(_NUMBERS, "-")
-    cells["iteration"] = f"{f'{row.iteration:,}' if row.begun else '-'}/{row.end:,}"
+    cells["iteration"] = f"{f'{row.iteration:,}' if row.begun else '-'}/{row.path.end:,}"
     if figures is not None:
         cells["loss"] = number_words(figures.loss, 4)
         cells["next lr"] = "-" if figures.next_lr is None else f"{figures.next_lr:.3e}"
@@ -91,8 +91,8 @@ def _cells(row: Row) -> dict[str, str]:
     return cells
 
 
-def _screen(watch: Watch, rows: Sequence[Row], jobs: Jobs, console: Console) -> Group:
-    left = sum(max(0, row.end - row.iteration) for row in rows)
+def _screen(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs, console: Console) -> Group:
+    left = sum(max(0, row.path.end - row.iteration) for row in rows)
     last = f"{left:,} iterations left; {datetime.now():%H:%M:%S}, Ctrl-C ends this view"
     ending = f"{len(rows)} paths more; {last}"
     below = _below(watch, rows)
@@ -112,12 +112,12 @@ def _height(lines: Sequence[str], console: Console) -> int:
     return sum(max(1, len(Text(line).wrap(console, console.width))) for line in lines)
 
 
-def _table(rows: Sequence[Row], jobs: Jobs, width: int) -> Table:
-    columns = {"path": [row.name for row in rows], "state": [row.state for row in rows]}
+def _table(rows: Sequence[LiveStanding], jobs: Jobs, width: int) -> Table:
+    columns = {"path": [row.path.name for row in rows], "state": [row.state for row in rows]}
     cells = [_cells(row) for row in rows]
     columns |= {name: [each[name] for each in cells] for name in _NUMBERS}
     if jobs is not None:
-        columns["job"] = [job_text(list(jobs.get(row.name, []))) for row in rows]
+        columns["job"] = [job_text(list(jobs.get(row.path.name, []))) for row in rows]
     columns["alerts"] = [str(len(row.alerts) or "-") for row in rows]
     widths = {name: max(map(cell_len, (name, *column))) for name, column in columns.items()}
     for name in _DROPPED:
@@ -134,21 +134,21 @@ def _table(rows: Sequence[Row], jobs: Jobs, width: int) -> Table:
     return table
 
 
-def _below(watch: Watch, rows: Sequence[Row]) -> list[str]:
+def _below(watch: Watch, rows: Sequence[LiveStanding]) -> list[str]:
     alerts = [alert for row in rows for alert in row.alerts]
     troubles = [row.trouble for row in rows if row.trouble]
     return [*alerts[-ALERTS_SHOWN:], *([watch.trouble] if watch.trouble else []), *troubles]
 
 
-def _lines(watch: Watch, rows: Sequence[Row], jobs: Jobs) -> Iterator[str]:
+def _lines(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs) -> Iterator[str]:
     """What there is to say of each path; ages are left out, or every look would be news."""
     for row in rows:
         cells = _cells(row)
-        parts = [f"{row.name}: {row.state}", f"iteration {cells['iteration']}"]
+        parts = [f"{row.path.name}: {row.state}", f"iteration {cells['iteration']}"]
         parts += [f"{name} {cells[name]}" for name in ("loss", "next lr", "grad norm") if cells[name] != "-"]
         parts += [f"{cells['tokens/s']} tokens/s"] if cells["tokens/s"] != "-" else []
         parts += [f"{cells['left']} left"] if cells["left"] != "-" else []
-        parts += [f"job {job_text(list(jobs[row.name]))}"] if jobs and jobs.get(row.name) else []
+        parts += [f"job {job_text(list(jobs[row.path.name]))}"] if jobs and jobs.get(row.path.name) else []
         yield ", ".join(parts)
         yield from row.alerts
         if row.trouble:

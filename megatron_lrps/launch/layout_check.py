@@ -14,7 +14,7 @@ from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.flags import argument_line, path_flags
@@ -107,7 +107,7 @@ def _adopted(campaign: Campaign) -> dict[str, tuple[str, int]]:
     """The folder and iteration of the checkpoint that a path has still to adopt, if that is here and whole."""
     found = {}
     for path in campaign.paths:
-        state = state_of(campaign.folder, path)
+        state = standing_of(campaign.folder, path)
         if path.adopted is not None and state.saved is None and state.ready:
             found[path.name] = (str(Checkpoint(path.adopted, path.fork)), path.fork)
     return found

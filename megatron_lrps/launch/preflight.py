@@ -13,7 +13,7 @@ from typing import Any
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath
@@ -60,7 +60,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
 
 def _untrained(campaign: Campaign) -> list[PlannedPath]:
-    return [path for path in campaign.paths if not state_of(campaign.folder, path).done]
+    return [path for path in campaign.paths if not standing_of(campaign.folder, path).done]
 
 
 def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
@@ -104,7 +104,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:
     """The iteration that a path trains on from."""
-    return state_of(campaign.folder, path).saved or path.fork
+    return standing_of(campaign.folder, path).position
 
 
 def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Mapping[str, Any]], ranks: int) -> None:

@@ -3,7 +3,8 @@
 import re
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan, Version
+from megatron_lrps.plan.keys.versions import Version
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.version_windows import Window
 
 ADOPTED = "adopted"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.keys.paths_and_cuts import Cut
 from megatron_lrps.plan.keys.values import MAX_COUNT
-from megatron_lrps.plan.model import Cut, Plan
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath
 from megatron_lrps.plan.version_windows import Window
 from megatron_lrps.schedule.paradigms import MAIN, branch_length

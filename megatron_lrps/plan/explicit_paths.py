@@ -2,7 +2,8 @@
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.contradictions import refuse_twins
-from megatron_lrps.plan.model import ExplicitPath, Plan
+from megatron_lrps.plan.keys.paths_and_cuts import ExplicitPath
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath
 from megatron_lrps.schedule import Schedule, Segment, continuous_shapes
 

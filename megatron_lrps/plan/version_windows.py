@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.model import Plan, Version
+from megatron_lrps.plan.keys.versions import Version
+from megatron_lrps.plan.model import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from megatron_lrps.campaign.adopted_run import content_of, refuse_other_content
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import MANIFEST
-from megatron_lrps.campaign.record import read_record, state_of
+from megatron_lrps.campaign.record import read_record
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from tests.campaign.checkpoints import save
@@ -117,7 +118,7 @@ def test_a_campaign_from_scratch_adopts_nothing_later(tmp_path: Path) -> None:
 def test_main_is_ready_where_the_run_is(tmp_path: Path) -> None:
     tree = tree_in(tmp_path)
     campaign, main = CampaignFolder(tree.plan.folder), tree.path("main")
-    assert not state_of(campaign, main).ready
+    assert not standing_of(campaign, main).ready
     run(tmp_path / "stock")
-    assert state_of(campaign, main).ready
-    assert state_of(campaign, main).saved is None
+    assert standing_of(campaign, main).ready
+    assert standing_of(campaign, main).saved is None

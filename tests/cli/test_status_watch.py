@@ -7,20 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from megatron_lrps.campaign.activity import Teller
 from megatron_lrps.campaign.record import log_event
+from megatron_lrps.campaign.standing import Standing
 from megatron_lrps.cli import status_watch as watching
 from megatron_lrps.launch.slurm.job_history import record
-from megatron_lrps.monitor.live_standing import Row, Watch
+from megatron_lrps.monitor.live_standing import LiveStanding, Watch
 from megatron_lrps.monitor.scalar_follower import Figures
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.ownership import Ownership, acquire
 from tests.conftest import Lrps
 from tests.launch.campaign import TinyCampaign, campaign
@@ -61,7 +63,7 @@ def tensorboard(campaign: TinyCampaign, path: str = "main") -> Path:
 def test_a_look_gives_what_is_logged_by_then(begun: TinyCampaign, held: Ownership, log_job: LogJob) -> None:
     watch = Watch(begun.plan)
     main, v1, v2 = watch.look()
-    assert (main.state, main.iteration, main.end, main.done) == ("in progress", 12, 14, False)
+    assert (main.state, main.iteration, main.path.end, main.done) == ("in progress", 12, 14, False)
     assert (main.seconds_left, main.tokens_per_second) == (2.0, 128.0)  # a second each for 8 samples of 16 tokens
     assert main.figures is not None
     assert (main.figures.loss, main.figures.grad_norm) == (4.0, 0.25)
@@ -145,17 +147,19 @@ def test_watching_takes_no_json(begun: TinyCampaign, lrps: Lrps) -> None:
     assert "--json is one object" in stderr
 
 
-def shown(rows: list[Row], *, width: int, height: int) -> list[str]:
+def shown(rows: list[LiveStanding], *, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     watch = cast(Watch, SimpleNamespace(trouble=None))
     lines = console.render_lines(watching._screen(watch, rows, None, console), pad=False)
     return ["".join(segment.text for segment in line).rstrip() for line in lines]
 
 
-def row(name: str, **others: Any) -> Row:
+def row(name: str, *, state: str = "in_progress", alerts: Sequence[str] = ()) -> LiveStanding:
+    path = cast(PlannedPath, SimpleNamespace(name=name, parent="main", fork=9_000, end=10_000))
+    told = [{"iteration": 9, "message": text, "kind": None, "time": "now"} for text in alerts]
+    standing = Standing(path=path, state=state, why=None, saved=None, ready=True, torn=(), last_event=None, alerts=told)
     figures = Figures(iteration=9_000, loss=2.5, next_lr=3e-4, grad_norm=0.25, logged_at=0.0, seconds=1.0)
-    facts = {"state": "in progress", "iteration": 9_000, "end": 10_000, "begun": True, "done": False}
-    return Row(**{"name": name, "figures": figures, "age": 5.0, "seconds_left": 1000.0, **facts, **others})
+    return LiveStanding(path=path, standing=standing, figures=figures, age=5.0, seconds_left=1000.0)
 
 
 # "waiting for main at 9,000" has 25 characters and "9,000/10,000" 12; two stand between columns.
@@ -169,7 +173,7 @@ def row(name: str, **others: Any) -> Row:
     ],
 )
 def test_a_narrow_terminal_keeps_the_state(width: int, name: str, columns: str) -> None:
-    rows = [row("main"), row(name, state="waiting for main at 9,000")]
+    rows = [row("main"), row(name, state="waiting")]
     header, main, branch, *_ = shown(rows, width=width, height=24)
     assert header.replace("next lr", "next-lr").replace("grad norm", "grad-norm").split() == columns.split()
     assert "in progress" in main
@@ -180,7 +184,7 @@ def test_a_narrow_terminal_keeps_the_state(width: int, name: str, columns: str) 
 
 def test_wrapped_alerts_leave_the_table_its_room() -> None:
     # 95 characters are two lines of 80. Of 12 lines six may be alerts, one is the end, and one the cursor's.
-    rows = [row(f"p{number}", alerts=(f"p{number}: {'12345678 ' * 10}9",)) for number in range(1, 9)]
+    rows = [row(f"p{number}", alerts=["12345678 " * 7]) for number in range(1, 9)]
     lines = shown(rows, width=80, height=12)
     assert len(lines) == 11
     assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p3"]
@@ -189,7 +193,7 @@ def test_wrapped_alerts_leave_the_table_its_room() -> None:
 
 
 def test_of_too_many_paths_those_that_train_are_shown() -> None:
-    rows = [row(f"p{number}", done=number != 7) for number in range(1, 9)]
+    rows = [row(f"p{number}", state="in_progress" if number == 7 else "trained") for number in range(1, 9)]
     lines = shown(rows, width=80, height=6)  # room for three
     assert [line.split()[0] for line in lines[:4]] == ["path", "p1", "p2", "p7"]
     assert lines[4].startswith("5 paths more; ")

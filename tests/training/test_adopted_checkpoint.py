@@ -10,7 +10,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.layout_check import check_layout
@@ -18,7 +18,7 @@ from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.session import planned_run
+from megatron_lrps.training.path_to_train import PathToTrain
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 from tests.training.harness import GPT, train, write_tokens
 
@@ -141,8 +141,8 @@ def test_what_a_fork_point_would_not_lack(saved: dict[str, object], words: tuple
     plan = campaign(tmp_path, GOES_ON)
     (tmp_path / "other.txt").write_text("a\nb\n")
     tree = expand(load_plan(plan))
-    run = planned_run(Planned(tree=tree, path=tree.path("main"), file=plan))
-    start = Start(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
+    run = PathToTrain.of_plan(Planned(tree=tree, path=tree.path("main"), file=plan))
+    start = StartPoint(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
     same = tokenizer_fingerprint(tmp_path / "data" / "vocabulary.txt")
     identity = Identity(windows=[], tokenizer=same, order="chained")
     if "tokenizer_model" in saved:

@@ -9,9 +9,9 @@ import yaml
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.training import run as module
+from megatron_lrps.training import identity as module
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.session import identity_of
+from megatron_lrps.training.identity import identity_of
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
 

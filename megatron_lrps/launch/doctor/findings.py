@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine
@@ -217,7 +217,7 @@ def _file_needs(campaign: Campaign, machine: Machine) -> list[Finding]:
 def _data(campaign: Campaign) -> Finding:
     """The data that the paths have still to read."""
     for path in campaign.paths:
-        state = state_of(campaign.folder, path)
+        state = standing_of(campaign.folder, path)
         try:
             if not state.done:
                 require_data(campaign.tree, path, state.saved or 0)

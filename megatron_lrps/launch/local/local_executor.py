@@ -7,7 +7,7 @@ from typing import Any
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.launch.preflight import nothing_to_do, refuse_unfit, refuse_wrong_flags
 from megatron_lrps.launch.untrained import paths_to_train
 
@@ -38,7 +38,7 @@ class LocalExecutor:
             return 0
         refuse_unfit(campaign, paths, campaign.plan.launch.local.processes)
         shown = [campaign.path(only)] if only else campaign.paths
-        position = {path.name: state_of(campaign.folder, path).saved or path.fork for path in shown}
+        position = {path.name: standing_of(campaign.folder, path).position for path in shown}
         train(campaign, paths, make_display(shown, position), module=self.module)
         return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.record import end_is_kept, state_of
+from megatron_lrps.campaign.standing import end_is_kept, standing_of
 from megatron_lrps.errors import (
     EXIT_CONTINUE,
     EXIT_REFUSED,
@@ -51,7 +51,7 @@ class Attempt:
 
     def saved(self) -> int:
         """The iteration that another attempt would start from."""
-        return state_of(self.campaign.folder, self.path).saved or self.start
+        return standing_of(self.campaign.folder, self.path).saved or self.start
 
 
 def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:

@@ -20,7 +20,8 @@ from types import FrameType
 from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
@@ -89,7 +90,7 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
     folder = campaign.folder.path(path.name)
     with _one_executor(folder, path.name):
         # Checked here because another executor may have trained it while this one trained the paths before it.
-        if state_of(campaign.folder, path).done:
+        if standing_of(campaign.folder, path).done:
             display.finish(path.name)
             return
         exit_signal = signal.Signals[str(path_flags(campaign.tree, path)["exit-signal"])]

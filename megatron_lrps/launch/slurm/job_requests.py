@@ -10,8 +10,8 @@ from pathlib import Path
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.record import state_of
 from megatron_lrps.campaign.releases import is_released
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
@@ -79,7 +79,7 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
         RefusedError: the plan cannot be trained by Slurm, or does not fit the jobs that run.
     """
     slurm_of(campaign.plan)
-    saved = {path.name: state_of(campaign.folder, path).saved or path.fork for path in campaign.paths}
+    saved = {path.name: standing_of(campaign.folder, path).position for path in campaign.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(campaign.tree, saved, training, only)
     found = [replace(_training(campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.record import end_is_kept, events
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import end_is_kept
 from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
 
 

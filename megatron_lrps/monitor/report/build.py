@@ -63,7 +63,7 @@ def write_report(
     branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]
     lr = [folder / f"lr-paths.{suffix}" for suffix in ("svg", "png")]
     losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
-    trained = {each["name"]: each["end"] - each["iterations_left"] for each in found.stands}
+    trained = {each.path.name: each.path.end - each.iterations_left for each in found.standings}
     draw_tree(found.tree, trained, *branches, axis=axis)
     draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis, trained=trained)
     if any(found.runs.values()):

@@ -10,7 +10,7 @@ from megatron_lrps.campaign.data_ledger import totals_of
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import Facts, chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.record import events
-from megatron_lrps.campaign.standing import ENDED, HALF_WAY, standing
+from megatron_lrps.campaign.standing import HALF_WAY, Standing, standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import Axis
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets
@@ -44,7 +44,7 @@ class Material:
         tree: The given plan's.
         save: The campaign's folder.
         facts: Path -> what is known of it.
-        stands: Of every path, what ``standing`` gives.
+        standings: Where each path stands, in the plan's order.
         runs: Losses, gradient norms and times that were logged.
         printed: Path -> what its logs say.
         axis: What the pictures' axis counts.
@@ -59,7 +59,7 @@ class Material:
     tree: Tree
     save: Path
     facts: Mapping[str, Facts]
-    stands: Sequence[Mapping[str, Any]]
+    standings: Sequence[Standing]
     runs: Runs
     printed: Mapping[str, Printed]
     axis: Axis
@@ -78,7 +78,10 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     results = {
         path.name: found for path in tree.paths if (found := results_of(campaign, path.name, missing)) is not None
     }
-    stands = [standing(campaign, path, holder(campaign.path(path.name).root)) for path in tree.paths]
+    folders = {path.name: campaign.path(path.name) for path in tree.paths}
+    standings = [
+        standing_of(campaign, path).held_by(folders[path.name], holder(folders[path.name].root)) for path in tree.paths
+    ]
     runs, unreadable = _runs(campaign, tree, missing)
     printed = {path.name: printed_of(campaign, path.name, missing) for path in tree.paths}
     versions = version_table(tree, campaign, runs=runs)
@@ -91,12 +94,12 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
             continue
         planned = facts[row.path].record != "read"
         ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
-    missing += _missing(campaign, tree, stands, {*unreadable, *(name for name, run in runs.items() if run)}, results)
+    missing += _missing(campaign, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
     return Material(
         tree=tree,
         save=campaign.root,
         facts=facts,
-        stands=stands,
+        standings=standings,
         runs=runs,
         printed=printed,
         axis=axis,
@@ -136,29 +139,29 @@ def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: 
 def _missing(
     campaign: CampaignFolder,
     tree: Tree,
-    stands: Sequence[Mapping[str, Any]],
+    standings: Sequence[Standing],
     logged: Collection[str],
     scored: Collection[str],
 ) -> list[str]:
     """What a reader would look for and not find."""
     said = []
-    if idle := _names(each for each in stands if each["state"] in ("waiting", "ready")):
+    if idle := _names(each for each in standings if each.state in ("waiting", "ready")):
         said.append(f"Nothing saved yet: {idle}.")
-    if going := [each for each in stands if each["state"] in HALF_WAY]:
+    if going := [each for each in standings if each.state in HALF_WAY]:
         where = (
-            f"{each['name']} at {each['saved'] or each['fork']:,} of {each['end']:,}"
-            f"{'' if each['state'] == 'in_progress' else ', which nobody trains now'}"
+            f"{each.path.name} at {each.position:,} of {each.path.end:,}"
+            f"{'' if each.state == 'in_progress' else ', which nobody trains now'}"
             for each in going
         )
         said.append(f"Half-way: {'; '.join(where)}.")
-    if silent := _names(each for each in stands if each["saved"] is not None and each["name"] not in logged):
+    if silent := _names(each for each in standings if each.saved is not None and each.path.name not in logged):
         said.append(f"Trained, but without TensorBoard files: {silent}.")
-    for each in stands:
-        if each["torn"]:
-            torn = ", ".join(f"{iteration:,}" for iteration in each["torn"])
-            said.append(f"{each['name']} has checkpoints that are not whole, and are never used: {torn}.")
-    ended = [each for each in stands if each["state"] in ENDED]
-    if unscored := _names(each for each in ended if each["version"] and each["name"] not in scored):
+    for each in standings:
+        if each.torn:
+            torn = ", ".join(f"{iteration:,}" for iteration in each.torn)
+            said.append(f"{each.path.name} has checkpoints that are not whole, and are never used: {torn}.")
+    ended = [each for each in standings if each.done]
+    if unscored := _names(each for each in ended if each.path.version and each.path.name not in scored):
         said.append(f"Trained, but not evaluated: {unscored}.")
     folder = campaign.root / "paths"
     named = {path.name for path in tree.paths}
@@ -167,5 +170,5 @@ def _missing(
     return said
 
 
-def _names(stands: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(each["name"] for each in stands)
+def _names(standings: Iterable[Standing]) -> str:
+    return ", ".join(each.path.name for each in standings)

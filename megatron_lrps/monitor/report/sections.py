@@ -6,7 +6,6 @@ from typing import Any
 
 from megatron_lrps.campaign.lineage import schedule_words
 from megatron_lrps.campaign.releases import UNMET
-from megatron_lrps.campaign.standing import ENDED, state_words
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets, lost
 from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.report.events import timeline
@@ -26,15 +25,15 @@ LAST = 5
 def state(found: Material) -> dict[str, Any]:
     """How far the campaign is, what each paradigm costs, and the tree of paths in words."""
     planned = sum(path.iterations for path in found.tree.paths)
-    trained = planned - sum(each["iterations_left"] for each in found.stands)
-    versions = [each for each in found.stands if each["version"] is not None]
+    trained = planned - sum(each.iterations_left for each in found.standings)
+    versions = [each for each in found.standings if each.path.version is not None]
     return {
         "percent": _percent(trained, planned),
         "trained": trained,
         "planned": planned,
         "versions": len(versions),
-        "versions_trained": sum(each["state"] in ENDED for each in versions),
-        "versions_released": sum(each["state"] == "released" for each in versions),
+        "versions_trained": sum(each.done for each in versions),
+        "versions_released": sum(each.state == "released" for each in versions),
         "shares": [
             (total.paradigm.upper(), f"{total.of_ptfs:.0%}")
             for total in found.totals
@@ -53,13 +52,13 @@ def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
         {
             "name": path.name,
             "version": path.version if path.version != path.name else None,
-            "state": state_words(stands),
-            "percent": _percent(path.iterations - stands["iterations_left"], path.iterations),
+            "state": str(standing),
+            "percent": _percent(path.iterations - standing.iterations_left, path.iterations),
             "origin": f"forks at {path.fork:,}" if path.parent else path.origin if path.adopted else None,
             "end": path.end,
             "children": _branches(found, path.name),
         }
-        for path, stands in zip(found.tree.paths, found.stands, strict=True)
+        for path, standing in zip(found.tree.paths, found.standings, strict=True)
         if path.parent == parent
     ]
 

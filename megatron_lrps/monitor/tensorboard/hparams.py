@@ -14,7 +14,8 @@ from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.monitor.version_table import VersionRow
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cost import model_size
-from megatron_lrps.plan.model import Cut, Version
+from megatron_lrps.plan.keys.paths_and_cuts import Cut
+from megatron_lrps.plan.keys.versions import Version
 
 Hparams = Mapping[str, str | float]
 SHARE = "cost/of PTFS"

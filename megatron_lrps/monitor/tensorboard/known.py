@@ -8,7 +8,8 @@ from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import Facts, facts_of
-from megatron_lrps.campaign.record import events, state_of
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.printed_figures import LOSS, SECONDS, THROUGHPUT, Printed, seconds_of
 from megatron_lrps.monitor.readable_files import printed_of
@@ -114,7 +115,7 @@ def known_of(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath,
         logged=logged,
         printed=printed,
         missing=_missing(trees[0], logged, printed.points, before, until=until),
-        saved=state_of(campaign, path).saved,
+        saved=standing_of(campaign, path).saved,
     )
 
 
