@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import StartPoint
@@ -20,7 +21,7 @@ from tests.plan.plans import plan_dict
 def run_of(folder: Path, path: str, **keys: Any) -> PathToTrain:
     """A path of two versions of 1000 iterations: main to 1400, v1 (400, 1000], v2 (1400, 2000]."""
     tree = expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=folder))
-    return PathToTrain.of_plan(Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml"))
+    return PathToTrain.of_plan(Planned(campaign=Campaign(tree), path=tree.path(path)))
 
 
 def args_of(**changed: Any) -> Namespace:
