@@ -7,8 +7,9 @@ import typer
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.cut_request import answered, ask, grown_text, withdraw
-from megatron_lrps.campaign.folders import PathFolder, checkpoints_in
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.cli.options import PlanArgument
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
@@ -36,7 +37,7 @@ def cut(
     campaign = Campaign.open(plan)
     tree = campaign.tree
     main = campaign.folder.path(campaign.path(MAIN).name)
-    complete, _ = checkpoints_in(main.checkpoints)
+    complete = Checkpoints.in_folder(main.checkpoints).complete
     text = plan.read_text(encoding="utf-8")
     # Before main's job is asked for anything: would a cut anywhere be accepted at all?
     anywhere = max([1, tree.plan.lr.warmup_iters, *complete])
@@ -54,7 +55,7 @@ def cut(
     else:
         raise RefusedError("main has saved nothing yet, and nobody trains it.", "train it first: lrps run.")
     grown, new = _grown(text, tree, name, fork=fork, iters=iters, shape=shape)
-    accept(new)
+    accept(Campaign(new))
     write_atomic(plan, grown)
     path = new.path(name)
     typer.echo(

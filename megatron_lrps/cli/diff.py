@@ -30,8 +30,8 @@ def diff(
         comparison = compare(left, right)
         if as_json:
             whole = {
-                "campaign": both.trees[0].plan.campaign,
-                "save": str(both.folder.root),
+                "campaign": both.campaign.plan.campaign,
+                "save": str(both.campaign.folder.root),
                 "notes": both.notes,
                 "a": {"path": left.name, "record": left.record, "notes": left.notes},
                 "b": {"path": right.name, "record": right.record, "notes": right.notes},

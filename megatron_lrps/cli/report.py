@@ -26,12 +26,11 @@ def report(
 
     with open_both_plans(plan) as both:
         done = write_report(
-            both.folder,
-            both.trees,
-            folder=output or both.folder.report,
+            both.campaign,
+            folder=output or both.campaign.folder.report,
             notes=both.notes,
             now=datetime.now(UTC),
-            axis=axis_of(both.trees[0].plan, axis),
+            axis=axis_of(both.campaign.plan, axis),
         )
     for each in done.missing:
         typer.echo(each if each.isprintable() else repr(each))

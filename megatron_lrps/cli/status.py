@@ -35,7 +35,7 @@ def status(
     campaign = Campaign.open(plan)
     owners = {path.name: holder(campaign.folder.path(path.name).root) for path in campaign.paths}
     standings = [
-        standing_of(campaign.folder, path).held_by(campaign.folder.path(path.name), owners[path.name])
+        standing_of(campaign, path).held_by(campaign.folder.path(path.name), owners[path.name])
         for path in campaign.paths
     ]
     jobs = jobs_of(campaign.folder)

@@ -16,7 +16,7 @@ def tensorboard(plan: PlanArgument) -> None:
     from megatron_lrps.monitor.tensorboard.derive import derive  # protobuf and numpy come with it
 
     with open_both_plans(plan) as both:
-        done = derive(both.folder, both.trees, notes=both.notes)
+        done = derive(both.campaign, notes=both.notes)
     for note in done.notes:
         typer.echo(note if note.isprintable() else repr(note))
     written = ["the campaign" if run == "." else run for run in done.changed]  # TensorBoard's name of the folder itself

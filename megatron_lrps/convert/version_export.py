@@ -234,9 +234,9 @@ def _write_beside(
     _write_json(hidden / "config.json", config)
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
     shipped = write_tokenizer(spec, hidden, max_length=model.positions)
-    links = chain_of(version.campaign.folder, version.trees, version.facts)
-    of_path = [facts_of(version.campaign.folder, version.trees, link.path) for link in links]
-    ranges = ledger_of(version.campaign.folder, version.trees, version.facts, links)
+    links = chain_of(version.campaign, version.facts)
+    of_path = [facts_of(version.campaign, link.path) for link in links]
+    ranges = ledger_of(version.campaign, version.facts, links)
     card = model_card(
         lineage_of(version.facts, links, of_path, ranges),
         model,

@@ -17,15 +17,14 @@ def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
     Raises:
         RefusedError: the fork point of a path is lost or, if ``only`` names the path, is not saved yet.
     """
-    folder = campaign.folder
     paths = [campaign.path(only)] if only else campaign.paths
-    untrained = [path for path in paths if not standing_of(folder, path).done]
+    untrained = [path for path in paths if not standing_of(campaign, path).done]
     for path in untrained:
         if path.adopted is not None:
             start_of(campaign, path)
-        if path.parent is None or standing_of(folder, path).ready:
+        if path.parent is None or standing_of(campaign, path).ready:
             continue
-        parent = standing_of(folder, campaign.path(path.parent))
+        parent = standing_of(campaign, campaign.path(path.parent))
         # Training everything else first would only delay the news: a parent past the fork does not save it again.
         if only or parent.done or (parent.saved or 0) > path.fork:
             start_of(campaign, path)

@@ -128,8 +128,8 @@ def planned(own: argparse.Namespace) -> Planned | None:
             f"--lrps-until {own.lrps_until} is outside path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
-    require_data(campaign.tree, path, standing_of(campaign.folder, path).saved or 0)
-    refuse_missing_weights(campaign.tree, path)
+    require_data(campaign.tree, path, standing_of(campaign, path).saved or 0)
+    refuse_missing_weights(campaign, path)
     return Planned(campaign=campaign, path=path, until=own.lrps_until)
 
 

@@ -154,7 +154,7 @@ class StartAgreement:
             if path.folder is not None:
                 self._activity.begin(path.folder, self._ownership.token)
             if path.planned is not None:
-                accept(path.planned.tree, allow)
+                accept(path.planned.campaign, allow)
         return find_start(
             path.own,
             parent=path.parent,

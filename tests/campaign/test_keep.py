@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.keep import AnyOf, EveryN, LatestN, PathOnDisk, Pinned, Policy, decide
 from megatron_lrps.errors import PlanError
@@ -253,10 +254,10 @@ def test_changing_it_changes_no_past(tmp_path: Path) -> None:
     def tree(**keys: Any) -> Tree:
         return expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=tmp_path))
 
-    accept(tree())
+    accept(Campaign(tree()))
     campaign = CampaignFolder(tree().plan.folder)
     save(campaign.path("main").checkpoints, 400, 1400)
     save(campaign.path("v1").checkpoints, 1000)
     for keep in ({"latest": 5}, {"latest": 1, "every": 100}, None):
-        accept(tree(keep=keep))
+        accept(Campaign(tree(keep=keep)))
         assert load_plan(campaign.plan).keep == (Keep(**keep) if keep else Keep())

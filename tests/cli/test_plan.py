@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import EXIT_REFUSED
-from megatron_lrps.plan import expand, load_plan
 from tests.campaign.checkpoints import save
 from tests.cli.commands import PAPER, answer, refusal, write
 from tests.conftest import Lrps
@@ -155,7 +155,7 @@ def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrp
 
 
 def test_plan_refuses_a_changed_past(tmp_path: Path, lrps: Lrps) -> None:
-    accept(expand(load_plan(write(tmp_path))))
+    accept(Campaign.open(write(tmp_path)))
     save(CampaignFolder(tmp_path / "runs/c").path("main").checkpoints, 400)
     assert lrps("plan", write(tmp_path)).code == 0
     code, stdout, stderr = lrps("plan", write(tmp_path, lr={"max": 2.0e-4, "min": 3.0e-5}))
