@@ -218,6 +218,27 @@ def test_files_stay_short() -> None:
     assert not {name: length for name, length in lengths.items() if length > 320}
 
 
+def test_no_two_files_share_a_name() -> None:
+    """So that a file's name says where it is; a command's file has the command's name, whatever else is called so."""
+    folders: dict[str, list[str]] = {}
+    for file in FILES:
+        if not file.name.startswith("__") and file.parent.name != "cli":
+            folders.setdefault(file.name, []).append(file.parent.name)
+    assert not {name: found for name, found in folders.items() if len(found) > 1}
+
+
+def test_contributing_says_where_things_are() -> None:
+    """Twenty questions of a newcomer, with one file each, and every part of the package with what it holds."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    answers = re.findall(r"^\| .*\? \| `(\S+)` \|$", text, re.MULTILINE)
+    assert len(answers) == 20
+    assert not [name for name in answers if not (ROOT / name).is_file()]
+    (tree,) = re.findall(r"^megatron_lrps/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)
+    parts = [part for floor in FLOORS for part in sorted(floor) if (ROOT / PACKAGE / part).is_dir()]
+    assert named == parts
+
+
 def _name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()  # type: ignore[index]
 
