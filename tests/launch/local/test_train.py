@@ -86,7 +86,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(campaign: TinyCampaign) -> 
     saved = campaign.saved("main")[-1]
     assert 2 <= saved < 14
     assert f"path main stopped at iteration {saved} (signal); nothing is lost." in stderr
-    assert f"the same command continues from iteration {saved}." in stderr
+    assert f"run the same command to continue from iteration {saved}." in stderr
     assert not campaign.processes()
 
     assert campaign.run("--path", "main")[0] == 0
@@ -116,7 +116,7 @@ def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: TinyCampaign) -> 
     executor.terminate()
     _, stderr = executor.communicate(timeout=300)
     assert executor.returncode == 75
-    assert "nothing is lost. Fix: the same command continues from iteration 0." in stderr
+    assert "nothing is lost. Fix: run the same command to continue from iteration 0." in stderr
     assert not campaign.processes()
 
 
@@ -126,7 +126,7 @@ def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: TinyCampaign)
     (log,) = campaign.folder("main").logs.glob("*.log")
     assert "path main failed at iteration 7: rank 1 ended with exit code 1;" in stderr
     assert str(log) in stderr
-    assert stderr.endswith("the same command continues from iteration 5.\n")
+    assert stderr.endswith("run the same command to continue from iteration 5.\n")
     assert stdout.splitlines()[-1] == "  RuntimeError: the loss of this rank is not finite"
     assert not events(campaign.folder("v1"))
 
