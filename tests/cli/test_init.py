@@ -124,11 +124,11 @@ def test_a_size_for_gpus_says_where_it_is_to_run(raw: Path, lrps: Lrps) -> None:
 
 def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
     (raw / "plan.yaml").write_text("mine\n")
-    assert "plan.yaml is there already" in refusal(lrps, "init")
+    assert "plan.yaml exists already" in refusal(lrps, "init")
     assert (raw / "plan.yaml").read_text() == "mine\n"
     (raw / "plan.yaml").unlink()
     (raw / "plan.schema.json").write_text("{}\n")
-    assert "plan.schema.json is there already, and is not this version's" in refusal(lrps, "init")
+    assert "plan.schema.json exists already, and another version of lrps wrote it" in refusal(lrps, "init")
     assert not (raw / "plan.yaml").exists()
 
 
@@ -148,8 +148,8 @@ def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
         (["--tokens", "lots"], "'lots tokens' is not a count"),
         (["--iters", "50", "--tokens", "1M"], "--iters 50 and --tokens 1M are both given"),
         (["--size", "70b"], "There is no size '70b'"),
-        (["--size", "125m"], "not given, and there is nobody to ask"),  # too little text for 20 iterations
-        (["--device", "tpu"], "--device 'tpu' is none"),
+        (["--size", "125m"], "not given, and there is no terminal to ask at"),  # too little text for 20 iterations
+        (["--device", "tpu"], "--device 'tpu' is unknown"),
         (["--name", "a/b"], "--name 'a/b' is not a plain file name"),
     ],
 )

@@ -101,8 +101,8 @@ def test_plan_refuses_in_one_line_with_exit_code_78(tmp_path: Path, lrps: Lrps) 
     file = write(tmp_path, megatron={"train-iters": 5})
     assert "megatron.train-iters: 5 is given, but the plan's versions[].iters" in refusal(lrps, "plan", file)
     assert "megatron.finetune: True is refused" in refusal(lrps, "plan", write(tmp_path, megatron={"finetune": True}))
-    assert "--tflops: the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
-    assert "--tflops: inf is no finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
+    assert "--tflops is given, but the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
+    assert "--tflops inf is not a finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
 
 
 def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
