@@ -7,8 +7,9 @@ import typer
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.cut_request import answered, ask, grown_text, withdraw
-from megatron_lrps.campaign.folders import PathFolder, checkpoints_in
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.cli.options import PlanArgument
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
@@ -36,7 +37,7 @@ def cut(
     campaign = Campaign.open(plan)
     tree = campaign.tree
     main = campaign.folder.path(campaign.path(MAIN).name)
-    complete, _ = checkpoints_in(main.checkpoints)
+    complete = Checkpoints.in_folder(main.checkpoints).complete
     text = plan.read_text(encoding="utf-8")
     # Before main's job is asked for anything: would a cut anywhere be accepted at all?
     anywhere = max([1, tree.plan.lr.warmup_iters, *complete])
@@ -44,7 +45,9 @@ def cut(
     if at is not None:
         if at not in complete:
             there = ", ".join(map(str, complete[-8:])) or "none"
-            raise RefusedError(f"--at {at}: main has no checkpoint there; there are {there}.", "name one of those.")
+            raise RefusedError(
+                f"main has no checkpoint of iteration {at} (--at); it has {there}.", "choose one of those."
+            )
         fork = at
     elif holder(main.root) is not None:
         fork = _saved_by_job(main, name, wait)
@@ -54,7 +57,7 @@ def cut(
     else:
         raise RefusedError("main has saved nothing yet, and nobody trains it.", "train it first: lrps run.")
     grown, new = _grown(text, tree, name, fork=fork, iters=iters, shape=shape)
-    accept(new)
+    accept(Campaign(new))
     write_atomic(plan, grown)
     path = new.path(name)
     typer.echo(
@@ -79,7 +82,7 @@ def _saved_by_job(main: PathFolder, name: str, patience_s: float) -> int:
             if time.monotonic() > deadline:
                 raise RefusedError(
                     f"main's job has not saved within {patience_s:.0f} s.",
-                    "look at its log; give more time with --wait, or fork off a checkpoint that is there with --at.",
+                    "look at its log; give it more time with --wait, or fork off an existing checkpoint with --at.",
                 )
             time.sleep(_POLL_S)
     finally:

@@ -23,8 +23,8 @@ def gc(
 ) -> None:
     """Show which checkpoints nothing needs, or delete them. Each checkpoint that stays has a reason."""
     campaign = Campaign.open(plan)
-    verdicts = judge(campaign.tree)
-    sizes = {verdict: size_on_disk(folder_of(campaign.folder, verdict)) for verdict in verdicts}
+    verdicts = judge(campaign)
+    sizes = {verdict: size_on_disk(folder_of(campaign, verdict)) for verdict in verdicts}
     doomed = [verdict for verdict in verdicts if not verdict.keep]
     if as_json:
         facts = {
@@ -36,7 +36,7 @@ def gc(
                 {
                     "path": verdict.path,
                     "iteration": verdict.iteration,
-                    "folder": str(folder_of(campaign.folder, verdict)),
+                    "folder": str(folder_of(campaign, verdict)),
                     "bytes": size,
                     "keep": verdict.keep,
                     "reason": verdict.reason,
@@ -53,7 +53,7 @@ def gc(
             typer.echo(f"Nothing is deleted yet; `lrps gc {plan} --yes` deletes them.")
         return
     freed = 0
-    for verdict in sweep(campaign.tree, doomed):
+    for verdict in sweep(campaign, doomed):
         freed += sizes[verdict]
         if not as_json:
             typer.echo(f"deleted {verdict.path} {verdict.iteration:,}")

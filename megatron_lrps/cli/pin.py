@@ -6,7 +6,6 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.pins import add_pin, drop_pin
-from megatron_lrps.campaign.removal import trees_of
 from megatron_lrps.cli.options import PlanArgument, path_names
 
 
@@ -25,7 +24,7 @@ def pin(
     """Protect a checkpoint from lrps gc."""
     campaign = Campaign.open(plan)
     # The path may be in the accepted plan alone: gc looks at those too.
-    if not any(path in tree.by_name for tree in trees_of(campaign.tree)):
+    if not any(path in tree.by_name for tree in campaign.with_accepted().trees):
         campaign.path(path)  # refuses it, naming those that exist
     folder = campaign.folder.path(path)
     if remove:

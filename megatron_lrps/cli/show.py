@@ -9,10 +9,20 @@ import typer
 
 from megatron_lrps.campaign.data_ledger import Range, totals_of
 from megatron_lrps.campaign.history import condense
-from megatron_lrps.campaign.lineage import Facts, Link, Saved, chain_of, checkpoints_of, ledger_of, schedule_words
+from megatron_lrps.campaign.lineage import (
+    Facts,
+    Link,
+    RecordedCheckpoint,
+    chain_of,
+    checkpoints_of,
+    facts_of,
+    ledger_of,
+    resolve,
+    schedule_words,
+)
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
-from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.owner_facts import owner_facts
 from megatron_lrps.cli.value_text import value_text
@@ -42,20 +52,20 @@ _OF_RECORD = (
 
 def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = False) -> None:
     """Show what made a version. That is its paths, learning rate, data, libraries, checkpoints and history."""
-    with open_both_plans(plan) as both:
-        facts = both.facts(version)
-        accepted = plan_hash(both.trees[1].plan) if len(both.trees) > 1 else None
-        folder = both.folder.path(facts.name)
-        links = chain_of(both.folder, both.trees, facts)
-        ledger, planned = ledger_of(both.folder, both.trees, facts, links), facts.record != "read"
+    with open_to_read(plan) as (campaign, plan_notes):
+        facts = facts_of(campaign, resolve(campaign, version))
+        accepted = plan_hash(campaign.accepted.plan) if campaign.accepted else None
+        folder = campaign.folder.path(facts.name)
+        links = chain_of(campaign, facts)
+        ledger, planned = ledger_of(campaign, facts, links), facts.record != "read"
         saved = checkpoints_of(folder, facts)
         history = condense(events(folder))
         owner = holder(folder.root)
-        notes = (*both.notes, *facts.notes)
+        notes = (*plan_notes, *facts.notes)
         if as_json:
             whole = {
-                "campaign": both.trees[0].plan.campaign,
-                "save": str(both.folder.root),
+                "campaign": campaign.plan.campaign,
+                "save": str(campaign.folder.root),
                 "path": facts.name,
                 "record": facts.record,
                 "notes": notes,
@@ -70,7 +80,7 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
             }
             typer.echo(json.dumps(whole, indent=2))
             return
-        typer.echo(f"{facts.name}  campaign {both.trees[0].plan.campaign}  {value_text(str(folder.root))}")
+        typer.echo(f"{facts.name}  campaign {campaign.plan.campaign}  {value_text(str(folder.root))}")
         for note in notes:
             typer.echo(value_text(note))
         typer.echo("")
@@ -89,7 +99,9 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
             typer.echo(f"{value_text(entry.time)}  {value_text(str(entry))}")
 
 
-def _rows(facts: Facts, links: list[Link], saved: list[Saved], accepted: str | None) -> list[tuple[str, str]]:
+def _rows(
+    facts: Facts, links: list[Link], saved: list[RecordedCheckpoint], accepted: str | None
+) -> list[tuple[str, str]]:
     """What is known, a name and a text a line; a name that stands in several lines is printed once."""
     values = facts.values
     data = values.get("data", {})
@@ -149,7 +161,7 @@ def _plan(recorded: str | None, accepted: str | None) -> str:
     return f"{value_text(recorded)}, {same}"
 
 
-def _checkpoint(saved: Saved) -> str:
+def _checkpoint(saved: RecordedCheckpoint) -> str:
     text = {
         "present": value_text(saved.sha256 or "not hashed"),
         "changed": f"{value_text(saved.sha256)}, but path.json has {value_text(saved.recorded)}",

@@ -27,7 +27,9 @@ def status(
     """Show where every path stands."""
     if watch:
         if as_json:
-            raise RefusedError("--watch shows lines, and --json is one object.", "give one of them.")
+            raise RefusedError(
+                "--watch and --json are both given, but --json prints one object, once.", "give one of them."
+            )
         from megatron_lrps.cli.status_watch import watch_status  # rich comes with it
 
         watch_status(plan, every=every)
@@ -35,7 +37,7 @@ def status(
     campaign = Campaign.open(plan)
     owners = {path.name: holder(campaign.folder.path(path.name).root) for path in campaign.paths}
     standings = [
-        standing_of(campaign.folder, path).held_by(campaign.folder.path(path.name), owners[path.name])
+        standing_of(campaign, path).held_by(campaign.folder.path(path.name), owners[path.name])
         for path in campaign.paths
     ]
     jobs = jobs_of(campaign.folder)

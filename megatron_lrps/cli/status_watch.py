@@ -67,7 +67,7 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[LiveStanding], Job
     while True:
         rows = watch.look()
         if time.monotonic() - asked >= JOBS_EVERY_S:
-            asked, jobs = time.monotonic(), jobs_of(watch.campaign)
+            asked, jobs = time.monotonic(), jobs_of(watch.campaign.folder)
         yield rows, jobs
         if all(row.done and not row.held for row in rows):
             return

@@ -22,7 +22,7 @@ def _branches(campaign: Campaign, parent: str | None, indent: str) -> list[str]:
     for path in children:
         last = path is children[-1]
         folder = campaign.folder.path(path.name)
-        standing = standing_of(campaign.folder, path).held_by(folder, holder(folder.root))
+        standing = standing_of(campaign, path).held_by(folder, holder(folder.root))
         done = path.iterations - standing.iterations_left
         version = f"  version {path.version}" if path.version else ""
         lines.append(

@@ -15,7 +15,7 @@ def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = Fa
     campaign = Campaign.open(plan)
     names = [campaign.path(path).name] if path else [each.name for each in campaign.paths]
     findings = []
-    for finding in integrity.verify(campaign.folder, names):
+    for finding in integrity.verify(campaign, names):
         findings.append(finding)
         if not as_json:  # one line at a time: large checkpoints take minutes
             what = "; ".join(map(str, finding.damages)) or integrity.MEANING[finding.state]

@@ -7,9 +7,7 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.lineage import Facts, facts_of, resolve
-from megatron_lrps.campaign.removal import trees_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import Tree
 
 
 @dataclass(frozen=True)
@@ -17,8 +15,7 @@ class VersionCheckpoint:
     """A version and the checkpoint that it is.
 
     Attributes:
-        campaign: The campaign.
-        trees: The plan's tree of paths, and the accepted plan's.
+        campaign: The campaign, with its accepted plan.
         name: The version or the path, as the user calls it.
         facts: What is known of the path.
         checkpoint: The checkpoint.
@@ -26,7 +23,6 @@ class VersionCheckpoint:
     """
 
     campaign: Campaign
-    trees: list[Tree]
     name: str
     facts: Facts
     checkpoint: Checkpoint
@@ -59,10 +55,9 @@ def find_version_checkpoint(plan_file: Path, name: str, iteration: int | None) -
     Raises:
         RefusedError: there is no such version or checkpoint; the message names those that there are.
     """
-    campaign = Campaign.open(plan_file)
-    trees = trees_of(campaign.tree)
-    path = resolve(campaign.folder, trees, name)
-    facts = facts_of(campaign.folder, trees, path)
+    campaign = Campaign.open(plan_file).with_accepted()
+    path = resolve(campaign, name)
+    facts = facts_of(campaign, path)
     saved = Checkpoints.in_folder(campaign.folder.path(path).checkpoints)
     wanted = iteration if iteration is not None else facts.values.get("end")
     if wanted not in saved.complete:
@@ -72,4 +67,4 @@ def find_version_checkpoint(plan_file: Path, name: str, iteration: int | None) -
             f"{path} has no checkpoint of iteration {end}; {there}.", "train it to its end, or give --iteration."
         )
     checkpoint = saved.at(wanted)
-    return VersionCheckpoint(campaign, trees, name, facts, checkpoint, checkpoint.digest)
+    return VersionCheckpoint(campaign, name, facts, checkpoint, checkpoint.digest)

@@ -1,4 +1,4 @@
-"""A version's export: which checkpoint, with which tokenizer, and what stands beside the weights."""
+"""``lrps export``: a version's checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
 from collections.abc import Callable
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     import torch
 
 RECORD = "lrps.json"
-"""What an export was made from, in its folder."""
+"""The file in an export that says what it was made from."""
 
 
 class ExportedVersion(NamedTuple):
     """What `lrps export` did.
 
     Attributes:
-        folder: The export.
-        fresh: It was made now, and was not there already.
-        written: The weights, or None where it was there.
-        statement: On the tokenizer; empty where it was there.
-        compared: What the check found, or None without one.
+        folder: The folder of the export.
+        fresh: The export was made now, and was not there already.
+        written: What was written, or None if the export was there already.
+        statement: A sentence on the tokenizer; empty if the export was there already.
+        compared: What the check found, or None without a check.
     """
 
     folder: Path
@@ -60,20 +60,20 @@ def export_to_hugging_face(
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version; one that is there already, made from the same checkpoint, stays.
+    """Export a version to a Hugging Face folder. An export that was made from the same checkpoint stays.
 
     Args:
-        version: Its checkpoint.
+        version: The version.
         output: The folder, instead of ``version.export``.
-        dtype: ``bf16``, ``fp32``, or None: as saved.
-        workers: Files written at a time.
-        shard_bytes: Largest file.
-        check: Compare logits with Megatron's.
-        say: Told what goes on.
+        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        workers: The number of files written at a time.
+        shard_bytes: The size of the largest file.
+        check: Compare the logits with Megatron's.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: it cannot be exported, another export is there, or the check fails.
-        StorageError: the disk refuses; nothing is left that looks whole.
+        RefusedError: the version cannot be exported, another export is there, or the check fails.
+        StorageError: the disk fails; nothing is left that looks whole.
     """
     target = output or version.export
     opened, spec, encoder = _opened(version)
@@ -108,16 +108,16 @@ def export_to_megatron(
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version's weights as Megatron has them; otherwise as ``export_to_hugging_face``.
+    """Export a version's weights for Megatron; otherwise like ``export_to_hugging_face``.
 
     Args:
-        version: Its checkpoint.
-        form: ``torch``: one file; ``torch_dist``: a checkpoint that Megatron loads.
-        layout: That of the checkpoint.
+        version: The version.
+        form: ``torch`` for one file, or ``torch_dist`` for a checkpoint that Megatron loads.
+        layout: The layout to load it with.
         output: The folder, instead of one beside ``version.export``.
-        dtype: ``bf16``, ``fp32``, or None: as saved.
-        check: Compare the checkpoint's logits with the source's, both by Megatron.
-        say: Told what goes on.
+        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        check: Compare the logits of the export with those of the version's checkpoint, both by Megatron.
+        say: Called with a line for each step.
     """
     ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
     target = output or version.export.with_name(f"{version.export.name}-{ending}")
@@ -188,11 +188,11 @@ def _made(
     write: Callable[[], Exported],
     say: Callable[[str], None],
 ) -> Exported | None:
-    """Write the export and note it; None where it is there already, made from the same. Refuses another one."""
+    """Write the export and note it. None if it is there already; refuses one that was made from something else."""
     if target.is_symlink() or target.exists():
         if {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
             raise RefusedError(
-                f"{target} is there already, and was not made from {version.checkpoint.folder} with these settings.",
+                f"{target} exists already, but was not made from {version.checkpoint.folder} with these settings.",
                 "move it away, or give another --output.",
             )
         return None
@@ -215,7 +215,7 @@ def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
     now = tokenizer_fingerprint(spec.model)
     if now != trained:
         raise RefusedError(
-            f"The tokenizer's content is {now[:12]} now, and {str(trained)[:12]} in {name}.",
+            f"The tokenizer's content is {now[:12]} now, but was {str(trained)[:12]} for {name}.",
             "restore the tokenizer that the campaign was started with.",
         )
 
@@ -228,15 +228,15 @@ def _write_beside(
     eod: int,
     record: dict[str, Any],
 ) -> Shipped:
-    """Everything but the weights."""
+    """Write everything but the weights."""
     model = planned.model
     config = config_of(model, dtype=record["dtype"], bos=None, eos=eod)
     _write_json(hidden / "config.json", config)
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
     shipped = write_tokenizer(spec, hidden, max_length=model.positions)
-    links = chain_of(version.campaign.folder, version.trees, version.facts)
-    of_path = [facts_of(version.campaign.folder, version.trees, link.path) for link in links]
-    ranges = ledger_of(version.campaign.folder, version.trees, version.facts, links)
+    links = chain_of(version.campaign, version.facts)
+    of_path = [facts_of(version.campaign, link.path) for link in links]
+    ranges = ledger_of(version.campaign, version.facts, links)
     card = model_card(
         lineage_of(version.facts, links, of_path, ranges),
         model,

@@ -28,20 +28,20 @@ def measure(
     limit: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the perplexity on every set to the results; what is there already, measured alike, stays.
+    """Add the perplexity on every set to the results. A set that was measured in the same way before is not again.
 
     Args:
-        version: The version's checkpoint.
-        results: Written after each set, so that a stopped evaluation goes on.
+        version: The version.
+        results: The results so far. They are written after each set, so that a stopped evaluation can go on.
         engine: ``export`` or ``megatron``.
-        export: Its folder, for ``export``.
-        limit: The most tokens of a set, or None.
-        say: Told what goes on.
+        export: The folder of the export, for the engine ``export``.
+        limit: The largest number of tokens of a set, or None.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: a set, the export or the tokenizer is not there, or is another's.
-        LrpsError: the engine could not compute, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: a set, the export or the tokenizer is missing, or does not belong to the version.
+        LrpsError: the engine could not compute; the error says its own words.
+        StorageError: the disk fails.
     """
     path = version.path
     sets, absent = sets_of(version.campaign.tree, version.campaign.tree.path(path))
@@ -59,7 +59,8 @@ def measure(
         return
     if engine == "megatron" and (damage := damaged_sizes(version.checkpoint.folder)):
         raise RefusedError(
-            f"{version.checkpoint.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is."
+            f"{version.checkpoint.folder} is damaged: {damage[0]}.",
+            "evaluate another checkpoint; lrps verify PLAN shows all that is damaged.",
         )
     folder = version.checkpoint.folder if engine == "megatron" else export
     assert folder is not None
@@ -72,19 +73,19 @@ def measure(
 def scored(
     sets: Mapping[str, Path], spec: TokenizerSpec, folder: Path, *, engine: str, length: int, limit: int | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each set's name and result, as ``results.json`` has it, as soon as it is there.
+    """Give each set's name and result, as ``results.json`` has it, as soon as it is computed.
 
     Args:
         sets: Name -> index prefix.
-        spec: The tokenizer: its vocabulary counts, and its bytes.
-        folder: The export, or for the engine ``megatron`` the checkpoint.
+        spec: The tokenizer, for the size of its vocabulary and the bytes of its tokens.
+        folder: The export, or the checkpoint for the engine ``megatron``.
         engine: ``export`` or ``megatron``.
-        length: Tokens of a window.
-        limit: The most tokens of a set, or None.
+        length: The number of tokens in a window.
+        limit: The largest number of tokens of a set, or None.
 
     Raises:
-        RefusedError: a set is none.
-        LrpsError: the engine could not compute, with its own words.
+        RefusedError: a set cannot be read.
+        LrpsError: the engine could not compute; the error says its own words.
     """
     asked = {
         "engine": engine,
@@ -114,7 +115,7 @@ def scored(
 
 
 def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str, Any]:
-    """What must be the same for a result to count again."""
+    """What must be the same for an older result to count."""
     known = fingerprint(prefix)
     return {
         "engine": engine,

@@ -1,4 +1,4 @@
-"""From a trained branch to a released version: verify, export, check, evaluate, gate, release; each step resumable."""
+"""``lrps promote``: verify, export, check, score and judge a version, then mark it released. Each step can resume."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
-from megatron_lrps.campaign.scores import Results, folder_of, measured_by, read_results, scores_of
+from megatron_lrps.campaign.scores import Results, measured_by, read_results, scores_folder, scores_of
 from megatron_lrps.convert.model_card import with_scores
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.convert.version_export import export_to_hugging_face
@@ -27,10 +27,10 @@ class Promoted(NamedTuple):
     """A released version.
 
     Attributes:
-        export: Its Hugging Face folder.
-        results: Its scores.
-        judged: The gate's conditions, and those that it has not met before.
-        unmet: Those of them that it does not meet, and was released all the same.
+        export: The Hugging Face folder.
+        results: The scores.
+        judged: The conditions of the gate, and those that the version did not meet before.
+        unmet: The conditions that it does not meet, although it was released.
         fresh: It was released now, and not before.
     """
 
@@ -52,24 +52,24 @@ def promote(
     dtype: str | None,
     say: Callable[[str], None],
 ) -> Promoted:
-    """Release a version. Steps that were done before, on the same checkpoint and export, are not done again.
+    """Release a version. Steps that were done before on the same checkpoint and export are not done again.
 
     Args:
-        version: Its checkpoint.
-        asked: How it is scored.
+        version: The version.
+        asked: How to score it.
         task_folder: ``asked.task_folder``, absolute.
-        gate: A file of conditions, or None. Conditions that the same checkpoint has not met before are judged too:
-            no other gate, and none at all, lets it through.
-        despite: Release it although it does not meet its gate; its record says so.
+        gate: A file of conditions, or None. Conditions that the same checkpoint did not meet before are judged too, so
+            that neither another gate nor the lack of one lets it through.
+        despite: Release the version although it does not meet its gate. Its record says so.
         check: Compare the export's logits with Megatron's.
-        dtype: Of the export, or None: as saved.
-        say: Told what goes on.
+        dtype: The dtype of the export, or None to keep what was saved.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: the checkpoint is damaged, cannot be exported, computes something else than Megatron, or does
-            not meet the gate.
-        LrpsError: an engine fails, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: the checkpoint is damaged or cannot be exported, the export computes something else than
+            Megatron, or the version does not meet the gate.
+        LrpsError: an engine fails; the error says its own words.
+        StorageError: the disk fails.
     """
     conditions = read_gate_file(gate) if gate else []
     steps = _Steps(version)
@@ -159,10 +159,10 @@ def _judge(version: VersionCheckpoint, conditions: list[Condition]) -> list[Judg
 
     @cache
     def results(name: str) -> dict[str, Any]:
-        path = version.path if name == version.name else resolve(campaign.folder, version.trees, name)
+        path = version.path if name == version.name else resolve(campaign, name)
         found = read_results(campaign.folder, path)
         if found is None:
-            raise RefusedError(f"{name} has no scores to compare with.", f"lrps eval PLAN {name}, then rerun.")
+            raise RefusedError(f"{name} has no scores to compare with.", f"run lrps eval PLAN {name}, then rerun this.")
         return found
 
     return judge(
@@ -175,7 +175,7 @@ def _judge(version: VersionCheckpoint, conditions: list[Condition]) -> list[Judg
 
 
 def _judge_again(version: VersionCheckpoint, texts: list[str]) -> list[Judged]:
-    """Conditions that the checkpoint has not met before, by the scores of now; unmet where these are not there."""
+    """Judge conditions that the checkpoint did not meet before by its present scores; unmet without scores."""
     found = []
     for text in texts:
         (condition,) = read_gate(text, "a condition of before")
@@ -187,7 +187,7 @@ def _judge_again(version: VersionCheckpoint, texts: list[str]) -> list[Judged]:
 
 
 def _state_of(export: Path) -> list[list[Any]] | None:
-    """What shows that an export was changed: its weights' names, sizes and times; None where it is not there."""
+    """The names, sizes and times of an export's weights, which show a change; None if the export is missing."""
     files = sorted([*export.glob("*.safetensors"), export / "config.json"])
     try:
         return [[file.name, (state := file.stat()).st_size, state.st_mtime_ns] for file in files]
@@ -196,10 +196,10 @@ def _state_of(export: Path) -> list[list[Any]] | None:
 
 
 class _Steps:
-    """What was done to the checkpoint so far, in ``<save>/eval/<path>/promotion.json``."""
+    """The steps that were done so far, kept in ``<save>/eval/<path>/promotion.json``."""
 
     def __init__(self, version: VersionCheckpoint) -> None:
-        self._file = folder_of(version.campaign.folder, version.path) / "promotion.json"
+        self._file = scores_folder(version.campaign.folder, version.path) / "promotion.json"
         self._of = {"iteration": version.iteration, "checkpoint_sha256": version.sha256}
         known = read_json(self._file) or {}
         same = version.sha256 is not None and all(known.get(key) == value for key, value in self._of.items())
@@ -210,7 +210,7 @@ class _Steps:
         return step in self._steps
 
     def get(self, step: str, default: dict[str, Any]) -> dict[str, Any]:
-        """A step's facts."""
+        """The facts of a step."""
         found = self._steps.get(step)
         return found if isinstance(found, dict) else default
 

@@ -1,4 +1,4 @@
-"""A version's evaluation: perplexity on every validation set, then lm-eval's tasks."""
+"""``lrps eval``: a version's perplexity on every validation set, then lm-eval's tasks."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -23,19 +23,19 @@ def evaluate(
     export: Path | None,
     say: Callable[[str], None],
 ) -> Results:
-    """Score a version; what was scored alike before stays.
+    """Score a version. What was scored in the same way before is not scored again.
 
     Args:
-        version: Its checkpoint.
+        version: The version.
         asked: What to score, and how.
         task_folder: ``asked.task_folder``, absolute.
         export: The Hugging Face folder; <save>/exports/VERSION by default.
-        say: Told what goes on.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: the export is not there or of another checkpoint, or something it needs is missing.
-        LrpsError: an engine fails, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: the export is missing or was made from another checkpoint, or something that it needs is missing.
+        LrpsError: an engine fails; the error says its own words.
+        StorageError: the disk fails.
     """
     folder = export or version.export
     if asked.engine == "export" or asked.tasks:
@@ -64,13 +64,13 @@ def refuse_other_export(version: VersionCheckpoint, folder: Path) -> None:
     record = read_json(folder / RECORD)
     if record is None:
         raise RefusedError(
-            f"{folder} is no export of lrps.",
-            f"lrps export PLAN {version.name}; perplexity alone needs none with --engine megatron.",
+            f"{folder} is not an export of lrps.",
+            f"run lrps export PLAN {version.name}; or compute perplexity alone with --engine megatron.",
         )
     for key, value in (("iteration", version.iteration), ("checkpoint_sha256", version.sha256)):
         if record.get(key) != value:
             raise RefusedError(
                 f"{folder} was made from another checkpoint: its {key} is {record.get(key)}, and that of "
                 f"{version.checkpoint.folder} is {value}.",
-                f"move it away, then lrps export PLAN {version.name}.",
+                f"move it away, then run lrps export PLAN {version.name}.",
             )

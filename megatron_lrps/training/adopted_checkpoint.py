@@ -6,14 +6,14 @@ from typing import Any
 
 from megatron_lrps.campaign.adopted_run import refuse_other_content
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.training.path_to_train import PathToTrain
 
 
-def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity, start: Start) -> None:
+def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity, start: StartPoint) -> None:
     """Refuse an adopted checkpoint that lacks a state, that was trained on other text, or that has been replaced.
 
     Its arguments have been compared before, and the state of its scheduler is compared when it is loaded.

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.storage.files import read_json, write_atomic
@@ -41,7 +41,7 @@ class AlertRaiser:
         args: Megatron's arguments, validated.
 
     Raises:
-        RefusedError: if the plan's hook is no program on this node.
+        RefusedError: if the plan's hook is not a program on this node.
     """
 
     def __init__(self, path: PathToTrain, args: Namespace) -> None:
@@ -62,7 +62,7 @@ class AlertRaiser:
         self._threads: list[threading.Thread] = []
         if self._hook and shutil.which(self._hook[0]) is None:
             raise RefusedError(
-                f"alerts.hook: {self._hook[0]!r} is no program on {os.uname().nodename}.",
+                f"alerts.hook: {self._hook[0]!r} is not a program on {os.uname().nodename}.",
                 "name one by its path or on PATH, make it executable, or remove alerts.hook.",
             )
 
@@ -76,7 +76,7 @@ class AlertRaiser:
         for alert in self._watcher.see(iteration, *figures, skipped=bool(skipped)):
             self._raise(alert)
 
-    def loads(self, start: Start) -> None:
+    def loads(self, start: StartPoint) -> None:
         """Go on where the run that saved this checkpoint was; a fork begins anew, as does a start from scratch."""
         if self._judges and self._file is not None and not start.forked and start.iteration:
             memory = read_json(self._file)

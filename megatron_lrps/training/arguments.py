@@ -2,15 +2,14 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
@@ -71,16 +70,19 @@ class Planned:
     """What the plan says about this process.
 
     Attributes:
-        tree: All paths and windows of the plan.
+        campaign: The campaign of the plan.
         path: The path that this process trains.
-        file: The plan's file.
         until: The iteration that it stops after, if that is before the path's end.
     """
 
-    tree: Tree
+    campaign: Campaign
     path: PlannedPath
-    file: Path
     until: int | None = None
+
+    @property
+    def tree(self) -> Tree:
+        """All paths and windows of the plan."""
+        return self.campaign.tree
 
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
@@ -118,18 +120,17 @@ def planned(own: argparse.Namespace) -> Planned | None:
         raise RefusedError("--lrps-plan is given without a path.", "add --lrps-path, e.g. --lrps-path main.")
     if given or own.lrps_parent is not None:
         extra = [*given, *(["--lrps-parent"] if own.lrps_parent is not None else [])]
-        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which says it.", "drop it.")
-    file = Path(own.lrps_plan)
-    tree = expand(load_plan(file))
-    path = tree.path(own.lrps_path)
+        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which decides it.", "drop it.")
+    campaign = Campaign.open(own.lrps_plan)
+    path = campaign.path(own.lrps_path)
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
         raise RefusedError(
-            f"--lrps-until {own.lrps_until} is outside of path {path.name}, which trains ({path.fork}, {path.end}].",
+            f"--lrps-until {own.lrps_until} is outside path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
-    require_data(tree, path, standing_of(CampaignFolder(tree.plan.folder), path).saved or 0)
-    refuse_missing_weights(tree, path)
-    return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
+    require_data(campaign.tree, path, standing_of(campaign, path).saved or 0)
+    refuse_missing_weights(campaign, path)
+    return Planned(campaign=campaign, path=path, until=own.lrps_until)
 
 
 def require_cpu_backend(own: argparse.Namespace) -> None:

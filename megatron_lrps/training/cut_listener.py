@@ -5,7 +5,7 @@ look for a file on rank 0, and no communication of its own (``training/megatron/
 """
 
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.cut_request import EVENT, Request, asked, request_file, withdraw
+from megatron_lrps.campaign.cut_request import EVENT, CutRequest, asked, request_file, withdraw
 from megatron_lrps.training.path_to_train import PathToTrain
 
 
@@ -24,7 +24,7 @@ class CutListener:
         is_main = path.planned is not None and path.planned.path.kind == "main"
         self._path, self._rank = path, rank
         self._main = path.folder if is_main else None
-        self._answers: dict[int, Request] = {}
+        self._answers: dict[int, CutRequest] = {}
         self.wanted = False
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.schedule import Schedule
 from megatron_lrps.training.arguments import Planned
@@ -37,16 +37,15 @@ class PathToTrain:
     @classmethod
     def of_plan(cls, planned: Planned) -> "PathToTrain":
         """Return the path that a plan describes."""
-        tree, path = planned.tree, planned.path
-        campaign = CampaignFolder(tree.plan.folder)
+        path, folder = planned.path, planned.campaign.folder
         return cls(
             schedule=path.schedule,
-            own=campaign.path(path.name).checkpoints,
-            parent=campaign.origin(path),
+            own=folder.path(path.name).checkpoints,
+            parent=folder.origin(path),
             fork=path.fork,
             end=path.end,
             until=planned.until or path.end,
-            fork_points=frozenset(tree.fork_points(path.name)),
+            fork_points=frozenset(planned.tree.fork_points(path.name)),
             planned=planned,
         )
 

@@ -9,7 +9,7 @@ from megatron_lrps.campaign.data_ledger import ranges_of
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.storage.disk_space import free_bytes, size_words
 from megatron_lrps.training.path_record import library_versions
 from megatron_lrps.training.path_to_train import PathToTrain
@@ -17,7 +17,7 @@ from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
 
 
 def run_summary(
-    path: PathToTrain, start: Start, identity: Identity | None, args: Namespace, saved: Mapping[str, Any]
+    path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace, saved: Mapping[str, Any]
 ) -> str:
     """The table, as text; what differs from the checkpoint is said beside it.
 
@@ -57,7 +57,7 @@ def run_summary(
     return "\n".join(lines + [f"  {row:<{width}}  {value}" for row, value in rows])
 
 
-def _rates(path: PathToTrain, start: Start, args: Namespace) -> str:
+def _rates(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
     def rate(iteration: int) -> str:
         position = iteration * args.global_batch_size
         value = path.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
@@ -66,7 +66,7 @@ def _rates(path: PathToTrain, start: Start, args: Namespace) -> str:
     return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(path.end)}"
 
 
-def _data(path: PathToTrain, start: Start, args: Namespace) -> str:
+def _data(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
     batch = args.global_batch_size
     text = f"samples {start.iteration * batch:,} to {path.end * batch:,}"
     if path.planned is None:
@@ -76,7 +76,7 @@ def _data(path: PathToTrain, start: Start, args: Namespace) -> str:
     return f"{text}, of the windows {', '.join(ahead)} ({path.planned.path.order})"
 
 
-def _epochs(path: PathToTrain, start: Start, identity: Identity | None, args: Namespace) -> list[str]:
+def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace) -> list[str]:
     """How often the run will read each index, a line a window."""
     if identity is None:
         return []
@@ -146,14 +146,14 @@ def _was(here: str, there: str | None) -> str:
     return f"  (the checkpoint: {there})" if there is not None and there != here else ""
 
 
-def _libraries(start: Start) -> str:
+def _libraries(start: StartPoint) -> str:
     record = read_record(PathFolder(start.checkpoint.save.parent)) if start.checkpoint else None
     before = record.get("libraries") if record else None
     there = before if isinstance(before, dict) else {}
     return ", ".join(f"{name} {here}" + _was(here, there.get(name)) for name, here in library_versions().items())
 
 
-def _disk(path: PathToTrain, start: Start, args: Namespace) -> str:
+def _disk(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
     needed, free = bytes_needed(path, start, args), size_words(free_bytes(path.own))
     saves = saves_left(path, start.iteration, args.save_interval)
     return f"{free} free; {saves} saves" + (f" take {size_words(needed)}" if needed is not None else "")

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from megatron_lrps.campaign.past_arguments import ALLOW_DISK
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.vocabulary import Vocabulary
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
@@ -15,7 +15,7 @@ def saves_left(path: PathToTrain, start: int, interval: int | None) -> int:
     return saves_between(start, path.end, interval, path.fork_points)
 
 
-def bytes_needed(path: PathToTrain, start: Start, args: Namespace) -> int | None:
+def bytes_needed(path: PathToTrain, start: StartPoint, args: Namespace) -> int | None:
     """Return the size of the run's saves together; None if it is not known.
 
     One save counts as large as the checkpoint that the run starts from, or as its model's size says.
@@ -29,7 +29,7 @@ def bytes_needed(path: PathToTrain, start: Start, args: Namespace) -> int | None
     return None if size is None else size * saves_left(path, start.iteration, args.save_interval)
 
 
-def refuse_full_disk(path: PathToTrain, start: Start, args: Namespace) -> None:
+def refuse_full_disk(path: PathToTrain, start: StartPoint, args: Namespace) -> None:
     """Refuse a run whose saves will not fit; raises RefusedError with both sizes."""
     if ALLOW_DISK not in (args.lrps_allow or ()):
         refuse_no_room(

@@ -20,7 +20,7 @@ from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_stat
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.campaign.record_values import is_data
 from megatron_lrps.campaign.same_run import Identity, refuse_other_data, refuse_other_position, refuse_other_run
-from megatron_lrps.campaign.start_point import Start, find_start, refuse_damaged_fork
+from megatron_lrps.campaign.start_point import StartPoint, find_start, refuse_damaged_fork
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.storage.ownership import Ownership, acquire
@@ -53,7 +53,7 @@ class StartAgreement:
     """
 
     def __init__(self, path: PathToTrain, activity: CurrentActivity) -> None:
-        self.start: Start | None = None
+        self.start: StartPoint | None = None
         self.identity: Identity | None = None
         self._path, self._activity = path, activity
         self._ownership: Ownership | None = None
@@ -78,7 +78,7 @@ class StartAgreement:
         refuse_few_microbatches(args)
         rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
         while True:
-            start: Start = _from_rank_0(rank, lambda: self._find(args.lrps_allow or ()))
+            start: StartPoint = _from_rank_0(rank, lambda: self._find(args.lrps_allow or ()))
             self._reading = Reading(start.checkpoint, rank, ranks) if start.checkpoint else None
             trained = not start.forked and start.iteration >= self._path.until
             try:
@@ -119,7 +119,7 @@ class StartAgreement:
         """Refuse to go on if another process has taken the path meanwhile; raises RefusedError."""
         if self._ownership is not None and self._ownership.lost:
             raise RefusedError(
-                self._ownership.lost, "see which job trains the path now; this one has saved nothing more."
+                self._ownership.lost, "find the job that trains the path now. This one has saved nothing more."
             )
 
     def release(self) -> None:
@@ -127,7 +127,7 @@ class StartAgreement:
         if self._ownership is not None:
             self._ownership.release()
 
-    def _is_damaged(self, start: Start) -> bool:
+    def _is_damaged(self, start: StartPoint) -> bool:
         """Whether the checkpoint is not as it was saved, remembered; raises RefusedError if it is a fork point."""
         reading, self._reading = self._reading, None
         damages = reading.result() if reading is not None else []
@@ -137,7 +137,7 @@ class StartAgreement:
             self._damaged[start.iteration] = str(damages[0])
         return bool(damages)
 
-    def _find(self, allow: Sequence[str]) -> Start:
+    def _find(self, allow: Sequence[str]) -> StartPoint:
         """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
 
         Args:
@@ -154,7 +154,7 @@ class StartAgreement:
             if path.folder is not None:
                 self._activity.begin(path.folder, self._ownership.token)
             if path.planned is not None:
-                accept(path.planned.tree, allow)
+                accept(path.planned.campaign, allow)
         return find_start(
             path.own,
             parent=path.parent,
@@ -164,7 +164,7 @@ class StartAgreement:
             adopted=path.adopted,
         )
 
-    def _compare(self, start: Start, args: Namespace) -> tuple[Identity | None, int | None]:
+    def _compare(self, start: StartPoint, args: Namespace) -> tuple[Identity | None, int | None]:
         """Compare this run with the checkpoint it starts from. On rank 0, before the model is built.
 
         Returns:
@@ -198,7 +198,7 @@ class StartAgreement:
         refuse_full_disk(path, start, args)
         return identity, drawn
 
-    def _announce(self, start: Start, args: Namespace, trained: bool) -> None:
+    def _announce(self, start: StartPoint, args: Namespace, trained: bool) -> None:
         path = self._path
         name = path.own.parent.name if path.planned else "the branch"
         for iteration, why in start.skipped.items():
@@ -260,7 +260,7 @@ def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     if recorded is not None and not is_data(recorded):
         raise RefusedError(
             f"{name} does not say what data it was trained with: its {IDENTITY} is not as lrps writes it.",
-            "move that folder away; the one before it is used then.",
+            "move that folder away. The checkpoint before it is used then.",
         )
     return recorded
 

@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import take_hashes, take_sizes
@@ -60,5 +61,5 @@ def write_path(tree: Tree, name: str, *, status: str = "trained", tensor: int = 
         use_distributed_optimizer=False,
     )
     CampaignFolder(tree.plan.folder).path(name).root.mkdir(parents=True, exist_ok=True)
-    planned = Planned(tree=tree, path=path, file=tree.plan.base / "plan.yaml")
+    planned = Planned(campaign=Campaign(tree), path=path)
     write_path_record(PathToTrain.of_plan(planned), identity, layout, status)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, write_record
 from tests.campaign.checkpoints import save
 from tests.conftest import Lrps, heavy_modules
@@ -33,7 +34,7 @@ def v1(plan: Path) -> PathFolder:
 
 
 def saved(folder: PathFolder) -> list[int]:
-    return checkpoints_in(folder.checkpoints)[0]
+    return [*Checkpoints.in_folder(folder.checkpoints).complete]
 
 
 def test_gc_says_what_it_would_delete_and_why_the_rest_stays(plan: Path, lrps: Lrps) -> None:
@@ -103,7 +104,7 @@ def test_gc_json_has_its_keys(plan: Path, lrps: Lrps) -> None:
     assert first == {
         "path": "main",
         "iteration": 200,
-        "folder": str(checkpoint(main(plan).checkpoints, 200)),
+        "folder": str(Checkpoint(main(plan).checkpoints, 200).folder),
         "bytes": first["bytes"],
         "keep": False,
         "reason": "nothing needs it",

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import read_manifest
 from megatron_lrps.campaign.record import RECORD_VERSION, log_event, read_record, write_record
@@ -33,7 +34,7 @@ def plan(tmp_path: Path) -> Path:
     """main (0, 1400] at 400, v1 (400, 1000] trained, v2 (1400, 2000] not started."""
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump(plan_with_data(), sort_keys=False))
-    accept(tree(file))
+    accept(Campaign(tree(file)))
     save_hashed(path(file, "main").checkpoints, 400)
     write_path(tree(file), "main", status="training")
     save_hashed(path(file, "v1").checkpoints, 600, 1000)
@@ -210,7 +211,7 @@ def test_show_tells_a_grown_plan_gone_checkpoints_and_who_trains(plan: Path, lrp
     grown = plan_with_data()
     grown["versions"].append({"name": "v3", "iters": 1000})
     plan.write_text(yaml.safe_dump(grown))
-    accept(tree(plan))
+    accept(Campaign(tree(plan)))
     recorded = sha(plan, "main", 400)
     (path(plan, "main").checkpoints / "iter_0000400").rename(plan.parent / "away")
     with acquire(path(plan, "main").root, say=print):
@@ -322,7 +323,9 @@ def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
 
     monkeypatch.setattr("megatron_lrps.cli.show.events", failed)
-    with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: fix that"):
+    with pytest.raises(
+        StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: make it readable"
+    ):
         show(plan, "v1")
 
 

@@ -56,7 +56,7 @@ def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> Non
     assert "No space left on device. Fix: " in ended.log
     folder = CampaignFolder(disk / "run").path("main").checkpoints
     complete = Checkpoints.in_folder(folder).complete
-    assert complete[:2] == [2, 4]
+    assert complete[:2] == (2, 4)
     assert all(damaged_contents(Checkpoint(folder, iteration).folder) == [] for iteration in complete)
 
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

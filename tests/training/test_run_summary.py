@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.path_to_train import PathToTrain
@@ -20,7 +21,7 @@ from tests.plan.plans import plan_dict
 def run_of(folder: Path, path: str, **keys: Any) -> PathToTrain:
     """A path of two versions of 1000 iterations: main to 1400, v1 (400, 1000], v2 (1400, 2000]."""
     tree = expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=folder))
-    return PathToTrain.of_plan(Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml"))
+    return PathToTrain.of_plan(Planned(campaign=Campaign(tree), path=tree.path(path)))
 
 
 def args_of(**changed: Any) -> Namespace:
@@ -52,21 +53,21 @@ def test_an_adopted_run_is_named_with_what_it_has_read(tmp_path: Path) -> None:
     versions = [{"name": name, "iters": 1000, "train": [[1.0, f"data/{name}"]]} for name in ("v1", "v2")]
     run = run_of(tmp_path, "main", main={"adopt": "stock", "iteration": 100}, versions=versions)
     save(tmp_path / "stock", 100)
-    start = Start(checkpoint=Checkpoint(tmp_path / "stock", 100), forked=True)
+    start = StartPoint(checkpoint=Checkpoint(tmp_path / "stock", 100), forked=True)
     saved = vars(args_of(data_path=["0.5", str(tmp_path / "data/v1"), "0.5", "/old/web"], train_data_path=None))
     text = run_summary(run, start, None, args_of(), saved)
     assert text.splitlines()[0] == f"main adopts {tmp_path}/stock/iter_0000100 and ends at iteration 1500."
     (read,) = [line.split(maxsplit=2) for line in text.splitlines() if "read before" in line]
     assert read[2] == "v1: v1, by the adopted run, of which no plan knows how much; it begins anew"
     assert "samples 800 to 12,000, of the windows v1, v2 (chained)" in text
-    own = Start(checkpoint=Checkpoint(run.own, 100), forked=False)
+    own = StartPoint(checkpoint=Checkpoint(run.own, 100), forked=False)
     save(run.own, 100)
     assert "read before" not in run_summary(run, own, None, args_of(), saved)
 
 
 def test_the_table(tmp_path: Path) -> None:
     run = run_of(tmp_path, "v1", decay={"shape": "linear", "alpha": 0.6})
-    start = Start(checkpoint=Checkpoint(tmp_path, 400), forked=True)
+    start = StartPoint(checkpoint=Checkpoint(tmp_path, 400), forked=True)
     save(tmp_path, 400)
     assert "epochs" not in run_summary(run, start, None, args_of(), {})
     saved = vars(args_of(tensor_model_parallel_size=1, data_parallel_size=8, fp8="hybrid", fp8_recipe="delayed"))
@@ -95,7 +96,7 @@ def test_the_table_says_how_often_data_are_read(tmp_path: Path) -> None:
     replay = {"share": 0.5, "samples": {"v1": 4000}}
     identity = Identity(windows=[v1, {**v2, "replay": replay}], tokenizer=None, order="chained")
     Checkpoint(tmp_path, 400).folder.mkdir()
-    text = run_summary(run, Start(checkpoint=Checkpoint(tmp_path, 400), forked=True), identity, args_of(), {})
+    text = run_summary(run, StartPoint(checkpoint=Checkpoint(tmp_path, 400), forked=True), identity, args_of(), {})
     # (400, 1000] are 4,800 samples, 1.2 x 64,000 tokens; v2's 8,000 are 1 epoch of its own and 1 of v1's
     assert [line.split("  ")[-1].strip() for line in text.splitlines() if line.startswith("  epochs")] == [
         "v1: web 0.9, code 0.3",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoint
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training import saves_on_disk as module
 from megatron_lrps.training.saves_on_disk import bytes_needed, refuse_full_disk, saves_left
@@ -26,9 +26,9 @@ def test_what_they_take(tmp_path: Path) -> None:
     save(run.own, 400)
     for name in ("metadata.json", ".metadata"):
         (Checkpoint(run.own, 400).folder / name).write_bytes(b"x" * 500)
-    start = Start(checkpoint=Checkpoint(run.own, 400), forked=False)
+    start = StartPoint(checkpoint=Checkpoint(run.own, 400), forked=False)
     assert bytes_needed(run, start, args_of()) == 3 * 1000
-    scratch = Start(checkpoint=None, forked=False)
+    scratch = StartPoint(checkpoint=None, forked=False)
     assert bytes_needed(run, scratch, args_of()) is None
     model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
     sized = run_of(tmp_path, "main", megatron=model)
@@ -41,7 +41,7 @@ def test_what_they_take(tmp_path: Path) -> None:
 def test_a_full_disk_is_refused_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"num-layers": 1, "hidden-size": 8, "num-attention-heads": 1, "bf16": True}
     run = run_of(tmp_path, "main", megatron=model)
-    scratch = Start(checkpoint=None, forked=False)
+    scratch = StartPoint(checkpoint=None, forked=False)
     refuse_full_disk(run, scratch, args_of())
     monkeypatch.setattr(module, "free_bytes", lambda folder: 10 * 2**20)
     with pytest.raises(RefusedError, match=r"10\.0 MiB are free at .*, and 4 saves will take 14\.0 MiB"):

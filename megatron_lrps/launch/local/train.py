@@ -82,7 +82,7 @@ def train(campaign: Campaign, paths: list[PlannedPath], display: Display, *, mod
     with stop.listening(), display:
         for path in paths:
             if stop.count:
-                raise StoppedError(f"Stopped before path {path.name}.", "the same command continues.")
+                raise StoppedError(f"Stopped before path {path.name}.", "run the same command to continue.")
             _train_path(campaign, path, display, stop, module)
 
 
@@ -90,7 +90,7 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
     folder = campaign.folder.path(path.name)
     with _one_executor(folder, path.name):
         # Checked here because another executor may have trained it while this one trained the paths before it.
-        if standing_of(campaign.folder, path).done:
+        if standing_of(campaign, path).done:
             display.finish(path.name)
             return
         exit_signal = signal.Signals[str(path_flags(campaign.tree, path)["exit-signal"])]

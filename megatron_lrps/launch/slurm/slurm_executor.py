@@ -51,13 +51,13 @@ class SlurmExecutor:
                 say(note)
         if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign)):
             say(note)
-        accept(campaign.tree)
+        accept(campaign)
         submitted = submit(campaign, only, say)
         if not submitted:
             say(_ALL_HAVE_JOBS)
             return 0
         if old := [request.replaces for request, _, _ in submitted if request.replaces]:
-            say(f"Cancelled, as they wait for jobs that did not end well: {_named(old)}.\n")
+            say(f"Cancelled, because they wait for jobs that failed: {_named(old)}.\n")
         rows = [(number, request.leg.path.name, _does(request), after or "-") for request, number, after in submitted]
         say(table(("job", "path", "does", "after"), rows))
         return len(submitted)
@@ -138,7 +138,7 @@ def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None"
     if not paths and not any(only in (None, path.name) for path in unreleased(campaign)):
         return None
     refuse_missing_files(campaign.plan)
-    refuse_contradiction(campaign.tree)
+    refuse_contradiction(campaign)
     refuse_unfit(campaign, paths, ranks_of(campaign.plan))
     return job_requests(campaign, only, active(campaign.folder))
 

@@ -34,7 +34,7 @@ def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
     """Evaluate one set on this rank's stage; whatever it raises is what a job would break off with.
 
     Args:
-        args: Megatron's, validated; the parallel state is this rank's, over a fake backend.
+        args: Megatron's arguments, validated. The parallel state is that of this rank, over a fake backend.
         chunks: The stage's parts of the model, one for each virtual stage.
     """
     own = {"validation_set_names": None, "iteration": 0, "skip_train": True}

@@ -52,7 +52,7 @@ def refuse_few_microbatches(args: Namespace) -> None:
     """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
 
     Args:
-        args: Megatron's, validated, with its count of micro-batches set up.
+        args: Megatron's arguments, validated, with its count of micro-batches set up.
     """
     from megatron.core.num_microbatches_calculator import get_num_microbatches
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_a_source(sources: dict[str, Any], words: str, tokenizer:
 def test_a_source_belongs_to_an_index_and_an_index_has_one(tokenizer: dict[str, Any], tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["x"])
     plan = write_plan(tmp_path, tokenizer, {"data/a": "a.jsonl"}, train=[[1.0, "data/b"]])
-    with pytest.raises(PlanError, match=r"sources.data/a is no index of this version's train or valid"):
+    with pytest.raises(PlanError, match=r"sources.data/a is not an index of this version"):
         prepare(plan)
 
 

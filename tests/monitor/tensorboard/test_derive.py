@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.errors import StorageError
@@ -27,7 +28,7 @@ def campaign_of(tree: Tree) -> CampaignFolder:
 
 
 def derived(tree: Tree) -> Derived:
-    return derive(campaign_of(tree), [tree])
+    return derive(Campaign(tree))
 
 
 def run(tree: Tree, name: str) -> EventAccumulator:

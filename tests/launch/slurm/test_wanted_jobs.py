@@ -6,8 +6,8 @@ import pytest
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.job_history import Job
-from megatron_lrps.launch.slurm.legs import wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
+from megatron_lrps.launch.slurm.wanted_jobs import wanted_jobs
 from tests.plan.plans import tree_of
 
 LRPS = tree_of()

@@ -56,7 +56,7 @@ def results_of(plan: Path, path: str) -> dict[str, Any]:
 def test_megatron_and_the_export_agree_on_the_text(campaign: Path, lrps: Lrps) -> None:
     code, _, err = lrps("eval", campaign, "v2")
     assert code == 78
-    assert "is no export of lrps" in err
+    assert "is not an export of lrps" in err
     assert "lrps export PLAN v2" in err
     found = {}
     for engine in ("megatron", "export"):
