@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results
 from megatron_lrps.cli.export import refuse_unknown_dtype, say
@@ -93,20 +94,20 @@ def promote_version(
 
 def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
     """Print the version table across paradigms with every score; ``form`` is text, csv, json, html or latex."""
-    from megatron_lrps.monitor.score_table import FORMS, compared
-    from megatron_lrps.monitor.version_table import version_table
+    from megatron_lrps.monitor.score_table import FORMS, score_table
+    from megatron_lrps.monitor.version_costs import version_costs
 
     if form not in FORMS:
         raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMS)}.")
     tree = expand(load_plan(plan_file))
     campaign = CampaignFolder(tree.plan.folder)
-    versions = version_table(tree, campaign)
+    versions = version_costs(Campaign(tree))
     names = [row.path for row in versions.rows]
     for wanted in paths:
         if wanted not in names and wanted not in {row.version for row in versions.rows}:
             raise RefusedError(f"{wanted} is no version or path of this plan.", f"name one of {', '.join(names)}.")
     results = {name: found for name in names if (found := read_results(campaign, name)) is not None}
-    typer.echo(FORMS[form](compared(versions, results, only=paths)), nl=False)
+    typer.echo(FORMS[form](score_table(versions, results, only=paths)), nl=False)
 
 
 def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:

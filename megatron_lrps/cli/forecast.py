@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.schedule import SHAPES
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[
         raise RefusedError(f"--alpha {wrong[0]:g} is no share of a version's iterations.", "give one in (0, 1].")
     if unknown := [shape for shape in shapes if shape not in SHAPES]:
         raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
-    tree = expand(load_plan(plan_file))
+    campaign = Campaign.open(plan_file)
     try:
         from megatron_lrps.monitor.loss_forecast import forecast
     except ImportError as error:
         raise RefusedError(f"{error.name} does not import: {error}.", f"pip install {error.name}.") from None
-    outlook = forecast(tree, CampaignFolder(tree.plan.folder), alphas=alphas, shapes=shapes)
+    outlook = forecast(campaign, alphas=alphas, shapes=shapes)
     typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results, scores_of
 from megatron_lrps.cli.export import export_version
@@ -16,9 +17,9 @@ from megatron_lrps.cli.tensorboard import derive_tensorboard
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.data.quickstart.windows import prepare_quickstart
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.score_table import Compared, compared
+from megatron_lrps.monitor.score_table import ScoreTable, score_table
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.monitor.version_table import VersionTable, version_table
+from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
 from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.storage.files import write_atomic
 
@@ -97,7 +98,7 @@ def run_quickstart(folder: Path, *, baselines: bool = False) -> None:
     total = sum(tree.iterations(paradigm) for paradigm in dict.fromkeys(path.paradigm for path in tree.paths))
     _step(2, f"Megatron trains {len(tree.paths)} paths, {total:,} iterations: `lrps run {plan_file}`")
     run_plan(plan_file, None)
-    versions = version_table(tree, CampaignFolder(tree.plan.folder))
+    versions = version_costs(Campaign(tree))
     _step(3, f"Each version is scored on the held-out text, some 10 s each: `lrps eval {plan_file} VERSION`")
     scores = _scored(tree, plan_file, versions)
     last = next(row.path for row in versions.rows if row.version == versions.rows[-1].version)
@@ -145,7 +146,7 @@ def _planned(plan_file: Path, *, baselines: bool) -> Tree:
     return tree
 
 
-def _scored(tree: Tree, plan_file: Path, versions: VersionTable) -> Compared:
+def _scored(tree: Tree, plan_file: Path, versions: VersionCosts) -> ScoreTable:
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
     for row in versions.rows:
@@ -157,7 +158,7 @@ def _scored(tree: Tree, plan_file: Path, versions: VersionTable) -> Compared:
         )
     campaign = CampaignFolder(tree.plan.folder)
     results = {row.path: there for row in versions.rows if (there := read_results(campaign, row.path)) is not None}
-    return compared(versions, results)
+    return score_table(versions, results)
 
 
 def _export(plan_file: Path, path: str) -> None:
@@ -178,7 +179,7 @@ def _export(plan_file: Path, path: str) -> None:
             typer.echo(f"    | {line}".rstrip())
 
 
-def _versions_text(scores: Compared) -> str:
+def _versions_text(scores: ScoreTable) -> str:
     headers = ("version", "path", "forks at", "ends at", "iterations so far", "of PTFS", *scores.names)
     rows = []
     for row in scores.rows:
@@ -187,7 +188,7 @@ def _versions_text(scores: Compared) -> str:
     return table(headers, rows)
 
 
-def _paradigms_text(versions: VersionTable, scores: Compared) -> str:
+def _paradigms_text(versions: VersionCosts, scores: ScoreTable) -> str:
     """The last version's cost and perplexity by each paradigm: as trained here, else as the study found them."""
     last = {row.paradigm: row for row in versions.rows if row.version == versions.rows[-1].version}
     names: Sequence[str]

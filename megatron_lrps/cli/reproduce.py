@@ -7,11 +7,11 @@ from pathlib import Path
 
 import typer
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.run import run_plan
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.monitor.study_results import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.load import plan_text
 from megatron_lrps.plan.study import Study, Trial, load_study, trials_of
@@ -107,7 +107,7 @@ def _results(
                 continue
             try:
                 tree = expand(load_plan(file))
-                tables[trial.run, trial.seed] = version_table(tree, CampaignFolder(tree.plan.folder))
+                tables[trial.run, trial.seed] = version_costs(Campaign(tree))
                 trees[trial.run] = tree
             except LrpsError as error:
                 if (trial.run, trial.seed) in wanted:

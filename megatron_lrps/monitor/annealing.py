@@ -73,7 +73,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Part:
+class Pieces:
     """Logged losses of one path, averaged over pieces of some iterations.
 
     Args:
@@ -133,13 +133,13 @@ class Law:
         return np.asarray(losses)
 
 
-def fit(parts: Sequence[Part]) -> Law:
+def fit(parts: Sequence[Pieces]) -> Law:
     """Fit the law to parts of paths that share a model, a maximal learning rate and a kind of data.
 
     Args:
         parts: At least one that is fitted by its own losses; where none of them has annealed, C is not fitted.
     """
-    rows = _Rows.of(parts)
+    rows = _Equations.of(parts)
     annealed = any(part.annealing(0.0).any() for part in parts)
     best: tuple[float, float, Floats, float | None, Floats | None] | None = None
     for momentum in MOMENTA if annealed else (None,):
@@ -166,7 +166,7 @@ def fit(parts: Sequence[Part]) -> Law:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Equations:
     """All pieces of all parts: what is to be met, as shares of the loss there, and what the law makes it of."""
 
     target: Floats
@@ -176,7 +176,7 @@ class _Rows:
     main_forward: Floats
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> "_Rows":
+    def of(cls, parts: Sequence[Pieces]) -> "_Equations":
         target, loss, own, forward, main_forward = [], [], [], [], []
         for part in parts:
             alone = part.mains is None or part.main_rates is None

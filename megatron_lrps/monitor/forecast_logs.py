@@ -4,11 +4,11 @@ from functools import cached_property
 
 import numpy as np
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.annealing import Floats, Part, Rates
+from megatron_lrps.monitor.annealing import Floats, Pieces, Rates
 from megatron_lrps.monitor.scalars import finite, read_scalars
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import lr_range
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule import Schedule
@@ -27,8 +27,7 @@ class Logs:
     """What main and its branches have logged, and the learning rates they had.
 
     Args:
-        tree: The plan's.
-        campaign: Where the TensorBoard files lie.
+        campaign: The campaign.
 
     Attributes:
         series: Path -> (iteration, loss), what is finite of it.
@@ -41,8 +40,9 @@ class Logs:
         RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
     """
 
-    def __init__(self, tree: Tree, campaign: CampaignFolder) -> None:
-        self.tree, self.plan = tree, tree.plan
+    def __init__(self, campaign: Campaign) -> None:
+        self.tree, self.plan = campaign.tree, campaign.plan
+        tree = self.tree
         self.batch = tree.plan.global_batch_size
         main = tree.by_name.get(MAIN)
         if main is None or main.kind != "main":
@@ -53,7 +53,7 @@ class Logs:
         self.main = main
         self.branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
         self.series = {
-            path.name: finite(read_scalars(campaign.tensorboard(path.name), "lm loss"))
+            path.name: finite(read_scalars(campaign.folder.tensorboard(path.name), "lm loss"))
             for path in (main, *self.branches)
         }
         warm = main.schedule.warmup // self.batch
@@ -91,7 +91,7 @@ class Logs:
         shares = np.concatenate((self._shares_of_main[:fork], self._shares(schedule, fork, end)))
         return Rates(shares, self.main.schedule.warmup // self.batch)
 
-    def _part(self, path: PlannedPath, width: int) -> Part | None:
+    def _part(self, path: PlannedPath, width: int) -> Pieces | None:
         points = [point for point in self.series[path.name] if point[0] > max(path.fork, self.since)]
         pieces = [points[at : at + width] for at in range(0, len(points) - width + 1, width)]
         if not pieces:
@@ -101,7 +101,7 @@ class Logs:
         both = [piece for piece in pieces if all(step in mains for step, _ in piece)]
         paired = path is not self.main and bool(both)
         pieces = both if paired else pieces
-        return Part(
+        return Pieces(
             name=path.name,
             rates=rates,
             edges=np.array([(piece[0][0], piece[-1][0]) for piece in pieces]),

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import ValidationError
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Law, fit
 from megatron_lrps.monitor.forecast_logs import Logs
-from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan import PlannedPath, Window
 from megatron_lrps.plan.keys.rates import Decay
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule.paradigms import Branch, branch_length, branch_schedule
@@ -108,21 +108,18 @@ class Outlook:
         return _rms([predicted - gain for predicted, gain in gains if predicted is not None and gain is not None])
 
 
-def forecast(
-    tree: Tree, campaign: CampaignFolder, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()
-) -> Outlook:
+def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()) -> Outlook:
     """Fit the law to a campaign's logs and ask it for its next versions.
 
     Args:
-        tree: The plan's.
-        campaign: Where the TensorBoard files lie.
+        campaign: The campaign.
         alphas: Decay shares; ``ALPHAS`` where empty.
         shapes: Decay shapes; each version's own where empty.
 
     Raises:
         RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
     """
-    logs = Logs(tree, campaign)
+    logs, tree = Logs(campaign), campaign.tree
     law = fit(list(logs.parts.values()))
     checked = tuple(_check(logs, branch) for branch in logs.finished) if len(logs.finished) > 1 else ()
     left = [branch for branch in logs.branches if branch not in logs.finished]

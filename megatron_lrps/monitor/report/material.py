@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.data_ledger import Total as Drawn
-from megatron_lrps.campaign.data_ledger import totals_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.data_ledger import Total, totals_of
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import Facts, chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.record import events
@@ -17,8 +17,8 @@ from megatron_lrps.monitor.pictures.loss_picture import loss_sets
 from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.readable_files import printed_of, results_of
 from megatron_lrps.monitor.scalars import Runs, Series, read_run
-from megatron_lrps.monitor.score_table import Compared, compared
-from megatron_lrps.monitor.version_table import Total, version_table
+from megatron_lrps.monitor.score_table import ScoreTable, score_table
+from megatron_lrps.monitor.version_costs import ParadigmCost, version_costs
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage.ownership import holder
 
@@ -33,7 +33,7 @@ class Ledger:
 
     path: str
     planned: bool
-    totals: tuple[Drawn, ...]
+    totals: tuple[Total, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Material:
         printed: Path -> what its logs say.
         axis: What the pictures' axis counts.
         totals: The cost of each paradigm.
-        compared: Versions with their scores.
+        scores: Versions with their scores.
         results: Path -> its ``results.json``, where there is one.
         ledgers: A version's each.
         histories: Path -> lines of its events.jsonl.
@@ -63,8 +63,8 @@ class Material:
     runs: Runs
     printed: Mapping[str, Printed]
     axis: Axis
-    totals: Sequence[Total]
-    compared: Compared
+    totals: Sequence[ParadigmCost]
+    scores: ScoreTable
     results: Mapping[str, Mapping[str, Any]]
     ledgers: Sequence[Ledger]
     histories: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -84,7 +84,7 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     ]
     runs, unreadable = _runs(campaign, tree, missing)
     printed = {path.name: printed_of(campaign, path.name, missing) for path in tree.paths}
-    versions = version_table(tree, campaign, runs=runs)
+    versions = version_costs(Campaign(tree), runs=runs)
     ledgers = []
     for row in versions.rows:
         try:
@@ -104,7 +104,7 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         printed=printed,
         axis=axis,
         totals=versions.totals,
-        compared=compared(versions, results),
+        scores=score_table(versions, results),
         results=results,
         ledgers=ledgers,
         histories={path.name: events(campaign.path(path.name)) for path in tree.paths},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.monitor.readable_files import results_of
 from megatron_lrps.monitor.tensorboard.charts import layout
@@ -22,7 +23,7 @@ from megatron_lrps.monitor.tensorboard.event_file import TEXTS, encode, markdown
 from megatron_lrps.monitor.tensorboard.hparams import columns, hparams_of, metrics_of
 from megatron_lrps.monitor.tensorboard.known import BACKFILLED, Known, known_of
 from megatron_lrps.monitor.tensorboard.path_run import backfill_content, path_content
-from megatron_lrps.monitor.version_table import VersionTable, version_table
+from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
 from megatron_lrps.plan import PlannedPath, Tree
 
 
@@ -55,7 +56,7 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     tree, said = trees[0], list(notes)
     paths = {path.name: known for path in tree.paths if (known := known_of(campaign, trees, path, said)) is not None}
     runs = {path.name: paths[path.name].run if path.name in paths else {} for path in tree.paths}
-    versions = version_table(tree, campaign, runs=runs)
+    versions = version_costs(Campaign(tree), runs=runs)
     rows = {row.path: row for row in versions.rows}
     begun = [known for known in paths.values() if known.begun]
     hparams = {known.path.name: hparams_of(tree, known.path) for known in begun if known.path.name in rows}
@@ -115,7 +116,7 @@ def _backfill_words(known: Known) -> list[str]:
     return said
 
 
-def _campaign(versions: VersionTable, begun: Sequence[Known], notes: Sequence[str]) -> str:
+def _campaign(versions: VersionCosts, begun: Sequence[Known], notes: Sequence[str]) -> str:
     """The campaign in words: what each paradigm costs, every path, and what a reader must know."""
     costs = markdown_table(
         ("paradigm", "iterations", "of PTFS", "of CPT"),
