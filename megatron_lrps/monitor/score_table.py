@@ -1,4 +1,4 @@
-"""The version table with every score: for a terminal, as CSV, JSON, HTML and LaTeX. Made from files alone."""
+"""What versions cost and how they score, as a table: for a terminal, as CSV, JSON, HTML and LaTeX."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 
 TEXT_WIDTH = 120
 TRAINED = "\N{DAGGER}"
-"""Marks a score by the training's own validation among others."""
+"""The mark of a score by the training's own validation among scores by `lrps eval`."""
 _HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
 _LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
 _KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
@@ -23,16 +23,16 @@ _HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Versions beside each other.
+    """The versions of a campaign beside each other: what they cost, and their scores.
 
     Attributes:
-        campaign: Its name.
-        rows: A version by a paradigm each.
-        names: Columns of scores.
-        scores: Path -> score by name; what is not there was not measured.
-        trained: (path, name) of scores that are by the training's own validation; the others are by `lrps eval`.
-        best: (path, name) of the best score of a version where several paradigms have one, measured by the same.
-        notes: What the reader must know, a sentence each.
+        campaign: The campaign's name.
+        rows: The versions, one row for each paradigm.
+        names: The names of the scores, in the order of their columns.
+        scores: Path -> name -> score; a score that is not there was not measured.
+        trained: The (path, name) of scores by the training's own validation; the others are by `lrps eval`.
+        best: The (path, name) of the best score of a version, if several paradigms have one that is measured alike.
+        notes: Sentences that the reader must know.
     """
 
     campaign: str
@@ -62,10 +62,10 @@ def score_table(
     """Rows and scores of a campaign.
 
     Args:
-        versions: Its version table.
-        results: Path -> its ``results.json``. A version's perplexities on sets that it has not been scored on are those
+        versions: The costs of the versions.
+        results: Path -> its ``results.json``. On a set that a version has not been scored on, its perplexity is that
             of the training's own validation, and a note says so.
-        only: Versions or paths to show; all where empty.
+        only: The versions or paths to show; all if it is empty.
     """
     rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
     scored = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}

@@ -1,4 +1,4 @@
-"""What a study found: perplexity by version and paradigm, its spread over seeds, and what it cost."""
+"""The results of a study: perplexity by version and paradigm, its spread over seeds, and what it cost."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Of what was measured; None where nothing finite was."""
+    """The spread of the values; None if there are none, or if one is not finite."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite or len(finite) != len(values):
         return None
@@ -43,7 +43,7 @@ class Line:
 
     Attributes:
         run: The run's name.
-        row: Cost and place, as in a version table.
+        row: The version's cost and its place in the tree.
         perplexity: The geometric mean over its validation sets, by seed.
         to: Paradigm -> the same version's perplexity there, by seed.
     """

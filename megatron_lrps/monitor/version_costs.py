@@ -1,4 +1,4 @@
-"""The version table: what each version cost so far, and its perplexity on every validation set."""
+"""What each version cost so far, and its perplexity on every validation set."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from megatron_lrps.plan.version_source import iterations_for, sources_of
 class ParadigmCost:
     """What a paradigm's planned versions cost together, in iterations, and the same versions by PTFS and CPT.
 
-    ``cuts`` is what versions cost that were cut off main besides: no share counts them.
+    Versions that were cut off main later cost ``cuts`` iterations besides, which no share counts.
     """
 
     paradigm: str
@@ -41,12 +41,12 @@ class VersionCost:
     """One version by one paradigm.
 
     Attributes:
-        version: Its name.
+        version: The version's name.
         paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
-        path: The path whose end it is.
+        path: The path that ends with the version.
         fork: The iteration that the path starts after.
         end: The path's last iteration.
-        iterations: What the path itself trains.
+        iterations: The number of iterations that the path itself trains.
         cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
         of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
         of_cpt: ``cost`` as a share of continuing from version to version.

@@ -24,12 +24,12 @@ FILE = "report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a report has left.
+    """The result of ``write_report``.
 
     Attributes:
         page: The HTML page.
         pictures: The same pictures beside it, as PNG and SVG.
-        missing: What the campaign does not have yet, or has damaged, a sentence each.
+        missing: Sentences about what the campaign does not have yet, or what is damaged.
     """
 
     page: Path
@@ -49,15 +49,15 @@ def write_report(
     """Make the report of a campaign as it stands: finished, half-way, or not begun.
 
     Args:
-        campaign: Its folder.
-        trees: The given plan's, then the accepted plan's.
-        folder: Where the page and its pictures go.
-        notes: What is wrong with the plan or the accepted one, a sentence each.
-        now: For the page to say how old it is.
-        axis: What the pictures' axis counts.
+        campaign: The campaign's folder.
+        trees: The tree of the given plan, then that of the accepted plan.
+        folder: The page and its pictures go there.
+        notes: Sentences about what is wrong with the given or the accepted plan.
+        now: The time that the page says it was made at.
+        axis: The horizontal axis of the pictures.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: The disk refuses.
     """
     found = gather(campaign, trees, notes=notes, axis=axis)
     branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]

@@ -29,12 +29,12 @@ from megatron_lrps.plan import PlannedPath, Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """What was done.
+    """The result of ``derive``.
 
     Attributes:
         folder: TensorBoard's ``--logdir``.
-        changed: Runs whose derived file had to be written, grown or removed; ``.`` is the campaign's.
-        notes: What a reader must know, a sentence each.
+        changed: The runs whose derived file was written, appended to or removed; ``.`` is the campaign's run.
+        notes: Sentences that a reader must know.
     """
 
     folder: Path
@@ -46,12 +46,12 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     """Bring the derived event files up to date with the campaign; a second call changes nothing.
 
     Args:
-        campaign: Its folder.
-        trees: The given plan's, then the accepted plan's.
-        notes: What is wrong with the plans, a sentence each.
+        campaign: The campaign's folder.
+        trees: The tree of the given plan, then that of the accepted plan.
+        notes: Sentences about what is wrong with the plans.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: The disk refuses.
     """
     tree, said = trees[0], list(notes)
     paths = {path.name: known for path in tree.paths if (known := known_of(campaign, trees, path, said)) is not None}

@@ -63,7 +63,7 @@ def metrics_of(row: VersionCost, rank_hours: float | None, results: Mapping[str,
     """Tag -> value of a version's final scores and of its cost.
 
     Args:
-        row: Its line in the version table.
+        row: The version's cost.
         rank_hours: The time that its path took, or None if that is unknown.
         results: Its ``results.json`` with the scores of its end, or None.
     """
