@@ -1,12 +1,13 @@
 """A small training on the CPU that benchmarks run with and without the plugin: data, plan, and one rank."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-from megatron_lrps.data.index import write_index
+import numpy as np
+
+from megatron_lrps.data.index_writer import write_index
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
@@ -38,15 +39,11 @@ BARE = (
 
 def write_plan(folder: Path, iterations: int) -> Path:
     """Random tokens for the timeline, and a plan whose main path trains ``iterations``; returns the plan's file."""
-    numbers = random.Random(1)
-    documents = ["x"] * (iterations * BATCH * SEQUENCE * 3 // 600)
-    write_index(
-        folder / "data",
-        documents,
-        lambda texts: [[numbers.randrange(VOCABULARY - 1) for _ in range(600)] for _ in texts],
-        vocab_size=VOCABULARY,
-        eod=VOCABULARY - 1,
-    )
+    documents = iterations * BATCH * SEQUENCE * 3 // 600
+    tokens = np.random.default_rng(1).integers(VOCABULARY - 1, size=(documents, 601), dtype=np.uint16)
+    tokens[:, -1] = VOCABULARY - 1  # EOD
+    lengths = np.full(documents, 601, np.int32)
+    write_index(folder / "data", [tokens.tobytes()], lambda: [lengths], tokens.dtype)
     flags = ", ".join(f"{flag}: {str(value).lower()}" for flag, value in MODEL.items()).replace("rmsnorm", "RMSNorm")
     plan = folder / "plan.yaml"
     plan.write_text(

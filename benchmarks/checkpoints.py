@@ -1,10 +1,11 @@
-"""What the checkpoint manager costs: a fork against stock's resume, and a save with it against a save without.
+"""What does the plugin cost at a checkpoint? A fork against stock's resume, and a save with it against one without.
 
     python benchmarks/checkpoints.py [PAIRS]
 
-The contract: from start to the first iteration of a fork, 1.0 x stock's resume of the same checkpoint, with no byte
-copied; a save holds training up for 1.02 x stock's. Both are timed in whole processes, run in turn, so the spread
-stands beside each ratio. Exit code 1 where a median is over its limit by more than the spread of stock's own runs.
+The contract has two parts. From its start to its first iteration, a fork takes no longer than stock's resume of the
+same checkpoint, and copies no byte. A save holds training up for at most 1.02 x stock's. Both are timed in whole
+processes that run in turn, and the spread stands beside each ratio. The exit code is 1 if a median is over its limit by
+more than the spread of stock's own runs.
 """
 
 import re

@@ -1,12 +1,12 @@
-"""What an export and an import take: memory against the largest tensor; the export's time against a plain copy.
+"""What do an export and an import cost? Memory against the largest tensor, and the export's time against a plain copy.
 
     python benchmarks/export.py [FOLDER] [LAYERS]
 
-A checkpoint of 8B shape (Llama 3: 32 layers, 4096 wide, 128,256 tokens, bf16: 16 GB) is made in FOLDER, which needs
-three times that, and removed at the end. The contract: peak memory under 1.2 x the largest tensor + 1 GiB, whatever
-the model's size, of the export and of the import of what was exported; the export at 60 % or more of the rate at which
-the same disk copies a file, in turn, with the page cache dropped before each: the median of the rounds counts. Exit
-code 1 where one is missed.
+The benchmark makes a checkpoint with the shape of Llama 3 8B (32 layers, 4096 wide, 128,256 tokens, bf16: 16 GB) in
+FOLDER, which needs three times that, and removes it at the end. The contract has two parts. The peak memory of the
+export, and of the import of what was exported, is under 1.2 x the largest tensor + 1 GiB, whatever the model's size.
+The export runs at 60 % or more of the rate at which the same disk copies a file. Both are timed in turn, with the page
+cache dropped before each, and the median of the rounds counts. The exit code is 1 if a part is missed.
 """
 
 import json

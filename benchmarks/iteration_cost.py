@@ -3,9 +3,10 @@
     python benchmarks/iteration_cost.py [ITERATIONS] [PAIRS]
 
 First its own code is timed inside of one real training process: the scheduler's learning rate, the timeline's
-look-up around Megatron's data set, the hook that every iteration passes, and the rules of alerts, each less the
-Megatron code that it calls. Then whole runs with and without the plugin are timed in turn; their noise is larger than
-the effect, so they only stand beside it, with their spread. Exit code 1 where the first figure is over the limit.
+look-up around Megatron's data set, the hook that decides on the exit, and the one that judges what is logged, each
+less the Megatron code that it calls. Then whole runs with and without the plugin are timed in turn; their noise is
+larger than the effect, so they only stand beside it, with their spread. The exit code is 1 if the first figure is over
+the limit.
 """
 
 import json
@@ -27,15 +28,16 @@ SKIPPED = 3
 
 MEASURED = """
 import functools, json, time
-from megatron_lrps.training.megatron import hooking, hooks
-hooks.install(cpu=True)
+from megatron_lrps.training import cpu
+cpu.install()
 from megatron.core.datasets.gpt_dataset import GPTDataset
 from megatron.training import training
+from megatron_lrps.training.megatron import hooks
 from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 from megatron_lrps.training.timeline import Timeline
 
 clock, rows, last = time.perf_counter, [], [None]
-spent = dict.fromkeys(("scheduler", "timeline", "hook", "alerts"), 0.0)
+spent = dict.fromkeys(("scheduler", "timeline", "exit", "alerts"), 0.0)
 
 def timed(function, key, sign):
     @functools.wraps(function)
@@ -50,12 +52,13 @@ def timed(function, key, sign):
 PathSwitchingScheduler.get_lr = timed(PathSwitchingScheduler.get_lr, "scheduler", 1)
 Timeline.__getitem__ = timed(Timeline.__getitem__, "timeline", 1)
 GPTDataset.__getitem__ = timed(GPTDataset.__getitem__, "timeline", -1)
-wrapper, original, report = training.checkpoint_and_decide_exit.args
-hook = timed(functools.partial(hooking.refusing, wrapper, timed(original, "hook", -1), report), "hook", 1)
-wrapper, original, report = training.training_log.args
-training.training_log = timed(
-    functools.partial(hooking.refusing, wrapper, timed(original, "alerts", -1), report), "alerts", 1
-)
+hooked = {"checkpoint_and_decide_exit": "exit", "training_log": "alerts"}
+for name, key in hooked.items():
+    setattr(training, name, timed(getattr(training, name), key, -1))
+hooks.install(cpu=True)
+for name, key in hooked.items():
+    setattr(training, name, timed(getattr(training, name), key, 1))
+hook = training.checkpoint_and_decide_exit
 
 def decide(*args, **kwargs):
     result = hook(*args, **kwargs)

@@ -75,13 +75,14 @@ def start(plan_file: Path, path: str, position: int) -> dict[str, Any]:
 
     from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 
-    from megatron_lrps.plan import expand, load_plan
+    from megatron_lrps.campaign.campaign import Campaign
     from megatron_lrps.training.arguments import Planned
-    from megatron_lrps.training.session import identity_of
-    from megatron_lrps.training.timeline import build_datasets
+    from megatron_lrps.training.identity import identity_of
+    from megatron_lrps.training.megatron.datasets import build_datasets
 
-    tree = expand(load_plan(plan_file))
-    planned = Planned(tree=tree, path=tree.path(path), file=plan_file)
+    campaign = Campaign.open(plan_file)
+    tree = campaign.tree
+    planned = Planned(campaign=campaign, path=campaign.path(path))
     known = plan_file.with_name("recorded.json")
     before, begun = peak_bytes(), time.perf_counter()
     identity = identity_of(planned, position, json.loads(known.read_text()) if known.exists() else {})

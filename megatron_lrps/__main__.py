@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from megatron_lrps.errors import EXIT_REFUSED, RefusedError
+from megatron_lrps.errors import RefusedError
 
 
 def main() -> None:
@@ -12,13 +12,13 @@ def main() -> None:
     # The plugin's own switches may stand before the script: `python -m megatron_lrps --lrps-cpu SCRIPT ...`.
     first = next((index for index, word in enumerate(sys.argv[1:], 1) if not word.startswith("-")), None)
     if first is None or not Path(sys.argv[first]).is_file():
-        named = sys.argv[first] if first else "none"
-        print(
-            f"lrps: the script is {named}, no file. Fix: python -m megatron_lrps [--lrps-cpu] SCRIPT [FLAGS], e.g. "
-            "python -m megatron_lrps pretrain_gpt.py --lrps-plan plan.yaml --lrps-path main",
-            file=sys.stderr,
+        refusal = RefusedError(
+            f"The script {sys.argv[first]} is no file." if first else "No script is given.",
+            "name it first: python -m megatron_lrps [--lrps-cpu] SCRIPT [FLAGS], e.g. python -m megatron_lrps "
+            "pretrain_gpt.py --lrps-plan plan.yaml --lrps-path main.",
         )
-        sys.exit(EXIT_REFUSED)
+        print(f"lrps: {refusal}", file=sys.stderr)
+        sys.exit(refusal.exit_code)
     script = sys.argv.pop(first)
     sys.argv[0] = script
     # As `python SCRIPT` would: the script's own folder first, for its neighbours.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What the .sbatch files share: they read this file, then call lrps_train or lrps_promote. README.md lists the variables.
+# The functions of all .sbatch files: they read this file, then call lrps_train or lrps_promote. README.md lists the
+# variables.
 
 lrps_say() { echo "lrps: $*"; }
 
@@ -8,11 +9,11 @@ lrps_refuse() {
   exit 78
 }
 
-# This cluster's settings. Scripts of others' need not be written for `set -u`, and may end with a test.
+# Read the settings of this cluster. A site file need not be written for `set -u`, and may end with a test.
 lrps_site() {
   local lrps_file=${LRPS_SITE:-$LRPS_SLURM_DIR/site.sh}
   if [[ ! -r $lrps_file ]] || ! bash -n "$lrps_file"; then
-    lrps_refuse "LRPS_SITE: $lrps_file is no script that can be read on $(hostname). Fix: put a whole one on a shared disk."
+    lrps_refuse "LRPS_SITE: $lrps_file is missing or no bash script on $(hostname). Fix: put a correct one on a shared disk."
   fi
   set +u
   # shellcheck source=slurm/site.sh
@@ -20,7 +21,7 @@ lrps_site() {
   set -u
 }
 
-# The newest checkpoint that Megatron has finished: both metadata files are written last.
+# Print the newest checkpoint that Megatron has finished. It writes both metadata files last.
 lrps_newest() {
   local folder newest=none
   for folder in "$LRPS_SAVE/paths/$LRPS_PATH/checkpoints"/iter_*; do
@@ -29,7 +30,7 @@ lrps_newest() {
   echo "$newest"
 }
 
-# What shows that a requeued job gets on: the newest checkpoint, or what a promotion has recorded.
+# Print what changes when a requeued job makes progress: the newest checkpoint, or the record of a promotion.
 lrps_progress() {
   if [[ $does == promote ]]; then
     cat "$LRPS_SAVE/eval/$LRPS_PATH"/*.json 2>/dev/null | cksum | cut -d' ' -f1
@@ -38,18 +39,18 @@ lrps_progress() {
   fi
 }
 
-# Defaults, and what must be given.
+# Set defaults, and refuse if a variable is missing or wrong.
 lrps_settings() {
   local name
   for name in LRPS_PLAN LRPS_SAVE LRPS_PATH; do
-    [[ -n ${!name:-} ]] || lrps_refuse "$name is not set. Fix: slurm/README.md says what it holds."
+    [[ -n ${!name:-} ]] || lrps_refuse "$name is not set. Fix: set it as slurm/README.md says."
   done
   [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Fix: put it on a shared disk."
   LRPS_DEVICE=${LRPS_DEVICE:-gpu}
   LRPS_EXIT_SIGNAL=${LRPS_EXIT_SIGNAL:-SIGUSR2}
   [[ $does == promote || $LRPS_EXIT_SIGNAL =~ ^(SIG)?USR[12]$ ]] ||
-    lrps_refuse "LRPS_EXIT_SIGNAL: $LRPS_EXIT_SIGNAL, but srun passes USR1 and USR2 on to the ranks, and ends them at once" \
-      "for others. Fix: give one of these, the plan's megatron.exit-signal."
+    lrps_refuse "LRPS_EXIT_SIGNAL is $LRPS_EXIT_SIGNAL, but srun only passes USR1 and USR2 on to the ranks, and ends them at once" \
+      "on others. Fix: choose one of these two, as megatron.exit-signal in the plan."
   LRPS_MAX_REQUEUES=${LRPS_MAX_REQUEUES:-3}
   LRPS_HEALTH_SECONDS=${LRPS_HEALTH_SECONDS:-120}
   [[ -n ${LRPS_CONTAINER:-} ]] || LRPS_PYTHON=${LRPS_PYTHON:-${LRPS_HOST_PYTHON:-}}
@@ -58,16 +59,16 @@ lrps_settings() {
   mkdir -p "$logs" || exit 74
 }
 
-# Whether this node can train: "fit", or why not, in one line. LRPS_HEALTH_CHECK is a command of the site's own.
+# Print "fit" if this node can train, else the reason in one line. LRPS_HEALTH_CHECK is a command of the site.
 lrps_healthy() {
   local found wanted=${SLURM_GPUS_ON_NODE:-0} folder
   for folder in "$LRPS_SAVE" "${LRPS_PLAN%/*}"; do
-    [[ -d $folder ]] || { echo "$folder is not there"; return; }
+    [[ -d $folder ]] || { echo "$folder does not exist"; return; }
   done
   [[ -w $LRPS_SAVE ]] || { echo "$LRPS_SAVE is not writable"; return; }
   if [[ $LRPS_DEVICE == gpu && $wanted -gt 0 ]]; then
     found=$(nvidia-smi --list-gpus | grep -c '^GPU ')
-    ((found >= wanted)) || { echo "$found of $wanted GPUs answer nvidia-smi"; return; }
+    ((found >= wanted)) || { echo "only $found of $wanted GPUs answer nvidia-smi"; return; }
   fi
   if [[ -n $LRPS_HEALTH_CHECK ]] && ! found=$(timeout --kill-after=10 300 bash -c "$LRPS_HEALTH_CHECK" 2>&1); then
     echo "LRPS_HEALTH_CHECK failed: ${found##*$'\n'}"
@@ -76,16 +77,16 @@ lrps_healthy() {
   echo fit
 }
 
-# One node's report, a line with a mark of its own: a login banner is none.
+# Print the report of one node, marked so that a login banner is not taken for it.
 lrps_check() {
   local why
-  # What hangs in a dead disk or driver cannot even be killed: it is not waited for.
+  # A check that hangs in a dead disk or driver cannot even be killed, so it is not waited for.
   exec 3< <(exec </dev/null 2>/dev/null && lrps_healthy)
   IFS= read -r -t "$1" -u 3 why || why="gave no answer in $1 s"
   [[ $why == fit ]] || echo "lrps-unfit $SLURMD_NODENAME $why"
 }
 
-# Check all nodes at once. Where some are not fit, the job goes on without them: requeued, with these excluded.
+# Check all nodes at once. If some are not fit, requeue the job with these nodes excluded.
 lrps_health() {
   local answers report bad count seconds=$LRPS_HEALTH_SECONDS
   export LRPS_SAVE LRPS_PLAN LRPS_DEVICE LRPS_HEALTH_CHECK=${LRPS_HEALTH_CHECK:-}
@@ -99,38 +100,39 @@ lrps_health() {
   rm -f "$answers"
   [[ -z $asked ]] || return
   if [[ -z $report ]]; then
-    ((code == 0)) || lrps_say "the health check could not run on all nodes; training tries"
+    ((code == 0)) || lrps_say "the health check could not run on all nodes; training starts nevertheless"
     return
   fi
   while read -r line; do lrps_say "unfit node: $line" >&2; done <<<"$report"
   bad=$(cut -d' ' -f1 <<<"$report" | sort -u | paste -sd, -)
   count=$(tr ',' '\n' <<<"$bad" | wc -l)
   if ((count == SLURM_NNODES && count > 1)); then
-    lrps_refuse "no node of this job is fit: $bad. Fix: it is the same everywhere, so not a node's fault; see above."
+    lrps_refuse "no node of this job is fit: $bad. Fix: see above; the fault is the same on all nodes, so it is probably not theirs."
   fi
   code=75
   lrps_count
   lrps_requeue "$bad"
 }
 
-# torch.distributed's rendezvous. A port from the job's id: two jobs that share a node do not meet.
+# Set where the ranks of torch.distributed meet. The port comes from the job's id, so that jobs that share a node do not
+# meet.
 lrps_rendezvous() {
   MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
   MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
   export MASTER_ADDR MASTER_PORT
   export CUDA_DEVICE_MAX_CONNECTIONS=${CUDA_DEVICE_MAX_CONNECTIONS:-1}
   export PYTHONUNBUFFERED=1
-  # srun does not take it from sbatch by itself since Slurm 22.05.
+  # Since Slurm 22.05 srun does not take this from sbatch by itself.
   [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
   if [[ $LRPS_DEVICE == cpu ]]; then
     export TORCH_COMPILE_DISABLE=1 OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES=
   fi
 }
 
-# The command of one task, in the array `command`; and srun's options, in `options`. Arguments are Megatron's, or
-# `lrps promote`'s.
+# Set the array `command` to the command of one task, and `options` to the options of srun. The arguments are passed on to
+# Megatron or to `lrps promote`.
 lrps_command() {
-  # `exec`, so that signals reach Python and not a shell. The variables are each task's own.
+  # `exec`, so that signals reach Python and not a shell. Each task expands the variables itself.
   # shellcheck disable=SC2016
   local task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
   options=(--kill-on-bad-exit=1 --wait=0 --label) # Python flushes each line, srun passes on whole ones
@@ -147,7 +149,7 @@ lrps_command() {
   command=(bash -c "$task" task "${command[@]}")
 }
 
-# Let a container run what `command` holds, if there is one.
+# Let the container run `command`, if there is a container.
 lrps_contained() {
   case ${LRPS_CONTAINER:+${LRPS_CONTAINER_RUNTIME:-pyxis}} in
     "") ;;
@@ -161,28 +163,29 @@ lrps_contained() {
   esac
 }
 
-# Whether to ask after a step that ended with $1. Ranks that have stopped know that they were not at their end; and once they
-# were asked to stop, the time limit may be near: a job that is requeued anyway finds out when it starts again.
+# Whether to ask lrps_trained after a step that ended with code $1. Not if the ranks have stopped: they know that they were
+# not at their end. Nor if they were asked to stop and the job is requeued anyway: the time limit may be near, and the job
+# finds out when it starts again.
 lrps_worth_asking() {
   [[ $1 != 75 ]] && [[ -z $asked || ! $1 =~ ^(134|137|143)$ ]]
 }
 
-# Whether LRPS_PATH is trained to where this job was to bring it, whatever its ranks have ended with: the judgement of
-# `lrps run` and `lrps status`. $1: how many lines its history had before they started.
+# Whether LRPS_PATH is trained to the end of this job's leg, however the ranks have ended. `lrps run` and `lrps status`
+# judge in the same way. $1 is the number of lines that the history had before the ranks started.
 lrps_trained() {
   local options=() command=("$LRPS_PYTHON" -m megatron_lrps.launch.slurm.leg_trained "$LRPS_PLAN" "$LRPS_PATH" "${LRPS_UNTIL:-0}" "$1")
   lrps_contained
   timeout --kill-after=10 120 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }
 
-# USR1, before the time limit: the ranks are to save and stop.
+# On USR1, which comes before the time limit: ask the ranks to save and stop.
 lrps_stop() {
   asked=1 signalled=1
   lrps_say "asked to save and stop: the ranks get $LRPS_EXIT_SIGNAL"
   [[ -z $step ]] || kill -s "$LRPS_EXIT_SIGNAL" "$step"
 }
 
-# Wait for the step that runs as process $1; its exit code, in `code`.
+# Wait for the step that runs as process $1, and set `code` to its exit code.
 lrps_wait() {
   local signalled
   step=$1
@@ -191,38 +194,38 @@ lrps_wait() {
     signalled=
     wait "$step"
     code=$?
-    [[ -n $signalled ]] # then it is `wait` that ended, not the step
+    [[ -n $signalled ]] # then `wait` has ended, not the step
   do :; done
   step=
 }
 
-# Run the ranks as one step; its exit code, in `code`.
+# Run the ranks as one step, and set `code` to its exit code.
 lrps_step() {
   code=75
-  [[ -z $asked ]] || return # before there was anything to save
+  [[ -z $asked ]] || return # there is nothing to save yet
   srun "${options[@]}" "${command[@]}" &
   lrps_wait $!
   trap '' USR1
-  # Until Megatron listens to it, the signal ends a rank: nothing is lost that was saved.
+  # The signal ends a rank until Megatron listens to it. Nothing that was saved is lost.
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
 }
 
-# What rank 0 recorded of its end since line $1 of the history, a line of JSON: srun's code is the highest of all
-# tasks', and hides a refusal behind the ranks that were killed for it.
+# Print the line of JSON in which rank 0 recorded its end since line $1 of the history. srun's code is the highest of all
+# tasks, so it hides a refusal behind the ranks that were killed for it.
 lrps_recorded() {
   tail -n "+$(($1 + 1))" "$events" 2>/dev/null | grep '"exit_code": [0-9]' | tail -n 1
 }
 
-# What the first rank that failed has left, "CODE rank N: why": rank 0 is not always the one, and is killed for it.
+# Print the word of the first rank that failed, "CODE rank N: why". That is not always rank 0, which is then killed.
 lrps_failed() {
   local left
-  for left in "$LRPS_FAILURE"*; do # not by its name: a disk's client may remember that it was not there
+  for left in "$LRPS_FAILURE"*; do # listed, because a disk's client may remember that the file did not exist
     [[ ! -s $left ]] || head -n 1 "$left"
     rm -f "$left"
   done
 }
 
-# Count the requeues in a row without progress; leave where there were LRPS_MAX_REQUEUES.
+# Count the requeues in a row without progress, and end the job after LRPS_MAX_REQUEUES of them.
 lrps_count() {
   local count=0 before='' newest what fix
   newest=$(lrps_progress)
@@ -231,7 +234,7 @@ lrps_count() {
   [[ ! -r $file ]] || read -r count before <"$file" || true
   [[ $count =~ ^[0-9]+$ && $before == "$newest" ]] || count=0
   if ((count >= LRPS_MAX_REQUEUES)); then
-    lrps_say "requeued $count times since $what: not again. Fix: see above why; $fix." >&2
+    lrps_say "requeued $count times since $what: not again. Fix: see above for the reason; it may need $fix." >&2
     rm -f "$file"
     exit "$code"
   fi
@@ -239,17 +242,17 @@ lrps_count() {
   lrps_say "to be continued: requeued, $((count + 1)) of $LRPS_MAX_REQUEUES since ${what% without*}"
 }
 
-# $1: nodes to leave out from now on, or nothing.
+# Requeue this job. $1 names nodes to exclude from now on, or is empty.
 lrps_requeue() {
   local state tries=0 excluded
   until state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T); do
     ((tries++ < 10)) || exit "$code" # minutes, in which a controller restarts
     sleep 15
   done
-  [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay so
+  [[ $state == RUNNING ]] || exit "$code" # a job that is being cancelled must stay cancelled
   if [[ -n ${1:-} ]]; then
     excluded=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%x)
-    trap '' TERM # which a requeue sends: Slurm changes this of waiting jobs alone, so it is to be outlived
+    trap '' TERM # A requeue sends it. Slurm excludes nodes of waiting jobs only, so this shell must outlive it.
     scontrol requeue "$SLURM_JOB_ID" || exit "$code"
     scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="${excluded:+$excluded,}$1" ||
       lrps_say "Slurm did not exclude $1; it may come again" >&2
@@ -260,12 +263,13 @@ lrps_requeue() {
   exit "$code"
 }
 
-# Train LRPS_PATH, up to LRPS_UNTIL if that is set; further arguments are Megatron's. Leaves with the ranks' exit code.
+# Train LRPS_PATH, until LRPS_UNTIL if that is set, and end with the exit code of the ranks. The arguments are passed on to
+# Megatron.
 lrps_train() { lrps_job train "$@"; }
 
-# Promote LRPS_PATH: verify, export, check, score, release; further arguments are `lrps promote`'s.
+# Promote LRPS_PATH: verify, export, check, score and release it. The arguments are passed on to `lrps promote`.
 lrps_promote() {
-  LRPS_EXIT_SIGNAL=SIGTERM # nothing is lost that a step has finished
+  LRPS_EXIT_SIGNAL=SIGTERM # a finished step of the promotion is not lost
   lrps_job promote "$@"
 }
 
@@ -298,7 +302,7 @@ lrps_job() {
     rm -f "$file"
     exit 0
   fi
-  # Rank 0 was where it was to stop, and then a rank failed before the end was on disk.
+  # Rank 0 was at the end, but another rank failed before the end was on disk.
   [[ $recorded != 0 ]] || recorded=75
   failed=$(lrps_failed)
   if [[ -z $recorded && $failed =~ ^[1-9][0-9]*' ' ]]; then
@@ -306,12 +310,12 @@ lrps_job() {
     recorded=${failed%% *}
   fi
   code=${recorded:-$code}
-  # 137 and 143: the step was killed from outside, and nobody could record anything. 134: NCCL's watchdog ended a rank that
+  # 137 and 143: the step was killed from outside, so no rank could record anything. 134: NCCL's watchdog ended a rank that
   # waited for a GPU or a link that had failed.
   case $code in
     75 | 134 | 137 | 143)
       if [[ $last == *'"event": "stopped", "message": '* ]]; then
-        lrps_say "to be continued: requeued, until this job's earlier start has ended" # it makes the progress
+        lrps_say "to be continued: requeued, until the earlier start of this job has ended" # which makes progress
       else
         lrps_count
       fi

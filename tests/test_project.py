@@ -33,11 +33,12 @@ FLOORS = (
     {"cli"},
 )
 """A part imports what lies on a floor below its own, never what lies above."""
-MAY_CHANGE_TRAINING = "training/megatron/hooks.py"
+MAY_CHANGE_TRAINING = "training/megatron/patching.py"
 MAY_IMPORT_TRAINING = "training/megatron/"
 
 
 IMPORTING_CALL = re.compile(r"\b(import_module|__import__)$")
+LOOKED_UP = re.compile(r"import_module\('megatron\.training\b|\.owner\b")
 CHANGING_CALL = re.compile(r"\b(setattr|delattr|patch|patch\.object)$")
 
 
@@ -95,6 +96,8 @@ def _changes_of_training(tree: ast.AST) -> list[str]:
             for alias in node.names:
                 if f"{module}.{alias.name}.".lstrip(".").startswith("megatron.training."):
                     names.add(alias.asname or alias.name.split(".")[0])
+        elif isinstance(node, ast.Assign) and LOOKED_UP.search(ast.unparse(node.value)):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
     found = []
     for node in ast.walk(tree):
         targets: list[ast.expr] = []
@@ -199,6 +202,8 @@ def test_one_module_changes_names_of_megatron_training() -> None:
         ("import megatron.training\nmegatron.training.training.train_step = f", 1),
         ("from megatron.training import training as t\nt.train_step = f\ndel t.evaluate", 2),
         ("from megatron.training import checkpointing\nsetattr(checkpointing, 'save_checkpoint', f)", 1),
+        ("factory = importlib.import_module('megatron.training.argument_utils').Factory\nfactory.read = f", 1),
+        ("checkpointing = files.owner\nsetattr(checkpointing, files.key, f)", 1),
         ("from megatron.training import get_args\nargs = get_args()\nargs.lr = 1", 0),
         ("from megatron.training import get_args\nself.args = get_args()", 0),
     ],

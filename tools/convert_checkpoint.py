@@ -1,4 +1,4 @@
-"""Checkpoints to and from Hugging Face folders without a plan, by names that Megatron-LM's converter has.
+"""Convert checkpoints to and from Hugging Face folders without a plan. The flags are those of Megatron-LM's converter.
 
     python tools/convert_checkpoint.py --loader torch_dist --saver huggingface --load-dir run/checkpoints \
         --save-dir hf --tokenizer-type SentencePieceTokenizer --tokenizer-model tokenizer.model
@@ -6,9 +6,9 @@
     python tools/convert_checkpoint.py --loader torch_dist --saver torch_dist --load-dir run/checkpoints \
         --save-dir tp4 --target-tensor-parallel-size 4 --tokenizer-type ...
 
-``--load-dir`` of torch_dist is one checkpoint (iter_0000123), or Megatron's ``--save`` folder: its newest then. From
-torch_dist to torch_dist, and to torch (one file), go the weights alone (docs/convert.md). The
-model card with a version's lineage is made by `lrps export`, which knows the plan.
+With torch_dist, ``--load-dir`` is one checkpoint (iter_0000123) or Megatron's ``--save`` folder, whose newest
+checkpoint is taken. The savers torch_dist and torch (one file) write the weights alone (docs/convert.md). Only `lrps
+export` writes a model card with the version's lineage, because it knows the plan.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SAVERS = (*LOADERS, "torch")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """The command line."""
     assert __doc__
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--model-type", choices=["GPT"], default="GPT")
@@ -45,15 +45,20 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--load-dir", type=Path, required=True)
     flags.add_argument("--save-dir", type=Path, required=True, help="a folder that does not exist yet")
     flags.add_argument(
-        "--tokenizer-type", help="Megatron's name, needed from torch_dist: it says how many tokens count"
+        "--tokenizer-type",
+        help="Megatron's name of the tokenizer; needed with --loader torch_dist, to tell tokens from padding",
     )
-    flags.add_argument("--tokenizer-model", help="a file, or for HuggingFaceTokenizer a folder")
-    flags.add_argument("--vocab-size", type=int, help="of NullTokenizer and TikTokenizer")
+    flags.add_argument("--tokenizer-model", help="a file, or a folder for HuggingFaceTokenizer")
+    flags.add_argument("--vocab-size", type=int, help="the vocabulary of NullTokenizer or TikTokenizer")
     flags.add_argument(
-        "--target-tensor-parallel-size", type=int, help="of a torch_dist made of torch_dist; 1 by default"
+        "--target-tensor-parallel-size", type=int, help="the layout to convert torch_dist to; 1 by default"
     )
-    flags.add_argument("--target-pipeline-parallel-size", type=int, help="likewise")
-    flags.add_argument("--dtype", choices=["bf16", "fp32"], help="as saved by default")
+    flags.add_argument(
+        "--target-pipeline-parallel-size", type=int, help="the layout to convert torch_dist to; 1 by default"
+    )
+    flags.add_argument(
+        "--dtype", choices=["bf16", "fp32"], help="the dtype to write; by default what was saved is kept"
+    )
     return flags
 
 
@@ -72,7 +77,9 @@ def newest(folder: Path) -> Path:
 def tokenizer_of(args: argparse.Namespace) -> TokenizerSpec:
     """The tokenizer that the flags name; raises RefusedError."""
     if args.tokenizer_type is None:
-        raise RefusedError("--tokenizer-type is not given, and padding cannot be told from tokens.", "add it.")
+        raise RefusedError(
+            "--tokenizer-type is not given, so padding cannot be told from tokens.", "add --tokenizer-type."
+        )
     keys = {"type": args.tokenizer_type, "model": args.tokenizer_model, "vocab_size": args.vocab_size}
     version = {"name": "v1", "iters": 1, "train": [[1.0, "data"]]}
     plan = Plan.model_validate(

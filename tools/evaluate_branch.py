@@ -1,12 +1,13 @@
-"""Perplexity and bits per byte of a checkpoint or an export without a plan, by names that Megatron-LM's flags have.
+"""Score a checkpoint or an export without a plan: perplexity, bits per byte, tasks. The flags have Megatron-LM's names.
 
     python tools/evaluate_branch.py --load run/checkpoints --seq-length 2048 --valid-data-path web data/web \
         code data/code --tokenizer-type SentencePieceTokenizer --tokenizer-model tokenizer.model
     python tools/evaluate_branch.py --hf exports/v1 ... --tasks arc_easy hellaswag
 
-``--load`` is one torch_dist checkpoint, or Megatron's ``--save`` folder: its newest then; Megatron computes, on the
-CPU. ``--hf`` is a Hugging Face folder: transformers computes, and lm-eval where there are ``--tasks``. JSON goes to
-stdout, its keys those of `lrps eval --json` (docs/json.md). A version's scores are kept and compared by `lrps eval`.
+``--load`` is one torch_dist checkpoint, or Megatron's ``--save`` folder, whose newest checkpoint is taken. Megatron
+computes its scores on the CPU. ``--hf`` is a Hugging Face folder. transformers computes its scores, and lm-eval those
+of ``--tasks``. The output is JSON with the keys of `lrps eval --json` (docs/json.md). To keep and compare the scores
+of a version, use `lrps eval`.
 """
 
 import argparse
@@ -25,31 +26,37 @@ from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """The command line."""
     assert __doc__
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = flags.add_mutually_exclusive_group(required=True)
-    source.add_argument("--load", type=Path, help="torch_dist, for Megatron")
+    source.add_argument("--load", type=Path, help="a torch_dist checkpoint, or a folder of them")
     source.add_argument("--hf", type=Path, help="a Hugging Face folder")
     flags.add_argument(
-        "--valid-data-path", nargs="+", default=[], metavar="NAME PREFIX", help="name and prefix, in turn"
+        "--valid-data-path",
+        nargs="+",
+        default=[],
+        metavar="NAME PREFIX",
+        help="a name and an index prefix for each set",
     )
-    flags.add_argument("--seq-length", type=int, help="tokens of a window")
-    flags.add_argument("--eval-tokens", type=int, help="the most tokens of a set")
-    flags.add_argument("--tokenizer-type", help="Megatron's name; needed for perplexity")
-    flags.add_argument("--tokenizer-model", help="a file, or for HuggingFaceTokenizer a folder")
-    flags.add_argument("--vocab-size", type=int, help="of NullTokenizer and TikTokenizer")
-    flags.add_argument("--tasks", nargs="+", default=[], help="lm-eval's")
-    flags.add_argument("--task-folder", type=Path, help="task files of your own; nothing is fetched then")
-    flags.add_argument("--num-fewshot", type=int)
-    flags.add_argument("--limit", type=int)
+    flags.add_argument("--seq-length", type=int, help="the number of tokens in a window")
+    flags.add_argument("--eval-tokens", type=int, help="the largest number of tokens of a set")
+    flags.add_argument("--tokenizer-type", help="Megatron's name of the tokenizer; needed for perplexity")
+    flags.add_argument("--tokenizer-model", help="a file, or a folder for HuggingFaceTokenizer")
+    flags.add_argument("--vocab-size", type=int, help="the vocabulary of NullTokenizer or TikTokenizer")
+    flags.add_argument("--tasks", nargs="+", default=[], help="names of lm-eval tasks")
+    flags.add_argument(
+        "--task-folder", type=Path, help="a folder with task files of your own; nothing is downloaded then"
+    )
+    flags.add_argument("--num-fewshot", type=int, help="the number of examples in a prompt")
+    flags.add_argument("--limit", type=int, help="the largest number of documents of a task")
     flags.add_argument("--backend", choices=["hf", "vllm"], default="hf")
     flags.add_argument("--batch-size", type=int, default=8)
     return flags
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, object]:
-    """What was asked for; raises LrpsError."""
+    """Score what the flags name; raises LrpsError."""
     found: dict[str, object] = {}
     if args.valid_data_path:
         names = args.valid_data_path
@@ -57,7 +64,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
             raise RefusedError(
                 f"--valid-data-path has {len(names)} words, --seq-length is {args.seq_length}, --tokenizer-type is "
                 f"{args.tokenizer_type}.",
-                "give a name before each prefix, and both flags.",
+                "give a name before each prefix, --seq-length and --tokenizer-type.",
             )
         sets = {name: Path(prefix) for name, prefix in zip(names[::2], names[1::2], strict=True)}
         engine, folder = ("megatron", newest(args.load)) if args.load else ("export", args.hf)
@@ -67,7 +74,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
         )
     if args.tasks:
         if args.hf is None:
-            raise RefusedError("--tasks needs --hf: lm-eval computes with transformers.", "export it first.")
+            raise RefusedError(
+                "--tasks needs --hf, because lm-eval computes with transformers.", "export the checkpoint first."
+            )
         asked = Evaluation(
             tasks=tuple(args.tasks),
             few_shot=args.num_fewshot,
@@ -78,7 +87,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
         folder = args.task_folder.resolve() if args.task_folder else None
         found["tasks"] = score_tasks(args.hf, asked.tasks, asked, task_folder=folder, gpu=has_gpu())[0]
     if not found:
-        raise RefusedError("Neither --valid-data-path nor --tasks is given.", "say what is to be scored.")
+        raise RefusedError("Neither --valid-data-path nor --tasks is given.", "give one of them.")
     return found
 
 

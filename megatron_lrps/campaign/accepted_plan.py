@@ -7,55 +7,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatron_lrps.campaign.adopted_run import changed_adoption
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past import RESTORE, Difference, Named, Past, PastPath, PastWindow
+from megatron_lrps.campaign.past import RESTORE, Change, Named, Past, PastPath, PastWindow
 from megatron_lrps.campaign.past_arguments import may_be_allowed
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
-from megatron_lrps.errors import PlanError, RefusedError
-from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, plan_text
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.load import load_yaml, parse_mapping
 from megatron_lrps.plan.megatron_arguments import arguments, given
 from megatron_lrps.plan.model import FlagValue
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.storage.files import write_atomic
 
 
-def accept(tree: Tree, allow: Sequence[str] = ()) -> None:
-    """Take a plan for its campaign: compare it with the accepted one, then make it the accepted one.
+def accept(campaign: Campaign, allow: Sequence[str] = ()) -> None:
+    """Take a campaign's plan: compare it with the accepted one, then make it the accepted one.
 
     Args:
-        tree: The plan's.
+        campaign: The campaign of the plan.
         allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
 
     Raises:
         RefusedError: where it changes what has been trained, naming the key and both values.
         StorageError: where plan.yaml cannot be written.
     """
-    if refuse_contradiction(tree, allow):
-        write_atomic(CampaignFolder(tree.plan.folder).plan, _accepted_text(tree))
+    if refuse_contradiction(campaign, allow):
+        write_atomic(campaign.folder.plan, _accepted_text(campaign.tree))
 
 
-def refuse_contradiction(tree: Tree, allow: Sequence[str] = ()) -> bool:
+def refuse_contradiction(campaign: Campaign, allow: Sequence[str] = ()) -> bool:
     """Compare a plan with the accepted one; writes nothing. Takes and raises what ``accept`` does, but StorageError.
 
     Returns:
-        Whether it is another than the accepted one.
+        Whether it differs from the accepted one.
     """
-    campaign = CampaignFolder(tree.plan.folder)
-    try:
-        accepted = accepted_tree(campaign)
-    except PlanError as error:
-        raise RefusedError(
-            f"The accepted plan {campaign.plan} is damaged: {error.what}",
-            "restore it, or remove it: every checkpoint is compared with the plan all the same.",
-        ) from None
+    accepted = campaign.with_accepted().accepted
     if accepted is not None:
-        if _accepted_text(accepted) == _accepted_text(tree):
+        if _accepted_text(accepted) == _accepted_text(campaign.tree):
             return False
-        trained = {path.name: _trained(campaign, path) for path in accepted.paths}
-        refuse_changed_past(accepted, tree, trained, allow)
+        trained = {path.name: _trained(campaign.folder, path) for path in accepted.paths}
+        refuse_changed_past(accepted, campaign.tree, trained, allow)
     return True
 
 
@@ -63,18 +56,9 @@ def _accepted_text(tree: Tree) -> str:
     return plan_text(tree.plan, inside=tree.plan.folder)
 
 
-def accepted_tree(campaign: CampaignFolder) -> Tree | None:
-    """The tree of the plan that a campaign goes by, or None where it has none yet; raises PlanError."""
-    if not campaign.plan.is_symlink() and not campaign.plan.exists():
-        return None
-    # A campaign is where its folder is: a plan accepted by lrps 0.1 says where that was once.
-    keys = load_yaml(campaign.plan, "plan") | {"save": str(campaign.root)}
-    return expand(parse_mapping(keys, base=campaign.root))
-
-
-def _trained(campaign: CampaignFolder, path: PlannedPath) -> int:
+def _trained(folder: CampaignFolder, path: PlannedPath) -> int:
     """The iteration that a path has been trained to; its fork where it has trained nothing itself."""
-    newest = Checkpoints.in_folder(campaign.path(path.name).checkpoints).newest
+    newest = Checkpoints.in_folder(folder.path(path.name).checkpoints).newest
     return path.fork if newest is None else newest
 
 
@@ -94,11 +78,11 @@ def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow:
     if not begun:
         return
     past, now = _past_of(old, begun, TrainedData(old)), _past_of(new, dict.fromkeys(new.by_name, 0))
-    for difference in past.differences(now, allow):
-        raise _refusal(difference, old.plan, new.plan)
+    for change in past.changes(now, allow):
+        raise _refusal(change, old.plan, new.plan)
     for window in [*past.trained_windows()][len(now.windows) :]:
         key = f"versions.{window.version}"
-        raise _refusal(Difference(key=key, then="it", now="nothing of it"), old.plan, new.plan)
+        raise _refusal(Change(key=key, then="it", now="nothing of it"), old.plan, new.plan)
     if adoption := changed_adoption(old.plan, new.plan, MAIN):
         raise _refusal(adoption, old.plan, new.plan)
 
@@ -156,17 +140,17 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
     )
 
 
-def _refusal(difference: Difference, old: Plan, new: Plan) -> RefusedError:
+def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
     """The refusal of a plan that changes the past."""
-    key, then, now, otherwise = difference.key, difference.then, difference.now, ""
-    if (name := difference.argument) is not None:
+    key, then, now, otherwise = change.key, change.then, change.now, ""
+    if (name := change.argument) is not None:
         argument = arguments()[name]
         said = [_identity_flags(plan) for plan in (old, new)]
         flag = next((each for each in argument.flags if any(each in flags for flags in said)), argument.flags[0])
         unset = False if argument.kind == "switch" else argument.default
         then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
         key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
-    fix = RESTORE if difference.argument else difference.fix
+    fix = RESTORE if change.argument else change.fix
     return RefusedError(
         f"{key}: {then} has been trained, the plan now says {now}.",
         f"{fix}, or start a campaign with another `save`{otherwise}.",

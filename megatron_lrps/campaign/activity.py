@@ -1,7 +1,7 @@
 """What the job of a path does now, besides training: ``<path>/doing.json``, which its first rank replaces.
 
-It is for those who look, and nothing is decided by it: it counts while the job that wrote it holds the path, so what a
-killed job leaves says nothing. It is not synced to the disk, since after a crash nobody asks for it.
+It is for those who look, and nothing is decided by it. It counts only while the job that wrote it holds the path, so
+what a killed job leaves says nothing. It is not synced to the disk, since nobody asks for it after a crash.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Doing:
     """What a job does.
 
     Attributes:
-        what: A word for it.
+        what: What it does, in one word.
         since: When it began that, in seconds since 1970 by its node's clock; None where that is not known.
         name: The validation set that it evaluates on.
         done: How many of its iterations are done.
@@ -72,8 +72,8 @@ class Teller:
     """Says what the job that holds a path does.
 
     Args:
-        folder: The path's.
-        token: Of the job's hold of it.
+        folder: The path's folder.
+        token: The token of the job's hold of the path.
     """
 
     def __init__(self, folder: PathFolder, token: str) -> None:
@@ -99,8 +99,8 @@ def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
     """What the holder of a path does, as far as it says so; None where nobody holds it.
 
     Args:
-        folder: The path's.
-        owner: Its holder, of ``owner.holder``.
+        folder: The path's folder.
+        owner: The job that holds it, as ``ownership.holder`` says.
     """
     if owner is None:
         return None

@@ -1,4 +1,4 @@
-"""The run that a main path goes on from: what tells it from another, wherever its folder lies."""
+"""The run that a main path goes on from. It is told from others by its content, wherever its folder lies."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import MANIFEST
-from megatron_lrps.campaign.past import Difference
+from megatron_lrps.campaign.past import Change
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
@@ -76,7 +76,7 @@ def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
         )
 
 
-def changed_adoption(old: Plan, new: Plan, main: str) -> Difference | None:
+def changed_adoption(old: Plan, new: Plan, main: str) -> Change | None:
     """Whether another run is adopted than the one that main has been trained on from; its folder may have moved.
 
     Args:
@@ -91,7 +91,7 @@ def changed_adoption(old: Plan, new: Plan, main: str) -> Difference | None:
     found = content_of(now)
     if found is None or found == known:
         return None
-    return Difference(
+    return Change(
         key="main.adopt",
         then=old.main.adopt,
         now=f"{now}, whose content is another" if known else f"{now}, and what was adopted is not recorded and gone",

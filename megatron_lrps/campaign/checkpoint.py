@@ -80,7 +80,7 @@ class Checkpoints:
     """What a ``--save`` folder holds, as it was when it was looked at.
 
     Attributes:
-        save: The folder.
+        save: The ``--save`` folder.
         complete: Iterations of the checkpoints that were finished, rising.
         torn: Iterations of those whose save was cut off, rising.
     """

@@ -20,7 +20,7 @@ EVENT = "cut"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class CutRequest:
     """One request; ``token`` tells its answer from another's."""
 
     name: str
@@ -32,27 +32,27 @@ def request_file(main: PathFolder) -> Path:
     return main.root / "cut.json"
 
 
-def ask(main: PathFolder, name: str) -> Request:
+def ask(main: PathFolder, name: str) -> CutRequest:
     """Ask main's job to save where it is; raises StorageError."""
-    request = Request(name=name, token=secrets.token_hex(8))
+    request = CutRequest(name=name, token=secrets.token_hex(8))
     write_atomic(request_file(main), f'{{"name": "{request.name}", "token": "{request.token}"}}\n')
     return request
 
 
-def asked(main: PathFolder) -> Request | None:
+def asked(main: PathFolder) -> CutRequest | None:
     """The request that waits, or None; a torn one is none."""
     data = read_json(request_file(main)) or {}
     name, token = data.get("name"), data.get("token")
-    return Request(name=name, token=token) if isinstance(name, str) and isinstance(token, str) else None
+    return CutRequest(name=name, token=token) if isinstance(name, str) and isinstance(token, str) else None
 
 
-def withdraw(main: PathFolder, request: Request) -> None:
+def withdraw(main: PathFolder, request: CutRequest) -> None:
     """Take a request back, or mark it as answered: the file goes, unless it is another request by now."""
     if asked(main) == request:
         request_file(main).unlink(missing_ok=True)
 
 
-def answered(main: PathFolder, request: Request) -> int | None:
+def answered(main: PathFolder, request: CutRequest) -> int | None:
     """The iteration that main's job saved for a request, or None so far."""
     for event in reversed(events(main)):
         if event.get("event") == EVENT and event.get("token") == request.token:
@@ -65,12 +65,12 @@ def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape
     """A plan file's text with one more cut; its comments and order stay.
 
     Args:
-        text: The plan file's.
-        plan: What it says.
-        name: The new version's.
+        text: The text of the plan file.
+        plan: The plan that it holds.
+        name: The name of the new version.
         fork: The iteration that it forks after.
         iters: The iterations of its decay.
-        shape: Its decay shape, or None for the campaign's.
+        shape: The shape of its decay, or None for the campaign's shape.
 
     Raises:
         PlanError: where the text is written in a way that cannot be added to.

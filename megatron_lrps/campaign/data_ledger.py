@@ -15,12 +15,12 @@ class Drawn(NamedTuple):
     """What one index gave to a range.
 
     Attributes:
-        version: Whose training data it is.
+        version: The version whose training data the index belongs to.
         prefix: The index.
-        replayed: It was drawn for a later version's window.
-        samples: About how many.
-        epochs: How often that reads the whole index, or None where its tokens are not known.
-        known: What is known of its content: fingerprint and ``tokens``.
+        replayed: Whether it was drawn for the window of a later version.
+        samples: The number of samples, which may be off by a few.
+        epochs: How often they read the whole index; None if its tokens are not known.
+        known: What is known of its content: its fingerprint and ``tokens``.
     """
 
     version: str
@@ -35,13 +35,13 @@ class Range(NamedTuple):
     """Samples of one window that a path reads.
 
     Attributes:
-        path: Which reads them.
-        version: The window's.
+        path: The path that reads them.
+        version: The version of the window.
         order: ``chained``: the range is a stretch of the timeline; ``mixed``: they come shuffled with other windows'.
         start: The path reads them in the iterations (start, until].
-        until: See ``start``.
-        samples: How many; about, where the path reads a part of a mixed order.
-        drawn: Index by index, the window's own first.
+        until: The end of these iterations.
+        samples: The number of samples; it is not exact if the path reads a part of a mixed order.
+        drawn: What each index gave, the window's own indexes first.
     """
 
     path: str
@@ -57,10 +57,10 @@ class Total(NamedTuple):
     """What one index gave to a version in all.
 
     Attributes:
-        version: Whose training data it is.
+        version: The version whose training data the index belongs to.
         prefix: The index.
-        samples: About how many.
-        replayed: Of these, how many were drawn for later versions' windows.
+        samples: The number of samples, which may be off by a few.
+        replayed: How many of them were drawn for the windows of later versions.
         epochs: As in ``Drawn``.
         known: As in ``Drawn``.
     """
@@ -79,10 +79,10 @@ def ranges_of(
     """What a path reads in the iterations (start, until], window by window.
 
     Args:
-        path: Its name.
+        path: The name of the path.
         data: ``windows`` from the timeline's start on, and ``order``.
-        start: An iteration.
-        until: An iteration.
+        start: The iteration after which it reads.
+        until: The last iteration.
         batch: Samples of an iteration.
         sequence_length: Tokens of a sample.
     """

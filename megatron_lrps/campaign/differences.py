@@ -28,9 +28,9 @@ class Comparison:
     """Two versions side by side.
 
     Attributes:
-        differences: In the order of a record.
-        same: How many values are equal.
-        one_sided: Keys that are known of one version alone, since the other's record does not say.
+        differences: The values that differ, in the order of a record.
+        same: The number of equal values.
+        one_sided: Keys that only one of the two records has.
     """
 
     differences: tuple[Difference, ...]

@@ -49,9 +49,9 @@ def refuse_repeats(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str,
     What earlier windows have read of the index counts as well. Indexes whose tokens are not known are left out.
 
     Args:
-        tree: The plan's.
-        path: One of its.
-        windows: The path's, as ``plan.data.window_facts`` gives them.
+        tree: The plan's tree.
+        path: One of its paths.
+        windows: The windows of the path, as ``plan.data.window_facts`` gives them.
         position: The iteration that the path has come to; windows that it has passed are not refused any more.
 
     Raises:

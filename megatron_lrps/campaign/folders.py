@@ -15,16 +15,11 @@
     <save>/report/                       tables and pictures
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import checkpoints_folder
-
-ITERATION = re.compile(r"iter_(\d{7,})\Z")
-TRACKER = "latest_checkpointed_iteration.txt"
-"""Megatron's file beside the checkpoints: the iteration that stock resumes from."""
 
 
 @dataclass(frozen=True)
@@ -81,35 +76,3 @@ class CampaignFolder:
     def tensorboard(self, name: str) -> Path:
         """TensorBoard's run folder of the path ``name``."""
         return self.root / "tensorboard" / name
-
-
-def checkpoint(checkpoints: Path, iteration: int) -> Path:
-    """A checkpoint's folder, as Megatron names it."""
-    return checkpoints / f"iter_{iteration:07d}"
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether a torch_dist checkpoint was finished: both metadata files are written last."""
-    try:
-        files = [folder / name for name in (".metadata", "metadata.json")]
-        return all(file.is_file() and file.stat().st_size for file in files)
-    except OSError:
-        return False
-
-
-def is_legacy(folder: Path) -> bool:
-    """Whether a checkpoint is in Megatron's older format (``--ckpt-format torch``), which nothing here reads."""
-    return any(folder.glob("mp_rank_*"))
-
-
-def checkpoints_in(checkpoints: Path) -> tuple[list[int], list[int]]:
-    """Iterations of (complete, torn) checkpoints in a ``--save`` folder, rising."""
-    complete: list[int] = []
-    torn: list[int] = []
-    if checkpoints.is_dir():
-        for entry in checkpoints.iterdir():
-            match = ITERATION.match(entry.name)
-            # Another spelling of the same number would not be found by its iteration.
-            if match and entry.name == checkpoint(checkpoints, int(match[1])).name and entry.is_dir():
-                (complete if is_complete(entry) else torn).append(int(match[1]))
-    return sorted(complete), sorted(torn)

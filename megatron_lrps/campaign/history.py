@@ -26,11 +26,11 @@ class Entry:
     Attributes:
         time: When it first happened, as events.jsonl says (UTC).
         last_time: When it last happened in that row.
-        times: How often.
+        times: How often it happened.
         event: ``started`` (from scratch), ``adopted``, ``forked``, ``resumed``, ``stopped``, ``skipped``, ``refused``,
             ``storage``, ``failed``, ``done``, or what else events.jsonl names.
-        iteration: Where.
-        reason: Why, or what was said.
+        iteration: The iteration at which it happened.
+        reason: Why it happened, or what was said.
     """
 
     time: str | None

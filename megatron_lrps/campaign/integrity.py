@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import Damage
 
 State = Literal["whole", "sizes", "unlisted", "damaged", "torn"]
@@ -26,7 +26,7 @@ class Finding:
     Attributes:
         path: The path's name.
         checkpoint: The checkpoint.
-        state: See ``MEANING``.
+        state: One of the keys of ``MEANING``, which says what each means.
         damages: The files that are not as they were saved.
     """
 
@@ -36,10 +36,10 @@ class Finding:
     damages: tuple[Damage, ...] = ()
 
 
-def verify(campaign: CampaignFolder, names: Iterable[str]) -> Iterator[Finding]:
+def verify(campaign: Campaign, names: Iterable[str]) -> Iterator[Finding]:
     """Read every checkpoint of the named paths, one after another."""
     for name in names:
-        saved = Checkpoints.in_folder(campaign.path(name).checkpoints)
+        saved = Checkpoints.in_folder(campaign.folder.path(name).checkpoints)
         for iteration in sorted([*saved.complete, *saved.torn]):
             if iteration in saved.complete:
                 yield verify_one(name, saved.at(iteration))

@@ -1,7 +1,7 @@
 """Which checkpoints of a campaign stay, and why. Pure: ``removal.py`` looks at the disk, and deletes.
 
-The policies have orbax's names. They are the user's choice; beside them stays whatever something else refers to:
-fork points, ends, pins. So that is no option, and no policy can be set that would lose one; only the fork point of a
+The policies are the user's choice. Beside what they keep stays whatever something else refers to:
+fork points, ends, pins. This is no option, so no policy can lose one of them. Only the fork point of a
 version that is trained and released may go, where the plan says so (``keep.released_forks: false``).
 """
 
@@ -73,21 +73,23 @@ class AnyOf:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What lies in a path's folder.
+class PathOnDisk:
+    """What lies in a path's folder, before anything is decided about it.
+
+    It is no ``Standing``: gc also judges paths that no plan names, and must know of every file that may protect one.
 
     Attributes:
         path: The path's name.
         complete: Iterations of its complete checkpoints, rising.
         torn: Iterations whose save was cut off, or goes on right now; rising.
-        damaged: Complete one -> what is wrong with its files. Looked for from the newest down, to the oldest one that
-            ``keep.latest`` counts.
+        damaged: Complete checkpoint -> the damage to its files. They are looked at from the newest down, to the oldest
+            one that ``keep.latest`` counts.
         trash: Folders that an interrupted gc has left -> their iteration.
         referred: Iteration -> what on this disk refers to it: a pin, Megatron's tracker file, a symbolic link.
-        parent: Of its record (path.json), or None where it has none.
-        fork: Of its record.
-        end: Of its record, or None where that does not say.
-        released: Its version is.
+        parent: The parent that its record (path.json) names, or None.
+        fork: The fork iteration in its record.
+        end: The end in its record, or None if that does not say.
+        released: Whether its version is released.
     """
 
     path: str
@@ -108,11 +110,11 @@ class Verdict:
 
     Attributes:
         path: The path's name.
-        iteration: The checkpoint's.
+        iteration: The iteration of the checkpoint.
         trash: The name of its folder where an interrupted gc has left it, else None.
-        keep: It stays.
-        reason: Why it stays, or goes.
-        loses: What cannot be done any more once it is gone, in words; empty where it stays, or was of no use.
+        keep: Whether it stays.
+        reason: Why it stays or goes.
+        loses: What cannot be done any more once it is gone, in words; empty if it stays, or was of no use.
     """
 
     path: str
@@ -123,13 +125,13 @@ class Verdict:
     loses: str = ""
 
 
-def decide(trees: Sequence[Tree], found: Sequence[Found], keep: Keep) -> list[Verdict]:
+def decide(trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep) -> list[Verdict]:
     """The verdict on every checkpoint of a campaign, path by path, each path's leftovers first and then rising.
 
     Args:
-        trees: Of the plan that is given and of the accepted one: what either needs stays.
-        found: What lies on disk.
-        keep: The plan's ``keep``.
+        trees: The trees of the given plan and of the accepted one; what either needs stays.
+        found: What lies on disk, path by path.
+        keep: The ``keep`` of the plan.
     """
     needed, given_up = _needed(trees, found, keep)
     verdicts = []
@@ -160,7 +162,7 @@ def _loses(path: str, released: Sequence[str]) -> str:
     return "; ".join([*anew, off])
 
 
-def _of_path(found: Found, needed: Mapping[int, str], keep: Keep) -> tuple[dict[int, str], dict[int, str]]:
+def _of_path(found: PathOnDisk, needed: Mapping[int, str], keep: Keep) -> tuple[dict[int, str], dict[int, str]]:
     """Why each of a path's checkpoints stays, and why each of the others goes."""
     referring = (Pinned(reasons=needed), Pinned(reasons=found.referred))
     chosen: list[Policy] = [LatestN(n=keep.latest)]
@@ -181,7 +183,7 @@ def _of_path(found: Found, needed: Mapping[int, str], keep: Keep) -> tuple[dict[
 
 
 def _needed(
-    trees: Sequence[Tree], found: Sequence[Found], keep: Keep
+    trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep
 ) -> tuple[defaultdict[str, dict[int, str]], defaultdict[str, defaultdict[int, list[str]]]]:
     """Whose fork point or end a checkpoint is, by the plans and by what the paths' own records say.
 

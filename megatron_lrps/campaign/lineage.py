@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.data_ledger import Range, ranges_of
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_name, plain
 from megatron_lrps.campaign.releases import notes_of, with_notes
@@ -17,14 +18,15 @@ from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
+CheckpointState = Literal["present", "changed", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a path.
+    """What is known of how a path was made; where it stands now is ``standing.Standing``.
 
     Attributes:
-        name: Its own.
+        name: The name of the path.
         record: ``read``; or path.json is ``torn``, or ``missing`` though the path was started; or ``not_started``.
         values: What path.json says, by its keys, each of the type it should have. Where it was not read: what the
             plan says, which knows no fingerprints, layout, libraries or checkpoints; empty for a path of no plan.
@@ -51,53 +53,54 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class RecordedCheckpoint:
     """A checkpoint of a path.
 
     Attributes:
-        iteration: Its own.
-        sha256: Hash of its manifest; None before the hashes were taken, and where it has no manifest.
-        recorded: What path.json says of that, or None.
+        iteration: The iteration of the checkpoint.
+        sha256: The hash of its manifest; None before the hashes were taken, or if it has no manifest.
+        recorded: The hash that path.json records, or None.
         state: ``present``, ``changed``: path.json has another hash, or ``gone``: path.json alone knows it.
     """
 
     iteration: int
     sha256: str | None
     recorded: str | None
-    state: Literal["present", "changed", "gone"]
+    state: CheckpointState
 
 
-def resolve(campaign: CampaignFolder, trees: Sequence[Tree], wanted: str) -> str:
+def resolve(campaign: Campaign, wanted: str) -> str:
     """The name of the path that is called ``wanted``, or that gives the version of that name.
 
     Args:
-        campaign: Its folder; a path that no plan names any more is found there.
-        trees: The given plan's, then the accepted plan's.
+        campaign: The campaign, with its accepted plan; a path that no plan names any more is found in its folder.
         wanted: What the user typed.
 
     Raises:
         RefusedError: for no such path, and for a version that several paths give; naming those there are.
     """
-    if any(wanted in tree.by_name for tree in trees):
+    if any(wanted in tree.by_name for tree in campaign.trees):
         return wanted
-    ends = dict.fromkeys(source.path for tree in trees for source in sources_of(tree) if source.version == wanted)
+    ends = dict.fromkeys(
+        source.path for tree in campaign.trees for source in sources_of(tree) if source.version == wanted
+    )
     if len(ends) > 1:
         raise RefusedError(f"Version {wanted} is the end of several paths: {', '.join(ends)}.", "name one of those.")
     if ends:
         return next(iter(ends))
-    if is_name(wanted) and campaign.path(wanted).root.is_dir():
+    if is_name(wanted) and campaign.folder.path(wanted).root.is_dir():
         return wanted
-    trees[0].path(wanted)  # refuses it, naming those that exist
+    campaign.path(wanted)  # refuses it, naming those that exist
     return wanted
 
 
-def facts_of(campaign: CampaignFolder, trees: Sequence[Tree], name: str) -> Facts:
+def facts_of(campaign: Campaign, name: str) -> Facts:
     """What is known of a path; raises RefusedError where a newer lrps wrote its record."""
-    folder = campaign.path(name)
+    folder = campaign.folder.path(name)
     record = read_record(folder)
     if record is not None:
-        return _checked(with_notes(record, folder), folder, trees[0].plan.campaign)
-    values = _by_plan(trees, name)
+        return _checked(with_notes(record, folder), folder, campaign.plan.campaign)
+    values = _by_plan(campaign, name)
     source = "this is what the plan says" if values else "no plan names this path"
     state, what = _without_record(folder)
     values |= plain(notes_of(folder))
@@ -128,9 +131,9 @@ def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Fa
     return Facts(name=name, record="read", values=values, notes=tuple(notes))
 
 
-def _by_plan(trees: Sequence[Tree], name: str) -> dict[str, Any]:
+def _by_plan(campaign: Campaign, name: str) -> dict[str, Any]:
     """As much of a record as the first plan with that path knows; empty where none has it."""
-    return next((_planned(tree, tree.by_name[name]) for tree in trees if name in tree.by_name), {})
+    return next((_planned(tree, tree.by_name[name]) for tree in campaign.trees if name in tree.by_name), {})
 
 
 def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
     }
 
 
-def chain_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts) -> list[Link]:
+def chain_of(campaign: Campaign, facts: Facts) -> list[Link]:
     """Every path that a version came through, the root first; whose start is 0, or where it is adopted, or unknown."""
     links: list[Link] = []
     until = facts.values.get("end")
@@ -176,21 +179,20 @@ def chain_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts) -> l
             return links
         if parent in {link.path for link in links}:  # no plan does that, a record may
             return [Link(path=parent, start=None, until=start), *links]
-        facts, until = facts_of(campaign, trees, parent), start
+        facts, until = facts_of(campaign, parent), start
 
 
-def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, links: Sequence[Link]) -> list[Range]:
+def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[Range]:
     """What a version has read, its parents' part first; what it will read, where nothing is recorded of it.
 
     Args:
-        campaign: Its folder.
-        trees: As in ``resolve``.
-        facts: The version's.
-        links: Its chain. A link whose iterations, data or sizes are not known is left out.
+        campaign: As in ``resolve``.
+        facts: What is known of the version.
+        links: The paths that it came through. A link whose iterations, data or sizes are not known is left out.
     """
     found: list[Range] = []
     for link in links:
-        known = facts if link.path == facts.name else facts_of(campaign, trees, link.path)
+        known = facts if link.path == facts.name else facts_of(campaign, link.path)
         values, until = known.values, link.until
         if link.start is None or until is None or not {"data", "global_batch_size", "sequence_length"} <= set(values):
             continue
@@ -200,14 +202,14 @@ def ledger_of(campaign: CampaignFolder, trees: Sequence[Tree], facts: Facts, lin
             if known is facts:
                 until = min(until, read)
             elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown since
-                values = _by_plan(trees, link.path) or values
+                values = _by_plan(campaign, link.path) or values
         found += ranges_of(
             link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
         )
     return found
 
 
-def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
+def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]:
     """The complete checkpoints of a path, and those that only its record knows, by iteration."""
     recorded = {entry["iteration"]: entry["sha256"] for entry in facts.values.get("checkpoints", [])}
     there = Checkpoints.in_folder(folder.checkpoints)
@@ -215,11 +217,11 @@ def checkpoints_of(folder: PathFolder, facts: Facts) -> list[Saved]:
     for iteration in sorted({*recorded, *there.complete}):
         then = recorded.get(iteration)
         if iteration not in there.complete:
-            found.append(Saved(iteration=iteration, sha256=None, recorded=then, state="gone"))
+            found.append(RecordedCheckpoint(iteration=iteration, sha256=None, recorded=then, state="gone"))
             continue
         now = _digest(there.at(iteration))
-        changed = now is not None and then is not None and now != then
-        found.append(Saved(iteration=iteration, sha256=now, recorded=then, state="changed" if changed else "present"))
+        state: CheckpointState = "changed" if now is not None and then is not None and now != then else "present"
+        found.append(RecordedCheckpoint(iteration=iteration, sha256=now, recorded=then, state=state))
     return found
 
 
@@ -234,8 +236,8 @@ def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[
     """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown).
 
     Args:
-        values: The path's.
-        until: The iteration up to which it is told, such as the fork of a version that came off the path; None: all.
+        values: The values of the path's record.
+        until: The iteration up to which it is told, such as the fork of a version off the path; None tells all.
     """
     if "schedule" not in values:
         return []

@@ -1,8 +1,8 @@
 """What a checkpoint's files must be: sizes as soon as it is durable, hashes a moment later.
 
-``lrps-manifest.jsonl`` lies in the checkpoint's own folder: one line with the hash of the next, and one with the
-files. Sizes cost a look at each file and are written before
-anybody is told of the checkpoint; hashes cost a second pass over the data and are taken while training goes on.
+``lrps-manifest.jsonl`` lies in the checkpoint's own folder. Its first line has the hash of the second, which lists the
+files. Sizes cost a look at each file and are written before anybody is told of the checkpoint. Hashes cost a second
+pass over the data and are taken while training goes on.
 A checkpoint without a manifest (stock Megatron's) is judged by Megatron's own last files alone.
 """
 

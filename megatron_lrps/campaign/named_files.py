@@ -24,8 +24,9 @@ def refuse_other_files(checkpoint: Mapping[str, Any], run: Mapping[str, Any], na
     """Refuse a run whose files hold something else than those that trained the checkpoint.
 
     Args:
-        checkpoint: Arguments saved in the checkpoint, by destination. Stock's, and those of lrps 0.1, do not say.
-        run: This run's.
+        checkpoint: Arguments saved in the checkpoint, by destination. A checkpoint of stock
+            Megatron or of lrps 0.1 does not say.
+        run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
 
     Raises:

@@ -21,7 +21,7 @@ _DIGEST_LETTERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Change:
     """Something that was trained in one way and is now given in another.
 
     Attributes:
@@ -125,7 +125,7 @@ class Past:
     trained: int | None = 0
     paths: Mapping[str, PastPath] = field(default_factory=dict)
 
-    def differences(self, now: "Past", allow: Sequence[str] = ()) -> Iterator[Difference]:
+    def changes(self, now: "Past", allow: Sequence[str] = ()) -> Iterator[Change]:
         """What differs in what is given now, each with both values; the first one is to be refused.
 
         Args:
@@ -134,7 +134,7 @@ class Past:
         """
         yield from _changed_values("", self.values, now.values)
         for argument in changed_arguments(self.arguments, now.arguments, allow):
-            yield Difference(**argument._asdict())
+            yield Change(**argument._asdict())
         yield from _changed_content("tokenizer.model", self.tokenizer, now.tokenizer)
         for before, after in zip(self.trained_windows(), now.windows, strict=False):
             yield from _changed_window(before, after)
@@ -148,8 +148,8 @@ class Past:
         Raises:
             RefusedError: naming what differs and both values.
         """
-        for difference in self.differences(run, allow):
-            raise difference.from_checkpoint(name)
+        for change in self.changes(run, allow):
+            raise change.from_checkpoint(name)
 
     def trained_windows(self) -> Iterator[PastWindow]:
         """The windows that have been begun. Even inside of one its length counts: its data were cut by it."""
@@ -160,36 +160,36 @@ class Past:
             start += window.iterations
 
 
-def _changed_values(before_key: str, then: Mapping[str, object], now: Mapping[str, object]) -> Iterator[Difference]:
+def _changed_values(before_key: str, then: Mapping[str, object], now: Mapping[str, object]) -> Iterator[Change]:
     for key, value in then.items():
         if key in now and value != now[key]:
-            yield Difference(key=f"{before_key}{key}", then=value, now=now[key])
+            yield Change(key=f"{before_key}{key}", then=value, now=now[key])
 
 
-def _changed_window(then: PastWindow, now: PastWindow) -> Iterator[Difference]:
+def _changed_window(then: PastWindow, now: PastWindow) -> Iterator[Change]:
     key = f"versions.{then.version}"
     values = [{"name": each.version, "iters": each.iterations, "replay": each.replay} for each in (then, now)]
     yield from _changed_values(f"{key}.", *values)
     if [weight for weight, _ in then.data] != [weight for weight, _ in now.data]:
         blends = [[(weight, str(index.place)) for weight, index in window.data] for window in (then, now)]
-        yield Difference(key=f"{key}.train", then=blends[0], now=blends[1])
+        yield Change(key=f"{key}.train", then=blends[0], now=blends[1])
         return
     for (_, before), (_, after) in zip(then.data, now.data, strict=True):
         yield from _changed_content(f"{key}.train", before, after, may_be_gone=True)
 
 
-def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = False) -> Iterator[Difference]:
+def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = False) -> Iterator[Change]:
     """Whether something is another by its content; what is at the same place is compared by the ranks."""
     if now.recorded is None and then.place == now.place:
         return
     if then.place is None or now.place is None:
-        yield Difference(key=key, then=then.place, now=now.place)
+        yield Change(key=key, then=then.place, now=now.place)
         return
     before = then.content
     # Data that nothing reads any more may be gone; what is missing otherwise is refused as missing.
     after = now.content if before is not None else None
     if before is None or (after is None and not may_be_gone):
-        yield Difference(key=key, then=then.place, now=f"{now.place}, whose content cannot be compared", fix=_COPY)
+        yield Change(key=key, then=then.place, now=f"{now.place}, whose content cannot be compared", fix=_COPY)
     elif after is not None:
         for part in after:
             if after[part] != before.get(part):
@@ -197,22 +197,22 @@ def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = F
                     f"{each.place} ({part.replace('_', ' ')} {_short(content.get(part))})"
                     for each, content in ((then, before), (now, after))
                 ]
-                yield Difference(key=key, then=texts[0], now=texts[1], fix=_COPY)
+                yield Change(key=key, then=texts[0], now=texts[1], fix=_COPY)
 
 
-def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Difference]:
+def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Change]:
     yield from _changed_values(f"{name}, ", then.values, now.values)
     position = then.until * (then.batch or 1)
     before, after = then.schedule.until(position), now.schedule.until(position)
     if before != after:
-        yield Difference(
+        yield Change(
             key=f"{name}, learning rate up to {'iteration' if then.batch else 'sample'} {then.until:,}",
             then=_curve(before),
             now=_curve(after),
             fix="fork from a checkpoint on the maximal path, or restore the plan that trained it",
         )
     if now.end is not None and now.end < then.until:
-        yield Difference(key=f"{name}, end", then=then.until, now=now.end)
+        yield Change(key=f"{name}, end", then=then.until, now=now.end)
 
 
 def _curve(segments: Sequence[Any]) -> str:

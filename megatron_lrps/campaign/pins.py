@@ -17,8 +17,8 @@ class Pin:
     """One pinned checkpoint.
 
     Attributes:
-        iteration: Its iteration.
-        note: What the user says of it, or nothing.
+        iteration: The iteration of the checkpoint.
+        note: What the user says of it; may be empty.
         time: When it was pinned, in UTC.
     """
 

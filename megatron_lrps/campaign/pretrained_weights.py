@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import PRETRAINED
 
 
-def refuse_missing_weights(tree: Tree, path: PlannedPath) -> None:
+def refuse_missing_weights(campaign: Campaign, path: PlannedPath) -> None:
     """Refuse weights that are not there while the path still starts from them; raises PlanError."""
-    weights = tree.plan.megatron.get(PRETRAINED)
-    if weights is None or path.parent is not None or standing_of(CampaignFolder(tree.plan.folder), path).saved:
+    weights = campaign.plan.megatron.get(PRETRAINED)
+    if weights is None or path.parent is not None or standing_of(campaign, path).saved:
         return
     folder = Path(str(weights))
     if not folder.is_dir():

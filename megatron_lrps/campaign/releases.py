@@ -2,7 +2,7 @@
 
 path.json has one writer at a time, and that may be a job that trains. So a note goes into events.jsonl, to which
 anybody may append, and path.json has the sum of all notes: a job puts it there with each record that it writes, and
-where no job holds the path, whoever makes a note does. Until then ``facts.facts_of`` knows it from events.jsonl.
+where no job holds the path, whoever makes a note does. Until then ``lineage.facts_of`` knows it from events.jsonl.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ def note(folder: PathFolder, kind: Kind, name: str, *, iteration: int, **facts: 
     """Record something of a path, durably; a later note of the same kind and name replaces it.
 
     Args:
-        folder: The path's.
-        kind: What it is.
-        name: The export's folder, what was scored, or the version.
-        iteration: Of the checkpoint that it is about.
-        facts: What is to be known of it, as JSON.
+        folder: The path's folder.
+        kind: The kind of the note.
+        name: The folder of the export, the name of the scores, or the version.
+        iteration: The iteration of the checkpoint that it is about.
+        facts: What is known of it, as JSON.
 
     Raises:
         StorageError: the disk refuses.
@@ -74,10 +74,10 @@ def note_unmet(
     """Record durably that a checkpoint did not meet a gate, once for the same numbers.
 
     Args:
-        folder: The path's.
-        version: What was to be released.
-        iteration: The checkpoint's.
-        sha256: Of its manifest, or None.
+        folder: The path's folder.
+        version: The version that was to be released.
+        iteration: The iteration of the checkpoint.
+        sha256: The hash of its manifest, or None.
         gate: The file of conditions; None where it was promoted without one, and had not met one before.
         unmet: Condition -> the same with its numbers.
 

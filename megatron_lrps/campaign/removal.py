@@ -13,67 +13,51 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.accepted_plan import accepted_tree
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
-from megatron_lrps.campaign.keep import Found, Verdict, decide
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.keep import PathOnDisk, Verdict, decide
 from megatron_lrps.campaign.pins import read_pins
 from megatron_lrps.campaign.record import events, log_event, read_record
-from megatron_lrps.errors import PlanError, RefusedError, StorageError
-from megatron_lrps.plan import Tree
+from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.storage.files import sync
 
 _TRASH = re.compile(r"\.trash-iter_(\d{7,})-[0-9a-f]{8}\Z")
 
 
-def judge(tree: Tree) -> list[Verdict]:
+def judge(campaign: Campaign) -> list[Verdict]:
     """What gc does with every checkpoint of a plan's campaign; changes nothing.
 
     Raises:
         RefusedError: where a file that may protect a checkpoint cannot be read.
         StorageError: where the disk refuses.
     """
-    campaign = CampaignFolder(tree.plan.folder)
-    trees = trees_of(tree)
+    campaign, keep = campaign.with_accepted(), campaign.plan.keep
     try:
-        return decide(trees, _survey(campaign, trees, tree.plan.keep.latest), tree.plan.keep)
+        return decide(campaign.trees, _survey(campaign, keep.latest), keep)
     except OSError as error:
         raise StorageError(
-            f"{error.filename or campaign.root} could not be read: {error.strerror or error}.",
+            f"{error.filename or campaign.folder.root} could not be read: {error.strerror or error}.",
             "fix that, then rerun; nothing was deleted.",
         ) from None
 
 
-def trees_of(tree: Tree) -> list[Tree]:
-    """The given tree, and the accepted plan's where there is one; raises RefusedError where that is damaged."""
-    campaign = CampaignFolder(tree.plan.folder)
-    try:
-        accepted = accepted_tree(campaign)
-        return [tree] if accepted is None else [tree, accepted]
-    except PlanError as error:
-        raise RefusedError(
-            f"The accepted plan {campaign.plan} is damaged, and its paths' fork points are unknown: {error.what}",
-            "restore it; or where the given plan names all paths, put a copy of that in its place.",
-        ) from None
-
-
-def sweep(tree: Tree, doomed: Sequence[Verdict]) -> Iterator[Verdict]:
+def sweep(campaign: Campaign, doomed: Sequence[Verdict]) -> Iterator[Verdict]:
     """Delete checkpoints that ``judge`` has given up, oldest first; yields each that is gone.
 
     Raises:
         RefusedError: as ``judge``.
         StorageError: where the disk refuses; what was begun is finished by the next gc.
     """
-    campaign = CampaignFolder(tree.plan.folder)
     for verdict in sorted(doomed, key=lambda each: (each.trash is None, each.iteration, each.path)):
         # Deleting takes minutes. Meanwhile another may be pinned, or a grown plan fork off it.
-        if any(_same(verdict, now) for now in judge(tree) if not now.keep) and _remove(campaign, verdict):
+        if any(_same(verdict, now) for now in judge(campaign) if not now.keep) and _remove(campaign, verdict):
             yield verdict
 
 
-def folder_of(campaign: CampaignFolder, verdict: Verdict) -> Path:
+def folder_of(campaign: Campaign, verdict: Verdict) -> Path:
     """Where a verdict's checkpoint lies."""
-    checkpoints = campaign.path(verdict.path).checkpoints
+    checkpoints = campaign.folder.path(verdict.path).checkpoints
     return checkpoints / verdict.trash if verdict.trash else Checkpoint(checkpoints, verdict.iteration).folder
 
 
@@ -98,9 +82,9 @@ def _same(one: Verdict, other: Verdict) -> bool:
     return (one.path, one.iteration, one.trash) == (other.path, other.iteration, other.trash)
 
 
-def _remove(campaign: CampaignFolder, verdict: Verdict) -> bool:
+def _remove(campaign: Campaign, verdict: Verdict) -> bool:
     """Delete one checkpoint, or what is left of one; False where somebody else has taken it away already."""
-    path, folder = campaign.path(verdict.path), folder_of(campaign, verdict)
+    path, folder = campaign.folder.path(verdict.path), folder_of(campaign, verdict)
     trash = folder
     try:
         if verdict.trash is None:
@@ -140,21 +124,21 @@ def _unless_gone(_: Callable[..., Any], __: str, error: BaseException) -> None:
         raise error
 
 
-def _survey(campaign: CampaignFolder, trees: Sequence[Tree], latest: int) -> list[Found]:
+def _survey(campaign: Campaign, latest: int) -> list[PathOnDisk]:
     """What lies in the folder of every path, of those that no plan names too; raises OSError."""
-    named = {name for tree in trees for name in tree.by_name}
-    root = campaign.root / "paths"
+    named = {name for tree in campaign.trees for name in tree.by_name}
+    root = campaign.folder.root / "paths"
     present = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    names = [*(name for name in trees[0].by_name if name in present)]
+    names = [*(name for name in campaign.tree.by_name if name in present)]
     names += [name for name in present if name not in names]
-    links = _link_targets([campaign.path(name).checkpoints for name in names])
+    links = _link_targets([campaign.folder.path(name).checkpoints for name in names])
     found = []
     for name in names:
-        folder = campaign.path(name)
+        folder = campaign.folder.path(name)
         saved = Checkpoints.in_folder(folder.checkpoints)
         record = _record(folder, needed=name not in named)
         found.append(
-            Found(
+            PathOnDisk(
                 path=name,
                 complete=saved.complete,
                 torn=tuple(each for each in saved.torn if _cut_off(saved.at(each).folder)),

@@ -54,7 +54,7 @@ def refuse_other_layout(
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination.
-        run: This run's, likewise.
+        run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
         allow: What ``--lrps-allow`` names.
 

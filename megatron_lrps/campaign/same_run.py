@@ -41,7 +41,7 @@ def refuse_other_run(
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination (``vars(args)``).
-        run: This run's, likewise.
+        run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
         allow: Destinations that may differ, as ``past_arguments.allowed`` gives them.
 
@@ -57,7 +57,7 @@ def refuse_other_position(checkpoint: Mapping[str, Any], iteration: int, name: s
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination.
-        iteration: The checkpoint's.
+        iteration: The iteration of the checkpoint.
         name: The checkpoint, for the message.
 
     Raises:
@@ -78,8 +78,8 @@ def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: i
 
     Args:
         checkpoint: ``Identity.to_json`` of the checkpoint.
-        run: This run's.
-        iteration: The checkpoint's; windows that begin after it may differ.
+        run: The identity of this run.
+        iteration: The iteration of the checkpoint; windows that begin after it may differ.
         name: The checkpoint, for the message.
 
     Raises:

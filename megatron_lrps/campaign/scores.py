@@ -20,10 +20,10 @@ class Results:
     """The scores of one checkpoint of a path.
 
     Args:
-        campaign: Its folder.
+        campaign: The campaign's folder.
         path: The path's name.
-        iteration: The checkpoint's.
-        sha256: Of its manifest, or None.
+        iteration: The iteration of the checkpoint.
+        sha256: The hash of its manifest, or None.
     """
 
     def __init__(self, campaign: CampaignFolder, path: str, iteration: int, sha256: str | None) -> None:

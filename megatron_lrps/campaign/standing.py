@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing, doing_of, starts
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.releases import releases_of
@@ -30,22 +31,23 @@ _REASONS = {
 _FAILURES = {"refused": "refused", "storage": "storage failed", "failed": "failed"}
 
 
-def trained_to(campaign: CampaignFolder, path: PlannedPath, iteration: int) -> bool:
+def trained_to(campaign: Campaign, path: PlannedPath, iteration: int) -> bool:
     """Whether the path is trained to an iteration: the one judgement of all commands and jobs.
 
     Its checkpoint there was finished and has the files that its manifest lists, in their sizes. What happened to the
     ranks afterwards takes nothing away from it.
     """
-    return path.fork < iteration <= path.end and Checkpoint(campaign.path(path.name).checkpoints, iteration).is_whole
+    return (
+        path.fork < iteration <= path.end
+        and Checkpoint(campaign.folder.path(path.name).checkpoints, iteration).is_whole
+    )
 
 
-def end_is_kept(
-    campaign: CampaignFolder, path: PlannedPath, iteration: int, history: Sequence[Mapping[str, Any]]
-) -> bool:
+def end_is_kept(campaign: Campaign, path: PlannedPath, iteration: int, history: Sequence[Mapping[str, Any]]) -> bool:
     """As ``trained_to``, after ranks have failed: what they may not have come to is written to the disk first.
 
     Args:
-        campaign: The campaign's folder.
+        campaign: The campaign.
         path: The path.
         iteration: The iteration that they were to train it to.
         history: The events that they left, oldest first: a checkpoint in whose content they found damage, and that
@@ -57,7 +59,7 @@ def end_is_kept(
     if not trained_to(campaign, path, iteration):
         return False
     try:
-        sync_small_files(Checkpoint(campaign.path(path.name).checkpoints, iteration).folder)
+        sync_small_files(Checkpoint(campaign.folder.path(path.name).checkpoints, iteration).folder)
     except OSError:  # then nobody knows what a crash of this machine would leave
         return False
     return True
@@ -147,18 +149,18 @@ class Standing:
         }
 
 
-def standing_of(campaign: CampaignFolder, path: PlannedPath) -> Standing:
+def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
     """Where a path stands by its files, however often they are looked at; ``Standing.held_by`` adds its holder.
 
     Args:
-        campaign: The campaign's folder.
+        campaign: The campaign.
         path: The path.
     """
-    folder = campaign.path(path.name)
+    folder = campaign.folder.path(path.name)
     own = Checkpoints.in_folder(folder.checkpoints)
     done = trained_to(campaign, path, path.end)
     saved = max((iteration for iteration in own.complete if path.fork < iteration < path.end + done), default=None)
-    origin = campaign.origin(path)
+    origin = campaign.folder.origin(path)
     ready = origin is None or saved is not None or path.fork in Checkpoints.in_folder(origin).complete
     history = events(folder)
     last = history[-1] if history else None
@@ -203,11 +205,11 @@ def _why(turn: Mapping[str, Any]) -> str | None:
             return _FAILURES.get(str(event))
 
 
-def _passed(campaign: CampaignFolder, path: PlannedPath) -> str | None:
+def _passed(campaign: Campaign, path: PlannedPath) -> str | None:
     """Why a fork point will never be there, or None: a parent saves it when it comes by."""
     if path.adopted is not None:
         return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
-    newest = Checkpoints.in_folder(campaign.path(str(path.parent)).checkpoints).newest
+    newest = Checkpoints.in_folder(campaign.folder.path(str(path.parent)).checkpoints).newest
     return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if (newest or 0) > path.fork else None
 
 

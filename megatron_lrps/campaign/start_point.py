@@ -11,12 +11,12 @@ from megatron_lrps.errors import RefusedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """Where a path starts.
+class StartPoint:
+    """The checkpoint that a run of a path starts from; it is decided before the run and kept for its whole length.
 
     Attributes:
-        checkpoint: The checkpoint that it loads, or None: from scratch.
-        forked: It is the parent's checkpoint, or an adopted run's, not an own one.
+        checkpoint: The checkpoint that it loads; None if it starts from scratch.
+        forked: Whether the checkpoint is the parent's, or that of an adopted run, and not its own.
         skipped: Own checkpoint -> why it is not used; those are left alone.
     """
 
@@ -43,7 +43,7 @@ def find_start(
     end: int,
     damaged: Mapping[int, str] | None = None,
     adopted: bool = False,
-) -> Start:
+) -> StartPoint:
     """The newest whole checkpoint of the path's own, else its fork point, else scratch.
 
     Whole is what was finished and has the files that its manifest lists, in their sizes.
@@ -53,8 +53,8 @@ def find_start(
         parent: The parent's checkpoints, or None for a path without a parent.
         fork: The fork iteration.
         end: The path's last iteration.
-        damaged: Own checkpoint -> what is wrong with its content, where somebody has read it.
-        adopted: ``parent`` is no path of the campaign, but the run that its main path goes on from.
+        damaged: Own checkpoint -> the damage to its content, if somebody has read it.
+        adopted: Whether ``parent`` is no path of the campaign, but the run that its main path goes on from.
 
     Raises:
         RefusedError: where the folder holds another path's checkpoints, or the fork point is missing, naming
@@ -81,15 +81,15 @@ def find_start(
         if iteration not in skipped and (sizes := saved.at(iteration).damages()):
             skipped[iteration] = str(sizes[0])
         if iteration not in skipped:
-            return Start(checkpoint=saved.at(iteration), forked=False, skipped=skipped)
+            return StartPoint(checkpoint=saved.at(iteration), forked=False, skipped=skipped)
     if parent is None:
-        return Start(checkpoint=None, forked=False, skipped=skipped)
+        return StartPoint(checkpoint=None, forked=False, skipped=skipped)
     forks = Checkpoints.in_folder(parent)
     at = forks.at(fork)
     if fork in forks.complete:
         if sizes := at.damages():
             refuse_damaged_fork(at, sizes[0], adopted=adopted)
-        return Start(checkpoint=at, forked=True, skipped=skipped)
+        return StartPoint(checkpoint=at, forked=True, skipped=skipped)
     if adopted:
         _refuse_adopted(forks, fork)
     if fork in forks.torn and at.is_legacy:

@@ -19,7 +19,7 @@ class TrainedData:
     """What a campaign's records say of the content that its paths were trained on.
 
     Args:
-        tree: The accepted plan's.
+        tree: The tree of the accepted plan.
     """
 
     def __init__(self, tree: Tree) -> None:

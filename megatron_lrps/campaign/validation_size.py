@@ -10,8 +10,8 @@ def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
     """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron breaks off when it evaluates.
 
     Args:
-        tree: The plan's.
-        path: One of its.
+        tree: The plan's tree.
+        path: One of its paths.
         ranks: The data-parallel size.
 
     Raises:

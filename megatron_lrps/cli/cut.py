@@ -1,15 +1,18 @@
 """``lrps cut``: a version besides the planned ones, off main as it is now."""
 
 import time
-from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.cut_request import answered, ask, grown_text, withdraw
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder, checkpoints_in
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.cli.options import PlanArgument
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import Tree, expand, load_plan, parse_plan
+from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.storage.files import write_atomic
 from megatron_lrps.storage.ownership import holder
@@ -17,27 +20,25 @@ from megatron_lrps.storage.ownership import holder
 _POLL_S = 0.2
 
 
-def cut_version(
-    plan_file: Path, name: str, *, iters: int, shape: str | None, at: int | None, patience_s: float
+def cut(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new version.", show_default=False)],
+    plan: PlanArgument,
+    iters: Annotated[int, typer.Option(min=1, help="The iterations of its decay.", show_default=False)],
+    shape: Annotated[str | None, typer.Option(help="The shape of its decay; the campaign's by default.")] = None,
+    at: Annotated[
+        int | None, typer.Option(min=1, help="Fork off main's checkpoint of this iteration; where main is by default.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until main's job has saved.")] = 1800.0,
 ) -> None:
-    """Fork a version off main and add it to the plan; main's job, if there is one, saves the fork point first.
+    """Fork a new version off main where it is now.
 
-    Args:
-        plan_file: The user's plan; it gets the new version.
-        name: The version's.
-        iters: Iterations of its decay.
-        shape: Its decay shape, or None for the campaign's.
-        at: A checkpoint of main to fork off, or None for where main is.
-        patience_s: How long to wait for main's job.
-
-    Raises:
-        RefusedError: where the version cannot be; nothing is changed then.
-        StorageError: where the plan cannot be written.
+    main may be training meanwhile. The new version is added to the plan.
     """
-    tree = expand(load_plan(plan_file))
-    main = CampaignFolder(tree.plan.folder).path(tree.path(MAIN).name)
-    complete, _ = checkpoints_in(main.checkpoints)
-    text = plan_file.read_text(encoding="utf-8")
+    campaign = Campaign.open(plan)
+    tree = campaign.tree
+    main = campaign.folder.path(campaign.path(MAIN).name)
+    complete = Checkpoints.in_folder(main.checkpoints).complete
+    text = plan.read_text(encoding="utf-8")
     # Before main's job is asked for anything: would a cut anywhere be accepted at all?
     anywhere = max([1, tree.plan.lr.warmup_iters, *complete])
     _grown(text, tree, name, fork=at or anywhere, iters=iters, shape=shape)
@@ -47,19 +48,19 @@ def cut_version(
             raise RefusedError(f"--at {at}: main has no checkpoint there; there are {there}.", "name one of those.")
         fork = at
     elif holder(main.root) is not None:
-        fork = _saved_by_job(main, name, patience_s)
+        fork = _saved_by_job(main, name, wait)
     elif complete:
         fork = complete[-1]
         typer.echo(f"main is not being trained; its newest checkpoint is at iteration {fork:,}")
     else:
         raise RefusedError("main has saved nothing yet, and nobody trains it.", "train it first: lrps run.")
     grown, new = _grown(text, tree, name, fork=fork, iters=iters, shape=shape)
-    accept(new)
-    write_atomic(plan_file, grown)
+    accept(Campaign(new))
+    write_atomic(plan, grown)
     path = new.path(name)
     typer.echo(
-        f"{name} forks off main at iteration {path.fork:,} and ends at {path.end:,}; it is in {plan_file} now.\n"
-        f"Train it with: lrps run {plan_file} --path {name}"
+        f"{name} forks off main at iteration {path.fork:,} and ends at {path.end:,}; it is in {plan} now.\n"
+        f"Train it with: lrps run {plan} --path {name}"
     )
 
 

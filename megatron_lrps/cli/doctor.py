@@ -1,39 +1,48 @@
-"""``lrps doctor``: what this machine has and lacks, and whether a plan can run on it."""
+"""``lrps doctor``: what this machine has and lacks, and whether a plan can run on it.
+
+It leaves with 78 if the plan can neither run nor be submitted here; inside of a Slurm job, if it cannot run.
+"""
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.cli.options import JsonOption
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.launch.doctor.findings import Finding, inventory, needs_of_run, needs_of_submit
 from megatron_lrps.launch.doctor.machine import look
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import Tree, expand, load_plan
+from megatron_lrps.plan import Plan
 from megatron_lrps.plan.flags import path_flags
 
 
-def show_doctor(plan_file: Path | None, *, as_json: bool) -> None:
-    """Print the machine and, with a plan, its needs.
+def doctor(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="A plan to check against this machine.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what this machine has and lacks, with the fixes.
 
-    Leaves with 78 where the plan can neither run nor be submitted; inside of a Slurm job where it cannot run.
+    It looks at torch, CUDA, NCCL, Megatron, TE, FP8 and Slurm. With a plan it checks what the plan needs.
     """
-    tree = expand(load_plan(plan_file)) if plan_file else None
-    if tree is not None:
-        for path in tree.paths:
-            path_flags(tree, path)  # refuses what could not be launched
-    machine = look(tree.plan.folder if tree else Path.cwd())
+    campaign = Campaign.open(plan) if plan else None
+    if campaign is not None:
+        for path in campaign.paths:
+            path_flags(campaign.tree, path)  # refuses what could not be launched
+    machine = look(campaign.plan.folder if campaign else Path.cwd())
     found = inventory(machine)
     ways: dict[str, list[Finding]] = {}
-    if tree is not None:
-        ranks, nodes = _size_here(tree)
-        ways["run"] = needs_of_run(Campaign(tree), machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
-        if tree.plan.launch.slurm is not None:
-            ways["submit"] = needs_of_submit(Campaign(tree), machine)
+    if campaign is not None:
+        ranks, nodes = _size_here(campaign.plan)
+        ways["run"] = needs_of_run(campaign, machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
+        if campaign.plan.launch.slurm is not None:
+            ways["submit"] = needs_of_submit(campaign, machine)
     fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
     if as_json:
         facts: dict[str, Any] = {"machine": [_facts(finding) for finding in found]}
@@ -54,12 +63,12 @@ def _in_job() -> bool:
     return "SLURM_JOB_ID" in os.environ
 
 
-def _size_here(tree: Tree) -> tuple[int, int]:
-    """Ranks on this machine, and machines: of a Slurm job inside of one, else of `lrps run`."""
-    slurm = tree.plan.launch.slurm
+def _size_here(plan: Plan) -> tuple[int, int]:
+    """The ranks on this machine and the number of machines: a Slurm job's inside of one, else those of `lrps run`."""
+    slurm = plan.launch.slurm
     if slurm is not None and _in_job():
         return slurm.gpus_per_node, slurm.nodes
-    return tree.plan.launch.local.processes, 1
+    return plan.launch.local.processes, 1
 
 
 def _without_infiniband() -> bool:

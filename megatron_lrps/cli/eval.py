@@ -1,118 +1,68 @@
-"""``lrps eval``, ``lrps compare`` and ``lrps promote``: a version's scores, and its release."""
+"""``lrps eval``: scores a version by perplexity and by lm-eval's tasks."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.scores import read_results
-from megatron_lrps.cli.export import refuse_unknown_dtype, say
+from megatron_lrps.cli.options import IterationOption, JsonOption, PlanArgument, VersionArgument
+from megatron_lrps.cli.printing import print_scores, say
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint, find_version_checkpoint
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
+from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
 
-def eval_version(
-    plan_file: Path,
-    version: str,
-    *,
-    iteration: int | None,
-    export: Path | None,
-    given: Mapping[str, Any],
-    as_json: bool,
+def eval(
+    plan: PlanArgument,
+    version: VersionArgument,
+    engine: Annotated[str | None, typer.Option(help="export (transformers) or megatron (on the CPU).")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Read at most this many tokens of a validation set.")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="The tasks of lm-eval, separated by commas.")] = None,
+    task_folder: Annotated[
+        Path | None, typer.Option(help="A folder of your own task files; nothing is downloaded then.")
+    ] = None,
+    few_shot: Annotated[int | None, typer.Option(min=0, help="How many examples come before each question.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many documents of a task.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What runs the tasks: hf or vllm.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="The batch size of the tasks.")] = None,
+    export: Annotated[Path | None, typer.Option(help="The export to score; <save>/exports/VERSION by default.")] = None,
+    iteration: IterationOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Score a version, and print the scores; ``given`` goes over the plan's ``evaluate``."""
-    source = find_version_checkpoint(plan_file, version, iteration)
-    asked, task_folder = _asked(source, given)
+    """Score a version on validation sets and lm-eval's tasks.
+
+    Validation sets give perplexity and bits per byte. Other values come from `evaluate` in the plan.
+    """
+    given = {
+        "engine": engine,
+        "tokens": tokens,
+        "tasks": tasks and tuple(tasks.split(",")),
+        "task_folder": task_folder,
+        "few_shot": few_shot,
+        "limit": limit,
+        "backend": backend,
+        "batch_size": batch_size,
+    }
+    found = find_version_checkpoint(plan, version, iteration)
+    asked, task_folder = _asked(found, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
-    results = evaluate(source, asked, task_folder=task_folder, export=export, say=say)
+    results = evaluate(found, asked, task_folder=task_folder, export=export, say=say)
     if as_json:
         typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
         return
-    _print_scores(results.to_json())
+    print_scores(results.to_json())
     typer.echo(f"\n{results.file}")
 
 
-def promote_version(
-    plan_file: Path,
-    version: str,
-    *,
-    iteration: int | None,
-    gate: Path | None,
-    despite: bool,
-    check: bool | None,
-    dtype: str | None,
-    as_json: bool,
-) -> None:
-    """Release a version; what is not given is the plan's ``promote`` and ``evaluate``."""
-    refuse_unknown_dtype(dtype)
-    source = find_version_checkpoint(plan_file, version, iteration)
-    asked, task_folder = _asked(source, {})
-    planned = source.tree.plan.promote or Promotion()
-    if gate is None and planned.gate is not None:
-        gate = planned.gate
-    from megatron_lrps.evaluate.promotion import promote  # torch comes with it
-
-    done = promote(
-        source,
-        asked,
-        task_folder=task_folder,
-        gate=gate,
-        despite=despite,
-        check=planned.check if check is None else check,
-        dtype=dtype or planned.dtype,
-        say=say,
-    )
-    if as_json:
-        facts = {
-            "version": source.version,
-            "path": source.facts.name,
-            "iteration": source.iteration,
-            "export": str(done.export),
-            "released_now": done.fresh,
-            "gate": [str(each) for each in done.judged],
-            "unmet": [str(each) for each in done.unmet],
-            "results": done.results.to_json(),
-        }
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    _print_scores(done.results.to_json())
-    for each in done.judged:
-        typer.echo(str(each))
-    despite_it = ", although it does not meet its gate" if done.unmet else ""
-    released = "is released" if done.fresh else "was released before"
-    typer.echo(f"\n{source.version} {released}{despite_it}: {done.export}")
-
-
-def compare_versions(plan_file: Path, paths: list[str], form: str) -> None:
-    """Print the version table across paradigms with every score; ``form`` is text, csv, json, html or latex."""
-    from megatron_lrps.monitor.score_table import FORMS, score_table
-    from megatron_lrps.monitor.version_costs import version_costs
-
-    if form not in FORMS:
-        raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMS)}.")
-    tree = expand(load_plan(plan_file))
-    campaign = CampaignFolder(tree.plan.folder)
-    versions = version_costs(Campaign(tree))
-    names = [row.path for row in versions.rows]
-    for wanted in paths:
-        if wanted not in names and wanted not in {row.version for row in versions.rows}:
-            raise RefusedError(f"{wanted} is no version or path of this plan.", f"name one of {', '.join(names)}.")
-    results = {name: found for name in names if (found := read_results(campaign, name)) is not None}
-    typer.echo(FORMS[form](score_table(versions, results, only=paths)), nl=False)
-
-
-def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
+def _asked(found: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
     """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
-    plan = source.tree.plan
+    plan = found.campaign.plan
     own = {key: value for key, value in given.items() if value is not None}
     folder = own.pop("task_folder", None)
     try:
@@ -128,23 +78,3 @@ def _asked(source: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluat
         key = "--" + "-".join(str(each) for each in first["loc"][:1]).replace("_", "-")
         raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "change that.") from None
     return asked, asked.task_folder
-
-
-def _print_scores(results: Mapping[str, Any]) -> None:
-    rows = [
-        (name, _shown(found["perplexity"]), _shown(found["bits_per_byte"]), f"{found['tokens']:,}", found["engine"])
-        for name, found in results["perplexity"].items()
-    ]
-    typer.echo(table(("validation set", "perplexity", "bits per byte", "tokens", "by"), rows))
-    metrics = [
-        (task, metric, _shown(value), _shown(found["metrics"].get(f"{metric}_stderr")))
-        for task, found in results["tasks"].items()
-        for metric, value in found["metrics"].items()
-        if "_stderr" not in metric
-    ]
-    if metrics:
-        typer.echo("\n" + table(("task", "metric", "value", "standard error"), metrics))
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}"

@@ -1,48 +1,58 @@
-"""``lrps export`` and ``lrps import``: checkpoints to and from Hugging Face folders, and to Megatron's formats."""
+"""``lrps export``: a version's checkpoint as a Hugging Face folder, or as weights for Megatron."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
+from megatron_lrps.cli.printing import print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import load_plan
 
 FORMATS = ("hf", "torch", "torch_dist")
-"""``--format``."""
+"""The values of ``--format``."""
 SHARD_GB = 5.0
-"""``--shard-gb`` by default."""
-
-if TYPE_CHECKING:
-    from megatron_lrps.convert.logits_check import Compared
+"""The default of ``--shard-gb``."""
 
 
-def export_version(
-    plan_file: Path,
-    version: str,
-    *,
-    form: str,
-    layout: tuple[int | None, int | None],
-    output: Path | None,
-    iteration: int | None,
-    dtype: str | None,
-    workers: int | None,
-    shard_gb: float | None,
-    check: bool,
-    as_json: bool,
+def export(
+    plan: PlanArgument,
+    version: VersionArgument,
+    output: Annotated[Path | None, typer.Option(help="The folder to write; <save>/exports/VERSION by default.")] = None,
+    iteration: IterationOption = None,
+    dtype: DtypeOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="hf: how many files to write at a time; 1 by default.")
+    ] = None,
+    shard_gb: Annotated[
+        float | None, typer.Option(min=0.001, help="hf: the size of the largest file in GB (10^9 bytes); 5 by default.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="hf, torch (one file), or torch_dist (for Megatron at another TP and PP).")
+    ] = "hf",
+    tensor: Annotated[
+        int | None, typer.Option("--tensor-parallel", min=1, help="torch_dist: the tensor-parallel size; 1 by default.")
+    ] = None,
+    pipeline: Annotated[
+        int | None,
+        typer.Option("--pipeline-parallel", min=1, help="torch_dist: the pipeline-parallel size; 1 by default."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the export's logits with those of Megatron's own forward pass.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Export a version, and print what came out."""
-    refuse_unknown_dtype(dtype)
-    _refuse_flags(form, layout, workers, shard_gb, check=check)
-    source = find_version_checkpoint(plan_file, version, iteration)
+    """Export a version to Hugging Face, or as Megatron weights."""
+    _refuse_flags(form, tensor, pipeline, workers, shard_gb, check=check)
+    found = find_version_checkpoint(plan, version, iteration)
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if form == "hf":
         done = export_to_hugging_face(
-            source,
+            found,
             output=output,
             dtype=dtype,
             workers=workers or 1,
@@ -51,9 +61,9 @@ def export_version(
             say=say,
         )
     else:
-        sizes = Layout(*(size or 1 for size in layout))
+        sizes = Layout(tensor or 1, pipeline or 1)
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(found, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),
@@ -75,58 +85,16 @@ def export_version(
     if done.statement:
         typer.echo(done.statement)
     if done.compared is not None:
-        _print_check(done.compared, by="transformers" if form == "hf" else "Megatron")
-
-
-def import_folder(folder: Path, *, plan_file: Path | None, output: Path | None, check: bool) -> None:
-    """Make a checkpoint of a Hugging Face folder, and print what a plan needs to start from it."""
-    if plan_file is None and output is None:
-        raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
-    plan = load_plan(plan_file) if plan_file else None
-    target = output or (plan.folder if plan else Path()) / "imports" / folder.resolve().name
-    from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
-    from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
-
-    planned = plan_import(folder)
-    model, where = planned.model, str(target.absolute())
-    if plan is not None:
-        refuse_other_plan(plan, model, where, str(folder))
-    done = write_import(planned, target)
-    typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
-    if check:
-        from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
-
-        tokens = probe_tokens(model.vocab, model.positions)
-        _print_check(
-            compare_logits(target / WITHOUT_ITERATION, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
-        )
-    typer.echo("In the plan, under `megatron:`")
-    for line in plan_lines(model, where):
-        typer.echo(f"  {line}")
-    typer.echo(
-        f"The {done.rows - model.vocab:,} rows of padding add nothing to the loss where make-vocab-size-divisible-by "
-        f"times the tensor-parallel size divides {model.vocab:,}: none of them is loaded then."
-    )
-
-
-def refuse_unknown_dtype(dtype: str | None) -> None:
-    """Refuse a ``--dtype`` that is none."""
-    if dtype not in (None, "bf16", "fp32"):
-        raise RefusedError(f"--dtype {dtype} is unknown.", "give bf16 or fp32, or leave it out to keep what was saved.")
-
-
-def say(line: str) -> None:
-    """What goes on, beside what is printed."""
-    typer.echo(f"lrps: {line}", err=True)
+        print_logits_check(done.compared, by="transformers" if form == "hf" else "Megatron")
 
 
 def _refuse_flags(
-    form: str, layout: tuple[int | None, int | None], workers: int | None, shard_gb: float | None, *, check: bool
+    form: str, tensor: int | None, pipeline: int | None, workers: int | None, shard_gb: float | None, *, check: bool
 ) -> None:
-    """Refuse what another format than ``form`` has."""
+    """Refuse options of another format than ``form``."""
     if form not in FORMATS:
         raise RefusedError(f"--format {form} is unknown.", f"give {', '.join(FORMATS)}.")
-    only = {"--tensor-parallel": (layout[0], "torch_dist"), "--pipeline-parallel": (layout[1], "torch_dist")}
+    only = {"--tensor-parallel": (tensor, "torch_dist"), "--pipeline-parallel": (pipeline, "torch_dist")}
     only |= {"--workers": (workers, "hf")}
     for flag, (value, of) in only.items():
         if value is not None and form != of:
@@ -135,11 +103,3 @@ def _refuse_flags(
         raise RefusedError(f"--shard-gb {shard_gb} is given, and --format is {form}.", "it is for hf: drop it.")
     if check and form == "torch":
         raise RefusedError("--check is given, and --format is torch.", "check --format torch_dist or hf.")
-
-
-def _print_check(compared: "Compared", *, by: str) -> None:
-    if by == "transformers":
-        losses = f"loss {compared.export_loss:.6f} by transformers, {compared.megatron_loss:.6f} by Megatron"
-    else:
-        losses = f"loss {compared.export_loss:.6f}, {compared.megatron_loss:.6f} before"
-    typer.echo(f"Logits differ by at most {compared.difference:.2g} in fp32; {losses}.")

@@ -1,14 +1,13 @@
-"""``lrps forecast``: what other alphas and shapes would give, with the error seen on finished branches."""
+"""``lrps forecast``: the loss that other alphas and decay shapes would give, and how well that holds."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.schedule import SHAPES
@@ -17,22 +16,31 @@ if TYPE_CHECKING:
     from megatron_lrps.monitor.loss_forecast import Checked, Outlook
 
 
-def show_forecast(plan_file: Path, *, alphas: Sequence[float], shapes: Sequence[str], as_json: bool) -> None:
-    """Print a campaign's forecasts.
+def forecast(
+    plan: PlanArgument,
+    alpha: Annotated[
+        list[float] | None, typer.Option("--alpha", help="A decay share to try; give it again for more.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", help="A decay shape to try; give it again for more.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the loss for other alphas and decay shapes.
 
-    Raises:
-        RefusedError: for an alpha or a shape that is none, and where too little is logged.
+    The error that the prediction has on finished branches is shown with it.
     """
-    if wrong := [alpha for alpha in alphas if not 0 < alpha <= 1]:
+    alphas, shapes = alpha or (), shape or ()
+    if wrong := [each for each in alphas if not 0 < each <= 1]:
         raise RefusedError(f"--alpha {wrong[0]:g} is no share of a version's iterations.", "give one in (0, 1].")
-    if unknown := [shape for shape in shapes if shape not in SHAPES]:
+    if unknown := [each for each in shapes if each not in SHAPES]:
         raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
-    campaign = Campaign.open(plan_file)
+    campaign = Campaign.open(plan)
     try:
-        from megatron_lrps.monitor.loss_forecast import forecast
+        from megatron_lrps.monitor import loss_forecast
     except ImportError as error:
         raise RefusedError(f"{error.name} does not import: {error}.", f"pip install {error.name}.") from None
-    outlook = forecast(campaign, alphas=alphas, shapes=shapes)
+    outlook = loss_forecast.forecast(campaign, alphas=alphas, shapes=shapes)
     typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
 
 

@@ -1,87 +1,55 @@
-"""``lrps init``: the first plan of a campaign, from four answers or flags."""
+"""``lrps init``: the first plan of a campaign, from four answers or options.
+
+What is not given is asked for at a terminal; without a terminal the usual answer is taken, if there is one.
+"""
 
 import contextlib
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
 import typer
 
+from megatron_lrps.cli.init_answers import held_out_text, length_of, model_size_named, proposed_length, training_text
 from megatron_lrps.cli.schema import schema_text
-from megatron_lrps.data.prepare.find import SourceFile, find_sources
+from megatron_lrps.data.prepare.find import find_sources
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.plan.file_paths import absolute, written
-from megatron_lrps.plan.first_plan import SCHEMA_FILE, SIZES, Draft, Text, draft_text
-from megatron_lrps.plan.keys.values import count, plain_name
-from megatron_lrps.plan.load import parse_mapping
+from megatron_lrps.plan.file_paths import written
+from megatron_lrps.plan.first_plan import SCHEMA_FILE, SIZES, Draft, draft_text
+from megatron_lrps.plan.keys.values import plain_name
 from megatron_lrps.storage.files import write_atomic
 
-BYTES_A_TOKEN = 3
-"""Of text, about."""
-LEAST_ITERS = 20
-"""Of a version: with fewer there is hardly a warm-up or a decay."""
-MOST_EPOCHS = 4
-"""The default of the plan's ``max_epochs``."""
 BYTES_A_PIECE = 60
-"""Of text for each piece of a vocabulary: with less, sentencepiece does not find as many."""
+"""The least text for each piece of a vocabulary: with less, sentencepiece does not find as many."""
 
 
-class Found(NamedTuple):
-    """Raw text: as the plan is to name it, and the files that this means."""
-
-    written: str
-    files: tuple[SourceFile, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Of text, about: packed files hold some three times their size."""
-        return sum(file.bytes * (3 if file.packing or file.kind == "parquet" else 1) for file in self.files)
-
-    @property
-    def text(self) -> Text:
-        """As the draft takes it: one long file of plain text is hardly one document."""
-        plain = all(file.kind == "text" for file in self.files)
-        return Text(files=self.written, documents=("paragraph" if len(self.files) == 1 else "file") if plain else None)
-
-
-class Length(NamedTuple):
-    """Of each version: the plan's key and value, and what it comes to in iterations."""
-
-    key: str
-    value: str
-    iters: int
-
-
-def init_plan(
-    folder: Path,
-    *,
-    name: str | None,
-    text: Sequence[str],
-    valid: str | None,
-    size: str | None,
-    length: str | None,
-    device: str | None,
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder for the plan.")] = Path(),
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="The raw text of a version: a file, folder or glob; give it again for the next version."),
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="The held-out text to validate on: a file, folder or glob.")] = None,
+    size: Annotated[str | None, typer.Option(help="The size of the model: tiny, 125m or 1b.")] = None,
+    iters: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of each version; about one pass over its text by default.")
+    ] = None,
+    tokens: Annotated[str | None, typer.Option(help="Tokens of each version, such as 2B, instead of --iters.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the campaign; the folder's name by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; what this machine has by default.")] = None,
 ) -> None:
-    """Write ``plan.yaml`` and its schema into a folder; what is not given is asked for where there is a terminal.
+    """Write the first plan of a campaign, with comments.
 
-    Args:
-        folder: Made where it is missing.
-        name: The campaign's; the folder's by default.
-        text: Of each version: a file, a folder or a glob.
-        valid: What is held out.
-        size: One of ``SIZES``.
-        length: Of each version, such as ``500`` (iterations) or ``2B tokens``.
-        device: Where it is to train.
-
-    Raises:
-        RefusedError: there is a plan already; an answer cannot be, or is missing and there is nobody to ask.
-        StorageError: a file could not be written.
+    It asks four questions, or takes the answers from these options.
     """
+    if iters is not None and tokens is not None:
+        raise RefusedError(f"--iters {iters} and --tokens {tokens} are both given.", "give one of them.")
+    length = f"{tokens} tokens" if tokens is not None else None if iters is None else str(iters)
     file, schema = folder / "plan.yaml", folder / SCHEMA_FILE
     if file.exists():
         raise RefusedError(f"{file} is there already.", "name another folder, or change that plan by hand.")
@@ -90,16 +58,16 @@ def init_plan(
     name = _name(folder, name)
     train = _answer(
         "Text to train on, for each version a file, folder or glob (with a space between)",
-        shlex.join(text) or None,
+        shlex.join(text or ()) or None,
         shlex.join(_usual(folder, "v[0-9]*")),
-        lambda given: _training(folder, given),
+        lambda given: training_text(folder, given),
         "--text, once for each version, such as --text raw/v1 --text raw/v2",
     )
     held_out = _answer(
         "Text to validate on, held out from training",
         valid,
         next(iter(_usual(folder, "valid*")), ""),
-        lambda given: _held_out(folder, train, given),
+        lambda given: held_out_text(folder, train, given),
         "--valid, a file, folder or glob of text that is not trained on",
     )
     gpus = _gpus()
@@ -108,14 +76,14 @@ def init_plan(
         f"Size of the model{choices}\nSize",
         size,
         "125m" if gpus else "tiny",
-        lambda given: _size(given, held_out),
+        lambda given: model_size_named(given, held_out),
         "--size",
     )
     its = _answer(
         f"Length of each version, in iterations of {SIZES[chosen].tokens:,} tokens (or such as `2B tokens`)",
         length,
-        _proposed(chosen, train),
-        lambda given: _length(chosen, train, given),
+        proposed_length(chosen, train),
+        lambda given: length_of(chosen, train, given),
         "--iters or --tokens",
     )
     where, why = _device(device, chosen, gpus)
@@ -175,94 +143,6 @@ def _usual(folder: Path, pattern: str) -> list[str]:
     """What lies in the folder's ``raw/`` under the usual names, v2 before v10."""
     found = (folder / "raw").glob(pattern)
     return [written(path) for path in sorted(found, key=lambda path: (len(path.name.partition(".")[0]), path.name))]
-
-
-def _found(folder: Path, given: str) -> Found:
-    """The files that the user means; relative to the plan's folder where they are below it, else in full."""
-    base = folder.resolve()
-    try:
-        name = written(absolute(given, Path.cwd()), base)
-    except ValueError as error:
-        what, _, fix = str(error).partition("; ")
-        raise RefusedError(f"{given!r} {what}.", f"{fix}.") from None
-    version = {"name": "v1", "iters": 1, "train": [[1.0, "data/v1"]], "sources": {"data/v1": name}}
-    keys = {"campaign": "c", "save": "c", "sequence_length": 1, "global_batch_size": 1, "versions": [version]}
-    [source] = find_sources(parse_mapping(keys, base=base))
-    return Found(name, source.files)
-
-
-def _training(folder: Path, given: str) -> list[Found]:
-    try:
-        names = shlex.split(given)
-    except ValueError as error:
-        raise RefusedError(f"{given!r}: {error}.", "close the quotation.") from None
-    if not names:
-        raise RefusedError("No text is named.", "name a file, a folder or a glob for each version.")
-    found = [_found(folder, name) for name in names]
-    seen: dict[Path, str] = {}
-    for number, each in enumerate(found, 1):
-        for file in each.files:
-            if (before := seen.setdefault(file.path.resolve(), f"v{number}")) != f"v{number}":
-                raise RefusedError(
-                    f"{file.path} would be trained on in {before} and in v{number}.",
-                    "give each version text of its own.",
-                )
-    return found
-
-
-def _held_out(folder: Path, train: Sequence[Found], given: str) -> Found:
-    found = _found(folder, given)
-    trained = {file.path.resolve() for each in train for file in each.files}
-    if shared := [file.path for file in found.files if file.path.resolve() in trained]:
-        raise RefusedError(
-            f"{shared[0]} is among the text to train on, so the model would be validated on what it was trained on.",
-            "hold out files of their own: move one out of the folder, or cut the end off a file "
-            "(tail -n 1000 all.jsonl > valid.jsonl; head -n -1000 all.jsonl > train.jsonl).",
-        )
-    return found
-
-
-def _size(given: str, held_out: Found) -> str:
-    if given not in SIZES:
-        raise RefusedError(f"There is no size {given!r}.", f"choose one of {', '.join(SIZES)}.")
-    if held_out.bytes < (sample := SIZES[given].sequence_length * BYTES_A_TOKEN):
-        raise RefusedError(
-            f"{held_out.written} has {held_out.bytes:,} bytes of text, and one sample of size {given} some {sample:,}.",
-            "hold out more, or choose a smaller size.",
-        )
-    return given
-
-
-def _proposed(size: str, train: Sequence[Found]) -> str:
-    """Iterations that read the shortest version's text about once; empty where there is too little."""
-    once = min(each.bytes for each in train) // BYTES_A_TOKEN // SIZES[size].tokens
-    if MOST_EPOCHS * once < LEAST_ITERS:
-        return ""
-    return str(max(LEAST_ITERS, min(SIZES[size].max_iters, once)))
-
-
-def _length(size: str, train: Sequence[Found], given: str) -> Length:
-    number, tokens = given.strip().removesuffix("tokens").removesuffix("iterations").strip(), SIZES[size].tokens
-    in_tokens = given.strip().endswith("tokens")
-    try:
-        whole = count(number)
-    except ValueError as error:
-        raise RefusedError(f"{given!r} {str(error).partition(';')[0]}.", "give 500, or 2B tokens.") from None
-    iters = whole // tokens if in_tokens else whole
-    if iters < LEAST_ITERS:
-        raise RefusedError(
-            f"{given} is {iters} iterations of {tokens:,} tokens, and a version has {LEAST_ITERS} at least.",
-            "make it longer, or choose a smaller size.",
-        )
-    least = min(train, key=lambda each: each.bytes)
-    # By a generous count of what the text holds: `lrps run` counts exactly, and refuses what this lets through.
-    if iters * tokens > MOST_EPOCHS * least.bytes // 2:
-        raise RefusedError(
-            f"{iters:,} iterations read {iters * tokens:,} tokens, and {least.written} has {least.bytes:,} bytes of "
-            f"text: it would be read more than {MOST_EPOCHS} times.",
-            "give more text, a smaller size, or fewer iterations.",
-        )
-    return Length("tokens" if in_tokens else "iters", number, iters)
 
 
 def _gpus() -> int:

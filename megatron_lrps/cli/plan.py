@@ -1,63 +1,78 @@
-"""``lrps plan``, ``lrps lr`` and ``lrps args``: what a plan means, without training anything."""
+"""``lrps plan``: what a plan means and costs, without training anything, and what a run of it would refuse."""
 
 import json
 import math
-import shlex
-import sys
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
-from megatron_lrps.plan import Plan, PlannedPath, Tree, expand, load_plan
-from megatron_lrps.plan.cost import (
-    Cost,
-    ModelSize,
-    checkpoints_kept,
-    cost_of,
-    gpu_hours,
-    model_size,
-)
+from megatron_lrps.plan import Plan, PlannedPath, Tree
+from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
-from megatron_lrps.plan.flags import argument_line, lr_range, path_flags, warmup_init
+from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.storage.disk_space import size_words
 
 
-def show_plan(
-    file: Path,
-    *,
-    as_json: bool,
-    gpus: int | None,
-    tflops: float | None,
-    layout: bool = False,
-    simulate: bool = False,
-    assumed: Mapping[str, float | None] | None = None,
+def plan(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs that train at a time; those of the plan's launch by default.")
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="TFLOP/s that each GPU achieves, to show the GPU-hours.")
+    ] = None,
+    check_layout: Annotated[
+        bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
+    ] = False,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Show when training would end if nodes fail, for several save intervals.")
+    ] = False,
+    mtbf_hours: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="--simulate: mean hours between failures of a node; 6300 by default."),
+    ] = None,
+    queue_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="--simulate: mean hours that a job waits in the queue; 0 by default.")
+    ] = None,
+    save_minutes: Annotated[
+        float | None, typer.Option(min=0.001, help="--simulate: minutes that a save stops training; 1 by default.")
+    ] = None,
+    seconds_per_iter: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="--simulate: seconds of an iteration; estimated from --tflops instead."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="--simulate: how many times to simulate; 200 by default.")
+    ] = None,
 ) -> None:
-    """Print the tree and its cost; then what a run of it would refuse.
+    """Show the paths, learning rates and cost of a plan.
 
-    Args:
-        file: The plan.
-        as_json: Print JSON.
-        gpus: That train at a time; None: what ``launch.slurm`` says.
-        tflops: Achieved per GPU, for GPU-hours.
-        layout: Also what Megatron says of it for the plan's world size.
-        simulate: Also when it would be done, nodes failing.
-        assumed: Option of ``simulate`` -> its value, None where it is not given.
+    The cost is compared with retraining every version (PTFS) and with continuing the last one (CPT).
     """
-    for option, value in (assumed or {}).items():
+    assumed = {
+        "mtbf_hours": mtbf_hours,
+        "queue_hours": queue_hours,
+        "save_minutes": save_minutes,
+        "seconds_per_iter": seconds_per_iter,
+        "seeds": seeds,
+    }
+    for option, value in assumed.items():
         if value is not None and not simulate:
             raise RefusedError(
                 f"--{option.replace('_', '-')} {value:g} is given without --simulate.", "add --simulate."
             )
-    tree = expand(load_plan(file))
+    campaign = Campaign.open(plan)
+    tree = campaign.tree
     for path in tree.paths:
         path_flags(tree, path)  # refuses what could not be launched
     cost, size = cost_of(tree), model_size(tree.plan, vocabulary_of(tree.plan))
@@ -69,18 +84,18 @@ def show_plan(
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
-    found = refusals(Campaign(tree), ranks_of(tree.plan), size)
-    if layout and not found:
-        from megatron_lrps.launch.layout_check import check_layout
+    found = refusals(campaign, ranks_of(tree.plan), size)
+    if check_layout and not found:
+        from megatron_lrps.launch import layout_check
 
         try:
-            facts["layout"] = check_layout(Campaign(tree))
+            facts["layout"] = layout_check.check_layout(campaign)
         except RefusedError as refusal:
             found.append(refusal)
     if simulate:
-        from megatron_lrps.cli import plan_simulation as sizing
+        from megatron_lrps.cli import plan_simulation
 
-        facts["simulation"] = sizing.simulate(tree, assumed or {}, gpus=gpus, size=size, tflops=tflops)
+        facts["simulation"] = plan_simulation.simulate(tree, assumed, gpus=gpus, size=size, tflops=tflops)
     facts["refused"] = [{"what": refusal.what, "mend": refusal.fix} for refusal in found]
     _show(tree, cost, facts, as_json=as_json)
     if found:
@@ -95,11 +110,14 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         typer.echo(json.dumps(facts, indent=2))
         return
     _print_plan(tree, cost, facts)
-    if "layout" in facts or "simulation" in facts:
-        from megatron_lrps.cli import plan_simulation as sizing
+    if "layout" in facts:
+        from megatron_lrps.cli.plan_layout import layout_text
 
-        texts = {"layout": sizing.layout_text, "simulation": sizing.simulation_text}
-        typer.echo("".join(f"\n{text(facts[key])}\n" for key, text in texts.items() if key in facts), nl=False)
+        typer.echo(f"\n{layout_text(facts['layout'])}")
+    if "simulation" in facts:
+        from megatron_lrps.cli.plan_simulation import simulation_text
+
+        typer.echo(f"\n{simulation_text(facts['simulation'])}")
 
 
 def _slurm_gpus(plan: Plan) -> int | None:
@@ -229,52 +247,3 @@ def _curve(path: PlannedPath, batch: int) -> str:
             name = segment.shape or (f"{segment.factor:g} x max" if segment.kind == "factor" else segment.kind)
             words.append(f"{name} ({start}, {end}]")
     return ", ".join(words)
-
-
-def show_lr(file: Path, name: str | None, *, as_json: bool, csv: bool, png: Path | None) -> None:
-    """Print or draw the learning rate of every iteration."""
-    tree = expand(load_plan(file))
-    paths = [tree.path(name)] if name is not None else list(tree.paths)
-    warmup_init(tree.plan)  # refused before anything is printed
-    if as_json and csv:
-        raise RefusedError("--json and --csv are both given.", "choose one.")
-    if png is not None:
-        from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
-
-        draw_lr(tree, paths, png)
-        typer.echo(f"drew {png}", err=True)
-        if not (as_json or csv):
-            return
-    if as_json:
-        curves = {path.name: [{"iteration": i, "lr": rate} for i, rate in rates(tree, path)] for path in paths}
-        sys.stdout.write(json.dumps(curves) + "\n")
-    elif csv:
-        sys.stdout.write("path,iteration,lr\n")
-        sys.stdout.writelines(f"{path.name},{i},{rate!r}\n" for path in paths for i, rate in rates(tree, path))
-    else:
-        rows = [(path.name, i, f"{rate:.6e}") for path in paths for i, rate in _landmarks(tree, path)]
-        typer.echo(table(("path", "iteration", "lr"), rows))
-        typer.echo("".join(f"\n{path.name} is {path.origin}" for path in paths if path.adopted), nl=False)
-        typer.echo("\nEvery iteration: --csv or --json; a picture: --png FILE")
-
-
-def rates(tree: Tree, path: PlannedPath, iterations: Iterable[int] | None = None) -> Iterator[tuple[int, float]]:
-    """(iteration, the learning rate that it trains with), for every iteration of a path if none are named."""
-    limits = lr_range(tree.plan)
-    for iteration in iterations if iterations is not None else range(path.fork + 1, path.end + 1):
-        yield iteration, path.schedule.lr((iteration - 1) * tree.plan.global_batch_size, **limits)
-
-
-def _landmarks(tree: Tree, path: PlannedPath) -> list[tuple[int, float]]:
-    """First, last and eight iterations between, and each first iteration of a segment."""
-    step = max(1, path.iterations // 9)
-    wanted = {path.fork + 1, path.end, *range(path.fork + 1, path.end, step)}
-    wanted |= {segment.start // tree.plan.global_batch_size + 1 for segment in path.schedule.segments}
-    return list(rates(tree, path, sorted(i for i in wanted if path.fork < i <= path.end)))
-
-
-def show_args(file: Path, name: str) -> None:
-    """Print the argument line, quoted for a shell."""
-    tree = expand(load_plan(file))
-    line = argument_line(path_flags(tree, tree.path(name)))
-    typer.echo(shlex.join([*line, "--lrps-plan", str(file.expanduser().resolve()), "--lrps-path", name]))

@@ -1,6 +1,6 @@
-"""Which data a version has seen and how often, as ``lrps show`` and ``lrps plan`` print it."""
+"""How often ``lrps plan`` reads each index, by the version windows that draw from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +9,6 @@ from megatron_lrps.campaign.epochs import limit_of, planned_windows, whole_windo
 from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.file_paths import within
-
-
-def ledger_facts(ranges: Sequence[Range], *, planned: bool) -> dict[str, Any]:
-    """As ``lrps show --json`` gives it; ``planned`` says that nothing is recorded."""
-    return {
-        "planned": planned,
-        "ranges": [stretch._asdict() | {"drawn": [drawn._asdict() for drawn in stretch.drawn]} for stretch in ranges],
-        "data": [total._asdict() for total in totals_of(ranges)],
-    }
-
-
-def range_words(stretch: Range, text: Callable[[Any], str]) -> str:
-    """A range in a line; ``text`` makes what a record says fit for a terminal."""
-    shuffled = ", shuffled with the others" if stretch.order == "mixed" else ""
-    return (
-        f"{text(stretch.version)} by {stretch.path} in ({stretch.start:,}, {stretch.until:,}], "
-        f"{stretch.samples:,} samples{shuffled}"
-    )
-
-
-def ledger_table(ranges: Sequence[Range], text: Callable[[Any], str]) -> str:
-    """How often each index is read, a line each; ``text`` as for ``range_words``."""
-    rows = [
-        (text(each.version), text(each.prefix), each.samples, each.replayed or "-", epochs_words(each.epochs))
-        for each in totals_of(ranges)
-    ]
-    return table(("data of", "index", "samples", "of these replayed", "epochs"), rows)
 
 
 def window_epochs(tree: Tree) -> list[dict[str, Any]]:

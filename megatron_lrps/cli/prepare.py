@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import TextSource, find_sources
 from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
@@ -22,18 +24,32 @@ _LINE_S = 10.0
 """Seconds between two lines where there is no terminal to draw on."""
 
 
-@stoppable()
-def prepare_plan(plan_file: Path, *, workers: int | None, only: Sequence[str], force: bool, as_json: bool) -> None:
-    """Make what is missing, and print a table of what is there."""
-    plan = load_plan(plan_file)
+def prepare(
+    plan: PlanArgument,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many processes to use; one per core by default.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Prepare only this version or index prefix; give it again for more.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace indexes that were made from something else.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the tokenizer and the indexes from raw text.
+
+    The indexes are Megatron's .bin and .idx files. Run it again to continue.
+    """
+    with stoppable():
+        _prepare(load_plan(plan), workers or len(os.sched_getaffinity(0)), only or (), force=force, as_json=as_json)
+
+
+def _prepare(plan: Plan, workers: int, only: Sequence[str], *, force: bool, as_json: bool) -> None:
     sources = find_sources(plan, only)
     _train_tokenizer(plan)
     spec = spec_of(plan)
     pace = _Pace()
     with _watch(pace, quiet=as_json) as watch:
-        prepared = prepare_sources(
-            sources, spec, workers=workers or len(os.sched_getaffinity(0)), force=force, watch=watch
-        )
+        prepared = prepare_sources(sources, spec, workers=workers, force=force, watch=watch)
     if as_json:
         indexes = [{**index.to_json(), "made": index.fresh} for index in prepared]
         typer.echo(json.dumps({"campaign": plan.campaign, "indexes": indexes}, indent=2))

@@ -4,23 +4,22 @@ import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.scores import read_results, scores_of
-from megatron_lrps.cli.export import export_version
-from megatron_lrps.cli.report import make_report
-from megatron_lrps.cli.run import run_plan
-from megatron_lrps.cli.tensorboard import derive_tensorboard
+from megatron_lrps.cli.export import export
+from megatron_lrps.cli.report import report
+from megatron_lrps.cli.run import run
+from megatron_lrps.cli.tensorboard import tensorboard
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
-from megatron_lrps.data.quickstart.windows import prepare_quickstart
+from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.score_table import ScoreTable, score_table
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
-from megatron_lrps.plan import Tree, expand, load_plan
 from megatron_lrps.storage.files import write_atomic
 
 VOCABULARY = 2048
@@ -74,16 +73,13 @@ STUDY: Mapping[str, tuple[int, float, float, float]] = {
 _WAYS = {"lrps": "LRPS, switch paths", "ptfs": "PTFS, retrain from scratch", "cpt": "CPT, continue the last version"}
 
 
-def run_quickstart(folder: Path, *, baselines: bool = False) -> None:
-    """Prepare text, train, score, export, and show what came out; the same command continues or shows it again.
-
-    Args:
-        folder: Where data, plan and campaign go.
-        baselines: Train the versions by PTFS and CPT too.
-
-    Raises:
-        LrpsError: of any step, with its own exit code.
-    """
+def quickstart(
+    folder: Annotated[Path, typer.Argument(help="The folder for the campaign.")] = Path("quickstart"),
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Train by PTFS and CPT too, for comparison; this takes longer.")
+    ] = False,
+) -> None:
+    """Train, score and export four small versions on a CPU. The text is real, and so is Megatron."""
     began = time.monotonic()
     typer.echo(
         "The quick start trains four versions of a small language model on this machine's CPU, scores each and exports "
@@ -94,13 +90,14 @@ def run_quickstart(folder: Path, *, baselines: bool = False) -> None:
     _step(1, "Text of this machine becomes four windows of new data and one held-out set: some 15 s")
     prepare_quickstart(folder, vocab_size=VOCABULARY, progress=typer.echo, window_chars=WINDOW_CHARACTERS, mixed=True)
     plan_file = folder / "plan.yaml"
-    tree = _planned(plan_file, baselines=baselines)
+    campaign = _planned(plan_file, baselines=baselines)
+    tree = campaign.tree
     total = sum(tree.iterations(paradigm) for paradigm in dict.fromkeys(path.paradigm for path in tree.paths))
     _step(2, f"Megatron trains {len(tree.paths)} paths, {total:,} iterations: `lrps run {plan_file}`")
-    run_plan(plan_file, None)
-    versions = version_costs(Campaign(tree))
+    run(plan_file)
+    versions = version_costs(campaign)
     _step(3, f"Each version is scored on the held-out text, some 10 s each: `lrps eval {plan_file} VERSION`")
-    scores = _scored(tree, plan_file, versions)
+    scores = _scored(campaign, plan_file, versions)
     last = next(row.path for row in versions.rows if row.version == versions.rows[-1].version)
     _step(4, f"The last version becomes a Hugging Face model, some 20 s: `lrps export {plan_file} {last} --check`")
     _export(plan_file, last)
@@ -110,9 +107,9 @@ def run_quickstart(folder: Path, *, baselines: bool = False) -> None:
         f"{_versions_text(scores)}\n\n{_paradigms_text(versions, scores)}\n"
     )
     typer.echo("The campaign on one page, with its pictures:")
-    make_report(plan_file, None, "iterations")
+    report(plan_file)
     typer.echo("For TensorBoard:")
-    derive_tensorboard(plan_file)
+    tensorboard(plan_file)
     typer.echo(
         f"The plan, to change and rerun with `lrps run`: {plan_file}\n"
         "Next, from your own text to a released model: docs/first-campaign.md\n\n"
@@ -124,7 +121,7 @@ def _step(number: int, what: str) -> None:
     typer.echo(f"\n[{number}/5] {what}")
 
 
-def _planned(plan_file: Path, *, baselines: bool) -> Tree:
+def _planned(plan_file: Path, *, baselines: bool) -> Campaign:
     """The plan that is there, or the quick start's own; with ``baselines`` its paradigm becomes all three."""
     there = plan_file.read_text(encoding="utf-8") if plan_file.exists() else None
     text = PLAN if there is None else there
@@ -132,32 +129,34 @@ def _planned(plan_file: Path, *, baselines: bool) -> Tree:
         text = text.replace("\nparadigm: lrps", f"\nparadigm: [{', '.join(STUDY)}]", 1)
     if text != there:
         write_atomic(plan_file, text)
-    tree = expand(load_plan(plan_file))
-    if tree.plan.launch.device != "cpu":
+    campaign = Campaign.open(plan_file)
+    if campaign.plan.launch.device != "cpu":
         raise RefusedError(
-            f"{plan_file}: launch.device is {tree.plan.launch.device!r}, the quick start trains on a CPU.",
+            f"{plan_file}: launch.device is {campaign.plan.launch.device!r}, the quick start trains on a CPU.",
             f"use `lrps run {plan_file}`, or remove the file.",
         )
-    if baselines and not STUDY.keys() <= set(tree.plan.paradigm):
+    if baselines and not STUDY.keys() <= set(campaign.plan.paradigm):
         raise RefusedError(
-            f"{plan_file}: paradigm is {', '.join(tree.plan.paradigm)}, and --baselines compares {', '.join(STUDY)}.",
+            f"{plan_file}: paradigm is {', '.join(campaign.plan.paradigm)}, and --baselines compares "
+            f"{', '.join(STUDY)}.",
             f"write `paradigm: [{', '.join(STUDY)}]` there, or leave --baselines out.",
         )
-    return tree
+    return campaign
 
 
-def _scored(tree: Tree, plan_file: Path, versions: VersionCosts) -> ScoreTable:
+def _scored(campaign: Campaign, plan_file: Path, versions: VersionCosts) -> ScoreTable:
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
     for row in versions.rows:
         source = find_version_checkpoint(plan_file, row.path, None)
-        scored = evaluate(source, tree.plan.evaluate, task_folder=None, export=None, say=lambda line: None)
+        scored = evaluate(source, campaign.plan.evaluate, task_folder=None, export=None, say=lambda line: None)
         found = scores_of(scored.to_json()).items()
         typer.echo(
             f"{row.path}: {', '.join(f'{name} {value:.4g}' for name, value in found if name.startswith('ppl/'))}"
         )
-    campaign = CampaignFolder(tree.plan.folder)
-    results = {row.path: there for row in versions.rows if (there := read_results(campaign, row.path)) is not None}
+    results = {
+        row.path: there for row in versions.rows if (there := read_results(campaign.folder, row.path)) is not None
+    }
     return score_table(versions, results)
 
 
@@ -166,13 +165,10 @@ def _export(plan_file: Path, path: str) -> None:
     if importlib.util.find_spec("transformers") is None:
         typer.echo("Left out: transformers is not installed. pip install 'megatron-lrps[hf]', then the same command.")
         return
-    export_version(
-        plan_file, path, form="hf", layout=(None, None), output=None, iteration=None, dtype=None, workers=None,
-        shard_gb=None, check=True, as_json=False,
-    )  # fmt: skip
+    export(plan_file, path, check=True)
     from megatron_lrps.evaluate.written_text import written
 
-    texts = written(find_version_checkpoint(plan_file, path, None).target, PROMPTS, tokens=TOKENS_WRITTEN)
+    texts = written(find_version_checkpoint(plan_file, path, None).export, PROMPTS, tokens=TOKENS_WRITTEN)
     for prompt, text in zip(PROMPTS, texts, strict=True):
         typer.echo(f"Given {prompt!r}, {path} writes (clumsily, it is so small):")
         for line in (prompt + text).splitlines():

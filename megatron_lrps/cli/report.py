@@ -2,26 +2,35 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from megatron_lrps.cli.show import open_campaign
+from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.options import PlanArgument
 
 
-def make_report(plan_file: Path, output: Path | None, axis: str) -> None:
-    """Write the page and its pictures, and print where they are and what they lack."""
+def report(
+    plan: PlanArgument,
+    output: Annotated[Path | None, typer.Option(help="The folder of the report; <save>/report by default.")] = None,
+    axis: Annotated[
+        str, typer.Option(help="The horizontal axis of the pictures: iterations, samples or tokens.")
+    ] = "iterations",
+) -> None:
+    """Write the report of a campaign, an HTML page.
+
+    It has paths, losses, versions, data, scores and events. The pictures are beside it as PNG and SVG.
+    """
     from megatron_lrps.monitor.pictures.axis import axis_of
     from megatron_lrps.monitor.report.build import write_report  # matplotlib and tensorboard come with it
 
-    with open_campaign(plan_file) as campaign:
-        folder = output or campaign.folder.report
+    with open_both_plans(plan) as both:
         done = write_report(
-            campaign.folder,
-            campaign.trees,
-            folder=folder,
-            notes=campaign.notes,
+            both.campaign,
+            folder=output or both.campaign.folder.report,
+            notes=both.notes,
             now=datetime.now(UTC),
-            axis=axis_of(campaign.trees[0].plan, axis),
+            axis=axis_of(both.campaign.plan, axis),
         )
     for each in done.missing:
         typer.echo(each if each.isprintable() else repr(each))

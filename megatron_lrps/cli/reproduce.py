@@ -4,56 +4,49 @@ import contextlib
 import fcntl
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.cli.run import run_plan
+from megatron_lrps.cli.options import JsonOption
+from megatron_lrps.cli.run import run as train
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
-from megatron_lrps.monitor.study_results import Line, as_csv, as_json, as_markdown, as_text, lines_of, not_finite
+from megatron_lrps.monitor.study_results import Line, as_csv, as_markdown, as_text, lines_of, not_finite
+from megatron_lrps.monitor.study_results import as_json as results_json
 from megatron_lrps.monitor.version_costs import version_costs
-from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.plan import expand
 from megatron_lrps.plan.load import plan_text
-from megatron_lrps.plan.study import Study, Trial, load_study, trials_of
+from megatron_lrps.plan.study import LoadedStudy, Study, Trial, load_study, trials_of
 from megatron_lrps.storage.files import write_atomic
 
 
 def reproduce(
-    study_file: Path,
-    *,
-    only: Sequence[str],
-    seeds: int | None,
-    seed: Sequence[int],
-    show: bool,
-    plans: bool,
-    as_json_: bool,
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.", show_default=False)],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Take only this run of the study; give it again for more.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Take only this many of the study's seeds, from the first.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Take only this seed of the study; give it again for more.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Train nothing, and show the results so far.")] = False,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="Train nothing, and write the plans for lrps submit or another launcher.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train what is missing of a study, one campaign after another, and show what it found.
-
-    Args:
-        study_file: The study.
-        only: Runs to train and to show; all where empty. What is written is of all that is trained.
-        seeds: The first so many of its seeds, or None for all.
-        seed: These of its seeds instead; all where empty.
-        show: Train nothing: show what there is.
-        plans: Train nothing: write the plans, to be trained elsewhere, and name them.
-        as_json_: Print JSON instead.
-
-    Raises:
-        LrpsError: of any campaign, with its exit code; the same command goes on.
-    """
-    loaded = load_study(study_file)
-    study, save = loaded.study, loaded.save
-    if unknown := [name for name in only if name not in study.runs]:
-        raise RefusedError(f"{unknown[0]} is no run of {study_file}.", f"name one of {', '.join(study.runs)}.")
-    taken = _seeds(study_file, study, seeds, seed)
-    whole = trials_of(loaded, study.seeds)
-    trials = [trial for trial in whole if trial.seed in taken and (not only or trial.run in only)]
+    """Train a study, and show its results. It trains run by run and seed by seed. Run it again to continue."""
+    loaded = load_study(study)
+    trials = _asked_trials(study, loaded, only=run or [], seeds=seeds, seed=seed or [])
+    save = loaded.save
     for trial in trials:
         expand(trial.plan)  # refused before anything is trained
     if not show:
         save.mkdir(parents=True, exist_ok=True)
-        _prepare(study, save)
+        _prepare(loaded.study, save)
     if plans:
         for trial in trials:
             file = _plan_file(save, trial)
@@ -65,13 +58,23 @@ def reproduce(
             typer.echo(f"[{number}/{len(trials)}] {trial.plan.campaign}", err=True)
             file = _plan_file(save, trial)
             write_atomic(file, plan_text(trial.plan))
-            run_plan(file, None)
-    wanted = {(trial.run, trial.seed) for trial in trials}
-    lines, notes = _results(study, save, whole, wanted)
+            train(file)
+    lines, notes = _results(loaded, {(trial.run, trial.seed) for trial in trials})
     if not lines:
         said = f"{'; '.join(notes)}." if notes else f"{save} holds no trained version yet."
-        raise RefusedError(said, f"lrps reproduce {study_file}.")
-    typer.echo(as_json(lines) if as_json_ else f"{as_text(lines, notes)}\n\n{save / 'results'}")
+        raise RefusedError(said, f"lrps reproduce {study}.")
+    typer.echo(results_json(lines) if as_json else f"{as_text(lines, notes)}\n\n{save / 'results'}")
+
+
+def _asked_trials(
+    file: Path, loaded: LoadedStudy, *, only: Sequence[str], seeds: int | None, seed: Sequence[int]
+) -> list[Trial]:
+    """The study's trials of the given runs and seeds, all if none is given; raises RefusedError."""
+    study = loaded.study
+    if unknown := [name for name in only if name not in study.runs]:
+        raise RefusedError(f"{unknown[0]} is no run of {file}.", f"name one of {', '.join(study.runs)}.")
+    taken = _seeds(file, study, seeds, seed)
+    return [each for each in trials_of(loaded, study.seeds) if each.seed in taken and (not only or each.run in only)]
 
 
 def _seeds(study_file: Path, study: Study, count: int | None, chosen: Sequence[int]) -> Sequence[int]:
@@ -87,28 +90,27 @@ def _plan_file(save: Path, trial: Trial) -> Path:
     return save / "plans" / f"{trial.plan.campaign}.yaml"
 
 
-def _results(
-    study: Study, save: Path, trials: Sequence[Trial], wanted: Container[tuple[str, int]]
-) -> tuple[list[Line], list[str]]:
+def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[list[Line], list[str]]:
     """What the ``wanted`` (run, seed) found, and notes on it.
 
-    Written is what all of ``trials`` found: a part would replace the whole.
+    The files hold what all of the study's trials found: a part would replace the whole.
 
     Raises:
         LrpsError: of a plan that is wanted; another that cannot be read is named, and left out.
     """
     from megatron_lrps.monitor.pictures.study_pictures import draw_study  # matplotlib comes with it
 
+    study, save = loaded.study, loaded.save
     tables, trees = {}, {}
     # Of two that end at a time the later one has read what both have trained.
     with alone(save / ".results.lock", say=_say):
-        for trial in trials:
+        for trial in trials_of(loaded, study.seeds):
             if not (file := _plan_file(save, trial)).exists():
                 continue
             try:
-                tree = expand(load_plan(file))
-                tables[trial.run, trial.seed] = version_costs(Campaign(tree))
-                trees[trial.run] = tree
+                campaign = Campaign.open(file)
+                tables[trial.run, trial.seed] = version_costs(campaign)
+                trees[trial.run] = campaign.tree
             except LrpsError as error:
                 if (trial.run, trial.seed) in wanted:
                     raise
@@ -120,7 +122,7 @@ def _results(
             shown = [picture.relative_to(results) for picture in pictures]
             write_atomic(results / "results.md", as_markdown(lines, study.study, shown, notes=not_finite(tables)))
             write_atomic(results / "results.csv", as_csv(lines))
-            write_atomic(results / "results.json", as_json(lines))
+            write_atomic(results / "results.json", results_json(lines))
     asked = {key: found for key, found in tables.items() if key in wanted}
     return lines_of(asked), not_finite(asked)
 
@@ -128,7 +130,7 @@ def _results(
 def _prepare(study: Study, save: Path) -> None:
     if study.data is None:
         return
-    from megatron_lrps.data.quickstart.windows import prepare_quickstart
+    from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 
     with alone(save / ".data.lock", say=_say):
         prepare_quickstart(

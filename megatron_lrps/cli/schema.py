@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,8 +11,11 @@ from megatron_lrps.plan.keys_page import plan_markdown
 from megatron_lrps.storage.files import write_atomic
 
 
-def write_schema(output: Path | None, *, markdown: bool) -> None:
-    """Print it, or write it into a file; raises StorageError."""
+def schema(
+    output: Annotated[Path | None, typer.Option(help="Write into this file instead of printing.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the page docs/plan.md instead.")] = False,
+) -> None:
+    """Print the keys of a plan as a JSON schema. Editors use it to check and complete plans."""
     text = plan_markdown() if markdown else schema_text()
     if output is None:
         typer.echo(text, nl=False)

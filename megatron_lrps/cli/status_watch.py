@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from megatron_lrps.cli.status_jobs import job_text
+from megatron_lrps.cli.job_text import job_text
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.launch.local.progress_display import duration
 from megatron_lrps.monitor.live_standing import LiveStanding, Watch
@@ -67,7 +67,7 @@ def _looks(watch: Watch, every: float) -> Iterator[tuple[list[LiveStanding], Job
     while True:
         rows = watch.look()
         if time.monotonic() - asked >= JOBS_EVERY_S:
-            asked, jobs = time.monotonic(), jobs_of(watch.campaign)
+            asked, jobs = time.monotonic(), jobs_of(watch.campaign.folder)
         yield rows, jobs
         if all(row.done and not row.held for row in rows):
             return

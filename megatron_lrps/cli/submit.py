@@ -1,38 +1,28 @@
-"""``lrps submit`` and ``lrps cancel``: a campaign as jobs of a Slurm cluster."""
+"""``lrps submit``: submits a campaign as Slurm jobs that follow one another."""
 
-from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.launch.executor import EXECUTORS
+from megatron_lrps.cli.options import PathOption, PlanArgument
 from megatron_lrps.launch.slurm.slurm_executor import SlurmExecutor
 
 
-def submit_plan(plan_file: Path, path: str | None, *, dry_run: bool, check: bool = True) -> None:
-    """Submit what is missing of a campaign, or of one path, and has no job yet.
+def submit(
+    plan: PlanArgument,
+    path: PathOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and scripts; submit nothing.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not first ask Megatron on this machine whether the plan can train.")
+    ] = False,
+) -> None:
+    """Submit what is missing as Slurm jobs.
 
-    Args:
-        plan_file: The plan.
-        path: One path's name, or None for all.
-        dry_run: Print the jobs as a shell script instead; the plan is not accepted then.
-        check: Ask Megatron first whether it can train the plan, where it is on this machine.
-
-    Raises:
-        LrpsError: whose exit code says why nothing was submitted.
+    The jobs follow one another. A path that has a job already gets no second one.
     """
-    campaign, slurm = Campaign.open(plan_file), SlurmExecutor(check=check)
+    campaign, slurm = Campaign.open(plan), SlurmExecutor(check=not no_check)
     if dry_run:
         typer.echo(slurm.dry_run(campaign, path))
     elif started := slurm.start(campaign, path, typer.echo):
-        typer.echo(f"\n{started} jobs submitted; lrps status {plan_file} shows them.")
-
-
-def cancel_jobs(plan_file: Path, path: str | None) -> None:
-    """Cancel the jobs of a campaign, or of one path; raises RefusedError."""
-    campaign = Campaign.open(plan_file)
-    cancelled = [executor.cancel(campaign, path, typer.echo) for executor in EXECUTORS.values()]
-    if not any(cancelled):
-        if path is not None:
-            campaign.path(path)
-        typer.echo("There is no job that waits or runs.")
+        typer.echo(f"\n{started} jobs submitted; lrps status {plan} shows them.")

@@ -1,19 +1,22 @@
 """``lrps tensorboard``: a campaign's TensorBoard folder brought up to date, and the line that opens it."""
 
 import shlex
-from pathlib import Path
 
 import typer
 
-from megatron_lrps.cli.show import open_campaign
+from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.options import PlanArgument
 
 
-def derive_tensorboard(plan_file: Path) -> None:
-    """Write what TensorBoard needs beside Megatron's own files, and print what was found and how to look at it."""
+def tensorboard(plan: PlanArgument) -> None:
+    """Bring the TensorBoard of a campaign up to date.
+
+    It adds token axes, charts, markers, HParams, and what only the logs hold.
+    """
     from megatron_lrps.monitor.tensorboard.derive import derive  # protobuf and numpy come with it
 
-    with open_campaign(plan_file) as campaign:
-        done = derive(campaign.folder, campaign.trees, notes=campaign.notes)
+    with open_both_plans(plan) as both:
+        done = derive(both.campaign, notes=both.notes)
     for note in done.notes:
         typer.echo(note if note.isprintable() else repr(note))
     written = ["the campaign" if run == "." else run for run in done.changed]  # TensorBoard's name of the folder itself

@@ -1,4 +1,6 @@
-"""A chunk of a tensor in a ``.distcp`` file: where its values lie, by torch's own header alone, loaded weights-only."""
+"""A chunk of a tensor in a ``.distcp`` file.
+
+Only torch's own header of it is loaded, weights-only. The header says where in the file the values lie."""
 
 import io
 import os
@@ -17,11 +19,11 @@ class Chunk:
     """A block of a tensor in a file.
 
     Attributes:
-        offsets: Where it begins in the tensor.
-        sizes: Its shape, as many dimensions as the tensor.
-        file: Name of the file in the checkpoint's folder.
-        begin: Byte at which ``torch.save`` wrote it.
-        length: Bytes of that.
+        offsets: The index in the tensor at which the chunk begins.
+        sizes: The shape of the chunk, with as many dimensions as the tensor has.
+        file: The name of the file in the checkpoint's folder.
+        begin: The byte at which ``torch.save`` wrote the chunk.
+        length: The number of bytes that it wrote.
     """
 
     offsets: tuple[int, ...]
@@ -32,30 +34,30 @@ class Chunk:
 
 
 class View(io.RawIOBase):
-    """A part of a file, as a file."""
+    """A range of a file that reads like a file of its own."""
 
     def __init__(self, file: io.BufferedReader, begin: int, length: int) -> None:
         self._file, self._begin, self._length, self._at = file, begin, length, 0
 
     def readable(self) -> bool:
-        """As of any file."""
+        """See ``io.RawIOBase``."""
         return True
 
     def seekable(self) -> bool:
-        """As of any file."""
+        """See ``io.RawIOBase``."""
         return True
 
     def tell(self) -> int:
-        """As of any file."""
+        """See ``io.RawIOBase``."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
+        """See ``io.RawIOBase``."""
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """As of any file."""
+        """See ``io.RawIOBase``."""
         self._file.seek(self._begin + self._at)
         wanted = max(0, min(len(buffer), self._length - self._at))
         got = self._file.readinto(memoryview(buffer)[:wanted]) if wanted else 0
@@ -64,7 +66,7 @@ class View(io.RawIOBase):
 
 
 def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
-    """The byte at which a chunk's values begin in its file; where they do not lie row by row, the values."""
+    """The byte at which a chunk's values begin in its file, or the values themselves if they do not lie row by row."""
     path = folder / chunk.file
     try:
         with path.open("rb") as file:
@@ -83,7 +85,7 @@ def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
     if not good:
         found = f"{tuple(header.shape)} {header.dtype}" if isinstance(header, Tensor) else type(header).__name__
         raise RefusedError(
-            f"{path} holds {found} at byte {chunk.begin}, and {chunk.sizes} {dtype} belong there.",
+            f"{path} holds {found} at byte {chunk.begin}, but {chunk.sizes} {dtype} belongs there.",
             "restore it from a copy.",
         )
     inside: int = header.untyped_storage()._checkpoint_offset + header.storage_offset() * header.itemsize
@@ -93,7 +95,7 @@ def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
 
 
 def read_into(path: Path, position: int, target: Tensor) -> None:
-    """Fill a contiguous tensor from a file's bytes at a position; raises RefusedError, StorageError."""
+    """Fill a contiguous tensor with a file's bytes from ``position`` on; raises RefusedError and StorageError."""
     buffer = memoryview(target.view(-1).view(torch.uint8).numpy())
     try:
         with path.open("rb", buffering=0) as file:

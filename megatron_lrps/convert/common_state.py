@@ -1,4 +1,4 @@
-"""Megatron's arguments out of a checkpoint, without Megatron and without running anything that a pickle asks for."""
+"""Megatron's arguments in a checkpoint, read without Megatron and without running code that a pickle names."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ from typing import IO, Any
 
 
 class Opaque:
-    """Stands in for every class, function and enumeration of a pickle but the plainest: it does nothing."""
+    """Stands for all but the plainest classes and functions that a pickle names. It does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -21,10 +21,10 @@ class Opaque:
         pass
 
     def append(self, value: Any) -> None:
-        """A list's, of a subclass."""
+        """What a pickle calls on a subclass of list."""
 
     def extend(self, values: Any) -> None:
-        """A list's, of a subclass."""
+        """What a pickle calls on a subclass of list."""
 
 
 class _Reader(pickle.Unpickler):
@@ -41,13 +41,13 @@ def read_args(file: IO[bytes]) -> dict[str, Any]:
     """The arguments in what ``torch.save`` wrote of Megatron's common state.
 
     Args:
-        file: At its start, seekable.
+        file: A seekable file, at its start.
 
     Returns:
-        By destination; what is no plain value is an ``Opaque``.
+        The arguments by destination. A value that is not plain is an ``Opaque``.
 
     Raises:
-        Exception: of any kind, where it is something else.
+        Exception: of any kind, if the file is something else.
     """
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

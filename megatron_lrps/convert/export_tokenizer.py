@@ -1,15 +1,13 @@
-"""The tokenizer's files of an export, whose ids are compared with the training's before they are shipped."""
+"""The tokenizer of an export. Its files are shipped only if transformers gives the same ids as in training."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.convert import tiktoken_json
+from megatron_lrps.convert.helper_process import OFFLINE, python_lines
 from megatron_lrps.convert.sentencepiece_json import convert
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
@@ -17,19 +15,17 @@ from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersRef
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.errors import RefusedError
 
-_PROBE = Path(__file__).with_name("transformers_ids.py")
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 _COPIED = ("chat_template.jinja",)
 
 
 class Shipped(NamedTuple):
-    """What lies in the export.
+    """The tokenizer that lies in the export.
 
     Attributes:
-        statement: For the model card and the terminal, a sentence.
-        texts: On how many texts transformers gave the training's ids; 0 where it cannot read the tokenizer.
+        statement: A sentence about it, for the model card and the terminal.
+        texts: The number of texts on which transformers gave the training's ids; 0 if it cannot read the tokenizer.
     """
 
     statement: str
@@ -39,16 +35,16 @@ class Shipped(NamedTuple):
 def write_tokenizer(spec: TokenizerSpec, folder: Path, *, max_length: int) -> Shipped:
     """Put the tokenizer beside the config.json of ``folder``, as transformers' AutoTokenizer reads it.
 
-    Where no file gives the ids of the training, none is written that transformers would read: a wrong token is worse
-    than none.
+    If no file gives the ids of the training, none is written that transformers would read: a wrong token is worse than
+    none.
 
     Args:
-        spec: The campaign's.
-        folder: Holds config.json already, on which AutoTokenizer may decide.
-        max_length: Positions of the model.
+        spec: The campaign's tokenizer.
+        folder: The export. It must hold config.json already, because AutoTokenizer may go by it.
+        max_length: The number of positions of the model.
 
     Raises:
-        RefusedError: of a Hugging Face folder transformers gives other ids than the training had.
+        RefusedError: the tokenizer is a Hugging Face folder, but transformers gives other ids than the training had.
         LrpsError: transformers cannot be started.
     """
     if spec.model is None:
@@ -113,7 +109,7 @@ def _hugging_face(spec: TokenizerSpec, source: Path, reference: Encoder, folder:
     )
     if shipped is None:
         raise RefusedError(
-            f"transformers gives other ids than the training's with the tokenizer of {source}.",
+            f"With the tokenizer of {source}, transformers gives other ids than the training had.",
             "report it, with that folder's tokenizer_config.json.",
         )
     return shipped
@@ -134,7 +130,7 @@ def _ship(
     *,
     special: bool = True,
 ) -> Shipped | None:
-    """Write the tokenizer where transformers gives its ids: beside config.json, or apart; None where nowhere."""
+    """Write the tokenizer where transformers gives its ids: beside config.json or apart. None if it never does."""
     for place in (folder, folder / "tokenizer"):
         place.mkdir(exist_ok=True)
         (place / "tokenizer.json").write_text(backend, encoding="utf-8")
@@ -157,17 +153,10 @@ def _ship(
 
 
 def _differ(folder: Path, reference: Encoder, texts: Sequence[str], *, special: bool) -> bool:
-    """Whether transformers gives a text other ids than the reference."""
-    ended = subprocess.run(
-        [sys.executable, "-P", str(_PROBE), str(folder)],
-        input=json.dumps({"texts": texts, "special": special}),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **_OFFLINE},
-        check=False,
-    )
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise LrpsError(f"transformers could not read the tokenizer of {folder}: {reason[:300]}.", "fix that.")
-    found: list[list[int]] = json.loads(ended.stdout)["ids"]
+    """Whether transformers gives any text other ids than the reference."""
+    arguments = ["-P", str(Path(__file__).with_name("transformers_ids.py")), str(folder)]
+    given = json.dumps({"texts": texts, "special": special})
+    failed = f"transformers could not read the tokenizer of {folder}"
+    said = "".join(python_lines(arguments, given=given, env=OFFLINE, failed=failed, fix="fix that, then rerun."))
+    found: list[list[int]] = json.loads(said)["ids"]
     return found != reference.encode(texts).lists()

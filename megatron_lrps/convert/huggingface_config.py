@@ -48,9 +48,11 @@ def model_of_config(config: Mapping[str, Any], name: str) -> Model:
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise RefusedError(
-            f"{name}: model_type {kind!r} cannot be imported; {', '.join(FAMILIES)} can.", "name another model."
+            f"{name}: model_type {kind!r} cannot be imported; {', '.join(FAMILIES)} can.", "import another model."
         )
     try:
         return family.model_of(config, name)
     except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(f"{name} is no config of a {kind} model: {error!r}.", "fix it.") from None
+        raise RefusedError(
+            f"{name} is not a valid config of a {kind} model: {error!r}.", "download it again."
+        ) from None

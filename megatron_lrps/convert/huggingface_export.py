@@ -21,15 +21,15 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-"""``--dtype``."""
+"""What ``--dtype`` can be."""
 SHARD_BYTES = 5 * 10**9
-"""Largest file, unless a single tensor is larger."""
+"""The largest file, unless a single tensor is larger."""
 IGNORED = ("rng_state", "rerun_state_machine_state")
-"""Beginnings of keys that are no weights."""
+"""How the keys begin that are no weights."""
 
 
 class Exported(NamedTuple):
-    """What was written: weights, their bytes, and files."""
+    """What was written: the number of weights, their bytes, and the number of files."""
 
     tensors: int
     bytes: int
@@ -37,12 +37,12 @@ class Exported(NamedTuple):
 
 
 class PlannedExport(NamedTuple):
-    """An export that has been found possible: nothing is written yet.
+    """An export that has been found possible. Nothing is written yet.
 
     Attributes:
-        checkpoint: The source.
-        model: What it is.
-        dtype: Of the weights written, or None: each as it was saved.
+        checkpoint: The checkpoint to export.
+        model: The model that it holds.
+        dtype: The dtype to write, or None to keep each weight as it was saved.
     """
 
     checkpoint: OpenCheckpoint
@@ -61,39 +61,39 @@ class PlannedExport(NamedTuple):
 
     @property
     def ignored(self) -> list[str]:
-        """What of the checkpoint has no place in the export, in words."""
+        """What the checkpoint holds that has no place in the export, in words."""
         fp8 = self.checkpoint.args.get("fp8")
         return [f"the scales of FP8 training (--fp8-format {fp8})"] if fp8 else []
 
     @property
     def main_dtype(self) -> torch.dtype:
-        """That of the embedding, for config.json."""
+        """The dtype of the embedding, for config.json."""
         return self.entries[0].dtype
 
 
 def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None) -> PlannedExport:
-    """What an export would write.
+    """Check that a checkpoint can be exported.
 
     Args:
-        checkpoint: The source.
-        vocab: Tokens of the tokenizer; Megatron's rows behind them are padding, and left out.
-        dtype: A key of ``DTYPES``, or None: as saved.
+        checkpoint: The checkpoint.
+        vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
+        dtype: A key of ``DTYPES``, or None to keep what was saved.
 
     Raises:
-        RefusedError: naming the argument or the tensor that cannot be mapped.
+        RefusedError: naming the argument or the tensor that has no counterpart.
     """
     try:
         model = model_of_args(checkpoint.args, vocab)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(
             f"{checkpoint.folder} was saved with arguments that megatron-core 0.19 does not write: {error!r}.",
-            "use another checkpoint.",
+            "export a checkpoint that megatron-core 0.19 saved.",
         ) from None
     tensors = checkpoint.tensors
     rows = tensors[PADDED[0]].shape[0] if PADDED[0] in tensors else 0
     if vocab > rows:
         raise RefusedError(
-            f"The tokenizer has {vocab} tokens, and the word embedding of {checkpoint.folder} has {rows} rows.",
+            f"The tokenizer has {vocab} tokens, but the word embedding of {checkpoint.folder} has {rows} rows.",
             "restore the tokenizer that the campaign was trained with.",
         )
     expected = {stored_key(key, tensors): shape for key, shape in megatron_shapes(model, padded=rows).items()}
@@ -101,20 +101,20 @@ def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = N
         if key not in tensors or tensors[key].shape != shape:
             found = f"has {list(tensors[key].shape)}" if key in tensors else "is missing"
             raise RefusedError(
-                f"{checkpoint.folder}: {key} {found}, and a {model.family} model of these arguments has {list(shape)}.",
-                "such a checkpoint cannot be exported.",
+                f"{checkpoint.folder}: {key} {found}, but a {model.family} model of these arguments has {list(shape)}.",
+                "export it as torch_dist or torch.",
             )
     if unknown := [key for key in tensors if key not in expected and not key.startswith(IGNORED)]:
         raise RefusedError(
-            f"{checkpoint.folder} holds {unknown[0]}, which {FAMILIES[model.family].architecture} has no weight for.",
-            "such a checkpoint cannot be exported.",
+            f"{checkpoint.folder} holds {unknown[0]}, but {FAMILIES[model.family].architecture} has no weight for it.",
+            "export it as torch_dist or torch.",
         )
     floating = {
         key: tensors[key].dtype for key in expected if tensors[key].dtype not in (*DTYPES.values(), torch.float16)
     }
     if floating:
         key, kind = next(iter(floating.items()))
-        raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "such a checkpoint cannot be exported.")
+        raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "export it as torch_dist or torch.")
     return PlannedExport(checkpoint, model, DTYPES[dtype] if dtype else None)
 
 
@@ -143,15 +143,15 @@ def write_export(
     """Write the folder ``target``: weights and index, and whatever ``around`` puts beside them.
 
     Args:
-        planned: What to write.
+        planned: The export.
         target: A folder that does not exist yet.
         around: Called with the hidden folder before the weights are written; what it raises ends the export.
-        shard_bytes: Largest file.
-        workers: Files written at a time; each takes a block of memory.
+        shard_bytes: The size of the largest file.
+        workers: The number of files written at a time; each takes a block of memory.
 
     Raises:
         RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
-        StorageError: no room, or the disk refuses; nothing of it is left.
+        StorageError: there is no room, or the disk fails; nothing of the export is left.
     """
     entries = planned.entries
     size = sum(entry.bytes for entry in entries)

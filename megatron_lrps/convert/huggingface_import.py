@@ -1,6 +1,6 @@
 """A Hugging Face folder to a torch_dist checkpoint of weights, which a campaign's first path starts from.
 
-The checkpoint is Megatron's kind without an iteration: a folder ``release``, and a tracker that says so.
+Megatron knows checkpoints without an iteration: a folder ``release``, and a tracker that names it. This is one.
 """
 
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
@@ -23,21 +23,21 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json, write_atomic
 
 WITHOUT_ITERATION = "release"
-"""Megatron's name of a checkpoint without an iteration, as folder and in the tracker."""
+"""What Megatron calls a checkpoint without an iteration, both the folder and in the tracker."""
 PADDING = 1024
-"""Rows of the word embedding are filled up to a multiple: 128, Megatron's default, for each of eight tensor ranks."""
+"""The rows of the word embedding are a multiple of this: Megatron's default of 128 for each of eight tensor ranks."""
 _UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
-"""Ends of weights of older transformers that are no parameters."""
+"""Endings of the names of weights that older versions of transformers saved, but that are no parameters."""
 
 
 class Imported(NamedTuple):
     """What was written.
 
     Attributes:
-        folder: Megatron's ``--pretrained-checkpoint``.
-        model: What it is.
-        rows: Of the word embedding, padding included.
-        bytes: Of all weights.
+        folder: The folder to give Megatron as ``--pretrained-checkpoint``.
+        model: The model.
+        rows: The rows of the word embedding, padding included.
+        bytes: The size of all weights.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Imported(NamedTuple):
 
 
 class PlannedImport(NamedTuple):
-    """A Hugging Face folder that has been found to be importable: nothing is written yet."""
+    """An import that has been found possible. Nothing is written yet."""
 
     source: Path
     model: Model
@@ -55,15 +55,15 @@ class PlannedImport(NamedTuple):
 
 
 def plan_import(source: Path) -> PlannedImport:
-    """Read what a folder holds.
+    """Read what a folder holds, and check that Megatron has a place for all of it.
 
     Raises:
-        RefusedError: naming the key or the weight that has no place in Megatron, or is missing or of another shape.
+        RefusedError: naming the key or the weight that has no place in Megatron, is missing, or has another shape.
     """
     config_file = source / "config.json"
     config = read_json(config_file)
     if config is None:
-        raise RefusedError(f"{config_file} is missing, or no JSON object.", "name a Hugging Face folder.")
+        raise RefusedError(f"{config_file} is missing, or is not a JSON object.", "give a Hugging Face folder.")
     model = model_of_config(config, str(config_file))
     found = read_folder(source)
     expected = {weight.name: weight.shape for weight in weights_of(model)}
@@ -72,23 +72,23 @@ def plan_import(source: Path) -> PlannedImport:
             there = f"has {list(found[name].shape)}" if name in found else "is missing"
             raise RefusedError(
                 f"{source}: {name} {there}, and a {model.family} model of this config.json has {list(shape)}.",
-                "fetch the model again.",
+                "download the model again.",
             )
     tied = ("lm_head.weight",) if model.tied else ()
     unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED) and name not in tied]
     if unknown:
-        raise RefusedError(f"{source} holds {unknown[0]}, which Megatron has no tensor for.", "name another model.")
+        raise RefusedError(f"{source} holds {unknown[0]}, but Megatron has no tensor for it.", "import another model.")
     return PlannedImport(source, model, {name: found[name] for name in expected})
 
 
 def write_import(planned: PlannedImport, target: Path) -> Imported:
-    """Write the folder ``target``: ``release`` and the tracker.
+    """Write the folder ``target``: the checkpoint and the tracker.
 
-    A padding row is the mean of the real ones. Its logit is the mean logit, so that all of them together add at most
-    their share of the vocabulary to what the softmax sums up, and next to nothing where a model prefers some tokens.
+    A padding row is the mean of the real rows, so its logit is the mean logit. All padding rows together then add at
+    most their share of the vocabulary to the sum in the softmax, and next to nothing if the model prefers some tokens.
 
     Args:
-        planned: What to write.
+        planned: The import.
         target: A folder that does not exist yet.
 
     Raises:
@@ -123,7 +123,7 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
 
 
 def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: dict[str, Tensor]) -> Tensor:
-    """Rows of one part of Megatron's tensor, out of the Hugging Face weights that they are."""
+    """The rows of one block of Megatron's tensor, put together from the Hugging Face weights."""
     joined = torch.empty((block.stop - block.start, *block.shape[len(block.index) + 1 :]), dtype=block.dtype)
     for weight in weights:
         placed, at = planned.weights[weight.name], 0

@@ -1,9 +1,6 @@
-"""``--check``: the export computes what Megatron computes."""
+"""The check of ``--check``: does the export compute what Megatron computes?"""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +9,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
+from megatron_lrps.errors import RefusedError
 
 TOLERANCE = 1e-4
-"""Largest difference of two logits, both computed in fp32 from the same weights."""
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+"""The largest difference allowed between two logits, both computed in fp32 from the same weights."""
 
 
 class Compared(NamedTuple):
-    """The largest difference of two logits, and the mean loss of the next token by either (natural logarithm)."""
+    """The largest difference between two logits, and the mean loss (in nats) of the next token by each side."""
 
     difference: float
     megatron_loss: float
@@ -28,7 +25,7 @@ class Compared(NamedTuple):
 
 
 def probe_tokens(vocab: int, positions: int, *, sequences: int = 4, longest: int = 128) -> list[list[int]]:
-    """Token sequences to compare on, the same every time: every part of the vocabulary is drawn from."""
+    """The token sequences to compare on, drawn from the whole vocabulary; the same every time."""
     drawn = np.random.default_rng(20241007).integers(0, vocab, (sequences, min(longest, positions)))
     tokens: list[list[int]] = drawn.tolist()
     return tokens
@@ -46,16 +43,16 @@ def compare_logits(
     """Compute logits by Megatron from the checkpoint, and from the export.
 
     Args:
-        checkpoint: Megatron's.
+        checkpoint: Megatron's checkpoint.
         export: The Hugging Face folder, or another checkpoint of Megatron's.
-        tokens: Equally long sequences.
-        vocab: Tokens without padding: logits of these are compared.
-        dtype: torch's name of what the export rounds to, or None.
-        by: What computes the export's.
+        tokens: Sequences of one length.
+        vocab: The number of tokens without padding; the logits of these are compared.
+        dtype: The torch name of the dtype that the export was rounded to, or None.
+        by: What computes the logits of the export.
 
     Raises:
-        RefusedError: they differ by more than ``TOLERANCE``, or transformers misses weights.
-        LrpsError: either could not compute, with its own words.
+        RefusedError: the logits differ by more than ``TOLERANCE``, or transformers misses weights.
+        LrpsError: one of them could not compute; the error says its own words.
     """
     asked = {"tokens": tokens, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
@@ -76,11 +73,14 @@ def compare_logits(
                 "report it; do not use this export.",
             )
     if ours.shape != theirs.shape:
-        raise RefusedError(f"{export}: logits of {theirs.shape}, Megatron's are {ours.shape}.", "do not use it.")
+        raise RefusedError(
+            f"{export}: its logits have shape {theirs.shape}, but Megatron's have {ours.shape}.",
+            "do not use this export.",
+        )
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         raise RefusedError(
-            f"{export}: its logits differ from Megatron's by {difference:.3g}, and {TOLERANCE:g} is allowed.",
+            f"{export}: its logits differ from Megatron's by {difference:.3g}, but only {TOLERANCE:g} is allowed.",
             "report it; do not use this export.",
         )
     return Compared(difference, _loss(ours, tokens), _loss(theirs, tokens))
@@ -94,16 +94,8 @@ def _loss(logits: NDArray[Any], tokens: Sequence[Sequence[int]]) -> float:
 
 
 def _run(arguments: list[str], asked: Any, who: str) -> str:
-    ended = subprocess.run(
-        [sys.executable, *arguments],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        # The check runs on the CPU wherever it is: Megatron's CPU backend refuses a machine whose GPU it can see.
-        env={**os.environ, **_OFFLINE, "CUDA_VISIBLE_DEVICES": ""},
-        check=False,
+    failed = f"{who} could not compute logits to compare"
+    env = {**OFFLINE, **ON_CPU}
+    return "".join(
+        python_lines(arguments, given=json.dumps(asked), env=env, failed=failed, fix="fix that, then rerun.")
     )
-    if ended.returncode:
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise LrpsError(f"{who} could not compute logits to compare: {reason[:300]}.", "fix that, then rerun.")
-    return ended.stdout

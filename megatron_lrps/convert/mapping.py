@@ -16,7 +16,7 @@ from megatron_lrps.convert.families.family import WeightNames
 WORD_EMBEDDING = "embedding.word_embeddings.weight"
 OUTPUT_LAYER = "output_layer.weight"
 PADDED = (WORD_EMBEDDING, OUTPUT_LAYER)
-"""Keys with one row a token, and Megatron's padding rows behind them."""
+"""The tensors with one row for each token, and Megatron's padding rows behind them."""
 
 _LAYERS = "decoder.layers"
 _INPUT_NORM = f"{_LAYERS}.self_attention.linear_qkv.layer_norm_"
@@ -25,7 +25,7 @@ _ALIASES = {
     _INPUT_NORM: f"{_LAYERS}.input_layernorm.",
     _MLP_NORM: f"{_LAYERS}.pre_mlp_layernorm.",
 }
-"""Norms that a layer spec keeps apart from the linear layer behind them, as Transformer Engine's does for experts."""
+"""Other names of norms: some layer specs keep them apart from the linear layer behind them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,12 @@ class Weight:
     """One Hugging Face weight.
 
     Attributes:
-        name: Its own.
-        key: Megatron's tensor.
-        index: (layer,), (layer, expert) or empty: which part of that.
-        rows: (start, stop) ranges of that part's rows, in the weight's order.
-        inner: What follows the rows in Megatron's shape: (columns,) or empty.
-        transposed: The weight is the transpose.
+        name: The name of the weight.
+        key: The key of Megatron's tensor.
+        index: The part of that tensor: (layer,), (layer, expert) or empty.
+        rows: The (start, stop) ranges of that part's rows, in the weight's order.
+        inner: The dimensions behind the rows in Megatron's shape: (columns,) or empty.
+        transposed: The weight is the transpose of the rows.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Weight:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As Hugging Face has it."""
+        """The shape that Hugging Face has."""
         shape = (sum(stop - start for start, stop in self.rows), *self.inner)
         return shape[::-1] if self.transposed else shape
 
@@ -154,8 +154,8 @@ def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
     """Megatron's tensors of a model: key -> whole shape.
 
     Args:
-        model: What it is.
-        padded: Rows of the word embedding, padding included.
+        model: The model.
+        padded: The rows of the word embedding, padding included.
     """
     lead: dict[str, tuple[int, ...]] = {}
     rows: dict[str, int] = {}
@@ -168,7 +168,7 @@ def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
 
 
 def stored_key(key: str, stored: Mapping[str, object]) -> str:
-    """The name under which a checkpoint has the tensor ``key``; ``key`` itself where it has none."""
+    """The name under which a checkpoint has the tensor ``key``, or ``key`` itself if it does not have it."""
     if key not in stored:
         for usual, other in _ALIASES.items():
             if key.startswith(usual) and (alias := other + key.removeprefix(usual)) in stored:
@@ -177,5 +177,5 @@ def stored_key(key: str, stored: Mapping[str, object]) -> str:
 
 
 def elements(shape: tuple[int, ...]) -> int:
-    """How many values a tensor has."""
+    """The number of values in a tensor."""
     return math.prod(shape)

@@ -1,6 +1,6 @@
-"""A checkpoint's weights for Megatron again: a torch_dist checkpoint for another layout, or all in one file.
+"""A checkpoint's weights for Megatron again: a torch_dist checkpoint for another layout, or one file.
 
-Nothing has to have a Hugging Face counterpart: the tensors are copied under the keys that they have.
+Nothing needs a Hugging Face counterpart: the tensors are copied under the keys that they have.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import TRACKER
+from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
@@ -27,14 +27,14 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
 FILE = "model.pt"
-"""The one file's name in its folder."""
+"""The name of the one file."""
 _LEADS = re.compile(r"decoder\.layers\.(\d+\.)?(mlp\.experts\.experts\.)?")
 _TRUNKS = ("embedding.", "decoder.", "output_layer.")
 _LOCAL_NORMS = {
     "self_attention.linear_qkv.layer_norm_": "input_layernorm.",
     "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
 }
-"""What the local layer spec calls the norms that Transformer Engine's has within its linear layers."""
+"""Megatron's local layer spec has its own names for norms that Transformer Engine puts into linear layers."""
 _ONE_RANK: dict[str, Any] = {
     **{"virtual_pipeline_model_parallel_size": None, "num_layers_per_virtual_pipeline_stage": None},
     **{"num_virtual_stages_per_pipeline_rank": None, "pipeline_model_parallel_layout": None},
@@ -44,7 +44,7 @@ _ONE_RANK: dict[str, Any] = {
     **{"no_save_optim": True, "no_save_rng": True, "consumed_train_samples": 0, "consumed_valid_samples": 0},
     **{"load": None, "save": None, "pretrained_checkpoint": None, "ckpt_step": None, "iteration": 0},
 }
-"""Arguments of the run that saved, which an inference has otherwise."""
+"""Arguments of the training run that have other values for inference."""
 
 
 _NOT_TAKEN_OVER = ("use_rope_scaling", "qk_layernorm", "window_size", "moe_shared_expert_gate")
@@ -52,7 +52,7 @@ _NOT_TAKEN_OVER = ("use_rope_scaling", "qk_layernorm", "window_size", "moe_share
 
 
 class Layout(NamedTuple):
-    """Sizes of the tensor-parallel and the pipeline-parallel group."""
+    """The sizes of the tensor-parallel and the pipeline-parallel group."""
 
     tensor: int = 1
     pipeline: int = 1
@@ -63,11 +63,11 @@ class PlannedWeights:
     """An export to Megatron that has been found possible. Nothing is written yet.
 
     Attributes:
-        checkpoint: The source.
-        args: Megatron's arguments for them.
-        vocab: Tokens of the tokenizer.
-        padded: Rows of the word embedding as it will be.
-        dtype: Of the weights written, or None: each as it was saved.
+        checkpoint: The checkpoint to export.
+        args: Megatron's arguments for the export.
+        vocab: The number of tokens of the tokenizer.
+        padded: The rows of the word embedding in the export.
+        dtype: The dtype to write, or None to keep each weight as it was saved.
     """
 
     checkpoint: OpenCheckpoint
@@ -84,7 +84,7 @@ class PlannedWeights:
 
     @property
     def whole(self) -> Iterator[tuple[str, tuple[int, ...], torch.dtype, tuple[int, ...]]]:
-        """Key, shape, dtype and index of every layer's (and expert's) part of every tensor."""
+        """Every part of every tensor, one for each layer and expert: key, shape, dtype and index."""
         for key, stored in self.checkpoint.tensors.items():
             if key.startswith(IGNORED):
                 continue
@@ -96,7 +96,7 @@ class PlannedWeights:
 
     @property
     def flags(self) -> list[str]:
-        """What Megatron needs to be told beside --load, to build the model of these arguments."""
+        """The flags that Megatron needs beside --load to build this model."""
         flags = ["--use-checkpoint-args", "--use-mp-args-from-checkpoint-args"]
         epsilon = self.args.get("layernorm_epsilon", self.args.get("norm_epsilon", 1e-5))
         if epsilon != 1e-5:
@@ -112,7 +112,7 @@ class PlannedWeights:
 
     @property
     def bytes(self) -> int:
-        """Of all weights."""
+        """The size of all weights."""
         return sum(elements(block.sizes) * block.dtype.itemsize for block in self.blocks)
 
     def read(self, block: Block) -> Tensor:
@@ -126,7 +126,7 @@ class PlannedWeights:
         return torch.cat([own, row.expand(block.stop - block.start - len(own), *row.shape)])
 
     def _padding_row(self, key: str) -> Tensor:
-        """A row for no token: the last that training has pushed down, where there is one, else the tokens' mean."""
+        """A row for no token: the last padding row, which training has pushed down, or else the mean row."""
         if key not in self._padding:
             stored, read = self.checkpoint.tensors[key], self.checkpoint.read
             rows = stored.shape[0]
@@ -148,13 +148,13 @@ def _lead(key: str) -> int:
 
 
 def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtype: str | None = None) -> PlannedWeights:
-    """What would be written.
+    """Check that a checkpoint can be exported for a layout.
 
     Args:
-        checkpoint: The source.
-        vocab: Tokens of the tokenizer.
-        layout: That Megatron is to load it with.
-        dtype: A key of ``DTYPES``, or None: as saved.
+        checkpoint: The checkpoint.
+        vocab: The number of tokens of the tokenizer.
+        layout: The layout that Megatron will load the export with.
+        dtype: A key of ``DTYPES``, or None to keep what was saved.
 
     Raises:
         RefusedError: the layout does not divide the model, or the checkpoint is not as Megatron saves a GPT model.
@@ -163,7 +163,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
     stored = checkpoint.tensors.get(WORD_EMBEDDING)
     if stored is None or stored.shape[0] < vocab:
         raise RefusedError(
-            f"The tokenizer has {vocab} tokens, and the word embedding of {checkpoint.folder} has "
+            f"The tokenizer has {vocab} tokens, but the word embedding of {checkpoint.folder} has "
             f"{stored.shape[0] if stored else 0} rows.",
             "restore the tokenizer that the campaign was trained with.",
         )
@@ -204,11 +204,13 @@ def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
         ("--tensor-parallel", layout.tensor, "ffn_hidden_size"),
     ):
         if (args.get(name) or 0) % size:
-            raise RefusedError(f"{flag} {size} does not divide {name} {args[name]}.", "give a divisor of it.")
+            raise RefusedError(
+                f"{flag} {size} does not divide {name} {args[name]}.", f"give a divisor of {args[name]}."
+            )
     if groups and groups % layout.tensor and layout.tensor % groups:
         raise RefusedError(
             f"--tensor-parallel {layout.tensor} neither divides num_query_groups {groups} nor is a multiple of it.",
-            "give another.",
+            "give a divisor or a multiple of it.",
         )
 
 
@@ -217,7 +219,7 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
 
     Raises:
         RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
-        StorageError: no room, or the disk refuses; nothing of it is left.
+        StorageError: there is no room, or the disk fails; nothing of the export is left.
     """
     refuse_full_disk(target, weights.bytes)
     blocks = weights.blocks
@@ -242,7 +244,7 @@ def _state(checkpoint: OpenCheckpoint, key: str) -> Callable[[], bytes]:
 
 
 def write_torch(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:
-    """Write the folder ``target`` with ``FILE`` and whatever ``around`` puts beside it; raises as the other."""
+    """Write the folder ``target`` with ``FILE`` and what ``around`` puts beside it; raises as ``write_torch_dist``."""
     names = {(key, index): _name(weights, key, index) for key, _, _, index in weights.whole}
     refuse_full_disk(target, weights.bytes)
     with staged(target) as hidden:
@@ -271,11 +273,11 @@ def _write_file(path: Path, weights: PlannedWeights, names: Mapping[tuple[str, t
 
 
 def _name(weights: PlannedWeights, key: str, index: tuple[int, ...]) -> str:
-    """What the trained model's own ``state_dict()`` calls it where one rank has all of it."""
+    """The name in the trained model's own ``state_dict()`` if one rank holds all of it."""
     match = _LEADS.match(key)
     if not key.startswith(_TRUNKS):
         raise RefusedError(
-            f"{weights.checkpoint.folder} holds {key}, whose name in one file is not known.",
+            f"{weights.checkpoint.folder} holds {key}, which has no known name in a single file.",
             "export it with --format torch_dist.",
         )
     if match is None:

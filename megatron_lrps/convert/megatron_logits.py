@@ -1,8 +1,8 @@
-"""Logits by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
+"""Logits computed by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
 
-A process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code and computed in
-fp32. ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin are equally long sequences and what the export
-rounds weights to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
+This runs in a process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
+computes in fp32. It reads ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin: sequences of one length,
+and the dtype that the export was rounded to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
 """
 
 import json
@@ -18,11 +18,11 @@ _FIELDS = (
     *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
     *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )
-"""What ``architecture.py`` lets through, of TransformerConfig's fields that bear the arguments' names."""
+"""The fields of TransformerConfig that have an argument's name and that ``model_arguments.py`` lets through."""
 
 
 def build(args: Mapping[str, Any], padded: int) -> Any:
-    """Megatron's GPT model of a checkpoint's arguments, in fp32, on one rank; the process group is started."""
+    """Build Megatron's GPT model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
     import torch
     from megatron.core import parallel_state
     from megatron.core.models.gpt import GPTModel
@@ -70,7 +70,7 @@ def build(args: Mapping[str, Any], padded: int) -> Any:
 
 
 def load(model: Any, checkpoint: Path) -> None:
-    """Megatron's own load of weights alone; the scales of FP8 training have no place in this model."""
+    """Load the weights with Megatron's own code. The scales of FP8 training have no place in this model."""
     from megatron.core import dist_checkpointing
 
     sharded = {key: value for key, value in model.sharded_state_dict().items() if "_extra_state" not in key}
@@ -83,7 +83,7 @@ def load(model: Any, checkpoint: Path) -> None:
 
 
 def main(checkpoint: Path, out: Path) -> None:
-    """Compute and write."""
+    """Compute the logits and write them."""
     from megatron_lrps.training import cpu
 
     cpu.install()

@@ -52,7 +52,7 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
     "use_mup": (False,),
     "window_attn_skip_freq": (None,),
 }
-"""Argument -> the values under which a model can be exported; a checkpoint that lacks it has the usual one."""
+"""Argument -> the values with which a model can be exported. A checkpoint without the argument has the first one."""
 
 
 def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
@@ -107,8 +107,8 @@ def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
     )
     if model.rope_factor and (factor := args.get("rope_scaling_factor", ROPE_FACTOR)) != ROPE_FACTOR:
         raise RefusedError(
-            f"--rope-scaling-factor {factor} of this checkpoint was not used by megatron-core 0.19, whose own entry "
-            f"trains with {ROPE_FACTOR:g}; another script may have used it.",
+            f"The checkpoint says --rope-scaling-factor {factor}, but megatron-core 0.19 ignores it and trains with "
+            f"{ROPE_FACTOR:g}; only another script can have used it.",
             f"if it was trained with {ROPE_FACTOR:g}, save it once with --rope-scaling-factor {ROPE_FACTOR:g}.",
         )
     if family.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
@@ -118,9 +118,9 @@ def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
 
 def _refused(name: str, value: Any) -> RefusedError:
     return RefusedError(
-        f"--{name.replace('_', '-')} {value} of this checkpoint cannot be said in the Hugging Face model that fits its "
-        "other arguments best.",
-        f"such a model cannot be exported; the families are {', '.join(FAMILIES)}.",
+        f"The checkpoint was trained with --{name.replace('_', '-')} {value}, but the Hugging Face model that fits its "
+        "other arguments best has no such thing.",
+        f"export it as torch_dist or torch; the Hugging Face families are {', '.join(FAMILIES)}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The model card of an export: what made the version. Pure."""
+"""The model card of an export: it tells how the version was made. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ _BEGIN, _END = "<!-- scores by lrps -->", "<!-- end of scores -->"
 
 
 class Lineage(NamedTuple):
-    """What is known of a version.
+    """What is known of how a version was made.
 
     Attributes:
-        facts: Its path's.
-        links: The paths it came through, the root first.
-        schedules: Path -> its learning rate in words.
-        ranges: What it has read.
+        facts: The facts of its path.
+        links: The paths that it came through, the root first.
+        schedules: Path -> the learning rate in words.
+        ranges: The data that it has read.
     """
 
     facts: Facts
@@ -32,7 +32,7 @@ class Lineage(NamedTuple):
 
 
 def lineage_of(facts: Facts, links: Sequence[Link], of_path: Iterable[Facts], ranges: Sequence[Range]) -> Lineage:
-    """A version's lineage; ``of_path`` are the facts of every path in ``links``."""
+    """The lineage of a version. ``of_path`` holds the facts of every path in ``links``."""
     until = {
         link.path: link.until for link in links
     }  # main goes on behind the fork, which made nothing of this version
@@ -56,15 +56,15 @@ def model_card(
     """The README.md of an export.
 
     Args:
-        lineage: What made it.
-        model: What it is.
-        name: The version's.
-        iteration: The checkpoint's.
-        sha256: Hash of the checkpoint's manifest, or None.
-        dtype: Of the weights.
-        tokenizer: A sentence on it.
-        ignored: What of the checkpoint has no place in the export.
-        base: The plan's folder: data below it are named without it, others by their last name.
+        lineage: How the version was made.
+        model: The model.
+        name: The name of the version.
+        iteration: The iteration of the checkpoint.
+        sha256: The hash of the checkpoint's manifest, or None.
+        dtype: The dtype of the weights.
+        tokenizer: A sentence on the tokenizer.
+        ignored: What the checkpoint holds that has no place in the export.
+        base: The plan's folder. Data below it are named relative to it, others by the last part of their path.
     """
     values = lineage.facts.values
     campaign = _text(values.get("campaign", ""))
@@ -111,12 +111,12 @@ def model_card(
 
 
 def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = ()) -> str:
-    """A card with the scores of a version, in place of those it has.
+    """The card with the scores of a version, in place of those that it shows.
 
     Args:
         card: The README.md of an export.
-        results: ``results.json`` of ``campaign/scores.py``.
-        proofs: What it was judged by, a sentence each.
+        results: The content of ``results.json`` (``campaign/scores.py``).
+        proofs: Sentences on what the version was judged by.
     """
     lines = [
         _BEGIN,
@@ -193,7 +193,7 @@ def _shown(path: Path, base: Path) -> Path | str:
 
 
 def _text(value: Any) -> str:
-    """A value in a table cell: one line, no Markdown or HTML of its own."""
+    """A value for a table cell: one line, with Markdown and HTML escaped."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{key} {each}" for key, each in value.items())
     plain = "".join(each if each.isprintable() else " " for each in str(value))

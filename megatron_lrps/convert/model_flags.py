@@ -1,4 +1,4 @@
-"""A model as the ``megatron:`` flags of a plan. Pure."""
+"""A model as the flags under ``megatron:`` in a plan. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from megatron_lrps.plan.flags import PRETRAINED
 
 
 def flags_of(model: Model) -> dict[str, Any]:
-    """Every flag that decides what the model is; False are those that are not to be given."""
+    """Every flag that decides what the model is; a flag that must not be given is False."""
     grouped, moe = model.groups != model.heads, model.experts > 0
     layer = FAMILIES[model.family].arguments
     flags = {
@@ -49,7 +49,7 @@ def flags_of(model: Model) -> dict[str, Any]:
 
 
 def _unset(flag: str, given: Mapping[str, Any]) -> Any:
-    """What Megatron takes for a flag that is not among ``given``."""
+    """The value that Megatron takes for a flag that is not among ``given``."""
     hidden, heads = given.get("hidden-size", 0), given.get("num-attention-heads", 1)
     match flag:
         case "rotary-base":
@@ -72,17 +72,17 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
 
 
 def plan_lines(model: Model, pretrained: str) -> list[str]:
-    """What to put under ``megatron:`` of a plan, a line each."""
+    """The lines to put under ``megatron:`` in a plan."""
     flags = flags_of(model)
     given = {flag: value for flag, value in flags.items() if value != _unset(flag, flags)}
     return [f"{flag}: {_yaml(value)}" for flag, value in {**given, PRETRAINED: pretrained}.items()]
 
 
 def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> None:
-    """Refuse a plan that would build another model than the weights are of.
+    """Refuse a plan that would build another model than the one that the weights belong to.
 
     Raises:
-        RefusedError: naming every flag that differs, both values, and the lines that fit.
+        RefusedError: naming every flag that differs with both values, and the lines that fit.
     """
     given: dict[str, Any] = {"max-position-embeddings": plan.sequence_length, **plan.megatron}
     if plan.launch.device == "cpu":
@@ -100,7 +100,7 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
 
 
 def _plain(value: Any) -> Any:
-    """A value as it compares: numbers as numbers, and a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
+    """A value to compare: a number as a number, and a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
     if isinstance(value, bool):
         return value
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value).replace(" ", "").strip("()")

@@ -7,23 +7,23 @@ import torch
 from torch import Tensor
 
 BLOCK_BYTES = 64 * 2**20
-"""Read and written at once. A GPT-2 matrix is transposed, and so read whole."""
+"""The size of a block. Only GPT-2's matrices, which are transposed, are read whole."""
 
 
 def row_blocks(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """The rows from ``start`` to ``stop`` as (first, after the last) of blocks of at most ``BLOCK_BYTES``."""
+    """Cut the rows from ``start`` to ``stop`` into blocks of at most ``BLOCK_BYTES``: (first, after the last)."""
     step = max(1, BLOCK_BYTES // row_bytes)
     for begin in range(start, stop, step):
         yield begin, min(begin + step, stop)
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """The values in their order, without a copy where they lie so."""
+    """The bytes of the values in their order; copied only if the tensor is not contiguous."""
     return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same blocks; the next is read while one is written."""
+    """The same blocks, but the next one is read while the caller works on one."""
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(next, blocks, None)
         while (block := job.result()) is not None:
@@ -32,7 +32,7 @@ def ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def mean_row(blocks: Iterable[Tensor]) -> Tensor:
-    """The mean of all rows of the blocks, fp64."""
+    """The mean of all rows of the blocks, in fp64."""
     count, total = 0, torch.zeros((), dtype=torch.float64)
     for block in blocks:
         count += len(block)

@@ -122,13 +122,15 @@ def read_folder(folder: Path) -> dict[str, FileTensor]:
     """The tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError if one is damaged."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RefusedError(f"{folder} holds no .safetensors file.", "name a Hugging Face folder with safetensors.")
+        raise RefusedError(
+            f"{folder} holds no .safetensors file.", "give a Hugging Face folder with safetensors files."
+        )
     found: dict[str, FileTensor] = {}
     for file in files:
         for tensor in _tensors(file):
             if tensor.name in found:
                 raise RefusedError(
-                    f"{tensor.name} is in {found[tensor.name].file.name} and in {file.name}.", "keep one of them."
+                    f"{tensor.name} is in {found[tensor.name].file.name} and in {file.name}.", "keep only one of them."
                 )
             found[tensor.name] = tensor
     return found
@@ -145,12 +147,12 @@ def _tensors(file: Path) -> list[FileTensor]:
             slices = {name: opened.get_slice(name) for name in names}
             kinds = {name: (tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()}
     except OSError as error:
-        raise RefusedError(f"{file} cannot be read: {error}.", "fix that.") from None
+        raise RefusedError(f"{file} cannot be read: {error}.", "check the file and its permissions.") from None
     except SafetensorError as error:
-        raise RefusedError(f"{file} is no whole safetensors file: {error}.", "fetch it again.") from None
+        raise RefusedError(f"{file} is no whole safetensors file: {error}.", "download it again.") from None
     for name, (_, kind) in kinds.items():
         if kind not in DTYPES:
             raise RefusedError(
-                f"{file}: {name} is saved as {kind}, and only {', '.join(DTYPES)} can be read.", "name another model."
+                f"{file}: {name} is saved as {kind}, and only {', '.join(DTYPES)} can be read.", "import another model."
             )
     return [FileTensor(file=file, name=name, shape=shape, dtype=DTYPES[kind]) for name, (shape, kind) in kinds.items()]

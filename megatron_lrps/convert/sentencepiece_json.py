@@ -1,6 +1,6 @@
-"""A sentencepiece model as a ``tokenizers`` JSON, whose ids are to be compared before it is used.
+"""A sentencepiece model as a ``tokenizers`` JSON. The caller compares its ids with sentencepiece's before it is used.
 
-transformers converts such a model on its own, and gives other ids on leading spaces and for unigram models.
+transformers can convert such a model itself, but gives other ids for leading spaces and for unigram models.
 """
 
 import json
@@ -17,7 +17,7 @@ from megatron_lrps.errors import RefusedError
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _UNIGRAM, _BPE = 1, 2
 _NEVER = -1e9
-"""Score of a unigram piece that a text must not become."""
+"""The score of a unigram piece that no text may become."""
 SPACE = "\u2581"
 
 
@@ -28,7 +28,7 @@ class _Piece(NamedTuple):
 
 
 class SpecialTokens(NamedTuple):
-    """Names of the tokens that begin and end a document and stand for what is unknown; None where there is none."""
+    """The tokens that begin a document, end one, and stand for what is unknown; None for one that does not exist."""
 
     bos: str | None
     eos: str | None
@@ -49,7 +49,7 @@ def convert(path: Path) -> tuple[str, SpecialTokens]:
     trainer, normalizer = (dict(fields(parts[number][-1])) if parts[number] else {} for number in (2, 3))
     kind = trainer.get(3, _UNIGRAM)
     if kind not in (_UNIGRAM, _BPE) or trainer.get(24, 0):
-        raise RefusedError(f"{path} is neither a BPE nor a unigram model.", "use one of those.")
+        raise RefusedError(f"{path} is neither a BPE nor a unigram model.", "use a tokenizer of one of those kinds.")
     fallback = bool(trainer.get(35, 0))
     unknown = next((piece.text for piece in pieces if piece.kind == _UNKNOWN), None)
     if kind == _BPE:

@@ -13,9 +13,9 @@ from megatron_lrps.storage.files import sync
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A hidden folder beside ``target`` that takes its name once the block ends without an error.
+    """A hidden folder beside ``target`` that takes its name when the block ends without an error.
 
-    What a killed process has left there is removed first; two processes cannot write the same target.
+    What a killed process has left there is removed first. Two processes cannot write the same target.
 
     Raises:
         RefusedError: ``target`` exists, or another process is writing it.
@@ -28,13 +28,13 @@ def staged(target: Path) -> Iterator[Path]:
         hidden.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise StorageError(f"{hidden} could not be made: {error.strerror}.", "fix that, then rerun.") from None
+        raise StorageError(f"{hidden} could not be created: {error.strerror}.", "fix that, then rerun.") from None
     try:
         try:
             # The kernel gives it back when the process ends, however that happens.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RefusedError(f"Another process is writing {target}.", "wait for it, or end it.") from None
+            raise RefusedError(f"Another process is writing {target}.", "wait for that process, or end it.") from None
         _empty(hidden)
         try:
             yield hidden
@@ -62,12 +62,13 @@ def _empty(folder: Path) -> None:
 
 
 def refuse_full_disk(target: Path, needed: int) -> None:
-    """Refuse before anything is written where ``needed`` bytes have no room beside ``target``; raises StorageError."""
+    """Refuse, before anything is written, a disk without room for that many bytes; raises StorageError."""
     parent = target.absolute().parent
     while not parent.exists():
         parent = parent.parent
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise StorageError(
-            f"{target} needs {needed / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are free.", "make room, then rerun."
+            f"{target} needs {needed / 2**30:.2f} GiB, but only {free / 2**30:.2f} GiB are free.",
+            "make room, then rerun.",
         )

@@ -1,4 +1,4 @@
-"""A vocabulary of Megatron's TikTokenizer as a ``tokenizers`` JSON, whose ids are to be compared before it is used."""
+"""A TikTokenizer vocabulary as a ``tokenizers`` JSON. The caller compares its ids with tiktoken's before it is used."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _CHARACTERS = {byte: chr(byte) for byte in _PRINTED} | {
     byte: chr(256 + number) for number, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
 }
-"""Byte -> what stands for it in byte-level BPE (openai/gpt-2, encoder.py)."""
+"""Byte -> the character that stands for it in byte-level BPE (openai/gpt-2, encoder.py)."""
 
 
 def convert(spec: TokenizerSpec) -> str:

@@ -1,4 +1,4 @@
-"""Reading a torch_dist checkpoint row by row: no model, no process group, nothing unpickled that could run code.
+"""Reads a torch_dist checkpoint row by row. It needs no model and no process group, and runs no code of a pickle.
 
 A tensor lies in chunks, as the ranks that saved it held it; a chunk is what ``torch.save`` wrote at some offset of a
 ``.distcp`` file. Of a chunk only torch's own header is loaded, weights-only; rows are then read straight from where
@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.folders import is_complete
+from megatron_lrps.campaign.checkpoint import is_complete
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.pickled_code import is_state, refuse_code, refuse_foreign_file
 from megatron_lrps.convert.chunks import Chunk, View, place, read_into
@@ -24,7 +24,7 @@ from megatron_lrps.convert.common_state import read_args
 from megatron_lrps.errors import RefusedError, StorageError
 
 COMMON_STATE = "common_state/shard_0_1"
-"""Key of Megatron's arguments and counters, a weights-only pickle."""
+"""The key of Megatron's arguments and counters, a weights-only pickle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +48,10 @@ class OpenCheckpoint:
     """An open checkpoint; threads may read from it at the same time.
 
     Attributes:
-        folder: ``iter_0000123``.
-        args: Megatron's arguments when it was saved, by destination.
-        tensors: Key -> tensor; the optimizer's are left out.
-        states: Key -> where Transformer Engine's state of a linear layer lies.
+        folder: The folder, such as ``iter_0000123``.
+        args: Megatron's arguments when the checkpoint was saved, by destination.
+        tensors: Key -> tensor. The optimizer's are left out.
+        states: Key -> the place of Transformer Engine's state of a linear layer.
     """
 
     folder: Path
@@ -62,19 +62,19 @@ class OpenCheckpoint:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def read(self, key: str, index: tuple[int, ...], start: int, stop: int) -> Tensor:
-        """Rows of one layer's (or expert's) part of a tensor.
+        """Read rows of a tensor, or of one layer's or expert's part of it.
 
         Args:
-            key: The tensor's.
-            index: Into its leading dimensions: (layer,), (layer, expert), or empty.
-            start: First row of what is left of the dimensions.
+            key: The key of the tensor.
+            index: The index into its leading dimensions: (layer,), (layer, expert), or empty.
+            start: The first row in the dimensions that are left.
             stop: The row after the last.
 
         Returns:
-            [stop - start, ...] in the saved dtype.
+            The rows, [stop - start, ...], in the saved dtype.
 
         Raises:
-            RefusedError: the chunks do not hold all of it, or are no tensors of that shape.
+            RefusedError: the chunks do not hold all rows, or are no tensors of that shape.
             StorageError: the disk fails.
         """
         stored = self.tensors[key]
@@ -105,7 +105,7 @@ class OpenCheckpoint:
         return rows
 
     def read_state(self, key: str) -> bytes:
-        """What ``torch.save`` wrote of a state; raises RefusedError where it could run code, StorageError."""
+        """What ``torch.save`` wrote of a state; raises RefusedError if it could run code, and StorageError."""
         chunk = self.states[key]
         path = self.folder / chunk.file
         try:
@@ -144,7 +144,7 @@ def open_checkpoint(folder: Path) -> OpenCheckpoint:
     """Open a complete torch_dist checkpoint of megatron-core 0.19.
 
     Raises:
-        RefusedError: it is unfinished, torn, would run code, or is of another format.
+        RefusedError: the checkpoint is unfinished or torn, would run code, or has another format.
     """
     fix = "use another checkpoint, or restore this one's files from a copy."
     if not folder.is_dir():
@@ -214,7 +214,7 @@ def _refuse_outside(folder: Path, info: Any, sizes: dict[str, int]) -> None:
             "restore it from a copy, or use another checkpoint.",
         )
     if getattr(info, "transform_descriptors", None):
-        raise RefusedError(f"{folder / name} is compressed, which Megatron never does.", "use another checkpoint.")
+        raise RefusedError(f"{folder / name} is compressed, but Megatron never compresses.", "use another checkpoint.")
 
 
 def _args(folder: Path, metadata: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writing a torch_dist checkpoint of weights alone, block by block: any TP and PP of Megatron loads it."""
+"""Writes a torch_dist checkpoint of weights alone, block by block. Megatron loads it at any TP and PP."""
 
 import io
 import json
@@ -30,11 +30,11 @@ class Block:
     """A block of a tensor, written as one chunk.
 
     Attributes:
-        key: Megatron's tensor.
-        shape: That of the whole tensor.
-        dtype: Its values'.
-        index: (layer,), (layer, expert) or empty: which part of it.
-        start: First row of that.
+        key: The key of Megatron's tensor.
+        shape: The shape of the whole tensor.
+        dtype: The dtype of the values.
+        index: The part of the tensor: (layer,), (layer, expert) or empty.
+        start: The first row of the block in that part.
         stop: The row after the last.
     """
 
@@ -47,7 +47,7 @@ class Block:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Shape of the block: 1 for each of the index, the rows, and the rest."""
+        """The shape of the block: 1 for each number of the index, the rows, and the rest."""
         return (*(1 for _ in self.index), self.stop - self.start, *self.shape[len(self.index) + 1 :])
 
 
@@ -72,19 +72,19 @@ def write_checkpoint(
     """Write a checkpoint folder; its metadata comes last.
 
     Args:
-        folder: An empty one.
-        args: Megatron's arguments that say what the model is, by destination.
+        folder: An empty folder.
+        args: Megatron's arguments that decide what the model is, by destination.
         blocks: Every block of every tensor.
-        read: Called once for each, when it is written.
-        states: Of Transformer Engine's linear layers: key -> what ``torch.save`` wrote of it.
+        read: Called once for each block, when it is written.
+        states: The states of Transformer Engine's linear layers: key -> gives what ``torch.save`` wrote.
 
     Raises:
-        LrpsError: of ``read``.
-        OSError: the disk refuses.
+        LrpsError: what ``read`` raises.
+        OSError: the disk fails.
     """
     planner = _Planner(args, blocks, read, states)
     writer = FileSystemWriter(folder, thread_count=1, single_file_per_rank=True, sync_files=True, overwrite=False)
-    with warnings.catch_warnings():  # that no process group is there
+    with warnings.catch_warnings():  # torch warns that there is no process group
         warnings.simplefilter("ignore", UserWarning)
         try:
             save({}, storage_writer=writer, planner=planner, no_dist=True)
@@ -153,7 +153,7 @@ def _saved(state: Any) -> bytes:
 
 
 def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
-    """What Megatron's layer specs ask for beside each linear layer's weight, of layers that are not FP8."""
+    """The states that Megatron's layer specs ask for beside each linear layer's weight, for layers that are not FP8."""
     return {key: lambda: _saved(None) for key in _state_keys(blocks)}
 
 

@@ -1,8 +1,7 @@
-"""Ids that transformers gives: ``python transformers_ids.py FOLDER``; JSON goes in and out.
+"""The ids that transformers gives for texts: ``python transformers_ids.py FOLDER``.
 
-``{"texts": [...], "special": true}`` on stdin, ``special``: with BOS and EOS where the tokenizer adds them.
-
-A process of its own because transformers imports torch where it finds it.
+It reads ``{"texts": [...], "special": true}`` on stdin and prints ``{"ids": [...]}``. ``special`` keeps the BOS and EOS
+that the tokenizer adds. It runs in a process of its own, because transformers imports torch wherever it finds it.
 """
 
 import json
@@ -10,7 +9,7 @@ import sys
 
 
 def main(folder: str) -> None:
-    """Read the folder as any user of it does."""
+    """Read the folder as any user would."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

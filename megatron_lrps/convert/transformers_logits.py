@@ -1,7 +1,7 @@
-"""Logits and keys by transformers: ``python transformers_logits.py FOLDER OUT``, a process of its own.
+"""Logits computed by transformers, in a process of its own: ``python transformers_logits.py FOLDER OUT``.
 
-``{"tokens": [[...], ...]}`` on stdin. OUT is a .npy file, float32 [sequences, tokens, vocabulary]; the keys that
-transformers misses or does not expect go to stdout as JSON.
+It reads ``{"tokens": [[...], ...]}`` on stdin. OUT is a .npy file, float32 [sequences, tokens, vocabulary]. The keys
+that transformers misses or does not expect go to stdout as JSON.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def main(folder: str, out: str) -> None:
-    """Compute in fp32 and write."""
+    """Compute the logits in fp32 and write them."""
     import numpy as np
     import torch
     from transformers import AutoModelForCausalLM

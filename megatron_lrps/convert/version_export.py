@@ -1,4 +1,4 @@
-"""A version's export: which checkpoint, with which tokenizer, and what stands beside the weights."""
+"""``lrps export``: a version's checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
 from collections.abc import Callable
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     import torch
 
 RECORD = "lrps.json"
-"""What an export was made from, in its folder."""
+"""The file in an export that says what it was made from."""
 
 
 class ExportedVersion(NamedTuple):
     """What `lrps export` did.
 
     Attributes:
-        folder: The export.
-        fresh: It was made now, and was not there already.
-        written: The weights, or None where it was there.
-        statement: On the tokenizer; empty where it was there.
-        compared: What the check found, or None without one.
+        folder: The folder of the export.
+        fresh: The export was made now, and was not there already.
+        written: What was written, or None if the export was there already.
+        statement: A sentence on the tokenizer; empty if the export was there already.
+        compared: What the check found, or None without a check.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class ExportedVersion(NamedTuple):
 
 
 def export_to_hugging_face(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     *,
     output: Path | None = None,
     dtype: str | None = None,
@@ -60,46 +60,46 @@ def export_to_hugging_face(
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version; one that is there already, made from the same checkpoint, stays.
+    """Export a version to a Hugging Face folder. An export that was made from the same checkpoint stays.
 
     Args:
-        source: Its checkpoint.
-        output: The folder, instead of ``source.target``.
-        dtype: ``bf16``, ``fp32``, or None: as saved.
-        workers: Files written at a time.
-        shard_bytes: Largest file.
-        check: Compare logits with Megatron's.
-        say: Told what goes on.
+        version: The version.
+        output: The folder, instead of ``version.export``.
+        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        workers: The number of files written at a time.
+        shard_bytes: The size of the largest file.
+        check: Compare the logits with Megatron's.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: it cannot be exported, another export is there, or the check fails.
-        StorageError: the disk refuses; nothing is left that looks whole.
+        RefusedError: the version cannot be exported, another export is there, or the check fails.
+        StorageError: the disk fails; nothing is left that looks whole.
     """
-    target = output or source.target
-    opened, spec, encoder = _opened(source)
+    target = output or version.export
+    opened, spec, encoder = _opened(version)
     planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
-    record = _record(source, planned.main_dtype)
+    record = _record(version, planned.main_dtype)
     shipped: list[Shipped] = []
 
     def around(hidden: Path) -> None:
-        shipped.append(_write_beside(hidden, source, planned, spec, encoder.eod, record))
+        shipped.append(_write_beside(hidden, version, planned, spec, encoder.eod, record))
 
     def write() -> Exported:
         return write_export(planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
 
-    written = _made(source, target, record, write, say)
+    written = _made(version, target, record, write, say)
     compared = None
     if check:
         say("comparing logits with Megatron's")
         tokens = probe_tokens(planned.model.vocab, planned.model.positions)
         compared = compare_logits(
-            source.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
+            version.checkpoint.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
         )
     return ExportedVersion(target, written is not None, written, shipped[0].statement if shipped else "", compared)
 
 
 def export_to_megatron(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     form: Literal["torch", "torch_dist"],
     *,
     layout: Layout,
@@ -108,23 +108,23 @@ def export_to_megatron(
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version's weights as Megatron has them; otherwise as ``export_to_hugging_face``.
+    """Export a version's weights for Megatron; otherwise like ``export_to_hugging_face``.
 
     Args:
-        source: Its checkpoint.
-        form: ``torch``: one file; ``torch_dist``: a checkpoint that Megatron loads.
-        layout: That of the checkpoint.
-        output: The folder, instead of one beside ``source.target``.
-        dtype: ``bf16``, ``fp32``, or None: as saved.
-        check: Compare the checkpoint's logits with the source's, both by Megatron.
-        say: Told what goes on.
+        version: The version.
+        form: ``torch`` for one file, or ``torch_dist`` for a checkpoint that Megatron loads.
+        layout: The layout to load it with.
+        output: The folder, instead of one beside ``version.export``.
+        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        check: Compare the logits of the export with those of the version's checkpoint, both by Megatron.
+        say: Called with a line for each step.
     """
     ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
-    target = output or source.target.with_name(f"{source.target.name}-{ending}")
-    opened, _, encoder = _opened(source)
+    target = output or version.export.with_name(f"{version.export.name}-{ending}")
+    opened, _, encoder = _opened(version)
     weights = plan_weights(opened, vocab=encoder.vocab_size, layout=layout, dtype=dtype)
     record = {
-        **_record(source, weights.blocks[0].dtype),
+        **_record(version, weights.blocks[0].dtype),
         "form": form,
         "tensor_parallel": layout.tensor,
         "pipeline_parallel": layout.pipeline,
@@ -136,7 +136,7 @@ def export_to_megatron(
     def write() -> Exported:
         return (write_torch if form == "torch" else write_torch_dist)(weights, target, around=around)
 
-    written = _made(source, target, record, write, say)
+    written = _made(version, target, record, write, say)
     if form == "torch":
         statement = f"torch.load({str(target / FILE)!r}, weights_only=True) opens it."
     else:
@@ -147,7 +147,7 @@ def export_to_megatron(
         say("comparing logits")
         tokens = probe_tokens(encoder.vocab_size, opened.args["max_position_embeddings"])
         compared = compare_logits(
-            source.folder,
+            version.checkpoint.folder,
             target / WITHOUT_ITERATION,
             tokens,
             vocab=encoder.vocab_size,
@@ -157,11 +157,11 @@ def export_to_megatron(
     return ExportedVersion(target, written is not None, written, statement, compared)
 
 
-def _opened(source: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
-    spec = spec_of(source.tree.plan)
+def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
+    spec = spec_of(version.campaign.plan)
     encoder = load_reference(spec)
-    opened = open_checkpoint(source.folder)
-    _refuse_other_tokenizer(opened.args, spec, source.folder)
+    opened = open_checkpoint(version.checkpoint.folder)
+    _refuse_other_tokenizer(opened.args, spec, version.checkpoint.folder)
     return opened, spec, encoder
 
 
@@ -169,39 +169,39 @@ def _rounded(dtype: "torch.dtype | None") -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(source: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
+def _record(version: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
     return {
         "format": 1,
-        "campaign": source.tree.plan.campaign,
-        "version": source.version,
-        "path": source.facts.name,
-        "iteration": source.iteration,
-        "checkpoint_sha256": source.sha256,
+        "campaign": version.campaign.plan.campaign,
+        "version": version.name,
+        "path": version.path,
+        "iteration": version.iteration,
+        "checkpoint_sha256": version.sha256,
         "dtype": _rounded(dtype),
     }
 
 
 def _made(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     target: Path,
     record: dict[str, Any],
     write: Callable[[], Exported],
     say: Callable[[str], None],
 ) -> Exported | None:
-    """Write the export and note it; None where it is there already, made from the same. Refuses another one."""
+    """Write the export and note it. None if it is there already; refuses one that was made from something else."""
     if target.is_symlink() or target.exists():
         if {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
             raise RefusedError(
-                f"{target} is there already, and was not made from {source.folder} with these settings.",
+                f"{target} exists already, but was not made from {version.checkpoint.folder} with these settings.",
                 "move it away, or give another --output.",
             )
         return None
-    say(f"exporting {source.facts.name} {source.iteration:,} to {target}")
+    say(f"exporting {version.path} {version.iteration:,} to {target}")
     written = write()
     known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
-    own = source.campaign.path(source.facts.name)
-    name = within(target.absolute(), source.campaign.root)
-    note(own, "exports", name, iteration=source.iteration, format=record.get("form", "hf"), **known)
+    own = version.path_folder
+    name = within(target.absolute(), version.campaign.folder.root)
+    note(own, "exports", name, iteration=version.iteration, format=record.get("form", "hf"), **known)
     return written
 
 
@@ -215,38 +215,38 @@ def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
     now = tokenizer_fingerprint(spec.model)
     if now != trained:
         raise RefusedError(
-            f"The tokenizer's content is {now[:12]} now, and {str(trained)[:12]} in {name}.",
+            f"The tokenizer's content is {now[:12]} now, but was {str(trained)[:12]} for {name}.",
             "restore the tokenizer that the campaign was started with.",
         )
 
 
 def _write_beside(
     hidden: Path,
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     planned: PlannedExport,
     spec: TokenizerSpec,
     eod: int,
     record: dict[str, Any],
 ) -> Shipped:
-    """Everything but the weights."""
+    """Write everything but the weights."""
     model = planned.model
     config = config_of(model, dtype=record["dtype"], bos=None, eos=eod)
     _write_json(hidden / "config.json", config)
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
     shipped = write_tokenizer(spec, hidden, max_length=model.positions)
-    links = chain_of(source.campaign, source.trees, source.facts)
-    of_path = [facts_of(source.campaign, source.trees, link.path) for link in links]
-    ranges = ledger_of(source.campaign, source.trees, source.facts, links)
+    links = chain_of(version.campaign, version.facts)
+    of_path = [facts_of(version.campaign, link.path) for link in links]
+    ranges = ledger_of(version.campaign, version.facts, links)
     card = model_card(
-        lineage_of(source.facts, links, of_path, ranges),
+        lineage_of(version.facts, links, of_path, ranges),
         model,
-        name=source.version,
-        iteration=source.iteration,
-        sha256=source.sha256,
+        name=version.name,
+        iteration=version.iteration,
+        sha256=version.sha256,
         dtype=record["dtype"],
         tokenizer=shipped.statement,
         ignored=planned.ignored,
-        base=source.tree.plan.base.resolve(),
+        base=version.campaign.plan.base.resolve(),
     )
     (hidden / "README.md").write_text(card, encoding="utf-8")
     _write_json(hidden / RECORD, {**record, "lrps": __version__})

@@ -1,4 +1,4 @@
-"""lm-eval's tasks on an export, in a process of its own."""
+"""The scores of an export on lm-eval's tasks. lm-eval runs in a process of its own."""
 
 import json
 import math
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.scores import Results
+from megatron_lrps.convert.helper_process import OFFLINE, python_lines
 from megatron_lrps.errors import LrpsError, RefusedError
-from megatron_lrps.evaluate.child_process import python_lines
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 from megatron_lrps.storage.files import read_json, write_atomic
 
@@ -24,19 +24,19 @@ def run_tasks(
     task_folder: Path | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the scores of the tasks to the results; a task that was scored alike stays.
+    """Add the scores of the tasks to the results. A task that was scored in the same way before is not again.
 
     Args:
         export: The Hugging Face folder.
-        results: Written once lm-eval has ended, with its own output beside them.
-        asked: Which tasks, and how.
-        task_folder: Its ``task_folder``, absolute. With it nothing is fetched: its tasks' data are local.
-        say: Told what goes on.
+        results: The results so far. They are written when lm-eval has ended, with its own output beside them.
+        asked: The tasks, and how to score them.
+        task_folder: ``asked.task_folder``, absolute. With it nothing is downloaded, because its data are local.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers reads.
-        LrpsError: lm-eval fails, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
+        LrpsError: lm-eval fails; the error says its own words.
+        StorageError: the disk fails.
     """
     settings = settings_of(asked)
     todo = [task for task in asked.tasks if results.tasks.get(task, {}).get("settings") != settings]
@@ -53,11 +53,11 @@ def run_tasks(
 def score_tasks(
     export: Path, tasks: Sequence[str], asked: Evaluation, *, task_folder: Path | None, gpu: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Each task's result as ``results.json`` has it, and all that lm-eval said.
+    """Each task's result as ``results.json`` has it, and lm-eval's whole output.
 
     Raises:
-        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers reads.
-        LrpsError: lm-eval fails, with its own words.
+        RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
+        LrpsError: lm-eval fails; the error says its own words.
     """
     _require(asked.backend)
     model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
@@ -79,14 +79,16 @@ def score_tasks(
         }
         file = Path(scratch) / "config.yaml"
         file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-        env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
-        for _ in python_lines(["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, who="lm-eval"):
+        env = {**OFFLINE, "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
+        for _ in python_lines(
+            ["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, failed="lm-eval failed"
+        ):
             pass
         found = _newest(Path(scratch))
     scores = found["results"]
     for task in tasks:
         if task not in scores:
-            raise LrpsError(f"lm-eval gave no score for {task}; it gave {', '.join(scores)}.", "name those instead.")
+            raise LrpsError(f"lm-eval gave no score for {task}; it gave {', '.join(scores)}.", "name one of those.")
     results = {
         task: {
             "metrics": metrics_of(scores[task]),
@@ -101,12 +103,12 @@ def score_tasks(
 
 
 def has_gpu() -> bool:
-    """Whether this machine has one, without importing torch."""
+    """Whether this machine has a GPU, without importing torch."""
     return shutil.which("nvidia-smi") is not None
 
 
 def settings_of(asked: Evaluation) -> dict[str, Any]:
-    """What must be the same for two scores of a task to be compared."""
+    """What must be the same for two scores of a task to be comparable."""
     return {"few_shot": asked.few_shot, "limit": asked.limit, "backend": asked.backend}
 
 
@@ -129,7 +131,7 @@ def _require(backend: str) -> None:
         try:
             version(package)
         except PackageNotFoundError:
-            raise RefusedError(f"{package} is not installed, and tasks need it.", f"{fix}.") from None
+            raise RefusedError(f"{package} is not installed, but tasks need it.", f"{fix}.") from None
 
 
 def _tokenizer(export: Path) -> Path:
@@ -137,7 +139,7 @@ def _tokenizer(export: Path) -> Path:
         if (place / "tokenizer_config.json").is_file():
             return place.absolute()
     raise RefusedError(
-        f"{export} has no tokenizer that transformers reads; its README.md says why.", "evaluate without tasks."
+        f"{export} has no tokenizer that transformers can read; its README.md says why.", "evaluate it without tasks."
     )
 
 
@@ -145,5 +147,5 @@ def _newest(folder: Path) -> dict[str, Any]:
     files = sorted(folder.rglob("results_*.json"), key=lambda file: file.stat().st_mtime_ns)
     found = read_json(files[-1]) if files else None
     if found is None or not isinstance(found.get("results"), dict):
-        raise LrpsError("lm-eval left no results.", "run it by hand to see why: python -m lm_eval run --help.")
+        raise LrpsError("lm-eval left no results.", "run python -m lm_eval run --help to see whether it works here.")
     return found

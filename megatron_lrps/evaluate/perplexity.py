@@ -8,19 +8,19 @@ from typing import Any
 
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.scores import Results, perplexity_of
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.evaluate.child_process import python_lines
 from megatron_lrps.evaluate.token_bytes import byte_counter
 from megatron_lrps.evaluate.validation_tokens import read_windows, sets_of
 
 
 def measure(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     results: Results,
     *,
     engine: str,
@@ -28,27 +28,27 @@ def measure(
     limit: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the perplexity on every set to the results; what is there already, measured alike, stays.
+    """Add the perplexity on every set to the results. A set that was measured in the same way before is not again.
 
     Args:
-        source: The version's checkpoint.
-        results: Written after each set, so that a stopped evaluation goes on.
+        version: The version.
+        results: The results so far. They are written after each set, so that a stopped evaluation can go on.
         engine: ``export`` or ``megatron``.
-        export: Its folder, for ``export``.
-        limit: The most tokens of a set, or None.
-        say: Told what goes on.
+        export: The folder of the export, for the engine ``export``.
+        limit: The largest number of tokens of a set, or None.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: a set, the export or the tokenizer is not there, or is another's.
-        LrpsError: the engine could not compute, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: a set, the export or the tokenizer is missing, or does not belong to the version.
+        LrpsError: the engine could not compute; the error says its own words.
+        StorageError: the disk fails.
     """
-    path = source.facts.name
-    sets, absent = sets_of(source.tree, source.tree.path(path))
+    path = version.path
+    sets, absent = sets_of(version.campaign.tree, version.campaign.tree.path(path))
     for name in absent:
         say(f"{name} is not there yet and is left out")
-    spec = spec_of(source.tree.plan)
-    length = source.tree.plan.sequence_length
+    spec = spec_of(version.campaign.plan)
+    length = version.campaign.plan.sequence_length
     keys = {name: _key(prefix, engine, length, limit) for name, prefix in sets.items()}
     todo = {
         name: prefix
@@ -57,11 +57,14 @@ def measure(
     }
     if not todo:
         return
-    if engine == "megatron" and (damage := damaged_sizes(source.folder)):
-        raise RefusedError(f"{source.folder} is damaged: {damage[0]}.", "lrps verify PLAN says what else is.")
-    folder = source.folder if engine == "megatron" else export
+    if engine == "megatron" and (damage := damaged_sizes(version.checkpoint.folder)):
+        raise RefusedError(
+            f"{version.checkpoint.folder} is damaged: {damage[0]}.",
+            "evaluate another checkpoint; lrps verify PLAN shows all that is damaged.",
+        )
+    folder = version.checkpoint.folder if engine == "megatron" else export
     assert folder is not None
-    say(f"perplexity of {path} {source.iteration:,} on {', '.join(todo)}")
+    say(f"perplexity of {path} {version.iteration:,} on {', '.join(todo)}")
     for name, result in scored(todo, spec, folder, engine=engine, length=length, limit=limit):
         results.perplexity[name] = result
         results.write()
@@ -70,19 +73,19 @@ def measure(
 def scored(
     sets: Mapping[str, Path], spec: TokenizerSpec, folder: Path, *, engine: str, length: int, limit: int | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each set's name and result, as ``results.json`` has it, as soon as it is there.
+    """Give each set's name and result, as ``results.json`` has it, as soon as it is computed.
 
     Args:
         sets: Name -> index prefix.
-        spec: The tokenizer: its vocabulary counts, and its bytes.
-        folder: The export, or for the engine ``megatron`` the checkpoint.
+        spec: The tokenizer, for the size of its vocabulary and the bytes of its tokens.
+        folder: The export, or the checkpoint for the engine ``megatron``.
         engine: ``export`` or ``megatron``.
-        length: Tokens of a window.
-        limit: The most tokens of a set, or None.
+        length: The number of tokens in a window.
+        limit: The largest number of tokens of a set, or None.
 
     Raises:
-        RefusedError: a set is none.
-        LrpsError: the engine could not compute, with its own words.
+        RefusedError: a set cannot be read.
+        LrpsError: the engine could not compute; the error says its own words.
     """
     asked = {
         "engine": engine,
@@ -112,7 +115,7 @@ def scored(
 
 
 def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str, Any]:
-    """What must be the same for a result to count again."""
+    """What must be the same for an older result to count."""
     known = fingerprint(prefix)
     return {
         "engine": engine,
@@ -138,9 +141,9 @@ def _bytes(spec: TokenizerSpec, sets: Mapping[str, Path], length: int, limit: in
 
 def _lines(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What the engine says of each set, as it is done."""
-    env = {"HF_HUB_OFFLINE": "1"}
-    if asked["engine"] == "megatron":
-        env["CUDA_VISIBLE_DEVICES"] = ""  # its CPU backend refuses a machine whose GPU it can see
+    env = {**OFFLINE, **(ON_CPU if asked["engine"] == "megatron" else {})}
     arguments = ["-m", "megatron_lrps.evaluate.validation_loss"]
-    for line in python_lines(arguments, given=json.dumps(asked), env=env, who=f"The {asked['engine']} engine"):
+    for line in python_lines(
+        arguments, given=json.dumps(asked), env=env, failed=f"The {asked['engine']} engine failed"
+    ):
         yield json.loads(line)

@@ -1,4 +1,4 @@
-"""From a trained branch to a released version: verify, export, check, evaluate, gate, release; each step resumable."""
+"""``lrps promote``: verify, export, check, score and judge a version, then mark it released. Each step can resume."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
@@ -19,7 +18,7 @@ from megatron_lrps.convert.version_export import export_to_hugging_face
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.scoring import evaluate
 from megatron_lrps.plan.file_paths import within
-from megatron_lrps.plan.gate import Judged, judge, previous_of, read_gate, read_gate_file
+from megatron_lrps.plan.gate import Condition, Judged, judge, previous_of, read_gate, read_gate_file
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 from megatron_lrps.storage.files import read_json, write_atomic
 
@@ -28,10 +27,10 @@ class Promoted(NamedTuple):
     """A released version.
 
     Attributes:
-        export: Its Hugging Face folder.
-        results: Its scores.
-        judged: The gate's conditions, and those that it has not met before.
-        unmet: Those of them that it does not meet, and was released all the same.
+        export: The Hugging Face folder.
+        results: The scores.
+        judged: The conditions of the gate, and those that the version did not meet before.
+        unmet: The conditions that it does not meet, although it was released.
         fresh: It was released now, and not before.
     """
 
@@ -43,7 +42,7 @@ class Promoted(NamedTuple):
 
 
 def promote(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     asked: Evaluation,
     *,
     task_folder: Path | None,
@@ -53,83 +52,100 @@ def promote(
     dtype: str | None,
     say: Callable[[str], None],
 ) -> Promoted:
-    """Release a version. Steps that were done before, on the same checkpoint and export, are not done again.
+    """Release a version. Steps that were done before on the same checkpoint and export are not done again.
 
     Args:
-        source: Its checkpoint.
-        asked: How it is scored.
+        version: The version.
+        asked: How to score it.
         task_folder: ``asked.task_folder``, absolute.
-        gate: A file of conditions, or None. Conditions that the same checkpoint has not met before are judged too:
-            no other gate, and none at all, lets it through.
-        despite: Release it although it does not meet its gate; its record says so.
+        gate: A file of conditions, or None. Conditions that the same checkpoint did not meet before are judged too, so
+            that neither another gate nor the lack of one lets it through.
+        despite: Release the version although it does not meet its gate. Its record says so.
         check: Compare the export's logits with Megatron's.
-        dtype: Of the export, or None: as saved.
-        say: Told what goes on.
+        dtype: The dtype of the export, or None to keep what was saved.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: the checkpoint is damaged, cannot be exported, computes something else than Megatron, or does
-            not meet the gate.
-        LrpsError: an engine fails, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: the checkpoint is damaged or cannot be exported, the export computes something else than
+            Megatron, or the version does not meet the gate.
+        LrpsError: an engine fails; the error says its own words.
+        StorageError: the disk fails.
     """
     conditions = read_gate_file(gate) if gate else []
-    steps = _Steps(source)
-    if "verified" not in steps:
-        say(f"verifying {source.folder}")
-        finding = verify_one(source.facts.name, Checkpoint(source.folder.parent, source.iteration))
-        if finding.damages:
-            raise RefusedError(f"{source.folder} is damaged: {finding.damages[0]}.", "promote another checkpoint.")
-        steps.done("verified", found=MEANING[finding.state])
-    checked = steps.get("checked", {}).get("export") == _state_of(source.target) is not None
-    exported = export_to_hugging_face(source, dtype=dtype, check=check and not checked, say=say)
+    steps = _Steps(version)
+    _verify(version, steps, say)
+    checked = steps.get("checked", {}).get("export") == _state_of(version.export) is not None
+    exported = export_to_hugging_face(version, dtype=dtype, check=check and not checked, say=say)
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())
-    results = evaluate(source, asked, task_folder=task_folder, export=exported.folder, say=say)
-    path = source.campaign.path(source.facts.name)
-    judged = _judge(source, conditions)
-    before = unmet_before(path, source.version, iteration=source.iteration, sha256=source.sha256)
-    judged += _judge_again(source, [text for text in before if text not in {each.condition.text for each in judged}])
-    known = notes_of(path).get("released", {}).get(source.version, {})
-    same = (known.get("iteration"), known.get("checkpoint_sha256")) == (source.iteration, source.sha256)
+    results = evaluate(version, asked, task_folder=task_folder, export=exported.folder, say=say)
+    judged = _judge(version, conditions)
+    before = unmet_before(version.path_folder, version.name, iteration=version.iteration, sha256=version.sha256)
+    judged += _judge_again(version, [text for text in before if text not in {each.condition.text for each in judged}])
+    known = notes_of(version.path_folder).get("released", {}).get(version.name, {})
+    same = (known.get("iteration"), known.get("checkpoint_sha256")) == (version.iteration, version.sha256)
     allowed = known["unmet"] if same and isinstance(known.get("unmet"), dict) else {}
     unmet = [each for each in judged if not each.holds]
     refused = [each for each in unmet if not despite and each.condition.text not in allowed]
-    card = exported.folder / "README.md"
-    text = card.read_text(encoding="utf-8")
     despites = ["Released although it does not meet its gate."] if unmet and not refused else []
-    after = with_scores(text, results.to_json(), [_proof(steps), *map(str, judged), *despites])
-    if after != text:
-        write_atomic(card, after)
+    _write_card(exported.folder / "README.md", results, [_proof(steps), *map(str, judged), *despites])
     if refused:
-        note_unmet(
-            path,
-            source.version,
-            iteration=source.iteration,
-            sha256=source.sha256,
-            gate=str(gate) if gate else None,
-            unmet={each.condition.text: str(each) for each in refused},
-        )
-        now = "it was released before, and that stands" if same else "it is not released"
-        now_asked = any(each.condition in conditions for each in refused)
-        what = (
-            f"{source.version} does not meet {gate}" if now_asked else f"{source.version} did not meet its gate before"
-        )
-        raise RefusedError(
-            f"{what}{'' if now_asked else ', and does not now'}: {'; '.join(map(str, refused))}.",
-            f"{now}; train a better one, or say --despite-failed-gate: it is released then, and its record says so.",
-        )
+        _refuse(version, refused, conditions, gate, released_before=same)
     facts = {
-        "export": within(exported.folder, source.campaign.root),
-        "checkpoint_sha256": source.sha256,
+        "export": within(exported.folder, version.campaign.folder.root),
+        "checkpoint_sha256": version.sha256,
         "verified": steps.get("verified", {}).get("found"),
         "checked": steps.get("checked", {}).get("difference"),
         "gate": [str(each) for each in judged],
         "unmet": {each.condition.text: str(each) for each in unmet},
     }
-    fresh = any(known.get(key) != value for key, value in {"iteration": source.iteration, **facts}.items())
+    fresh = any(known.get(key) != value for key, value in {"iteration": version.iteration, **facts}.items())
     if fresh:
-        note(path, "released", source.version, iteration=source.iteration, **facts)
+        note(version.path_folder, "released", version.name, iteration=version.iteration, **facts)
     return Promoted(exported.folder, results, judged, unmet, fresh)
+
+
+def _verify(version: VersionCheckpoint, steps: "_Steps", say: Callable[[str], None]) -> None:
+    if "verified" in steps:
+        return
+    say(f"verifying {version.checkpoint}")
+    finding = verify_one(version.path, version.checkpoint)
+    if finding.damages:
+        raise RefusedError(f"{version.checkpoint} is damaged: {finding.damages[0]}.", "promote another checkpoint.")
+    steps.done("verified", found=MEANING[finding.state])
+
+
+def _write_card(card: Path, results: Results, proofs: list[str]) -> None:
+    before = card.read_text(encoding="utf-8")
+    after = with_scores(before, results.to_json(), proofs)
+    if after != before:
+        write_atomic(card, after)
+
+
+def _refuse(
+    version: VersionCheckpoint,
+    refused: list[Judged],
+    conditions: list[Condition],
+    gate: Path | None,
+    *,
+    released_before: bool,
+) -> None:
+    """Record the conditions that are not met, and refuse the release."""
+    note_unmet(
+        version.path_folder,
+        version.name,
+        iteration=version.iteration,
+        sha256=version.sha256,
+        gate=str(gate) if gate else None,
+        unmet={each.condition.text: str(each) for each in refused},
+    )
+    now = "it was released before, and that stands" if released_before else "it is not released"
+    now_asked = any(each.condition in conditions for each in refused)
+    what = f"{version.name} does not meet {gate}" if now_asked else f"{version.name} did not meet its gate before"
+    raise RefusedError(
+        f"{what}{'' if now_asked else ', and does not now'}: {'; '.join(map(str, refused))}.",
+        f"{now}; train a better one, or say --despite-failed-gate: it is released then, and its record says so.",
+    )
 
 
 def _proof(steps: "_Steps") -> str:
@@ -138,40 +154,40 @@ def _proof(steps: "_Steps") -> str:
     return f"Of the checkpoint {steps.get('verified', {}).get('found')}; the logits {logits} Megatron's own."
 
 
-def _judge(source: VersionCheckpoint, conditions: list[Any]) -> list[Judged]:
-    campaign = source.campaign
+def _judge(version: VersionCheckpoint, conditions: list[Condition]) -> list[Judged]:
+    campaign = version.campaign
 
     @cache
-    def results(version: str) -> dict[str, Any]:
-        path = source.facts.name if version == source.version else resolve(campaign, source.trees, version)
-        found = read_results(campaign, path)
+    def results(name: str) -> dict[str, Any]:
+        path = version.path if name == version.name else resolve(campaign, name)
+        found = read_results(campaign.folder, path)
         if found is None:
-            raise RefusedError(f"{version} has no scores to compare with.", f"lrps eval PLAN {version}, then rerun.")
+            raise RefusedError(f"{name} has no scores to compare with.", f"run lrps eval PLAN {name}, then rerun this.")
         return found
 
     return judge(
         conditions,
-        source.version,
-        lambda version: scores_of(results(version)),
-        lambda version, score: measured_by(results(version), score),
-        previous_of(source.tree, source.facts.name) if source.facts.name in source.tree.by_name else None,
+        version.name,
+        lambda name: scores_of(results(name)),
+        lambda name, score: measured_by(results(name), score),
+        previous_of(campaign.tree, version.path) if version.path in campaign.tree.by_name else None,
     )
 
 
-def _judge_again(source: VersionCheckpoint, texts: list[str]) -> list[Judged]:
-    """Conditions that the checkpoint has not met before, by the scores of now; unmet where these are not there."""
+def _judge_again(version: VersionCheckpoint, texts: list[str]) -> list[Judged]:
+    """Judge conditions that the checkpoint did not meet before by its present scores; unmet without scores."""
     found = []
     for text in texts:
         (condition,) = read_gate(text, "a condition of before")
         try:
-            found += _judge(source, [condition])
+            found += _judge(version, [condition])
         except RefusedError:
             found.append(Judged(condition, math.nan, None, holds=False, against=condition.version))
     return found
 
 
 def _state_of(export: Path) -> list[list[Any]] | None:
-    """What shows that an export was changed: its weights' names, sizes and times; None where it is not there."""
+    """The names, sizes and times of an export's weights, which show a change; None if the export is missing."""
     files = sorted([*export.glob("*.safetensors"), export / "config.json"])
     try:
         return [[file.name, (state := file.stat()).st_size, state.st_mtime_ns] for file in files]
@@ -180,13 +196,13 @@ def _state_of(export: Path) -> list[list[Any]] | None:
 
 
 class _Steps:
-    """What was done to the checkpoint so far, in ``<save>/eval/<path>/promotion.json``."""
+    """The steps that were done so far, kept in ``<save>/eval/<path>/promotion.json``."""
 
-    def __init__(self, source: VersionCheckpoint) -> None:
-        self._file = folder_of(source.campaign, source.facts.name) / "promotion.json"
-        self._of = {"iteration": source.iteration, "checkpoint_sha256": source.sha256}
+    def __init__(self, version: VersionCheckpoint) -> None:
+        self._file = folder_of(version.campaign.folder, version.path) / "promotion.json"
+        self._of = {"iteration": version.iteration, "checkpoint_sha256": version.sha256}
         known = read_json(self._file) or {}
-        same = source.sha256 is not None and all(known.get(key) == value for key, value in self._of.items())
+        same = version.sha256 is not None and all(known.get(key) == value for key, value in self._of.items())
         steps = known.get("steps") if same else None
         self._steps: dict[str, Any] = steps if isinstance(steps, dict) else {}
 
@@ -194,7 +210,7 @@ class _Steps:
         return step in self._steps
 
     def get(self, step: str, default: dict[str, Any]) -> dict[str, Any]:
-        """A step's facts."""
+        """The facts of a step."""
         found = self._steps.get(step)
         return found if isinstance(found, dict) else default
 

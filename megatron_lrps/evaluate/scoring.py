@@ -1,4 +1,4 @@
-"""A version's evaluation: perplexity on every validation set, then lm-eval's tasks."""
+"""``lrps eval``: a version's perplexity on every validation set, then lm-eval's tasks."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,61 +16,61 @@ from megatron_lrps.storage.files import read_json
 
 
 def evaluate(
-    source: VersionCheckpoint,
+    version: VersionCheckpoint,
     asked: Evaluation,
     *,
     task_folder: Path | None,
     export: Path | None,
     say: Callable[[str], None],
 ) -> Results:
-    """Score a version; what was scored alike before stays.
+    """Score a version. What was scored in the same way before is not scored again.
 
     Args:
-        source: Its checkpoint.
+        version: The version.
         asked: What to score, and how.
         task_folder: ``asked.task_folder``, absolute.
         export: The Hugging Face folder; <save>/exports/VERSION by default.
-        say: Told what goes on.
+        say: Called with a line for each step.
 
     Raises:
-        RefusedError: the export is not there or of another checkpoint, or something it needs is missing.
-        LrpsError: an engine fails, with its own words.
-        StorageError: the disk refuses.
+        RefusedError: the export is missing or was made from another checkpoint, or something that it needs is missing.
+        LrpsError: an engine fails; the error says its own words.
+        StorageError: the disk fails.
     """
-    folder = export or source.target
+    folder = export or version.export
     if asked.engine == "export" or asked.tasks:
-        refuse_other_export(source, folder)
-    results = Results(source.campaign, source.facts.name, source.iteration, source.sha256)
+        refuse_other_export(version, folder)
+    results = Results(version.campaign.folder, version.path, version.iteration, version.sha256)
     if results.replaces is not None:
         say(f"the scores of iteration {results.replaces:,} are of another checkpoint, and are moved aside")
     before = deepcopy(results.to_json())
-    measure(source, results, engine=asked.engine, export=folder, limit=asked.tokens, say=say)
+    measure(version, results, engine=asked.engine, export=folder, limit=asked.tokens, say=say)
     if asked.tasks:
         run_tasks(folder, results, asked, task_folder=task_folder, say=say)
     if results.to_json() != before:
         scores = scores_of(results.to_json())
         note(
-            source.campaign.path(source.facts.name),
+            version.path_folder,
             "scores",
-            source.version,
-            iteration=source.iteration,
+            version.name,
+            iteration=version.iteration,
             scores=scores,
         )
     return results
 
 
-def refuse_other_export(source: VersionCheckpoint, folder: Path) -> None:
+def refuse_other_export(version: VersionCheckpoint, folder: Path) -> None:
     """Refuse an export that is missing, or was not made from the version's checkpoint."""
     record = read_json(folder / RECORD)
     if record is None:
         raise RefusedError(
-            f"{folder} is no export of lrps.",
-            f"lrps export PLAN {source.version}; perplexity alone needs none with --engine megatron.",
+            f"{folder} is not an export of lrps.",
+            f"run lrps export PLAN {version.name}; or compute perplexity alone with --engine megatron.",
         )
-    for key, value in (("iteration", source.iteration), ("checkpoint_sha256", source.sha256)):
+    for key, value in (("iteration", version.iteration), ("checkpoint_sha256", version.sha256)):
         if record.get(key) != value:
             raise RefusedError(
                 f"{folder} was made from another checkpoint: its {key} is {record.get(key)}, and that of "
-                f"{source.folder} is {value}.",
-                f"move it away, then lrps export PLAN {source.version}.",
+                f"{version.checkpoint.folder} is {value}.",
+                f"move it away, then run lrps export PLAN {version.name}.",
             )

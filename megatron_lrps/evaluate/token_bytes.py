@@ -1,4 +1,4 @@
-"""How many bytes of text each token stands for: bits per byte compare models of different tokenizers."""
+"""The bytes of text that each token stands for, so that models with different tokenizers can be compared."""
 
 import json
 from typing import Any
@@ -16,18 +16,18 @@ _SPACE = "\u2581"
 
 
 class ByteCounter:
-    """Bytes of UTF-8 text of a token stream.
+    """Counts the bytes of UTF-8 text that a token stream stands for.
 
-    Special tokens count for nothing, the EOD among them. A sentencepiece model that writes a space before each text
-    has that space taken off again, at the start of every document. What sentencepiece normalised away, and what it
-    had no piece for, is not in the ids and cannot be counted.
+    Special tokens such as the EOD count for nothing. If a sentencepiece model writes a space before each text, that
+    space is subtracted at the start of every document. Text that sentencepiece normalised away or had no piece for is
+    not in the ids and cannot be counted.
     """
 
     def __init__(self, lengths: NDArray[np.int64], eod: int, *, prefixed: NDArray[np.bool_] | None = None) -> None:
         self._lengths, self._eod, self._prefixed = lengths, eod, prefixed
 
     def count(self, tokens: NDArray[Any]) -> int:
-        """Bytes of all tokens but the first, which no window predicts."""
+        """The bytes of all tokens but the first, which no window predicts."""
         total = int(self._lengths[tokens[1:]].sum())
         if self._prefixed is not None:
             total -= int((self._prefixed[tokens[1:]] & (tokens[:-1] == self._eod)).sum())
@@ -35,7 +35,7 @@ class ByteCounter:
 
 
 def byte_counter(spec: TokenizerSpec) -> ByteCounter | None:
-    """For a campaign's tokenizer; None where its ids do not say how many bytes they are."""
+    """The counter for a tokenizer; None if its ids do not tell how many bytes they stand for."""
     if spec.model is None:
         return None
     reference = load_reference(spec)
@@ -65,7 +65,7 @@ def _sentencepiece(spec: TokenizerSpec, eod: int) -> ByteCounter:
 
 
 def _byte_level(backend: str, size: int, eod: int) -> ByteCounter | None:
-    """A character of a byte-level piece is a byte; other pieces of a Hugging Face tokenizer are not taken apart."""
+    """Each character of a byte-level piece is one byte. Other Hugging Face tokenizers are not counted."""
     whole = json.loads(backend)
     decoder = whole.get("decoder") or {}
     parts = decoder.get("decoders", [decoder])

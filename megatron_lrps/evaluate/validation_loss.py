@@ -1,4 +1,4 @@
-"""Loss on validation sets: ``python -m megatron_lrps.evaluate.validation_loss``, a process of its own.
+"""The loss on validation sets, computed in a process of its own: ``python -m megatron_lrps.evaluate.validation_loss``.
 
 On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "length": ..., "limit": ... or null,
 "sets": {name: prefix}}``. A line of JSON for each set goes to stdout as it is done: ``set``, ``loss_sum`` (nats),
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.evaluate.validation_tokens import Windows, read_windows
+from megatron_lrps.evaluate.validation_tokens import TokenWindows, read_windows
 
 _BATCH_TOKENS = 4096
-"""Predicted at a time, by one window at least: the logits of a batch are its largest tensor."""
+"""The number of tokens predicted at a time, but one window at least: the logits of a batch are its largest tensor."""
 
 
-def batches(windows: Windows) -> Iterator[Any]:
-    """Windows of one length, stacked: int64 [batch, length + 1]."""
+def batches(windows: TokenWindows) -> Iterator[Any]:
+    """Stack windows of one length: int64 [batch, length + 1]."""
     size = max(1, _BATCH_TOKENS // windows.length)
     rows: list[Any] = []
     for row in windows:  # the last one alone may be shorter
@@ -34,13 +34,13 @@ def batches(windows: Windows) -> Iterator[Any]:
 
 
 def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, device: str) -> tuple[float, int]:
-    """Summed loss in nats, and how many tokens were predicted.
+    """The sum of the losses in nats, and the number of tokens that were predicted.
 
     Args:
-        logits: ids [batch, length] -> logits [batch, length, vocabulary or more].
-        rows: Batches, [batch, length + 1].
-        vocab: Logits behind these are padding.
-        device: Where the ids go.
+        logits: Gives the logits [batch, length, vocabulary or more] of ids [batch, length].
+        rows: The batches, [batch, length + 1].
+        vocab: The size of the vocabulary; the logits behind it are padding.
+        device: The device of the ids.
     """
     import torch
 
@@ -56,9 +56,9 @@ def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, devi
 
 
 def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
-    """The export by transformers: its logits, the device it is on, and the dtype it computes in.
+    """Load the export with transformers: its logits, its device, and the dtype that it computes in.
 
-    On GPUs it has the export's own dtype, spread over them by accelerate; on a CPU it is fp32.
+    On GPUs it keeps the export's own dtype, and accelerate spreads it over them. On a CPU it is fp32.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -77,7 +77,7 @@ def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
 
 
 def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
-    """The checkpoint by Megatron's own model, on the CPU in fp32: its logits, device and dtype."""
+    """Load the checkpoint into Megatron's own model, on the CPU in fp32: its logits, device and dtype."""
     from megatron_lrps.training import cpu
 
     cpu.install()
@@ -98,7 +98,7 @@ def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
 
 
 def main() -> None:
-    """Compute, and say each set's loss."""
+    """Compute the loss of each set and print it."""
     asked = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Megatron and transformers print as they like

@@ -1,4 +1,4 @@
-"""Validation sets as one stream of tokens each, cut into windows that two engines read alike."""
+"""The tokens of validation sets, cut into windows that all engines read alike."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,31 +13,31 @@ from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data_files import validation_sets
 
 _DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
-"""By the dtype code of an index (``megatron/core/datasets/indexed_dataset.py``); tokens are integers."""
+"""The dtype code of an index (``megatron/core/datasets/indexed_dataset.py``) -> dtype. Tokens are integers."""
 
 
-class Windows(NamedTuple):
-    """A stream's windows: every token but the first is predicted once, from those before it in its window.
+class TokenWindows(NamedTuple):
+    """A token stream in windows. Every token but the first is predicted once, from those before it in its window.
 
     Attributes:
-        tokens: Integers [n], documents one after another, each with its EOD.
-        length: Tokens that a window predicts from; the last one may be shorter.
+        tokens: The stream, integers [n]: documents one after another, each with its EOD.
+        length: The number of tokens that a window predicts from. The last window may be shorter.
     """
 
     tokens: NDArray[Any]
     length: int
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Each window with the token behind it, so two tokens at least: [length + 1], int64."""
+        """Give each window with the token behind it: int64 [length + 1]."""
         for begin in range(0, len(self.tokens) - 1, self.length):
             yield self.tokens[begin : begin + self.length + 1].astype(np.int64)
 
 
 def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
-    """Every validation set of the plan by name, and the names of those that are not there.
+    """Every validation set of the plan by name, and the names of those that are missing.
 
-    The sets of the path's own windows must be there. Those of later versions show how a model does on data that it
-    has not seen yet, so they are taken where they exist.
+    The sets of the path's own windows must exist. Those of later versions show how a model does on data that it has not
+    seen yet, so they are used if they exist.
 
     Raises:
         RefusedError: a set of the path's own windows is missing.
@@ -51,21 +51,22 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
     absent = [name for name, prefix in every.items() if not Path(f"{prefix}.idx").is_file()]
     if wrong := [name for name in absent if name in own]:
         raise RefusedError(
-            f"Validation set {wrong[0]} is not there: {own[wrong[0]]}.idx.", "lrps prepare PLAN, or fix its path."
+            f"Validation set {wrong[0]} is missing: there is no {own[wrong[0]]}.idx.",
+            "run lrps prepare PLAN, or correct the path.",
         )
     return {name: prefix for name, prefix in every.items() if name not in absent}, absent
 
 
-def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Windows:
-    """The windows of ``prefix.bin``, mapped and not read.
+def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> TokenWindows:
+    """The windows of ``prefix.bin``, which is mapped into memory and not read yet.
 
     Args:
-        prefix: Without ``.bin``.
-        length: Tokens of a window.
-        limit: The most tokens to predict, or None.
+        prefix: The path of the index, without ``.bin``.
+        length: The number of tokens in a window.
+        limit: The largest number of tokens to predict, or None.
 
     Raises:
-        RefusedError: the index is none, torn, or too short to predict a token.
+        RefusedError: the index is missing or torn, or too short to predict a token.
     """
     index_facts(prefix)
     with Path(f"{prefix}.idx").open("rb") as stream:
@@ -73,6 +74,9 @@ def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Wind
     if code not in _DTYPES:
         raise RefusedError(f"{prefix}.idx holds no whole numbers (dtype code {code}).", "prepare the data again.")
     if Path(f"{prefix}.bin").stat().st_size < 2 * np.dtype(_DTYPES[code]).itemsize:
-        raise RefusedError(f"{prefix}.bin holds fewer than two tokens: there is nothing to predict.", "add text.")
+        raise RefusedError(
+            f"{prefix}.bin holds fewer than two tokens: there is nothing to predict.",
+            "add text, then prepare the data again.",
+        )
     tokens: NDArray[Any] = np.memmap(f"{prefix}.bin", dtype=_DTYPES[code], mode="r")
-    return Windows(tokens if limit is None else tokens[: limit + 1], length)
+    return TokenWindows(tokens if limit is None else tokens[: limit + 1], length)

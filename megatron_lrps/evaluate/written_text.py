@@ -1,4 +1,4 @@
-"""Text that an export writes: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``, a process of its own.
+"""Text that an export writes, in a process of its own: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``.
 
 A JSON list of prompts on stdin; on stdout a line of JSON for each, the text that follows it.
 """
@@ -10,29 +10,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.evaluate.child_process import python_lines
+from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
 
 SEED = 1234
 DRAWN = {"do_sample": True, "top_k": 10, "temperature": 0.8}
-"""Among the likeliest tokens: with the likeliest alone a small model repeats itself."""
+"""Draws from the likeliest tokens, because a small model repeats itself with the likeliest one alone."""
 
 
 def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
-    """What an export goes on with after each prompt, the same each time; computed on the CPU by transformers.
+    """The text that an export writes after each prompt, the same each time. transformers computes it on the CPU.
 
     Args:
         folder: A Hugging Face folder with its tokenizer.
-        prompts: What it starts from, each by itself.
-        tokens: How many to write; less where the model's positions end.
+        prompts: The prompts, each for a text of its own.
+        tokens: The number of tokens to write; fewer if the model has no more positions.
 
     Raises:
-        LrpsError: transformers is missing or fails, with its own words.
+        LrpsError: transformers is missing or fails; the error says its own words.
     """
     arguments = ["-m", "megatron_lrps.evaluate.written_text", str(folder), str(tokens)]
-    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env = {**OFFLINE, **ON_CPU}
     return [
         json.loads(line)
-        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, who="The export's text")
+        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, failed="The export's text failed")
     ]
 
 

@@ -107,7 +107,7 @@ def _adopted(campaign: Campaign) -> dict[str, tuple[str, int]]:
     """The folder and iteration of the checkpoint that a path has still to adopt, if that is here and whole."""
     found = {}
     for path in campaign.paths:
-        state = standing_of(campaign.folder, path)
+        state = standing_of(campaign, path)
         if path.adopted is not None and state.saved is None and state.ready:
             found[path.name] = (str(Checkpoint(path.adopted, path.fork)), path.fork)
     return found

@@ -48,7 +48,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
         from megatron_lrps.campaign.accepted_plan import refuse_contradiction
         from megatron_lrps.launch.untrained import paths_to_train
 
-        look(lambda: refuse_contradiction(tree))
+        look(lambda: refuse_contradiction(campaign))
         look(lambda: paths_to_train(campaign, None))
     look(lambda: refuse_impossible_layout(tree.plan, ranks))
     windows = planned_windows(tree)
@@ -60,7 +60,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
 
 def _untrained(campaign: Campaign) -> list[PlannedPath]:
-    return [path for path in campaign.paths if not standing_of(campaign.folder, path).done]
+    return [path for path in campaign.paths if not standing_of(campaign, path).done]
 
 
 def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
@@ -90,7 +90,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
     refuse_impossible_layout(tree.plan, ranks)
     for path in paths:
         require_data(tree, path, _position(campaign, path))
-        refuse_missing_weights(tree, path)
+        refuse_missing_weights(campaign, path)
     tokenizer = tree.plan.tokenizer
     reads = tokenizer is not None and tokenizer.type in TOKENIZERS and tokenizer.type != "null"
     if tokenizer and reads and tokenizer.model and not tokenizer.model.exists():
@@ -104,7 +104,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:
     """The iteration that a path trains on from."""
-    return standing_of(campaign.folder, path).position
+    return standing_of(campaign, path).position
 
 
 def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Mapping[str, Any]], ranks: int) -> None:

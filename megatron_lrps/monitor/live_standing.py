@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import Standing, alert_words, standing_of
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.monitor.scalar_follower import Figures, Follower, fingerprint
-from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.ownership import BEAT_S, FILE, Owner, holder
 
 QUIET_S, QUIET_ITERATIONS = 600.0, 20
@@ -86,11 +86,11 @@ class Watch:
         self._file = plan_file
         self._plan_seen = fingerprint(plan_file)
         self.trouble: str | None = None
-        self._take(expand(load_plan(plan_file)))
+        self._take(Campaign.open(plan_file))
 
-    def _take(self, tree: Tree) -> None:
-        self.tree, self.campaign = tree, CampaignFolder(tree.plan.folder)
-        self._followers = {path.name: Follower(self.campaign.tensorboard(path.name)) for path in tree.paths}
+    def _take(self, campaign: Campaign) -> None:
+        self.campaign = campaign
+        self._followers = {path.name: Follower(self.campaign.folder.tensorboard(path.name)) for path in campaign.paths}
         self._standings: dict[str, Standing] = {}
         self._seen: Any = None
         self._owners: dict[str, tuple[Any, float, Owner | None]] = {}
@@ -99,18 +99,18 @@ class Watch:
         """Where each path is, in the plan's order. What cannot be read is said with it and tried again."""
         self._reread_plan()
         # A path's state depends on its parent's checkpoints, so one change is looked into for all.
-        folders = [self.campaign.path(path.name) for path in self.tree.paths]
+        folders = [self.campaign.folder.path(path.name) for path in self.campaign.paths]
         seen = fingerprint(*(file for folder in folders for file in (folder.events, folder.checkpoints, folder.record)))
         if seen != self._seen:
             self._standings, self._seen = {}, seen
-        return [self._live(path, time.time()) for path in self.tree.paths]
+        return [self._live(path, time.time()) for path in self.campaign.paths]
 
     def _reread_plan(self) -> None:
         if (seen := fingerprint(self._file)) == self._plan_seen:
             return
         self._plan_seen = seen
         try:
-            self._take(expand(load_plan(self._file)))
+            self._take(Campaign.open(self._file))
             self.trouble = None
         except LrpsError as error:  # an editor that is half-way through
             self.trouble = f"the plan as it was is shown: {error}"
@@ -127,7 +127,7 @@ class Watch:
         if alone is None:
             return LiveStanding(path=path, standing=None, trouble=trouble)
         owner = self._owner(path)
-        standing = alone.held_by(self.campaign.path(path.name), owner)
+        standing = alone.held_by(self.campaign.folder.path(path.name), owner)
         held = owner is not None or standing.doing is not None
         live = LiveStanding(path=path, standing=standing, held=held, figures=figures, trouble=trouble)
         starts = standing.doing is not None and standing.doing.what in BEFORE
@@ -135,7 +135,7 @@ class Watch:
 
     def _owner(self, path: PlannedPath) -> Owner | None:
         """Who holds the path. Whether another machine's job lives is asked with each of its heartbeats, or instead."""
-        root = self.campaign.path(path.name).root
+        root = self.campaign.folder.path(path.name).root
         seen, now = fingerprint(root / FILE), time.monotonic()
         known = self._owners.get(path.name)
         if known is None or known[0] != seen or now - known[1] >= BEAT_S:
@@ -146,7 +146,7 @@ class Watch:
         age, pace = max(0.0, now - figures.logged_at), figures.seconds
         if pace is None or live.done:
             return replace(live, age=age)
-        plan = self.tree.plan
+        plan = self.campaign.plan
         running = trains and age <= max(QUIET_S, QUIET_ITERATIONS * pace)
         return replace(
             live,

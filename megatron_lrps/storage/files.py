@@ -1,10 +1,11 @@
-"""Files that a crash cannot tear: tmp + fsync + rename; and append-only lines."""
+"""Files that a crash or a kill cannot tear: it leaves the old file or the new one, never a part of one."""
 
 import contextlib
 import errno
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +13,78 @@ from megatron_lrps.errors import StorageError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` with ``content``: after a crash it holds the old or the new, never a part.
+    """Replace ``path`` with ``content``; several processes may do so at once.
 
     Raises:
-        StorageError: where the disk refuses; what was there before is intact.
+        StorageError: The write failed; what was there before is intact.
     """
-    # tempfile's would be readable by their owner alone, and a team shares its campaigns.
+    # tempfile's files can be read by their owner alone, and a team shares its campaigns.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
+        publish(temporary, path)
     except OSError as error:
+        raise write_failed(path, error) from None
+    finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"{path} could not be written: {error.strerror or error}.", _fix(path, error)) from None
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(*finals: Path) -> Iterator[list[Path]]:
+    """Yield a new path for each file; when the block ends, they get the files' names, one after the other.
+
+    The new paths are hidden, and end neither in ``.bin`` nor in ``.idx``. They are the same for every call, so that
+    what a kill leaves is overwritten by the next call. If the block fails, they are removed.
+
+    Raises:
+        StorageError: A write failed, in the block or after it; a file that did not get its name is as it was.
+    """
+    temporaries = [temporary_name(final) for final in finals]
+    try:
+        finals[0].parent.mkdir(parents=True, exist_ok=True)
+        yield temporaries
+        for temporary, final in zip(temporaries, finals, strict=True):
+            publish(temporary, final)
+    except OSError as error:
+        raise write_failed(finals[0], error) from error
+    finally:
+        for temporary in temporaries:
+            with contextlib.suppress(OSError):  # it must not hide the error that led here
+                temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a finished file or folder its name, durably. Raises StorageError."""
+    try:
+        sync(temporary)
+        temporary.replace(final)
+        sync(final.parent)  # the rename is written in the folder: without this a power cut can undo it
+    except OSError as error:
+        raise write_failed(final, error) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """The name that ``path`` has while it is written by ``publish``'s caller."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_failed(path: Path, error: OSError) -> StorageError:
+    """The error for a write to ``path`` that the system refused."""
+    return StorageError(f"{path} could not be written: {error.strerror or error}.", _fix(path, error))
 
 
 def _fix(path: Path, error: OSError) -> str:
-    """What helps: room is only one of the things that a file may lack."""
+    """What helps: a full disk is only one of the reasons."""
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         blocking = (folder for folder in path.parents if folder.exists() and not folder.is_dir())
         if (found := next(blocking, None)) is not None:
-            return f"move {found} away, which is no folder, then rerun."
+            return f"Move {found} away, because it is not a folder, and run the command again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"make {path.parent} writable, then rerun."
-    return "make room, then rerun."
+        return f"Make {path.parent} writable, and run the command again."
+    return "Free space on the disk, and run the command again."
 
 
 def sync(path: Path) -> None:
@@ -54,24 +97,24 @@ def sync(path: Path) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line; a single write, so lines of two writers do not mix. Raises StorageError."""
+    """Append one JSON line with a single write, so that the lines of two writers do not mix. Raises StorageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b", buffering=0) as file:
             line = (json.dumps(record) + "\n").encode()
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a torn line must not take this one with it
+                if file.read(1) != b"\n":  # the last line is torn, and must not take this one with it
                     line = b"\n" + line
-            if file.write(line) != len(line):  # a full disk takes a part, and says nothing
+            if file.write(line) != len(line):  # a full disk takes a part without an error
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(f"{path} could not be written: {error.strerror or error}.", _fix(path, error)) from None
+        raise write_failed(path, error) from None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``; None where it is absent, torn or no object: nothing on disk is trusted."""
+    """The JSON object in ``path``; None if the file is absent, torn, or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -80,7 +123,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path, *, after_line: int = 0) -> list[dict[str, Any]]:
-    """The JSON objects of an append-only file's lines after so many; a torn last line, or any other, is left out."""
+    """The JSON objects of an append-only file, one a line; torn lines are left out.
+
+    Args:
+        path: The file, which may be absent.
+        after_line: How many lines at its beginning are not read.
+    """
     records = []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[after_line:]

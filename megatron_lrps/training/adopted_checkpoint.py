@@ -1,4 +1,4 @@
-"""Whether a main path can go on from a run that was there already: what a fork point of its own would not lack."""
+"""A main path goes on from a run that was there already only if that has all that a fork point has."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import Any
 
 from megatron_lrps.campaign.adopted_run import refuse_other_content
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.training.session import Run
+from megatron_lrps.training.path_to_train import PathToTrain
 
 
-def refuse_unfit(run: Run, saved: Mapping[str, Any], identity: Identity, start: Start) -> None:
-    """Refuse an adopted checkpoint without an optimizer or random states, of other text, or another than before.
+def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity, start: StartPoint) -> None:
+    """Refuse an adopted checkpoint that lacks a state, that was trained on other text, or that has been replaced.
 
-    Its arguments have been compared with the run's by then, and its scheduler's state is once it is loaded.
+    Its arguments have been compared before, and the state of its scheduler is compared when it is loaded.
 
     Args:
-        run: Main's.
+        path: The main path.
         saved: The arguments that the checkpoint was saved with, by destination.
-        identity: What main's data and tokenizer are.
+        identity: The identity of the main path's data and tokenizer.
         start: The adopted checkpoint.
 
     Raises:
@@ -34,8 +34,8 @@ def refuse_unfit(run: Run, saved: Mapping[str, Any], identity: Identity, start: 
                 "name a main.iteration that was saved without it.",
             )
     _refuse_other_tokenizer(saved, identity, start.name)
-    if run.folder is not None and start.checkpoint is not None:
-        refuse_other_content(run.folder, start.checkpoint)
+    if path.folder is not None and start.checkpoint is not None:
+        refuse_other_content(path.folder, start.checkpoint)
 
 
 def _refuse_other_tokenizer(saved: Mapping[str, Any], identity: Identity, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What in a path's figures is worth an alert: rules over its own last iterations, a few microseconds each.
+"""The rules that decide which of a path's figures are worth an alert. Each takes a few microseconds an iteration.
 
 The rules and their numbers are the plan's (``plan/keys/alerts.py``). Medians and median absolute deviations, not means:
 one spike must not hide the next one.
@@ -26,9 +26,9 @@ class Alert:
     Attributes:
         kind: ``not_finite``, ``skipped``, ``loss_spike``, ``divergence``, ``grad_norm`` or ``rejected`` (Megatron's
             own check has ended the run).
-        iteration: Where it was seen.
-        message: In words, with the numbers.
-        values: The numbers by name; one that is not finite is a text, as JSON has no other.
+        iteration: The iteration at which it was seen.
+        message: The alert in words, with the numbers.
+        values: The numbers by name. A number that is not finite is a text, since JSON has no other form for it.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Alert:
     values: Mapping[str, float | str]
 
 
-class Window:
+class RecentValues:
     """The last ``size`` values, with their median."""
 
     def __init__(self, size: int) -> None:
@@ -49,7 +49,7 @@ class Window:
 
     @property
     def values(self) -> list[float]:
-        """What it holds, oldest first."""
+        """The values, oldest first."""
         return list(self._values)
 
     @property
@@ -59,7 +59,7 @@ class Window:
 
     @property
     def median(self) -> float:
-        """The upper one of the two in the middle, where the number is even."""
+        """The median; the upper of the two in the middle if their number is even."""
         return self._sorted[len(self._sorted) // 2]
 
     @property
@@ -69,7 +69,7 @@ class Window:
         return sorted(abs(value - middle) for value in self._sorted)[len(self._sorted) // 2]
 
     def add(self, value: float) -> None:
-        """Take a finite value in; the oldest goes where the window is full."""
+        """Take a finite value in; the oldest goes if it is full."""
         if self.full:
             del self._sorted[bisect.bisect_left(self._sorted, self._values[0])]
         self._values.append(value)
@@ -80,18 +80,18 @@ class Watcher:
     """Judges one path's figures as they come.
 
     Args:
-        rules: The plan's.
+        rules: The rules of the plan.
     """
 
     def __init__(self, rules: Alerts) -> None:
         self._rules = rules
         self._least = rules.window // 4
-        self._losses, self._norms = Window(rules.window), Window(rules.window)
+        self._losses, self._norms = RecentValues(rules.window), RecentValues(rules.window)
         self._best = math.inf
         self._skipped = 0
 
     def memory(self) -> dict[str, Any]:
-        """What it goes by, as JSON."""
+        """Return what the rules go by, as JSON."""
         best = self._best if math.isfinite(self._best) else None
         return {
             "window": self._rules.window,
@@ -102,24 +102,24 @@ class Watcher:
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from a memory; one of another window, or that is none, is left alone."""
+        """Go on from a memory; one of another length, or a damaged one, is left alone."""
         losses, norms, best, skipped = (memory.get(key) for key in ("losses", "norms", "best", "skipped"))
         known = _finite(losses) and _finite(norms) and (best is None or _finite([best])) and type(skipped) is int
         if not known or memory.get("window") != self._rules.window:
             return
-        for window, values in ((self._losses, losses), (self._norms, norms)):
+        for recent, values in ((self._losses, losses), (self._norms, norms)):
             for value in values or ():
-                window.add(float(value))
+                recent.add(float(value))
         self._best, self._skipped = math.inf if best is None else float(best), skipped or 0
 
     def see(self, iteration: int, loss: float | None, norm: float | None, *, skipped: bool) -> list[Alert]:
-        """What is worth an alert at an iteration.
+        """Return the alerts of an iteration.
 
         Args:
-            iteration: The one just trained.
-            loss: In nats a token; None where it was not logged.
-            norm: Of the gradient before clipping; None where there is none.
-            skipped: The optimizer left the weights as they were.
+            iteration: The iteration that has just been trained.
+            loss: The loss in nats per token; None if it was not logged.
+            norm: The norm of the gradient before clipping; None if there is none.
+            skipped: Whether the optimizer left the weights as they were.
         """
         found = [self._count(iteration, skipped), self._finite(iteration, loss, norm)]
         # One after the other: a figure is judged by those before it, and then is one of them.

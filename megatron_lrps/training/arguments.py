@@ -2,24 +2,20 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past_arguments import ALLOW_DISK, allowed
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
-from megatron_lrps.campaign.resharding import refuse_lossy_saves
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
-from megatron_lrps.plan.flags import NO_RESUME, OWNED, UNSAFE, argument_line, path_flags
-from megatron_lrps.plan.parallel_layout import few_microbatches
+from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
 from megatron_lrps.schedule import SHAPES
-from megatron_lrps.training.cpu import import_tokenizers, is_installed
+from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.refusals import refuse_usage
-from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
 Parser = argparse.ArgumentParser
 
@@ -27,49 +23,70 @@ Parser = argparse.ArgumentParser
 def add_arguments(parser: Parser) -> Parser:
     """Add the group ``learning-rate path switching`` to Megatron's parser."""
     group = parser.add_argument_group("learning-rate path switching (Megatron-LRPS)")
-    group.add_argument("--lrps-plan", metavar="PLAN", help="The campaign's plan.yaml; with --lrps-path it is enough.")
-    group.add_argument("--lrps-path", metavar="P", help="The path of the plan to train: main, a version, a baseline.")
+    group.add_argument(
+        "--lrps-plan", metavar="PLAN", help="The campaign's plan.yaml. With --lrps-path, it is all you need."
+    )
+    group.add_argument("--lrps-path", metavar="P", help="The path of the plan to train: main, a version or a baseline.")
     group.add_argument(
         "--lrps-until",
         type=int,
         metavar="ITERATION",
-        help="With a plan: save after this iteration and leave with 0, as if it were the path's end.",
+        help="With a plan: save after this iteration and exit with code 0, as if the path ended there.",
     )
     group.add_argument(
         "--lrps-fork-iter", type=int, metavar="F", help="Without a plan: the iteration that the branch forks after."
     )
-    group.add_argument("--lrps-decay-iters", type=int, metavar="K", help="Without a plan: iterations of its decay.")
     group.add_argument(
-        "--lrps-decay-shape", choices=SHAPES, metavar="S", help=f"Without a plan: one of {', '.join(SHAPES)}."
+        "--lrps-decay-iters", type=int, metavar="K", help="Without a plan: how many iterations the decay takes."
     )
     group.add_argument(
-        "--lrps-parent", metavar="DIR", help="Without a plan: the main path's checkpoints; default: --load."
+        "--lrps-decay-shape",
+        choices=SHAPES,
+        metavar="S",
+        help=f"Without a plan: the shape of the decay, one of {', '.join(SHAPES)}.",
+    )
+    group.add_argument(
+        "--lrps-parent",
+        metavar="DIR",
+        help="Without a plan: the folder of the main path's checkpoints. The default is --load.",
     )
     group.add_argument(
         "--lrps-allow",
         nargs="+",
         metavar="KEY",
-        help="Go on although these arguments of Megatron differ from the checkpoint's (docs/arguments.md says which "
-        f"may); {ALLOW_DISK}: though the saves will not fit.",
+        help="Train although these Megatron arguments differ from the checkpoint's; docs/arguments.md says which may. "
+        f"With the key {ALLOW_DISK}, train although the saves will not fit on the disk.",
     )
     group.add_argument(
-        "--lrps-cpu", action="store_true", help="Train on the CPU over gloo: for development and tests, never chosen."
+        "--lrps-cpu",
+        action="store_true",
+        help="Train on the CPU over gloo, for development and tests. It is never chosen for you.",
     )
     return parser
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What the plan says about this process: the tree, the path it trains, and where it stops if before its end."""
+    """What the plan says about this process.
 
-    tree: Tree
+    Attributes:
+        campaign: The campaign of the plan.
+        path: The path that this process trains.
+        until: The iteration that it stops after, if that is before the path's end.
+    """
+
+    campaign: Campaign
     path: PlannedPath
-    file: Path
     until: int | None = None
+
+    @property
+    def tree(self) -> Tree:
+        """All paths and windows of the plan."""
+        return self.campaign.tree
 
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
-    """The plugin's own flags out of a whole command line; all others are left alone. Raises RefusedError."""
+    """Read the plugin's own flags out of a whole command line; raises RefusedError."""
     parser = add_arguments(Parser(add_help=False, allow_abbrev=False))
     refuse_usage(parser)
     namespace, _ = parser.parse_known_args(argv)
@@ -77,10 +94,10 @@ def own_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def planned(own: argparse.Namespace) -> Planned | None:
-    """The plan's path that the flags name, or None without a plan.
+    """Read the plan and find the path that the flags name; None without a plan.
 
     Raises:
-        RefusedError: where the flags are incomplete, or mix a plan with the flags of a branch without one.
+        RefusedError: if the flags are incomplete, or mix a plan with the flags of a branch without one.
     """
     branch_flags = {
         "--lrps-fork-iter": own.lrps_fork_iter,
@@ -104,21 +121,20 @@ def planned(own: argparse.Namespace) -> Planned | None:
     if given or own.lrps_parent is not None:
         extra = [*given, *(["--lrps-parent"] if own.lrps_parent is not None else [])]
         raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which says it.", "drop it.")
-    file = Path(own.lrps_plan)
-    tree = expand(load_plan(file))
-    path = tree.path(own.lrps_path)
+    campaign = Campaign.open(own.lrps_plan)
+    path = campaign.path(own.lrps_path)
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
         raise RefusedError(
             f"--lrps-until {own.lrps_until} is outside of path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
-    require_data(tree, path, standing_of(CampaignFolder(tree.plan.folder), path).saved or 0)
-    refuse_missing_weights(tree, path)
-    return Planned(tree=tree, path=path, file=file, until=own.lrps_until)
+    require_data(campaign.tree, path, standing_of(campaign, path).saved or 0)
+    refuse_missing_weights(campaign, path)
+    return Planned(campaign=campaign, path=path, until=own.lrps_until)
 
 
 def require_cpu_backend(own: argparse.Namespace) -> None:
-    """Refuse ``--lrps-cpu`` where the backend came too late to be put under Megatron."""
+    """Refuse ``--lrps-cpu`` if Megatron was imported before the backend was installed; raises RefusedError."""
     if own.lrps_cpu and not is_installed():
         raise RefusedError(
             "--lrps-cpu is given, but the CPU backend was not installed before Megatron was imported.",
@@ -127,13 +143,13 @@ def require_cpu_backend(own: argparse.Namespace) -> None:
 
 
 def full_command_line(argv: list[str], own: argparse.Namespace, plan: Planned | None, parser: Parser) -> list[str]:
-    """The user's command line with what the plan and the CPU backend add in front of it.
+    """Return the user's command line, with what the plan and the CPU backend add in front of it.
 
     Args:
-        argv: What the user gave, without the program's name.
-        own: The plugin's flags in it.
-        plan: From ``planned``.
-        parser: Megatron's with the plugin's group, to understand both lines; left as it is.
+        argv: The words that the user gave, without the program's name.
+        own: The plugin's flags among them.
+        plan: The path that ``planned`` has found.
+        parser: Megatron's parser with the plugin's group, which understands both lines. It is left as it is.
 
     Raises:
         RefusedError: naming a given flag that contradicts the plan, with both values.
@@ -171,7 +187,7 @@ def _refuse_contradictions(argv: list[str], line: list[str], plan: Planned | Non
 
 
 def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
-    """Destination -> (flag, parsed value) of the flags that are in ``argv``, without any default."""
+    """Return the flags that are in ``argv`` and not those with a default: destination -> (flag, parsed value)."""
     written = {item.split("=", 1)[0] for item in argv}
     flags = {action.dest: option for action in parser._actions for option in action.option_strings if option in written}
     # A destination that is there already gets no default. None where an action adds to what is there.
@@ -200,51 +216,3 @@ def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def prepare(args: argparse.Namespace) -> None:
-    """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
-    if args.yaml_cfg is not None:
-        raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
-    if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
-        raise RefusedError(
-            "--use-distributed-optimizer is given without --bf16 or --fp16: megatron-core 0.19 saves the state of fp32 "
-            "weights, but fails when it loads it, so nothing could fork or resume.",
-            "add --bf16, or drop --use-distributed-optimizer.",
-        )
-    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
-    if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
-        raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
-    _refuse_torchs_adam(args)
-    refuse_lossy_saves(vars(args), args.lrps_allow or ())
-    prepare_validation(args)
-    if is_installed():
-        import_tokenizers(args)
-
-
-def _refuse_torchs_adam(args: argparse.Namespace) -> None:
-    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
-
-    if args.use_distributed_optimizer and USING_PYTORCH_OPTIMIZER:
-        raise RefusedError(
-            "--use-distributed-optimizer is given, and this machine has neither Transformer Engine's nor apex's Adam: "
-            "megatron-core 0.19 saves the state of torch's, but fails when it loads it, so nothing could fork or "
-            "resume.",
-            "install transformer-engine or apex, or drop --use-distributed-optimizer.",
-        )
-
-
-def refuse_few_microbatches(args: argparse.Namespace) -> None:
-    """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
-
-    Args:
-        args: Megatron's, validated, with its count of micro-batches set up.
-    """
-    from megatron.core.num_microbatches_calculator import get_num_microbatches
-
-    if not args.virtual_pipeline_model_parallel_size:
-        return
-    stages = args.pipeline_model_parallel_size
-    group = args.microbatch_group_size_per_vp_stage or stages
-    if few := few_microbatches(get_num_microbatches(), stages, group):
-        raise RefusedError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")

@@ -1,4 +1,4 @@
-"""A checkpoint's files read against their hashes while the model is built: the load that follows finds them whole.
+"""A checkpoint's files are read against their hashes while the model is built, so that the load finds them whole.
 
 Each rank reads a share on a thread of its own, and hashing lets the others work.
 """
@@ -12,12 +12,12 @@ from megatron_lrps.campaign.manifest import Damage
 
 
 class Reading:
-    """This rank's share of a checkpoint, being read.
+    """Reads this rank's share of a checkpoint.
 
     Args:
         checkpoint: The checkpoint.
-        rank: This process's.
-        ranks: How many there are.
+        rank: This process's rank.
+        ranks: The number of ranks.
     """
 
     def __init__(self, checkpoint: Checkpoint, rank: int, ranks: int) -> None:
@@ -27,7 +27,7 @@ class Reading:
         self._thread.start()
 
     def result(self) -> list[Damage]:
-        """What all ranks found, once all have read their shares; to be called on every rank together."""
+        """Wait until all ranks have read their shares, and return what they found. All ranks call it together."""
         self._thread.join()
         gathered: list[list[Damage] | None] = [None] * self._ranks
         torch.distributed.all_gather_object(gathered, self._found)

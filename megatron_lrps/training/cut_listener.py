@@ -1,67 +1,52 @@
 """Main's side of a cut: all ranks learn of a request at the same iteration, and its save is the answer.
 
 The request travels with the exit signals, which Megatron gathers from all ranks at every iteration: it costs one
-look for a file on rank 0, and no communication of its own.
+look for a file on rank 0, and no communication of its own (``training/megatron/exit_signals.py``).
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
-
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.cut_request import EVENT, asked, request_file, withdraw
-from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.training.session import Run
-
-_SIGNAL, _CUT = 1, 2
+from megatron_lrps.campaign.cut_request import EVENT, CutRequest, asked, request_file, withdraw
+from megatron_lrps.training.path_to_train import PathToTrain
 
 
 class CutListener:
-    """Stands in for the ``signals_received`` of Megatron's signal handler.
+    """Listens for requests to cut a version off the path, which only a plan's main path gets.
 
     Args:
-        main: The main path's folder.
-        rank: This process's.
-        handler: Megatron's, which knows whether this process got the signal.
-        gather: Gathers an integer from all ranks.
+        path: The path that this process trains.
+        rank: This process's rank.
+
+    Attributes:
+        wanted: Whether a cut is asked for at this iteration; the same on all ranks.
     """
 
-    def __init__(self, main: PathFolder, rank: int, handler: Any, gather: Callable[..., list[int]]) -> None:
-        self._main, self._rank, self._handler, self._gather = main, rank, handler, gather
+    def __init__(self, path: PathToTrain, rank: int) -> None:
+        is_main = path.planned is not None and path.planned.path.kind == "main"
+        self._path, self._rank = path, rank
+        self._main = path.folder if is_main else None
+        self._answers: dict[int, CutRequest] = {}
         self.wanted = False
 
-    def signals_received(self) -> list[bool]:
-        """Which ranks got the exit signal; notes on every rank whether a cut is asked for."""
-        mine = _SIGNAL if self._handler._signal_received else 0
-        if self._rank == 0 and request_file(self._main).exists():
-            mine |= _CUT
-        values = self._gather(mine, dtype=torch.int32)
-        self.wanted = any(value & _CUT for value in values)
-        return [bool(value & _SIGNAL) for value in values]
+    @property
+    def listens(self) -> bool:
+        """Whether the path can be cut."""
+        return self._main is not None
 
-    def take(self, run: Run, iteration: int) -> bool:
-        """Whether the iteration is to be saved for a cut; on rank 0, remember whose request its save answers."""
-        request = asked(self._main) if self.wanted and self._rank == 0 else None
-        if request is not None:
-            run.cuts[iteration] = request
-            if iteration in Checkpoints.in_folder(run.own).complete:  # its own turn to be saved came first
-                answer(run, iteration)
+    def is_asked(self) -> bool:
+        """Whether a request lies in main's folder; only rank 0 looks."""
+        return self._main is not None and self._rank == 0 and request_file(self._main).exists()
+
+    def take(self, iteration: int) -> bool:
+        """Return whether the iteration is to be saved for a cut. Rank 0 remembers which request its save answers."""
+        if self._main is not None and self.wanted and self._rank == 0 and (request := asked(self._main)) is not None:
+            self._answers[iteration] = request
+            if iteration in Checkpoints.in_folder(self._path.own).complete:  # its own turn to be saved came first
+                self.answer(iteration)
         return self.wanted
 
-
-def listen(run: Run, rank: int, handler: Any, gather: Callable[..., list[int]]) -> CutListener | None:
-    """Put a listener in front of Megatron's signal handler where the run trains main; None elsewhere."""
-    if run.folder is None or run.planned is None or run.planned.path.kind != "main":
-        return None
-    listener = CutListener(run.folder, rank, handler, gather)
-    handler.signals_received = listener.signals_received
-    return listener
-
-
-def answer(run: Run, iteration: int) -> None:
-    """Tell who asked for a cut that its fork point is saved; on rank 0, where there is a request."""
-    folder, request = run.folder, run.cuts.pop(iteration, None)
-    if folder is not None and request is not None:
-        run.event(EVENT, iteration=iteration, version=request.name, token=request.token)
-        withdraw(folder, request)
+    def answer(self, iteration: int) -> None:
+        """Tell whoever asked for a cut at this iteration that it is saved; nothing where nobody asked."""
+        request = self._answers.pop(iteration, None)
+        if self._main is not None and request is not None:
+            self._path.log(EVENT, iteration=iteration, version=request.name, token=request.token)
+            withdraw(self._main, request)

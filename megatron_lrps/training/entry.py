@@ -1,4 +1,4 @@
-"""What comes before and after a training script in its process: CPU backend, hooks, exit codes."""
+"""The entry of a training process: it installs the CPU backend and the hooks, runs a script, and gives exit codes."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ def launch(script: Callable[[], None]) -> NoReturn:
     """Run ``script`` with the plugin registered and leave with a real exit code.
 
     Args:
-        script: Parses ``sys.argv`` as Megatron's command line and trains.
+        script: A function that parses ``sys.argv`` as Megatron's command line and trains.
     """
     code = _run(script)
     sys.stdout.flush()

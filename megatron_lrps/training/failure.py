@@ -1,4 +1,4 @@
-"""What a rank that fails by itself leaves for the scripts in slurm/: a launcher sees the others killed for it."""
+"""A rank that fails by itself leaves its reason in a file, since its launcher only sees that other ranks are killed."""
 
 import contextlib
 import os
@@ -8,12 +8,12 @@ import torch
 from megatron_lrps.errors import LrpsError
 
 FILE = "LRPS_FAILURE"
-"""Variable that names the file of this start of the ranks."""
+"""The environment variable that names the file for this start of the ranks."""
 _LOST = ("gloo/transport", "NCCL", "TCPStore", "Connection closed by peer", "Connection reset by peer", "CUDA error")
 
 
 def leave_word(code: int, error: BaseException) -> None:
-    """Say on one line how this rank failed; the first rank that does so is the only one."""
+    """Write on one line how this rank failed, unless another rank has done so before."""
     file = os.environ.get(FILE)
     if not file or _others(error):
         return
@@ -30,7 +30,7 @@ def leave_word(code: int, error: BaseException) -> None:
 
 
 def _others(error: BaseException) -> bool:
-    """Whether a lost rank, link or GPU is the cause: then another start may do better."""
+    """Whether the cause is a lost rank, link or GPU: then another start may succeed."""
     while True:
         if isinstance(error, torch.distributed.DistError):
             return True

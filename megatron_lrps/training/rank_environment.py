@@ -1,4 +1,4 @@
-"""What a launcher (torchrun, srun) must have said to each rank, by environment variables; else it is refused."""
+"""The environment variables by which a launcher (torchrun, srun) tells each rank which one it is are checked here."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ _START = (
     "let a launcher start the ranks: lrps run PLAN, or torchrun --nproc-per-node N -m megatron_lrps.pretrain FLAGS."
 )
 _NUMBERS = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_PORT": 0}
-"""Variable -> the least that it may be."""
+"""The smallest value that each variable may have."""
 
 
 def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse ranks that are none: Megatron would break off, or wait for ranks that never come.
+    """Refuse numbers that cannot be: Megatron would break off, or wait for ranks that never come.
 
     Raises:
         RefusedError: naming the variable and its value.
@@ -40,7 +40,7 @@ def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def refuse_no_launcher(argv: Sequence[str]) -> None:
-    """Refuse a rank that does not know where the others are, unless it is only asked for help. Raises RefusedError."""
+    """Refuse a rank that does not know where the others are, unless it was only asked for help; raises RefusedError."""
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if not missing or {"-h", "--help", "--fake-process-group"} & set(argv) or torch.distributed.is_initialized():
         return

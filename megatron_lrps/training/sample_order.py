@@ -1,4 +1,4 @@
-"""Sample orders: which sample of the timeline is read at a position. Pure, and without any table.
+"""The order in which a path reads the samples of the timeline, computed without a table.
 
 A shuffled order is a keyed permutation (a Feistel network with cycle walking, as in format-preserving
 encryption: Black and Rogaway 2002), so a position costs the same whatever the length, and start-up costs
@@ -27,8 +27,8 @@ class Mixed:
     """All samples of the timeline once each, shuffled.
 
     Args:
-        length: Samples in all.
-        seed: Another seed gives another order.
+        length: The number of samples.
+        seed: The seed; each gives an order of its own.
     """
 
     length: int
@@ -52,12 +52,12 @@ class Mixed:
 
 
 def replay_seed(seed: int, place: int) -> int:
-    """Megatron's random seed for what a window replays: another one than the campaign's, and for every window.
+    """Return Megatron's random seed for what a window replays; each window has one of its own.
 
     With one seed for all, v2 and v3 would both replay the samples that v1's own window begins with.
 
     Args:
-        seed: The campaign's.
+        seed: The campaign's seed.
         place: The window's index in the timeline, 1 <= place < 2^32.
     """
     return (seed + 0x9E3779B1 * place) % 2**32  # an odd factor: no two places share a seed

@@ -1,11 +1,10 @@
-"""What makes a checkpoint count: it is on disk, its manifest says what it is, and only then anybody is told.
+"""A checkpoint counts once it is on disk and its manifest says what it holds; only then is anybody told.
 
 Megatron writes its tracker file last, after a synchronous save and in the finalization of an asynchronous one.
-That moment is taken as the commit. Knows nothing of ``megatron.training``; ``hooks.py`` puts it in place.
+That moment is taken as the commit (``training/megatron/tracker.py``).
 """
 
 import errno
-import io
 import os
 import shutil
 import threading
@@ -14,47 +13,50 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
+from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
-from megatron_lrps.training.cut_listener import answer
-from megatron_lrps.training.progress_file import tell
-from megatron_lrps.training.session import Run, record
+from megatron_lrps.training.path_record import write_path_record
+from megatron_lrps.training.path_to_train import PathToTrain
 
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
 _LOW_BYTES = 1 << 20
 
 
 STOP_S = 15.0
-"""Seconds for hashes at an early end: a launcher waits half a minute before it kills, and the exit code is lost."""
+"""The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
 
 
 class Committer:
     """Rank 0's part in a save: commits a checkpoint, and hashes it while training goes on.
 
     Args:
-        run: This process's.
-        args: Megatron's.
+        path: The path that this process trains.
+        args: Megatron's arguments.
+        identity: The identity of the path's data and tokenizer; None without a plan.
+        saved: Called with the iteration of a checkpoint once it counts.
     """
 
-    def __init__(self, run: Run, args: Namespace) -> None:
-        self._run, self._args = run, args
+    def __init__(
+        self, path: PathToTrain, args: Namespace, identity: Identity | None, saved: Callable[[int], None]
+    ) -> None:
+        self._path, self._args, self._identity, self._saved = path, args, identity, saved
         self._hashing: list[threading.Thread] = []
         self._recording = threading.Lock()
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = Checkpoint(self._run.own, iteration).folder
+        folder = Checkpoint(self._path.own, iteration).folder
         manifest = take_sizes(folder)
         sync(folder)
-        write_atomic(self._run.own / TRACKER, str(iteration))
-        self._run.event("saved", iteration=iteration)
-        answer(self._run, iteration)
+        write_atomic(self._path.own / TRACKER, str(iteration))
+        self._path.log("saved", iteration=iteration)
+        self._saved(iteration)
         # Neither the hashes nor the record may hold training up.
         thread = threading.Thread(target=self._hash, args=(folder, manifest), name=f"hash {iteration}")
         self._hashing = [each for each in self._hashing if each.is_alive()]
@@ -63,11 +65,10 @@ class Committer:
 
     def finish(self) -> None:
         """Record that the path is trained, if it is."""
-        tell("finishing")
         self.settle()
-        if self._run.end in Checkpoints.in_folder(self._run.own).complete:
-            self._run.event("done", iteration=self._run.end)
-            record(self._run, self._args, "trained")
+        if self._path.end in Checkpoints.in_folder(self._path.own).complete:
+            self._path.log("done", iteration=self._path.end)
+            write_path_record(self._path, self._identity, self._args, "trained")
 
     def settle(self, seconds: float | None = None) -> None:
         """Wait until all that was committed is hashed, or no longer than so many seconds."""
@@ -79,48 +80,13 @@ class Committer:
         try:
             take_hashes(folder, manifest)
             with self._recording:  # a record that was begun before must not replace a newer one
-                record(self._run, self._args, "training")
+                write_path_record(self._path, self._identity, self._args, "training")
         except LrpsError as error:  # the checkpoint counts all the same; `lrps verify` will say what it lacks
             print(f"lrps: {folder.name} could not be hashed: {error}", flush=True)
 
 
-class TrackerWriter:
-    """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
-
-    Args:
-        files: What Megatron uses (``maybe_msc``); asked for everything else.
-        own: The path's ``--save`` folder.
-        commit: Called with the iteration that Megatron wrote.
-    """
-
-    def __init__(self, files: Any, own: Path, commit: Callable[[int], None]) -> None:
-        self._files, self._own, self._commit = files, own, commit
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._files, name)
-
-    def open(self, path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        """Megatron's ``open``."""
-        if "w" in mode and Path(path) == self._own / TRACKER:
-            return _Commit(self._commit)
-        return self._files.open(path, mode, *args, **kwargs)
-
-
-class _Commit(io.StringIO):
-    """What is written to it is an iteration, which counts once it is closed without an error."""
-
-    def __init__(self, commit: Callable[[int], None]) -> None:
-        super().__init__()
-        self._commit = commit
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            self._commit(int(self.getvalue()))
-        self.close()
-
-
 def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
-    """Remove what a save that was cut off or is damaged left, before its iteration is saved anew; on all ranks.
+    """Remove what a broken save has left before its iteration is saved again. All ranks call it together.
 
     Its last files go first, so that at no moment it looks finished.
     """
@@ -140,7 +106,7 @@ def _remove(folder: Path) -> None:
 
 
 def storage_error(error: BaseException, own: Path) -> StorageError | None:
-    """The error as one of the storage, or None where the storage is not at fault.
+    """Return the storage's error behind an error; None if the storage is not at fault.
 
     Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
     """

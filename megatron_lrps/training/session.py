@@ -1,308 +1,209 @@
-"""One process's part in a campaign: which path it trains, where it starts, what it has saved, why it ended.
+"""A process's part in a campaign, from its arguments to its exit code; each method is one moment of it.
 
-Knows nothing of ``megatron.training``; ``hooks.py`` calls it at the right moments.
+The session knows nothing of ``megatron.training``: ``training/megatron/hooks.py`` calls it at the right moments, and
+hands over what a moment needs of Megatron.
 """
 
-import importlib.metadata
+import contextlib
+import os
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from megatron_lrps.campaign.adopted_run import with_content
-from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
-from megatron_lrps.campaign.cut_request import Request
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
-from megatron_lrps.campaign.lineage import described
-from megatron_lrps.campaign.manifest import MANIFEST, read_manifest
-from megatron_lrps.campaign.record import log_event, read_record, write_record
-from megatron_lrps.campaign.record_values import LATER
-from megatron_lrps.campaign.releases import with_notes
-from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
-from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
-from megatron_lrps.data.index_reader import token_count
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, RefusedError
-from megatron_lrps.plan import Plan, Window, plan_hash
-from megatron_lrps.plan.data_files import window_facts
-from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.plan.window_samples import windows_read
-from megatron_lrps.schedule import Branch, DecaySpec, Schedule, branch_schedule, main_schedule
-from megatron_lrps.storage.ownership import Ownership
+from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.checkpoint_reading import Reading
+from megatron_lrps.training.current_activity import CurrentActivity
+from megatron_lrps.training.cut_listener import CutListener
+from megatron_lrps.training.megatron.run_arguments import prepare
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
+from megatron_lrps.training.start_agreement import StartAgreement
+from megatron_lrps.training.stop import Stop
 
-LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
 
+class Session:
+    """This process's part in the training of one path.
 
-@dataclass
-class Run:
-    """A path being trained by this process.
+    Args:
+        path: The path that it trains.
 
     Attributes:
-        schedule: Its learning rate.
-        own: Its ``--save`` folder.
-        parent: Its parent's checkpoints or those of the run that it adopts, or None.
-        fork: Iteration that it forks after, 0 from scratch.
-        end: Its last iteration.
-        until: The iteration that this process stops after, ``end`` as a rule.
-        fork_points: Iterations at which it must save, since others fork there.
-        planned: The plan's side, or None for a branch without a plan.
-        start: Where it starts, once decided.
-        saved: Last iteration that this process has saved.
-        stopped: Why it ends before its end, or None.
-        stopped_at: Its last iteration then.
-        identity: What its data and tokenizer are, once known; None without a plan.
-        ownership: This process's hold of the path. Rank 0 only.
-        cuts: Iteration -> the cut that its save answers. Rank 0 only.
-        damaged: Own checkpoint -> what was found to be wrong with its content.
-        reading: The checkpoint to start from, while it is being read for damage.
+        path: The same.
+        activity: What the process does at the moment, for those who look.
+        start: Where the path starts; all ranks agree on it.
+        cuts: Requests to cut a version off the path.
     """
 
-    schedule: Schedule
-    own: Path
-    parent: Path | None
-    fork: int
-    end: int
-    until: int
-    fork_points: frozenset[int] = frozenset()
-    planned: Planned | None = None
-    start: Start | None = None
-    saved: int | None = None
-    stopped: str | None = None
-    stopped_at: int | None = None
-    identity: Identity | None = None
-    ownership: Ownership | None = None
-    cuts: dict[int, Request] = field(default_factory=dict)
-    damaged: dict[int, str] = field(default_factory=dict)
-    reading: Reading | None = None
+    def __init__(self, path: PathToTrain) -> None:
+        self.path = path
+        self.activity = CurrentActivity()
+        self.start = StartAgreement(path, self.activity)
+        self._rank = int(os.environ.get("RANK", "0"))
+        self.cuts = CutListener(path, self._rank)
+        self._committer: Committer | None = None
+        self._alerts: AlertRaiser | None = None
+        self._saved: int | None = None
+        self._stop: Stop | None = None
+
+    @classmethod
+    def of_plan(cls, planned: Planned) -> "Session":
+        """Return the session that trains a plan's path."""
+        return cls(PathToTrain.of_plan(planned))
+
+    def begins(self, args: Namespace) -> None:
+        """Prepare Megatron's arguments, which have been parsed and not yet validated.
+
+        Raises:
+            RefusedError: for arguments that no path can be trained with.
+        """
+        prepare(args)
+        if self.path.planned is not None:
+            args.load = None  # decided once the ranks are connected
+
+    def ranks_are_connected(self, args: Namespace) -> bool:
+        """Decide on all ranks together where the path starts.
+
+        Args:
+            args: Megatron's arguments, validated; they are told what to load.
+
+        Returns:
+            Whether the path is trained already, so that the process has nothing to do.
+
+        Raises:
+            RefusedError: on every rank, if the run would be wrong.
+            StorageError: on every rank, if the accepted plan cannot be written.
+        """
+        if self.path.planned is not None:
+            self._alerts = AlertRaiser(self.path, args)
+        # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+        trained = self.start.agree(args)
+        if not trained and self._rank == 0:
+            self._committer = Committer(self.path, args, self.start.identity, saved=self.cuts.answer)
+        return trained
+
+    def loads(self, args: Namespace) -> None:
+        """Find the checkpoint whole that was read while the model was built, or settle for an older one, or none.
+
+        Args:
+            args: Megatron's arguments; they are told what to load.
+
+        Raises:
+            RefusedError: on every rank, if a fork point is damaged.
+        """
+        self.activity.tell("loading")
+        self.start.settle(args)
+        if self._alerts is not None and self.start.start is not None:
+            self._alerts.loads(self.start.start)
 
     @property
-    def folder(self) -> PathFolder | None:
-        """The path's folder in its campaign; None without a plan."""
-        return PathFolder(self.own.parent) if self.planned else None
+    def commits(self) -> bool:
+        """Whether this process makes the path's checkpoints count, which rank 0 does."""
+        return self._committer is not None
 
-    @property
-    def adopted(self) -> bool:
-        """Whether ``parent`` is no path of the campaign, but a run that its main path goes on from."""
-        return self.planned is not None and self.planned.path.adopted is not None
+    def commit(self, iteration: int) -> None:
+        """Make a checkpoint count that has just been written. Only rank 0 commits; raises StorageError."""
+        assert self._committer is not None
+        self._committer.commit(iteration)
 
-    def event(self, name: str, **fields: Any) -> None:
-        """Append to the path's history, where it has one. Rank 0, and the last rank for an alert."""
-        if self.folder is not None:
-            log_event(self.folder, name, **fields)
+    def iteration_logged(self, iteration: int, losses: Mapping[str, Any], norm: float | None, *, skipped: int) -> None:
+        """Judge an iteration's figures once Megatron has logged them.
 
+        Args:
+            iteration: The iteration.
+            losses: Its losses by name, tensors of one value.
+            norm: The norm of its gradient; None if there is none.
+            skipped: 1 if the optimizer left the weights as they were.
+        """
+        if self._alerts is not None:
+            self._alerts.see(iteration, losses, norm, skipped=skipped)
 
-def note_stop(run: Run, iteration: int, signals: Sequence[bool] | None, interval: int | None) -> None:
-    """Remember why a run stops before its end.
+    def save(self, iteration: int, write: Callable[[], Any], *, persistent: bool) -> Any:
+        """Save, but never one iteration twice: a second save would write into the first one's files.
 
-    Args:
-        run: This process's.
-        iteration: Its last one.
-        signals: Which ranks got an exit signal.
-        interval: Megatron's ``--exit-interval``.
-    """
-    run.stopped_at = iteration
-    if iteration == run.until:
-        run.stopped = "until"
-    elif signals and any(signals):
-        run.stopped = "signal"
-    else:
-        run.stopped = "interval" if interval and iteration % interval == 0 else "duration"
+        Args:
+            iteration: The iteration to save.
+            write: Lets Megatron save it.
+            persistent: Whether the checkpoint goes to the path's own folder and is to stay there.
+        """
+        with self.activity.saving(iteration):
+            if self._saved == iteration:
+                return None
+            if persistent and self.start.leaves_alone(iteration):
+                clear_unfinished(self.path.own, iteration, rank=self._rank)
+            result = write()
+            if persistent:
+                self._saved = iteration
+                if self._alerts is not None:
+                    self._alerts.saved(iteration)
+            return result
 
+    def decide_exit(
+        self,
+        iteration: int,
+        *,
+        decide: Callable[[], bool],
+        save: Callable[[], Any],
+        signalled: Callable[[], bool],
+        interval: Callable[[], int | None],
+    ) -> bool:
+        """Return whether training ends after this iteration; fork points are saved whatever the save interval.
 
-def record_stop(run: Run, *, rank: int) -> int:
-    """The exit code of a run that stopped, on rank 0 recorded: when its last save is on disk, and not before."""
-    code = EXIT_DONE if run.stopped == "until" else EXIT_CONTINUE
-    if rank == 0:
-        run.event("stopped", reason=run.stopped, iteration=run.stopped_at, exit_code=code)
-    return code
+        Args:
+            iteration: The iteration that has been trained.
+            decide: Megatron's own decision, with its own saves.
+            save: Saves this iteration.
+            signalled: Whether a rank got the exit signal; asked of all ranks together.
+            interval: Megatron's ``--exit-interval``.
 
+        Raises:
+            RefusedError: if another process has taken the path meanwhile.
+        """
+        self.start.refuse_lost_path()
+        exits = decide()
+        cut = self.cuts.take(iteration)
+        path = self.path
+        part_ends = iteration == path.until < path.end
+        if cut or part_ends or iteration in path.fork_points:
+            save()
+        if (exits or part_ends) and iteration < path.end:
+            self._stop = Stop.at(iteration, until=path.until, signalled=signalled(), interval=interval())
+        return exits or part_ends
 
-def planned_run(planned: Planned) -> Run:
-    """The run of a plan's path."""
-    tree, path = planned.tree, planned.path
-    campaign = CampaignFolder(tree.plan.folder)
-    return Run(
-        schedule=path.schedule,
-        own=campaign.path(path.name).checkpoints,
-        parent=campaign.origin(path),
-        fork=path.fork,
-        end=path.end,
-        until=planned.until or path.end,
-        fork_points=frozenset(tree.fork_points(path.name)),
-        planned=planned,
-    )
+    def training_left(self, leaving: BaseException) -> int | None:
+        """Return the exit code of a run that stopped early, whose last save is on disk; None if it failed.
 
+        Megatron leaves with 0 whatever the reason. Rank 0 records the stop, and an error may be an alert.
 
-_NOT_IN_A_BRANCH = {
-    "train_samples": "its end is --lrps-fork-iter + --lrps-decay-iters, in iterations",
-    "lr_decay_samples": "its decay is --lrps-decay-iters, in iterations",
-    **{
-        flag.replace("-", "_"): UNSAFE[flag]
-        for flag in (
-            "phase-transition-iterations",
-            "iterations-to-skip",
-            "result-rejected-tracker-filename",
-            "rampup-batch-size",
-            "step-batch-size-schedule",
-            "decrease-batch-size-if-needed",
-            "override-ckpt-iteration",
-            "non-persistent-ckpt-type",
-            "non-persistent-save-interval",
-        )
-    },
-}
-"""Destination of a Megatron argument -> why a branch without a plan refuses it."""
+        Args:
+            leaving: What Megatron's training loop has raised.
+        """
+        if self._alerts is not None:
+            self._alerts.see_end(leaving)
+        if self._stop is None or getattr(leaving, "code", True):
+            return None
+        code = self._stop.exit_code
+        if self._rank == 0:
+            self.path.log("stopped", reason=self._stop.reason, iteration=self._stop.iteration, exit_code=code)
+        return code
 
+    def failed(self, error: LrpsError) -> None:
+        """Record the error that ends this run; rank 0 does."""
+        if self._rank == 0:
+            with contextlib.suppress(StorageError):  # a full disk takes no record either
+                self.path.log(error.event, message=str(error), exit_code=error.exit_code)
 
-def unplanned_branch(args: Namespace) -> Run:
-    """The run of a branch that is given by flags alone; sets what it decides on ``args``.
+    def finished(self) -> None:
+        """Record that the path is trained, if it is. Called when the script has returned."""
+        if self._committer is not None:
+            self.activity.tell("finishing")
+            self._committer.finish()
 
-    Raises:
-        RefusedError: for flags that contradict ``--lrps-fork-iter`` and its companions.
-    """
-    fork, length = args.lrps_fork_iter, args.lrps_decay_iters
-    end = fork + length
-    parent = args.lrps_parent or args.load
-    for flag, value, needed in (("--lrps-fork-iter", fork, 1), ("--lrps-decay-iters", length, 1)):
-        if value < needed:
-            raise RefusedError(f"{flag} {value} is below {needed}.", f"give at least {needed}.")
-    for flag in ("save", "global_batch_size", "lr", "min_lr"):
-        if getattr(args, flag) is None:
-            raise RefusedError(f"--{flag.replace('_', '-')} is not given, and a branch needs it.", "add it.")
-    if parent is None:
-        raise RefusedError("A branch is given without its parent.", "add --lrps-parent DIR, main's checkpoints.")
-    if Path(parent).resolve() == Path(args.save).resolve():
-        raise RefusedError(f"--save {args.save} is the parent's folder.", "give the branch a folder of its own.")
-    if args.train_iters not in (None, end):
-        raise RefusedError(
-            f"--train-iters {args.train_iters} contradicts the branch's end, {fork} + {length} = {end}.",
-            f"give {end}, or drop it.",
-        )
-    if args.lr_warmup_samples or args.lr_warmup_fraction is not None:
-        raise RefusedError("--lr-warmup-samples and --lr-warmup-fraction are not known here.", "use --lr-warmup-iters.")
-    for name in ("finetune", "no_load_optim", "override_opt_param_scheduler", "use_checkpoint_opt_param_scheduler"):
-        if getattr(args, name):
-            raise RefusedError(f"--{name.replace('_', '-')} would break the fork.", "drop it.")
-    for name, reason in _NOT_IN_A_BRANCH.items():
-        if getattr(args, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise RefusedError(f"{flag} is given to a branch: {reason}.", f"drop {flag}.")
-    if args.ckpt_format != "torch_dist":
-        raise RefusedError(
-            f"--ckpt-format {args.ckpt_format}: a branch reads and writes torch_dist alone.",
-            "drop it; a parent in another format is converted first (--ckpt-convert-format torch_dist).",
-        )
-    if args.ckpt_step not in (None, fork):
-        raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")
-    if args.lr_warmup_iters > fork:
-        raise RefusedError(f"--lr-warmup-iters {args.lr_warmup_iters} reaches past the fork at {fork}.", "fork later.")
-    batch, decay = args.global_batch_size, DecaySpec(shape=args.lrps_decay_shape)
-    main = main_schedule(warm=args.lr_warmup_iters, batch=batch)
-    args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
-    return Run(
-        schedule=branch_schedule(main, Branch(name="branch", fork=fork, end=end, decay=decay), batch=batch),
-        own=Path(args.save),
-        parent=Path(parent),
-        fork=fork,
-        end=end,
-        until=end,
-    )
-
-
-def identity_of(planned: Planned, position: int, recorded: Mapping[str, Any]) -> Identity:
-    """What the path's data and tokenizer are, by content; hashes the .idx of what it still reads, and no other.
-
-    Args:
-        planned: The plan's path.
-        position: The iteration that it starts from.
-        recorded: ``Identity.to_json`` of the checkpoint there. What it says of training data that the path has passed
-            and does not replay stands, as nothing reads them again: they may be gone.
-    """
-    tree, path = planned.tree, planned.path
-    read = windows_read(tree, path, position)
-    return Identity(
-        windows=[
-            window_facts(tree, window, _known if window in read else _passed(recorded, window))
-            for window in tree.windows_of(path)
-        ],
-        tokenizer=_tokenizer(tree.plan),
-        order=path.order,
-    )
-
-
-def _known(prefix: Path) -> dict[str, Any]:
-    return {**fingerprint(prefix).to_json(), "tokens": token_count(prefix)}
-
-
-def _passed(recorded: Mapping[str, Any], window: Window) -> Callable[[Path], dict[str, Any]]:
-    """What is recorded of a window's indexes, in its order, wherever they lay then; read where that is nothing."""
-    name, listed = window.version.name, [prefix for _, prefix in window.version.train]
-    data: list[Any] = next((each["data"] for each in recorded.get("windows", []) if each["version"] == name), [])
-    found = {prefix: known for prefix, (_, _, known) in zip(listed, data, strict=False)}
-    return lambda prefix: found.get(prefix) or _known(prefix)
-
-
-def _tokenizer(plan: Plan) -> str | None:
-    """What tells a tokenizer from another: its file's fingerprint, or without a file what the plan says of it."""
-    tokenizer = plan.tokenizer
-    if tokenizer is None:
-        return None
-    if tokenizer.model is not None and tokenizer.model.exists():
-        return tokenizer_fingerprint(tokenizer.model)
-    return " ".join(str(part) for part in (tokenizer.type, tokenizer.model, tokenizer.vocab_size) if part is not None)
-
-
-def record(run: Run, args: Namespace, status: str) -> None:
-    """Write the path's lineage record. Rank 0 only; nothing without a plan."""
-    if run.folder is None or run.planned is None or run.identity is None:
-        return
-    checkpoints = Checkpoints.in_folder(run.own).complete
-    before = read_record(run.folder) or {}
-    path, plan = run.planned.path, run.planned.tree.plan
-    written = {
-        **{key: before[key] for key in LATER if key in before},
-        **described(run.planned.tree, path),
-        "status": status,
-        "plan_hash": plan_hash(plan),
-        "data": run.identity.to_json(),
-        "layout": {
-            "tensor": args.tensor_model_parallel_size,
-            "pipeline": args.pipeline_model_parallel_size,
-            "data": args.data_parallel_size,
-            "distributed_optimizer": args.use_distributed_optimizer,
-        },
-        "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
-        "checkpoints": [
-            {"iteration": each, "sha256": _digest(Checkpoint(run.own, each).folder)} for each in checkpoints
-        ],
-        "libraries": _library_versions(),
-    }
-    write_record(run.folder, with_notes(with_content(written, before), run.folder))
-
-
-def _digest(folder: Path) -> str | None:
-    try:
-        return _digest_of(folder, (folder / MANIFEST).stat().st_mtime_ns)
-    except OSError:
-        return None
-
-
-@cache
-def _digest_of(folder: Path, mtime_ns: int) -> str | None:
-    # A manifest of a thousand files takes a while to read, and every save writes the record anew.
-    manifest = read_manifest(folder)
-    return manifest.digest if manifest else None
-
-
-def _library_versions() -> dict[str, str]:
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    def let_go(self) -> None:
+        """Give the path back. Called before the process ends, however it does."""
+        if self._alerts is not None:
+            self._alerts.settle(STOP_S)
+        if self._committer is not None:
+            self._committer.settle(STOP_S)
+        self.start.release()

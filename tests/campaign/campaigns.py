@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
+from megatron_lrps.campaign import campaign as planned
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.keep import Verdict
 from megatron_lrps.campaign.removal import judge, sweep
 from megatron_lrps.plan import expand, parse_plan
@@ -25,7 +26,8 @@ class Campaign:
         self.plan = root / "plan.yaml"
         self.plan.write_text(yaml.safe_dump(plan_dict(**KEYS | keys), sort_keys=False))
         self.tree = expand(parse_plan(self.plan.read_text(), base=root))
-        self.folder = CampaignFolder(self.tree.plan.folder)
+        self.campaign = planned.Campaign(self.tree)
+        self.folder = self.campaign.folder
 
     def __getitem__(self, path: str) -> PathFolder:
         return self.folder.path(path)
@@ -40,13 +42,13 @@ class Campaign:
         return sorted(entry.name for entry in self[path].checkpoints.iterdir())
 
     def doomed(self) -> list[Verdict]:
-        return [verdict for verdict in judge(self.tree) if not verdict.keep]
+        return [verdict for verdict in judge(self.campaign) if not verdict.keep]
 
     def goes(self, path: str) -> list[int]:
         return [verdict.iteration for verdict in self.doomed() if verdict.path == path]
 
     def reason(self, path: str, iteration: int) -> str:
-        return next(each.reason for each in judge(self.tree) if (each.path, each.iteration) == (path, iteration))
+        return next(each.reason for each in judge(self.campaign) if (each.path, each.iteration) == (path, iteration))
 
     def collect(self) -> list[tuple[str, int]]:
-        return [(verdict.path, verdict.iteration) for verdict in sweep(self.tree, self.doomed())]
+        return [(verdict.path, verdict.iteration) for verdict in sweep(self.campaign, self.doomed())]

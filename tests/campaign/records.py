@@ -1,10 +1,11 @@
-"""path.json as `training.run.record` writes it, of a path that nobody has trained."""
+"""path.json as `training.path_record` writes it, of a path that nobody has trained."""
 
 import hashlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import take_hashes, take_sizes
@@ -12,7 +13,8 @@ from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.data_files import window_facts
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.session import planned_run, record
+from megatron_lrps.training.path_record import write_path_record
+from megatron_lrps.training.path_to_train import PathToTrain
 from tests.campaign.checkpoints import save
 from tests.plan.plans import plan_dict
 
@@ -47,8 +49,7 @@ def known(prefix: Path) -> dict[str, Any]:
 def write_path(tree: Tree, name: str, *, status: str = "trained", tensor: int = 1) -> None:
     """Write the record of a path with the checkpoints that it has now."""
     path = tree.path(name)
-    run = planned_run(Planned(tree=tree, path=path, file=tree.plan.base / "plan.yaml"))
-    run.identity = Identity(
+    identity = Identity(
         windows=[window_facts(tree, window, known) for window in tree.windows_of(path)],
         tokenizer=digest("tokenizer"),
         order=path.order,
@@ -60,4 +61,5 @@ def write_path(tree: Tree, name: str, *, status: str = "trained", tensor: int = 
         use_distributed_optimizer=False,
     )
     CampaignFolder(tree.plan.folder).path(name).root.mkdir(parents=True, exist_ok=True)
-    record(run, layout, status)
+    planned = Planned(campaign=Campaign(tree), path=path)
+    write_path_record(PathToTrain.of_plan(planned), identity, layout, status)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, load_plan, parse_plan, plan_hash
@@ -36,7 +37,7 @@ def version(number: int, **keys: Any) -> list[dict[str, Any]]:
 def trained(tmp_path: Path) -> Path:
     """A campaign's folder: accepted; main has come to 700 and v1 to 600."""
     tree = tree_in(tmp_path)
-    accept(tree)
+    accept(Campaign(tree))
     campaign = CampaignFolder(tree.plan.folder)
     save(campaign.path("main").checkpoints, 400, 700)
     save(campaign.path("v1").checkpoints, 600)
@@ -45,7 +46,7 @@ def trained(tmp_path: Path) -> Path:
 
 def test_the_first_plan_becomes_the_accepted_one(tmp_path: Path) -> None:
     tree = tree_in(tmp_path)
-    accept(tree)
+    accept(Campaign(tree))
     assert plan_hash(load_plan(CampaignFolder(tree.plan.folder).plan)) == plan_hash(tree.plan)
 
 
@@ -65,7 +66,7 @@ def test_the_first_plan_becomes_the_accepted_one(tmp_path: Path) -> None:
 )
 def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
     tree = tree_in(trained, **keys)
-    accept(tree)
+    accept(Campaign(tree))
     assert plan_hash(load_plan(CampaignFolder(tree.plan.folder).plan)) == plan_hash(tree.plan)
 
 
@@ -92,7 +93,7 @@ def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
 def test_the_past_may_not(keys: dict[str, Any], words: list[str], trained: Path) -> None:
     accepted = CampaignFolder(tree_in(trained).plan.folder).plan.read_text()
     with pytest.raises(RefusedError) as refusal:
-        accept(tree_in(trained, **keys))
+        accept(Campaign(tree_in(trained, **keys)))
     assert [word for word in words if word not in str(refusal.value)] == []
     assert "\n" not in str(refusal.value)
     assert CampaignFolder(tree_in(trained).plan.folder).plan.read_text() == accepted
@@ -121,29 +122,29 @@ def test_another_model_under_megatron_is_the_past_unless_it_is_allowed(
 ) -> None:
     flags = {"num-layers": 2, "swiglu": True, "hidden-dropout": 0.0, "mtp-num-layers": 1, "weight-decay": 0.1}
     tree = tree_in(tmp_path, megatron=flags)
-    accept(tree)
+    accept(Campaign(tree))
     now = {key: value for key, value in {**flags, **changed}.items() if value is not None}
-    accept(tree_in(tmp_path, megatron=now))  # nothing has been trained
-    accept(tree)
+    accept(Campaign(tree_in(tmp_path, megatron=now)))  # nothing has been trained
+    accept(Campaign(tree))
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400)
     # The same model in other words, and what may differ.
-    accept(tree_in(tmp_path, megatron={**flags, "clip-grad": 1, "num-layers": "2", "log-interval": 7}))
-    accept(tree)
+    accept(Campaign(tree_in(tmp_path, megatron={**flags, "clip-grad": 1, "num-layers": "2", "log-interval": 7})))
+    accept(Campaign(tree))
     with pytest.raises(RefusedError) as refusal:
-        accept(tree_in(tmp_path, megatron=now))
+        accept(Campaign(tree_in(tmp_path, megatron=now)))
     assert words in str(refusal.value)
     destinations = [by_flag()[flag].destination for flag in changed]
-    accept(tree_in(tmp_path, megatron=now), allow=destinations)
+    accept(Campaign(tree_in(tmp_path, megatron=now)), allow=destinations)
 
 
 def test_a_replay_that_has_begun_stays(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, versions=version(1, replay=0.1))
-    accept(tree)
+    accept(Campaign(tree))
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400, 1200)
-    accept(tree_in(tmp_path, versions=version(1, replay={"share": 0.1})))
+    accept(Campaign(tree_in(tmp_path, versions=version(1, replay={"share": 0.1}))))
     for replay, words in ((0.2, "0.2"), ({"share": 0.1, "weights": {"v1": 2}}, "0.1 (2 of v1)"), (None, "none")):
         with pytest.raises(RefusedError) as refusal:
-            accept(tree_in(tmp_path, versions=version(1, replay=replay)))
+            accept(Campaign(tree_in(tmp_path, versions=version(1, replay=replay))))
         assert f"versions.v2.replay: 0.1 has been trained, the plan now says {words}." in str(refusal.value)
 
 
@@ -158,11 +159,11 @@ def test_a_replay_that_has_begun_stays(tmp_path: Path) -> None:
 def test_what_ids_mean_is_the_past(changed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
     tokenizer = {"type": "tiktoken", "model": "v.json", "pattern": "v1"}
     tree = tree_in(tmp_path, tokenizer=tokenizer)
-    accept(tree)
+    accept(Campaign(tree))
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 400)
-    accept(tree_in(tmp_path, tokenizer=tokenizer))
+    accept(Campaign(tree_in(tmp_path, tokenizer=tokenizer)))
     with pytest.raises(RefusedError) as refusal:
-        accept(tree_in(tmp_path, tokenizer={**tokenizer, **changed}))
+        accept(Campaign(tree_in(tmp_path, tokenizer={**tokenizer, **changed})))
     assert [word for word in words if word not in str(refusal.value)] == []
 
 
@@ -170,36 +171,36 @@ def test_a_window_that_main_has_begun_is_the_past(trained: Path) -> None:
     campaign = CampaignFolder(tree_in(trained).plan.folder)
     save(campaign.path("main").checkpoints, 1200)
     with pytest.raises(RefusedError, match=r"versions\.v2\.iters: 1000 has been trained, the plan now says 800"):
-        accept(tree_in(trained, versions=version(1, iters=800)))
+        accept(Campaign(tree_in(trained, versions=version(1, iters=800))))
     with pytest.raises(RefusedError, match=r"versions\.v2: it has been trained, the plan now says nothing of it"):
-        accept(tree_in(trained, versions=VERSIONS[:1]))
+        accept(Campaign(tree_in(trained, versions=VERSIONS[:1])))
 
 
 def test_main_may_stop_earlier_and_a_branch_may_not(trained: Path) -> None:
     campaign = CampaignFolder(tree_in(trained).plan.folder)
     save(campaign.path("main").checkpoints, 1300)
-    accept(tree_in(trained, versions=version(1, decay={"alpha": 0.8})))  # main now ends at 1200
+    accept(Campaign(tree_in(trained, versions=version(1, decay={"alpha": 0.8}))))  # main now ends at 1200
     hold = {"name": "x", "parent": "main", "fork": 400, "end": 900, "schedule": [{"kind": "hold"}]}
     main = {"name": "main", "end": 1000, "schedule": [{"kind": "hold"}]}
-    accept(tree_in(trained / "b", paths=[main, hold]))
+    accept(Campaign(tree_in(trained / "b", paths=[main, hold])))
     save(CampaignFolder(tree_in(trained / "b").plan.folder).path("x").checkpoints, 800)
     with pytest.raises(RefusedError, match="path x, end: 800 has been trained, the plan now says 700"):
-        accept(tree_in(trained / "b", paths=[main, {**hold, "end": 700}]))
+        accept(Campaign(tree_in(trained / "b", paths=[main, {**hold, "end": 700}])))
 
 
 def test_a_mixed_path_may_not_change_its_end(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, paradigm="ptfs")
-    accept(tree)
+    accept(Campaign(tree))
     campaign = CampaignFolder(tree.plan.folder)
     save(campaign.path("ptfs-v2").checkpoints, 100)
     with pytest.raises(RefusedError, match=r"end of its mixed data: 2000 has been trained, the plan now says 2500"):
-        accept(tree_in(tmp_path, paradigm="ptfs", versions=version(1, iters=1500)))
+        accept(Campaign(tree_in(tmp_path, paradigm="ptfs", versions=version(1, iters=1500))))
 
 
 def test_before_anything_is_trained_all_may_change(tmp_path: Path) -> None:
-    accept(tree_in(tmp_path))
+    accept(Campaign(tree_in(tmp_path)))
     tree = tree_in(tmp_path, lr={"max": 1e-3, "min": 1e-5}, versions=[NEXT])
-    accept(tree)
+    accept(Campaign(tree))
     assert plan_hash(load_plan(CampaignFolder(tree.plan.folder).plan)) == plan_hash(tree.plan)
 
 
@@ -207,4 +208,4 @@ def test_a_damaged_accepted_plan_is_refused(trained: Path) -> None:
     file = CampaignFolder(tree_in(trained).plan.folder).plan
     file.write_text(file.read_text()[:40])
     with pytest.raises(RefusedError, match="is damaged"):
-        accept(tree_in(trained, versions=[*VERSIONS, NEXT]))
+        accept(Campaign(tree_in(trained, versions=[*VERSIONS, NEXT])))

@@ -9,6 +9,7 @@ import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.adopted_run import content_of, refuse_other_content
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import MANIFEST
@@ -39,7 +40,7 @@ def trained(tmp_path: Path) -> Path:
     """Accepted and recorded; main has come from 100 to 300."""
     run(tmp_path / "stock")
     tree = tree_in(tmp_path)
-    accept(tree)
+    accept(Campaign(tree))
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 300)
     write_path(tree, "main", status="training")
     return tmp_path
@@ -77,8 +78,8 @@ def test_the_record_says_what_was_adopted(trained: Path) -> None:
 
 def test_the_folder_may_move_and_be_gone(trained: Path) -> None:
     (trained / "stock").rename(trained / "elsewhere")
-    accept(tree_in(trained, "elsewhere"))
-    accept(tree_in(trained, "nowhere"))  # main has its own checkpoints, and nothing reads it again
+    accept(Campaign(tree_in(trained, "elsewhere")))
+    accept(Campaign(tree_in(trained, "nowhere")))  # main has its own checkpoints, and nothing reads it again
 
 
 def test_another_run_may_not_stand_in_for_it(trained: Path) -> None:
@@ -87,7 +88,7 @@ def test_another_run_may_not_stand_in_for_it(trained: Path) -> None:
         RefusedError,
         match=r"main.adopt: .*/stock has been trained, the plan now says .*/other/iter_0000100, whose content",
     ):
-        accept(tree_in(trained, "other"))
+        accept(Campaign(tree_in(trained, "other")))
 
 
 @pytest.mark.parametrize(
@@ -96,28 +97,28 @@ def test_another_run_may_not_stand_in_for_it(trained: Path) -> None:
 )
 def test_the_iteration_may_not_change(adopt: str, iteration: int, words: str, trained: Path) -> None:
     with pytest.raises(RefusedError, match=words):
-        accept(tree_in(trained, adopt, iteration))
+        accept(Campaign(tree_in(trained, adopt, iteration)))
 
 
 def test_all_may_change_until_main_has_trained(tmp_path: Path) -> None:
     run(tmp_path / "stock")
     run(tmp_path / "other", b"WEIGHTS", 90)
-    accept(tree_in(tmp_path))
-    accept(tree_in(tmp_path, "other", 90))
-    accept(tree_in(tmp_path, ""))
+    accept(Campaign(tree_in(tmp_path)))
+    accept(Campaign(tree_in(tmp_path, "other", 90)))
+    accept(Campaign(tree_in(tmp_path, "")))
 
 
 def test_a_campaign_from_scratch_adopts_nothing_later(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, "")
-    accept(tree)
+    accept(Campaign(tree))
     save(CampaignFolder(tree.plan.folder).path("main").checkpoints, 300)
     with pytest.raises(RefusedError, match=r"main.iteration: None has been trained, the plan now says 100"):
-        accept(tree_in(tmp_path))
+        accept(Campaign(tree_in(tmp_path)))
 
 
 def test_main_is_ready_where_the_run_is(tmp_path: Path) -> None:
     tree = tree_in(tmp_path)
-    campaign, main = CampaignFolder(tree.plan.folder), tree.path("main")
+    campaign, main = Campaign(tree), tree.path("main")
     assert not standing_of(campaign, main).ready
     run(tmp_path / "stock")
     assert standing_of(campaign, main).ready

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.differences import Comparison, compare
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import facts_of
@@ -31,8 +32,8 @@ def change(tree: Tree, name: str, **keys: Any) -> None:
 
 
 def compared(tree: Tree, a: str, b: str) -> Comparison:
-    folder = CampaignFolder(tree.plan.folder)
-    return compare(facts_of(folder, [tree], a), facts_of(folder, [tree], b))
+    campaign = Campaign(tree)
+    return compare(facts_of(campaign, a), facts_of(campaign, b))
 
 
 def differences(tree: Tree, a: str = "v1", b: str = "v2") -> dict[str, tuple[Any, Any]]:

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.keep import AnyOf, EveryN, Found, LatestN, Pinned, Policy, decide
+from megatron_lrps.campaign.keep import AnyOf, EveryN, LatestN, PathOnDisk, Pinned, Policy, decide
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree, expand, load_plan, parse_plan, plan_hash, plan_text
 from megatron_lrps.plan.keys.launch_and_keep import Keep
@@ -57,19 +58,19 @@ def test_any_of_gives_all_reasons() -> None:
 # What is kept
 
 
-def kept(*found: Found, trees: Sequence[Tree] = (TREE,), **keep: Any) -> dict[str, list[int]]:
+def kept(*found: PathOnDisk, trees: Sequence[Tree] = (TREE,), **keep: Any) -> dict[str, list[int]]:
     """Path -> iterations that stay."""
     verdicts = decide(trees, found, Keep(**{"latest": 1, **keep}))
     assert len(verdicts) == sum(len(each.complete) + len(each.torn) + len(each.trash) for each in found)
     return {each.path: [v.iteration for v in verdicts if v.keep and v.path == each.path] for each in found}
 
 
-def reason(path: str, iteration: int, *found: Found, trees: Sequence[Tree] = (TREE,), **keep: Any) -> str:
+def reason(path: str, iteration: int, *found: PathOnDisk, trees: Sequence[Tree] = (TREE,), **keep: Any) -> str:
     verdicts = decide(trees, found, Keep(**{"latest": 1, **keep}))
     return next(each.reason for each in verdicts if (each.path, each.iteration) == (path, iteration))
 
 
-MAIN = Found(path="main", complete=(200, 400, 600, 800, 1000, 1200))
+MAIN = PathOnDisk(path="main", complete=(200, 400, 600, 800, 1000, 1200))
 
 
 def test_the_newest_and_fork_points_stay() -> None:
@@ -80,32 +81,34 @@ def test_the_newest_and_fork_points_stay() -> None:
     assert reason("main", 200, MAIN) == "nothing needs it"
 
 
-RELEASED = Found(path="v1", complete=(800, 1000), parent="main", fork=400, end=1000, released=True)
+RELEASED = PathOnDisk(path="v1", complete=(800, 1000), parent="main", fork=400, end=1000, released=True)
 
 
 @pytest.mark.parametrize(
     ("child", "needed"),
     [
-        (Found(path="v1"), True),  # planned
-        (Found(path="v1", complete=(600,)), True),  # running
-        (Found(path="v1", complete=(1000,)), True),  # trained
+        (PathOnDisk(path="v1"), True),  # planned
+        (PathOnDisk(path="v1", complete=(600,)), True),  # running
+        (PathOnDisk(path="v1", complete=(1000,)), True),  # trained
         (
-            Found(path="v1", complete=(600,), parent="main", fork=400, end=1000, released=True),
+            PathOnDisk(path="v1", complete=(600,), parent="main", fork=400, end=1000, released=True),
             True,
         ),  # released, and its end is gone
         (replace(RELEASED, damaged={1000: "x"}), True),
-        (Found(path="v1", torn=(1000,), parent="main", fork=400, end=1000, released=True), True),
-        (Found(path="v1", complete=(1000,), released=True), True),  # its record does not say what it forked off
+        (PathOnDisk(path="v1", torn=(1000,), parent="main", fork=400, end=1000, released=True), True),
+        (PathOnDisk(path="v1", complete=(1000,), released=True), True),  # its record does not say what it forked off
         (RELEASED, False),
     ],
 )
-def test_a_fork_point_goes_only_where_the_plan_says_so_and_its_version_is_released(child: Found, needed: bool) -> None:
+def test_a_fork_point_goes_only_where_the_plan_says_so_and_its_version_is_released(
+    child: PathOnDisk, needed: bool
+) -> None:
     assert 400 in kept(MAIN, child)["main"]
     assert (400 in kept(MAIN, child, released_forks=False)["main"]) == needed
 
 
 def test_what_a_deletion_makes_impossible_is_said() -> None:
-    v1 = Found(path="v1", complete=(800, 1000), torn=(700,), parent="main", fork=400, end=1000, released=True)
+    v1 = PathOnDisk(path="v1", complete=(800, 1000), torn=(700,), parent="main", fork=400, end=1000, released=True)
     verdicts = decide([TREE], [MAIN, v1], Keep(latest=1, released_forks=False))
     off = "no version can be cut off main there (lrps cut --at)"
     assert {(each.path, each.iteration): each.loses for each in verdicts if not each.keep} == {
@@ -124,7 +127,7 @@ def test_what_a_deletion_makes_impossible_is_said() -> None:
 
 def test_a_released_cut_keeps_its_fork_point_too() -> None:
     tree = tree_of(versions=versions(1000, 1000), cuts=[{"name": "hot", "fork": 800, "iters": 100}])
-    hot = Found(path="hot", complete=(900,), parent="main", fork=800, end=900, released=True)
+    hot = PathOnDisk(path="hot", complete=(900,), parent="main", fork=800, end=900, released=True)
     assert kept(MAIN, hot, trees=[tree])["main"] == [400, 800, 1200]
     assert kept(MAIN, hot, trees=[tree], released_forks=False)["main"] == [400, 1200]
 
@@ -133,7 +136,7 @@ def test_a_fork_point_that_another_version_needs_stays() -> None:
     tree = tree_of(versions=versions(1000, 1000), cuts=[{"name": "hot", "fork": 400, "iters": 100}])
     assert kept(MAIN, RELEASED, trees=[tree], released_forks=False)["main"] == [400, 1200]
     assert reason("main", 400, MAIN, RELEASED, trees=[tree], released_forks=False) == "hot forks off it"
-    pinned = Found(path="main", complete=MAIN.complete, referred={400: "pinned"})
+    pinned = PathOnDisk(path="main", complete=MAIN.complete, referred={400: "pinned"})
     assert kept(pinned, RELEASED, released_forks=False)["main"] == [400, 1200]
 
 
@@ -145,8 +148,8 @@ def test_a_decay_anew_keeps_the_old_fork_point_and_the_new_one() -> None:
 
 
 def test_ends_stay_even_when_released_and_passed() -> None:
-    main = Found(path="main", complete=(1400, 1500, 1600))
-    v1 = Found(path="v1", complete=(800, 1000, 1001), released=True)
+    main = PathOnDisk(path="main", complete=(1400, 1500, 1600))
+    v1 = PathOnDisk(path="v1", complete=(800, 1000, 1001), released=True)
     assert kept(main, v1) == {"main": [1400, 1600], "v1": [1000, 1001]}
     assert reason("v1", 1000, main, v1) == "the end of v1"
     assert reason("main", 1400, main, v1) == "the end of main; v2 forks off it"
@@ -154,7 +157,7 @@ def test_ends_stay_even_when_released_and_passed() -> None:
 
 def test_cpt_needs_the_end_before_it() -> None:
     tree = tree_of(paradigm="cpt")
-    v1 = Found(path="cpt-v1", complete=(500, 1000, 1100), released=True)
+    v1 = PathOnDisk(path="cpt-v1", complete=(500, 1000, 1100), released=True)
     assert kept(v1, trees=[tree]) == {"cpt-v1": [1000, 1100]}
     assert reason("cpt-v1", 1000, v1, trees=[tree]) == "the end of cpt-v1; cpt-v2 forks off it"
 
@@ -166,33 +169,33 @@ def test_what_the_given_or_the_accepted_plan_needs_stays() -> None:
 
 
 def test_a_removed_version_keeps_its_fork_point_and_its_checkpoints() -> None:
-    v9 = Found(path="v9", complete=(800, 900, 1000), torn=(850,), parent="main", fork=200, end=1000, released=True)
+    v9 = PathOnDisk(path="v9", complete=(800, 900, 1000), torn=(850,), parent="main", fork=200, end=1000, released=True)
     assert kept(MAIN, v9) == {"main": [200, 400, 1200], "v9": [800, 850, 900, 1000]}
     assert reason("main", 200, MAIN, v9) == "v9 forks off it, which no plan names any more"
     assert reason("v9", 800, MAIN, v9) == "no plan names v9"
 
 
 def test_a_record_may_know_another_fork_and_end_than_the_plans() -> None:
-    v1 = Found(path="v1", complete=(700, 800, 900), parent="main", fork=200, end=800)
+    v1 = PathOnDisk(path="v1", complete=(700, 800, 900), parent="main", fork=200, end=800)
     assert kept(MAIN, v1) == {"main": [200, 400, 1200], "v1": [800, 900]}
 
 
 def test_torn_ones_go_once_a_whole_one_is_newer() -> None:
-    main = Found(path="main", complete=(600, 800), torn=(200, 700, 900, 1000))
+    main = PathOnDisk(path="main", complete=(600, 800), torn=(200, 700, 900, 1000))
     assert kept(main) == {"main": [800, 900, 1000]}
     assert reason("main", 700, main) == "torn: its save was cut off"
     assert reason("main", 900, main) == "newer than any whole one: a save may be in progress"
-    assert kept(Found(path="main", torn=(200, 300))) == {"main": [200, 300]}
+    assert kept(PathOnDisk(path="main", torn=(200, 300))) == {"main": [200, 300]}
 
 
 def test_a_torn_one_that_something_refers_to_stays() -> None:
-    main = Found(path="main", complete=(800,), torn=(400, 500, 600), referred={600: "pinned"})
+    main = PathOnDisk(path="main", complete=(800,), torn=(400, 500, 600), referred={600: "pinned"})
     assert kept(main, every=500) == {"main": [400, 600, 800]}
     assert reason("main", 400, main) == "torn; v1 forks off it"
 
 
 def test_damaged_ones_do_not_count() -> None:
-    main = Found(path="main", complete=(500, 600, 700, 800), torn=(750,), damaged={700: "x is missing", 800: "y"})
+    main = PathOnDisk(path="main", complete=(500, 600, 700, 800), torn=(750,), damaged={700: "x is missing", 800: "y"})
     assert kept(main) == {"main": [600, 700, 750, 800]}  # a run that goes on from 600 may be saving 750
     assert kept(main, latest=2) == {"main": [500, 600, 700, 750, 800]}
     assert reason("main", 700, main) == "damaged: x is missing"
@@ -200,13 +203,13 @@ def test_damaged_ones_do_not_count() -> None:
 
 
 def test_what_the_disk_refers_to_stays() -> None:
-    main = Found(path="main", complete=MAIN.complete, referred={200: "pinned: best", 600: "the tracker"})
+    main = PathOnDisk(path="main", complete=MAIN.complete, referred={200: "pinned: best", 600: "the tracker"})
     assert kept(main) == {"main": [200, 400, 600, 1200]}
     assert reason("main", 200, main) == "pinned: best"
 
 
 def test_leftovers_of_a_gc_always_go() -> None:
-    v1 = Found(path="v1", complete=(1000,), trash={".trash-iter_0001000-00000000": 1000})
+    v1 = PathOnDisk(path="v1", complete=(1000,), trash={".trash-iter_0001000-00000000": 1000})
     first, second = decide([TREE], [v1], Keep())
     assert (first.trash, first.keep, first.reason) == (
         ".trash-iter_0001000-00000000",
@@ -251,10 +254,10 @@ def test_changing_it_changes_no_past(tmp_path: Path) -> None:
     def tree(**keys: Any) -> Tree:
         return expand(parse_plan(yaml.safe_dump(plan_dict(**keys)), base=tmp_path))
 
-    accept(tree())
+    accept(Campaign(tree()))
     campaign = CampaignFolder(tree().plan.folder)
     save(campaign.path("main").checkpoints, 400, 1400)
     save(campaign.path("v1").checkpoints, 1000)
     for keep in ({"latest": 5}, {"latest": 1, "every": 100}, None):
-        accept(tree(keep=keep))
+        accept(Campaign(tree(keep=keep)))
         assert load_plan(campaign.plan).keep == (Keep(**keep) if keep else Keep())

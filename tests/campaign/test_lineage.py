@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from megatron_lrps.campaign import campaign as planned
 from megatron_lrps.campaign.checkpoint import Checkpoint
-from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.lineage import Link, chain_of, checkpoints_of, facts_of, ledger_of, resolve, schedule_words
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest, take_hashes, take_sizes
 from megatron_lrps.campaign.record import log_event, read_record, write_record
@@ -28,16 +29,17 @@ class Campaign:
 
     def __init__(self, root: Path, **keys: Any) -> None:
         self.tree: Tree = expand(parse_plan(yaml.safe_dump(plan_with_data(**keys)), base=root))
-        self.folder = CampaignFolder(self.tree.plan.folder)
+        self.campaign = planned.Campaign(self.tree)
+        self.folder = self.campaign.folder
 
     def __getitem__(self, name: str) -> PathFolder:
         return self.folder.path(name)
 
     def facts(self, name: str) -> Any:
-        return facts_of(self.folder, [self.tree], name)
+        return facts_of(self.campaign, name)
 
     def chain(self, name: str) -> list[tuple[str, int | None, int | None]]:
-        links = chain_of(self.folder, [self.tree], self.facts(name))
+        links = chain_of(self.campaign, self.facts(name))
         assert all(isinstance(link, Link) for link in links)
         return [(link.path, link.start, link.until) for link in links]
 
@@ -96,7 +98,7 @@ def test_a_path_of_no_plan(campaign: Campaign) -> None:
     facts = campaign.facts("v9")
     assert (facts.record, facts.values) == ("missing", {})
     assert facts.notes[0].endswith("no plan names this path.")
-    assert chain_of(campaign.folder, [campaign.tree], facts) == [Link(path="v9", start=None, until=None)]
+    assert chain_of(campaign.campaign, facts) == [Link(path="v9", start=None, until=None)]
     assert [saved.iteration for saved in checkpoints_of(campaign["v9"], facts)] == [700]
 
 
@@ -171,9 +173,9 @@ def test_the_chain_begins_at_the_root(tmp_path: Path) -> None:
 def test_the_chain_begins_at_an_adopted_run(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, main={"adopt": "stock", "iteration": 100})
     assert campaign.chain("v1") == [("main", 100, 500), ("v1", 500, 1100)]
-    root, v1 = chain_of(campaign.folder, [campaign.tree], campaign.facts("v1"))
+    root, v1 = chain_of(campaign.campaign, campaign.facts("v1"))
     assert (root.adopted, v1.adopted) == (str(tmp_path / "stock"), None)
-    read = ledger_of(campaign.folder, [campaign.tree], campaign.facts("v1"), [root, v1])
+    read = ledger_of(campaign.campaign, campaign.facts("v1"), [root, v1])
     assert [(stretch.version, stretch.start, stretch.until) for stretch in read] == [
         ("v1", 100, 500),
         ("v1", 500, 1100),
@@ -231,17 +233,17 @@ def test_a_manifest_of_no_text_has_no_hash(campaign: Campaign) -> None:
 def test_a_version_is_found_by_its_name_or_its_paths(tmp_path: Path) -> None:
     both = Campaign(tmp_path, paradigm=["ptfs", "cpt"])
     with pytest.raises(RefusedError, match=r"Version v1 is the end of several paths: ptfs-v1, cpt-v1\. Fix: name one"):
-        resolve(both.folder, [both.tree], "v1")
+        resolve(both.campaign, "v1")
     one = Campaign(tmp_path, paradigm="ptfs")
-    assert resolve(one.folder, [one.tree], "v1") == "ptfs-v1"
-    assert resolve(one.folder, [one.tree, both.tree], "cpt-v1") == "cpt-v1"
+    assert resolve(one.campaign, "v1") == "ptfs-v1"
+    assert resolve(planned.Campaign(one.tree, both.tree), "cpt-v1") == "cpt-v1"
     with pytest.raises(RefusedError, match=r"path 'v9' is not in campaign c\. Fix: choose one of ptfs-v1, ptfs-v2"):
-        resolve(one.folder, [one.tree], "v9")
+        resolve(one.campaign, "v9")
     one["v9"].root.mkdir(parents=True)
-    assert resolve(one.folder, [one.tree], "v9") == "v9"
+    assert resolve(one.campaign, "v9") == "v9"
     for name in ("..", "../..", ""):
         with pytest.raises(RefusedError):
-            resolve(one.folder, [one.tree], name)
+            resolve(one.campaign, name)
 
 
 @pytest.mark.parametrize(

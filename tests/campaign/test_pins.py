@@ -83,7 +83,7 @@ def test_pins_that_cannot_be_read_are_refused(campaign: Campaign, text: str) -> 
     else:
         file.write_text(text)
     for attempt in (
-        lambda: judge(campaign.tree),
+        lambda: judge(campaign.campaign),
         lambda: add_pin(campaign["main"], 200, ""),
         lambda: drop_pin(campaign["main"], 200),
     ):

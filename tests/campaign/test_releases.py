@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.lineage import facts_of
 from megatron_lrps.campaign.record import read_record
@@ -58,7 +59,7 @@ def test_a_job_that_writes_path_json_is_not_disturbed_and_takes_the_note_over(tr
         before = v1.record.read_bytes()
         note(v1, "exports", "exports/v1", iteration=1000, format="hf")
         assert v1.record.read_bytes() == before
-        facts = facts_of(CampaignFolder(tree.plan.folder), [tree], "v1")
+        facts = facts_of(Campaign(tree), "v1")
         assert facts.values["exports"]["exports/v1"]["format"] == "hf"
         write_path(tree, "v1", status="training")
     record = read_record(v1)
@@ -82,7 +83,7 @@ def test_a_path_without_a_record_keeps_its_notes(tree: Tree) -> None:
     v2 = CampaignFolder(tree.plan.folder).path("v2")
     note(v2, "exports", "exports/v2", iteration=2000)
     assert not v2.record.exists()
-    assert list(facts_of(CampaignFolder(tree.plan.folder), [tree], "v2").values["exports"]) == ["exports/v2"]
+    assert list(facts_of(Campaign(tree), "v2").values["exports"]) == ["exports/v2"]
     write_path(tree, "v2")
     assert notes_of(v2).keys() == {"exports"}
     assert (read_record(v2) or {})["exports"].keys() == {"exports/v2"}

@@ -20,15 +20,15 @@ from tests.plan.plans import plan_dict
 
 
 def test_nothing_there(campaign: Campaign) -> None:
-    assert judge(campaign.tree) == []
+    assert judge(campaign.campaign) == []
     campaign["main"].logs.mkdir(parents=True)
-    assert judge(campaign.tree) == []
+    assert judge(campaign.campaign) == []
 
 
 def test_paths_in_the_plans_order_and_then_the_others(campaign: Campaign) -> None:
     for path in ("v1", "main", "an-old-one"):
         campaign.save(path, 300, 200)
-    assert [(each.path, each.iteration, each.keep) for each in judge(campaign.tree)] == [
+    assert [(each.path, each.iteration, each.keep) for each in judge(campaign.campaign)] == [
         ("main", 200, False),
         ("main", 300, True),
         ("v1", 200, False),
@@ -50,7 +50,7 @@ def test_a_damaged_accepted_plan_is_refused(campaign: Campaign) -> None:
     campaign.save("main", 200, 600)
     write_atomic(campaign.folder.plan, "campaign: c\nsave: s\n")
     with pytest.raises(RefusedError, match=r"accepted plan .*plan\.yaml is damaged, .* missing .* Fix: restore it"):
-        judge(campaign.tree)
+        judge(campaign.campaign)
 
 
 def test_released_versions_keep_their_fork_points_unless_the_plan_gives_them_up(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_removed_version_without_a_readable_record_is_refused(campaign: Campai
     assert campaign.goes("main") == [200]  # no record was ever written
     campaign["v9"].record.write_text(record)
     with pytest.raises(RefusedError, match=r"path\.json cannot be read and no plan names v9, .* Fix: restore it"):
-        judge(campaign.tree)
+        judge(campaign.campaign)
     write_record(campaign["v9"], {"parent": "main", "fork": 200, "end": 800})
     assert campaign.goes("main") == []
 
@@ -162,7 +162,7 @@ def test_a_disk_that_does_not_answer_is_no_torn_checkpoint(campaign: Campaign, m
     saved = Checkpoints.in_folder(campaign["main"].checkpoints)
     assert (saved.complete, saved.torn) == ((600,), (200,))
     with pytest.raises(StorageError, match=r"iter_0000200/\.metadata could not be read: Input/output error\. Fix:"):
-        judge(campaign.tree)
+        judge(campaign.campaign)
 
 
 # Symbolic links

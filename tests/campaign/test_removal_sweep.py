@@ -57,7 +57,7 @@ def test_what_became_needed_meanwhile_is_left_alone(campaign: Campaign) -> None:
     doomed = campaign.doomed()
     assert [each.iteration for each in doomed] == [100, 200, 300]
     gone = []
-    for verdict in sweep(campaign.tree, doomed):
+    for verdict in sweep(campaign.campaign, doomed):
         gone.append(verdict.iteration)
         if verdict.iteration == 100:
             add_pin(campaign["main"], 200, "just in time")
@@ -70,7 +70,7 @@ def test_two_at_a_time(campaign: Campaign) -> None:
     campaign.save("main", *old, 600)
     doomed = campaign.doomed()
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: [each.iteration for each in sweep(campaign.tree, doomed)], range(2))
+        first, second = pool.map(lambda _: [each.iteration for each in sweep(campaign.campaign, doomed)], range(2))
     assert sorted(first + second) == old
     assert min(len(first), len(second)) > 0
     assert campaign.names("main") == ["iter_0000600"]
@@ -201,7 +201,7 @@ def test_killed_before_any_of_its_changes(tmp_path: Path) -> None:
         others = [name for name in campaign.names("main") if not name.startswith("iter_")]
         assert all(name.startswith(".trash-iter_0000") for name in others)
         # The next one finishes, and the history tells of every one.
-        list(sweep(campaign.tree, campaign.doomed()))
+        list(sweep(campaign.campaign, campaign.doomed()))
         assert campaign.names("main") == ["iter_0000400", "iter_0000600"]
         assert {event["iteration"] for event in events(campaign["main"])} == {100, 200, 300}
 

@@ -3,30 +3,36 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.manifest import MANIFEST, take_sizes
 from megatron_lrps.campaign.standing import end_is_kept, standing_of, trained_to
-from megatron_lrps.plan import PlannedPath
+from megatron_lrps.plan import PlannedPath, expand, parse_plan
 from tests.campaign import checkpoints
-from tests.plan.plans import tree_of
+from tests.plan.plans import plan_dict, tree_of
 
 TREE = tree_of(paradigm=["lrps", "cpt"])  # main to 1400, v1 from 400 to 1000, v2 from 1400 to 2000
 MAIN, V1 = TREE.path("main"), TREE.path("v1")
 
 
-def save(campaign: CampaignFolder, path: str, *iterations: int, whole: bool = True) -> None:
-    checkpoints.save(campaign.path(path).checkpoints, *iterations, whole=whole)
+def campaign_in(folder: Path) -> Campaign:
+    return Campaign(expand(parse_plan(yaml.safe_dump(plan_dict(paradigm=["lrps", "cpt"])), base=folder)))
 
 
-def state(campaign: CampaignFolder, path: PlannedPath) -> tuple[int | None, bool, bool]:
+def save(campaign: Campaign, path: str, *iterations: int, whole: bool = True) -> None:
+    checkpoints.save(campaign.folder.path(path).checkpoints, *iterations, whole=whole)
+
+
+def state(campaign: Campaign, path: PlannedPath) -> tuple[int | None, bool, bool]:
     found = standing_of(campaign, path)
     assert found.path is path
     return found.saved, found.done, found.ready
 
 
 def test_nothing_yet(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     assert state(campaign, MAIN) == (None, False, True)
     assert state(campaign, V1) == (None, False, False)
     assert state(campaign, TREE.path("cpt-v1")) == (None, False, True)
@@ -34,18 +40,18 @@ def test_nothing_yet(tmp_path: Path) -> None:
 
 
 def test_a_branch_is_ready_once_its_fork_point_is_whole(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "main", 200, 600)
     assert state(campaign, V1) == (None, False, False)
     save(campaign, "main", 400, whole=False)
     assert state(campaign, V1) == (None, False, False)
-    (Checkpoint(campaign.path("main").checkpoints, 400).folder / ".metadata").write_text("x")
+    (Checkpoint(campaign.folder.path("main").checkpoints, 400).folder / ".metadata").write_text("x")
     assert state(campaign, V1) == (None, False, True)
     assert state(campaign, MAIN) == (600, False, True)
 
 
 def test_a_branch_that_has_saved_needs_its_fork_point_no_more(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "v1", 600)
     save(campaign, "v1", 800, whole=False)
     assert state(campaign, V1) == (600, False, True)
@@ -54,7 +60,7 @@ def test_a_branch_that_has_saved_needs_its_fork_point_no_more(tmp_path: Path) ->
 
 
 def test_checkpoints_outside_of_the_path_are_not_its_own(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "v1", 300, 400, 1200)  # before its fork, at it, past its end
     assert state(campaign, V1) == (None, False, False)
     save(campaign, "main", 1500)  # main's end was later in another plan
@@ -64,17 +70,17 @@ def test_checkpoints_outside_of_the_path_are_not_its_own(tmp_path: Path) -> None
 
 
 def test_a_torn_end_is_not_done(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "main", 1000)
     save(campaign, "main", 1400, whole=False)
     assert state(campaign, MAIN) == (1000, False, True)
 
 
 def test_a_path_is_trained_to_what_is_whole(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "v1", 400, 600, 1000)
     save(campaign, "v1", 800, whole=False)
-    end = Checkpoint(campaign.path("v1").checkpoints, 1000).folder
+    end = Checkpoint(campaign.folder.path("v1").checkpoints, 1000).folder
     assert [each for each in (400, 500, 600, 800, 1000, 1200) if trained_to(campaign, V1, each)] == [600, 1000]
     take_sizes(end)
     assert trained_to(campaign, V1, 1000)
@@ -87,7 +93,7 @@ def test_a_path_is_trained_to_what_is_whole(tmp_path: Path) -> None:
 
 
 def test_after_a_failure_an_end_that_was_found_damaged_counts_once_it_is_saved_anew(tmp_path: Path) -> None:
-    campaign = CampaignFolder(tmp_path)
+    campaign = campaign_in(tmp_path)
     save(campaign, "v1", 1000)
     told: list[dict[str, Any]] = [{"event": "started", "iteration": 400}, {"event": "alert"}]
     assert end_is_kept(campaign, V1, 1000, told)

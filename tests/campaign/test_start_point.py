@@ -5,38 +5,38 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoint
-from megatron_lrps.campaign.start_point import Start, find_start
+from megatron_lrps.campaign.start_point import StartPoint, find_start
 from megatron_lrps.errors import RefusedError
 from tests.campaign.checkpoints import save
 
 
-def start(folder: Path, fork: int = 400, end: int = 1000) -> Start:
+def start(folder: Path, fork: int = 400, end: int = 1000) -> StartPoint:
     return find_start(folder / "v1", parent=folder / "main", fork=fork, end=end)
 
 
 def test_a_path_without_a_parent_starts_from_scratch(tmp_path: Path) -> None:
     found = find_start(tmp_path / "main", parent=None, fork=0, end=1000)
-    assert found == Start(checkpoint=None, forked=False)
+    assert found == StartPoint(checkpoint=None, forked=False)
     assert found.name == "scratch"
 
 
 def test_a_branch_forks_the_first_time(tmp_path: Path) -> None:
     save(tmp_path / "main", 200, 400, 600)
-    assert start(tmp_path) == Start(checkpoint=Checkpoint(tmp_path / "main", 400), forked=True)
+    assert start(tmp_path) == StartPoint(checkpoint=Checkpoint(tmp_path / "main", 400), forked=True)
     assert start(tmp_path).name == str(tmp_path / "main" / "iter_0000400")
 
 
 def test_its_own_folder_comes_first_ever_after(tmp_path: Path) -> None:
     save(tmp_path / "main", 400, 1400)
     save(tmp_path / "v1", 500, 600)
-    assert start(tmp_path) == Start(checkpoint=Checkpoint(tmp_path / "v1", 600), forked=False)
+    assert start(tmp_path) == StartPoint(checkpoint=Checkpoint(tmp_path / "v1", 600), forked=False)
 
 
 def test_a_torn_checkpoint_is_named_and_not_used(tmp_path: Path) -> None:
     save(tmp_path / "main", 400)
     save(tmp_path / "v1", 500)
     save(tmp_path / "v1", 600, whole=False)
-    assert start(tmp_path) == Start(
+    assert start(tmp_path) == StartPoint(
         checkpoint=Checkpoint(tmp_path / "v1", 500), forked=False, skipped={600: "its save was cut off"}
     )
 
@@ -44,7 +44,7 @@ def test_a_torn_checkpoint_is_named_and_not_used(tmp_path: Path) -> None:
 def test_where_all_own_checkpoints_are_torn_it_forks_again(tmp_path: Path) -> None:
     save(tmp_path / "main", 400)
     save(tmp_path / "v1", 500, whole=False)
-    assert start(tmp_path) == Start(
+    assert start(tmp_path) == StartPoint(
         checkpoint=Checkpoint(tmp_path / "main", 400), forked=True, skipped={500: "its save was cut off"}
     )
 
@@ -87,15 +87,15 @@ def test_another_paths_checkpoint_in_its_folder_is_refused(foreign: int, tmp_pat
         start(tmp_path)
 
 
-def adopted(folder: Path, end: int = 1000) -> Start:
+def adopted(folder: Path, end: int = 1000) -> StartPoint:
     return find_start(folder / "main", parent=folder / "stock", fork=400, end=end, adopted=True)
 
 
 def test_an_adopted_main_starts_from_the_run_once_and_then_from_its_own_folder(tmp_path: Path) -> None:
     save(tmp_path / "stock", 200, 400, 600)
-    assert adopted(tmp_path) == Start(checkpoint=Checkpoint(tmp_path / "stock", 400), forked=True)
+    assert adopted(tmp_path) == StartPoint(checkpoint=Checkpoint(tmp_path / "stock", 400), forked=True)
     save(tmp_path / "main", 500, 1100)
-    assert adopted(tmp_path, end=500) == Start(checkpoint=Checkpoint(tmp_path / "main", 1100), forked=False)
+    assert adopted(tmp_path, end=500) == StartPoint(checkpoint=Checkpoint(tmp_path / "main", 1100), forked=False)
     with pytest.raises(RefusedError, match="has passed iteration 1000"):
         adopted(tmp_path)
     save(tmp_path / "main", 300)  # of whatever else: main has trained nothing there

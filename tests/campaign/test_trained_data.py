@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import write_record
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
@@ -31,7 +32,7 @@ def trained(folder: Path, *, recorded: bool) -> Tree:
         write_tokens(folder / "data" / name, [[number] * 10])
     (folder / "data" / "t.model").write_text("model")
     tree = tree_at(folder)
-    accept(tree)
+    accept(Campaign(tree))
     main = CampaignFolder(tree.plan.folder).path("main")
     save(main.checkpoints, 400, 700)
     if recorded:
@@ -49,14 +50,14 @@ def trained(folder: Path, *, recorded: bool) -> Tree:
 def test_copied_data_are_the_same_data(recorded: bool, tmp_path: Path) -> None:
     trained(tmp_path, recorded=recorded)
     shutil.copytree(tmp_path / "data", tmp_path / "other disk")
-    accept(tree_at(tmp_path, "other disk"))
+    accept(Campaign(tree_at(tmp_path, "other disk")))
     assert "other disk/web" in CampaignFolder(tree_at(tmp_path).plan.folder).plan.read_text()
 
 
 def test_moved_data_are_told_by_the_record(tmp_path: Path) -> None:
     trained(tmp_path, recorded=True)
     (tmp_path / "data").rename(tmp_path / "elsewhere")
-    accept(tree_at(tmp_path, "elsewhere"))
+    accept(Campaign(tree_at(tmp_path, "elsewhere")))
 
 
 def test_without_a_record_what_is_gone_cannot_be_compared(tmp_path: Path) -> None:
@@ -66,9 +67,9 @@ def test_without_a_record_what_is_gone_cannot_be_compared(tmp_path: Path) -> Non
         RefusedError,
         match=r"data/t.model has been trained, the plan now says .*elsewhere/t.model, whose content cannot be",
     ):
-        accept(tree_at(tmp_path, "elsewhere"))
+        accept(Campaign(tree_at(tmp_path, "elsewhere")))
     with pytest.raises(RefusedError, match=r"versions\.v1\.train: .*data/web has been trained.*cannot be compared"):
-        accept(tree_at(tmp_path, "elsewhere", tokenizer=TOKENIZER))
+        accept(Campaign(tree_at(tmp_path, "elsewhere", tokenizer=TOKENIZER)))
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -80,7 +81,7 @@ def test_other_content_in_another_place_is_refused(changed: str, recorded: bool,
     (tmp_path / "other" / changed).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     name = changed.split(".")[0]
     with pytest.raises(RefusedError, match=f"data/{name}.* has been trained.*other/{name}"):
-        accept(tree_at(tmp_path, "other"))
+        accept(Campaign(tree_at(tmp_path, "other")))
 
 
 def test_two_indexes_that_change_places_are_another_blend(tmp_path: Path) -> None:
@@ -88,16 +89,16 @@ def test_two_indexes_that_change_places_are_another_blend(tmp_path: Path) -> Non
     first, second = tree.windows[0].version.train
     swapped = [{**VERSIONS[0], "train": [[0.7, str(second[1])], [0.3, str(first[1])]]}, VERSIONS[1]]
     with pytest.raises(RefusedError, match=r"versions\.v1\.train: .*web \(bin sample sha256 \w+...\) has been trained"):
-        accept(tree_in(tmp_path, versions=swapped, tokenizer=TOKENIZER))
+        accept(Campaign(tree_in(tmp_path, versions=swapped, tokenizer=TOKENIZER)))
 
 
 def test_a_campaign_is_where_its_folder_is(tmp_path: Path) -> None:
     trained(tmp_path / "here", recorded=True)
     (tmp_path / "here").rename(tmp_path / "there")
     tree = tree_at(tmp_path / "there")
-    accept(tree)
+    accept(Campaign(tree))
     with pytest.raises(RefusedError, match=r"lr\.max: 0\.0003 has been trained"):
-        accept(tree_at(tmp_path / "there", lr={"max": 1e-3, "min": 3e-5}))
+        accept(Campaign(tree_at(tmp_path / "there", lr={"max": 1e-3, "min": 3e-5})))
 
 
 def test_a_plan_that_was_accepted_with_absolute_places_is_still_read(tmp_path: Path) -> None:
@@ -109,8 +110,8 @@ def test_a_plan_that_was_accepted_with_absolute_places_is_still_read(tmp_path: P
     (tmp_path / "here").rename(tmp_path / "there")
     new = tree_at(tmp_path / "there")
     with pytest.raises(RefusedError, match=r"lr\.max: 0\.0003 has been trained"):
-        accept(tree_at(tmp_path / "there", lr={"max": 1e-3, "min": 3e-5}))
-    accept(new)
+        accept(Campaign(tree_at(tmp_path / "there", lr={"max": 1e-3, "min": 3e-5})))
+    accept(Campaign(new))
     assert "save: ." in CampaignFolder(new.plan.folder).plan.read_text()
 
 
@@ -118,4 +119,4 @@ def test_a_version_to_come_may_have_any_data(tmp_path: Path) -> None:
     trained(tmp_path, recorded=True)
     tree = tree_at(tmp_path)
     later = [{**VERSIONS[0], "train": [[w, str(p)] for w, p in tree.windows[0].version.train]}, NEXT]
-    accept(tree_at(tmp_path, versions=later))
+    accept(Campaign(tree_at(tmp_path, versions=later)))

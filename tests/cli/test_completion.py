@@ -1,6 +1,5 @@
-"""`lrps schema`, and what a shell completes."""
+"""What a shell completes: commands, options, and the names of a plan's paths."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,20 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 from plan.plans import plan_dict
-
-from megatron_lrps.plan.json_schema import plan_schema
-from megatron_lrps.plan.keys_page import plan_markdown
-from tests.cli.test_plan import answer
-from tests.conftest import Lrps
-
-
-def test_the_schema_is_printed_or_written(tmp_path: Path, lrps: Lrps) -> None:
-    printed = answer(lrps, "schema")
-    assert json.loads(printed) == plan_schema()
-    assert "plan.schema.json: every key of a plan." in answer(lrps, "schema", "--output", "plan.schema.json")
-    assert (tmp_path / "plan.schema.json").read_text() == printed
-    assert answer(lrps, "schema", "--markdown") == plan_markdown()
-
 
 COMPLETE = """
 eval "$(lrps --show-completion bash)"

@@ -11,7 +11,7 @@ import pytest
 from megatron_lrps.cli.app import main
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.launch.doctor import machine
-from tests.cli.test_plan import answer, write
+from tests.cli.commands import answer, write
 from tests.conftest import Lrps, Result
 from tests.training.harness import write_tokens
 

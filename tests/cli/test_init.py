@@ -15,7 +15,7 @@ from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.plan import Plan, load_plan
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.load import load_yaml
-from tests.cli.test_plan import answer, refusal
+from tests.cli.commands import answer, refusal
 from tests.conftest import Lrps
 
 

@@ -1,57 +1,20 @@
-"""`lrps plan`, `lrps lr` and `lrps args` as processes of their own."""
+"""`lrps plan` as a process of its own."""
 
 import json
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import EXIT_REFUSED
-from megatron_lrps.plan import expand, load_plan
 from tests.campaign.checkpoints import save
+from tests.cli.commands import PAPER, answer, refusal, write
 from tests.conftest import Lrps
-from tests.plan.plans import plan_dict, versions
+from tests.plan.plans import versions
 from tests.training.harness import write_tokens
-
-PAPER: dict[str, Any] = {
-    "lr": {"max": 3.0e-4, "min": 3.0e-5, "warmup_iters": 500},
-    "decay": {"shape": "cosine", "alpha": 0.6},
-    "sequence_length": 2048,
-    "global_batch_size": 1024,
-    "versions": versions(10_000, 10_000, 10_000, 10_000),
-    "megatron": {"num-layers": 24, "hidden-size": 2048, "num-attention-heads": 16, "bf16": True},
-}
-
-
-def write(folder: Path, **keys: Any) -> Path:
-    file = folder / "plan.yaml"
-    file.write_text(yaml.safe_dump(plan_dict(**keys)))
-    return file
-
-
-def answer(lrps: Lrps, *args: str | Path) -> str:
-    code, stdout, stderr = lrps(*args)
-    assert (code, stderr) == (0, "")
-    return stdout
-
-
-def refusal(lrps: Lrps, *args: str | Path) -> str:
-    code, stdout, stderr = lrps(*args)
-    assert (code, stdout) == (EXIT_REFUSED, "")
-    assert stderr.startswith("lrps: ")
-    assert stderr.count("\n") == 1
-    assert " Fix: " in stderr
-    return stderr
-
-
-# lrps plan
 
 
 def test_plan_prints_the_papers_costs(tmp_path: Path, lrps: Lrps) -> None:
@@ -192,7 +155,7 @@ def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrp
 
 
 def test_plan_refuses_a_changed_past(tmp_path: Path, lrps: Lrps) -> None:
-    accept(expand(load_plan(write(tmp_path))))
+    accept(Campaign.open(write(tmp_path)))
     save(CampaignFolder(tmp_path / "runs/c").path("main").checkpoints, 400)
     assert lrps("plan", write(tmp_path)).code == 0
     code, stdout, stderr = lrps("plan", write(tmp_path, lr={"max": 2.0e-4, "min": 3.0e-5}))
@@ -228,113 +191,3 @@ def test_plan_names_the_command_that_makes_missing_data(tmp_path: Path, lrps: Lr
     text = answer(lrps, "plan", write(tmp_path, versions=listed))
     assert f"Not there yet: 2 data indexes ({tmp_path}/data/a, {tmp_path}/data/v); a run needs them." in text
     assert "`lrps prepare` makes 1 of them from the plan's sources." in text
-
-
-# lrps lr
-
-
-def test_lr_csv_has_a_line_for_every_iteration(tmp_path: Path, lrps: Lrps) -> None:
-    file = write(tmp_path, lr={"max": 3e-4, "min": 3e-5, "warmup_iters": 100}, decay={"alpha": 0.4})
-    lines = answer(lrps, "lr", file, "--csv", "--path", "v1").splitlines()
-    assert lines[0] == "path,iteration,lr"
-    rows = [line.split(",") for line in lines[1:]]
-    assert [(name, int(iteration)) for name, iteration, _ in rows] == [("v1", i) for i in range(601, 1001)]
-    rates = [float(rate) for *_, rate in rows]
-    assert rates[0] == 3e-4  # iteration 601 is the first after the fork at 600
-    assert rates[200] == pytest.approx(1.65e-4)
-    assert 3e-5 < rates[-1] < 3.001e-5  # min is reached after the last iteration
-    everything = answer(lrps, "lr", file, "--csv").splitlines()
-    assert len(everything) == 1 + 1600 + 400 + 400
-    assert everything[1] == "main,1,0.0"
-    assert everything[1601].startswith("v1,601,")
-
-
-def test_lr_json_is_the_csv(tmp_path: Path, lrps: Lrps) -> None:
-    file = write(tmp_path, versions=versions(10, 10), megatron={"lr-warmup-init": 1e-5}, lr={"warmup_iters": 2})
-    curves = json.loads(answer(lrps, "lr", file, "--json"))
-    assert list(curves) == ["main", "v1", "v2"]
-    assert [point["iteration"] for point in curves["main"]] == list(range(1, 15))
-    assert [point["lr"] for point in curves["main"][:3]] == pytest.approx([1e-5, 1.55e-4, 3e-4])
-    lines = answer(lrps, "lr", file, "--csv").splitlines()[1:]
-    assert lines == [f"{name},{p['iteration']},{p['lr']!r}" for name, curve in curves.items() for p in curve]
-
-
-def test_lr_shows_landmarks_of_a_huge_campaign_at_once(tmp_path: Path, lrps: Lrps) -> None:
-    file = write(tmp_path, versions=versions(10**12), decay={"alpha": 0.5})
-    lines = answer(lrps, "lr", file).splitlines()
-    assert len(lines) < 40
-    assert any(re.fullmatch(r"v1 +500,000,000,001 +3\.000000e-04", line) for line in lines)
-    assert any(re.fullmatch(r"v1 +1,000,000,000,000 +3\.000000e-05", line) for line in lines)
-
-
-def test_lr_refuses(tmp_path: Path, lrps: Lrps) -> None:
-    file = write(tmp_path)
-    assert "path 'v9' is not in campaign c" in refusal(lrps, "lr", file, "--path", "v9")
-    assert "path '' is not in campaign c" in refusal(lrps, "lr", file, "--path", "")
-    assert "--json and --csv are both given" in refusal(lrps, "lr", file, "--json", "--csv")
-    file = write(tmp_path, megatron={"lr-warmup-init": "abc"})
-    assert "megatron.lr-warmup-init: 'abc'" in refusal(lrps, "lr", file, "--csv")
-
-
-def test_lr_into_a_reader_that_has_enough(tmp_path: Path) -> None:
-    file = write(tmp_path, versions=versions(100_000))
-    command = f"{sys.executable} -m megatron_lrps.cli lr {shlex.quote(str(file))} --csv | head -n 2"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout == "path,iteration,lr\nmain,1,0.0003\n"
-    assert done.stderr == ""
-
-
-# lrps args
-
-
-def test_args_is_a_line_for_a_shell(tmp_path: Path, lrps: Lrps) -> None:
-    folder = tmp_path / "a b's"
-    folder.mkdir()
-    file = write(folder, **PAPER)
-    line = answer(lrps, "args", file, "--path", "v2")
-    assert line.count("\n") == 1
-    words = shlex.split(line)
-    given = {flag: words[words.index(flag) + 1] for flag in words if flag.startswith("--")}  # a switch's is its next
-    expected = {
-        "--lr": "0.0003",
-        "--min-lr": "3e-05",
-        "--lr-warmup-iters": "500",
-        "--lr-decay-style": "constant",
-        "--train-iters": "20000",
-        "--seq-length": "2048",
-        "--global-batch-size": "1024",
-        "--num-layers": "24",
-        "--save": str(folder / "runs/c/paths/v2/checkpoints"),
-        "--lrps-plan": str(file),
-        "--lrps-path": "v2",
-    }
-    assert expected.items() <= given.items()
-    assert "--bf16" in words
-    assert "--load" not in words
-
-
-def test_args_takes_a_relative_plan(tmp_path: Path, lrps: Lrps) -> None:
-    write(tmp_path)
-    words = shlex.split(answer(lrps, "args", "plan.yaml", "--path", "main"))
-    assert words[words.index("--lrps-plan") + 1] == str(tmp_path / "plan.yaml")
-
-
-def test_args_refuses(tmp_path: Path, lrps: Lrps) -> None:
-    assert "path 'v9' is not in campaign c" in refusal(lrps, "args", write(tmp_path), "--path", "v9")
-    file = write(tmp_path, megatron={"mock-data": True})
-    assert "megatron.mock-data" in refusal(lrps, "args", file, "--path", "v1")
-    assert lrps("args", file).code == 2  # a usage error: --path is missing
-
-
-# Startup
-
-
-@pytest.mark.parametrize("command", [("plan",), ("plan", "--json"), ("lr", "--csv"), ("args", "--path", "v1")])
-def test_planning_imports_nothing_heavy(tmp_path: Path, command: tuple[str, ...]) -> None:
-    file = write(tmp_path, **PAPER | {"versions": versions(2000)})
-    argv = [sys.executable, "-X", "importtime", "-m", "megatron_lrps.cli", command[0], str(file), *command[1:]]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=True)
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "megatron_lrps.cli.plan" in imported
-    heavy = {"torch", "megatron", "numpy", "rich", "matplotlib", "transformers"}
-    assert {name for name in imported if name.partition(".")[0] in heavy} == set()

@@ -43,7 +43,7 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         plan = plan.replace(old, new)
     monkeypatch.setattr(quickstart, "PLAN", plan)
 
-    quickstart.run_quickstart(tmp_path)
+    quickstart.quickstart(tmp_path)
 
     output = capsys.readouterr().out
     campaign = tmp_path / "campaign"
@@ -80,7 +80,7 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     # The same command again has nothing to train or to score, and shows the same; without transformers it says so.
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
-        quickstart.run_quickstart(tmp_path)
+        quickstart.quickstart(tmp_path)
     again = capsys.readouterr().out
     assert "is whole: nothing to do" in again
     assert "All 3 paths of campaign quickstart are trained" in again

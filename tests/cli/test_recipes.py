@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.test_plan import answer
+from tests.cli.commands import answer
 from tests.conftest import Lrps
 
 ROOT = Path(__file__).resolve().parents[2]

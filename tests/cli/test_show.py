@@ -1,4 +1,4 @@
-"""`lrps show` and `lrps diff` from the shell."""
+"""`lrps show` from the shell, and what `lrps diff` has in common with it."""
 
 import contextlib
 import errno
@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import read_manifest
 from megatron_lrps.campaign.record import RECORD_VERSION, log_event, read_record, write_record
-from megatron_lrps.cli.show import show_diff, show_version
+from megatron_lrps.cli.diff import diff
+from megatron_lrps.cli.show import show
 from megatron_lrps.errors import EXIT_REFUSED, StorageError
 from megatron_lrps.plan import Tree, expand, load_plan, plan_hash
 from megatron_lrps.storage.ownership import acquire
@@ -32,7 +34,7 @@ def plan(tmp_path: Path) -> Path:
     """main (0, 1400] at 400, v1 (400, 1000] trained, v2 (1400, 2000] not started."""
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump(plan_with_data(), sort_keys=False))
-    accept(tree(file))
+    accept(Campaign(tree(file)))
     save_hashed(path(file, "main").checkpoints, 400)
     write_path(tree(file), "main", status="training")
     save_hashed(path(file, "v1").checkpoints, 600, 1000)
@@ -209,7 +211,7 @@ def test_show_tells_a_grown_plan_gone_checkpoints_and_who_trains(plan: Path, lrp
     grown = plan_with_data()
     grown["versions"].append({"name": "v3", "iters": 1000})
     plan.write_text(yaml.safe_dump(grown))
-    accept(tree(plan))
+    accept(Campaign(tree(plan)))
     recorded = sha(plan, "main", 400)
     (path(plan, "main").checkpoints / "iter_0000400").rename(plan.parent / "away")
     with acquire(path(plan, "main").root, say=print):
@@ -280,9 +282,9 @@ def test_no_value_in_a_record_breaks_anything(plan: Path, data: st.DataObject) -
         record["data"]["later"] = data.draw(JSON)
     file.write_text(json.dumps(record))
     for as_json in (False, True):
-        for show, names in ((show_version, ["v1"]), (show_diff, ["v1", "main"])):
+        for command, names in ((show, ["v1"]), (diff, ["v1", "main"])):
             with contextlib.redirect_stdout(io.StringIO()) as out:
-                show(plan, *names, as_json=as_json)
+                command(plan, *names, as_json=as_json)  # type: ignore[operator]
             assert out.getvalue().encode()  # lone surrogates have no bytes
             assert "\x1b" not in out.getvalue()
             if as_json:
@@ -306,41 +308,6 @@ def test_an_unknown_version_is_refused(plan: Path, lrps: Lrps) -> None:
         assert "choose one of main, v1, v2" in stderr
 
 
-def test_diff_prints_what_differs_and_counts_the_rest(plan: Path, lrps: Lrps) -> None:
-    write_path(tree(plan), "v2", tensor=2)
-    code, stdout, stderr = lrps("diff", plan, "v1", "v2")
-    assert (code, stderr) == (0, "")
-    first, *lines, last = stdout.splitlines()
-    assert first == "v1 | v2"
-    news = "news"
-    assert lines == [
-        "fork: 400 | 1,400",
-        "end: 1,000 | 2,000",
-        "consumed_samples: 8,000 | 11,200",
-        "layout.tensor: 1 | 2",
-        "schedule.1: hold at 0.0003 (0, 400] | hold at 0.0003 (0, 1,400]",
-        "schedule.2: cosine from 0.0003 to 3e-05 (400, 1,000] | cosine from 0.0003 to 3e-05 (1,400, 2,000]",
-        f"data.v2: - | iterations 1,000, train ({news} (weight 1.0, idx_sha256 {digest('news')[:12]}, "
-        f"bin_bytes 4,096, bin_sample_sha256 {digest('bin')[:12]}, tokens 1,024))",
-    ]
-    facts = json.loads(lrps("diff", plan, "v1", "v2", "--json").stdout)
-    assert list(facts) == ["campaign", "save", "notes", "a", "b", "differences", "same", "one_sided"]
-    assert facts["a"] == {"path": "v1", "record": "read", "notes": []}
-    assert facts["differences"][0] == {"key": "fork", "a": 400, "b": 1400}
-    assert last == f"The same in both: {facts['same']} values."
-
-
-def test_diff_of_the_same_and_with_a_path_that_has_not_started(plan: Path, lrps: Lrps) -> None:
-    code, stdout, _ = lrps("diff", plan, "v1", "v1")
-    assert code == 0
-    assert len(stdout.splitlines()) == 2
-    code, stdout, _ = lrps("diff", plan, "v1", "v2")
-    assert code == 0
-    lines = stdout.splitlines()
-    assert lines[1] == "v2 has not started; this is what the plan says."
-    assert lines[-2].startswith("Known of one of them alone: status, consumed_samples, plan_hash, layout, libraries")
-
-
 def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
     plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,17 +317,18 @@ def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
     with monkeypatch.context() as patch:
         patch.setattr("typer.echo", broken)
         with pytest.raises(BrokenPipeError):
-            show_version(plan, "v1", as_json=False)
+            show(plan, "v1")
 
     def failed(folder: PathFolder) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
 
     monkeypatch.setattr("megatron_lrps.cli.show.events", failed)
     with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: fix that"):
-        show_version(plan, "v1", as_json=False)
+        show(plan, "v1")
 
 
 def test_neither_loads_torch() -> None:
-    code = "import megatron_lrps.cli.show, sys; print({'torch', 'megatron', 'numpy'} & set(sys.modules))"
+    modules = "megatron_lrps.cli.show, megatron_lrps.cli.diff, sys"
+    code = f"import {modules}; print({{'torch', 'megatron', 'numpy'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -1,3 +1,5 @@
+"""`lrps status` of a campaign on disk."""
+
 import fcntl
 import json
 import os
@@ -11,21 +13,7 @@ from megatron_lrps.campaign.record import log_event
 from megatron_lrps.campaign.releases import note
 from megatron_lrps.storage.ownership import acquire
 from tests.conftest import Lrps, heavy_modules
-from tests.launch.campaign import TinyCampaign, campaign
-
-__all__ = ["campaign"]  # a fixture
-
-
-@pytest.fixture
-def begun(campaign: TinyCampaign) -> TinyCampaign:
-    """main at 10 of 14, v1 trained, v2 waiting for main at 14."""
-    campaign.save("main", 4)
-    campaign.save("main", 10)
-    campaign.save("main", 12, torn=True)
-    campaign.save("v1", 10)
-    log_event(campaign.folder("main"), "started", iteration=0)
-    log_event(campaign.folder("v1"), "done", iteration=10)
-    return campaign
+from tests.launch.campaign import TinyCampaign
 
 
 def test_status_tells_states_checkpoints_and_last_events(begun: TinyCampaign, lrps: Lrps) -> None:
@@ -187,47 +175,6 @@ def test_ranks_that_start_are_seen_before_they_hold_their_path(campaign: TinyCam
         assert "\nmain  stopped before its first save (Ctrl-C or a signal)  " in lrps("status", campaign.plan).stdout
 
 
-def test_tree_draws_forks_ends_and_progress(begun: TinyCampaign, lrps: Lrps) -> None:
-    code, stdout, _ = lrps("tree", begun.plan)
-    assert code == 0
-    assert stdout.splitlines()[1:] == [
-        "`-- main  (0, 14]  interrupted at 10 of 14, 71%",  # 10 of 14
-        "    |-- v1  (4, 10]  version v1  trained, 100%",
-        "    `-- v2  (14, 20]  version v2  waiting for main at 14, 0%",
-    ]
-
-
 @pytest.mark.parametrize("command", ["status", "tree"])
 def test_looking_loads_nothing_heavy(begun: TinyCampaign, command: str) -> None:
     assert heavy_modules(command, begun.plan) == []
-
-
-def test_a_branch_alone_is_refused_before_its_fork_point_exists(campaign: TinyCampaign, lrps: Lrps) -> None:
-    code, _, stderr = lrps("run", campaign.plan, "--path", "v1")
-    assert code == 78
-    assert "path v1: The fork point at iteration 4 is not in" in stderr
-    assert "Fix: train the parent path up to it first." in stderr
-
-
-def test_missing_data_are_refused_before_anything_is_trained(campaign: TinyCampaign, lrps: Lrps) -> None:
-    (campaign.plan.parent / "data1.idx").unlink()
-    code, _, stderr = lrps("run", campaign.plan)
-    assert code == 78
-    assert "versions.v1.train:" in stderr
-    assert not campaign.folder("main").root.exists()
-
-
-def test_a_changed_past_is_refused(campaign: TinyCampaign, lrps: Lrps) -> None:
-    for path, iteration in (("main", 4), ("main", 14), ("v1", 10), ("v2", 20)):
-        campaign.save(path, iteration)
-    assert lrps("run", campaign.plan).stdout == "All 3 paths of campaign tiny are trained; there is nothing to do.\n"
-    campaign.plan.write_text(campaign.plan.read_text().replace("max: 3.0e-4", "max: 2.0e-4"))
-    code, _, stderr = lrps("run", campaign.plan)
-    assert code == 78
-    assert stderr.startswith("lrps: lr.max: ")
-
-
-def test_a_path_that_is_none_is_refused(campaign: TinyCampaign, lrps: Lrps) -> None:
-    code, _, stderr = lrps("run", campaign.plan, "--path", "v9")
-    assert code == 78
-    assert "choose one of main, v1, v2" in stderr

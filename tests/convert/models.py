@@ -4,6 +4,7 @@ from pathlib import Path
 
 from training.campaigns import write_campaign
 
+from megatron_lrps.convert.architecture import Model
 from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 
 VOCAB = 400
@@ -12,6 +13,21 @@ LLAMA = (
     " disable-bias-linear: true, group-query-attention: true, num-query-groups: 2"
 )
 """Megatron flags behind ``write_campaign``'s two layers, 64 wide, four heads."""
+
+LLAMA_MODEL = Model(
+    family="llama",
+    layers=2,
+    hidden=64,
+    ffn=96,
+    heads=4,
+    groups=2,
+    head_dim=16,
+    vocab=111,
+    positions=32,
+    epsilon=1e-5,
+    tied=False,
+)
+"""The smallest Llama, which tests change into models of other families."""
 
 
 def write_llama_campaign(folder: Path, *, extra: str = "", processes: int = 1) -> Path:

@@ -10,12 +10,19 @@ from convert.hugging_face import CONFIGS, VOCAB, save_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
+
+
+def test_every_family_makes_a_round_trip_below() -> None:
+    assert {transformers_class.lower() for transformers_class, _ in CONFIGS.values()} == {
+        name.replace("_", "") for name in FAMILIES
+    }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -68,7 +75,7 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
         "intermediate_size": (100, r"has \[96, 64\], and a llama model of this config.json has \[100, 64\]"),
         "rope_parameters": (
             {**config["rope_parameters"], "factor": 32.0},
-            "factor 32.0, and megatron-core 0.19 computes with 8",
+            "factor 32.0, but megatron-core 0.19 computes with 8",
         ),
     }
     for key, (value, message) in cases.items():
@@ -77,7 +84,7 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
             plan_import(source)
     (source / "config.json").write_text(json.dumps(config))
     save_file({"model.extra.weight": torch.zeros(3)}, source / "more.safetensors")
-    with pytest.raises(RefusedError, match=r"holds model\.extra\.weight, which Megatron has no tensor for"):
+    with pytest.raises(RefusedError, match=r"holds model\.extra\.weight, but Megatron has no tensor for it"):
         plan_import(source)
     (source / "more.safetensors").unlink()
     with (source / "model.safetensors").open("r+b") as file:

@@ -65,7 +65,7 @@ def test_names_are_those_of_the_layer_spec_that_was_trained(saved: Path, tmp_pat
     names = load(tmp_path / "grouped")["model"].keys()
     assert "decoder.layers.3.mlp.experts.linear_fc1.weight127" in names
     other = OpenCheckpoint(saved, opened.args, {**opened.tensors, "mtp.layers.0.weight": opened.tensors[QKV]})
-    with pytest.raises(RefusedError, match=r"mtp\.layers\.0\.weight, whose name in one file is not known"):
+    with pytest.raises(RefusedError, match=r"mtp\.layers\.0\.weight, which has no known name in a single file"):
         write_torch(plan_weights(other, vocab=111, layout=Layout()), tmp_path / "other", around=nothing)
 
 
@@ -105,7 +105,7 @@ def test_rows_for_no_token_are_those_that_training_pushed_down_or_the_mean(saved
     [
         ({"pipeline": 3}, "--pipeline-parallel 3 does not divide num_layers 4"),
         ({"tensor": 8}, "--tensor-parallel 8 does not divide num_attention_heads 4"),
-        ({"vocab": 1025}, "The tokenizer has 1025 tokens, and the word embedding .* has 1024 rows"),
+        ({"vocab": 1025}, "The tokenizer has 1025 tokens, but the word embedding .* has 1024 rows"),
     ],
 )
 def test_a_layout_that_does_not_divide_the_model_is_refused(saved: Path, sizes: dict[str, int], message: str) -> None:

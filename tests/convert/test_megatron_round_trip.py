@@ -10,7 +10,7 @@ from convert.hugging_face import VOCAB, save_model
 from training.harness import train
 from training.test_layouts import RESAVE
 
-from megatron_lrps.campaign.folders import checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
@@ -69,7 +69,7 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         env={"RESAVE": str(tmp_path / "resaved")},
         timeout=500,
     )
-    resaved = checkpoint(tmp_path / "resaved", 0)
+    resaved = Checkpoint(tmp_path / "resaved", 0).folder
     request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
 
     def around(hidden: Path) -> None:
@@ -108,7 +108,7 @@ def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
         env={"RESAVE": str(tmp_path / "saved")},
         **resave,
     )
-    saved = checkpoint(tmp_path / "saved", 0)
+    saved = Checkpoint(tmp_path / "saved", 0).folder
     weights = plan_weights(open_checkpoint(saved), vocab=VOCAB, layout=Layout(**layout))
     assert weights.padded == 112  # 2 x 56, under either layout, as Megatron's loss counts the padding
     target = tmp_path / "exported"
@@ -122,7 +122,7 @@ def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
     )
     found = compare_logits(
         saved,
-        checkpoint(tmp_path / "resaved", 0),
+        Checkpoint(tmp_path / "resaved", 0).folder,
         probe_tokens(VOCAB, planned.model.positions),
         vocab=VOCAB,
         dtype=None,

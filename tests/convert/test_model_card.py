@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.lineage import chain_of, facts_of
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.model_card import lineage_of, model_card
@@ -26,10 +26,10 @@ MODEL = Model(
 def test_main_is_told_up_to_the_fork() -> None:
     """v1 forks at 400 of main, which goes on to 1,400 for v2."""
     tree = tree_of()
-    campaign = CampaignFolder(tree.plan.folder)
-    facts = facts_of(campaign, [tree], "v1")
-    links = chain_of(campaign, [tree], facts)
-    lineage = lineage_of(facts, links, [facts_of(campaign, [tree], link.path) for link in links], [])
+    campaign = Campaign(tree)
+    facts = facts_of(campaign, "v1")
+    links = chain_of(campaign, facts)
+    lineage = lineage_of(facts, links, [facts_of(campaign, link.path) for link in links], [])
     assert lineage.schedules == {
         "main": ["hold at 0.0003 (0, 400]"],
         "v1": ["hold at 0.0003 (0, 400]", "cosine from 0.0003 to 3e-05 (400, 1,000]"],
@@ -39,10 +39,10 @@ def test_main_is_told_up_to_the_fork() -> None:
 def test_an_adopted_run_is_named(tmp_path: Path) -> None:
     """v1 forks at 500 of main, whose first 100 iterations are a run's that lies beside the plan."""
     tree = tree_of(main={"adopt": str(tmp_path / "runs" / "stock"), "iteration": 100})
-    campaign = CampaignFolder(tree.plan.folder)
-    facts = facts_of(campaign, [tree], "v1")
-    links = chain_of(campaign, [tree], facts)
-    lineage = lineage_of(facts, links, [facts_of(campaign, [tree], link.path) for link in links], [])
+    campaign = Campaign(tree)
+    facts = facts_of(campaign, "v1")
+    links = chain_of(campaign, facts)
+    lineage = lineage_of(facts, links, [facts_of(campaign, link.path) for link in links], [])
     for base, folder in ((tmp_path, "runs/stock"), (Path("/elsewhere"), "stock")):
         card = model_card(
             lineage, MODEL, name="v1", iteration=1100, sha256=None, dtype="bf16", tokenizer="", ignored=(), base=base

@@ -14,7 +14,8 @@ from convert.models import VOCAB, write_llama_campaign
 from safetensors.torch import load_file, save_file
 from training.campaigns import train_path
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.convert.huggingface_import import plan_import
 from megatron_lrps.convert.logits_check import compare_logits
@@ -112,7 +113,7 @@ def test_perplexity_of_the_standard_librarys_documentation_is_megatrons(campaign
     ids = processor.encode("\n".join(topics.topics[name] for name in ("assert", "with", "while")))
     assert len(ids) > 32 * 64
     tokens = [ids[32 * number : 32 * (number + 1)] for number in range(64)]
-    saved = checkpoint(campaign.parent / "run" / "paths" / "v1" / "checkpoints", 8)
+    saved = Checkpoint(campaign.parent / "run" / "paths" / "v1" / "checkpoints", 8).folder
     found = compare_logits(saved, folder, tokens, vocab=VOCAB, dtype=None)
     assert 1 < math.exp(found.export_loss) < 2 * VOCAB
     assert math.exp(found.export_loss) == pytest.approx(math.exp(found.megatron_loss), rel=1e-6)
@@ -130,7 +131,7 @@ def test_what_is_not_there_or_was_not_trained_with_is_named(campaign: Path, lrps
     code, _, err = lrps("export", copied / "plan.yaml", "v1")
     assert code == 78
     assert "The tokenizer's content is" in err
-    torn = next(checkpoint(copied / "run" / "paths" / "v1" / "checkpoints", 8).glob("*.distcp"))
+    torn = next(Checkpoint(copied / "run" / "paths" / "v1" / "checkpoints", 8).folder.glob("*.distcp"))
     torn.write_bytes(torn.read_bytes()[:-1])
     shutil.copyfile(campaign.parent / "data" / "tokenizer.model", model)
     code, _, err = lrps("export", copied / "plan.yaml", "v1")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.integrity import Finding
@@ -39,7 +40,7 @@ def campaign(tmp_path: Path) -> CampaignFolder:
 @pytest.fixture
 def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Promote:
     """`promoted(gate text or None, ppl=...)`: v2 of perplexity 2, beside v1 of 1, by the hash `sha256`."""
-    tree = expand(parse_plan(PLAN, base=tmp_path))
+    whole = Campaign(expand(parse_plan(PLAN, base=tmp_path)))
 
     def score(path: str, iteration: int, sha256: str, ppl: float) -> Results:
         results = Results(campaign, path, iteration, sha256)
@@ -50,23 +51,25 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
     def run(
         gate: str | None, *, ppl: float = 2.0, despite: bool = False, sha256: str = "aa", path: str = "v2"
     ) -> Promoted:
-        source = VersionCheckpoint(tree, [tree], campaign, path, Facts(name=path, record="read", values={}), 20, sha256)
-        source.target.mkdir(parents=True, exist_ok=True)
-        (source.target / "README.md").write_text("card\n")
+        checkpoint = Checkpoint(campaign.path(path).checkpoints, 20)
+        facts = Facts(name=path, record="read", values={})
+        version = VersionCheckpoint(whole, [whole.tree], path, facts, checkpoint, sha256)
+        version.export.mkdir(parents=True, exist_ok=True)
+        (version.export / "README.md").write_text("card\n")
         file = tmp_path / "gate.txt"
         file.write_text(gate or "")
         score("v1", 10, "bb", 1.0)
         monkeypatch.setattr(
             module,
             "verify_one",
-            lambda *_: Finding(path=path, checkpoint=Checkpoint(source.folder.parent, 20), state="whole"),
+            lambda *_: Finding(path=path, checkpoint=checkpoint, state="whole"),
         )
         monkeypatch.setattr(
-            module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(source.target, True, None, "", None)
+            module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, True, None, "", None)
         )
         monkeypatch.setattr(module, "evaluate", lambda *_, **__: score(path, 20, sha256, ppl))
         return promote(
-            source,
+            version,
             Evaluation(),
             task_folder=None,
             gate=file if gate else None,

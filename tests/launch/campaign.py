@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.folders import PathFolder, checkpoint, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.folders import PathFolder
 
 PLAN = """
 campaign: tiny
@@ -60,11 +61,11 @@ class TinyCampaign:
         return self.campaign.folder.path(path)
 
     def saved(self, path: str) -> list[int]:
-        return checkpoints_in(self.folder(path).checkpoints)[0]
+        return [*Checkpoints.in_folder(self.folder(path).checkpoints).complete]
 
     def save(self, path: str, iteration: int, *, torn: bool = False) -> None:
         """What looks like a checkpoint, complete or cut off."""
-        folder = checkpoint(self.folder(path).checkpoints, iteration)
+        folder = Checkpoint(self.folder(path).checkpoints, iteration).folder
         folder.mkdir(parents=True)
         for name in (".metadata", "metadata.json")[: 1 if torn else 2]:
             (folder / name).write_text("{}")

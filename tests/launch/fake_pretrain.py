@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from megatron_lrps.campaign.activity import Teller
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.campaign.start_point import find_start
 from megatron_lrps.plan import expand, load_plan
@@ -28,7 +29,7 @@ SAVE_INTERVAL = 5
 
 
 def save(checkpoints: Path, iteration: int) -> None:
-    folder = checkpoint(checkpoints, iteration)
+    folder = Checkpoint(checkpoints, iteration).folder
     folder.mkdir(parents=True, exist_ok=True)
     for name in (".metadata", "metadata.json"):
         (folder / name).write_text("{}")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.plan import expand, load_plan
 from tests.conftest import Lrps
 from tests.launch.test_real import start, wait_for_iteration
@@ -26,14 +27,14 @@ def test_a_version_is_cut_off_a_running_main_path(tmp_path: Path, lrps: Lrps) ->
         assert code == 0, stderr
         assert "asking its job to save at its next iteration" in stdout
         assert executor.poll() is None  # it trains on
-        wait_for_iteration(plan, "main", checkpoints_in(main)[0][0] + 5)
+        wait_for_iteration(plan, "main", Checkpoints.in_folder(main).complete[0] + 5)
     finally:
         executor.terminate()
         output, _ = executor.communicate(timeout=300)
     assert executor.returncode == 75, output[-2000:]
 
     hotfix = expand(load_plan(plan)).path("hotfix")
-    assert hotfix.fork in checkpoints_in(main)[0]
+    assert hotfix.fork in Checkpoints.in_folder(main).complete
     assert (hotfix.end - hotfix.fork, hotfix.parent) == (6, "main")
     assert plan.read_text().splitlines()[-3:] == [
         "# the end",

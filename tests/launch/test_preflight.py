@@ -37,7 +37,7 @@ def test_a_plan_that_nothing_stands_against(tmp_path: Path) -> None:
 
 def test_what_has_been_trained_may_not_change_and_nothing_is_written(tmp_path: Path) -> None:
     before = campaign_in(tmp_path)
-    accept(before.tree)
+    accept(before)
     accepted = before.folder.plan
     text = accepted.read_text()
     save(before.folder.path("main").checkpoints, 400)
@@ -53,7 +53,7 @@ def test_what_has_been_trained_may_not_change_and_nothing_is_written(tmp_path: P
 
 def test_a_damaged_accepted_plan_is_said(tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path)
-    accept(campaign.tree)
+    accept(campaign)
     campaign.folder.plan.write_text("campaign: [")
     assert "is damaged" in said(campaign)[0]
 

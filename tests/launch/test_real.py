@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder, checkpoints_in
+from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 
 pytestmark = pytest.mark.training
@@ -59,7 +60,7 @@ def test_ctrl_c_loses_nothing(tmp_path: Path) -> None:
             executor.kill()
         assert executor.returncode == 75, output[-3000:]
         folder = CampaignFolder(stopped.parent / "run").path(path).checkpoints
-        assert iteration <= checkpoints_in(folder)[0][-1] < {"main": 20, "v1": 40}[path]
+        assert iteration <= Checkpoints.in_folder(folder).complete[-1] < {"main": 20, "v1": 40}[path]
     executor = start(stopped)
     output, _ = executor.communicate(timeout=300)
     assert executor.returncode == 0, output[-3000:]

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.tensorboard.derive import derive
@@ -87,7 +88,7 @@ def tree(make_tree, log_job) -> Tree:
     logs = campaign.path("v1").logs
     logs.mkdir()
     (logs / "0.log").write_text("\n".join([begin(), *(line(i, i, 2 + 8 / i) for i in range(41, 101))]) + "\n")
-    derive(campaign, [tree])
+    derive(Campaign(tree))
     return tree
 
 
@@ -218,7 +219,7 @@ def test_runs_charts_and_columns(server):
 def test_an_open_tensorboard_shows_what_is_derived_anew_once(server, tree, log_job):
     campaign = CampaignFolder(tree.plan.folder)
     log_job(campaign.tensorboard("v1"), [("lm loss", i, 3.0) for i in range(61, 91)])  # resumed at 60
-    derive(campaign, [tree])
+    derive(Campaign(tree))
     server.wait(lambda server: server.steps("v1", "lm loss vs tokens")[-1] == 90 * 32)
     assert server.steps("v1", "lm loss vs tokens") == [32 * i for i in range(41, 91)]
     assert server.steps("v1", "lm loss") == list(range(41, 91))

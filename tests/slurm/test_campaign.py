@@ -87,10 +87,10 @@ FAILING = """\
 import runpy, sys
 from megatron_lrps.training.megatron import whole_validation
 evaluate = whole_validation.evaluate_sets
-def fails(args, original, prefix, *given, **named):
-    if "on validation set" in prefix and args.rank == 1:
+def fails(args, call):
+    if "on validation set" in call["prefix"] and args.rank == 1:
         raise TypeError("'NoneType' object cannot be interpreted as an integer")
-    return evaluate(args, original, prefix, *given, **named)
+    return evaluate(args, call)
 whole_validation.evaluate_sets = fails
 runpy.run_module("megatron_lrps.pretrain", run_name="__main__")
 """

@@ -214,7 +214,7 @@ def test_only_what_is_unfit_everywhere_on_many_nodes_is_no_nodes_fault(script: S
     assert (everywhere.code, everywhere.requeued) == (78, False)
     assert "no node of this job is fit: node1,node2." in everywhere.said
     one = script.run(nodes="node5", EXCLUDED="node9")
-    assert "lrps: unfit node: node5 1 of 2 GPUs answer nvidia-smi\n" in one.said
+    assert "lrps: unfit node: node5 only 1 of 2 GPUs answer nvidia-smi\n" in one.said
     assert "scontrol update JobId=7 ExcNodeList=node9,node5\n" in one.calls
     assert "requeued, 2 of 3" in script.run(nodes="node6").said
     assert "requeued, 3 of 3" in script.run(nodes="node7").said
@@ -226,7 +226,7 @@ def test_only_what_is_unfit_everywhere_on_many_nodes_is_no_nodes_fault(script: S
 def test_a_signal_that_srun_keeps_for_itself_is_refused(script: Script, signal: str) -> None:
     ended = script.run(LRPS_EXIT_SIGNAL=signal)
     assert (ended.code, ended.calls) == (78, "")
-    assert f"LRPS_EXIT_SIGNAL: {signal}, but srun passes USR1 and USR2 on" in ended.said
+    assert f"LRPS_EXIT_SIGNAL is {signal}, but srun only passes USR1 and USR2 on" in ended.said
     assert script.run(LRPS_EXIT_SIGNAL="USR1").code == 0
 
 
@@ -255,7 +255,7 @@ def test_a_site_file_need_not_be_strict(script: Script) -> None:
 def test_a_site_file_that_cannot_be_read_is_refused(script: Script) -> None:
     absent = script.run(LRPS_SITE="/nowhere/site.sh")
     assert (absent.code, absent.calls) == (78, "")
-    assert "LRPS_SITE: /nowhere/site.sh is no script that can be read on " in absent.said
+    assert "LRPS_SITE: /nowhere/site.sh is missing or no bash script on " in absent.said
     script.site("if then\n")
     torn = script.run()
     assert (torn.code, torn.calls) == (78, "")

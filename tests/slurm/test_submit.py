@@ -151,7 +151,7 @@ def test_a_refusal_in_the_middle_takes_back_what_was_accepted(submitted: Submitt
     done = submitted.lrps("submit", env={"PATH": f"{sbatch.parent}:{path}"})
     assert done.code == 78
     assert "Job dependency problem" in done.stderr
-    assert "accepted before were cancelled, 1 of them; nothing is submitted" in done.stdout
+    assert "had accepted 1 of the jobs; they are cancelled, and nothing is submitted" in done.stdout
     submitted.ends(submitted.jobs()["main", 4], "CANCELLED")
 
 
@@ -165,7 +165,7 @@ def test_a_full_queue_takes_back_what_was_accepted(tmp_path: Path) -> None:
         assert done.code == 78
         assert "Slurm temporarily unable to accept job, sleeping and retrying" in done.stderr
         # Slurm counts the one that only asked whether it could start.
-        assert re.search("accepted before were cancelled, [12] of them; nothing is submitted", done.stdout)
+        assert re.search("had accepted [12] of the jobs; they are cancelled, and nothing is submitted", done.stdout)
         for job in campaign.jobs().values():
             campaign.ends(job, "CANCELLED")
 

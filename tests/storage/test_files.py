@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.errors import EXIT_STORAGE, StorageError
-from megatron_lrps.storage.files import append_line, read_json, read_lines, write_atomic
+from megatron_lrps.storage.files import append_line, read_json, read_lines, replacing, write_atomic
 
 
 def names_in(folder: Path) -> list[str]:
@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
     done = on_a_full_disk("write", file)
     assert done.returncode == EXIT_STORAGE == 74
     assert f"{file} could not be written: File too large" in done.stdout
-    assert "Fix: make room" in done.stdout
+    assert "Fix: Free space" in done.stdout
     assert file.read_text() == "old"
     assert names_in(tmp_path) == ["path.json"]  # and no temporary file takes the rest of the room
 
@@ -79,7 +79,7 @@ def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
         for write in (partial(write_atomic, content="x"), partial(append_line, record={})):
             with pytest.raises(StorageError) as refused:
                 write(file)
-            assert refused.value.fix == f"move {tmp_path / 'tensorboard'} away, which is no folder, then rerun."
+            assert refused.value.fix.startswith(f"Move {tmp_path / 'tensorboard'} away, because it is not a folder")
 
 
 def test_a_disk_that_is_only_read_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_disk_that_is_only_read_needs_no_room(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(StorageError, match="Read-only file system") as refused:
         write_atomic(tmp_path / "plan.yaml", "x")
-    assert refused.value.fix == f"make {tmp_path} writable, then rerun."
+    assert refused.value.fix == f"Make {tmp_path} writable, and run the command again."
 
 
 def test_a_full_disk_leaves_no_first_text(tmp_path: Path) -> None:
@@ -130,6 +130,36 @@ def test_write_atomic_names_what_is_in_the_way(tmp_path: Path, obstacle: str) ->
     assert caught.value.exit_code == EXIT_STORAGE
     assert names_in(tmp_path) == ["folder"]
     assert not file.parent.is_dir() or names_in(file.parent) == ["path.json"]
+
+
+# replacing
+
+
+def test_replacing_gives_all_files_their_names_at_the_end(tmp_path: Path) -> None:
+    data, index = tmp_path / "a/x.bin", tmp_path / "a/x.idx"
+    with replacing(data, index) as (new_data, new_index):
+        new_data.write_text("data")
+        new_index.write_text("index")
+        assert names_in(data.parent) == [".x.bin.tmp", ".x.idx.tmp"]
+    assert (data.read_text(), index.read_text()) == ("data", "index")
+    assert names_in(data.parent) == ["x.bin", "x.idx"]
+
+
+def test_a_block_that_fails_leaves_the_old_files_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("old")
+
+    def write(error: Exception) -> None:
+        with replacing(file) as (new,):
+            new.write_text("new")
+            raise error
+
+    with pytest.raises(ValueError, match="no text"):
+        write(ValueError("no text"))
+    with pytest.raises(StorageError, match=f"{file} could not be written: Full"):
+        write(OSError(errno.ENOSPC, "Full"))
+    assert file.read_text() == "old"
+    assert names_in(tmp_path) == ["x"]
 
 
 # append_line and read_lines

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.campaign.same_run import Identity
-from megatron_lrps.campaign.start_point import Start
+from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.layout_check import check_layout
@@ -18,7 +19,7 @@ from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.flags import argument_line, path_flags
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.session import planned_run
+from megatron_lrps.training.path_to_train import PathToTrain
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 from tests.training.harness import GPT, train, write_tokens
 
@@ -123,10 +124,10 @@ def refuse_before_a_job_is_queued(plan: Path) -> None:
     """`lrps plan --check-layout`, and so `lrps submit`, compares the run's arguments without a rank."""
     text = plan.read_text().replace("hidden-size: 32", "hidden-size: 64").replace("save: other2", "save: fresh")
     plan.write_text(text)
-    assert list(check_layout(expand(load_plan(plan)))["paths"]) == ["main", "v1", "v2"]
+    assert list(check_layout(Campaign.open(plan))["paths"]) == ["main", "v1", "v2"]
     plan.write_text(text.replace("hidden-dropout: 0.1", "hidden-dropout: 0.2"))
     with pytest.raises(RefusedError, match=r"path main on 1 ranks .*--hidden-dropout: 0.2 in this run, 0.1 in .*stock"):
-        check_layout(expand(load_plan(plan)))
+        check_layout(Campaign.open(plan))
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,8 @@ def test_what_a_fork_point_would_not_lack(saved: dict[str, object], words: tuple
     plan = campaign(tmp_path, GOES_ON)
     (tmp_path / "other.txt").write_text("a\nb\n")
     tree = expand(load_plan(plan))
-    run = planned_run(Planned(tree=tree, path=tree.path("main"), file=plan))
-    start = Start(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
+    run = PathToTrain.of_plan(Planned(campaign=Campaign(tree), path=tree.path("main")))
+    start = StartPoint(checkpoint=Checkpoint(tmp_path / "stock", ADOPTED), forked=True)
     same = tokenizer_fingerprint(tmp_path / "data" / "vocabulary.txt")
     identity = Identity(windows=[], tokenizer=same, order="chained")
     if "tokenizer_model" in saved:

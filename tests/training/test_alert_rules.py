@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from megatron_lrps.plan.keys.alerts import Alerts
-from megatron_lrps.training.alert_rules import Alert, Watcher, Window
+from megatron_lrps.training.alert_rules import Alert, RecentValues, Watcher
 
 
 def see(rules: Alerts, losses: Iterable[float | None], norms: Iterable[float | None] = ()) -> list[Alert]:
@@ -21,7 +21,7 @@ def see(rules: Alerts, losses: Iterable[float | None], norms: Iterable[float | N
 
 
 def test_a_window_keeps_the_median_of_its_last_values() -> None:
-    window = Window(5)
+    window = RecentValues(5)
     for value in (9, 1, 2, 3, 4):
         window.add(value)
     assert (window.median, window.deviation) == (3, 1)  # 1 2 3 4 9: deviations 0 1 1 2 6

@@ -80,7 +80,7 @@ def test_the_plugins_flags_stand_in_help(tmp_path: Path) -> None:
 def test_a_missing_script_is_one_line(tmp_path: Path) -> None:
     ended = run_ranks(["nowhere.py", "--lr", "1"], cwd=tmp_path, code=MODULE)
     assert ended.codes == [78]
-    assert ended.log.startswith("lrps: the script is nowhere.py, no file.")
+    assert ended.log.startswith("lrps: The script nowhere.py is no file.")
 
 
 @pytest.mark.training

@@ -15,7 +15,7 @@ LOST = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed b
 @pytest.fixture
 def word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file; this process is rank 3, and has no hooks in Megatron."""
-    monkeypatch.setattr(entry, "tie_forks", lambda: None)
+    monkeypatch.setattr(entry, "tie_children", lambda: None)
     monkeypatch.setattr(hooks, "install", lambda **_: None)
     monkeypatch.setenv("RANK", "3")
     file = tmp_path / "failure-7-0"

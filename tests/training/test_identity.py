@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.data.fingerprint import fingerprint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.training import run as module
+from megatron_lrps.training import identity as module
 from megatron_lrps.training.arguments import Planned
-from megatron_lrps.training.session import identity_of
+from megatron_lrps.training.identity import identity_of
 from tests.plan.plans import plan_dict, versions
 from tests.training.harness import write_tokens
 
@@ -34,7 +35,7 @@ def planned(folder: Path, path: str, *, paradigm: str = "lrps", last: dict[str, 
         version["train"] = [[1.0, f"d{number}"]]
     listed[-1].update(last or {})
     tree = expand(parse_plan(yaml.safe_dump(plan_dict(versions=listed, paradigm=paradigm)), base=folder))
-    return Planned(tree=tree, path=tree.path(path), file=folder / "plan.yaml")
+    return Planned(campaign=Campaign(tree), path=tree.path(path))
 
 
 def test_earlier_windows_cost_nothing(tmp_path: Path, hashed: list[str]) -> None:

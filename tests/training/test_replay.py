@@ -12,8 +12,9 @@ from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.window_samples import Interleaved
+from megatron_lrps.training.megatron.datasets import build_datasets
 from megatron_lrps.training.sample_order import Mixed, replay_seed
-from megatron_lrps.training.timeline import Timeline, build_datasets
+from megatron_lrps.training.timeline import Timeline
 from tests.plan.plans import plan_dict
 from tests.training.harness import write_tokens
 

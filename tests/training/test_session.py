@@ -1,57 +1,64 @@
-"""What a branch that is given by flags alone refuses, before Megatron validates them."""
+"""The moments of a session at which it decides by itself, without Megatron and on no disk."""
 
-from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.megatron_arguments import arguments
-from megatron_lrps.training.session import unplanned_branch
+from megatron_lrps.schedule import main_schedule
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.session import Session
 
 
-def args_of(folder: Path, **given: Any) -> Namespace:
-    """Megatron's, parsed: a branch of 6 iterations off iteration 4, four samples each."""
-    own = {
-        "lrps_fork_iter": 4,
-        "lrps_decay_iters": 6,
-        "lrps_decay_shape": "cosine",
-        "lrps_parent": str(folder / "main"),
-    }
-    sizes = {"save": str(folder / "branch"), "global_batch_size": 4, "lr": 1e-3, "min_lr": 1e-4}
-    return Namespace(**{**{name: each.default for name, each in arguments().items()}, **own, **sizes, **given})
+def session_of(folder: Path, *, end: int = 8, until: int = 8, fork_points: tuple[int, ...] = (4,)) -> Session:
+    return Session(
+        PathToTrain(
+            schedule=main_schedule(warm=0, batch=1),
+            own=folder,
+            parent=None,
+            fork=0,
+            end=end,
+            until=until,
+            fork_points=frozenset(fork_points),
+        )
+    )
 
 
-def test_a_branch_takes_what_stock_flags_it_can_keep(tmp_path: Path) -> None:
-    run = unplanned_branch(args_of(tmp_path, train_iters=10, ckpt_step=4, ckpt_format="torch_dist"))
-    assert (run.fork, run.end, run.own, run.parent) == (4, 10, tmp_path / "branch", tmp_path / "main")
+def decided(session: Session, iteration: int, *, exits: bool = False) -> tuple[bool, int]:
+    """(whether training ends after the iteration, how often it was saved for the plugin's reasons)."""
+    saves: list[int] = []
+
+    def save() -> None:
+        saves.append(iteration)
+
+    ends = session.decide_exit(
+        iteration, decide=lambda: exits, save=save, signalled=lambda: False, interval=lambda: None
+    )
+    return ends, len(saves)
+
+
+def test_fork_points_and_the_end_of_a_part_are_saved(tmp_path: Path) -> None:
+    whole, part = session_of(tmp_path), session_of(tmp_path, until=6)
+    assert [decided(whole, iteration) for iteration in (3, 4, 6, 8)] == [(False, 0), (False, 1), (False, 0), (False, 0)]
+    assert [decided(part, iteration) for iteration in (4, 5, 6)] == [(False, 1), (False, 0), (True, 1)]
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"train_samples": 40}, "--train-samples is given to a branch: its end is --lrps-fork-iter + --lrps-decay"),
-        ({"lr_decay_samples": 40}, "--lr-decay-samples is given to a branch"),
-        ({"phase_transition_iterations": "6"}, "--phase-transition-iterations is given to a branch: it ends the job"),
-        ({"iterations_to_skip": [6]}, "--iterations-to-skip is given to a branch: main and branch would read other"),
-        (
-            {"result_rejected_tracker_filename": "f"},
-            "--result-rejected-tracker-filename is given to a branch: it skips",
-        ),
-        ({"rampup_batch_size": [2, 2, 8]}, "--rampup-batch-size is given to a branch: a path's positions"),
-        ({"step_batch_size_schedule": "0:2 8:4"}, "--step-batch-size-schedule is given to a branch"),
-        ({"decrease_batch_size_if_needed": True}, "--decrease-batch-size-if-needed is given to a branch"),
-        ({"override_ckpt_iteration": 3}, "--override-ckpt-iteration is given to a branch"),
-        ({"non_persistent_ckpt_type": "global"}, "--non-persistent-ckpt-type is given to a branch: fork-or-resume"),
-        ({"non_persistent_save_interval": 2}, "--non-persistent-save-interval is given to a branch"),
-        ({"ckpt_format": "torch"}, "--ckpt-format torch: a branch reads and writes torch_dist alone"),
-        ({"ckpt_format": "fsdp_dtensor"}, "--ckpt-format fsdp_dtensor: a branch reads"),
-        ({"ckpt_step": 3}, "--ckpt-step 3 contradicts --lrps-fork-iter 4"),
-    ],
+    ("until", "iteration", "exits", "code"),
+    [(8, 5, True, 75), (6, 6, False, 0), (8, 8, True, None), (8, 5, False, None)],
 )
-def test_what_a_branch_cannot_keep_is_refused_by_name(given: dict[str, Any], words: str, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError) as refusal:
-        unplanned_branch(args_of(tmp_path, **given))
-    assert words in str(refusal.value)
-    assert refusal.value.fix
+def test_an_early_end_has_its_exit_code(
+    until: int, iteration: int, exits: bool, code: int | None, tmp_path: Path
+) -> None:
+    session = session_of(tmp_path, until=until)
+    decided(session, iteration, exits=exits)
+    assert session.training_left(SystemExit(0)) == code
+    assert session.training_left(SystemExit(1)) is None  # a failure keeps its own
+    assert session.training_left(RuntimeError("NCCL")) is None
+
+
+def test_an_iteration_is_saved_once(tmp_path: Path) -> None:
+    session = session_of(tmp_path)
+    written: list[int] = []
+    for iteration, persistent in ((4, True), (4, True), (5, False), (5, True), (6, True), (4, True)):
+        session.save(iteration, lambda at=iteration: written.append(at), persistent=persistent)  # type: ignore[misc]
+    assert written == [4, 5, 5, 6, 4]

@@ -17,7 +17,8 @@ def need(config: Mapping[str, Any], name: str, key: str, *allowed: Any) -> None:
     """
     if config.get(key, allowed[0]) not in allowed:
         raise RefusedError(
-            f"{name}: {key} {config[key]!r} cannot be imported; {', '.join(map(repr, allowed))} can.", "name another."
+            f"{name}: {key} {config[key]!r} cannot be imported; {', '.join(map(repr, allowed))} can.",
+            "import another model.",
         )
 
 
@@ -26,7 +27,8 @@ def refuse_window(config: Mapping[str, Any], name: str) -> None:
     window = config.get("sliding_window")
     if window is not None:
         raise RefusedError(
-            f"{name}: sliding_window {window} of a {config['model_type']} model cannot be imported.", "name another."
+            f"{name}: sliding_window {window} of a {config['model_type']} model cannot be imported.",
+            "import another model.",
         )
 
 
@@ -51,6 +53,6 @@ def linear_bias(config: Mapping[str, Any], name: str, *, attention: bool, can: b
     if attention != bool(config.get("mlp_bias", False)) or (attention and not can):
         raise RefusedError(
             f"{name}: attention_bias {attention} with mlp_bias {config.get('mlp_bias', False)} cannot be imported.",
-            "Megatron has biases in all linear layers or in none; name another model.",
+            "import another model; Megatron has biases in all linear layers or in none.",
         )
     return attention

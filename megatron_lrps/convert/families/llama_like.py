@@ -56,7 +56,9 @@ def model_of(
     heads = config["num_attention_heads"]
     base = float(config.get("rope_theta", rope.get("rope_theta", rope_base)))
     if base != int(base):
-        raise RefusedError(f"{name}: rope_theta {base} is no whole number, and Megatron's is.", "name another model.")
+        raise RefusedError(
+            f"{name}: rope_theta is {base}, but Megatron takes only a whole number.", "import another model."
+        )
     known: dict[str, Any] = {
         "family": config["model_type"],
         "layers": config["num_hidden_layers"],
@@ -84,12 +86,12 @@ def _rope_factor(scaling: dict[str, Any], name: str) -> float | None:
     if kind != "llama3" or fixed != LLAMA3_ROPE:
         raise RefusedError(
             f"{name}: rope_scaling {scaling} cannot be imported; Megatron has llama3's with {LLAMA3_ROPE}.",
-            "name another model.",
+            "import another model.",
         )
     if scaling["factor"] != ROPE_FACTOR:
         raise RefusedError(
-            f"{name}: rope_scaling has factor {scaling['factor']}, and megatron-core 0.19 computes with "
+            f"{name}: rope_scaling has factor {scaling['factor']}, but megatron-core 0.19 computes with "
             f"{ROPE_FACTOR:g}, whatever --rope-scaling-factor says.",
-            "name a model with that factor.",
+            "import a model with that factor.",
         )
     return ROPE_FACTOR

@@ -1,7 +1,7 @@
 """One shard to its part of the ``.bin`` and of the index, by a fast engine that is checked or by the reference."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +17,7 @@ from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec,
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.shards import Shard
 from megatron_lrps.errors import LrpsError
-from megatron_lrps.storage.files import read_json, write_atomic
-from megatron_lrps.storage.publish import publish, write_failed
+from megatron_lrps.storage.files import read_json, replacing, write_atomic
 
 BATCH_CHARS = 2**22
 """Characters encoded at a time; gigatoken takes a quarter longer for batches of 1 MiB."""
@@ -109,6 +108,23 @@ class PartFiles:
             return None
 
 
+def tokens_of(parts: Iterable[PartFiles]) -> Iterator[bytes]:
+    """The tokens of all parts, a few MiB at a time."""
+    return _blocks((part.bin for part in parts), 8 * 2**20)
+
+
+def lengths_of(parts: Iterable[PartFiles]) -> Iterator[NDArray[np.int32]]:
+    """The documents' lengths of all parts, a few MiB at a time."""
+    return (np.frombuffer(block, np.int32) for block in _blocks((part.lengths for part in parts), 4 * 2**20))
+
+
+def _blocks(files: Iterable[Path], size: int) -> Iterator[bytes]:
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(size):
+                yield block
+
+
 def dtype_of(encoder: Encoder) -> np.dtype[Any]:
     """The type of the tokens in the ``.bin``, as Megatron chooses it."""
     return np.dtype(np.uint16 if encoder.vocab_size < UINT16_BELOW else np.int32)
@@ -128,16 +144,13 @@ def encode_shard(
     checks = _Checks(load_reference(spec)) if not encoder.exact else None
     read = [entry_of(piece) for piece in shard.pieces]
     try:
-        try:
-            encoding = _write(shard, source, encoder, key, files, progress, checks)
-        except _DifferingError as found:
-            reference = load_reference(spec)
-            progress(-found.bytes, -found.tokens)
-            encoding = _write(shard, source, reference, key, files, progress, None, differing=found.text[:80])
-        encoding = replace(encoding, files=read)
-        write_atomic(files.facts, json.dumps(asdict(encoding), indent=2))
-    except OSError as error:
-        raise write_failed(files.bin, error) from error
+        encoding = _write(shard, source, encoder, key, files, progress, checks)
+    except _DifferingError as found:
+        reference = load_reference(spec)
+        progress(-found.bytes, -found.tokens)
+        encoding = _write(shard, source, reference, key, files, progress, None, differing=found.text[:80])
+    encoding = replace(encoding, files=read)
+    write_atomic(files.facts, json.dumps(asdict(encoding), indent=2))
     return encoding
 
 
@@ -192,32 +205,24 @@ def _write(
 ) -> Encoding:
     dtype = dtype_of(encoder)
     counted = empty = tokens = reported = 0
-    finals = (files.bin, files.lengths, files.unreadable)
-    temporaries = [final.with_name(f".{final.name}.tmp") for final in finals]
-    try:
-        with (
-            temporaries[0].open("wb", buffering=0) as bins,
-            temporaries[1].open("wb") as lengths_file,
-            temporaries[2].open("w", encoding="utf-8") as report,
-        ):
-            tally = Tally(report)
-            for texts in _batches(documents(shard, source, tally)):
-                if checks is not None and (text := checks.differing(texts, encoder)) is not None:
-                    raise _DifferingError(text, reported, tokens)
-                ids, lengths = with_eod(encoder.encode(texts), encoder, dtype)
-                _write_all(bins, ids)
-                lengths_file.write(lengths.tobytes())
-                counted += len(texts)
-                empty += len(texts) - int(np.count_nonzero(lengths))
-                tokens += len(ids)
-                progress(tally.bytes - reported, len(ids))
-                reported = tally.bytes
-        for temporary, final in zip(temporaries, finals, strict=True):
-            publish(temporary, final)
-    finally:
-        for temporary in temporaries:
-            with suppress(OSError):  # it must not hide the error that led here
-                temporary.unlink(missing_ok=True)
+    with (
+        replacing(files.bin, files.lengths, files.unreadable) as (new_bin, new_lengths, new_unreadable),
+        new_bin.open("wb", buffering=0) as bins,
+        new_lengths.open("wb") as lengths_file,
+        new_unreadable.open("w", encoding="utf-8") as report,
+    ):
+        tally = Tally(report)
+        for texts in _batches(documents(shard, source, tally)):
+            if checks is not None and (text := checks.differing(texts, encoder)) is not None:
+                raise _DifferingError(text, reported, tokens)
+            ids, lengths = with_eod(encoder.encode(texts), encoder, dtype)
+            _write_all(bins, ids)
+            lengths_file.write(lengths.tobytes())
+            counted += len(texts)
+            empty += len(texts) - int(np.count_nonzero(lengths))
+            tokens += len(ids)
+            progress(tally.bytes - reported, len(ids))
+            reported = tally.bytes
     return Encoding(
         key=key,
         documents=counted,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.index_writer import write_index
 from megatron_lrps.data.prepare.content import Contents, renewed, whole_files
-from megatron_lrps.data.prepare.encode import UINT16_BELOW, Encoding, PartFiles, library_versions
+from megatron_lrps.data.prepare.encode import Encoding, PartFiles, dtype_of, lengths_of, library_versions, tokens_of
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
-from megatron_lrps.data.prepare.join import join
 from megatron_lrps.data.prepare.made_from import UNHASHED, difference, index_key, options_of
 from megatron_lrps.data.prepare.prepared_record import (
     Prepared,
@@ -28,9 +28,8 @@ from megatron_lrps.data.prepare.prepared_record import (
 from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, shard_key
 from megatron_lrps.data.prepare.workers import Task, encode_all
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
-from megatron_lrps.storage.files import write_atomic
+from megatron_lrps.storage.files import replacing, write_atomic
 from megatron_lrps.storage.ownership import acquire
-from megatron_lrps.storage.publish import publish, temporary_name, write_failed
 
 _EXAMPLES = 3
 
@@ -216,8 +215,6 @@ def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, watch:
 
 
 def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float, watch: Watch) -> Prepared:
-    import numpy as np
-
     encodings = [_finished(encoding) for encoding in index.done()]
     prefix, counts = index.source.prefix, totals(encodings)
     bad, listed = sum(counts["unreadable"].values()), unreadable_file(prefix)
@@ -235,18 +232,17 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
         raise RefusedError(
             f"{index.source.key}: none of {counts['documents']} documents gives a token.", "give documents with text."
         )
-    reference = load_reference(spec)
-    dtype = np.dtype(np.uint16 if reference.vocab_size < UINT16_BELOW else np.int32)
+    dtype = dtype_of(load_reference(spec))
     parts = [PartFiles(index.folder, shard.name) for shard in index.shards]
-    joined = join(prefix, [(part.bin, part.lengths) for part in parts], dtype)
+    written = write_index(prefix, tokens_of(parts), lambda: lengths_of(parts), dtype)
     prepared = Prepared(
         prefix=str(prefix),
         key=index_key(index.source, index.options),
         **counts,
         tokenizer=tokenizer,
         bin_bytes=counts["tokens"] * dtype.itemsize,
-        bin_sha256=joined.bin_sha256,
-        idx_sha256=joined.idx_sha256,
+        bin_sha256=written.bin_sha256,
+        idx_sha256=written.idx_sha256,
         sources=whole_files(index.source.files, (entry for encoding in encodings for entry in encoding.files)),
         options=index.options,
         libraries=library_versions(),
@@ -267,30 +263,21 @@ def _finished(encoding: Encoding | None) -> Encoding:
 def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path) -> None:
     """All shards' unreadable documents in one file; none where there are none. Line numbers become the file's."""
     before: Counter[str] = Counter()
-    temporary = temporary_name(listed)
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            for shard, encoding in zip(index.shards, encodings, strict=True):
-                pieces = zip(shard.pieces, encoding.files, strict=True)
-                # A shard of an earlier job may have been read under another name.
-                names = {entry["file"]: str(piece.file.path) for piece, entry in pieces}
-                with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
-                    for record in map(json.loads, lines):
-                        record["file"] = names[record["file"]]
-                        if "line" in record:
-                            record["line"] += before[record["file"]]
-                        out.write(json.dumps(record, ensure_ascii=False) + "\n")
-                for number, count in encoding.lines.items():
-                    before[str(shard.pieces[int(number)].file.path)] += count
-        if temporary.stat().st_size:
-            publish(temporary, listed)
-        else:
-            listed.unlink(missing_ok=True)
-    except OSError as error:
-        raise write_failed(listed, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replacing(listed) as (new,), new.open("w", encoding="utf-8") as out:
+        for shard, encoding in zip(index.shards, encodings, strict=True):
+            pieces = zip(shard.pieces, encoding.files, strict=True)
+            # A shard of an earlier job may have been read under another name.
+            names = {entry["file"]: str(piece.file.path) for piece, entry in pieces}
+            with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
+                for record in map(json.loads, lines):
+                    record["file"] = names[record["file"]]
+                    if "line" in record:
+                        record["line"] += before[record["file"]]
+                    out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            for number, count in encoding.lines.items():
+                before[str(shard.pieces[int(number)].file.path)] += count
+    if not listed.stat().st_size:
+        listed.unlink()
 
 
 def _example(line: str) -> str:

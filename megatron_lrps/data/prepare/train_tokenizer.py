@@ -11,8 +11,7 @@ from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
-from megatron_lrps.storage.files import write_atomic
-from megatron_lrps.storage.publish import publish, temporary_name
+from megatron_lrps.storage.files import publish, temporary_name, write_atomic
 
 END_OF_TEXT = "<|endoftext|>"
 """The one special token of a byte-level BPE trained here: id 0, EOD."""

@@ -1,1 +1,1 @@
-"""The quick start's data: real text that is installed beside this package, as four windows."""
+"""The quick start's data. In: what is installed beside this package. Out: ``.bin``/``.idx`` files for four versions."""

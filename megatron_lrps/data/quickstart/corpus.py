@@ -1,149 +1,131 @@
-"""Real text for the quick start and the studies: four windows, of a kind each or all of one distribution."""
+"""The data of the quick start and the studies: real text of this machine for four versions, in Megatron's files.
 
-import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+``<folder>/data/`` afterwards::
 
-from megatron_lrps.data.quickstart.installed_text import Source, documentation, library_code, standard_library, tests
-from megatron_lrps.data.quickstart.overlap import OverlapFilter
+    v1/train.bin  v1/train.idx  v1/valid.bin  v1/valid.idx     and so for v2, v3, v4
+    valid.bin  valid.idx                                       the held-out text of all four
+    tokenizer.model                                            for --tokenizer-type SentencePieceTokenizer
+    facts.json                                                 written last: with it the folder is whole
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.data.fingerprint import file_sha256, fingerprint
+from megatron_lrps.data.quickstart.installed_text import Document, collect, mix
+from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.storage.files import read_json, write_atomic, write_failed
 
-VALID_SHARE = 0.04
-"""Share of a window's characters that is held out, by whole files."""
-PIECE_CHARS = 800
-"""Characters of a piece of a document that is dealt to a window: some 250 tokens, two samples of the CPU studies."""
-
-_WINDOW_FILES = 16
-"""A file is at most one in so many of a window; larger ones are mostly generated tables."""
-_VALID_FILES = 8
-"""A held-out file is at most one in so many of the held-out text, so that no single one decides the loss."""
+SEED = 1234
 
 
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """A text to train on or to validate with, and the file it is from (a name, not a machine's path)."""
-
-    source: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """The new data of one version.
-
-    Attributes:
-        name: The version: ``v1`` to ``v4``.
-        domain: What kind of text it is.
-        origin: What was installed, with versions; another version gives another text.
-        note: What is other than usual with it, or "".
-        train: Training documents.
-        valid: Held-out documents; no file, no paragraph of 80 characters and no run of 5 lines of them is
-            in the training documents of any window.
-    """
-
-    name: str
-    domain: str
-    origin: tuple[str, ...]
-    note: str
-    train: tuple[Document, ...]
-    valid: tuple[Document, ...]
-
-
-def collect(seed: int = 1234, *, window_chars: int) -> list[Window]:
-    """Cut the text of this machine into the windows of v1 to v4; the same seed gives the same text.
+def prepare_quickstart(
+    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int, mixed: bool
+) -> dict[str, Any]:
+    """Make ``folder/data`` in some 20 s; do nothing if it is whole, rebuild it if a file is missing or torn.
 
     Args:
-        seed: Decides which files a window gets and which of them are held out.
-        window_chars: Characters of a window, training and validation together; the last file may add a
-            sixteenth.
+        folder: The quick start's own folder; made if it is missing.
+        vocab_size: Tokens of the sentencepiece BPE vocabulary.
+        progress: Called with one line per step.
+        window_chars: Characters of each version, held-out ones included.
+        mixed: The text of all versions has one distribution, as the paper's has; else each has its own kind of text.
+
+    Returns:
+        What ``facts.json`` holds: the settings, the sha256 of the tokenizer, and the tokens and fingerprint of each
+        ``.bin``/``.idx`` pair. Tokens include one EOD for each document.
 
     Raises:
-        RefusedError: A window has less than half of ``window_chars``, as what it is made from is not installed.
+        RefusedError: The folder holds data of other settings, or text or sentencepiece are missing on this machine.
+        StorageError: A file could not be written; the next call rebuilds.
     """
-    # One filter for all windows: what is removed here can be neither trained twice nor validated.
-    overlap = OverlapFilter()
-    sources = (documentation(), standard_library(), tests(), library_code())
-    return [
-        _window(f"v{number}", source, overlap, seed, window_chars) for number, source in enumerate(sources, start=1)
+    data = folder / "data"
+    settings = {"seed": SEED, "window_chars": window_chars, "vocab_size": vocab_size, "mixed": mixed}
+    facts = read_json(data / "facts.json")
+    if facts is not None:
+        _refuse_other_settings(data, {"mixed": False, **facts}, settings)
+        if (damage := next(_damage(data, facts), None)) is None:
+            progress(f"{data} is whole: nothing to do")
+            return facts
+        progress(f"{damage}: preparing the data again")
+    return _prepare(data, settings, progress)
+
+
+def _prepare(data: Path, settings: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    # Here, not above: numpy takes longer to load than the command line may.
+    from megatron_lrps.data.index_writer import write_index
+    from megatron_lrps.data.prepare.encode import dtype_of, with_eod
+    from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_encoder
+
+    try:
+        # Before anything else changes: a kill from here on leaves a folder that is not taken for whole.
+        (data / "facts.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise write_failed(data / "facts.json", error) from error
+    progress("Collecting text from Python and installed packages")
+    versions = collect(SEED, version_chars=settings["window_chars"])
+    for version in versions:
+        progress(f"  {version.domain}, from {', '.join(version.origin)}.")
+    if settings["mixed"]:
+        versions = mix(versions, SEED)
+    progress(f"Training a sentencepiece BPE tokenizer of {settings['vocab_size']} tokens")
+    model = data / "tokenizer.model"
+    texts = (document.text for version in versions for document in version.train)
+    tokenizer = train_sentencepiece(texts, model, vocab_size=settings["vocab_size"])
+    progress("Writing it as Megatron's .bin and .idx files")
+    encoder = load_encoder(TokenizerSpec(type="SentencePieceTokenizer", model=model))
+
+    def written(prefix: str, documents: Sequence[Document]) -> dict[str, Any]:
+        ids, lengths = with_eod(encoder.encode([each.text for each in documents]), encoder, dtype_of(encoder))
+        write_index(data / prefix, [ids.tobytes()], lambda: [lengths], ids.dtype)
+        return {"prefix": prefix, "tokens": len(ids), "fingerprint": fingerprint(data / prefix).to_json()}
+
+    windows: list[dict[str, Any]] = [
+        {
+            "name": version.name,
+            "domain": version.domain,
+            "origin": list(version.origin),
+            "train": written(f"{version.name}/train", version.train),
+            "valid": written(f"{version.name}/valid", version.valid),
+        }
+        for version in versions
     ]
+    facts = {
+        "seed": SEED,
+        "window_chars": settings["window_chars"],
+        "vocab_size": settings["vocab_size"],
+        "tokenizer_sha256": tokenizer.sha256,
+        "windows": windows,
+        "valid": written("valid", [held_out for version in versions for held_out in version.valid]),
+        "mixed": settings["mixed"],
+    }
+    write_atomic(data / "facts.json", json.dumps(facts, indent=2) + "\n")
+    progress(f"{data}: {sum(each['train']['tokens'] for each in windows)} training tokens in {len(windows)} windows")
+    return facts
 
 
-def deal(windows: Sequence[Window], seed: int = 1234) -> list[Window]:
-    """The same text as windows of one distribution: each gets a share of the pieces of every document.
-
-    Whole documents would not do: a window has some hundred, and a model that reads half of one predicts the rest
-    better, so it would find every window new at its beginning and known at its end.
-    """
-    rng, count = random.Random(f"{seed} deal"), len(windows)
-    train = [piece for window in windows for piece in _pieces(window.train)]
-    valid = [piece for window in windows for piece in _pieces(window.valid)]
-    rng.shuffle(train)
-    rng.shuffle(valid)
-    origin = tuple(dict.fromkeys(name for window in windows for name in window.origin))
-    whole = Window(name="", domain="all kinds mixed", origin=origin, note="", train=tuple(train), valid=tuple(valid))
-    return [
-        replace(whole, name=window.name, train=whole.train[number::count], valid=whole.valid[number::count])
-        for number, window in enumerate(windows)
-    ]
+def _refuse_other_settings(data: Path, facts: dict[str, Any], settings: dict[str, Any]) -> None:
+    """What was trained on this data must not find other data in its place."""
+    for key, value in settings.items():
+        if (found := facts.get(key)) != value:
+            raise RefusedError(
+                f"{data} was prepared with {key} {found}, but {value} is asked for.",
+                f"Choose another folder, or delete {data} and all that was trained on it.",
+            )
 
 
-def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
-    """Documents cut into pieces of whole lines, of ``PIECE_CHARS`` characters or one line more."""
-    for document in documents:
-        lines: list[str] = []
-        length = 0
-        for line in document.text.splitlines(keepends=True):
-            lines.append(line)
-            length += len(line)
-            if length >= PIECE_CHARS:
-                yield Document(source=document.source, text="".join(lines))
-                lines, length = [], 0
-        if lines:
-            yield Document(source=document.source, text="".join(lines))
-
-
-def characters(documents: Iterable[Document]) -> int:
-    """Characters of all documents together."""
-    return sum(len(document.text) for document in documents)
-
-
-def _window(name: str, source: Source, overlap: OverlapFilter, seed: int, window_chars: int) -> Window:
-    rng = random.Random(f"{seed} {name}")
-    files = _draw(source, overlap, rng, window_chars)
-    total = sum(map(characters, files))
-    if total < window_chars / 2:
-        raise RefusedError(
-            f"Window {name} ({source.domain}) has {total} of {window_chars} characters, from "
-            f"{', '.join(source.origin) or 'nothing'}. {source.note}".strip(),
-            'Install what is missing: pip install "megatron-lrps[megatron]".',
-        )
-    train, valid = _hold_out(files, rng, VALID_SHARE * total)
-    return Window(name=name, domain=source.domain, origin=source.origin, note=source.note, train=train, valid=valid)
-
-
-def _draw(source: Source, overlap: OverlapFilter, rng: random.Random, chars: int) -> list[list[Document]]:
-    """The documents of files drawn at random, file by file, until there are ``chars`` characters."""
-    drawn: list[list[Document]] = []
-    total = 0
-    for file in rng.sample(source.files, len(source.files)):
-        if total >= chars:
-            break
-        text = file.read()
-        if len(text) > chars / _WINDOW_FILES:
-            continue
-        if documents := [Document(source=file.name, text=piece) for piece in overlap.keep(text)]:
-            drawn.append(documents)
-            total += characters(documents)
-    return drawn
-
-
-def _hold_out(
-    files: list[list[Document]], rng: random.Random, chars: float
-) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-    """Training and held-out documents: whole files are held out until they have ``chars`` characters."""
-    train: list[Document] = []
-    valid: list[Document] = []
-    for documents in rng.sample(files, len(files)):
-        held_out = characters(valid) < chars and characters(documents) <= chars / _VALID_FILES
-        (valid if held_out else train).extend(documents)
-    return tuple(train), tuple(valid)
+def _damage(data: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """The files in the folder that are missing or are not as ``facts`` says."""
+    try:
+        if file_sha256(data / "tokenizer.model") != facts["tokenizer_sha256"]:
+            yield f"{data / 'tokenizer.model'} has changed"
+        for pair in [window[split] for window in facts["windows"] for split in ("train", "valid")] + [facts["valid"]]:
+            if fingerprint(data / pair["prefix"]).to_json() != pair["fingerprint"]:
+                yield f"{data / pair['prefix']}.bin or .idx has changed"
+    except RefusedError as error:
+        yield error.what.rstrip(".")
+    except (KeyError, TypeError):
+        yield f"{data / 'facts.json'} is torn"

@@ -1,89 +1,229 @@
-"""Where the quick start's text comes from: what is installed beside this package, nothing downloaded.
+"""Real text for the quick start and the studies: what is installed beside this package, nothing is downloaded.
 
-Python's own files are under the PSF licence; numpy, matplotlib, networkx and torch are under BSD licences
-(matplotlib's is PSF-based), megatron-core is Apache-2.0. The text is written into the user's folder only.
+Each of four versions gets new text, either of a kind of its own or of all kinds mixed. Python's own files are under the
+PSF licence; numpy, matplotlib, networkx and torch are under BSD licences (matplotlib's is PSF-based), megatron-core is
+Apache-2.0. The text is written into the user's folder only.
 """
 
 import ast
 import importlib
 import inspect
 import platform
+import random
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
+
+from megatron_lrps.errors import RefusedError
 
 DOCUMENTED_LIBRARIES = ("matplotlib", "networkx", "numpy")
-"""Libraries for their docstrings and, where Python came without its tests, for their tests."""
+"""Libraries for their docstrings and, if Python came without its tests, for their tests."""
 CODE_LIBRARIES = ("megatron-core", "torch")
-"""Libraries for their code. None is in both lists: no file may be in two windows."""
-
+"""Libraries for their code. None is in both lists, so that no file is in two kinds of text."""
 TEST_FOLDERS = {"test", "tests"}
 NO_TEXT_FOLDERS = {"encodings", "idlelib", "lib2to3", "pydoc_data", "site-packages"}
-"""Folders of the standard library that are tables, or other people's."""
+"""Folders of the standard library that hold tables, or other people's code."""
 TESTS_ENOUGH_BYTES = 2_000_000
-"""Some builds keep only ``test/support`` of Python's tests; below this they count as left out."""
+"""Some builds keep only ``test/support`` of Python's tests; with fewer bytes they count as left out."""
 DOCSTRING_CHARS = 200
 """Shorter docstrings repeat the function's name."""
 
+VALID_SHARE = 0.04
+"""Share of a version's characters that is held out, by whole files."""
+PIECE_CHARS = 800
+"""Characters of a mixed document: some 250 tokens, two samples of the CPU studies."""
+RUN_LINES = 5
+"""So many non-blank lines in a row count as the same text wherever they stand."""
+PARAGRAPH_CHARS = 80
+"""A paragraph of so many characters counts as the same text. Shorter ones are the language's own (``import os``)."""
+DOCUMENT_CHARS = 200
+"""Less text between two removed places is no document."""
 
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """One text that is read when it is wanted; ``name`` is the same on every machine."""
-
-    name: str
-    read: Callable[[], str]
+Lines = tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The files one window is drawn from, in sorted order.
+class TextKind(NamedTuple):
+    """A kind of text: what it is from, with versions, and the readers of its files by a name without a machine's path.
 
-    ``origin`` names what they belong to, with versions; ``note`` says what is other than usual, or is "".
+    Another version of a library gives another text.
     """
 
     domain: str
     origin: tuple[str, ...]
-    files: tuple[File, ...]
-    note: str = ""
+    files: dict[str, Callable[[], str]]
 
 
-def documentation() -> Source:
+class Document(NamedTuple):
+    """A text to train on or to validate with, and the name of its file."""
+
+    file: str
+    text: str
+
+
+class VersionText(NamedTuple):
+    """The new text of a version.
+
+    No file, no paragraph of 80 characters and no run of 5 lines of a held-out document (``valid``) is in a training
+    document of any version.
+    """
+
+    name: str
+    domain: str
+    origin: tuple[str, ...]
+    train: tuple[Document, ...]
+    valid: tuple[Document, ...]
+
+
+def collect(seed: int = 1234, *, version_chars: int) -> list[VersionText]:
+    """The text of v1 to v4, a kind each; the same seed gives the same text.
+
+    Args:
+        seed: Decides which files a version gets and which of them are held out.
+        version_chars: Characters of a version, training and validation together. The last file may add a sixteenth.
+
+    Raises:
+        RefusedError: A version has less than half of ``version_chars``, because libraries are not installed.
+    """
+    seen: set[Lines] = set()
+    kinds = (documentation(), standard_library(), tests(), library_code())
+    return [_draw(f"v{number}", kind, seen, seed, version_chars) for number, kind in enumerate(kinds, start=1)]
+
+
+def mix(versions: Sequence[VersionText], seed: int = 1234) -> list[VersionText]:
+    """The same text in one distribution: each version gets a share of the pieces of every document.
+
+    With whole documents, of which a version has some hundred, a model would find every version's text new at its
+    beginning and known at its end, because a model that reads half of a document predicts the rest better.
+    """
+    rng, count = random.Random(f"{seed} deal"), len(versions)
+    train = [piece for version in versions for piece in _pieces(version.train)]
+    valid = [piece for version in versions for piece in _pieces(version.valid)]
+    rng.shuffle(train)
+    rng.shuffle(valid)
+    origin = tuple(dict.fromkeys(name for version in versions for name in version.origin))
+    return [
+        VersionText(version.name, "all kinds mixed", origin, tuple(train[number::count]), tuple(valid[number::count]))
+        for number, version in enumerate(versions)
+    ]
+
+
+def characters(documents: Iterable[Document]) -> int:
+    """Characters of all documents together."""
+    return sum(len(document.text) for document in documents)
+
+
+def _draw(name: str, kind: TextKind, seen: set[Lines], seed: int, chars: int) -> VersionText:
+    """The text of files drawn at random until there are ``chars`` characters."""
+    rng = random.Random(f"{seed} {name}")
+    drawn: list[list[Document]] = []
+    total = 0
+    for file in rng.sample(list(kind.files), len(kind.files)):
+        if total >= chars:
+            break
+        text = kind.files[file]()
+        if len(text) <= chars / 16:  # larger ones are mostly generated tables
+            drawn.append([Document(file, part) for part in unseen(text, seen)])
+            total += characters(drawn[-1])
+    if total < chars / 2:
+        raise RefusedError(
+            f"The text of {name} ({kind.domain}) has {total} of {chars} characters, from "
+            f"{', '.join(kind.origin) or 'nothing'}.",
+            f'Install {", ".join(DOCUMENTED_LIBRARIES + CODE_LIBRARIES)}: pip install "megatron-lrps[megatron]".',
+        )
+    files = [documents for documents in drawn if documents]
+    train: list[Document] = []
+    valid: list[Document] = []
+    for documents in rng.sample(files, len(files)):
+        # A file is at most an eighth of the held-out text, so that no single one decides the loss.
+        held_out = characters(valid) < VALID_SHARE * total and characters(documents) <= VALID_SHARE * total / 8
+        (valid if held_out else train).extend(documents)
+    return VersionText(name, kind.domain, kind.origin, tuple(train), tuple(valid))
+
+
+def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
+    """Documents cut into pieces of whole lines, of ``PIECE_CHARS`` characters or one line more."""
+    for document in documents:
+        piece = ""
+        for line in document.text.splitlines(keepends=True):
+            piece += line
+            if len(piece) >= PIECE_CHARS:
+                yield Document(document.file, piece)
+                piece = ""
+        if piece:
+            yield Document(document.file, piece)
+
+
+def unseen(text: str, seen: set[Lines]) -> list[str]:
+    """The parts of a file's text that no earlier file held, in order; what they hold is added to ``seen``.
+
+    Lines are compared without the white space around them. Repetition inside a file stays: a file is never cut between
+    training and validation. Whole paragraphs go: the rest of a paragraph would be a text that no file has.
+    """
+    all_paragraphs = paragraphs(text)
+    old = {number for touched, block in _blocks(all_paragraphs) if block in seen for number in touched}
+    parts = [
+        [all_paragraphs[number] for number in numbers]
+        for is_old, numbers in groupby(range(len(all_paragraphs)), old.__contains__)
+        if not is_old
+    ]
+    parts = [part for part in parts if sum(len(line) for paragraph in part for line in paragraph) >= DOCUMENT_CHARS]
+    for part in parts:
+        seen.update(block for _, block in _blocks(part))
+    return ["\n\n".join(map("\n".join, part)) + "\n" for part in parts]
+
+
+def paragraphs(text: str) -> list[Lines]:
+    """The lines of each stretch of text between blank lines, without the white space at line ends."""
+    return [tuple(lines) for filled, lines in groupby(map(str.rstrip, text.split("\n")), bool) if filled]
+
+
+def _blocks(parts: Sequence[Lines]) -> Iterator[tuple[Sequence[int], Lines]]:
+    """What counts as the same text: runs of lines and long paragraphs, each with the paragraphs that it touches."""
+    lines = [line.strip() for paragraph in parts for line in paragraph]
+    owners = [number for number, paragraph in enumerate(parts) for _ in paragraph]
+    for first in range(len(lines) - RUN_LINES + 1):
+        yield owners[first : first + RUN_LINES], tuple(lines[first : first + RUN_LINES])
+    for number, paragraph in enumerate(parts):
+        stripped = tuple(map(str.strip, paragraph))
+        if sum(map(len, stripped)) >= PARAGRAPH_CHARS:
+            yield [number], stripped
+
+
+def documentation() -> TextKind:
     """Prose: the language reference that ``help()`` shows, and docstrings of libraries."""
-    modules, origin, note = _library_files(DOCUMENTED_LIBRARIES, tests=False)
-    files = [File(name=name, read=partial(_docstrings, path)) for name, path in modules]
-    return Source(
-        domain="documentation",
-        origin=(_python(), *origin),
-        files=tuple(sorted([*files, *_topics()], key=lambda file: file.name)),
-        note=note,
-    )
+    modules, origin = _library_files(DOCUMENTED_LIBRARIES, tests=False)
+    files = {name: partial(_docstrings, path) for name, path in modules.items()}
+    try:
+        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    except ModuleNotFoundError:  # some builds lack it
+        topics = {}
+    files |= {f"pydoc/{name}": partial(str, text) for name, text in topics.items()}
+    return TextKind("documentation", (_python(), *origin), dict(sorted(files.items())))
 
 
-def standard_library() -> Source:
+def standard_library() -> TextKind:
     """Code: Python's standard library without its tests."""
-    files = _python_files(_stdlib(), TEST_FOLDERS | NO_TEXT_FOLDERS)
-    return Source(domain="standard library", origin=(_python(),), files=_code(files))
+    return TextKind("standard library", (_python(),), _code(_python_files(_stdlib(), TEST_FOLDERS | NO_TEXT_FOLDERS)))
 
 
-def tests() -> Source:
-    """Tests: Python's own, or those of libraries where this Python came without them."""
-    folder = _stdlib() / "test"
-    files = _python_files(folder, {"data", "tokenizedata"}) if folder.is_dir() else []
-    if sum(path.stat().st_size for _, path in files) >= TESTS_ENOUGH_BYTES:
-        return Source(domain="tests", origin=(_python(),), files=_code(files))
-    files, origin, missing = _library_files(DOCUMENTED_LIBRARIES, tests=True)
-    note = f"{_python()} came without its tests; tests of {', '.join(origin)} stand in. {missing}".strip()
-    return Source(domain="tests", origin=origin, files=_code(files), note=note)
+def tests() -> TextKind:
+    """Tests: Python's own, or those of libraries if this Python came without them."""
+    files = _python_files(_stdlib() / "test", {"data", "tokenizedata"})
+    origin: tuple[str, ...] = (_python(),)
+    if sum(path.stat().st_size for path in files.values()) < TESTS_ENOUGH_BYTES:
+        files, origin = _library_files(DOCUMENTED_LIBRARIES, tests=True)
+    return TextKind("tests", origin, _code(files))
 
 
-def library_code() -> Source:
+def library_code() -> TextKind:
     """Code: deep-learning libraries without their tests."""
-    files, origin, note = _library_files(CODE_LIBRARIES, tests=False)
-    return Source(domain="library code", origin=origin, files=_code(files), note=note)
+    files, origin = _library_files(CODE_LIBRARIES, tests=False)
+    return TextKind("library code", origin, _code(files))
 
 
 def _python() -> str:
@@ -94,48 +234,33 @@ def _stdlib() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
-def _topics() -> list[File]:
-    """The language reference by topic; a build may lack it."""
-    try:
-        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    except ModuleNotFoundError:
-        return []
-    return [File(name=f"pydoc/{name}", read=partial(str, text)) for name, text in topics.items()]
+def _python_files(folder: Path, without: set[str]) -> dict[str, Path]:
+    """Every ``.py`` file below ``folder`` by its name, but for those in folders named in ``without``."""
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
+    return {f"{folder.name}/{path.as_posix()}": folder / path for path in paths if not without & set(path.parent.parts)}
 
 
-def _python_files(folder: Path, without: set[str]) -> list[tuple[str, Path]]:
-    """Name and path of every ``.py`` below ``folder`` that is in no folder named in ``without``."""
-    found = []
-    for path in sorted(folder.rglob("*.py")):
-        inside = path.relative_to(folder)
-        if not without & set(inside.parent.parts):
-            found.append(((Path(folder.name) / inside).as_posix(), path))
-    return found
-
-
-def _library_files(names: Iterable[str], *, tests: bool) -> tuple[list[tuple[str, Path]], tuple[str, ...], str]:
-    """Name and path of the libraries' ``.py`` files, their versions, and a note on what is not installed."""
-    files, origin, missing = [], [], []
+def _library_files(names: Iterable[str], *, tests: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The ``.py`` files of the libraries that are installed, by their names, and the libraries' versions."""
+    files, origin = {}, []
     for name in sorted(names):
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            missing.append(name)
             continue
         origin.append(f"{name} {distribution.version}")
         for file in distribution.files or []:
             if file.suffix == ".py" and bool(TEST_FOLDERS & set(file.parent.parts)) is tests:
-                files.append((file.as_posix(), Path(str(file.locate()))))
-    note = f"Not installed: {', '.join(missing)}." if missing else ""
-    return sorted(files), tuple(origin), note
+                files[file.as_posix()] = Path(str(file.locate()))
+    return dict(sorted(files.items())), tuple(origin)
 
 
-def _code(files: Iterable[tuple[str, Path]]) -> tuple[File, ...]:
-    return tuple(File(name=name, read=partial(_text, path)) for name, path in files)
+def _code(files: dict[str, Path]) -> dict[str, Callable[[], str]]:
+    return {name: partial(_text, path) for name, path in files.items()}
 
 
 def _text(path: Path) -> str:
-    """The text of a file, or "" where it is gone or is no UTF-8: Python's tests hold such on purpose."""
+    """The text of a file, or "" if it is gone or is not UTF-8: Python's tests hold such files on purpose."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -146,8 +271,7 @@ def _docstrings(path: Path) -> str:
     """The docstrings of a module, classes and functions, outermost first."""
     try:
         with warnings.catch_warnings():
-            # Old escapes in other people's strings are not this program's to warn about.
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # about old escapes in other people's strings
             tree = ast.parse(_text(path))
     except (SyntaxError, ValueError):
         return ""

@@ -217,7 +217,7 @@ def _file_needs(campaign: Campaign, machine: Machine) -> list[Finding]:
 def _data(campaign: Campaign) -> Finding:
     """The data that the paths have still to read."""
     for path in campaign.paths:
-        state = standing_of(campaign.folder, path)
+        state = standing_of(campaign, path)
         try:
             if not state.done:
                 require_data(campaign.tree, path, state.saved or 0)

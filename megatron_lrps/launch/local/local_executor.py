@@ -31,14 +31,14 @@ class LocalExecutor:
         from megatron_lrps.launch.local.train import train
 
         refuse_wrong_flags(campaign, only)
-        accept(campaign.tree)
+        accept(campaign)
         paths = paths_to_train(campaign, only)
         if not paths:
             say(nothing_to_do(campaign, only))
             return 0
         refuse_unfit(campaign, paths, campaign.plan.launch.local.processes)
         shown = [campaign.path(only)] if only else campaign.paths
-        position = {path.name: standing_of(campaign.folder, path).position for path in shown}
+        position = {path.name: standing_of(campaign, path).position for path in shown}
         train(campaign, paths, make_display(shown, position), module=self.module)
         return 0
 

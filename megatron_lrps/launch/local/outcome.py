@@ -51,7 +51,7 @@ class Attempt:
 
     def saved(self) -> int:
         """The iteration that another attempt would start from."""
-        return standing_of(self.campaign.folder, self.path).saved or self.start
+        return standing_of(self.campaign, self.path).saved or self.start
 
 
 def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:
@@ -74,7 +74,7 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     # A rank that refuses before it knows its path, or whose disk is full, records no event, but torchrun's report has
     # its exit code.
     kind = ending.get("event") or _BY_CODE.get(failure.code if failure else 0)
-    if end_is_kept(attempt.campaign.folder, attempt.path, attempt.path.end, history):
+    if end_is_kept(attempt.campaign, attempt.path, attempt.path.end, history):
         display.finish(name)
         if kind is None and failure and not attempt.asked:
             display.say(f"{name} is trained, and its last checkpoint whole; afterwards {failure}; see {attempt.log}")

@@ -90,7 +90,7 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
     folder = campaign.folder.path(path.name)
     with _one_executor(folder, path.name):
         # Checked here because another executor may have trained it while this one trained the paths before it.
-        if standing_of(campaign.folder, path).done:
+        if standing_of(campaign, path).done:
             display.finish(path.name)
             return
         exit_signal = signal.Signals[str(path_flags(campaign.tree, path)["exit-signal"])]

@@ -15,8 +15,8 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
 from megatron_lrps.launch.slurm.job_history import PROMOTION, Job, Key
-from megatron_lrps.launch.slurm.legs import superseded, wanted_jobs
 from megatron_lrps.launch.slurm.slurm_commands import JobState
+from megatron_lrps.launch.slurm.wanted_jobs import superseded, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
@@ -79,7 +79,7 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
         RefusedError: the plan cannot be trained by Slurm, or does not fit the jobs that run.
     """
     slurm_of(campaign.plan)
-    saved = {path.name: standing_of(campaign.folder, path).position for path in campaign.paths}
+    saved = {path.name: standing_of(campaign, path).position for path in campaign.paths}
     training = {key: job for key, job in running.items() if key[1] != PROMOTION}
     wanted = wanted_jobs(campaign.tree, saved, training, only)
     found = [replace(_training(campaign, each.leg, each.after), replaces=each.replaces) for each in wanted]

@@ -51,7 +51,7 @@ class SlurmExecutor:
                 say(note)
         if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign)):
             say(note)
-        accept(campaign.tree)
+        accept(campaign)
         submitted = submit(campaign, only, say)
         if not submitted:
             say(_ALL_HAVE_JOBS)
@@ -138,7 +138,7 @@ def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None"
     if not paths and not any(only in (None, path.name) for path in unreleased(campaign)):
         return None
     refuse_missing_files(campaign.plan)
-    refuse_contradiction(campaign.tree)
+    refuse_contradiction(campaign)
     refuse_unfit(campaign, paths, ranks_of(campaign.plan))
     return job_requests(campaign, only, active(campaign.folder))
 

@@ -89,7 +89,7 @@ def submit(campaign: Campaign, only: str | None, say: Callable[[str], None]) -> 
         except BaseException as error:
             _take_back(folder, [number for _, number, _ in done])
             if isinstance(error, RefusedError) and done:
-                say(f"The {len(done)} jobs that Slurm had accepted before were cancelled; nothing is submitted.")
+                say(f"Slurm had accepted {len(done)} of the jobs; they are cancelled, and nothing is submitted.")
             raise
         return done
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
 from megatron_lrps.monitor.pictures.loss_picture import draw_losses
@@ -15,7 +15,6 @@ from megatron_lrps.monitor.report.inline_svg import InlineSvg, inline_svg
 from megatron_lrps.monitor.report.material import Material, gather
 from megatron_lrps.monitor.report.page import render
 from megatron_lrps.monitor.score_table import score_columns
-from megatron_lrps.plan import Tree
 from megatron_lrps.storage.files import write_atomic
 from megatron_lrps.version import __version__
 
@@ -38,8 +37,7 @@ class Written:
 
 
 def write_report(
-    campaign: CampaignFolder,
-    trees: Sequence[Tree],
+    campaign: Campaign,
     *,
     folder: Path,
     notes: Sequence[str],
@@ -49,8 +47,7 @@ def write_report(
     """Make the report of a campaign as it stands: finished, half-way, or not begun.
 
     Args:
-        campaign: The campaign's folder.
-        trees: The tree of the given plan, then that of the accepted plan.
+        campaign: The campaign, with its accepted plan.
         folder: The page and its pictures go there.
         notes: Sentences about what is wrong with the given or the accepted plan.
         now: The time that the page says it was made at.
@@ -59,7 +56,7 @@ def write_report(
     Raises:
         StorageError: The disk refuses.
     """
-    found = gather(campaign, trees, notes=notes, axis=axis)
+    found = gather(campaign, notes=notes, axis=axis)
     branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]
     lr = [folder / f"lr-paths.{suffix}" for suffix in ("svg", "png")]
     losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]

@@ -71,33 +71,31 @@ class Material:
     missing: tuple[str, ...]
 
 
-def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str], axis: Axis) -> Material:
+def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
     """Read all that a report shows; what cannot be read is named among what is missing."""
-    tree, missing = trees[0], list(notes)
-    facts = {path.name: _facts(campaign, trees, path.name, missing) for path in tree.paths}
-    results = {
-        path.name: found for path in tree.paths if (found := results_of(campaign, path.name, missing)) is not None
-    }
-    folders = {path.name: campaign.path(path.name) for path in tree.paths}
+    tree, folder, missing = campaign.tree, campaign.folder, list(notes)
+    facts = {path.name: _facts(campaign, path.name, missing) for path in tree.paths}
+    results = {path.name: found for path in tree.paths if (found := results_of(folder, path.name, missing)) is not None}
+    folders = {path.name: folder.path(path.name) for path in tree.paths}
     standings = [
         standing_of(campaign, path).held_by(folders[path.name], holder(folders[path.name].root)) for path in tree.paths
     ]
-    runs, unreadable = _runs(campaign, tree, missing)
-    printed = {path.name: printed_of(campaign, path.name, missing) for path in tree.paths}
-    versions = version_costs(Campaign(tree), runs=runs)
+    runs, unreadable = _runs(folder, tree, missing)
+    printed = {path.name: printed_of(folder, path.name, missing) for path in tree.paths}
+    versions = version_costs(campaign, runs=runs)
     ledgers = []
     for row in versions.rows:
         try:
-            links = chain_of(campaign, trees, facts[row.path])
-            ranges = ledger_of(campaign, trees, facts[row.path], links)
+            links = chain_of(campaign, facts[row.path])
+            ranges = ledger_of(campaign, facts[row.path], links)
         except RefusedError:  # of a parent's record, which is named among what is missing
             continue
         planned = facts[row.path].record != "read"
         ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
-    missing += _missing(campaign, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
+    missing += _missing(folder, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
     return Material(
         tree=tree,
-        save=campaign.root,
+        save=folder.root,
         facts=facts,
         standings=standings,
         runs=runs,
@@ -107,19 +105,19 @@ def gather(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         scores=score_table(versions, results),
         results=results,
         ledgers=ledgers,
-        histories={path.name: events(campaign.path(path.name)) for path in tree.paths},
-        missing=tuple(dict.fromkeys(each.replace(f"{campaign.root}/", "") for each in missing)),
+        histories={path.name: events(folder.path(path.name)) for path in tree.paths},
+        missing=tuple(dict.fromkeys(each.replace(f"{folder.root}/", "") for each in missing)),
     )
 
 
-def _runs(campaign: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Runs, list[str]]:
+def _runs(folder: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Runs, list[str]]:
     """What was logged, and the paths whose event files cannot be read."""
     wanted = {"lm loss", *loss_sets(tree).values(), *LOGGED}
     runs: dict[str, dict[str, Series]] = {}
     unreadable = []
     for path in tree.paths:
         try:
-            runs[path.name] = read_run(campaign.tensorboard(path.name), wanted)
+            runs[path.name] = read_run(folder.tensorboard(path.name), wanted)
         except RefusedError as error:
             missing.append(f"What {path.name} has logged is left out: {error.what}")
             runs[path.name] = {}
@@ -127,9 +125,9 @@ def _runs(campaign: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Run
     return runs, unreadable
 
 
-def _facts(campaign: CampaignFolder, trees: Sequence[Tree], name: str, missing: list[str]) -> Facts:
+def _facts(campaign: Campaign, name: str, missing: list[str]) -> Facts:
     try:
-        found = facts_of(campaign, trees, name)
+        found = facts_of(campaign, name)
     except RefusedError as error:  # a newer lrps has written it
         found = Facts(name=name, record="torn", values={}, notes=(error.what,))
     missing += found.notes if found.record != "not_started" else ()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.monitor.readable_files import results_of
 from megatron_lrps.monitor.tensorboard.charts import layout
 from megatron_lrps.monitor.tensorboard.event_file import TEXTS, encode, markdown_table, put, text
@@ -24,7 +23,7 @@ from megatron_lrps.monitor.tensorboard.hparams import columns, hparams_of, metri
 from megatron_lrps.monitor.tensorboard.known import BACKFILLED, Known, known_of
 from megatron_lrps.monitor.tensorboard.path_run import backfill_content, path_content
 from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +41,20 @@ class Derived:
     notes: tuple[str, ...]
 
 
-def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[str] = ()) -> Derived:
+def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
     """Bring the derived event files up to date with the campaign; a second call changes nothing.
 
     Args:
-        campaign: The campaign's folder.
-        trees: The tree of the given plan, then that of the accepted plan.
+        campaign: The campaign, with its accepted plan.
         notes: Sentences about what is wrong with the plans.
 
     Raises:
         StorageError: The disk refuses.
     """
-    tree, said = trees[0], list(notes)
-    paths = {path.name: known for path in tree.paths if (known := known_of(campaign, trees, path, said)) is not None}
+    tree, said = campaign.tree, list(notes)
+    paths = {path.name: known for path in tree.paths if (known := known_of(campaign, path, said)) is not None}
     runs = {path.name: paths[path.name].run if path.name in paths else {} for path in tree.paths}
-    versions = version_costs(Campaign(tree), runs=runs)
+    versions = version_costs(campaign, runs=runs)
     rows = {row.path: row for row in versions.rows}
     begun = [known for known in paths.values() if known.begun]
     hparams = {known.path.name: hparams_of(tree, known.path) for known in begun if known.path.name in rows}
@@ -64,7 +62,7 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
     metrics = {}
     for known in begun:
         name = known.path.name
-        results = _at_the_end(results_of(campaign, name, said), known.path, said)
+        results = _at_the_end(results_of(campaign.folder, name, said), known.path, said)
         if name in rows:
             metrics[name] = metrics_of(rows[name], known.printed.rank_hours, results)
         contents[name] = path_content(
@@ -84,7 +82,7 @@ def derive(campaign: CampaignFolder, trees: Sequence[Tree], *, notes: Sequence[s
         shown += layout(tree, {tag for known in begun for tag in known.tags})
         shown += [columns([*hparams.values()], [*metrics.values()], began=began)] if hparams else []
         contents["."] = encode(shown, began=began)
-    folder = campaign.root / "tensorboard"
+    folder = campaign.folder.root / "tensorboard"
     changed = [run for run, content in contents.items() if put(folder / run, content)]
     return Derived(folder=folder, changed=tuple(changed), notes=tuple(dict.fromkeys(said)))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.lineage import Facts, facts_of
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
@@ -93,17 +93,17 @@ class Known:
         return max([self.saved or 0, *steps])
 
 
-def known_of(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath, notes: list[str]) -> Known | None:
+def known_of(campaign: Campaign, path: PlannedPath, notes: list[str]) -> Known | None:
     """What the files say of a path; None, with a note, if one cannot be read: then nothing can be called missing."""
-    folder = campaign.path(path.name)
+    folder = campaign.folder.path(path.name)
     try:
-        logged = read_points(campaign.tensorboard(path.name), _over_iterations)
-        before = read_points(campaign.tensorboard(path.name) / BACKFILLED, _over_iterations, derived=True)
-        facts = facts_of(campaign, trees, path.name)
+        logged = read_points(campaign.folder.tensorboard(path.name), _over_iterations)
+        before = read_points(campaign.folder.tensorboard(path.name) / BACKFILLED, _over_iterations, derived=True)
+        facts = facts_of(campaign, path.name)
     except RefusedError as error:
         notes.append(f"{path.name} is left as it is: {error.what}")
         return None
-    printed = printed_of(campaign, path.name, notes)
+    printed = printed_of(campaign.folder, path.name, notes)
     until = float(path.end)
     if holder(folder.root) is not None:
         # Its writer holds back what it logged in the last minutes; what it has let out is complete.
@@ -114,7 +114,7 @@ def known_of(campaign: CampaignFolder, trees: Sequence[Tree], path: PlannedPath,
         history=events(folder),
         logged=logged,
         printed=printed,
-        missing=_missing(trees[0], logged, printed.points, before, until=until),
+        missing=_missing(campaign.tree, logged, printed.points, before, until=until),
         saved=standing_of(campaign, path).saved,
     )
 

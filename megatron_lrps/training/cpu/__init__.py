@@ -9,7 +9,7 @@ the calling process alone:
   tensor-parallel ranks and a resumed run equals the uninterrupted one digit for digit;
 - the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
   Megatron imports its own, because torch's does not resume under the distributed optimizer;
-- the checkpoint writer: a copy before a save in the background (``checkpoint``), also in the writer's own
+- the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights;
 - warnings that say only that there is no GPU (``quiet``), each by its whole text.
 
@@ -23,14 +23,11 @@ import importlib
 import multiprocessing
 import os
 import sys
-from argparse import Namespace
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 
-__all__ = ["import_tokenizers", "install", "is_installed", "patch"]
-
-_WITHOUT_TRANSFORMERS = ("NullTokenizer", "SentencePieceTokenizer", "TikTokenizer")
+__all__ = ["install", "is_installed", "patch"]
 
 _patched = False
 _installed = False
@@ -58,11 +55,11 @@ def install() -> None:
     patch()
     # --use-persistent-ckpt-worker starts its writers through the fork server.
     multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
-    from megatron.core.dist_checkpointing.strategies import filesystem_async
+    from megatron_lrps.training.megatron.installed import installed_release
 
     # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
     # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
-    filesystem_async.get_write_results_queue(mp_mode="fork")
+    installed_release().results_queue.get()(mp_mode="fork")
     _installed = True
     if os.environ.get("RANK", "0") == "0":
         print(
@@ -88,27 +85,13 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, checkpoint, device, quiet
+    from megatron_lrps.training.cpu import adam, device, quiet, snapshot
+    from megatron_lrps.training.megatron.names import PRELOAD_TENSORS
+    from megatron_lrps.training.megatron.patching import replace
 
     quiet.ignore_missing_gpu_warnings()
     device.patch_torch()
     with adam.offered_as_apex():
         importlib.import_module("megatron.core.optimizer")
-    from megatron.core.dist_checkpointing.strategies import filesystem_async
-
-    filesystem_async.FileSystemWriterAsync.preload_tensors = staticmethod(checkpoint.snapshot)
+    replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, snapshot.snapshot)
     _patched = True
-
-
-def import_tokenizers(args: Namespace) -> None:
-    """Import Megatron's tokenizers without ``transformers``, where ``args`` name one that needs none.
-
-    Megatron would import it for all of them, a quarter of the start of a rank on a CPU.
-    """
-    if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
-        return
-    sys.modules["transformers"] = None  # type: ignore[assignment]  # which makes its import an ImportError
-    try:
-        importlib.import_module("megatron.core.tokenizers.text.models")
-    finally:
-        del sys.modules["transformers"]

@@ -1,4 +1,4 @@
-"""Silence for warnings that say nothing but that there is no GPU, each by its whole text."""
+"""Warnings that only say that there is no GPU are ignored, each by its whole text."""
 
 import re
 import warnings

@@ -10,6 +10,6 @@ quiet.ignore_missing_gpu_warnings()
 device.patch_torch()
 
 # Only now: Megatron must not be imported before the device answers.
-from megatron_lrps.training.megatron.wheel_gaps import measure_writer_memory  # noqa: E402
+from megatron_lrps.training.megatron.wheel_gaps import fill_writer_gaps  # noqa: E402
 
-measure_writer_memory()
+fill_writer_gaps()

@@ -1,4 +1,4 @@
-"""How Megatron's parser is made to read the plan's flags before the user's, and to refuse in one sentence."""
+"""Megatron's parser reads the plan's flags before the user's, and refuses in one sentence."""
 
 import argparse
 import os
@@ -19,12 +19,12 @@ Provider = Callable[[Parser], Parser]
 def read_with_plan(
     own: argparse.Namespace, plan: Planned | None, extra_args_provider: Provider | None
 ) -> Iterator[Provider]:
-    """What Megatron's ``parse_args`` takes to add arguments; in the block it also changes what is parsed.
+    """Yield what Megatron's ``parse_args`` takes to add arguments; it also changes the words that are parsed.
 
     Args:
         own: The plugin's flags on the command line.
-        plan: The plan's path that they name, or None.
-        extra_args_provider: The script's own.
+        plan: The path of the plan that they name, or None.
+        extra_args_provider: The one of the script.
 
     Raises:
         RefusedError: no launcher has started this rank, or the ranks are not as many as the plan's layout needs.

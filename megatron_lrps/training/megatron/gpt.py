@@ -31,7 +31,7 @@ from megatron.training.utils import get_blend_and_blend_per_split, is_first_or_l
 from torch import Tensor
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training.megatron.wheel_gaps import fix_wheel
+from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 
 Batch = dict[str, Any]
 """Field -> tensor, or ``None`` where a stage does not use it."""
@@ -268,7 +268,7 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
     Raises:
         RefusedError: A flag asks for a training that this entry does not do.
     """
-    fix_wheel()
+    fill_wheel_gaps()
     args = parse_and_validate_args()
     for attribute, flag in _OTHER_SCRIPTS.items():
         if getattr(args, attribute, None):

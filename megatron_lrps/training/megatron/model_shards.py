@@ -87,7 +87,7 @@ def _check_path(
         compute_weight_and_optimizer_memory,
     )
 
-    from megatron_lrps.training.arguments import prepare, refuse_few_microbatches
+    from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
 
     args = _parse(line)
     prepare(args)
@@ -100,7 +100,7 @@ def _check_path(
     refuse_few_microbatches(args)
     args.padded_vocab_size = _padded_vocabulary(args, vocabulary)
     if adopted is not None:
-        from megatron_lrps.training.start import fitting_arguments
+        from megatron_lrps.training.start_agreement import fitting_arguments
 
         fitting_arguments(*adopted, args)
     # Paths of one plan differ in their lengths and folders alone.

@@ -1,4 +1,4 @@
-"""What Megatron refuses, in one plain sentence: its own condition, the values it saw, where it stands, and the fix.
+"""An error that Megatron refuses a run with is said in one sentence: its condition, its values, its place and a fix.
 
 Megatron checks its arguments by assertions and errors, hundreds of them, and many without a word. Until training
 begins they are verdicts on what the user asked for; what fails later is a failure, and keeps its traceback.
@@ -48,13 +48,13 @@ _begun = False
 
 
 def begin_training() -> None:
-    """From now on an error is no verdict on the arguments any more."""
+    """Take no later error for a verdict on the arguments."""
     global _begun
     _begun = True
 
 
 def judge(error: BaseException) -> RefusedError | None:
-    """The refusal that an error of Megatron's is; None where it is a failure, or training has begun."""
+    """Return the refusal that an error of Megatron stands for; None if it is a failure, or training has begun."""
     if _begun:
         return None
     if (isinstance(error, OSError) and error.errno == errno.EADDRINUSE) or "EADDRINUSE" in str(error):
@@ -82,7 +82,7 @@ def judge(error: BaseException) -> RefusedError | None:
 
 
 def explain(error: BaseException) -> str:
-    """Megatron's own words, or the condition that it asserts without any, with the values that are in neither."""
+    """Return Megatron's own words, or the condition that it asserts without words, and the values left out of them."""
     text = " ".join(str(error).split())
     frames = _frames(error)
     if not frames:

@@ -1,6 +1,6 @@
-"""One evaluation of a pipeline stage by Megatron's own code, without other ranks and without the model's arithmetic.
+"""A pipeline stage evaluates once by Megatron's own code, without other ranks and without the model's arithmetic.
 
-For ``training.shards``: data loaders, the number of iterations, the schedule and the sending between stages are
+For ``model_shards``: data loaders, the number of iterations, the schedule and the sending between stages are
 Megatron's and the plugin's, as in a job; what a stage computes and receives is not looked at.
 """
 
@@ -15,8 +15,7 @@ from megatron.core.datasets.utils import Split
 from megatron.core.utils import get_attr_wrapped_model, get_model_config
 from megatron.training import global_vars, training
 
-from megatron_lrps.training.megatron import gpt, whole_validation
-from megatron_lrps.training.timeline import filled
+from megatron_lrps.training.megatron import datasets, gpt, whole_validation
 
 
 class _Set(torch.utils.data.Dataset[dict[str, Any]]):
@@ -35,7 +34,7 @@ def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
     """Evaluate one set on this rank's stage; whatever it raises is what a job would break off with.
 
     Args:
-        args: Megatron's, validated; the parallel state is this rank's, over a fake backend.
+        args: Megatron's arguments, validated. The parallel state is that of this rank, over a fake backend.
         chunks: The stage's parts of the model, one for each virtual stage.
     """
     own = {"validation_set_names": None, "iteration": 0, "skip_train": True}
@@ -49,9 +48,9 @@ def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
         # Rank 0 is not there to tell a stage without data how many iterations it counts.
         args.eval_iters = [1 if count == 0 else count for count in args.eval_iters]
         iterators = built if len(chunks) > 1 else built[0]
-        evaluate, model = training.evaluate_and_print_results, list(chunks)
-        given = "the rehearsal", _step, iterators, model, 0, None, get_model_config(model[0])
-        whole_validation.evaluate_sets(args, evaluate, *given, write_to_tensorboard=False)
+        found, model = whole_validation.by_set(args, iterators), list(chunks)
+        given = "the rehearsal", _step, found, model, 0, None, get_model_config(model[0])
+        training.evaluate_and_print_results(*given, write_to_tensorboard=False)
     finally:
         rerun_state_machine.destroy_rerun_state_machine()
         global_vars.unset_global_variables()
@@ -62,10 +61,10 @@ def _iterators(args: Namespace, stage: int | None) -> Any:
 
     def provide(samples: Sequence[int | None]) -> tuple[None, list[Any] | None, None]:
         valid = [_Set() if gpt.is_dataset_built_on_rank(stage) else None]
-        return None, filled(valid, args), None
+        return None, datasets.filled(valid, args), None
 
     provide.is_distributed = True  # type: ignore[attr-defined]
-    return whole_validation.iterators(args, training.build_train_valid_test_data_iterators, provide)[1]
+    return whole_validation.iterators(args, partial(training.build_train_valid_test_data_iterators, provide))[1]
 
 
 def _step(data: Iterator[Any] | None, model: Any) -> tuple[torch.Tensor, Callable[[torch.Tensor], Any]]:

@@ -1,4 +1,4 @@
-"""The sample order of a branch without a plan: the one that its parent's data sets had.
+"""A branch without a plan reads its data in the order of its parent's data sets.
 
 Megatron draws as many epochs as the asked number of samples needs and shuffles them together, so a branch that
 asks for another number than its parent may read other samples, some of them for the second time. It is
@@ -12,31 +12,30 @@ from typing import Any
 from megatron_lrps.errors import RefusedError
 
 ORDER_SAMPLES = "lrps_order_samples"
-"""Megatron argument that carries the number from checkpoint to checkpoint of a branch."""
+"""The Megatron argument that carries the number from checkpoint to checkpoint of a branch."""
 
 
 def order_samples(saved: Mapping[str, Any]) -> int:
-    """The samples that a checkpoint's training data were drawn for, from the arguments it was saved with."""
+    """Return the number of samples that a checkpoint's training data were drawn for, from its saved arguments."""
     carried = saved.get(ORDER_SAMPLES) or saved.get("train_samples")
     return int(carried or saved["train_iters"] * saved["global_batch_size"])
 
 
 def build(
-    original: Callable[..., Any], provider: Callable[..., Any], samples: tuple[Any, ...], args: Namespace
+    original: Callable[[tuple[Any, ...]], tuple[Any, ...]], samples: tuple[Any, ...], args: Namespace
 ) -> tuple[Any, ...]:
-    """A branch's data sets in its parent's order.
+    """Build a branch's data sets in its parent's order.
 
     Args:
-        original: Megatron's ``build_train_valid_test_datasets``.
-        provider: The script's.
-        samples: Asked of train, validation and test.
-        args: Megatron's, with ``ORDER_SAMPLES`` where the branch starts from a checkpoint.
+        original: Megatron's ``build_train_valid_test_datasets``, by the numbers of samples.
+        samples: The numbers of samples for training, validation and test.
+        args: Megatron's arguments, with ``ORDER_SAMPLES``.
 
     Raises:
-        RefusedError: where no number of samples gives the parent's order.
+        RefusedError: if no number of samples gives the parent's order.
     """
     wanted, drawn = samples[0], getattr(args, ORDER_SAMPLES)
-    built: tuple[Any, ...] = original(provider, (max(wanted, drawn), *samples[1:]))
+    built = original((max(wanted, drawn), *samples[1:]))
     if wanted > drawn and not read_once(built[0]):
         raise RefusedError(
             f"The branch ends at sample {wanted}, its parent's data were drawn for {drawn}, and they are read for "
@@ -47,7 +46,7 @@ def build(
 
 
 def read_once(train: Any) -> bool:
-    """Whether each data set of a blend is read for one epoch at most; None, on ranks that read nothing, is."""
+    """Whether each data set of a blend is read for one epoch at most; a rank that reads nothing has None instead."""
     if train is None:
         return True
     parts = getattr(train, "datasets", None)

@@ -1,19 +1,32 @@
-"""What the megatron-core 0.19.2 wheel leaves open, on a GPU as well as on a CPU."""
+"""What the wheel of megatron-core leaves open, on a GPU as well as on a CPU."""
 
 import importlib
 import re
 import resource
 
-
-def fix_wheel() -> None:
-    """Apply all of this module's fixes in this process. Calling it again does no harm."""
-    skip_helper_compilation()
-    fix_help()
-    measure_writer_memory()
+from megatron_lrps.training.megatron.installed import installed_release, installed_version
+from megatron_lrps.training.megatron.names import Release
+from megatron_lrps.training.megatron.patching import Call, Hook, fill_gaps
 
 
-def skip_helper_compilation() -> None:
-    """Keep Megatron from running ``make`` where the compiled dataset helper is there already.
+def fill_wheel_gaps() -> None:
+    """Fill all gaps in this process. Calling it again does no harm; raises RefusedError as ``installed_release``."""
+    release = installed_release()
+    fill_gaps(
+        [*_helper_compilation(release), *_help_texts(release), *_writer_memory(release)],
+        installed_version(),
+        release.fix,
+    )
+
+
+def fill_writer_gaps() -> None:
+    """Fill those that the process of a checkpoint's writer meets."""
+    release = installed_release()
+    fill_gaps(_writer_memory(release), installed_version(), release.fix)
+
+
+def _helper_compilation(release: Release) -> list[Hook]:
+    """Keep Megatron from running ``make`` if the compiled dataset helper is there already.
 
     The wheel ships the compiled module and no Makefile; ``initialize_megatron`` runs ``make`` all the
     same, and leaves the process when it fails. A source checkout without the module is left alone.
@@ -21,40 +34,35 @@ def skip_helper_compilation() -> None:
     try:
         importlib.import_module("megatron.core.datasets.helpers_cpp")
     except ImportError:
-        return
-    _set("megatron.core.datasets.utils", "compile_helpers", lambda: None)
+        return []
+    return [Hook(release.compile_helpers, lambda call: None)]
 
 
-def fix_help() -> None:
+def _help_texts(release: Release) -> list[Hook]:
     """Keep ``--help`` from crashing on a percent sign, and the command line from being slow to parse.
 
     Megatron makes help texts of its configuration's docstrings, one of which says "10%"; argparse takes
     the sign for a format. It reads them from the source at every parse, and parses at least twice: here
     each class is read once.
     """
-    factory = importlib.import_module("megatron.training.argument_utils").ArgumentGroupFactory
-    read = factory._get_field_docstrings
     texts: dict[type, dict[str, str]] = {}
 
-    def escaped(self: object, source: type) -> dict[str, str]:
+    def escaped(call: Call) -> dict[str, str]:
+        source = call["src_cfg_class"]
         if source not in texts:
-            found = read(self, source).items()
+            found = call.proceed().items()
             texts[source] = {name: re.sub(r"(?<!%)%(?![%(])", "%%", text) for name, text in found}
         return texts[source]
 
-    factory._get_field_docstrings = escaped
+    return [Hook(release.help_texts, escaped)]
 
 
-def measure_writer_memory() -> None:
+def _writer_memory(release: Release) -> list[Hook]:
     """Let checkpoints be written without psutil, which the wheel needs there and does not require.
 
     The writer asks it for the process's memory, for a debugging line, and every save fails without it.
-    Here the peak is given in its place, in bytes. Where psutil is installed nothing is changed.
+    Here the peak is given in its place, in bytes. If psutil is installed, nothing is changed.
     """
-    module = "megatron.core.dist_checkpointing.strategies.filesystem_async"
-    if not importlib.import_module(module).HAVE_PSUTIL:
-        _set(module, "_process_memory", lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def _set(module: str, name: str, value: object) -> None:
-    setattr(importlib.import_module(module), name, value)
+    if release.writer_memory.owner.HAVE_PSUTIL:
+        return []
+    return [Hook(release.writer_memory, lambda call: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)]

@@ -3,17 +3,20 @@
 Megatron's ``--full-validation`` lets each stage that reads data count a set's micro-batches. A middle stage reads none
 and would not know when the evaluation is over; a data-parallel rank with fewer samples begins again with its first
 ones, which then count twice; and of virtual stages each has a list of the sets, where Megatron looks for a set's list
-of virtual stages. Here the sets are filled up with samples that do not count (``timeline.filled``), and all ranks are
-told how many iterations each takes. Nothing of Megatron is imported: the CPU backend comes first.
+of virtual stages. Here the sets are filled up with samples that do not count (``datasets.filled``), and all ranks are
+told how many iterations each takes.
 """
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.parallel_layout import few_microbatches
-from megatron_lrps.training.progress_file import counted
+from megatron_lrps.training.current_activity import CurrentActivity
+from megatron_lrps.training.megatron.patching import Call
 
 _VIRTUAL = (
     "num_layers_per_virtual_pipeline_stage",
@@ -54,19 +57,19 @@ def prepare_validation(args: Namespace) -> None:
         raise RefusedError(f"--eval-global-batch-size {args.eval_global_batch_size}: {few}", "drop it.")
 
 
-def iterators(args: Namespace, original: Callable[..., Any], provider: Any) -> Any:
-    """Megatron's ``build_train_valid_test_data_iterators``, after which every rank knows each set's iterations.
+def iterators(args: Namespace, build: Callable[[], Any]) -> Any:
+    """Build the data iterators, after which every rank knows each set's iterations.
 
     Args:
-        args: Megatron's.
-        original: The function; called on all ranks together, once for each virtual stage.
-        provider: The data sets'.
+        args: Megatron's arguments.
+        build: Megatron's ``build_train_valid_test_data_iterators``; called on all ranks together, once for each
+            virtual stage.
     """
     if not (args.full_validation and args.multiple_validation_sets):
-        return original(provider)
+        return build()
     # A list where an earlier virtual stage has been here; Megatron computes with the number of the flag.
     known, args.eval_iters = (args.eval_iters, 1) if isinstance(args.eval_iters, list) else ((), args.eval_iters)
-    built = original(provider)
+    built = build()
     batches = args.eval_global_batch_size // args.data_parallel_size
     args.eval_iters = _agreed([(count or 0) // batches for count in args.eval_iters], known)
     return built
@@ -74,40 +77,36 @@ def iterators(args: Namespace, original: Callable[..., Any], provider: Any) -> A
 
 def _agreed(own: Sequence[int], known: Sequence[int]) -> list[int]:
     """By set the most iterations that any rank knows of; 0 where a rank reads nothing."""
-    import torch
-
     counts = torch.tensor([own, known or [0] * len(own)], dtype=torch.long, device="cuda").amax(dim=0)
     torch.distributed.all_reduce(counts, op=torch.distributed.ReduceOp.MAX)
     agreed: list[int] = counts.tolist()
     return agreed
 
 
-def evaluate_sets(args: Namespace, original: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """Megatron's ``evaluate_and_print_results``, given each set's virtual stages in place of each stage's sets."""
-    prefix, forward_step, found, *others = given
+def by_set(args: Namespace, found: Any) -> Any:
+    """Return each set's list of virtual stages, out of each virtual stage's list of sets."""
     if args.virtual_pipeline_model_parallel_size and args.multiple_validation_sets and isinstance(found, list):
-        found = [list(stages) for stages in zip(*found, strict=True)]
-    return original(prefix, forward_step, found, *others, **named)
+        return [list(stages) for stages in zip(*found, strict=True)]
+    return found
 
 
-def evaluate(
-    args: Namespace,
-    original: Callable[..., Any],
-    forward_step: Any,
-    data: Any,
-    model: Any,
-    *given: Any,
-    eval_iters: int | None = None,
-    **named: Any,
-) -> Any:
-    """Megatron's ``evaluate``; a script sees the evaluation's micro-batch size: upstream's tells it to receivers.
+def evaluate_sets(args: Namespace, call: Call) -> Any:
+    """Call Megatron's ``evaluate_and_print_results`` with data iterators as it needs them."""
+    return call.proceed(data_iterator=by_set(args, call["data_iterator"]))
 
-    Whoever looks is told how many iterations are done.
+
+def evaluate(args: Namespace, call: Call, activity: CurrentActivity) -> Any:
+    """Call Megatron's ``evaluate``; a script sees the evaluation's micro-batch size: upstream's tells it to receivers.
+
+    Args:
+        args: Megatron's arguments.
+        call: The call of ``evaluate``.
+        activity: Told how many iterations are done.
     """
     trained_with = args.micro_batch_size
     args.micro_batch_size = args.eval_micro_batch_size
     try:
-        with counted(forward_step, model, eval_iters, args) as step:
-            return original(step, data, model, *given, eval_iters=eval_iters, **named)
+        with activity.evaluating(call["forward_step_func"], call["model"], call["eval_iters"], args) as step:
+            return call.proceed(forward_step_func=step)
     finally:
         args.micro_batch_size = trained_with

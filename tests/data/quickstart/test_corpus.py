@@ -1,106 +1,120 @@
-"""The corpus of this machine, larger than the quick start takes it: about 7 s, made once."""
-
-from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from megatron_lrps.data.quickstart import installed_text
-from megatron_lrps.data.quickstart.corpus import PIECE_CHARS, Document, Window, characters, collect, deal
-from megatron_lrps.data.quickstart.overlap import paragraphs
+from megatron_lrps.data import index_writer
+from megatron_lrps.data.index_reader import index_facts
+from megatron_lrps.data.quickstart import corpus
+from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 from megatron_lrps.errors import RefusedError
+
+WINDOW_CHARS = 300_000
+
+
+def prepare(folder: Path, vocab_size: int = 1000) -> tuple[dict[str, Any], list[str]]:
+    lines: list[str] = []
+    facts = prepare_quickstart(
+        folder, vocab_size=vocab_size, progress=lines.append, window_chars=WINDOW_CHARS, mixed=True
+    )
+    return facts, lines
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def windows() -> list[Window]:
-    return collect(window_chars=3_500_000)
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("quickstart")
+    return folder, prepare(folder)[0]
 
 
-def long_paragraphs(document: Document) -> Iterator[str]:
-    for paragraph in paragraphs(document.text):
-        text = "\n".join(line.strip() for line in paragraph)
-        if len(text.replace("\n", "")) >= 80:
-            yield text
+def test_files_and_counts(prepared: tuple[Path, dict[str, Any]]) -> None:
+    folder, facts = prepared
+    prefixes = ["valid", *(f"v{number}/{split}" for number in range(1, 5) for split in ("train", "valid"))]
+    pairs = [f"{prefix}.{end}" for prefix in prefixes for end in ("bin", "idx")]
+    assert sorted(contents(folder / "data")) == sorted([*pairs, "facts.json", "tokenizer.model"])
+    assert facts["vocab_size"] == 1000
+    pairs_of = [window[split] for window in facts["windows"] for split in ("train", "valid")]
+    assert sorted(pair["prefix"] for pair in [*pairs_of, facts["valid"]]) == sorted(prefixes)
+    for pair in [*pairs_of, facts["valid"]]:
+        assert index_facts(folder / "data" / pair["prefix"])[1] == pair["tokens"]
+        assert pair["fingerprint"]["bin_bytes"] == 2 * pair["tokens"]  # uint16
+    for window in facts["windows"]:
+        assert 100_000 < window["train"]["tokens"] + window["valid"]["tokens"] < WINDOW_CHARS
 
 
-def runs_of_five_lines(document: Document) -> Iterator[str]:
-    lines = [line.strip() for line in document.text.split("\n") if line.strip()]
-    for first in range(len(lines) - 4):
-        yield "\n".join(lines[first : first + 5])
+def test_the_shared_validation_set_is_all_that_is_held_out(prepared: tuple[Path, dict[str, Any]]) -> None:
+    data = prepared[0] / "data"
+    parts = [(data / f"v{number}" / "valid.bin").read_bytes() for number in range(1, 5)]
+    assert (data / "valid.bin").read_bytes() == b"".join(parts)
 
 
-def test_four_windows_large_enough_and_capped(windows: list[Window]) -> None:
-    assert [window.name for window in windows] == ["v1", "v2", "v3", "v4"]
-    for window in windows:
-        assert 3_500_000 <= characters(window.train) + characters(window.valid) <= 3_500_000 * 17 / 16
+def test_the_windows_have_one_distribution(prepared: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """A window's tokens are as frequent in every other one; windows of a kind each are far from that."""
+
+    def distance(folder: Path) -> float:
+        counts = [
+            np.bincount(np.fromfile(folder / "data" / f"v{number}" / "train.bin", np.uint16), minlength=1000)
+            for number in range(1, 5)
+        ]
+        shares = [count / count.sum() for count in counts]
+        return max(float(np.abs(one - other).sum() / 2) for one, other in combinations(shares, 2))
+
+    prepare_quickstart(tmp_path, vocab_size=1000, progress=lambda line: None, window_chars=WINDOW_CHARS, mixed=False)
+    mixed, shifted = distance(prepared[0]), distance(tmp_path)
+    assert mixed < 0.1
+    assert shifted > 3 * mixed
 
 
-def test_three_to_five_percent_are_held_out_by_file(windows: list[Window]) -> None:
-    for window in windows:
-        valid = characters(window.valid)
-        assert 0.03 <= valid / (valid + characters(window.train)) <= 0.05
-        held_out = {document.source for document in window.valid}
-        assert len(held_out) >= 8
-        assert not held_out & {document.source for document in window.train}
+def test_a_second_call_does_nothing(prepared: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, facts = prepared
+    before = contents(folder)
+    monkeypatch.setattr(corpus, "collect", None)  # any work would call it
+    again, lines = prepare(folder)
+    assert again == facts
+    assert lines == [f"{folder / 'data'} is whole: nothing to do"]
+    assert contents(folder) == before
 
 
-@pytest.mark.parametrize("parts", [long_paragraphs, runs_of_five_lines])
-def test_no_validation_block_is_in_any_training_window(
-    windows: list[Window], parts: Callable[[Document], Iterator[str]]
+@pytest.mark.parametrize("torn", ["v2/valid.idx", "v3/train.bin", "valid.bin", "facts.json"])
+def test_a_torn_folder_is_rebuilt(prepared: tuple[Path, dict[str, Any]], torn: str) -> None:
+    folder, _ = prepared
+    before = contents(folder)
+    path = folder / "data" / torn
+    path.write_bytes(path.read_bytes()[:-2])  # of facts.json: the closing brace
+    _, lines = prepare(folder)
+    assert "nothing to do" not in lines[-1]
+    if torn != "facts.json":  # without it nothing says what was there
+        assert torn.split(".")[0] in lines[0]
+    assert contents(folder) == before
+
+
+def test_a_kill_while_rebuilding_is_seen(
+    prepared: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = {part for window in windows for document in window.train for part in parts(document)}
-    held_out = [part for window in windows for document in window.valid for part in parts(document)]
-    assert len(held_out) > 1000
-    assert not trained.intersection(held_out)
+    folder, _ = prepared
+    before = contents(folder)
+    (folder / "data" / "v1" / "train.idx").unlink()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_writer, "write_index", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(folder)
+    assert not (folder / "data" / "facts.json").exists()
+    prepare(folder)
+    assert contents(folder) == before
 
 
-def lines_of(documents: list[Document]) -> list[str]:
-    return sorted(line for document in documents for line in document.text.splitlines(keepends=True))
-
-
-def test_dealt_windows_have_the_same_text_in_equal_shares_of_every_domain(windows: list[Window]) -> None:
-    dealt = deal(windows)
-    for kind in ("train", "valid"):
-        before = [document for window in windows for document in getattr(window, kind)]
-        after = [document for window in dealt for document in getattr(window, kind)]
-        assert characters(after) == characters(before)
-        assert lines_of(after) == lines_of(before)
-        assert max(len(each.text) for each in after) < PIECE_CHARS + max(map(len, lines_of(before)))
-    whole = sum(characters(window.train) for window in windows)
-    for window in dealt:
-        assert characters(window.train) == pytest.approx(whole / 4, rel=0.05)
-        for source in windows:
-            files = {document.source for document in source.train}
-            share = characters(each for each in window.train if each.source in files) / characters(source.train)
-            assert share == pytest.approx(0.25, abs=0.05)
-    assert deal(windows) == dealt
-
-
-def test_the_same_seed_gives_the_same_text() -> None:
-    first, again, other = (collect(seed, window_chars=200_000) for seed in (1, 1, 2))
-    assert first == again
-    assert all(window.train != another.train for window, another in zip(first, other, strict=True))
-
-
-def test_sources_are_names_with_versions_and_no_paths(windows: list[Window]) -> None:
-    for window in windows:
-        assert all(len(origin.split()) == 2 for origin in window.origin)
-        assert not any(Path(document.source).is_absolute() for document in window.train)
-
-
-def test_a_python_without_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed_text, "TESTS_ENOUGH_BYTES", 10**12)
-    source = installed_text.tests()
-    assert "came without its tests" in source.note
-    assert [origin.split()[0] for origin in source.origin] == ["matplotlib", "networkx", "numpy"]
-    assert sum(len(file.read()) for file in source.files) > 3_500_000
-    # None of them is a file of the documentation window.
-    assert not {file.name for file in source.files} & {file.name for file in installed_text.documentation().files}
-
-
-def test_a_machine_without_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed_text, "CODE_LIBRARIES", ("no-such-package",))
-    with pytest.raises(RefusedError) as refused:
-        collect(window_chars=200_000)
-    assert "v4 (library code) has 0 of 200000 characters" in refused.value.what
-    assert "Not installed: no-such-package" in refused.value.what
+def test_other_settings_are_refused(prepared: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = prepared
+    before = contents(folder)
+    with pytest.raises(RefusedError, match="vocab_size 1000, but 2000"):
+        prepare(folder, vocab_size=2000)
+    assert contents(folder) == before

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.pictures import loss_picture
@@ -27,7 +28,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def report(tree: Tree, *, notes: tuple[str, ...] = ()) -> tuple[Written, str]:
     campaign = CampaignFolder(tree.plan.folder)
-    done = write_report(campaign, [tree], folder=campaign.report, notes=notes, now=NOW)
+    done = write_report(Campaign(tree), folder=campaign.report, notes=notes, now=NOW)
     return done, done.page.read_text(encoding="utf-8")
 
 
@@ -308,7 +309,7 @@ def test_an_unreadable_event_file_is_named_and_the_rest_shown(half_way):
 def test_another_axis(half_way):
     campaign = CampaignFolder(half_way.plan.folder)
     axis = axis_of(half_way.plan, "tokens")
-    done = write_report(campaign, [half_way], folder=campaign.report, notes=(), now=NOW, axis=axis)
+    done = write_report(Campaign(half_way), folder=campaign.report, notes=(), now=NOW, axis=axis)
     for picture in done.pictures[::2]:
         shown = re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text())
         assert {"tokens", "2K", "4K"} <= set(shown), picture  # an iteration is 32 of them; 150 are trained, of 200

@@ -28,7 +28,7 @@ def campaign_of(tree: Tree) -> CampaignFolder:
 
 
 def derived(tree: Tree) -> Derived:
-    return derive(campaign_of(tree), [tree])
+    return derive(Campaign(tree))
 
 
 def run(tree: Tree, name: str) -> EventAccumulator:

@@ -6,22 +6,22 @@ import sys
 from typing import Any
 
 import pytest
-from tests.training.test_shards import PP, VIRTUAL, line
+
+from tests.training.megatron.test_model_shards import PP, VIRTUAL, line
 
 BREAKING = """
 import contextlib, json, sys
 from megatron_lrps.training import cpu; cpu.install()
 from megatron_lrps.training.megatron import model_shards, whole_validation
 
-def upstreams(args, original, *given, **named):
-    return original(*given, **named)
+upstreams = {"iterators": lambda args, build: build(), "by_set": lambda args, found: found}
 
 request, answers = json.load(sys.stdin), []
 with contextlib.redirect_stdout(sys.stderr):
-    for name in (None, "iterators", "evaluate_sets"):
-        kept = getattr(validation, name or "iterators")
+    for name in (None, *upstreams):
+        kept = getattr(whole_validation, name or "iterators")
         if name:
-            setattr(whole_validation, name, upstreams)
+            setattr(whole_validation, name, upstreams[name])
         answers.append({path: found.get("error") for path, found in model_shards.check(request)["paths"].items()})
         setattr(whole_validation, name or "iterators", kept)
 json.dump(answers, sys.stdout)

@@ -9,8 +9,8 @@ import torch
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.scalars import read_scalars
-from megatron_lrps.training.megatron.whole_validation import evaluate_sets, prepare_validation
-from megatron_lrps.training.timeline import Filled, filled
+from megatron_lrps.training.megatron.datasets import Filled, filled
+from megatron_lrps.training.megatron.whole_validation import by_set, prepare_validation
 from tests.training.campaigns import losses, train_path, write_campaign
 from tests.training.harness import write_tokens
 
@@ -106,11 +106,8 @@ def test_only_whole_sets_are_filled_up() -> None:
 
 
 def test_by_virtual_stage_the_sets_become_by_set_the_stages() -> None:
-    def original(prefix: str, step: str, iterators: Any, *others: Any, **named: Any) -> Any:
-        return iterators
-
     def ask(iterators: Any, **args: Any) -> Any:
-        return evaluate_sets(Namespace(**args), original, "at 5", "step", iterators, "model", verbose=True)
+        return by_set(Namespace(**args), iterators)
 
     stages = [["a0", "b0", "c0"], ["a1", "b1", "c1"]]
     virtual = {"virtual_pipeline_model_parallel_size": 2, "multiple_validation_sets": True}

@@ -1,0 +1,22 @@
+"""``lrps args``: a path's Megatron arguments, quoted for a shell."""
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from megatron_lrps.cli.options import PlanArgument, path_names
+from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.plan.flags import argument_line, path_flags
+
+
+def args(
+    plan: PlanArgument,
+    path: Annotated[
+        str, typer.Option("--path", help="The name of the path.", show_default=False, autocompletion=path_names)
+    ],
+) -> None:
+    """Print the Megatron arguments of a path, for any launcher."""
+    tree = expand(load_plan(plan))
+    line = argument_line(path_flags(tree, tree.path(path)))
+    typer.echo(shlex.join([*line, "--lrps-plan", str(plan.expanduser().resolve()), "--lrps-path", path]))

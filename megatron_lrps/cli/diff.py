@@ -1,0 +1,49 @@
+"""``lrps diff``: the differences between two versions, or any two paths."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from megatron_lrps.campaign.differences import compare
+from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.options import JsonOption, PlanArgument, path_names
+from megatron_lrps.cli.value_text import value_text
+
+
+def diff(
+    plan: PlanArgument,
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="The first version or path.", show_default=False, autocompletion=path_names),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(metavar="B", help="The second version or path.", show_default=False, autocompletion=path_names),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the differences between two versions. Values that are the same in both are counted."""
+    with open_both_plans(plan) as both:
+        left, right = both.facts(a), both.facts(b)
+        comparison = compare(left, right)
+        if as_json:
+            whole = {
+                "campaign": both.campaign.plan.campaign,
+                "save": str(both.campaign.folder.root),
+                "notes": both.notes,
+                "a": {"path": left.name, "record": left.record, "notes": left.notes},
+                "b": {"path": right.name, "record": right.record, "notes": right.notes},
+                **asdict(comparison),
+            }
+            typer.echo(json.dumps(whole, indent=2))
+            return
+        typer.echo(f"{left.name} | {right.name}")
+        for note in (*both.notes, *left.notes, *(right.notes if right != left else ())):
+            typer.echo(value_text(note))
+        for each in comparison.differences:
+            typer.echo(f"{value_text(each.key)}: {value_text(each.a)} | {value_text(each.b)}")
+        if comparison.one_sided:
+            typer.echo(f"Known of one of them alone: {', '.join(comparison.one_sided)}")
+        typer.echo(f"The same in both: {comparison.same:,} values.")

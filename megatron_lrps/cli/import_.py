@@ -1,0 +1,50 @@
+"""``lrps import``: a Hugging Face folder as a checkpoint that a main path starts from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from megatron_lrps.cli.printing import print_logits_check
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import load_plan
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The Hugging Face folder.", show_default=False)],
+    plan: Annotated[Path | None, typer.Option(help="The plan that will start from the checkpoint.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The checkpoint to write; <save>/imports/FOLDER by default.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the checkpoint's logits with those of transformers.")
+    ] = False,
+) -> None:
+    """Make a checkpoint of a Hugging Face model. A main path can start from it."""
+    if plan is None and output is None:
+        raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
+    target_plan = load_plan(plan) if plan else None
+    target = output or (target_plan.folder if target_plan else Path()) / "imports" / folder.resolve().name
+    from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
+    from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
+
+    planned = plan_import(folder)
+    model, where = planned.model, str(target.absolute())
+    if target_plan is not None:
+        refuse_other_plan(target_plan, model, where, str(folder))
+    done = write_import(planned, target)
+    typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
+    if check:
+        from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
+
+        tokens = probe_tokens(model.vocab, model.positions)
+        print_logits_check(
+            compare_logits(target / WITHOUT_ITERATION, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
+        )
+    typer.echo("In the plan, under `megatron:`")
+    for line in plan_lines(model, where):
+        typer.echo(f"  {line}")
+    typer.echo(
+        f"The {done.rows - model.vocab:,} rows of padding add nothing to the loss where make-vocab-size-divisible-by "
+        f"times the tensor-parallel size divides {model.vocab:,}: none of them is loaded then."
+    )

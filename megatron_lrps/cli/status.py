@@ -1,0 +1,84 @@
+"""``lrps status``: where every path stands, who trains it, its alerts and its Slurm jobs."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
+from megatron_lrps.cli.job_text import job_text
+from megatron_lrps.cli.options import JsonOption, PlanArgument
+from megatron_lrps.cli.owner_facts import owner_facts
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.executor import jobs_of
+from megatron_lrps.monitor.text_table import table
+from megatron_lrps.storage.ownership import holder
+
+
+def status(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep showing losses, pace and alerts until all paths are trained.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="With --watch: seconds between two updates.")] = 5.0,
+) -> None:
+    """Show where every path stands."""
+    if watch:
+        if as_json:
+            raise RefusedError("--watch shows lines, and --json is one object.", "give one of them.")
+        from megatron_lrps.cli.status_watch import watch_status  # rich comes with it
+
+        watch_status(plan, every=every)
+        return
+    campaign = Campaign.open(plan)
+    owners = {path.name: holder(campaign.folder.path(path.name).root) for path in campaign.paths}
+    standings = [
+        standing_of(campaign, path).held_by(campaign.folder.path(path.name), owners[path.name])
+        for path in campaign.paths
+    ]
+    jobs = jobs_of(campaign.folder)
+    left = sum(each.iterations_left for each in standings)
+    if as_json:
+        facts = {
+            "campaign": campaign.plan.campaign,
+            "save": str(campaign.folder.root),
+            "iterations_left": left,
+            "paths": [
+                {
+                    **each.to_json(),
+                    "holder": owner_facts(owners[each.path.name]),
+                    **({} if jobs is None else {"jobs": jobs.get(each.path.name, [])}),
+                }
+                for each in standings
+            ],
+        }
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    rows = [
+        (
+            each.path.name,
+            str(each),
+            "-" if each.saved is None else each.saved,
+            each.path.end,
+            f"{each.last_event['event']} {each.last_event['time']}" if each.last_event else "-",
+            *([job_text(jobs.get(each.path.name, []))] if jobs is not None else []),
+        )
+        for each in standings
+    ]
+    typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
+    typer.echo("".join(f"\n{path.name} is {path.origin}\n" for path in campaign.paths if path.adopted), nl=False)
+    for each in standings:
+        name = each.path.name
+        if owner := owners[name]:
+            typer.echo(f"\n{name}: being trained by {owner}")
+        if each.alerts:
+            typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")
+        for iteration in each.torn:
+            typer.echo(f"\n{name}: checkpoint {iteration} is not whole; it is never used")
+    typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in campaign.paths):,}")
+
+
+def _more(count: int) -> str:
+    return f"; {count} {'more' if count < LATEST - 1 else 'or more'} before it" if count else ""

@@ -1,0 +1,81 @@
+"""What this process does at the moment, told to those who look (``lrps status``): a start, an evaluation, a save."""
+
+import contextlib
+import functools
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from megatron_lrps.campaign.activity import Teller, What
+from megatron_lrps.campaign.folders import PathFolder
+
+
+class CurrentActivity:
+    """Tells what the process does. It says nothing before it holds a plan's path, so only rank 0 ever does."""
+
+    def __init__(self) -> None:
+        self._teller: Teller | None = None
+        self._evaluations = 0
+
+    def begin(self, folder: PathFolder, token: str) -> None:
+        """Begin to tell: this process holds the path now.
+
+        Args:
+            folder: The path's folder.
+            token: The token of this process's hold of it.
+        """
+        self._teller = Teller(folder, token)
+        self.tell("starting")
+
+    def tell(self, what: What, **facts: Any) -> None:
+        """Say what this process does from now on."""
+        if self._teller is not None:
+            self._teller.tell(what, **facts)
+
+    @contextlib.contextmanager
+    def saving(self, iteration: int) -> Iterator[None]:
+        """Say in the block that an iteration is being saved, and after it that training goes on."""
+        self.tell("saving", total=iteration)
+        try:
+            yield
+        finally:
+            self.tell("training")
+
+    @contextlib.contextmanager
+    def evaluating(
+        self, forward_step: Callable[..., Any], model: list[Any], iterations: int | None, args: Namespace
+    ) -> Iterator[Callable[..., Any]]:
+        """Yield Megatron's forward step for an evaluation on one set, which counts the iterations that are done.
+
+        Args:
+            forward_step: Called once for each micro-batch and chunk of the model.
+            model: This rank's chunks of it.
+            iterations: The iterations of this evaluation; None for Megatron's ``--eval-iters``.
+            args: Megatron's arguments.
+        """
+        if self._teller is None:
+            yield forward_step
+            return
+        # One evaluation follows the other in the order of the sets; a run whose time is up in between ends.
+        names = args.validation_set_names or [None]
+        name = names[self._evaluations % len(names)]
+        self._evaluations += 1
+        total = args.eval_iters if iterations is None else iterations
+        ranks = args.eval_micro_batch_size * args.data_parallel_size
+        per_iteration = max(1, args.eval_global_batch_size // ranks) * len(model)
+        calls = 0
+        self.tell("evaluating", name=name, done=0, total=total)
+
+        @functools.wraps(forward_step)
+        def step(*given: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            result = forward_step(*given, **kwargs)
+            calls += 1
+            if calls % per_iteration == 0:
+                self.tell("evaluating", name=name, done=calls // per_iteration, total=total)
+            return result
+
+        try:
+            yield step
+        finally:
+            self.tell("training")

@@ -1,0 +1,156 @@
+"""The data sets that a plan's path reads, built by Megatron: the timeline of its windows, and validation sets."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.datasets.utils import Split
+
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.window_samples import portions_of
+from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
+from megatron_lrps.training.timeline import Samples, Timeline, WindowSamples, WithReplay
+
+
+class Filled(torch.utils.data.Dataset[dict[str, Any]]):
+    """A validation set that is filled up with samples of which no token counts.
+
+    Args:
+        samples: The samples of the set itself, at least one.
+        multiple: The length is raised to a multiple of this number.
+    """
+
+    index_split = Split.valid
+
+    def __init__(self, samples: Any, multiple: int) -> None:
+        self.samples = samples
+        self._length = -(-len(samples) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index < len(self.samples):
+            return self.samples[index]  # type: ignore[no-any-return]
+        sample = self.samples[0]
+        return {**sample, "loss_mask": torch.zeros_like(torch.as_tensor(sample["loss_mask"]))}
+
+
+def filled(valid: Any, args: Namespace) -> Any:
+    """Fill up the validation sets that are read whole, on the ranks that read them."""
+    if not (args.full_validation and isinstance(valid, list)):
+        return valid
+    return [None if each is None else Filled(each, args.eval_global_batch_size) for each in valid]
+
+
+def require_distributed(provider: Any) -> None:
+    """Refuse a script's data set provider that does not build on every rank; raises RefusedError."""
+    if not getattr(provider, "is_distributed", False):
+        raise RefusedError(
+            "The script's data set provider builds on some ranks only, and a timeline is built on all.",
+            "set `provider.is_distributed = True`, as Megatron-LM's pretrain_gpt.py does.",
+        )
+
+
+def build_datasets(
+    tree: Tree,
+    path: PlannedPath,
+    args: Namespace,
+    config: GPTDatasetConfig,
+    is_built_on_rank: Callable[[], bool],
+) -> tuple[Timeline | None, list[Any] | None, None]:
+    """Build a path's timeline and its windows' validation sets. All ranks call it together.
+
+    Args:
+        tree: The paths and windows of the plan.
+        path: The path that is trained.
+        args: Megatron's arguments; ``consumed_train_samples`` is the position that the path starts from.
+        config: The configuration of the stock data sets; its blend is replaced window by window.
+        is_built_on_rank: Whether this rank reads data.
+
+    Returns:
+        (train, validation sets, no test set); None on ranks that read no data.
+    """
+    batch = tree.plan.global_batch_size
+    position = args.consumed_train_samples
+    windows: list[WindowSamples] = []
+    for window in tree.windows_of(path):
+        length = window.iterations * batch
+        passed = path.order == "chained" and window.end * batch <= position
+        samples = None if passed else _window(tree, window, config, is_built_on_rank)
+        windows.append(WindowSamples(version=window.version.name, length=length, samples=samples))
+    total = sum(window.length for window in windows)
+    sets = list(validation_sets(tree, path).values())
+    valid = [_whole(prefix, config, is_built_on_rank) for prefix in sets] or None
+    if not is_built_on_rank():
+        return None, [None] * len(sets) if sets else None, None
+    order = Chained(total) if path.order == "chained" else Mixed(total, args.seed)
+    return Timeline(windows, order), valid, None
+
+
+def _window(tree: Tree, window: Window, config: GPTDatasetConfig, here: Callable[[], bool]) -> Samples | None:
+    """A window's samples: its own data, and what it replays with another random seed than theirs."""
+    key = f"versions.{window.version.name}"
+    own, *replayed = portions_of(tree, window)
+    samples = _draw(window_blend(tree, window), own.samples, key, config, here)
+    if not replayed:
+        return samples
+    seed = replay_seed(config.random_seed, tree.windows.index(window))
+    drawn = [samples]
+    for part in replayed:
+        blend = window_blend(tree, part.window)
+        drawn.append(_draw(blend, part.samples, f"{key}.replay", config, here, random_seed=seed))
+    parts = [each for each in drawn if each is not None]
+    return WithReplay(parts, [part.samples for part in (own, *replayed)]) if parts else None
+
+
+def _draw(
+    blend: list[tuple[float, Path]],
+    length: int,
+    key: str,
+    config: GPTDatasetConfig,
+    here: Callable[[], bool],
+    **changed: Any,
+) -> Samples | None:
+    """A blend drawn exactly ``length`` times; ``changed`` is set in the configuration."""
+    prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
+    blends = [(prefixes, weights if len(prefixes) > 1 else None), None, None]
+    try:
+        built = _build([length, 0, 0], blends, config, here, **changed)
+    except IndexError as error:  # Megatron's bookkeeping of a few samples among many weights
+        raise RefusedError(
+            f"{key}: {length} samples are too few for the weights of {len(prefixes)} data sets: {error}",
+            "make the version or its replay longer, give fewer data sets, or raise megatron.mid-level-dataset-surplus.",
+        ) from None
+    samples: Samples | None = built[Split.train.value]
+    if samples is not None and len(samples) < length:
+        raise RefusedError(
+            f"{key}: its data give {len(samples)} samples, the window needs {length}.",
+            "give more data, or make the version shorter.",
+        )
+    return samples
+
+
+def _whole(prefix: Path, config: GPTDatasetConfig, here: Callable[[], bool]) -> Any:
+    """One pass over a validation set."""
+    return _build([0, None, 0], [None, ([str(prefix)], None), None], config, here)[Split.valid.value]
+
+
+def _build(
+    sizes: list[int | None],
+    blends: list[tuple[list[str], list[float] | None] | None],
+    config: Any,
+    here: Any,
+    **changed: Any,
+) -> list[Any]:
+    # A copy through the constructor, so that Megatron derives its split matrix from the new blend.
+    fields = {name: getattr(config, name) for name, field in type(config).__dataclass_fields__.items() if field.init}
+    fields.update(blend=None, blend_per_split=blends, split=None, **changed)
+    builder = BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, type(config)(**fields))
+    return list(builder.build())

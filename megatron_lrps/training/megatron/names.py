@@ -1,0 +1,154 @@
+"""The names of Megatron that the plugin touches: what it hooks, what it replaces, and what it asks ``training`` for.
+
+A name is looked up when it is used and never when this module is imported: the CPU backend must come before Megatron.
+Names that are not the same in all releases are in the release's own file, such as ``release_0_19.py``.
+"""
+
+import functools
+import importlib
+import inspect
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from megatron_lrps.errors import RefusedError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+@dataclass(frozen=True)
+class Name:
+    """Something of Megatron's, at the place where Megatron itself looks it up.
+
+    Attributes:
+        module: The module.
+        attribute: Its name there, with dots for an attribute of a class.
+        parameters: The parameters that the plugin gives or reads; those of a function alone.
+    """
+
+    module: str
+    attribute: str
+    parameters: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.attribute}"
+
+    @property
+    def owner(self) -> Any:
+        """The module or the class that holds it; raises ImportError or AttributeError."""
+        module: ModuleType = importlib.import_module(self.module)
+        return functools.reduce(getattr, self.attribute.split(".")[:-1], module)
+
+    @property
+    def key(self) -> str:
+        """Its name in its owner."""
+        return self.attribute.rpartition(".")[2]
+
+    def get(self) -> Any:
+        """Look it up; raises ImportError or AttributeError."""
+        return getattr(self.owner, self.key)
+
+    def check(self, version: str, fix: str) -> None:
+        """Refuse a Megatron where it is absent or takes other parameters.
+
+        Args:
+            version: The version of Megatron, for the message.
+            fix: How to get a Megatron that has it.
+
+        Raises:
+            RefusedError: with both lists of parameters.
+        """
+        try:
+            value = self.get()
+        except (ImportError, AttributeError):
+            raise RefusedError(f"megatron-core {version} has no {self}, which the plugin needs.", fix) from None
+        found = tuple(inspect.signature(value).parameters) if callable(value) and self.parameters else ()
+        if not set(self.parameters) <= set(found):
+            raise RefusedError(
+                f"{self} of megatron-core {version} takes ({', '.join(found)}), where the plugin knows "
+                f"({', '.join(self.parameters)}).",
+                fix,
+            )
+
+
+def _training(function: str, *parameters: str) -> Name:
+    return Name("megatron.training.training", function, parameters)
+
+
+_STATE = ("model", "optimizer", "opt_param_scheduler")
+_SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
+
+VALIDATE_ARGS = Name("megatron.training.arguments", "validate_args", ("args",))
+SET_GLOBAL_VARIABLES = Name("megatron.training.arguments", "set_global_variables", ("args",))
+SET_UP_MODEL = _training("setup_model_and_optimizer", "model_type")
+LOAD_CHECKPOINT = _training("load_checkpoint", "ddp_model", *_STATE[1:])
+GET_SCHEDULER = _training("get_optimizer_param_scheduler", "optimizer")
+BUILD_DATASETS = _training(
+    "build_train_valid_test_datasets", "build_train_valid_test_datasets_provider", "train_valid_test_num_samples"
+)
+BUILD_ITERATORS = _training("build_train_valid_test_data_iterators", "build_train_valid_test_datasets_provider")
+DECIDE_EXIT = _training("checkpoint_and_decide_exit", "iteration", *_SAVED, "train_data_iterator")
+SAVE = _training("save_checkpoint_and_time", "iteration", *_SAVED, "non_persistent_ckpt", "train_data_iterator")
+TRAIN = _training("train", "forward_step_func", "model", "optimizer")
+TRAINING_LOG = _training("training_log", "loss_dict", "iteration", "skipped_iter", "grad_norm")
+EVALUATE = _training("evaluate", "forward_step_func", "data_iterator", "model", "eval_iters")
+EVALUATE_SETS = _training("evaluate_and_print_results", "prefix", "forward_step_func", "data_iterator")
+READ_TRACKER = Name("megatron.training.checkpointing", "read_metadata", ("tracker_filename",))
+
+ARGUMENTS = Name("megatron.training", "get_args")
+SIGNAL_HANDLER = Name("megatron.training.global_vars", "get_signal_handler")
+GATHER_ITEM = Name("megatron.training.dist_signal_handler", "all_gather_item", ("item", "dtype"))
+TENSORBOARD_WRITER = Name("megatron.training.global_vars", "get_tensorboard_writer")
+SAMPLE_COUNTS = _training("get_train_valid_test_num_samples")
+
+ASKED = (ARGUMENTS, SIGNAL_HANDLER, GATHER_ITEM, TENSORBOARD_WRITER, SAMPLE_COUNTS)
+"""The functions that the plugin calls, and does not hook."""
+
+
+PRELOAD_TENSORS = Name(
+    "megatron.core.dist_checkpointing.strategies.filesystem_async",
+    "FileSystemWriterAsync.preload_tensors",
+    ("write_buckets", "non_blocking"),
+)
+"""Copies a checkpoint's tensors before they are written in the background."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The names that differ from release to release, and the release that they belong to.
+
+    Attributes:
+        prefix: The beginning of its versions.
+        newest: The version to install.
+        parse_args: Parses the command line.
+        initialize: Connects the ranks.
+        tracker_files: The object whose ``open`` writes the tracker; one that is put in its place writes it instead.
+        results_queue: Makes the queue of what a save's writers have written.
+        tokenizers: The module of the tokenizers, which imports ``transformers``.
+        compile_helpers: Compiles the data sets' helpers, which the wheel has compiled already.
+        help_texts: Reads the help texts of flags from the source.
+        writer_memory: Measures the memory of a checkpoint's writer.
+    """
+
+    prefix: str
+    newest: str
+    parse_args: Name
+    initialize: Name
+    tracker_files: Name
+    results_queue: Name
+    tokenizers: str
+    compile_helpers: Name
+    help_texts: Name
+    writer_memory: Name
+
+    @property
+    def fix(self) -> str:
+        """How to get it, as a fix of a refusal."""
+        return f"install megatron-core {self.newest}, unmodified."
+
+
+def arguments() -> "Namespace":
+    """Return Megatron's arguments, parsed and validated."""
+    args: Namespace = ARGUMENTS.get()()
+    return args

@@ -1,0 +1,143 @@
+"""The one place that changes Megatron: each name is checked before any is replaced, and refused in plain words.
+
+A hook is called in place of Megatron's function, with the ``Call`` that Megatron has made: it reads the arguments by
+name, and goes on with Megatron's own function, or does not.
+"""
+
+import functools
+import inspect
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_lrps.errors import LrpsError
+from megatron_lrps.training.megatron.names import Name
+from megatron_lrps.training.megatron.refusals import judge
+
+Report = Callable[[LrpsError], None]
+_REPORT_S = 2.0
+_HOOK = "lrps_hook"
+
+
+class Call:
+    """One call of a hooked function.
+
+    Args:
+        original: Megatron's function.
+        signature: Its signature.
+        args: The arguments by position.
+        kwargs: The arguments by name.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_named", "_original", "_signature")
+
+    def __init__(
+        self, original: Callable[..., Any], signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._original, self._signature = original, signature
+        self._args, self._kwargs = args, kwargs
+        self._named: dict[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """Return an argument by its parameter's name, or the parameter's default."""
+        if self._named is None:
+            self._named = self._signature.bind(*self._args, **self._kwargs).arguments
+        return self._named[name] if name in self._named else self._signature.parameters[name].default
+
+    def proceed(self, **changed: Any) -> Any:
+        """Call Megatron's function, with some of its arguments changed."""
+        if not changed:
+            return self._original(*self._args, **self._kwargs)
+        bound = self._signature.bind(*self._args, **self._kwargs)
+        bound.arguments.update(changed)
+        return self._original(*bound.args, **bound.kwargs)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A function of Megatron to be hooked.
+
+    Attributes:
+        name: The function, with the parameters that the hook relies on.
+        run: Called in its place.
+    """
+
+    name: Name
+    run: Callable[[Call], Any]
+
+
+def put_in_place(hooks: Sequence[Hook], version: str, fix: str, report: Report) -> None:
+    """Hook all functions, or none. What Megatron refuses in them before training begins ends the process in words.
+
+    Args:
+        hooks: The hooks.
+        version: Megatron's version, for messages.
+        fix: How to get a Megatron that fits.
+        report: Told on every rank of an error of the family before it ends the process with its exit code.
+
+    Raises:
+        RefusedError: if a function is absent or takes other parameters.
+    """
+    for hook in hooks:
+        hook.name.check(version, fix)
+    for hook in hooks:
+        _put(hook, functools.partial(_refusing, report=report))
+
+
+def fill_gaps(gaps: Sequence[Hook], version: str, fix: str) -> None:
+    """Hook functions in which nothing is refused; those that are hooked already are left alone. Errors as above."""
+    gaps = [gap for gap in gaps if not is_in_place(gap.name)]
+    for gap in gaps:
+        gap.name.check(version, fix)
+    for gap in gaps:
+        _put(gap, lambda run, call: run(call))
+
+
+def replace(owner: Any, attribute: str, value: Any) -> None:
+    """Put an object of the plugin's in the place of one of Megatron's, which needs no hook or cannot have one."""
+    static = isinstance(inspect.getattr_static(owner, attribute), staticmethod)  # AttributeError if nothing is there
+    setattr(owner, attribute, staticmethod(value) if static else value)
+
+
+def is_in_place(name: Name) -> bool:
+    """Whether a function is hooked already."""
+    return hasattr(name.get(), _HOOK)
+
+
+def _put(hook: Hook, run: Callable[[Callable[[Call], Any], Call], Any]) -> None:
+    owner, original = hook.name.owner, hook.name.get()
+    # Signatures are looked up once: every iteration passes two hooks.
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        return run(hook.run, Call(original, signature, args, kwargs))
+
+    setattr(hooked, _HOOK, hook)
+    replace(owner, hook.name.key, hooked)
+
+
+def _refusing(run: Callable[[Call], Any], call: Call, report: Report) -> Any:
+    """Run a hook; an error of the family becomes its plain text and its own exit code, on every rank.
+
+    So does what Megatron refuses before training begins.
+    """
+    try:
+        return run(call)
+    except LrpsError as error:
+        refusal = error
+    except (Exception, SystemExit) as error:
+        if (verdict := judge(error)) is None:
+            raise
+        refusal = verdict
+    tell(refusal, report)
+    raise SystemExit(refusal.exit_code) from refusal
+
+
+def tell(error: LrpsError, report: Report) -> None:
+    """Report an error that ends this rank: rank 0 at once, another one where rank 0 has not ended the run with it."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
+    report(error)

@@ -1,0 +1,20 @@
+"""The names of megatron-core 0.19 that are not the same in all releases."""
+
+from megatron_lrps.training.megatron.names import Name, Release
+
+_WRITER = "megatron.core.dist_checkpointing.strategies.filesystem_async"
+
+RELEASE = Release(
+    prefix="0.19.",
+    newest="0.19.2",
+    parse_args=Name("megatron.training.arguments", "parse_args", ("extra_args_provider", "ignore_unknown_args")),
+    initialize=Name("megatron.training.training", "initialize_megatron", ("allow_no_cuda",)),
+    tracker_files=Name("megatron.training.checkpointing", "maybe_msc"),
+    results_queue=Name(_WRITER, "get_write_results_queue", ("mp_mode",)),
+    tokenizers="megatron.core.tokenizers.text.models",
+    compile_helpers=Name("megatron.core.datasets.utils", "compile_helpers"),
+    help_texts=Name(
+        "megatron.training.argument_utils", "ArgumentGroupFactory._get_field_docstrings", ("src_cfg_class",)
+    ),
+    writer_memory=Name(_WRITER, "_process_memory"),
+)

@@ -1,0 +1,55 @@
+"""What Megatron has saved beside the weights: the arguments of the run, and the states of the optimizer and of FP8."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from megatron_lrps.errors import RefusedError
+
+_VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+
+
+def saved_arguments(name: str) -> dict[str, Any]:
+    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
+    from megatron.core.dist_checkpointing.serialization import load_common_state_dict
+
+    try:
+        saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(
+            f"The checkpoint {name} cannot be read: {reason}.",
+            "move that folder away; the one before it is used then.",
+        ) from None
+    return saved
+
+
+def refuse_without_moments(name: str) -> None:
+    """Refuse a checkpoint that was saved before the first step that was not skipped: Megatron cannot load it."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    keys = FileSystemReader(name).read_metadata().state_dict_metadata
+    if not any("exp_avg" in key for key in keys):
+        raise RefusedError(
+            f"{name} holds no state of the optimizer: it was saved while fp16's loss scale was still falling, and "
+            "every step up to it was skipped.",
+            "fork or resume at a later checkpoint, or train anew with a lower --initial-loss-scale or with --bf16.",
+        )
+
+
+@contextlib.contextmanager
+def vouched_states() -> Iterator[None]:
+    """Let Transformer Engine read the FP8 scales of a checkpoint that the start has found to be data.
+
+    ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only where this variable vouches for it.
+    """
+    before = os.environ.get(_VOUCHED)
+    os.environ[_VOUCHED] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_VOUCHED]
+        else:
+            os.environ[_VOUCHED] = before

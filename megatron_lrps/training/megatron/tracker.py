@@ -1,0 +1,56 @@
+"""Megatron's tracker, which it writes last in a save: writing it is the moment from which a checkpoint counts."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.checkpoint import TRACKER
+from megatron_lrps.training.megatron.names import Name
+from megatron_lrps.training.megatron.patching import replace
+
+
+def commit_at_tracker(files: Name, own: Path, commit: Callable[[int], None]) -> None:
+    """Let Megatron's writing of a tracker commit the checkpoint.
+
+    Args:
+        files: Megatron's file access.
+        own: The path's ``--save`` folder.
+        commit: Called with the iteration that Megatron wrote.
+    """
+    replace(files.owner, files.key, TrackerWriter(files.get(), own, commit))
+
+
+class TrackerWriter:
+    """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
+
+    Args:
+        files: Megatron's own, asked for everything else.
+        own: The path's ``--save`` folder.
+        commit: Called with the iteration that Megatron wrote.
+    """
+
+    def __init__(self, files: Any, own: Path, commit: Callable[[int], None]) -> None:
+        self._files, self._own, self._commit = files, own, commit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def open(self, path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """Open a file as Megatron does, unless it is the tracker to be written."""
+        if "w" in mode and Path(path) == self._own / TRACKER:
+            return _Commit(self._commit)
+        return self._files.open(path, mode, *args, **kwargs)
+
+
+class _Commit(io.StringIO):
+    """What is written to it is an iteration, which counts once it is closed without an error."""
+
+    def __init__(self, commit: Callable[[int], None]) -> None:
+        super().__init__()
+        self._commit = commit
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._commit(int(self.getvalue()))
+        self.close()

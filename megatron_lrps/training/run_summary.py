@@ -1,0 +1,159 @@
+"""The summary of a run: one table before its first iteration, which says what the run is about to do."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_lrps.campaign.data_ledger import ranges_of
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.record import read_record
+from megatron_lrps.campaign.same_run import Identity
+from megatron_lrps.campaign.start_point import StartPoint
+from megatron_lrps.storage.disk_space import free_bytes, size_words
+from megatron_lrps.training.path_record import library_versions
+from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
+
+
+def run_summary(
+    path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace, saved: Mapping[str, Any]
+) -> str:
+    """The table, as text; what differs from the checkpoint is said beside it.
+
+    Args:
+        path: The path that this process trains.
+        start: Where it starts.
+        identity: The identity of its data and tokenizer; None without a plan.
+        args: Megatron's arguments, validated.
+        saved: The arguments of the checkpoint that it starts from; empty from scratch.
+    """
+    name = path.own.parent.name if path.planned else "branch"
+    verb = (
+        "adopts"
+        if path.adopted and start.forked
+        else "forks off"
+        if start.forked
+        else "resumes from"
+        if start.checkpoint
+        else "starts from"
+    )
+    rows = [
+        ("learning rate", _rates(path, start, args)),
+        ("data", _data(path, start, args)),
+        *(("epochs", each) for each in _epochs(path, start, identity, args)),
+        *(("read before", each) for each in (_read_before(path, saved) if path.adopted and start.forked else ())),
+        ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
+        ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
+        *_random(vars(args), saved),
+        ("optimizer", _optimizer(vars(args)) + _was(_optimizer(vars(args)), _optimizer(saved) if saved else None)),
+        ("fp8", _fp8(vars(args)) + _was(_fp8(vars(args)), _fp8(saved) if saved else None)),
+        ("tokenizer", f"{args.tokenizer_type} {(identity.tokenizer or '')[:16] if identity else ''}".strip()),
+        ("libraries", _libraries(start)),
+        ("disk", _disk(path, start, args)),
+    ]
+    width = max(len(row) for row, _ in rows)
+    lines = [f"{name} {verb} {start.name} and ends at iteration {path.end}."]
+    return "\n".join(lines + [f"  {row:<{width}}  {value}" for row, value in rows])
+
+
+def _rates(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
+    def rate(iteration: int) -> str:
+        position = iteration * args.global_batch_size
+        value = path.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
+        return f"{value:.4g} at {iteration}"
+
+    return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(path.end)}"
+
+
+def _data(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
+    batch = args.global_batch_size
+    text = f"samples {start.iteration * batch:,} to {path.end * batch:,}"
+    if path.planned is None:
+        return text
+    windows = path.planned.tree.windows_of(path.planned.path)
+    ahead = [w.version.name for w in windows if path.planned.path.order == "mixed" or w.end > start.iteration]
+    return f"{text}, of the windows {', '.join(ahead)} ({path.planned.path.order})"
+
+
+def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace) -> list[str]:
+    """How often the run will read each index, a line a window."""
+    if identity is None:
+        return []
+    ahead = ranges_of(
+        "",
+        identity.to_json(),
+        start.iteration,
+        path.end,
+        batch=args.global_batch_size,
+        sequence_length=args.seq_length,
+    )
+    lines = []
+    for stretch in ahead:
+        read = (
+            f"{each.version}'s " * each.replayed + f"{Path(each.prefix).name} {each.epochs:.3g}"
+            for each in stretch.drawn
+            if each.epochs is not None
+        )
+        lines.append(f"{stretch.version}: {', '.join(read)}")
+    return lines
+
+
+def _read_before(path: PathToTrain, saved: Mapping[str, Any]) -> list[str]:
+    """Indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
+    named = [each for key in ("data_path", "train_data_path") for each in saved.get(key) or () if isinstance(each, str)]
+    before = {Path(each).resolve() for each in named}
+    windows = path.planned.tree.windows_of(path.planned.path) if path.planned else ()
+    return [
+        f"{window.version.name}: {prefix.name}, by the adopted run, of which no plan knows how much; it begins anew"
+        for window in windows
+        for _, prefix in window.version.train
+        if prefix.resolve() in before
+    ]
+
+
+def _layout(args: Mapping[str, Any]) -> str:
+    sizes = {
+        "TP": args.get("tensor_model_parallel_size", 1),
+        "PP": args.get("pipeline_model_parallel_size", 1),
+        "DP": args.get("data_parallel_size", 1),
+        "CP": args.get("context_parallel_size", 1),
+        "EP": args.get("expert_model_parallel_size", 1),
+    }
+    return " ".join(f"{name}{size}" for name, size in sizes.items() if size != 1 or name in ("TP", "PP", "DP"))
+
+
+def _random(args: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Megatron drops the random states where TP or PP is another; nothing reads them without dropout."""
+    keys = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
+    moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in keys)
+    if not moved or not (args.get("hidden_dropout") or args.get("attention_dropout")):
+        return []
+    return [("dropout", "its random states begin anew, as TP or PP is another")]
+
+
+def _optimizer(args: Mapping[str, Any]) -> str:
+    weights = "bf16" if args.get("bf16") else "fp16" if args.get("fp16") else "fp32"
+    spread = ", distributed" if args.get("use_distributed_optimizer") else ""
+    return f"{args.get('optimizer')}, {weights} weights{spread}"
+
+
+def _fp8(args: Mapping[str, Any]) -> str:
+    return f"{args['fp8']}, {args.get('fp8_recipe')}" if args.get("fp8") else "off"
+
+
+def _was(here: str, there: str | None) -> str:
+    return f"  (the checkpoint: {there})" if there is not None and there != here else ""
+
+
+def _libraries(start: StartPoint) -> str:
+    record = read_record(PathFolder(start.checkpoint.save.parent)) if start.checkpoint else None
+    before = record.get("libraries") if record else None
+    there = before if isinstance(before, dict) else {}
+    return ", ".join(f"{name} {here}" + _was(here, there.get(name)) for name, here in library_versions().items())
+
+
+def _disk(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
+    needed, free = bytes_needed(path, start, args), size_words(free_bytes(path.own))
+    saves = saves_left(path, start.iteration, args.save_interval)
+    return f"{free} free; {saves} saves" + (f" take {size_words(needed)}" if needed is not None else "")

@@ -1,0 +1,72 @@
+"""Arguments that have no Hugging Face counterpart are refused by name; those that have are read alike."""
+
+from typing import Any
+
+import pytest
+from convert.models import LLAMA_MODEL as LLAMA
+
+from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.model_arguments import args_of, model_of_args
+from megatron_lrps.errors import RefusedError
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"family": "mistral", "window": 16},
+        {"family": "qwen2", "qkv_bias": True},
+        {"family": "qwen3", "qk_norm": True, "head_dim": 32},
+        {"family": "mixtral", "experts": 4, "top_k": 2},
+        {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "renormalise": False},
+        {"family": "qwen2_moe", "experts": 8, "top_k": 3, "qkv_bias": True, "shared_ffn": 80, "renormalise": False},
+        {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
+        {"bias": True, "qkv_bias": True, "tied": True},
+        {"rope_factor": 8.0, "rope_base": 500000.0},
+    ],
+)
+def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any]) -> None:
+    model = Model(**{**LLAMA.__dict__, **change})
+    assert model_of_args(args_of(model), 111) == model
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("squared_relu", True),
+        ("multi_latent_attention", True),
+        ("mtp_num_layers", 1),
+        ("rotary_percent", 0.5),
+        ("rotary_interleaved", True),
+        ("layernorm_zero_centered_gamma", True),
+        ("softmax_type", "learnable"),
+        ("no_rope_freq", [0, 1]),
+        ("moe_layer_freq", [0, 1]),
+        ("normalization", "LayerNorm"),
+        ("position_embedding_type", "yarn"),
+        ("swiglu", False),
+        ("window_size", (8, 8)),
+        ("rope_scaling_factor", 32.0),
+    ],
+)
+def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> None:
+    args = args_of(LLAMA) | {"use_rope_scaling": name == "rope_scaling_factor", name: value}
+    with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
+        model_of_args(args, 111)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("moe_shared_expert_gate", False),
+        ("moe_shared_expert_intermediate_size", None),
+        ("add_qkv_bias", False),
+        ("qk_layernorm", True),
+        ("window_size", (15, 0)),
+    ],
+)
+def test_shared_experts_are_qwen2s_or_refused(name: str, value: Any) -> None:
+    shared = {"family": "qwen2_moe", "experts": 4, "top_k": 2, "qkv_bias": True, "shared_ffn": 80}
+    args = args_of(Model(**{**LLAMA.__dict__, **shared})) | {name: value}
+    with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
+        model_of_args(args, 111)
