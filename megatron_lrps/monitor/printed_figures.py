@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from megatron_lrps.monitor.scalars import Point, Start, merged
+from megatron_lrps.monitor.scalars import JobStart, Point, merged
 
 LOSS = "lm loss"
 MEAN_LOSS = "lm loss mean"
@@ -90,7 +90,7 @@ def read_printed(folder: Path) -> Printed:
 
 
 @dataclass
-class _Start(Start):
+class _Start(JobStart):
     """One start of a job, as its lines tell it; ``known`` where its first line is known to be the first."""
 
     known: bool = False

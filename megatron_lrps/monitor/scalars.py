@@ -120,7 +120,7 @@ def median_words(values: Sequence[float], digits: int, *, last: int | None = Non
 
 
 @dataclass
-class Start:
+class JobStart:
     """The figures that one start of a job logged.
 
     Attributes:
@@ -156,7 +156,7 @@ class Start:
         return min((first for first in firsts if first is not None), default=None)
 
 
-def merged(starts: Iterable[Start]) -> dict[str, list[Point]]:
+def merged(starts: Iterable[JobStart]) -> dict[str, list[Point]]:
     """Tag -> points of a job's starts together, steps rising: a later start replaces what it trained again."""
     run: dict[str, dict[int, Point]] = {}
     # The names of event files give whole seconds only, and a job that fails at once is restarted within one.
@@ -170,8 +170,8 @@ def merged(starts: Iterable[Start]) -> dict[str, list[Point]]:
     return {tag: sorted(points.values()) for tag, points in run.items() if points}
 
 
-def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> Start:
-    file = Start()
+def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> JobStart:
+    file = JobStart()
     try:
         for index, record in enumerate(_records(path)):
             event = Event.FromString(record)

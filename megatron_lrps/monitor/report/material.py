@@ -28,7 +28,7 @@ LOGGED = (NORM, THROUGHPUT, SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class DataRead:
     """Which data a path has read with its ancestors; will read, where nothing is recorded of it."""
 
     path: str
@@ -51,7 +51,7 @@ class Material:
         totals: The cost of each paradigm.
         scores: Versions with their scores.
         results: Path -> its ``results.json``, where there is one.
-        ledgers: A version's each.
+        data_read: A version's each.
         histories: Path -> lines of its events.jsonl.
         missing: What is not there, or damaged, a sentence each.
     """
@@ -66,7 +66,7 @@ class Material:
     totals: Sequence[ParadigmCost]
     scores: ScoreTable
     results: Mapping[str, Mapping[str, Any]]
-    ledgers: Sequence[Ledger]
+    data_read: Sequence[DataRead]
     histories: Mapping[str, Sequence[Mapping[str, Any]]]
     missing: tuple[str, ...]
 
@@ -83,7 +83,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
     runs, unreadable = _runs(folder, tree, missing)
     printed = {path.name: printed_of(folder, path.name, missing) for path in tree.paths}
     versions = version_costs(campaign, runs=runs)
-    ledgers = []
+    data_read = []
     for row in versions.rows:
         try:
             links = chain_of(campaign, facts[row.path])
@@ -91,7 +91,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
         except RefusedError:  # of a parent's record, which is named among what is missing
             continue
         planned = facts[row.path].record != "read"
-        ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
+        data_read.append(DataRead(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
     missing += _missing(folder, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
     return Material(
         tree=tree,
@@ -104,7 +104,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
         totals=versions.totals,
         scores=score_table(versions, results),
         results=results,
-        ledgers=ledgers,
+        data_read=data_read,
         histories={path.name: events(folder.path(path.name)) for path in tree.paths},
         missing=tuple(dict.fromkeys(each.replace(f"{folder.root}/", "") for each in missing)),
     )
