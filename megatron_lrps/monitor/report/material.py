@@ -29,7 +29,13 @@ LOGGED = (NORM, THROUGHPUT, SECONDS)
 
 @dataclass(frozen=True, kw_only=True)
 class DataRead:
-    """Which data a path has read with its ancestors; will read, where nothing is recorded of it."""
+    """The data that a path has read with its ancestors.
+
+    Attributes:
+        path: The name of the path.
+        planned: Nothing is recorded of it, so this is what the plan lets it read.
+        totals: How much it has read of each index.
+    """
 
     path: str
     planned: bool
@@ -41,19 +47,19 @@ class Material:
     """All that a report shows.
 
     Attributes:
-        tree: The given plan's.
+        tree: The tree of the given plan.
         save: The campaign's folder.
-        facts: Path -> what is known of it.
+        facts: Path -> the facts of its record, or of the plan.
         standings: Where each path stands, in the plan's order.
-        runs: Losses, gradient norms and times that were logged.
-        printed: Path -> what its logs say.
-        axis: What the pictures' axis counts.
+        runs: Path -> tag -> the losses, gradient norms and times that it logged.
+        printed: Path -> the figures in its logs.
+        axis: The horizontal axis of the pictures.
         totals: The cost of each paradigm.
-        scores: Versions with their scores.
-        results: Path -> its ``results.json``, where there is one.
-        data_read: A version's each.
-        histories: Path -> lines of its events.jsonl.
-        missing: What is not there, or damaged, a sentence each.
+        scores: The versions with their costs and scores.
+        results: Path -> its ``results.json``, if there is one.
+        data_read: The data that each version has read.
+        histories: Path -> the lines of its events.jsonl.
+        missing: Sentences about what is not there, or damaged.
     """
 
     tree: Tree
