@@ -72,7 +72,7 @@ def test_a_layout_that_cannot_train_starts_no_rank(campaign: TinyCampaign) -> No
     campaign.plan.write_text(campaign.plan.read_text().replace("global_batch_size: 8", "global_batch_size: 7"))
     code, _, stderr = campaign.run()
     assert code == 78
-    assert "lrps: global_batch_size: 7 is no multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
+    assert "lrps: global_batch_size: 7 is not a multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
     assert list(campaign.folder("main").logs.glob("*.log")) == []
 
 
