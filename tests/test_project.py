@@ -187,12 +187,13 @@ def test_one_module_changes_names_of_megatron_training() -> None:
     for file in FILES:
         tree = ast.parse(file.read_text())
         name = file.relative_to(ROOT / PACKAGE).as_posix()
-        lines = [n for n, target in _imports(tree, file) if f"{target}.".startswith("megatron.training.")]
+        upstream = "megatron." if _part(_module(file)) == "training" else "megatron.training."
+        lines = [n for n, target in _imports(tree, file) if f"{target}.".startswith(upstream)]
         if lines and not name.startswith(MAY_IMPORT_TRAINING):
             importers[name] = lines
         if name != MAY_CHANGE_TRAINING and (changes := _changes_of_training(tree)):
             changers[name] = changes
-    assert not importers, f"only {MAY_IMPORT_TRAINING} may import megatron.training"
+    assert not importers, f"only {MAY_IMPORT_TRAINING} may import megatron.training, or any of Megatron in training/"
     assert not changers, f"only {MAY_CHANGE_TRAINING} may change names of megatron.training"
 
 
@@ -215,6 +216,27 @@ def test_a_change_of_megatron_training_would_be_found(source: str, changes: int)
 def test_files_stay_short() -> None:
     lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
     assert not {name: length for name, length in lengths.items() if length > 320}
+
+
+def test_no_two_files_share_a_name() -> None:
+    """So that a file's name says where it is; a command's file has the command's name, whatever else is called so."""
+    folders: dict[str, list[str]] = {}
+    for file in FILES:
+        if not file.name.startswith("__") and file.parent.name != "cli":
+            folders.setdefault(file.name, []).append(file.parent.name)
+    assert not {name: found for name, found in folders.items() if len(found) > 1}
+
+
+def test_contributing_says_where_things_are() -> None:
+    """Twenty questions of a newcomer, with one file each, and every part of the package with what it holds."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    answers = re.findall(r"^\| .*\? \| `(\S+)` \|$", text, re.MULTILINE)
+    assert len(answers) == 20
+    assert not [name for name in answers if not (ROOT / name).is_file()]
+    (tree,) = re.findall(r"^megatron_lrps/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)
+    parts = [part for floor in FLOORS for part in sorted(floor) if (ROOT / PACKAGE / part).is_dir()]
+    assert named == parts
 
 
 def _name(requirement: str) -> str:

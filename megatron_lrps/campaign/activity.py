@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.storage.files import read_json
-from megatron_lrps.storage.ownership import Owner
+from megatron_lrps.storage.owner import Owner
 
 FILE = "doing.json"
 EXECUTOR = ".executor"

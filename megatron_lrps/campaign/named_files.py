@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from megatron_lrps.campaign.past import Past
 from megatron_lrps.data.fingerprint import file_sha256
-from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import flag_of
 
 NAMED_FILES = "lrps_named_files"
@@ -32,21 +32,15 @@ def refuse_other_files(checkpoint: Mapping[str, Any], run: Mapping[str, Any], na
     Raises:
         RefusedError: naming the argument and both contents.
     """
-    there, here = checkpoint.get(NAMED_FILES), json.loads(named_files(run))
+    there = checkpoint.get(NAMED_FILES)
     try:
         recorded = json.loads(there) if isinstance(there, str) else None
     except ValueError:
         recorded = None
-    if not isinstance(recorded, dict):
-        return
-    for key in _FILES:
-        before, now = recorded.get(key), here.get(key)
-        if before != now:
-            raise RefusedError(
-                f"{flag_of(key)}: the content of the file is {_short(now)} in this run, {_short(before)} in {name}.",
-                "name a file of the same content; what has been trained may not change.",
-            )
+    if isinstance(recorded, dict):
+        past, now = (Past(values=_values(each)) for each in (recorded, json.loads(named_files(run))))
+        past.refuse_run(now, name)
 
 
-def _short(digest: object) -> str:
-    return f"{str(digest)[:16]}..." if digest else "none, as none is named,"
+def _values(hashes: Mapping[str, Any]) -> dict[str, object]:
+    return {f"{flag_of(key)}, the content of its file": hashes.get(key, "none") for key in _FILES}

@@ -17,6 +17,7 @@ from megatron_lrps.schedule import Schedule
 
 RESTORE = "what has been trained may not change; restore it"
 _COPY = "restore it, or name a copy of what was trained"
+_FORK = "fork from a checkpoint on the maximal path, or restore the plan that trained it"
 _DIGEST_LETTERS = 64
 
 
@@ -209,7 +210,7 @@ def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Change]:
             key=f"{name}, learning rate up to {'iteration' if then.batch else 'sample'} {then.until:,}",
             then=_curve(before),
             now=_curve(after),
-            fix="fork from a checkpoint on the maximal path, or restore the plan that trained it",
+            fix=RESTORE if then.batch else _FORK,
         )
     if now.end is not None and now.end < then.until:
         yield Change(key=f"{name}, end", then=then.until, now=now.end)

@@ -20,16 +20,16 @@ class Results:
     """The scores of one checkpoint of a path.
 
     Args:
-        campaign: The campaign's folder.
+        folder: The campaign's folder.
         path: The path's name.
         iteration: The iteration of the checkpoint.
         sha256: The hash of its manifest, or None.
     """
 
-    def __init__(self, campaign: CampaignFolder, path: str, iteration: int, sha256: str | None) -> None:
-        self.folder = folder_of(campaign, path)
+    def __init__(self, folder: CampaignFolder, path: str, iteration: int, sha256: str | None) -> None:
+        self.folder = scores_folder(folder, path)
         self._of = {"format": FORMAT, "path": path, "iteration": iteration, "checkpoint_sha256": sha256}
-        known = read_results(campaign, path) or {}
+        known = read_results(folder, path) or {}
         self._older = known if known and any(known.get(key) != value for key, value in self._of.items()) else None
         mine = {} if self._older else known
         self.perplexity: dict[str, dict[str, Any]] = dict(mine.get("perplexity", {}))
@@ -58,18 +58,18 @@ class Results:
         return {**self._of, "perplexity": self.perplexity, "tasks": self.tasks}
 
 
-def folder_of(campaign: CampaignFolder, path: str) -> Path:
+def scores_folder(folder: CampaignFolder, path: str) -> Path:
     """Where a path's scores are."""
-    return campaign.root / "eval" / path
+    return folder.root / "eval" / path
 
 
-def read_results(campaign: CampaignFolder, path: str) -> dict[str, Any] | None:
+def read_results(folder: CampaignFolder, path: str) -> dict[str, Any] | None:
     """A path's scores; None where there are none, or the file is torn or not as ``Results`` writes it.
 
     Raises:
         RefusedError: where a newer lrps has written them.
     """
-    file = folder_of(campaign, path) / "results.json"
+    file = scores_folder(folder, path) / "results.json"
     found = read_json(file)
     if found is None or type(found.get("format")) is not int or type(found.get("iteration")) is not int:
         return None

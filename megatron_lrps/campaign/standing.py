@@ -12,7 +12,7 @@ from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.plan import PlannedPath
-from megatron_lrps.storage.ownership import Owner
+from megatron_lrps.storage.owner import Owner
 
 ENDED = ("trained", "released")
 """States of a path that is trained to its end."""

@@ -24,7 +24,7 @@ COMMANDS = (
     *("init", "schema"),
     *("plan", "lr", "args", "prepare", "run", "submit", "cancel"),
     *("status", "tree", "show", "diff", "verify", "gc", "pin", "cut", "forecast", "doctor", "quickstart"),
-    *("export", "import", "eval", "compare", "promote", "reproduce", "report", "tensorboard"),
+    *("export", "import", "eval", "preview", "compare", "promote", "reproduce", "report", "tensorboard"),
 )
 """All commands, in the order of ``lrps --help``. ``plan`` is the function ``plan`` of ``cli/plan.py``, and so on."""
 OTHER_NAMES = {"import": "import_"}

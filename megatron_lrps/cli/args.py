@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import PlanArgument, path_names
-from megatron_lrps.plan import expand, load_plan
 from megatron_lrps.plan.flags import argument_line, path_flags
 
 
@@ -17,6 +17,6 @@ def args(
     ],
 ) -> None:
     """Print the Megatron arguments of a path, for any launcher."""
-    tree = expand(load_plan(plan))
-    line = argument_line(path_flags(tree, tree.path(path)))
+    campaign = Campaign.open(plan)
+    line = argument_line(path_flags(campaign.tree, campaign.path(path)))
     typer.echo(shlex.join([*line, "--lrps-plan", str(plan.expanduser().resolve()), "--lrps-path", path]))

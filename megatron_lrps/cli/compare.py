@@ -29,6 +29,6 @@ def compare(
     names = [row.path for row in known.rows]
     for wanted in versions or ():
         if wanted not in names and wanted not in {row.version for row in known.rows}:
-            raise RefusedError(f"{wanted} is no version or path of this plan.", f"name one of {', '.join(names)}.")
+            raise RefusedError(f"{wanted} is not a version or path of this plan.", f"name one of {', '.join(names)}.")
     results = {name: found for name in names if (found := read_results(campaign.folder, name)) is not None}
     typer.echo(FORMS[form](score_table(known, results, only=versions or [])), nl=False)

@@ -45,7 +45,9 @@ def cut(
     if at is not None:
         if at not in complete:
             there = ", ".join(map(str, complete[-8:])) or "none"
-            raise RefusedError(f"--at {at}: main has no checkpoint there; there are {there}.", "name one of those.")
+            raise RefusedError(
+                f"main has no checkpoint of iteration {at} (--at); it has {there}.", "choose one of those."
+            )
         fork = at
     elif holder(main.root) is not None:
         fork = _saved_by_job(main, name, wait)
@@ -80,7 +82,7 @@ def _saved_by_job(main: PathFolder, name: str, patience_s: float) -> int:
             if time.monotonic() > deadline:
                 raise RefusedError(
                     f"main's job has not saved within {patience_s:.0f} s.",
-                    "look at its log; give more time with --wait, or fork off a checkpoint that is there with --at.",
+                    "look at its log; give it more time with --wait, or fork off an existing checkpoint with --at.",
                 )
             time.sleep(_POLL_S)
     finally:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from megatron_lrps.campaign.differences import compare
-from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.campaign.lineage import facts_of, resolve
+from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, path_names
 from megatron_lrps.cli.value_text import value_text
 
@@ -25,14 +26,14 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show the differences between two versions. Values that are the same in both are counted."""
-    with open_both_plans(plan) as both:
-        left, right = both.facts(a), both.facts(b)
+    with open_to_read(plan) as (campaign, notes):
+        left, right = (facts_of(campaign, resolve(campaign, each)) for each in (a, b))
         comparison = compare(left, right)
         if as_json:
             whole = {
-                "campaign": both.campaign.plan.campaign,
-                "save": str(both.campaign.folder.root),
-                "notes": both.notes,
+                "campaign": campaign.plan.campaign,
+                "save": str(campaign.folder.root),
+                "notes": notes,
                 "a": {"path": left.name, "record": left.record, "notes": left.notes},
                 "b": {"path": right.name, "record": right.record, "notes": right.notes},
                 **asdict(comparison),
@@ -40,7 +41,7 @@ def diff(
             typer.echo(json.dumps(whole, indent=2))
             return
         typer.echo(f"{left.name} | {right.name}")
-        for note in (*both.notes, *left.notes, *(right.notes if right != left else ())):
+        for note in (*notes, *left.notes, *(right.notes if right != left else ())):
             typer.echo(value_text(note))
         for each in comparison.differences:
             typer.echo(f"{value_text(each.key)}: {value_text(each.a)} | {value_text(each.b)}")

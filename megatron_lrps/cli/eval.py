@@ -76,5 +76,5 @@ def _asked(found: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluati
     except ValidationError as error:
         first = error.errors()[0]
         key = "--" + "-".join(str(each) for each in first["loc"][:1]).replace("_", "-")
-        raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "change that.") from None
+        raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "correct the option.") from None
     return asked, asked.task_folder

@@ -93,13 +93,19 @@ def _refuse_flags(
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:
-        raise RefusedError(f"--format {form} is unknown.", f"give {', '.join(FORMATS)}.")
+        raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMATS)}.")
     only = {"--tensor-parallel": (tensor, "torch_dist"), "--pipeline-parallel": (pipeline, "torch_dist")}
     only |= {"--workers": (workers, "hf")}
     for flag, (value, of) in only.items():
         if value is not None and form != of:
-            raise RefusedError(f"{flag} {value} is given, and --format is {form}.", f"it is for {of}: drop it.")
+            raise RefusedError(
+                f"{flag} {value} does not apply to --format {form}.", f"leave it out, or give --format {of}."
+            )
     if shard_gb is not None and form != "hf":
-        raise RefusedError(f"--shard-gb {shard_gb} is given, and --format is {form}.", "it is for hf: drop it.")
+        raise RefusedError(
+            f"--shard-gb {shard_gb} does not apply to --format {form}.", "leave it out, or give --format hf."
+        )
     if check and form == "torch":
-        raise RefusedError("--check is given, and --format is torch.", "check --format torch_dist or hf.")
+        raise RefusedError(
+            "--check does not apply to --format torch.", "leave it out, or give --format hf or torch_dist."
+        )

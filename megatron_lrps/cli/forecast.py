@@ -32,14 +32,16 @@ def forecast(
     """
     alphas, shapes = alpha or (), shape or ()
     if wrong := [each for each in alphas if not 0 < each <= 1]:
-        raise RefusedError(f"--alpha {wrong[0]:g} is no share of a version's iterations.", "give one in (0, 1].")
+        raise RefusedError(f"--alpha {wrong[0]:g} is not a share of a version's iterations.", "give one in (0, 1].")
     if unknown := [each for each in shapes if each not in SHAPES]:
-        raise RefusedError(f"--shape {unknown[0]} is no decay shape.", f"choose one of {', '.join(SHAPES)}.")
+        raise RefusedError(f"--shape {unknown[0]} is not a decay shape.", f"choose one of {', '.join(SHAPES)}.")
     campaign = Campaign.open(plan)
     try:
         from megatron_lrps.monitor import loss_forecast
     except ImportError as error:
-        raise RefusedError(f"{error.name} does not import: {error}.", f"pip install {error.name}.") from None
+        raise RefusedError(
+            f"{error.name} cannot be imported: {error}.", f"install it: pip install {error.name}."
+        ) from None
     outlook = loss_forecast.forecast(campaign, alphas=alphas, shapes=shapes)
     typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
 

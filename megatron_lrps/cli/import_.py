@@ -22,7 +22,9 @@ def import_(
 ) -> None:
     """Make a checkpoint of a Hugging Face model. A main path can start from it."""
     if plan is None and output is None:
-        raise RefusedError("Neither --plan nor --output is given.", "give one: where is the checkpoint to go?")
+        raise RefusedError(
+            "Neither --plan nor --output is given.", "give one of them, to say where the checkpoint goes."
+        )
     target_plan = load_plan(plan) if plan else None
     target = output or (target_plan.folder if target_plan else Path()) / "imports" / folder.resolve().name
     from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import

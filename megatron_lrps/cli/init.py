@@ -52,9 +52,11 @@ def init(
     length = f"{tokens} tokens" if tokens is not None else None if iters is None else str(iters)
     file, schema = folder / "plan.yaml", folder / SCHEMA_FILE
     if file.exists():
-        raise RefusedError(f"{file} is there already.", "name another folder, or change that plan by hand.")
+        raise RefusedError(f"{file} exists already.", "name another folder, or change that plan by hand.")
     if schema.exists() and schema.read_text(encoding="utf-8", errors="replace") != schema_text():
-        raise RefusedError(f"{schema} is there already, and is not this version's.", "remove it, or move it away.")
+        raise RefusedError(
+            f"{schema} exists already, and another version of lrps wrote it.", "remove it, or move it away."
+        )
     name = _name(folder, name)
     train = _answer(
         "Text to train on, for each version a file, folder or glob (with a space between)",
@@ -126,7 +128,9 @@ def _answer[T](question: str, given: str | None, usual: str, check: Callable[[st
                 typer.echo(str(error), err=True)
     if usual:
         return check(usual)
-    raise RefusedError(f"{question.partition(',')[0]}: not given, and there is nobody to ask.", f"give {flag}.")
+    raise RefusedError(
+        f"{question.partition(',')[0]}: this is not given, and there is no terminal to ask at.", f"give {flag}."
+    )
 
 
 def _name(folder: Path, given: str | None) -> str:
@@ -156,7 +160,7 @@ def _gpus() -> int:
 def _device(given: str | None, size: str, gpus: int) -> tuple[str, str]:
     """Where it trains, and why, as a comment."""
     if given not in (None, "cpu", "gpu"):
-        raise RefusedError(f"--device {given!r} is none.", "give cpu or gpu.")
+        raise RefusedError(f"--device {given!r} is unknown.", "give cpu or gpu.")
     if given is not None:
         return given, f"`{given}` was asked for (--device)."
     if gpus:

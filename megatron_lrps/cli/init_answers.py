@@ -65,7 +65,7 @@ def training_text(folder: Path, given: str) -> list[Found]:
     try:
         names = shlex.split(given)
     except ValueError as error:
-        raise RefusedError(f"{given!r}: {error}.", "close the quotation.") from None
+        raise RefusedError(f"{given!r}: {error}.", "close the quotation mark.") from None
     if not names:
         raise RefusedError("No text is named.", "name a file, a folder or a glob for each version.")
     found = [_text_named(folder, name) for name in names]

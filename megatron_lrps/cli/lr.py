@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PathOption, PlanArgument
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.plan import PlannedPath, Tree, expand, load_plan
+from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range, warmup_init
 
 
@@ -23,11 +24,12 @@ def lr(
     png: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.")] = None,
 ) -> None:
     """Show the learning rate of every iteration."""
-    tree = expand(load_plan(plan))
-    paths = [tree.path(path)] if path is not None else list(tree.paths)
+    campaign = Campaign.open(plan)
+    tree = campaign.tree
+    paths = [campaign.path(path)] if path is not None else list(campaign.paths)
     warmup_init(tree.plan)  # refused before anything is printed
     if as_json and csv:
-        raise RefusedError("--json and --csv are both given.", "choose one.")
+        raise RefusedError("--json and --csv are both given.", "give one of them.")
     if png is not None:
         from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
 

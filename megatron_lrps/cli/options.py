@@ -10,15 +10,15 @@ from megatron_lrps.errors import LrpsError, RefusedError
 
 def path_names(context: typer.Context, incomplete: str) -> list[str]:
     """The paths of the plan on the command line, for a shell's completion; none if that is not a plan."""
-    from megatron_lrps.plan import expand, load_plan
+    from megatron_lrps.campaign.campaign import Campaign
 
     # While an option waits for its value, nothing has been parsed yet: the plan is the first word then.
     plan = context.params.get("plan") or next(iter(context.args), "")
     try:
-        tree = expand(load_plan(plan))
+        paths = Campaign.open(plan).paths
     except LrpsError:
         return []
-    return [path.name for path in tree.paths if path.name.startswith(incomplete)]
+    return [path.name for path in paths if path.name.startswith(incomplete)]
 
 
 def _known_dtype(dtype: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from megatron_lrps.storage.ownership import UNKNOWN, Owner
+from megatron_lrps.storage.owner import UNKNOWN, Owner
 
 
 def owner_facts(owner: Owner | None) -> dict[str, Any] | None:

@@ -77,10 +77,10 @@ def plan(
         path_flags(tree, path)  # refuses what could not be launched
     cost, size = cost_of(tree), model_size(tree.plan, vocabulary_of(tree.plan))
     if tflops is not None and not math.isfinite(tflops):
-        raise RefusedError(f"--tflops: {tflops} is no finite number.", "give the TFLOP/s that each GPU achieves.")
+        raise RefusedError(f"--tflops {tflops} is not a finite number.", "give the TFLOP/s that each GPU achieves.")
     if tflops is not None and size is None:
         raise RefusedError(
-            "--tflops: the plan does not name the model's size.",
+            "--tflops is given, but the plan does not name the size of the model.",
             "add num-layers and hidden-size under `megatron:`.",
         )
     facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)

@@ -37,7 +37,7 @@ def simulate(
     if seconds is None:
         if size is None or tflops is None:
             raise RefusedError(
-                "--simulate: the time of an iteration is not known.",
+                "--simulate is given, but the time of an iteration is not known.",
                 "give --seconds-per-iter, or --tflops and the model's size under `megatron:`.",
             )
         seconds = plan.global_batch_size * size.flops_per_sample / (tflops * 1e12 * gpus)
@@ -52,7 +52,9 @@ def simulate(
     )
     own = plan.megatron.get("save-interval", DEFAULTS["save-interval"])
     if not isinstance(own, int) or own < 1:
-        raise RefusedError(f"megatron.save-interval: {own!r} is no number of iterations.", "correct it.")
+        raise RefusedError(
+            f"megatron.save-interval: {own!r} is not a number of iterations.", "give a whole number above 0."
+        )
     seeds = int(assumed["seeds"] or 200)
     intervals = intervals_around(tree, cluster, own)
     found = [cluster_simulation.simulate(tree, cluster, interval, seeds) for interval in intervals]
@@ -61,7 +63,7 @@ def simulate(
         raise RefusedError(
             f"{cluster.nodes} nodes that fail every {cluster.mtbf_hours:g} h each hardly ever train for "
             f"{cluster.restart_hours * 60:g} minutes of start-up and the time to a save.",
-            "use fewer nodes, save faster, or check --mtbf-hours (it is one node's).",
+            "use fewer nodes, save faster, or check --mtbf-hours, which is for one node.",
         )
     return {
         "nodes": cluster.nodes,

@@ -132,7 +132,7 @@ def _planned(plan_file: Path, *, baselines: bool) -> Campaign:
     campaign = Campaign.open(plan_file)
     if campaign.plan.launch.device != "cpu":
         raise RefusedError(
-            f"{plan_file}: launch.device is {campaign.plan.launch.device!r}, the quick start trains on a CPU.",
+            f"{plan_file}: launch.device is {campaign.plan.launch.device!r}, but the quick start trains on a CPU.",
             f"use `lrps run {plan_file}`, or remove the file.",
         )
     if baselines and not STUDY.keys() <= set(campaign.plan.paradigm):

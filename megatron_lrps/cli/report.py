@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import PlanArgument
 
 
@@ -24,13 +24,13 @@ def report(
     from megatron_lrps.monitor.pictures.axis import axis_of
     from megatron_lrps.monitor.report.build import write_report  # matplotlib and tensorboard come with it
 
-    with open_both_plans(plan) as both:
+    with open_to_read(plan) as (campaign, notes):
         done = write_report(
-            both.campaign,
-            folder=output or both.campaign.folder.report,
-            notes=both.notes,
+            campaign,
+            folder=output or campaign.folder.report,
+            notes=notes,
             now=datetime.now(UTC),
-            axis=axis_of(both.campaign.plan, axis),
+            axis=axis_of(campaign.plan, axis),
         )
     for each in done.missing:
         typer.echo(each if each.isprintable() else repr(each))

@@ -62,7 +62,7 @@ def reproduce(
     lines, notes = _results(loaded, {(trial.run, trial.seed) for trial in trials})
     if not lines:
         said = f"{'; '.join(notes)}." if notes else f"{save} holds no trained version yet."
-        raise RefusedError(said, f"lrps reproduce {study}.")
+        raise RefusedError(said, f"train it: lrps reproduce {study}.")
     typer.echo(results_json(lines) if as_json else f"{as_text(lines, notes)}\n\n{save / 'results'}")
 
 
@@ -72,7 +72,7 @@ def _asked_trials(
     """The study's trials of the given runs and seeds, all if none is given; raises RefusedError."""
     study = loaded.study
     if unknown := [name for name in only if name not in study.runs]:
-        raise RefusedError(f"{unknown[0]} is no run of {file}.", f"name one of {', '.join(study.runs)}.")
+        raise RefusedError(f"{unknown[0]} is not a run of {file}.", f"name one of {', '.join(study.runs)}.")
     taken = _seeds(file, study, seeds, seed)
     return [each for each in trials_of(loaded, study.seeds) if each.seed in taken and (not only or each.run in only)]
 
@@ -82,7 +82,9 @@ def _seeds(study_file: Path, study: Study, count: int | None, chosen: Sequence[i
         raise RefusedError(f"--seeds {count} and --seed {chosen[0]} both choose the seeds.", "give one of them.")
     if unknown := [seed for seed in chosen if seed not in study.seeds]:
         known = ", ".join(map(str, study.seeds))
-        raise RefusedError(f"{unknown[0]} is no seed of {study_file}.", f"name one of {known}, or add it to its seeds.")
+        raise RefusedError(
+            f"{unknown[0]} is not a seed of {study_file}.", f"name one of {known}, or add it to its seeds."
+        )
     return chosen or study.seeds[:count]
 
 

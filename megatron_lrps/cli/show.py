@@ -15,12 +15,14 @@ from megatron_lrps.campaign.lineage import (
     RecordedCheckpoint,
     chain_of,
     checkpoints_of,
+    facts_of,
     ledger_of,
+    resolve,
     schedule_words,
 )
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
-from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.owner_facts import owner_facts
 from megatron_lrps.cli.value_text import value_text
@@ -50,20 +52,20 @@ _OF_RECORD = (
 
 def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = False) -> None:
     """Show what made a version. That is its paths, learning rate, data, libraries, checkpoints and history."""
-    with open_both_plans(plan) as both:
-        facts = both.facts(version)
-        accepted = plan_hash(both.campaign.accepted.plan) if both.campaign.accepted else None
-        folder = both.campaign.folder.path(facts.name)
-        links = chain_of(both.campaign, facts)
-        ledger, planned = ledger_of(both.campaign, facts, links), facts.record != "read"
+    with open_to_read(plan) as (campaign, plan_notes):
+        facts = facts_of(campaign, resolve(campaign, version))
+        accepted = plan_hash(campaign.accepted.plan) if campaign.accepted else None
+        folder = campaign.folder.path(facts.name)
+        links = chain_of(campaign, facts)
+        ledger, planned = ledger_of(campaign, facts, links), facts.record != "read"
         saved = checkpoints_of(folder, facts)
         history = condense(events(folder))
         owner = holder(folder.root)
-        notes = (*both.notes, *facts.notes)
+        notes = (*plan_notes, *facts.notes)
         if as_json:
             whole = {
-                "campaign": both.campaign.plan.campaign,
-                "save": str(both.campaign.folder.root),
+                "campaign": campaign.plan.campaign,
+                "save": str(campaign.folder.root),
                 "path": facts.name,
                 "record": facts.record,
                 "notes": notes,
@@ -78,7 +80,7 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
             }
             typer.echo(json.dumps(whole, indent=2))
             return
-        typer.echo(f"{facts.name}  campaign {both.campaign.plan.campaign}  {value_text(str(folder.root))}")
+        typer.echo(f"{facts.name}  campaign {campaign.plan.campaign}  {value_text(str(folder.root))}")
         for note in notes:
             typer.echo(value_text(note))
         typer.echo("")

@@ -27,7 +27,9 @@ def status(
     """Show where every path stands."""
     if watch:
         if as_json:
-            raise RefusedError("--watch shows lines, and --json is one object.", "give one of them.")
+            raise RefusedError(
+                "--watch and --json are both given, but --json prints one object, once.", "give one of them."
+            )
         from megatron_lrps.cli.status_watch import watch_status  # rich comes with it
 
         watch_status(plan, every=every)

@@ -4,7 +4,7 @@ import shlex
 
 import typer
 
-from megatron_lrps.cli.both_plans import open_both_plans
+from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import PlanArgument
 
 
@@ -15,8 +15,8 @@ def tensorboard(plan: PlanArgument) -> None:
     """
     from megatron_lrps.monitor.tensorboard.derive import derive  # protobuf and numpy come with it
 
-    with open_both_plans(plan) as both:
-        done = derive(both.campaign, notes=both.notes)
+    with open_to_read(plan) as (campaign, notes):
+        done = derive(campaign, notes=notes)
     for note in done.notes:
         typer.echo(note if note.isprintable() else repr(note))
     written = ["the campaign" if run == "." else run for run in done.changed]  # TensorBoard's name of the folder itself

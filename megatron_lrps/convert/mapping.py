@@ -1,8 +1,8 @@
-"""Which rows of which Megatron tensor a Hugging Face weight is.
+"""The rows of Megatron's tensors that each Hugging Face weight consists of.
 
 Megatron keeps a layer's queries, keys and values in one matrix, group by group, and the MLP's gate above its up
-projection. Either way a Hugging Face weight is some rows of Megatron's, one after the other (GPT-2's transposed), so
-that one table serves both directions.
+projection. In both cases a Hugging Face weight is some rows of Megatron's tensor, one after the other (transposed for
+GPT-2), so one table serves both directions.
 """
 
 import math

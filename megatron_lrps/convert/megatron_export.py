@@ -22,7 +22,7 @@ from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_bloc
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint
-from megatron_lrps.convert.torch_dist_write import Block, blocks_of, write_checkpoint
+from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -91,7 +91,7 @@ class PlannedWeights:
             shape = (self.padded, *stored.shape[1:]) if key in PADDED else stored.shape
             rounded = self.dtype is not None and stored.dtype in _FLOATS and not key.endswith("expert_bias")
             dtype = self.dtype if self.dtype is not None and rounded else stored.dtype
-            for index in itertools.product(*map(range, shape[: _lead(key)])):
+            for index in itertools.product(*map(range, shape[: leading_dimensions(key)])):
                 yield key, shape, dtype, index
 
     @property
@@ -141,7 +141,7 @@ class PlannedWeights:
 _FLOATS = (*DTYPES.values(), torch.float16)
 
 
-def _lead(key: str) -> int:
+def leading_dimensions(key: str) -> int:
     """How many of a tensor's dimensions count layers and experts."""
     match = _LEADS.match(key)
     return (match[1] is None) + (match[2] is not None) if match else 0
@@ -159,7 +159,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
     Raises:
         RefusedError: the layout does not divide the model, or the checkpoint is not as Megatron saves a GPT model.
     """
-    args = {key: value for key, value in checkpoint.args.items() if _is_plain(value) and not key.startswith("lrps_")}
+    args = {key: value for key, value in checkpoint.args.items() if is_plain(value) and not key.startswith("lrps_")}
     stored = checkpoint.tensors.get(WORD_EMBEDDING)
     if stored is None or stored.shape[0] < vocab:
         raise RefusedError(
@@ -168,7 +168,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
             "restore the tokenizer that the campaign was trained with.",
         )
     for key, tensor in checkpoint.tensors.items():
-        if not key.startswith(IGNORED) and len(tensor.shape) <= _lead(key):
+        if not key.startswith(IGNORED) and len(tensor.shape) <= leading_dimensions(key):
             raise RefusedError(f"{checkpoint.folder}: {key} has shape {list(tensor.shape)}.", "use another checkpoint.")
     _refuse_layout(args, layout)
     unit = (args.get("make_vocab_size_divisible_by") or 128) * layout.tensor
@@ -189,9 +189,10 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
     )
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a value of Megatron's arguments is a number, a text, a switch, nothing, or a list of these."""
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(map(is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
 
 
@@ -224,16 +225,10 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
     refuse_full_disk(target, weights.bytes)
     blocks = weights.blocks
     states = {key: _state(weights.checkpoint, key) for key in weights.checkpoint.states}
-    values = zip(blocks, ahead(map(weights.read, blocks)), strict=True)
-
-    def read(block: Block) -> Tensor:
-        expected, read_ahead = next(values)
-        assert block == expected
-        return read_ahead
-
     with staged(target) as hidden:
         around(hidden)
         (hidden / WITHOUT_ITERATION).mkdir()
+        read = reading_ahead(blocks, weights.read)
         write_checkpoint(hidden / WITHOUT_ITERATION, weights.args, blocks, read, states)
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
     return Exported(len({(block.key, block.index) for block in blocks}), weights.bytes, 1)

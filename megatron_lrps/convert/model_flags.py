@@ -4,48 +4,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import PRETRAINED
 
+_DECIDING = (
+    *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
+    *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
+    *("rotary_base", "use_rope_scaling", "swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
+    *("untie_embeddings_and_output_weights", "window_size", "num_experts", "moe_ffn_hidden_size", "moe_router_topk"),
+    *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
+)
+"""The flags that decide what a model is, in the order of a plan's lines."""
+
 
 def flags_of(model: Model) -> dict[str, Any]:
     """Every flag that decides what the model is; a flag that must not be given is False."""
-    grouped, moe = model.groups != model.heads, model.experts > 0
-    layer = FAMILIES[model.family].arguments
-    flags = {
-        "num-layers": model.layers,
-        "hidden-size": model.hidden,
-        "ffn-hidden-size": model.ffn,
-        "num-attention-heads": model.heads,
-        "kv-channels": model.head_dim,
-        "group-query-attention": grouped,
-        "num-query-groups": model.groups if grouped else False,
-        "norm-epsilon": model.epsilon,
-        "normalization": layer["normalization"],
-        "position-embedding-type": layer["position_embedding_type"],
-        "rotary-base": int(model.rope_base),
-        "use-rope-scaling": model.rope_factor is not None,
-        "swiglu": layer["swiglu"],
-        "disable-bias-linear": not model.bias,
-        "add-qkv-bias": model.qkv_bias and not model.bias,
-        "qk-layernorm": model.qk_norm,
-        "untie-embeddings-and-output-weights": not model.tied,
-        "window-size": f"{model.window - 1},0" if model.window else False,
-        "num-experts": model.experts or False,
-        "moe-ffn-hidden-size": model.ffn if moe else False,
-        "moe-router-topk": model.top_k if moe else False,
-        "moe-router-pre-softmax": moe and not model.renormalise,
-        "moe-shared-expert-intermediate-size": model.shared_ffn or False,
-        "moe-shared-expert-gate": model.shared_ffn > 0,
-    }
+    args, names = args_of(model), list(_DECIDING)
+    args |= {"norm_epsilon": model.epsilon, "disable_bias_linear": not model.bias}
+    if not args["group_query_attention"]:
+        args["num_query_groups"] = False
+    if model.window:
+        args["window_size"] = ",".join(map(str, args["window_size"]))
     if model.gelu:
-        flags["no-bias-gelu-fusion"] = model.gelu == "gelu"
-    if layer["position_embedding_type"] == "learned_absolute":
-        flags["max-position-embeddings"] = model.positions
-    return flags
+        names.append("no_bias_gelu_fusion")
+        args["no_bias_gelu_fusion"] = model.gelu == "gelu"
+    if args["position_embedding_type"] == "learned_absolute":
+        names.append("max_position_embeddings")
+    return {name.replace("_", "-"): args.get(name) or False for name in names}
 
 
 def _unset(flag: str, given: Mapping[str, Any]) -> Any:

@@ -106,7 +106,7 @@ class FileTensor:
         """The rows from ``start`` to before ``stop``, all by default; raises StorageError.
 
         The file is opened for each read. The library maps it into memory, and the pages that were read would count as
-        this process's memory for as long as it stays open.
+        this process's memory for as long as it stays open. A disk that fails meanwhile ends the process with SIGBUS.
         """
         from safetensors import SafetensorError, safe_open
 

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from megatron_lrps.convert.row_blocks import row_blocks
+from megatron_lrps.convert.row_blocks import ahead, row_blocks
 from megatron_lrps.convert.torch_dist import COMMON_STATE
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.storage.files import write_atomic
@@ -60,6 +60,18 @@ def blocks_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple
 
 ReadBlock = Callable[[Block], Tensor]
 """Gives a block's values, [rows, ...]."""
+
+
+def reading_ahead(blocks: Sequence[Block], read: ReadBlock) -> ReadBlock:
+    """The same as ``read``, for blocks that are asked for in order: one is read while the one before is written."""
+    values = zip(blocks, ahead(map(read, blocks)), strict=True)
+
+    def following(block: Block) -> Tensor:
+        expected, found = next(values)
+        assert block == expected
+        return found
+
+    return following
 
 
 def write_checkpoint(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
-from megatron_lrps.campaign.scores import Results, folder_of, measured_by, read_results, scores_of
+from megatron_lrps.campaign.scores import Results, measured_by, read_results, scores_folder, scores_of
 from megatron_lrps.convert.model_card import with_scores
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
 from megatron_lrps.convert.version_export import export_to_hugging_face
@@ -199,7 +199,7 @@ class _Steps:
     """The steps that were done so far, kept in ``<save>/eval/<path>/promotion.json``."""
 
     def __init__(self, version: VersionCheckpoint) -> None:
-        self._file = folder_of(version.campaign.folder, version.path) / "promotion.json"
+        self._file = scores_folder(version.campaign.folder, version.path) / "promotion.json"
         self._of = {"iteration": version.iteration, "checkpoint_sha256": version.sha256}
         known = read_json(self._file) or {}
         same = version.sha256 is not None and all(known.get(key) == value for key, value in self._of.items())

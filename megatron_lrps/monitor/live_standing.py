@@ -10,7 +10,8 @@ from megatron_lrps.campaign.standing import Standing, alert_words, standing_of
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.monitor.scalar_follower import Figures, Follower, fingerprint
 from megatron_lrps.plan import PlannedPath
-from megatron_lrps.storage.ownership import BEAT_S, FILE, Owner, holder
+from megatron_lrps.storage.owner import BEAT_S, Owner
+from megatron_lrps.storage.ownership import FILE, holder
 
 QUIET_S, QUIET_ITERATIONS = 600.0, 20
 """A path that has logged nothing for ten minutes, or twenty iterations where that is longer, is given no time left."""

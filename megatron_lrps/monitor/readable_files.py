@@ -3,7 +3,7 @@
 from typing import Any
 
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.scores import folder_of, read_results
+from megatron_lrps.campaign.scores import read_results, scores_folder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.printed_figures import Printed, read_printed
 
@@ -19,7 +19,7 @@ def printed_of(campaign: CampaignFolder, path: str, notes: list[str]) -> Printed
 
 def results_of(campaign: CampaignFolder, path: str, notes: list[str]) -> dict[str, Any] | None:
     """The ``results.json`` of a path; None if it has none, or if it cannot be read, which adds a note."""
-    file = folder_of(campaign, path) / "results.json"
+    file = scores_folder(campaign, path) / "results.json"
     try:
         found = read_results(campaign, path)
     except RefusedError as error:  # a newer lrps has written it

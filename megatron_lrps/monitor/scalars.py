@@ -23,7 +23,7 @@ from megatron_lrps.monitor.text_table import number_words
 try:
     from tensorboard.compat.proto.event_pb2 import Event
 except ImportError as error:
-    raise RefusedError(f"tensorboard does not import: {error}.", "pip install tensorboard.") from None
+    raise RefusedError(f"tensorboard cannot be imported: {error}.", "install it: pip install tensorboard.") from None
 
 VS_SAMPLES = " vs samples"
 VALIDATION = " validation"

@@ -31,18 +31,21 @@ def adopted_window(plan: Plan) -> tuple[Window, ...]:
         )
     for key, named in (("versions", plan.versions), ("cuts", plan.cuts)):
         if twin := next((each.name for each in named if each.name.lower() == ADOPTED), None):
-            raise PlanError(f"{key}: the name {twin!r} is that of the adopted iterations.", "rename the version.")
+            raise PlanError(f"{key}: the name {twin!r} belongs to the adopted iterations.", "rename the version.")
     return (Window(version=Version(name=ADOPTED, iters=iteration), start=0, end=iteration, adopted=True),)
 
 
 def _refuse_beside(plan: Plan) -> None:
     """Refuse what reads the data before the adopted iteration, or draws main itself."""
     if plan.paths:
-        raise PlanError("main.adopt: given beside `paths`.", "remove `main`: it belongs to the paradigm lrps.")
+        raise PlanError(
+            "main.adopt: it is given beside `paths`, and only the paradigm lrps has a main path to adopt.",
+            "remove `main`.",
+        )
     if others := [paradigm for paradigm in plan.paradigm if paradigm != "lrps"]:
         raise PlanError(
-            f"main.adopt: given beside paradigm {', '.join(others)}, whose paths read all data from iteration 1 "
-            "on, and what the adopted run has read is not known.",
+            f"main.adopt: it is given beside paradigm {', '.join(others)}, whose paths read all data from iteration 1 "
+            "on, but what the adopted run has read is not known.",
             "keep `paradigm: lrps` alone, or train those in a campaign of their own.",
         )
 

@@ -27,8 +27,8 @@ def refuse_shared_data(plan: Plan) -> None:
             if prefix in seen:
                 shown = within(prefix, plan.base)
                 raise PlanError(
-                    f"{key}: {shown} is also in {seen[prefix]}, so its samples would be read again.",
-                    "give every window an index of its own; what is to be read again on purpose is `replay`.",
+                    f"{key}: {shown} is in {seen[prefix]} too, so its samples would be read again.",
+                    "give every window an index of its own. To read data again on purpose, use `replay`.",
                 )
             seen[prefix] = key
     for version in plan.versions:
@@ -36,9 +36,9 @@ def refuse_shared_data(plan: Plan) -> None:
             if prefix in seen:
                 shown = within(prefix, plan.base)
                 raise PlanError(
-                    f"versions.{version.name}.valid.{name}: {shown} is also in {seen[prefix]}, so the model would be "
+                    f"versions.{version.name}.valid.{name}: {shown} is in {seen[prefix]} too, so the model would be "
                     "validated on what it was trained on.",
-                    "hold out data of its own.",
+                    "hold out data that no version trains on.",
                 )
 
 
@@ -48,10 +48,15 @@ def refuse_twins(key: str, names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:
-            raise PlanError(f"{key}: {name!r} and {seen[name.lower()]!r} are one name.", "rename one of them.")
+            raise PlanError(
+                f"{key}: {name!r} and {seen[name.lower()]!r} are the same name on some file systems."
+                if name != seen[name.lower()]
+                else f"{key}: {name!r} is given twice.",
+                "rename one of them.",
+            )
         seen[name.lower()] = name
     if key == "versions" and MAIN in seen:
-        raise PlanError(f"versions: the name {seen[MAIN]!r} is the main path's.", "rename the version.")
+        raise PlanError(f"versions: the name {seen[MAIN]!r} belongs to the main path.", "rename the version.")
 
 
 def refuse_impossible_fork(plan: Plan, window: Window) -> None:
@@ -77,8 +82,8 @@ def refuse_impossible_fork(plan: Plan, window: Window) -> None:
     elif fork < warm:
         what = f"the branch would fork at iteration {fork}, before the warm-up ends at iteration {warm}"
     else:
-        own = " of its own: it is adopted up to there" if begins else ""
-        what = f"the branch would fork at iteration {fork}, where main has trained nothing{own}"
+        own = " itself, because it is adopted up to there" if begins else ""
+        what = f"the branch would fork at iteration {fork}, before which main trains nothing{own}"
     length = 1 if short else window.end - least_fork - 1
     for rounding in (ROUND_CEILING, ROUND_FLOOR):
         share = float(Context(prec=3, rounding=rounding).divide(length, iterations))
@@ -100,11 +105,13 @@ def refuse_impossible_cut(plan: Plan, cut: Cut) -> None:
     """Refuse a cut that forks off main before it has warmed up, or where it is adopted."""
     key, warm = f"cuts.{cut.name}", plan.lr.warmup_iters
     if cut.fork < warm:
-        raise PlanError(f"{key}.fork: {cut.fork} is before the warm-up ends at iteration {warm}.", "cut it off later.")
+        raise PlanError(
+            f"{key}.fork: {cut.fork} is before the warm-up ends at iteration {warm}.", "choose a later fork."
+        )
     if plan.main is not None and cut.fork <= plan.main.iteration:
         raise PlanError(
             f"{key}.fork: {cut.fork} is not after main.iteration {plan.main.iteration}, up to which main is adopted.",
-            "cut it off later.",
+            "choose a later fork.",
         )
 
 
@@ -112,11 +119,13 @@ def refuse_impossible_warmup(plan: Plan, first: Window, paradigm: str) -> None:
     """Refuse a warm-up that the first version of PTFS or CPT has no room for, and none where it is to be repeated."""
     warm = plan.lr.warmup_iters
     if paradigm == "cpt-rewarm" and not warm:
-        raise PlanError("paradigm: cpt-rewarm warms up again, and lr.warmup_iters is 0.", "raise it, or use cpt.")
+        raise PlanError(
+            "paradigm: cpt-rewarm warms up again for lr.warmup_iters, which is 0.", "raise lr.warmup_iters, or use cpt."
+        )
     if warm >= first.end:
         raise PlanError(
-            f"lr.warmup_iters: {warm} reaches past version {first.version.name}'s end at iteration {first.end}.",
-            "lower it.",
+            f"lr.warmup_iters: {warm} reaches past the end of version {first.version.name} at iteration {first.end}.",
+            f"lower it below {first.end}.",
         )
 
 
@@ -125,17 +134,17 @@ def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...],
     last = windows[-1].end
     for path in paths:
         if path.end > last:
-            key, fix = f"paths.{path.name}.end", "end it there"
+            key, fix = f"paths.{path.name}.end", f"end it at {last}"
             if path.kind != "explicit":
-                key, fix = f"cuts.{path.name}.iters", "give it fewer"
+                key, fix = f"cuts.{path.name}.iters", "give it fewer iterations"
             raise PlanError(
-                f"{key}: its end at iteration {path.end} is past the last window's end at iteration {last}.",
+                f"{key}: the path ends at iteration {path.end}, and the last window at iteration {last}.",
                 f"{fix}, or add a version.",
             )
         # Megatron asserts that a path is longer than its warm-up.
         if path.schedule.warmup >= path.end * batch:
             raise PlanError(
                 f"path {path.name}: its warm-up ends at iteration {path.schedule.warmup // batch}, "
-                f"and the path itself at {path.end}.",
+                f"and the path itself ends at {path.end}.",
                 "shorten the warm-up, or make the path longer.",
             )

@@ -27,7 +27,7 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
             if key in sets:  # v-1's set `a` and v's set `1-a`
                 raise PlanError(
                     f"versions.{window.version.name}.valid.{name}: two different sets would be called {key}.",
-                    "rename this one.",
+                    "rename this set.",
                 )
             sets[key] = prefix
     return sets
@@ -89,7 +89,7 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
         key, named = f"versions.{window.version.name}", []
         if window in trained_on:
             if not window.version.train:
-                raise PlanError(f"{key}.train: missing.", "add [weight, index prefix] pairs.")
+                raise PlanError(f"{key}.train is missing.", "add [weight, index prefix] pairs.")
             named += [("train", prefix) for _, prefix in window_blend(tree, window)]
         named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
@@ -106,10 +106,10 @@ def has_sources(plan: Plan, prefix: Path) -> bool:
 
 def _fix_of_missing(plan: Plan, key: str, prefix: Path) -> str:
     if has_sources(plan, prefix):
-        return "make it of its `sources`: lrps prepare PLAN."
+        return "make it from its `sources`: lrps prepare PLAN."
     if prefix.suffix in _FILES and not _lacking(prefix.with_suffix("")):
         return f"name it without {prefix.suffix}."
-    return f"fix the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
+    return f"correct the path; or name its raw text under {key}.sources, and make it: lrps prepare PLAN."
 
 
 _FILES = (".bin", ".idx")

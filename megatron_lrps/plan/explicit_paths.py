@@ -20,23 +20,23 @@ def explicit_paths(plan: Plan) -> list[PlannedPath]:
     for path in plan.paths:
         key = f"paths.{path.name}"
         if path.version is not None and path.version not in known:
-            raise PlanError(f"{key}.version: {path.version!r} is no version.", f"name one of {', '.join(known)}.")
+            raise PlanError(f"{key}.version: {path.version!r} is not a version.", f"name one of {', '.join(known)}.")
         parent = None
         if path.parent is not None:
             parent = done.get(path.parent)
             if parent is None:
                 raise PlanError(
-                    f"{key}.parent: {path.parent!r} is no path listed before it.",
+                    f"{key}.parent: {path.parent!r} is not a path that is listed before it.",
                     "list parents before their children.",
                 )
         fork = path.fork or 0
         if parent is not None and not parent.fork < fork <= parent.end:
             raise PlanError(
-                f"{key}.fork: {fork} is outside of {parent.name}, which trains ({parent.fork}, {parent.end}].",
-                f"fork off {parent.name} inside of it.",
+                f"{key}.fork: {fork} lies outside of {parent.name}, which trains ({parent.fork}, {parent.end}].",
+                f"choose an iteration that {parent.name} trains.",
             )
         if path.end <= fork:
-            raise PlanError(f"{key}.end: {path.end} is not after its start {fork}.", "raise it.")
+            raise PlanError(f"{key}.end: {path.end} is not after its start {fork}.", f"raise it above {fork}.")
         done[path.name] = PlannedPath(
             name=path.name,
             kind="explicit",
@@ -78,4 +78,4 @@ def _schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | None) -> Sch
             return Schedule(tuple(segments))
         return parent.schedule.followed_by(segments, fork, cut=fork == parent.end * batch)
     except ValueError as error:
-        raise PlanError(f"paths.{path.name}.schedule: {error}.", "fix its pieces or the fork.") from None
+        raise PlanError(f"paths.{path.name}.schedule: {error}.", "correct its pieces, or the fork.") from None

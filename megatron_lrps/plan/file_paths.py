@@ -87,7 +87,7 @@ def within(file: str | Path, base: Path) -> str:
 
 def _expanded(text: str) -> str:
     if not text.strip() or "\0" in text:
-        raise ValueError("is no path of a file; name one")
+        raise ValueError("is not a file path; name one")
     if "://" in text:
         raise ValueError("is an address, and only files of a mounted file system are read; copy or mount it")
     if not text.startswith("~"):
@@ -104,7 +104,7 @@ def _value(found: re.Match[str]) -> str:
         return "$"
     name = found[1] or found[2]
     if not _NAME.match(name) or (found[1] is None and not found[0].endswith("}")):
-        raise ValueError(f"holds {found[0]}, which is no plain variable such as ${{SCRATCH}}; write $$ for a dollar")
+        raise ValueError(f"holds {found[0]}, which is not a plain variable such as ${{SCRATCH}}; write $$ for a dollar")
     value = os.environ.get(name)
     if not value:
         state = "not set" if value is None else "empty"

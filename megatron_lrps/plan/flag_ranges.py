@@ -92,10 +92,10 @@ def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
         for name in names:
             number = _number(flags.get(name))
             if number is not None and not fits(number):
-                raise PlanError(f"{prefix}{name}: {number:g} is out of range: it must be {needed}.", "correct it.")
+                raise PlanError(f"{prefix}{name}: {number:g} is out of range.", f"give a number that is {needed}.")
     asked = flags.get("exit-signal")
     if isinstance(asked, str) and asked not in signal.Signals.__members__:
-        raise PlanError(f"{prefix}exit-signal: {asked} is no signal.", "give a name such as SIGUSR2.")
+        raise PlanError(f"{prefix}exit-signal: {asked} is not a signal.", "give a name such as SIGUSR2.")
     heads, groups = _number(flags.get("num-attention-heads")), _number(flags.get("num-query-groups"))
     if flags.get("group-query-attention") and heads and groups and heads % groups:
         raise PlanError(
@@ -105,7 +105,8 @@ def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
     experts, each = _number(flags.get("num-experts")), _number(flags.get("moe-router-topk"))
     if experts and each is not None and each > experts:
         raise PlanError(
-            f"{prefix}moe-router-topk: {each:g} experts a token, and num-experts is {experts:g}.", "lower it."
+            f"{prefix}moe-router-topk: {each:g} experts for each token are more than num-experts {experts:g}.",
+            "lower it.",
         )
 
 
@@ -115,7 +116,7 @@ def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
         value = flags.get(name)
         if value not in (None, False) and _number(value) != 1:
             raise PlanError(
-                f"{prefix}{name}: {value} needs a GPU: {why}, and the CPU backend has none.",
+                f"{prefix}{name}: {value} needs a GPU: {why}.",
                 "remove it, or set launch.device: gpu.",
             )
 

@@ -146,7 +146,10 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     refuse_unknown_flags(plan.megatron)
     refuse_known_flags(plan.script_flags)
     if PRETRAINED in flags and plan.main is not None:
-        raise PlanError(f"megatron.{PRETRAINED}: given beside main.adopt, which main starts from.", "remove one.")
+        raise PlanError(
+            f"megatron.{PRETRAINED}: it is given beside main.adopt, and main starts from one of them only.",
+            "remove one of the two.",
+        )
     if path.parent is not None:
         # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
         flags.pop(PRETRAINED, None)
@@ -155,7 +158,8 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         for flag, value in CPU_FLAGS.items():
             if str(plan.megatron.get(flag, value)) != str(value):
                 raise PlanError(
-                    f"megatron.{flag}: {shown(plan.megatron[flag])}, but the CPU backend runs with {value!r} alone.",
+                    f"megatron.{flag}: {shown(plan.megatron[flag])} is given, but the CPU backend runs only with "
+                    f"{value!r}.",
                     "remove it, or set launch.device: gpu.",
                 )
             flags[flag] = value
@@ -166,7 +170,7 @@ def warmup_init(plan: Plan) -> float:
     """Where the warm-up starts (``--lr-warmup-init``, 0 by default); raises PlanError."""
     value = plan.megatron.get("lr-warmup-init", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= plan.lr.max:
-        raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is no number in [0, lr.max].", "fix it.")
+        raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is not a number in [0, lr.max].", "correct it.")
     return float(value)
 
 
@@ -207,13 +211,18 @@ def _tokenizer_flags(plan: Plan) -> dict[str, FlagValue]:
 def _refuse_owned(plan: Plan) -> None:
     for flag, value in plan.megatron.items():
         if flag in OWNED:
-            raise PlanError(f"megatron.{flag}: {shown(value)} is decided by the plan's {OWNED[flag]}.", "set it there.")
+            raise PlanError(
+                f"megatron.{flag}: {shown(value)} is given, but the plan's {OWNED[flag]} decides it.",
+                f"remove it, and set {OWNED[flag]}.",
+            )
         if flag in UNSAFE and value is not False:
             raise PlanError(f"megatron.{flag}: {shown(value)} is refused: {UNSAFE[flag]}.", "remove it.")
         if flag in FIXED and repr(value) != repr(DEFAULTS[flag]):
-            raise PlanError(f"megatron.{flag}: {shown(value)}, but a campaign needs {DEFAULTS[flag]!r}.", "remove it.")
+            raise PlanError(
+                f"megatron.{flag}: {shown(value)} is given, but a campaign needs {DEFAULTS[flag]!r}.", "remove it."
+            )
         if flag.startswith("lrps-"):
-            raise PlanError(f"megatron.{flag}: the plugin's own flags are not Megatron's.", "remove it.")
+            raise PlanError(f"megatron.{flag}: the plugin's own flags do not belong here.", "remove it.")
         if (reason := NO_RESUME.get((flag, str(value)))) is not None:
             raise PlanError(f"megatron.{flag}: {shown(value)} is refused: {reason}.", "choose another.")
 

@@ -73,7 +73,7 @@ def read_gate_file(file: Path) -> list[Condition]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"The gate {file} cannot be read: {error}.", "fix its path.") from None
+        raise RefusedError(f"The gate {file} cannot be read: {error}.", "correct its path.") from None
     return read_gate(text, file.name)
 
 
@@ -102,13 +102,15 @@ def read_gate(text: str, name: str) -> list[Condition]:
         match = _LINE.match(said)
         if not match:
             raise RefusedError(
-                f"{name}, line {number}: {said!r} is no condition.",
+                f"{name}, line {number}: {said!r} is not a condition.",
                 "write SCORE <= NUMBER or SCORE <= FACTOR * VERSION, such as ppl/web <= 1.01 * v2.",
             )
         factor = float(match["number"] or match["factor"] or 1.0)
         found.append(Condition(said, match["score"], match["sign"], factor, match["version"]))
     if not found:
-        raise RefusedError(f"{name} holds no condition: it would let everything through.", "write one a line.")
+        raise RefusedError(
+            f"{name} holds no condition, so it would let every version through.", "write one condition on each line."
+        )
     return found
 
 
@@ -166,7 +168,7 @@ def full_name(score: str, scores: Mapping[str, float], version: str) -> str:
     if len(short) == 1:
         return short[0]
     if short:
-        raise RefusedError(f"{score} may be {' or '.join(short)} of {version}.", "write one of them in the gate.")
+        raise RefusedError(f"{score} can mean {' or '.join(short)} of {version}.", "write one of these in the gate.")
     raise _no_score(version, score, scores)
 
 
@@ -185,5 +187,5 @@ def _refuse_other_measure(
         if mine[key] != theirs.get(key):
             raise RefusedError(
                 f"{score} cannot be compared: {key} is {mine[key]} for {version}, and {theirs.get(key)} for {other}.",
-                f"lrps eval PLAN {other} again, in the same way.",
+                f"lrps eval PLAN {other} again with the same settings.",
             )

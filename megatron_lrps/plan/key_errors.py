@@ -13,12 +13,12 @@ from megatron_lrps.plan.keys.values import PLAIN_NAME, shown
 type Loc = tuple[str | int, ...]
 
 _FIXES = {
-    "extra_forbidden": "remove it or fix its spelling; the README lists the keys.",
+    "extra_forbidden": "correct its spelling, or remove it; docs/plan.md lists the keys.",
     "missing": "add it.",
     "model_type": "give keys under it.",
     "dict_type": "give keys under it.",
     "tuple_type": "give a list.",
-    "string_type": "give text; in quotes where it looks like a number.",
+    "string_type": "give text, in quotes if it looks like a number.",
 }
 _ONE_OF = {"versions": "version", "cuts": "cut", "paths": "path"}
 """Lists whose items have names -> what one of them is called."""
@@ -55,13 +55,13 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, prefix: s
     kind, value = first["type"], shown(first["input"])
     if kind == "extra_forbidden":
         fix = _fix_of_unknown(model, first["loc"], first["input"], unknown[first["loc"]])
-        return PlanError(f"{key}: unknown key, with the value {value}{more}.", fix)
+        return PlanError(f"{key} is an unknown key, with the value {value}{more}.", fix)
     if kind == "missing":
-        return PlanError(f"{key}: missing{more}.", _FIXES[kind])
+        return PlanError(f"{key} is missing{more}.", _FIXES[kind])
     message = first["msg"].removeprefix("Value error, ")
     if kind != "value_error":  # one of pydantic's own, such as "Input should be greater than 0"
-        fix = message[0].lower() + message[1:]
-        return PlanError(f"{key}: {value} is refused{more}.", _FIXES.get(kind) or f"{fix}.")
+        fix = message.replace("Input should", "the value should").replace("Dictionary should", "the mapping should")
+        return PlanError(f"{key}: {value} is not valid here{more}.", _FIXES.get(kind) or f"{fix}.")
     what, _, fix = message.partition("; ")
     # What concerns a whole mapping names its values itself.
     start = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
@@ -110,9 +110,9 @@ def _fix_of_unknown(model: type[BaseModel], loc: Loc, value: Any, meant: str | N
         return "write numbers without commas: 1_500_000, or 0.6."
     elsewhere = [at for at, name in _everywhere(model) if name == _plain(key)]
     if elsewhere:
-        return f"it belongs elsewhere: {' or '.join(f'`{at}`' for at in elsewhere[:3])}."
+        return f"move it to {' or '.join(f'`{at}`' for at in elsewhere[:3])}."
     if len(loc) == 1 and "megatron" in model.model_fields and "_" in _plain(key):
-        return "remove it or fix its spelling; a flag of Megatron's goes under `megatron:`."
+        return "correct its spelling, or remove it; a flag of Megatron belongs under `megatron:`."
     return _FIXES["extra_forbidden"]
 
 

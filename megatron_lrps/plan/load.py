@@ -41,7 +41,9 @@ class _Loader(_BaseLoader):
             raise
         except Exception:
             kind = node.tag.rpartition(":")[2]
-            raise PlanError(f"line {_line(node)}: {shown(node.value)} is no {kind}.", "fix it, or quote it.") from None
+            raise PlanError(
+                f"line {_line(node)}: {shown(node.value)} is not a valid {kind}.", "correct it, or put it in quotes."
+            ) from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,13 +78,15 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         if key_node.tag != _MERGE:
             line = _line(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise PlanError(f"line {line}: a list or mapping stands as a key.", "use plain text as the key.")
+                raise PlanError(f"line {line}: a list or a mapping is used as a key.", "use plain text as the key.")
             # Keys and names are text as it is written: 007, 1e5 and `on` are no numbers or truths.
             key, key_node = key_node.value, _text(key_node)
             if key in seen:
                 from megatron_lrps.plan.key_errors import key_text
 
-                raise PlanError(f"{key_text(key)}: the key is given twice, again in line {line}.", "keep one of them.")
+                raise PlanError(
+                    f"{key_text(key)}: the key is given twice, the second time in line {line}.", "keep one of them."
+                )
             seen.add(key)
             if isinstance(value_node, yaml.ScalarNode) and (
                 (key in _NAMES and not value_node.tag.endswith(":null")) or (key, value_node.value) == _NULL_TOKENIZER
@@ -114,7 +118,9 @@ def _refuse_bombs(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, total))
             if len(open_nodes) > MAX_DEPTH:
-                raise PlanError(f"line {_line(event)}: nested deeper than {MAX_DEPTH} levels.", "flatten it.")
+                raise PlanError(
+                    f"line {_line(event)}: the plan is nested deeper than {MAX_DEPTH} levels.", "nest it less."
+                )
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor is not None:
@@ -122,8 +128,8 @@ def _refuse_bombs(text: str) -> None:
         total += sizes.get(str(event.anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
         if total > MAX_NODES:
             raise PlanError(
-                f"line {_line(event)}: more than {MAX_NODES:,} values, aliases counted in full.",
-                "write fewer, or fewer aliases of aliases.",
+                f"line {_line(event)}: the plan has more than {MAX_NODES:,} values, with what aliases repeat.",
+                "write fewer values, or fewer aliases of aliases.",
             )
 
 
@@ -148,7 +154,9 @@ def _read(path: str | Path, what: str) -> str:
         fix = f"name a {what} file, such as those in examples/."
         raise PlanError(f"{what} {path} does not exist.", fix) from None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of nobody
-        raise PlanError(f"{what} {path} cannot be read: {error}.", "give a readable text file in UTF-8.") from None
+        raise PlanError(
+            f"{what} {path} cannot be read: {error}.", "name a text file in UTF-8 that you may read."
+        ) from None
 
 
 def _parse_yaml(text: str, name: str) -> dict[str, Any]:
@@ -156,9 +164,11 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
         _refuse_bombs(text)
         data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeError) as error:
-        raise PlanError(f"{name} is no YAML: {_one_line(error)}.", "fix that line.") from None
+        raise PlanError(f"{name} is not valid YAML: {_one_line(error)}.", "correct that line.") from None
     if not isinstance(data, dict):
-        raise PlanError(f"{name} holds {type(data).__name__}, not keys.", "begin with `campaign: NAME`.")
+        raise PlanError(
+            f"{name} holds a value of type {type(data).__name__} and not keys.", "begin with `campaign: NAME`."
+        )
     return data
 
 
@@ -170,7 +180,7 @@ def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
 def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
     """The plan of these keys, its relative paths starting at ``base``; raises PlanError."""
     if "base" in data:
-        raise PlanError("base: unknown key.", "remove it; relative paths start at the plan file's folder.")
+        raise PlanError("base is an unknown key.", "remove it; relative paths start at the folder of the plan file.")
     try:
         plan = Plan.model_validate({**data, "base": base}, context={"base": base})
     except ValidationError as error:

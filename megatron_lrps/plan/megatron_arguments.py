@@ -163,7 +163,9 @@ def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> Non
     for flag, value in flags.items():
         argument = by_flag().get(flag)
         if argument is None:
-            raise PlanError(f"{key}.{shown(flag)[1:-1]}: no flag of Megatron-Core {RELEASE}.", _meant(flag, value))
+            raise PlanError(
+                f"{key}.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag.", _meant(flag, value)
+            )
         if value is not False and not _taken(argument, value):
             several = isinstance(value, list) and not argument.is_list
             fix = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
@@ -175,7 +177,8 @@ def refuse_known_flags(flags: Mapping[str, Any]) -> None:
     for flag in flags:
         if flag in by_flag() or flag.startswith("lrps-"):
             fix = "move it to `megatron:`." if flag in by_flag() else "remove it."
-            raise PlanError(f"script_flags.{flag}: is no flag of the script's own.", fix)
+            owner = "Megatron" if flag in by_flag() else "Megatron-LRPS"
+            raise PlanError(f"script_flags.{flag}: this is a flag of {owner}, not of your script.", fix)
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
     if ranks % parts:
         product = f"{' x '.join(named)} = {parts}" if len(named) > 1 else named[0]
         raise PlanError(
-            f"{product}, but there {_are(ranks, 'rank')}, which is no multiple of {parts}.",
+            f"{product}, but there {_are(ranks, 'rank')}, which is not a multiple of {parts}.",
             f"change these sizes, or let the ranks ({_RANKS}) be a multiple of {parts}.",
         )
     replicas = ranks // parts
@@ -91,7 +91,7 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
         near = [str(each) for each in (below, above * micro * replicas) if each]
         smaller = gcd(batch // replicas, micro) if batch % replicas == 0 else None
         raise PlanError(
-            f"global_batch_size: {batch} is no multiple of micro-batch-size {micro} x {replicas} data-parallel "
+            f"global_batch_size: {batch} is not a multiple of micro-batch-size {micro} x {replicas} data-parallel "
             f"replicas ({ranks} ranks of TP x PP x CP = {parts}).",
             f"set global_batch_size to {' or '.join(near)}"
             + (f", megatron.micro-batch-size to {smaller}" if smaller else "")
@@ -109,7 +109,7 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
     if expert and expert_tensor and flags.size("num-experts") and ranks % (expert * expert_tensor * pp):
         raise PlanError(
             f"megatron.{EP} {expert} x expert tensor parallel {expert_tensor} x {PP} {pp} = "
-            f"{expert * expert_tensor * pp}, but there {_are(ranks, 'rank')}, which is no multiple of it.",
+            f"{expert * expert_tensor * pp}, but there {_are(ranks, 'rank')}, which is not a multiple of it.",
             f"change these sizes (megatron.{ETP} is TP where it is not given), or the ranks ({_RANKS}).",
         )
 
@@ -118,12 +118,12 @@ def _check_heads(flags: _Flags, tp: int) -> None:
     hidden, heads = flags.size("hidden-size"), flags.size("num-attention-heads")
     if hidden and heads and "kv-channels" not in flags.given and hidden % heads:
         raise PlanError(
-            f"megatron.hidden-size: {hidden} is no multiple of num-attention-heads {heads}.",
+            f"megatron.hidden-size: {hidden} is not a multiple of num-attention-heads {heads}.",
             "choose heads that divide hidden-size, or give kv-channels.",
         )
     if heads and heads % tp:
         raise PlanError(
-            f"megatron.num-attention-heads: {heads} is no multiple of {TP} {tp}.",
+            f"megatron.num-attention-heads: {heads} is not a multiple of {TP} {tp}.",
             f"choose a {TP} that divides num-attention-heads.",
         )
     groups = flags.size("num-query-groups") if flags.on("group-query-attention") else None
@@ -134,7 +134,7 @@ def _check_heads(flags: _Flags, tp: int) -> None:
         )
     if heads and groups and heads % groups:
         raise PlanError(
-            f"megatron.num-attention-heads: {heads} is no multiple of num-query-groups {groups}.",
+            f"megatron.num-attention-heads: {heads} is not a multiple of num-query-groups {groups}.",
             "choose query groups that divide the heads.",
         )
     ffn = flags.size("ffn-hidden-size")
@@ -142,7 +142,7 @@ def _check_heads(flags: _Flags, tp: int) -> None:
         ffn = int(4 * hidden * 2 / 3 / 64) * 64 if flags.on("swiglu") else 4 * hidden
     if ffn and "num-experts" not in flags.given and ffn % tp:
         raise PlanError(
-            f"megatron.ffn-hidden-size: {ffn} is no multiple of {TP} {tp}.", f"choose one that {tp} divides."
+            f"megatron.ffn-hidden-size: {ffn} is not a multiple of {TP} {tp}.", f"choose one that {tp} divides."
         )
 
 
@@ -165,7 +165,7 @@ def _check_layers(flags: _Flags, pp: int) -> None:
     layers += len(added)
     if layers % pp:
         raise PlanError(
-            f"megatron.num-layers: {shown} is no multiple of {PP} {pp}.",
+            f"megatron.num-layers: {shown} is not a multiple of {PP} {pp}.",
             f"choose a {PP} that divides it, or say where the layers lie by decoder-first-pipeline-num-layers.",
         )
     for flag in virtual:
@@ -211,11 +211,11 @@ def _check_sequence(plan: Plan, flags: _Flags, tp: int, cp: int) -> None:
     length = plan.sequence_length
     if cp > 1 and length % (2 * cp):
         raise PlanError(
-            f"sequence_length: {length} is no multiple of 2 x {CP} {cp}.", f"choose a multiple of {2 * cp}."
+            f"sequence_length: {length} is not a multiple of 2 x {CP} {cp}.", f"choose a multiple of {2 * cp}."
         )
     if tp > 1 and flags.on("sequence-parallel") and length // cp % tp:
         raise PlanError(
-            f"sequence_length: {length} {f'/ {CP} {cp} ' if cp > 1 else ''}is no multiple of {TP} {tp}, and "
+            f"sequence_length: {length} {f'/ {CP} {cp} ' if cp > 1 else ''}is not a multiple of {TP} {tp}, and "
             "sequence-parallel cuts it so.",
             "choose one that is, or remove sequence-parallel.",
         )
@@ -238,7 +238,7 @@ def _check_experts(flags: _Flags, tp: int) -> None:
         return
     if experts % parallel:
         raise PlanError(
-            f"megatron.num-experts: {experts} is no multiple of {EP} {parallel}.",
+            f"megatron.num-experts: {experts} is not a multiple of {EP} {parallel}.",
             f"choose an {EP} that divides num-experts.",
         )
     if tp > 1 and not flags.on("sequence-parallel"):

@@ -29,12 +29,17 @@ def expand(plan: Plan) -> Tree:
     """
     refuse_twins("versions", [version.name for version in plan.versions] + [cut.name for cut in plan.cuts])
     if plan.cuts and (plan.paths or "lrps" not in plan.paradigm):
-        raise PlanError("cuts: given without main's own paradigm.", "add lrps to `paradigm`, or list them as `paths`.")
+        raise PlanError(
+            "cuts: they fork off main, and the paradigm lrps, which has a main path, is not in the plan.",
+            "add lrps to `paradigm`, or list the cuts as `paths`.",
+        )
     refuse_shared_data(plan)
     windows = _windows(plan)
     if plan.paths:
         if "paradigm" in plan.model_fields_set:
-            raise PlanError("paths: given beside `paradigm`.", "keep one of them: a paradigm draws its own paths.")
+            raise PlanError(
+                "paths: they are given beside `paradigm`, which draws its own paths.", "keep one of the two."
+            )
         paths = explicit_paths(plan)
     else:
         paths = [path for paradigm in plan.paradigm for path in _paths(plan, windows, paradigm)]

@@ -51,18 +51,19 @@ def refuse_contradicted_validation(plan: Plan) -> None:
                 f"name them by `valid`, e.g. valid: {{web: data/valid/web}}, or remove {flag}.",
             )
         raise PlanError(
-            f"megatron.{flag}: {shown(value)} is decided by {key}: each of its sets is evaluated, and whole.",
-            "remove it; evaluate less often by eval-interval, or not at all without `valid`.",
+            f"megatron.{flag}: {shown(value)} is given, but {key} decides it: each of its sets is evaluated as a "
+            "whole.",
+            "remove it; raise eval-interval to evaluate less often, or remove `valid` to evaluate never.",
         )
     if plan.megatron.get("eval-micro-batch-size", 1) != 1 and key is not None:
         raise PlanError(
-            f"megatron.eval-micro-batch-size: {shown(plan.megatron['eval-micro-batch-size'])}, but Megatron reads the "
-            f"samples of whole sets ({key}) one at a time.",
+            f"megatron.eval-micro-batch-size: {shown(plan.megatron['eval-micro-batch-size'])} is given, but Megatron "
+            f"reads the samples of whole sets ({key}) one at a time.",
             "remove it.",
         )
     interval = plan.megatron.get("eval-interval", 1)
     if not str(interval).isdecimal() or int(str(interval)) < 1:
         raise PlanError(
-            f"megatron.eval-interval: {shown(interval)} is no number of iterations of 1 or more.",
-            "correct it; a number above a path's length evaluates at its end alone, a plan without `valid` never.",
+            f"megatron.eval-interval: {shown(interval)} is not a number of iterations, 1 or more.",
+            "correct it. To evaluate only at the end of a path, give a number above its length.",
         )

@@ -44,7 +44,7 @@ def iterations_of(plan: Plan, version: Version) -> int:
         if version.samples % batch:
             below = version.samples // batch * batch
             raise PlanError(
-                f"{key}.samples: {version.samples} is no multiple of global_batch_size {batch}.",
+                f"{key}.samples: {version.samples} is not a multiple of global_batch_size {batch}.",
                 f"give {below} or {below + batch}." if below else f"give {batch}.",
             )
         return version.samples // batch
@@ -52,6 +52,6 @@ def iterations_of(plan: Plan, version: Version) -> int:
     if tokens < batch * sequence:
         raise PlanError(
             f"{key}.tokens: {tokens} is less than one iteration of {batch * sequence} tokens.",
-            "give more tokens, or a smaller global_batch_size.",
+            "give the version more tokens, or lower global_batch_size.",
         )
     return tokens // (batch * sequence)

@@ -38,19 +38,21 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
         return (Portion(window=window, samples=length),)
     earlier = tuple(each for each in tree.windows if each.end <= window.start and not each.adopted)
     if not earlier:
-        raise PlanError(f"{key}: {replay.share:g}, but there is no window before this one.", "remove it.")
+        raise PlanError(f"{key}: {replay.share:g} is given, but there is no window before this one.", "remove it.")
     weights = [each.iterations for each in earlier]
     if replay.weights is not None:
         names = [each.version.name for each in earlier]
         if unknown := [name for name in replay.weights if name not in names]:
-            raise PlanError(f"{key}.weights: {unknown[0]} is no version before.", f"name some of {', '.join(names)}.")
+            raise PlanError(
+                f"{key}.weights: {unknown[0]} is not an earlier version.", f"name some of {', '.join(names)}."
+            )
         weights = _whole([replay.weights.get(name, 0.0) for name in names])
     numerator, denominator = _fraction(replay.share)
     replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample counts as one
     if not 0 < replayed < length:
         raise PlanError(
-            f"{key}: {replay.share:g} of {length} samples is {replayed} samples, and its own data give the other "
-            f"{length - replayed}.",
+            f"{key}: {replay.share:g} of {length} samples is {replayed} samples, and {length - replayed} samples "
+            "remain of its own data.",
             "change the share, or make the version longer.",
         )
     counts = shared_out(replayed, weights)

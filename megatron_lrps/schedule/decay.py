@@ -24,7 +24,7 @@ class DecaySpec:
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
-            raise ValueError(f"shape {self.shape!r} is none of {', '.join(SHAPES)}")
+            raise ValueError(f"shape {self.shape!r} is not one of {', '.join(SHAPES)}")
 
 
 def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:

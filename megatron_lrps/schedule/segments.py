@@ -41,9 +41,11 @@ class Segment:
     def __post_init__(self) -> None:
         # Records on disk come in here too: what no type checker has seen is checked.
         if self.kind not in get_args(SegmentKind):
-            raise ValueError(f"segment {self.kind!r} is none of {', '.join(get_args(SegmentKind))}")
+            raise ValueError(f"segment {self.kind!r} is not one of {', '.join(get_args(SegmentKind))}")
         if type(self.start) is not int or (self.end is not None and type(self.end) is not int):
-            raise ValueError(f"segment {self.kind} lies over ({self.start!r}, {self.end!r}], which are no samples")
+            raise ValueError(
+                f"segment {self.kind} lies over ({self.start!r}, {self.end!r}], and positions are whole samples"
+            )
         if self.end is None and self.kind != "hold":
             raise ValueError(f"only a hold may be endless, not a {self.kind} from sample {self.start}")
         if self.end is not None and self.end <= self.start:

@@ -13,46 +13,19 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
+from megatron_lrps.storage.owner import BEAT_S, UNKNOWN, Owner, evidence, owner_in, this_process
 
 FILE = "owner.json"
-BEAT_S = 15.0
 PATIENCE = 4
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """Who holds a path."""
-
-    host: str
-    pid: int
-    start: int | None = None  # in ticks after boot: tells the process from a later one with the same pid
-    boot: str | None = None  # id of the host's boot
-    namespace: int | None = None  # inode of the pid namespace: in another one, a container, the pid means nothing
-    job: str | None = None  # SLURM_JOB_ID
-    restart: int = 0  # SLURM_RESTART_COUNT
-    token: str  # random
-    since: str  # UTC
-    beat_s: float = BEAT_S  # seconds between heartbeats
-
-    def __str__(self) -> str:
-        if self == UNKNOWN:
-            return "an unknown process (its record is not readable)"
-        job = f"job {self.job}{f' restart {self.restart}' if self.restart else ''}, " if self.job else ""
-        return f"process {self.pid} on {self.host} ({job}since {self.since})"
-
-
-UNKNOWN = Owner(host="", pid=0, token="", since="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +48,7 @@ class Ownership:
     @property
     def token(self) -> str:
         """What tells this hold of the path from any other."""
-        return _parse(self._record).token
+        return owner_in(self._record).token
 
     def start(self) -> None:
         """Start the heartbeat, once; without one, a job of another host takes the path over."""
@@ -101,13 +74,13 @@ class Ownership:
         self.release()
 
     def _beat(self) -> None:
-        while self.lost is None and not self._ended.wait(_parse(self._record).beat_s):
+        while self.lost is None and not self._ended.wait(owner_in(self._record).beat_s):
             with contextlib.suppress(OSError):  # a file server that restarts: the next beat tries again
                 seen = _see(self._file, touch=self._record)
                 if seen is None:
                     self.lost = f"{self._file} is gone, and with it this process's hold of the path."
                 elif seen.raw != self._record:
-                    self.lost = f"{self._file.parent} has been taken over by {_parse(seen.raw)}."
+                    self.lost = f"{self._file.parent} has been taken over by {owner_in(seen.raw)}."
 
 
 def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, say: Callable[[str], None]) -> Ownership:
@@ -120,7 +93,7 @@ def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, s
         StoppedError: an earlier start of this very job does: Slurm has requeued it, and a node it has lost trains on.
         StorageError: the disk refuses.
     """
-    me = _this_process(beat_s)
+    me = this_process(beat_s)
     record = json.dumps(asdict(me), indent=2).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +112,8 @@ def holder(folder: Path) -> Owner | None:
         return UNKNOWN
     if seen is None:
         return None
-    owner = _parse(seen.raw)
-    alive, _ = _evidence(owner, _this_process(BEAT_S))
+    owner = owner_in(seen.raw)
+    alive, _ = evidence(owner, this_process(BEAT_S))
     if alive is None:
         now = time.time_ns()
         with contextlib.suppress(OSError):  # who may not write there has no clock but its own
@@ -160,7 +133,7 @@ def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[st
         elif seen.raw == record:
             return say(news) if news else None
         elif why := _why_dead(file, seen, me, patience, say):
-            news = f"{file.parent.name}: taken over from {_parse(seen.raw)}: {why}"
+            news = f"{file.parent.name}: taken over from {owner_in(seen.raw)}: {why}"
             claim = file.with_name(f"owner-{hashlib.sha256(seen.raw).hexdigest()[:16]}.next")
             _take(claim, record, me, patience, say)
             try:
@@ -174,8 +147,8 @@ def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[st
 
 def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[str], None]) -> str | None:
     """Why a record's job is dead; None where the record changed meanwhile. Raises where it lives."""
-    owner = _parse(seen.raw)
-    alive, why = _evidence(owner, me)
+    owner = owner_in(seen.raw)
+    alive, why = evidence(owner, me)
     if alive is None:
         limit = patience * (me if owner == UNKNOWN else owner).beat_s
         age = (_server_time(file.parent) - seen.mtime_ns) / 1e9
@@ -203,60 +176,6 @@ def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[
             f"wait for it, or end it ({'see who writes there' if owner == UNKNOWN else end_it}), then rerun.",
         )
     return why
-
-
-def _evidence(owner: Owner, me: Owner) -> tuple[bool | None, str]:
-    """Whether a job lives, and why not; None where only its heartbeat can tell."""
-    here = (owner.host, owner.boot, owner.namespace) == (me.host, me.boot, me.namespace)
-    if here and owner.boot and owner.namespace and owner.start and (start := _start(owner.pid)) is not None:
-        return start == owner.start, "that process has ended"
-    return None, ""
-
-
-def _start(pid: int) -> int | None:
-    """When a process started: field 22 of /proc/<pid>/stat, proc(5). 0 where it has ended, None where unknown."""
-    try:
-        with contextlib.suppress(PermissionError):  # another user's
-            os.kill(pid, 0)
-        # Field 2, the command's name, stands in parentheses and may hold anything.
-        state, *after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return 0 if state in (b"Z", b"X") else int(after[18])  # a zombie writes nothing
-    except ProcessLookupError:
-        return 0
-    except (OSError, ValueError, IndexError):  # /proc may hide other users' processes
-        return None
-
-
-def _this_process(beat_s: float) -> Owner:
-    pid, boot, namespace = os.getpid(), None, None
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = Path("/proc/self/ns/pid").stat().st_ino
-    job, restart = os.environ.get("SLURM_JOB_ID") or None, int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-    token, since = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
-    return Owner(
-        host=socket.gethostname(), pid=pid, start=_start(pid), boot=boot, namespace=namespace,
-        job=job, restart=restart, token=token, since=since, beat_s=beat_s
-    )  # fmt: skip
-
-
-def _parse(raw: bytes) -> Owner:
-    """The owner that a record names; UNKNOWN unless every field has its type and a possible value."""
-    try:
-        data = json.loads(raw)
-        owner = Owner(**{field.name: data[field.name] for field in fields(Owner)})
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return UNKNOWN
-    texts = (owner.host, owner.token, owner.since, owner.boot or "", owner.job or "")
-    counts = (owner.pid, owner.restart, owner.start or 0, owner.namespace or 0)
-    possible = (
-        all(isinstance(text, str) and text.isprintable() and len(text) <= 256 for text in texts)
-        and all(type(count) is int and count >= 0 for count in counts)
-        and 0 < owner.pid < 2**31
-        and type(owner.beat_s) in (int, float)
-        and 0 < owner.beat_s <= 3600
-    )
-    return owner if possible else UNKNOWN
 
 
 def _see(file: Path, *, touch: bytes | None = None) -> _Seen | None:

@@ -41,7 +41,7 @@ class AlertRaiser:
         args: Megatron's arguments, validated.
 
     Raises:
-        RefusedError: if the plan's hook is no program on this node.
+        RefusedError: if the plan's hook is not a program on this node.
     """
 
     def __init__(self, path: PathToTrain, args: Namespace) -> None:
@@ -62,7 +62,7 @@ class AlertRaiser:
         self._threads: list[threading.Thread] = []
         if self._hook and shutil.which(self._hook[0]) is None:
             raise RefusedError(
-                f"alerts.hook: {self._hook[0]!r} is no program on {os.uname().nodename}.",
+                f"alerts.hook: {self._hook[0]!r} is not a program on {os.uname().nodename}.",
                 "name one by its path or on PATH, make it executable, or remove alerts.hook.",
             )
 

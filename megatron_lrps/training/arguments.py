@@ -120,12 +120,12 @@ def planned(own: argparse.Namespace) -> Planned | None:
         raise RefusedError("--lrps-plan is given without a path.", "add --lrps-path, e.g. --lrps-path main.")
     if given or own.lrps_parent is not None:
         extra = [*given, *(["--lrps-parent"] if own.lrps_parent is not None else [])]
-        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which says it.", "drop it.")
+        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which decides it.", "drop it.")
     campaign = Campaign.open(own.lrps_plan)
     path = campaign.path(own.lrps_path)
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
         raise RefusedError(
-            f"--lrps-until {own.lrps_until} is outside of path {path.name}, which trains ({path.fork}, {path.end}].",
+            f"--lrps-until {own.lrps_until} is outside path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
     require_data(campaign.tree, path, standing_of(campaign, path).saved or 0)

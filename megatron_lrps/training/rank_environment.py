@@ -27,16 +27,20 @@ def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
         try:
             numbers[name] = int(text)
         except ValueError:
-            raise RefusedError(f"{name}: {text!r} is no number.", _START) from None
+            raise RefusedError(f"{name} is {text!r}, which is not a number.", _START) from None
         if numbers[name] < least:
-            raise RefusedError(f"{name}: {text} is below {least}.", _START)
+            raise RefusedError(f"{name} is {text}, but it must be {least} or more.", _START)
     ranks = numbers.get("WORLD_SIZE", 1)
     if numbers.get("RANK", 0) >= ranks:
-        raise RefusedError(f"RANK: {numbers['RANK']}, and WORLD_SIZE is {ranks}: ranks are counted from 0.", _START)
+        raise RefusedError(
+            f"RANK is {numbers['RANK']} and WORLD_SIZE is {ranks}, but ranks are counted from 0.", _START
+        )
     if ranks > 1 and "RANK" not in numbers:
-        raise RefusedError(f"WORLD_SIZE is {ranks}, and RANK is not set.", _START)
+        raise RefusedError(f"WORLD_SIZE is {ranks}, but RANK is not set.", _START)
     if numbers.get("MASTER_PORT", 0) > 65535:
-        raise RefusedError(f"MASTER_PORT: {numbers['MASTER_PORT']} is above 65535.", "choose a port that is free.")
+        raise RefusedError(
+            f"MASTER_PORT is {numbers['MASTER_PORT']}, but it must be 65535 or less.", "choose a port that is free."
+        )
 
 
 def refuse_no_launcher(argv: Sequence[str]) -> None:

@@ -119,7 +119,7 @@ class StartAgreement:
         """Refuse to go on if another process has taken the path meanwhile; raises RefusedError."""
         if self._ownership is not None and self._ownership.lost:
             raise RefusedError(
-                self._ownership.lost, "see which job trains the path now; this one has saved nothing more."
+                self._ownership.lost, "find the job that trains the path now. This one has saved nothing more."
             )
 
     def release(self) -> None:
@@ -260,7 +260,7 @@ def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     if recorded is not None and not is_data(recorded):
         raise RefusedError(
             f"{name} does not say what data it was trained with: its {IDENTITY} is not as lrps writes it.",
-            "move that folder away; the one before it is used then.",
+            "move that folder away. The checkpoint before it is used then.",
         )
     return recorded
 

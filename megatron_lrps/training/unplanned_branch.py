@@ -43,9 +43,11 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
             raise RefusedError(f"{flag} {value} is below {needed}.", f"give at least {needed}.")
     for flag in ("save", "global_batch_size", "lr", "min_lr"):
         if getattr(args, flag) is None:
-            raise RefusedError(f"--{flag.replace('_', '-')} is not given, and a branch needs it.", "add it.")
+            raise RefusedError(f"--{flag.replace('_', '-')} is not given, but a branch needs it.", "add it.")
     if parent is None:
-        raise RefusedError("A branch is given without its parent.", "add --lrps-parent DIR, main's checkpoints.")
+        raise RefusedError(
+            "A branch is given without its parent.", "add --lrps-parent with the folder of the main path's checkpoints."
+        )
     if Path(parent).resolve() == Path(args.save).resolve():
         raise RefusedError(f"--save {args.save} is the parent's folder.", "give the branch a folder of its own.")
     if args.train_iters not in (None, end):
@@ -54,7 +56,9 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
             f"give {end}, or drop it.",
         )
     if args.lr_warmup_samples or args.lr_warmup_fraction is not None:
-        raise RefusedError("--lr-warmup-samples and --lr-warmup-fraction are not known here.", "use --lr-warmup-iters.")
+        raise RefusedError(
+            "--lr-warmup-samples and --lr-warmup-fraction are not supported for a branch.", "use --lr-warmup-iters."
+        )
     for name in ("finetune", "no_load_optim", "override_opt_param_scheduler", "use_checkpoint_opt_param_scheduler"):
         if getattr(args, name):
             raise RefusedError(f"--{name.replace('_', '-')} would break the fork.", "drop it.")
@@ -64,8 +68,8 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
             raise RefusedError(f"{flag} is given to a branch: {reason}.", f"drop {flag}.")
     if args.ckpt_format != "torch_dist":
         raise RefusedError(
-            f"--ckpt-format {args.ckpt_format}: a branch reads and writes torch_dist alone.",
-            "drop it; a parent in another format is converted first (--ckpt-convert-format torch_dist).",
+            f"--ckpt-format {args.ckpt_format} is given, but a branch reads and writes only torch_dist.",
+            "drop it. Convert a parent in another format first, with --ckpt-convert-format torch_dist.",
         )
     if args.ckpt_step not in (None, fork):
         raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")

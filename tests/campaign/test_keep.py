@@ -233,7 +233,7 @@ def test_keep_in_the_plan() -> None:
     [
         ({"latest": 0}, ["keep.latest: 0", "must be at least 1"]),
         ({"every": -5}, ["keep.every: -5", "must be at least 1"]),
-        ({"newest": 2}, ["keep.newest: unknown key"]),
+        ({"newest": 2}, ["keep.newest is an unknown key"]),
         (3, ["keep: 3", "give keys under it"]),
     ],
 )

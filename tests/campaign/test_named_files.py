@@ -35,14 +35,14 @@ def test_a_moved_file_is_the_same_file(run: dict[str, Any], tmp_path: Path) -> N
 def test_another_content_in_its_place_is_refused_by_name(key: str, flag: str, run: dict[str, Any]) -> None:
     saved = {NAMED_FILES: named_files(run)}
     Path(run[key]).write_text("another")
-    with pytest.raises(RefusedError, match=rf"--{flag}.*: the content of the file is .* in this run, .* in main 4"):
+    with pytest.raises(RefusedError, match=rf"--{flag}.*, the content of its file: .* in this run, .* in main 4"):
         refuse_other_files(saved, run, "main 4")
-    with pytest.raises(RefusedError, match="is none, as none is named, in this run"):
+    with pytest.raises(RefusedError, match="the content of its file: none in this run"):
         refuse_other_files(saved, {**run, key: None}, "main 4")
 
 
 def test_a_file_that_was_not_named_then_is_refused(run: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError, match=r"--vocab-file.* none, as none is named, in main 4"):
+    with pytest.raises(RefusedError, match=r"--vocab-file.* none in main 4"):
         refuse_other_files({NAMED_FILES: "{}"}, run, "main 4")
 
 

@@ -99,4 +99,4 @@ def test_inside_of_a_slurm_job_only_running_counts(tmp_path: Path, doctor: Lrps)
 def test_a_plan_that_is_wrong_is_refused_first(tmp_path: Path, doctor: Lrps) -> None:
     code, stdout, stderr = doctor("doctor", plan(tmp_path, nonsense=1))
     assert (code, stdout) == (EXIT_REFUSED, "")
-    assert "nonsense: unknown key" in stderr
+    assert "nonsense is an unknown key" in stderr

@@ -124,11 +124,11 @@ def test_a_size_for_gpus_says_where_it_is_to_run(raw: Path, lrps: Lrps) -> None:
 
 def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
     (raw / "plan.yaml").write_text("mine\n")
-    assert "plan.yaml is there already" in refusal(lrps, "init")
+    assert "plan.yaml exists already" in refusal(lrps, "init")
     assert (raw / "plan.yaml").read_text() == "mine\n"
     (raw / "plan.yaml").unlink()
     (raw / "plan.schema.json").write_text("{}\n")
-    assert "plan.schema.json is there already, and is not this version's" in refusal(lrps, "init")
+    assert "plan.schema.json exists already, and another version of lrps wrote it" in refusal(lrps, "init")
     assert not (raw / "plan.yaml").exists()
 
 
@@ -139,18 +139,18 @@ def test_nothing_is_overwritten(raw: Path, lrps: Lrps) -> None:
         (["--text", "raw/*.jsonl", "--text", "raw/v1.jsonl"], "raw/v1.jsonl would be trained on in v1 and in v2"),
         (["--text", "raw/v9"], "raw/v9 names no file of text"),
         (["--text", "raw"], "several kinds"),
-        (["--text", ""], "'' is no path of a file"),
-        (["--valid", " "], "' ' is no path of a file"),
+        (["--text", ""], "'' is not a file path"),
+        (["--valid", " "], "' ' is not a file path"),
         (["--text", "s3://bucket/v1"], "'s3://bucket/v1' is an address"),
         (["--text", "$LRPS_NOT_SET/v1"], "names the environment variable LRPS_NOT_SET, which is not set"),
         (["--iters", "5000"], "it would be read more than 4 times"),
         (["--iters", "5"], "5 is 5 iterations of 1,024 tokens, and a version has 20 at least"),
-        (["--tokens", "lots"], "'lots tokens' is no count"),
+        (["--tokens", "lots"], "'lots tokens' is not a count"),
         (["--iters", "50", "--tokens", "1M"], "--iters 50 and --tokens 1M are both given"),
         (["--size", "70b"], "There is no size '70b'"),
-        (["--size", "125m"], "not given, and there is nobody to ask"),  # too little text for 20 iterations
-        (["--device", "tpu"], "--device 'tpu' is none"),
-        (["--name", "a/b"], "--name 'a/b' is no plain file name"),
+        (["--size", "125m"], "not given, and there is no terminal to ask at"),  # too little text for 20 iterations
+        (["--device", "tpu"], "--device 'tpu' is unknown"),
+        (["--name", "a/b"], "--name 'a/b' is not a plain file name"),
     ],
 )
 def test_what_cannot_be_is_refused(raw: Path, lrps: Lrps, given: list[str], said: str) -> None:

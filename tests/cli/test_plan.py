@@ -97,12 +97,12 @@ def test_plan_names_missing_data(tmp_path: Path, lrps: Lrps) -> None:
 
 def test_plan_refuses_in_one_line_with_exit_code_78(tmp_path: Path, lrps: Lrps) -> None:
     assert "nowhere.yaml does not exist" in refusal(lrps, "plan", tmp_path / "nowhere.yaml")
-    assert "colour: unknown key, with the value 'red'" in refusal(lrps, "plan", write(tmp_path, colour="red"))
+    assert "colour is an unknown key, with the value 'red'" in refusal(lrps, "plan", write(tmp_path, colour="red"))
     file = write(tmp_path, megatron={"train-iters": 5})
-    assert "megatron.train-iters: 5 is decided by the plan's versions[].iters" in refusal(lrps, "plan", file)
+    assert "megatron.train-iters: 5 is given, but the plan's versions[].iters" in refusal(lrps, "plan", file)
     assert "megatron.finetune: True is refused" in refusal(lrps, "plan", write(tmp_path, megatron={"finetune": True}))
-    assert "--tflops: the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
-    assert "--tflops: inf is no finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
+    assert "--tflops is given, but the plan does not name" in refusal(lrps, "plan", write(tmp_path), "--tflops", "400")
+    assert "--tflops inf is not a finite number" in refusal(lrps, "plan", write(tmp_path, **PAPER), "--tflops", "inf")
 
 
 def test_plan_says_how_often_data_are_read(tmp_path: Path, lrps: Lrps) -> None:
@@ -146,7 +146,7 @@ def test_plan_says_what_a_run_would_refuse_behind_its_tables(tmp_path: Path, lrp
     assert code == EXIT_REFUSED
     assert "CPT, continuing the last version" in stdout
     first, second = stderr.splitlines()
-    assert first.startswith("lrps: megatron.hidden-size: 64 is no multiple of num-attention-heads 5. Fix: ")
+    assert first.startswith("lrps: megatron.hidden-size: 64 is not a multiple of num-attention-heads 5. Fix: ")
     assert second.startswith("lrps: promote.gate: ")
     code, stdout, stderr_of_json = lrps("plan", file, "--json")
     assert (code, stderr_of_json) == (EXIT_REFUSED, stderr)

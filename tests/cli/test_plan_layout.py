@@ -25,7 +25,7 @@ def test_a_layout_that_cannot_be_is_refused_without_asking_megatron(tmp_path: Pa
     file = plan(tmp_path, megatron=MODEL | {"tensor-model-parallel-size": 8})
     code, stdout, stderr = lrps("plan", file, "--check-layout", "--json")
     assert (code, stderr.count("\n")) == (78, 1)
-    assert "megatron.num-attention-heads: 4 is no multiple of tensor-model-parallel-size 8" in stderr
+    assert "megatron.num-attention-heads: 4 is not a multiple of tensor-model-parallel-size 8" in stderr
     assert "layout" not in json.loads(stdout)
 
 

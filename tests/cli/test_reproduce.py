@@ -99,7 +99,7 @@ def test_what_is_written_is_of_all_that_is_trained(tmp_path: Path, lrps: Lrps, l
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--seed", "7"), "7 is no seed of"),
+        (("--seed", "7"), "7 is not a seed of"),
         (("--seed", "5", "--seeds", "1"), "--seeds 1 and --seed 5 both choose the seeds."),
     ],
 )
@@ -128,5 +128,5 @@ def test_the_second_of_two_starts_waits_for_the_first(tmp_path: Path) -> None:
 def test_an_unknown_run_is_refused_with_those_that_exist(tmp_path: Path, lrps: Lrps) -> None:
     refused = lrps("reproduce", write_study(tmp_path), "--run", "stage-9")
     assert refused.code == 78
-    assert "stage-9 is no run of" in refused.stderr
+    assert "stage-9 is not a run of" in refused.stderr
     assert "name one of stage-1" in refused.stderr

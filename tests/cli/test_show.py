@@ -323,7 +323,9 @@ def test_a_disk_that_does_not_answer_is_told_from_a_reader_that_left(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder.events))
 
     monkeypatch.setattr("megatron_lrps.cli.show.events", failed)
-    with pytest.raises(StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: fix that"):
+    with pytest.raises(
+        StorageError, match=r"events\.jsonl could not be read: Input/output error\. Fix: make it readable"
+    ):
         show(plan, "v1")
 
 

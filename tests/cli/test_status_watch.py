@@ -144,7 +144,7 @@ def test_jobs_are_shown_where_the_campaign_has_any(
 def test_watching_takes_no_json(begun: TinyCampaign, lrps: Lrps) -> None:
     code, _, stderr = lrps("status", begun.plan, "--watch", "--json")
     assert code == 78
-    assert "--json is one object" in stderr
+    assert "--json prints one object" in stderr
 
 
 def shown(rows: list[LiveStanding], *, width: int, height: int) -> list[str]:

@@ -85,9 +85,9 @@ def test_a_version_is_exported_for_megatron_as_a_checkpoint_and_as_one_file(camp
     assert {"exports/v1-tp1-pp2", "exports/v1-torch"} <= recorded["exports"].keys()
     assert recorded["exports"]["exports/v1-torch"]["format"] == "torch"
     for flags, message in (
-        (["--tensor-parallel", "2"], "--tensor-parallel 2 is given, and --format is hf"),
-        (["--format", "torch", "--shard-gb", "1"], "--shard-gb 1.0 is given, and --format is torch"),
-        (["--format", "torch", "--check"], "--check is given, and --format is torch"),
+        (["--tensor-parallel", "2"], "--tensor-parallel 2 does not apply to --format hf"),
+        (["--format", "torch", "--shard-gb", "1"], "--shard-gb 1.0 does not apply to --format torch"),
+        (["--format", "torch", "--check"], "--check does not apply to --format torch"),
         (["--format", "onnx"], "--format onnx is unknown"),
     ):
         code, _, err = lrps("export", campaign, "v1", *flags)

@@ -60,7 +60,9 @@ def test_a_damaged_accepted_plan_is_said(tmp_path: Path) -> None:
 
 def test_a_layout_that_no_megatron_trains(tmp_path: Path) -> None:
     model = {"num-layers": 4, "hidden-size": 64, "num-attention-heads": 5}
-    assert "hidden-size: 64 is no multiple of num-attention-heads 5" in said(campaign_in(tmp_path, megatron=model))[0]
+    assert (
+        "hidden-size: 64 is not a multiple of num-attention-heads 5" in said(campaign_in(tmp_path, megatron=model))[0]
+    )
     campaign = campaign_in(tmp_path, megatron={"tensor-model-parallel-size": 2})
     assert said(campaign, 2) == []
     assert "there are 3 ranks" in said(campaign, 3)[0]
@@ -159,7 +161,7 @@ def test_a_run_needs_its_data_tokenizer_and_weights(tmp_path: Path) -> None:
     write_tokens(tmp_path / "web", [[1] * 40_000])
     assert "tokenizer.model: " in refusal(tokenizer={"type": "sentencepiece", "model": "no.model"})
     assert "megatron.pretrained-checkpoint: " in refusal(megatron={"pretrained-checkpoint": "nowhere"})
-    assert "no multiple of micro-batch-size" in refusal(megatron={"micro-batch-size": 3})
+    assert "not a multiple of micro-batch-size" in refusal(megatron={"micro-batch-size": 3})
     campaign = campaign_in(tmp_path, versions=versions(100, train=DATA), tokenizer={"type": "null", "vocab_size": 9})
     refuse_unfit(campaign, campaign.paths, 1)
 

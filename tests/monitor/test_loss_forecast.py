@@ -145,7 +145,10 @@ def test_the_command_says_all_of_it(make_tree: MakeTree, log_job: LogJob, lrps: 
         *("campaign", "law", "since", "reached", "branches", "checked", "forecasts", "notes", "error", "gain_error")
     ]
     assert facts["checked"][0]["error"] == facts["checked"][0]["predicted"] - facts["checked"][0]["observed"]
-    for flags, said in ((("--alpha", "1.5"), "--alpha 1.5 is no share"), (("--shape", "x"), "--shape x is no decay")):
+    for flags, said in (
+        (("--alpha", "1.5"), "--alpha 1.5 is not a share"),
+        (("--shape", "x"), "--shape x is not a decay"),
+    ):
         code, _, stderr = lrps("forecast", plan, *flags)
         assert code == 78
         assert said in stderr

@@ -59,7 +59,7 @@ def test_the_adopted_iterations_have_no_data() -> None:
     assert [window.version.name for window in windows_read(tree, tree.path("main"), 100)] == ["v1", "v2"]
     assert list(validation_sets(tree, tree.path("v1"))) == ["v1-a"]
     assert len(missing_indexes(tree)) == 3
-    with pytest.raises(PlanError, match=r"versions.v1.replay: 0.1, but there is no window before this one"):
+    with pytest.raises(PlanError, match=r"versions.v1.replay: 0.1 is given, but there is no window before this one"):
         adopting(versions=[{**data[0], "replay": 0.1}])
 
 
@@ -67,7 +67,10 @@ def test_a_branch_forks_where_main_has_trained_itself() -> None:
     with pytest.raises(PlanError) as refusal:
         adopting(decay={"alpha": 1.0})
     assert_one_clear_line(
-        refusal.value, "versions.v1: the branch would fork at iteration 100", "of its own", "lower decay.alpha to 0.995"
+        refusal.value,
+        "versions.v1: the branch would fork at iteration 100",
+        "itself, because it is adopted",
+        "lower decay.alpha to 0.995",
     )
     assert adopting(decay={"alpha": 0.995}).path("v1").fork == 101
     cut = {"name": "early", "iters": 10}
@@ -85,7 +88,10 @@ def test_a_branch_forks_where_main_has_trained_itself() -> None:
         ),
         ({"paradigm": ["lrps", "ptfs"]}, ("beside paradigm ptfs", "not known", "keep `paradigm: lrps` alone")),
         ({"paradigm": "cpt"}, ("beside paradigm cpt",)),
-        ({"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "hold"}]}]}, ("beside `paths`", "remove `main`")),
+        (
+            {"paths": [{"name": "a", "end": 9, "schedule": [{"kind": "hold"}]}]},
+            ("given beside `paths`", "remove `main`"),
+        ),
         ({"versions": [{"name": "Adopted", "iters": 9}]}, ("versions: the name 'Adopted'", "rename")),
         ({"cuts": [{"name": "adopted", "fork": 150, "iters": 9}]}, ("cuts: the name 'adopted'", "rename")),
         ({"save": "runs/stock"}, ("runs/stock is where this campaign writes", "never written to")),
@@ -98,7 +104,7 @@ def test_a_branch_forks_where_main_has_trained_itself() -> None:
             {"main": {"adopt": "runs/stock/iter_0000100", "iteration": 7}},
             ("is named like one checkpoint", "runs/stock, and main.iteration: 100"),
         ),
-        ({"main": {"adopt": "runs/stock"}}, ("main.iteration: missing",)),
+        ({"main": {"adopt": "runs/stock"}}, ("main.iteration is missing",)),
         ({"main": {"adopt": "runs/stock", "iteration": 0}}, ("main.iteration",)),
     ],
 )
@@ -110,7 +116,7 @@ def test_what_cannot_stand_beside_it(keys: dict[str, Any], words: tuple[str, ...
 
 def test_main_starts_from_one_thing() -> None:
     tree = adopting(megatron={"pretrained-checkpoint": "weights"})
-    with pytest.raises(PlanError, match=r"megatron.pretrained-checkpoint: given beside main.adopt"):
+    with pytest.raises(PlanError, match=r"megatron.pretrained-checkpoint: it is given beside main.adopt"):
         path_flags(tree, tree.path("main"))
 
 

@@ -41,17 +41,17 @@ def test_what_it_costs() -> None:
 @pytest.mark.parametrize(
     ("keys", "parts"),
     [
-        ({"cuts": [{**CUT, "name": "v1"}]}, ["versions: 'v1' and 'v1' are one name"]),
-        ({"cuts": [{**CUT, "name": "main"}]}, ["the name 'main' is the main path's"]),
+        ({"cuts": [{**CUT, "name": "v1"}]}, ["versions: 'v1' is given twice"]),
+        ({"cuts": [{**CUT, "name": "main"}]}, ["the name 'main' belongs to the main path"]),
         (
             {"cuts": [{**CUT, "fork": 1950}]},
-            ["cuts.hotfix.iters: its end at iteration 2050 is past the last window's end at iteration 2000"],
+            ["cuts.hotfix.iters: the path ends at iteration 2050, and the last window at iteration 2000"],
         ),
         ({"cuts": [CUT], "lr": {"warmup_iters": 390}, "versions": versions(1000)}, []),
         ({"cuts": [{**CUT, "fork": 5}], "lr": {"warmup_iters": 10}}, ["cuts.hotfix.fork: 5 is before the warm-up"]),
         ({"cuts": [{**CUT, "decay": {"alpha": 0.5}}]}, ["alpha", "a cut's length is `iters`"]),
         ({"cuts": [{**CUT, "decay": {"shape": "round"}}]}, ["cuts.hotfix.decay.shape: 'round'"]),
-        ({"cuts": [CUT], "paradigm": "ptfs"}, ["cuts: given without main's own paradigm"]),
+        ({"cuts": [CUT], "paradigm": "ptfs"}, ["cuts: they fork off main, and the paradigm lrps"]),
     ],
 )
 def test_refused(keys: dict[str, Any], parts: list[str]) -> None:

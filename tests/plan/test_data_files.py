@@ -70,12 +70,12 @@ def test_the_fix_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, [version | {"sources": {"web": "web.jsonl"}}])
     with pytest.raises(PlanError) as caught:
         require_data(tree, tree.path("a"))
-    assert caught.value.fix == "make it of its `sources`: lrps prepare PLAN."
+    assert caught.value.fix == "make it from its `sources`: lrps prepare PLAN."
     (tmp_path / "web.bin").touch()
     with pytest.raises(PlanError, match=r"versions\.a\.train: .*/web has no \.idx\."):
         require_data(tree, tree.path("a"))
     touch(tmp_path, "web")
-    with pytest.raises(PlanError, match=r"versions\.a\.valid: .* Fix: fix the path; or name its raw text"):
+    with pytest.raises(PlanError, match=r"versions\.a\.valid: .* Fix: correct the path; or name its raw text"):
         require_data(tree, tree.path("a"))
 
 
@@ -90,7 +90,7 @@ def test_a_version_without_training_data_is_refused(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, [{"name": "a", "iters": 100}])
     with pytest.raises(PlanError) as caught:
         require_data(tree, tree.path("a"))
-    assert_one_clear_line(caught.value, "versions.a.train: missing", "add [weight, index prefix] pairs")
+    assert_one_clear_line(caught.value, "versions.a.train is missing", "add [weight, index prefix] pairs")
 
 
 def test_a_prefix_that_no_file_system_takes_is_missing(tmp_path: Path) -> None:

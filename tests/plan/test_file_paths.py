@@ -117,11 +117,11 @@ def test_any_path_reads_back(parts: list[str], folder: list[str]) -> None:
         ("${LRPS_NOT_SET}/runs", ["LRPS_NOT_SET, which is not set", "set it"]),
         ("$LRPS_NOT_SET/runs", ["LRPS_NOT_SET, which is not set"]),
         ("$LRPS_EMPTY/runs", ["LRPS_EMPTY, which is empty"]),
-        ("${LRPS_SET:-/tmp}/runs", ["${LRPS_SET:-/tmp}", "no plain variable"]),
-        ("${LRPS_SET/runs", ["no plain variable"]),
+        ("${LRPS_SET:-/tmp}/runs", ["${LRPS_SET:-/tmp}", "not a plain variable"]),
+        ("${LRPS_SET/runs", ["not a plain variable"]),
         ("~nobody-of-this-name/runs", ["home folder that is not there"]),
         ("s3://bucket/runs", ["is an address"]),
-        ("  ", ["is no path"]),
+        ("  ", ["is not a file path"]),
     ],
 )
 def test_a_path_that_cannot_be_read_is_refused_by_name(

@@ -38,7 +38,9 @@ def refused(flags: dict[str, Any]) -> str:
     ],
 )
 def test_a_number_out_of_its_range_is_named(flag: str, value: object, range_: str) -> None:
-    assert f"--{flag}: {float(str(value)):g} is out of range: it must be {range_}." in refused({flag: value})
+    assert f"--{flag}: {float(str(value)):g} is out of range. Fix: give a number that is {range_}." in refused(
+        {flag: value}
+    )
 
 
 def test_numbers_at_the_ends_of_their_ranges_are_taken() -> None:
@@ -61,12 +63,12 @@ def test_numbers_that_do_not_go_together() -> None:
     )
     refuse_out_of_range(heads, "--")  # without groups Megatron does not look at their number
     experts = {"num-experts": 2, "moe-router-topk": 4}
-    assert "--moe-router-topk: 4 experts a token, and num-experts is 2" in refused(experts)
+    assert "--moe-router-topk: 4 experts for each token are more than num-experts 2" in refused(experts)
     refuse_out_of_range({"moe-router-topk": 2}, "--")  # its default, without experts
 
 
 def test_a_signal_that_is_none() -> None:
-    assert "--exit-signal: SIGFOO is no signal" in refused({"exit-signal": "SIGFOO"})
+    assert "--exit-signal: SIGFOO is not a signal" in refused({"exit-signal": "SIGFOO"})
     refuse_out_of_range({"exit-signal": "SIGTERM"}, "--")
 
 

@@ -80,7 +80,11 @@ def test_tokenizer_and_validation_sets() -> None:
 
 @pytest.mark.parametrize("flag", sorted(OWNED))
 def test_flags_that_the_plan_owns_are_refused_by_name(flag: str) -> None:
-    refused(f"megatron.{flag}: 1 is decided by the plan's {OWNED[flag]}", "set it there", megatron={flag: 1})
+    refused(
+        f"megatron.{flag}: 1 is given, but the plan's {OWNED[flag]} decides it",
+        f"set {OWNED[flag]}",
+        megatron={flag: 1},
+    )
 
 
 @pytest.mark.parametrize("flag", sorted(UNSAFE))
@@ -92,17 +96,17 @@ def test_unsafe_flags_are_refused_by_name_and_reason(flag: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "says"),
     [
-        ("ckpt-format", "torch", "'torch', but a campaign needs 'torch_dist'"),
-        ("dataloader-type", "cyclic", "'cyclic', but a campaign needs 'single'"),
-        ("exit-signal-handler", False, "False, but a campaign needs True"),
-        ("exit-signal-handler", 1, "1, but a campaign needs True"),  # would become `--exit-signal-handler 1`
+        ("ckpt-format", "torch", "'torch' is given, but a campaign needs 'torch_dist'"),
+        ("dataloader-type", "cyclic", "'cyclic' is given, but a campaign needs 'single'"),
+        ("exit-signal-handler", False, "False is given, but a campaign needs True"),
+        ("exit-signal-handler", 1, "1 is given, but a campaign needs True"),  # would become `--exit-signal-handler 1`
         ("lrps-path", "v2", "the plugin's own flags"),
-        ("lr-warmup-init", "abc", "'abc' is no number in [0, lr.max]"),
-        ("lr-warmup-init", [1e-5], "[1e-05] is no number"),
-        ("lr-warmup-init", True, "True is no number"),
-        ("lr-warmup-init", 1e-3, "0.001 is no number in [0, lr.max]"),
-        ("lr-warmup-init", -1e-9, "-1e-09 is no number in [0, lr.max]"),
-        ("lr-warmup-init", 10**400, "is no number in [0, lr.max]"),
+        ("lr-warmup-init", "abc", "'abc' is not a number in [0, lr.max]"),
+        ("lr-warmup-init", [1e-5], "[1e-05] is not a number"),
+        ("lr-warmup-init", True, "True is not a number"),
+        ("lr-warmup-init", 1e-3, "0.001 is not a number in [0, lr.max]"),
+        ("lr-warmup-init", -1e-9, "-1e-09 is not a number in [0, lr.max]"),
+        ("lr-warmup-init", 10**400, "is not a number in [0, lr.max]"),
     ],
 )
 def test_values_that_a_campaign_cannot_have(flag: str, value: Any, says: str) -> None:
@@ -123,7 +127,7 @@ def test_the_cpu_backends_flags() -> None:
     assert CPU_FLAGS.items() <= flags_of(launch={"device": "cpu"}).items()
     assert CPU_FLAGS.items() <= flags_of(launch={"device": "cpu"}, megatron={"num-workers": 0}).items()
     assert "transformer-impl" not in flags_of()
-    says = "megatron.transformer-impl: 'transformer_engine', but the CPU backend runs with 'local' alone"
+    says = "megatron.transformer-impl: 'transformer_engine' is given, but the CPU backend runs only with 'local'"
     refused(says, "launch.device: gpu", launch={"device": "cpu"}, megatron={"transformer-impl": "transformer_engine"})
 
 

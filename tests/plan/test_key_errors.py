@@ -23,7 +23,7 @@ def renamed(old: str, new: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("written", ["Versions", "version", "VERSIONS", "verisons", "versions "])
 def test_a_misspelt_key_is_named_before_the_one_that_is_missing(written: str) -> None:
-    refused(renamed("versions", written), f"{written}: unknown key", "did you mean `versions`?")
+    refused(renamed("versions", written), f"{written} is an unknown key", "did you mean `versions`?")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_misspelt_key_is_named_before_the_one_that_is_missing(written: str) ->
     ],
 )
 def test_case_dashes_and_letters(old: str, written: str) -> None:
-    refused(renamed(old, written), f"{written}: unknown key", f"did you mean `{old}`?")
+    refused(renamed(old, written), f"{written} is an unknown key", f"did you mean `{old}`?")
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def test_case_dashes_and_letters(old: str, written: str) -> None:
     ],
 )
 def test_at_every_level(keys: dict[str, Any], place_of_it: str, meant: str) -> None:
-    refused(plan_dict(**keys), f"{place_of_it}: unknown key", f"did you mean `{meant}`?")
+    refused(plan_dict(**keys), f"{place_of_it} is an unknown key", f"did you mean `{meant}`?")
 
 
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"alpha": 0.5}, "alpha: unknown key, with the value 0.5. Fix: it belongs elsewhere: `decay.alpha`."),
-        ({"local": {}}, "it belongs elsewhere: `launch.local`."),
-        ({"versions": versions(10, vocab_size=5)}, "it belongs elsewhere: `tokenizer.vocab_size`"),
-        ({"micro-batch-size": 2}, "a flag of Megatron's goes under `megatron:`"),
-        ({"num_layers": 2}, "a flag of Megatron's goes under `megatron:`"),
-        ({"colour": 1}, "remove it or fix its spelling"),
+        ({"alpha": 0.5}, "alpha is an unknown key, with the value 0.5. Fix: move it to `decay.alpha`."),
+        ({"local": {}}, "move it to `launch.local`."),
+        ({"versions": versions(10, vocab_size=5)}, "move it to `tokenizer.vocab_size`"),
+        ({"micro-batch-size": 2}, "a flag of Megatron belongs under `megatron:`"),
+        ({"num_layers": 2}, "a flag of Megatron belongs under `megatron:`"),
+        ({"colour": 1}, "correct its spelling, or remove it"),
         ({"decay": {"alpha": 1, "6": None}}, "write numbers without commas"),
     ],
 )
@@ -88,7 +88,7 @@ def test_keys_that_resemble_nothing_there(keys: dict[str, Any], says: str) -> No
 
 
 def test_a_comma_in_a_number_is_seen() -> None:
-    with pytest.raises(PlanError, match=r"versions\.v1\.500: unknown key.*write numbers without commas"):
+    with pytest.raises(PlanError, match=r"versions\.v1\.500 is an unknown key.*write numbers without commas"):
         parse_plan(PLAN.replace("iters: 1000", "tokens: 1,500,000"), base=BASE)
 
 

@@ -164,16 +164,28 @@ def test_the_table_is_sound() -> None:
 @pytest.mark.parametrize(
     ("flags", "says", "fix"),
     [
-        ({"num-layer": 2}, "megatron.num-layer: no flag of Megatron-Core", "did you mean num-layers?"),
+        ({"num-layer": 2}, "megatron.num-layer: Megatron-Core 0.19.2 has no such flag", "did you mean num-layers?"),
         (
             {"num_layers": 2},
-            "megatron.num_layers: no flag",
+            "megatron.num_layers: Megatron-Core 0.19.2 has no such flag",
             "write num-layers; a flag of your own script belongs under",
         ),
-        ({"layernorm-epsilon": 1e-6}, "megatron.layernorm-epsilon: no flag", "write norm-epsilon"),
-        ({"add-bias-linear": False}, "megatron.add-bias-linear: no flag", "write disable-bias-linear: true"),
-        ({"rope-fusion": False}, "megatron.rope-fusion: no flag", "did you mean no-rope-fusion?"),
-        ({"my-router-noise": 0.1}, "megatron.my-router-noise: no flag", "script_flags"),
+        (
+            {"layernorm-epsilon": 1e-6},
+            "megatron.layernorm-epsilon: Megatron-Core 0.19.2 has no such flag",
+            "write norm-epsilon",
+        ),
+        (
+            {"add-bias-linear": False},
+            "megatron.add-bias-linear: Megatron-Core 0.19.2 has no such flag",
+            "write disable-bias-linear: true",
+        ),
+        (
+            {"rope-fusion": False},
+            "megatron.rope-fusion: Megatron-Core 0.19.2 has no such flag",
+            "did you mean no-rope-fusion?",
+        ),
+        ({"my-router-noise": 0.1}, "megatron.my-router-noise: Megatron-Core 0.19.2 has no such flag", "script_flags"),
         ({"num-layers": "two"}, "megatron.num-layers: 'two' is not a whole number", "give a whole number"),
         ({"num-layers": 2.0}, "megatron.num-layers: 2.0 is not a whole number", "give a whole number"),
         ({"num-layers": True}, "megatron.num-layers: True is not a whole number", "give a whole number"),
@@ -210,8 +222,16 @@ def test_what_megatron_takes_passes(flags: dict[str, Any]) -> None:
 
 def test_flags_of_the_users_own_script_pass_and_megatrons_do_not() -> None:
     assert flags_of(script_flags={"my-router-noise": 0.1, "my_switch": True})["my-router-noise"] == 0.1
-    refused("script_flags.num-layers: is no flag of the script's own", "move it to", script_flags={"num-layers": 2})
-    refused("script_flags.lrps-path: is no flag of the script's own", "remove it", script_flags={"lrps-path": "v1"})
+    refused(
+        "script_flags.num-layers: this is a flag of Megatron, not of your script",
+        "move it to",
+        script_flags={"num-layers": 2},
+    )
+    refused(
+        "script_flags.lrps-path: this is a flag of Megatron-LRPS, not of your script",
+        "remove it",
+        script_flags={"lrps-path": "v1"},
+    )
     with pytest.raises(PlanError) as refusal:
         tree_of(script_flags={"--noise": 1})
     assert_one_clear_line(refusal.value, "without the leading dashes")
@@ -234,4 +254,4 @@ def test_flags_are_read_as_megatron_reads_them() -> None:
 def test_an_unknown_flag_is_named_on_one_line() -> None:
     with pytest.raises(PlanError) as refusal:
         refuse_unknown_flags({"a" * 300: 1})
-    assert_one_clear_line(refusal.value, "no flag of Megatron-Core")
+    assert_one_clear_line(refusal.value, "Megatron-Core 0.19.2 has no such flag")

@@ -97,7 +97,7 @@ def test_cpt_may_warm_up_again() -> None:
     assert rate(tree, "cpt-rewarm-v2", 10_250) == pytest.approx(1.65e-4)  # half-way from min to max
     assert rate(tree, "cpt-rewarm-v2", 10_500) == 3e-4
     assert rate(tree, "cpt-rewarm-v2", 15_250) == pytest.approx(1.65e-4)  # half of the cosine behind it
-    with pytest.raises(PlanError, match=r"cpt-rewarm warms up again, and lr\.warmup_iters is 0"):
+    with pytest.raises(PlanError, match=r"cpt-rewarm warms up again for lr\.warmup_iters, which is 0"):
         tree_of(**PAPER, paradigm="cpt-rewarm", lr={"warmup_iters": 0})
 
 
@@ -171,11 +171,11 @@ def test_sizes_in_iterations_samples_and_tokens_agree() -> None:
 
 
 def test_sizes_that_do_not_fit() -> None:
-    samples = "versions.v1.samples: 8001 is no multiple of global_batch_size 8"
+    samples = "versions.v1.samples: 8001 is not a multiple of global_batch_size 8"
     refused(samples, "give 8000 or 8008", versions=[{"name": "v1", "samples": 8001}])
     refused("versions.v1.samples: 7 is", "give 8.", versions=[{"name": "v1", "samples": 7}])
     tokens = "versions.v1.tokens: 127 is less than one iteration of 128 tokens"
-    refused(tokens, "give more tokens", versions=[{"name": "v1", "tokens": 127}])
+    refused(tokens, "give the version more tokens", versions=[{"name": "v1", "tokens": 127}])
 
 
 # Impossible forks and schedules
@@ -196,13 +196,16 @@ def test_sizes_that_do_not_fit() -> None:
         ),
         (
             {"decay": {"alpha": 1.0}},
-            ["versions.v1: the branch would fork at iteration 0, where main has trained nothing"],
+            ["versions.v1: the branch would fork at iteration 0, before which main trains nothing"],
         ),
         (
             {"versions": versions(1000), "lr": {"warmup_iters": 400}},
-            ["path main: its warm-up ends at iteration 400, and the path itself at 400", "shorten the warm-up"],
+            ["path main: its warm-up ends at iteration 400, and the path itself ends at 400", "shorten the warm-up"],
         ),
-        ({"paradigm": "ptfs", "lr": {"warmup_iters": 1000}}, ["lr.warmup_iters: 1000 reaches past version v1's end"]),
+        (
+            {"paradigm": "ptfs", "lr": {"warmup_iters": 1000}},
+            ["lr.warmup_iters: 1000 reaches past the end of version v1"],
+        ),
         (
             {"paradigm": "ptfs", "decay": {"shape": "knee"}, "lr": {"warmup_iters": 501}},
             ["versions.v1: the warm-up ends at sample 4008, after the hold's end at sample 4000", "lr.warmup_iters"],
@@ -251,11 +254,11 @@ def test_the_fix_for_alpha_fixes(iterations: int) -> None:
 @pytest.mark.parametrize(
     ("names", "keys", "parts"),
     [
-        (("v1", "v1"), {}, ["versions: 'v1' and 'v1' are one name", "rename one"]),
-        (("v1", "V1"), {}, ["versions: 'V1' and 'v1' are one name"]),
-        (("main", "v2"), {}, ["versions: the name 'main' is the main path's"]),
-        (("Main", "v2"), {"paradigm": "ptfs"}, ["versions: the name 'Main' is the main path's"]),
-        (("v", "ptfs-v"), {"paradigm": ["lrps", "ptfs"]}, ["paths: 'ptfs-v' and 'ptfs-v' are one name"]),
+        (("v1", "v1"), {}, ["versions: 'v1' is given twice", "rename one"]),
+        (("v1", "V1"), {}, ["versions: 'V1' and 'v1' are the same name on some file systems"]),
+        (("main", "v2"), {}, ["versions: the name 'main' belongs to the main path"]),
+        (("Main", "v2"), {"paradigm": "ptfs"}, ["versions: the name 'Main' belongs to the main path"]),
+        (("v", "ptfs-v"), {"paradigm": ["lrps", "ptfs"]}, ["paths: 'ptfs-v' is given twice"]),
     ],
 )
 def test_twins(names: tuple[str, str], keys: dict[str, Any], parts: list[str]) -> None:
@@ -311,10 +314,10 @@ def test_a_path_that_ends_inside_its_decay_is_followed_from_there() -> None:
 @pytest.mark.parametrize(
     ("paths", "parts"),
     [
-        ([COOL], ["paths.cool.parent: 'trunk' is no path listed before it", "list parents before"]),
-        ([COOL, TRUNK], ["paths.cool.parent: 'trunk' is no path listed before it"]),
-        ([TRUNK, COOL | {"fork": 801}], ["paths.cool.fork: 801 is outside of trunk, which trains (0, 800]"]),
-        ([TRUNK, COOL | {"fork": 1000}], ["paths.cool.fork: 1000 is outside of trunk"]),
+        ([COOL], ["paths.cool.parent: 'trunk' is not a path that is listed before it", "list parents before"]),
+        ([COOL, TRUNK], ["paths.cool.parent: 'trunk' is not a path that is listed before it"]),
+        ([TRUNK, COOL | {"fork": 801}], ["paths.cool.fork: 801 lies outside of trunk, which trains (0, 800]"]),
+        ([TRUNK, COOL | {"fork": 1000}], ["paths.cool.fork: 1000 lies outside of trunk"]),
         ([TRUNK, COOL | {"end": 600}], ["paths.cool.end: 600 is not after its start 600"]),
         (
             [TRUNK, COOL | {"end": 1001}],
@@ -326,11 +329,11 @@ def test_a_path_that_ends_inside_its_decay_is_followed_from_there() -> None:
         ),
         (
             [TRUNK | {"end": 2001}],
-            ["paths.trunk.end: its end at iteration 2001 is past the last window's end at iteration 2000"],
+            ["paths.trunk.end: the path ends at iteration 2001, and the last window at iteration 2000"],
         ),
-        ([TRUNK, TRUNK], ["paths: 'trunk' and 'trunk' are one name"]),
-        ([TRUNK | {"version": "v9"}], ["paths.trunk.version: 'v9' is no version", "v1, v2"]),
-        ([TRUNK | {"end": 100}], ["path trunk: its warm-up ends at iteration 100, and the path itself at 100"]),
+        ([TRUNK, TRUNK], ["paths: 'trunk' is given twice"]),
+        ([TRUNK | {"version": "v9"}], ["paths.trunk.version: 'v9' is not a version", "v1, v2"]),
+        ([TRUNK | {"end": 100}], ["path trunk: its warm-up ends at iteration 100, and the path itself ends at 100"]),
         (
             [TRUNK | {"schedule": [{"kind": "hold"}, {"kind": "linear", "until": 900}]}],
             ["paths.trunk.schedule: a hold without `until` never ends"],
@@ -354,7 +357,7 @@ def test_explicit_paths_that_cannot_be(paths: list[dict[str, Any]], parts: list[
 
 
 def test_paths_and_a_paradigm_exclude_each_other() -> None:
-    refused("paths: given beside `paradigm`", "keep one of them", paths=[TRUNK], paradigm="lrps")
+    refused("paths: they are given beside `paradigm`", "keep one of the two", paths=[TRUNK], paradigm="lrps")
 
 
 # Growth

@@ -130,7 +130,7 @@ def test_a_decay_that_would_not_come_down_is_refused(draw: Any, message: str) ->
 
 
 def test_an_unknown_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match="shape 'cosin' is none of cosine, knee"):
+    with pytest.raises(ValueError, match="shape 'cosin' is not one of cosine, knee"):
         DecaySpec(shape="cosin")
 
 

@@ -47,7 +47,7 @@ def test_a_promotion_waits_for_its_branch_and_for_what_its_gate_compares_with(
     (tmp_path / "gate.txt").write_text("ppl/a =< 3\n")
     refused = campaign.lrps("submit")
     assert refused.code == 78
-    assert "gate.txt, line 1: 'ppl/a =< 3' is no condition" in refused.stderr
+    assert "gate.txt, line 1: 'ppl/a =< 3' is not a condition" in refused.stderr
     assert not campaign.jobs()
     (tmp_path / "gate.txt").write_text(GATE)
     jobs = campaign.submit()

@@ -87,8 +87,8 @@ def test_jobs_follow_their_fork_points_and_a_second_submit_adds_nothing(submitte
     ("before", "after", "said"),
     [
         ("partition: main", "partition: h100", "invalid partition specified: h100"),
-        ("global_batch_size: 4", "global_batch_size: 6", "6 is no multiple of micro-batch-size 2 x 2 data-parallel"),
-        ("nodes: 4", "nodes: 3", "tensor-model-parallel-size 2, but there are 3 ranks, which is no multiple of 2"),
+        ("global_batch_size: 4", "global_batch_size: 6", "6 is not a multiple of micro-batch-size 2 x 2 data-parallel"),
+        ("nodes: 4", "nodes: 3", "tensor-model-parallel-size 2, but there are 3 ranks, which is not a multiple of 2"),
         ("nodes: 4", "mem: 900G, nodes: 4", "Requested node configuration is not available"),
         ("nodes: 4", "constraint: nvlink, nodes: 4", "Invalid feature specification"),
         ("nodes: 4", "options: {colour: red}, nodes: 4", "unrecognized option '--colour=red'"),

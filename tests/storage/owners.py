@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.storage import ownership
-from megatron_lrps.storage.ownership import Owner, acquire, holder
+from megatron_lrps.storage.owner import Owner, this_process
+from megatron_lrps.storage.ownership import acquire, holder
 
 BEAT_S = 0.1
 
@@ -21,9 +21,9 @@ BEAT_S = 0.1
 HOLD = f"""
 import select, sys
 from pathlib import Path
-from megatron_lrps.storage import ownership
+from megatron_lrps.storage import owner, ownership
 if sys.argv[2]:
-    ownership.socket.gethostname = lambda: sys.argv[2]
+    owner.socket.gethostname = lambda: sys.argv[2]
 with ownership.acquire(Path(sys.argv[1]), beat_s={BEAT_S}, say=print) as held:
     print("held", flush=True)
     while not select.select([sys.stdin], [], [], 0.02)[0]:
@@ -46,7 +46,7 @@ def holding(folder: Path, host: str = "", wrapper: tuple[str, ...] = ()) -> Iter
 
 
 def me(**changes: Any) -> Owner:
-    return replace(ownership._this_process(BEAT_S), **changes)
+    return replace(this_process(BEAT_S), **changes)
 
 
 def plant(folder: Path, content: Owner | bytes, *, age_s: float = 0.0) -> Path:

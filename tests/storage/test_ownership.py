@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from megatron_lrps.errors import EXIT_CONTINUE, EXIT_REFUSED, RefusedError, StoppedError
-from megatron_lrps.storage import ownership
+from megatron_lrps.storage.owner import _started
 from megatron_lrps.storage.ownership import acquire, holder
 from tests.storage.owners import BEAT_S, Said, beating, holding, me, names_in, plant, taken, wait_until
 
@@ -35,12 +35,12 @@ RACE = """
 import multiprocessing, os, sys
 from pathlib import Path
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.storage import ownership
+from megatron_lrps.storage import owner, ownership
 folder, dead, rounds, hosts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 def race(index, barrier, results):
     if hosts:
-        ownership.socket.gethostname = lambda: f"node{index}"
+        owner.socket.gethostname = lambda: f"node{index}"
     for _ in range(rounds):
         barrier.wait()
         try:
@@ -139,7 +139,7 @@ def test_a_killed_job_is_taken_over_from_at_once(folder: Path, reaped: bool, sai
 
 
 def test_a_later_process_with_the_same_pid_is_not_the_holder(folder: Path, said: Said) -> None:
-    start = ownership._start(os.getpid())
+    start = _started(os.getpid())
     assert start
     plant(folder, me(start=start - 1))
     taken(folder, said)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.storage.ownership import UNKNOWN, acquire, holder
+from megatron_lrps.storage.owner import UNKNOWN
+from megatron_lrps.storage.ownership import acquire, holder
 from tests.storage.owners import BEAT_S, Said, holding, me, names_in, plant, taken
 
 GARBAGE = [

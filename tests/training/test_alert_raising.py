@@ -146,7 +146,7 @@ def test_alerts_may_change_on_a_path_that_has_been_begun_and_a_missing_hook_is_r
     plan.write_text(f"{plain}alerts: {{window: 16, hook: [./pager]}}\n")
     refused = train_path(plan, "main")
     assert refused.codes == [78]
-    assert f"alerts.hook: '{tmp_path}/pager' is no program on" in refused.log
+    assert f"alerts.hook: '{tmp_path}/pager' is not a program on" in refused.log
     script(tmp_path, "#!/bin/sh\n").rename(tmp_path / "pager")
     folder = CampaignFolder(tmp_path / "run").path("main").root
     memory = json.loads((folder / "alerts.json").read_text())  # of the start before, of another window

@@ -37,8 +37,8 @@ def test_a_changed_file_is_refused_by_its_name(campaign: Path, prefix: str) -> N
     finally:
         file.write_bytes(original)
     assert ended.codes == [78]
-    assert f"versions.{prefix}.train: {file} has " in ended.log
-    assert "the data were changed" in ended.log
+    assert f"versions.{prefix}.train: {file.with_suffix('')} ({CHANGES[prefix]} " in ended.log
+    assert "restore it, or name a copy of what was trained" in ended.log
 
 
 def test_data_that_are_passed_may_be_gone(campaign: Path) -> None:

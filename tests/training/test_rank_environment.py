@@ -9,18 +9,18 @@ from megatron_lrps.training.rank_environment import refuse_no_launcher, refuse_w
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"RANK": "abc"}, "RANK: 'abc' is no number."),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' is no number."),
-        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: 0 is below 1."),
-        ({"RANK": "-1"}, "RANK: -1 is below 0."),
-        ({"LOCAL_RANK": ""}, "LOCAL_RANK: '' is no number."),
+        ({"RANK": "abc"}, "RANK is 'abc', which is not a number."),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two', which is not a number."),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is 0, but it must be 1 or more."),
+        ({"RANK": "-1"}, "RANK is -1, but it must be 0 or more."),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK is '', which is not a number."),
         # Megatron would wait for ranks that never come.
-        ({"RANK": "3"}, "RANK: 3, and WORLD_SIZE is 1: ranks are counted from 0."),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK: 2, and WORLD_SIZE is 2: ranks are counted from 0."),
+        ({"RANK": "3"}, "RANK is 3 and WORLD_SIZE is 1, but ranks are counted from 0."),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE is 2, but ranks are counted from 0."),
         # Each process would take itself for rank 0.
-        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, and RANK is not set."),
-        ({"MASTER_PORT": "http"}, "MASTER_PORT: 'http' is no number."),
-        ({"MASTER_PORT": "70000"}, "MASTER_PORT: 70000 is above 65535."),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK is not set."),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http', which is not a number."),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT is 70000, but it must be 65535 or less."),
     ],
 )
 def test_ranks_that_are_none_are_refused(environment: dict[str, str], says: str) -> None:

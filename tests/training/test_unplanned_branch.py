@@ -45,8 +45,8 @@ def test_a_branch_takes_what_stock_flags_it_can_keep(tmp_path: Path) -> None:
         ({"override_ckpt_iteration": 3}, "--override-ckpt-iteration is given to a branch"),
         ({"non_persistent_ckpt_type": "global"}, "--non-persistent-ckpt-type is given to a branch: fork-or-resume"),
         ({"non_persistent_save_interval": 2}, "--non-persistent-save-interval is given to a branch"),
-        ({"ckpt_format": "torch"}, "--ckpt-format torch: a branch reads and writes torch_dist alone"),
-        ({"ckpt_format": "fsdp_dtensor"}, "--ckpt-format fsdp_dtensor: a branch reads"),
+        ({"ckpt_format": "torch"}, "--ckpt-format torch is given, but a branch reads and writes only torch_dist"),
+        ({"ckpt_format": "fsdp_dtensor"}, "--ckpt-format fsdp_dtensor is given, but a branch reads"),
         ({"ckpt_step": 3}, "--ckpt-step 3 contradicts --lrps-fork-iter 4"),
     ],
 )

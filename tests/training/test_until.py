@@ -41,7 +41,7 @@ def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
 def test_a_part_outside_of_the_path_is_refused(path: str, until: int, tmp_path: Path) -> None:
     plan = write_campaign(tmp_path)
     own = own_arguments(["--lrps-plan", str(plan), "--lrps-path", path, "--lrps-until", str(until)])
-    with pytest.raises(RefusedError, match=f"--lrps-until {until} is outside of path {path}, which trains"):
+    with pytest.raises(RefusedError, match=f"--lrps-until {until} is outside path {path}, which trains"):
         planned(own)
 
 

@@ -11,8 +11,8 @@ from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Ma
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.data_files import require_data
+from megatron_lrps.training.megatron.installed import RELEASES
 
-SUPPORTED = "0.19."
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
 _RECIPES = {"blockwise": _HOPPER, "mxfp8": _BLACKWELL}
 _BLOCKWISE_CUDA = (12, 9)
@@ -100,9 +100,12 @@ def _library(machine: Machine, name: str) -> Finding:
 
 def _megatron(machine: Machine) -> Finding:
     found = _module(machine, "megatron.core", f"{_BARE}.")._replace(name="megatron-core")
-    if not found.fit or found.found.startswith(SUPPORTED):
+    if not found.fit or found.found.startswith(tuple(release.prefix for release in RELEASES)):
         return found
-    return found._replace(fit=False, fix=f"install megatron-core {SUPPORTED}2; the plugin supports only {SUPPORTED}x.")
+    known = " and ".join(f"{release.prefix}x" for release in RELEASES)
+    return found._replace(
+        fit=False, fix=f"install megatron-core {RELEASES[-1].newest}; the plugin supports only {known}."
+    )
 
 
 def _gpus(machine: Machine) -> list[Finding]:

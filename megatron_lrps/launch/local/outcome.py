@@ -84,7 +84,7 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     if kind == "storage":
         raise StorageError(
             f"path {name}: {ending.get('message') or _said(attempt.log)}",
-            f"make room, then rerun: it continues from iteration {attempt.saved()}; the log is {attempt.log}.",
+            f"make room, then rerun to continue from iteration {attempt.saved()}; the log is {attempt.log}.",
         )
     if kind == "stopped":
         at, reason = ending.get("iteration", attempt.reached), ending.get("reason", "for no reason that it gave")
@@ -109,14 +109,14 @@ def _stopped(attempt: Attempt, how: str) -> StoppedError:
     lost = attempt.reached - saved
     what = f"path {attempt.path.name} {how}"
     what += f"; the {lost} iterations after its checkpoint at {saved} are lost." if lost > 0 else "; nothing is lost."
-    return StoppedError(what, f"the same command continues from iteration {saved}.")
+    return StoppedError(what, f"run the same command to continue from iteration {saved}.")
 
 
 def _fail(attempt: Attempt, why: str, display: Display) -> NoReturn:
     for line in last_lines(attempt.log):
         display.say(f"  {line}")
     raise LrpsError(
-        f"path {attempt.path.name} failed at iteration {attempt.reached}: {why}; all that its ranks said is in "
+        f"path {attempt.path.name} failed at iteration {attempt.reached}: {why}; all output of its ranks is in "
         f"{attempt.log}.",
-        f"fix what that says; the same command continues from iteration {attempt.saved()}.",
+        f"remove the cause; then run the same command to continue from iteration {attempt.saved()}.",
     )

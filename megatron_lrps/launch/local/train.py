@@ -82,7 +82,7 @@ def train(campaign: Campaign, paths: list[PlannedPath], display: Display, *, mod
     with stop.listening(), display:
         for path in paths:
             if stop.count:
-                raise StoppedError(f"Stopped before path {path.name}.", "the same command continues.")
+                raise StoppedError(f"Stopped before path {path.name}.", "run the same command to continue.")
             _train_path(campaign, path, display, stop, module)
 
 

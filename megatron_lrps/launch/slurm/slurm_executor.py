@@ -57,7 +57,7 @@ class SlurmExecutor:
             say(_ALL_HAVE_JOBS)
             return 0
         if old := [request.replaces for request, _, _ in submitted if request.replaces]:
-            say(f"Cancelled, as they wait for jobs that did not end well: {_named(old)}.\n")
+            say(f"Cancelled, because they wait for jobs that failed: {_named(old)}.\n")
         rows = [(number, request.leg.path.name, _does(request), after or "-") for request, number, after in submitted]
         say(table(("job", "path", "does", "after"), rows))
         return len(submitted)

@@ -20,7 +20,7 @@ try:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as error:
-    raise RefusedError(f"matplotlib does not import: {error}.", "pip install matplotlib.") from None
+    raise RefusedError(f"matplotlib cannot be imported: {error}.", "install it: pip install matplotlib.") from None
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

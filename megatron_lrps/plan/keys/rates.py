@@ -20,11 +20,11 @@ class LearningRate(PlanModel):
     """``lr``: one (max, min) pair for all paths, since Megatron makes it part of the optimizer's identity."""
 
     max: Annotated[float, Field(gt=0.0)] = 3.0e-4
-    """The rate of the main path, for ever, after its warm-up. Megatron's `--lr`."""
+    """The learning rate of the main path after its warm-up: Megatron's `--lr`."""
     min: Annotated[float, Field(ge=0.0)] = 3.0e-5
-    """Where every decay ends. Megatron's `--min-lr`."""
+    """The learning rate at the end of every decay: Megatron's `--min-lr`."""
     warmup_iters: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
-    """Iterations over which main rises linearly to `max`. No branch may fork before its end."""
+    """The number of iterations over which the rate rises linearly to `max`. No branch may fork before they are over."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "LearningRate":
@@ -55,7 +55,7 @@ class Decay(PlanModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in SHAPES:
-            raise ValueError(f"is no decay shape; choose one of {', '.join(SHAPES)}")
+            raise ValueError(f"is not a decay shape; choose one of {', '.join(SHAPES)}")
         return value
 
     @field_validator("steps", "branch_steps")
@@ -66,9 +66,9 @@ class Decay(PlanModel):
         shares = [share for share, _ in value]
         factors = [factor for _, factor in value]
         if not value or sorted(set(shares)) != shares or not all(0 <= share < 1 for share in shares):
-            raise ValueError("are no steps; give (share, factor) pairs with rising shares in [0, 1)")
+            raise ValueError("are not steps of a schedule; give (share, factor) pairs with rising shares in [0, 1)")
         if sorted(factors, reverse=True) != factors or not all(0 <= factor <= 1 for factor in factors):
-            raise ValueError("are no steps; give (share, factor) pairs with falling factors in [0, 1]")
+            raise ValueError("are not steps of a schedule; give (share, factor) pairs with falling factors in [0, 1]")
         return value
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ def plain_name(value: Any) -> str:
     """A name that is also a plain file name; raises ValueError otherwise."""
     if not isinstance(value, str) or not PLAIN_NAME.match(value):
         raise ValueError(
-            "is no plain file name; use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            "is not a plain file name; use letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     return value
 
@@ -26,7 +26,7 @@ def count(value: Any) -> int:
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip(), re.IGNORECASE)
         if not match:
-            raise ValueError("is no count; write a whole number, or a number with K, M, B or T, such as 21B")
+            raise ValueError("is not a count; write a whole number, or a number with K, M, B or T, such as 21B")
         if len(match[1]) > 40:
             raise ValueError("has too many digits; shorten it")
         digits, unit = match[1].replace("_", ""), COUNT_UNITS[match[2].upper()]
@@ -34,12 +34,12 @@ def count(value: Any) -> int:
         whole, _, decimals = digits.partition(".")
         scaled, remainder = divmod(int(whole + decimals) * unit, 10 ** len(decimals))
         if remainder:
-            raise ValueError("is no whole number")
+            raise ValueError("is not a whole number; write one")
         value = scaled
     if isinstance(value, float) and value.is_integer():  # 1e4
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("is no whole number")
+        raise ValueError("is not a whole number; write one")
     if value < 1:
         raise ValueError("must be at least 1")
     if value > MAX_COUNT:
@@ -51,9 +51,9 @@ def flag_value(value: Any) -> Any:
     """What a Megatron flag can be given; raises ValueError otherwise."""
     items = value if isinstance(value, list) else [value]
     if not items or not all(isinstance(item, bool | int | float | str) for item in items):
-        raise ValueError("is no value of a flag; give true, false, a number, text or a list of these")
+        raise ValueError("is not a value that a flag takes; give true, false, a number, text or a list of these")
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
-        raise ValueError("is no finite number; give one")
+        raise ValueError("is not a finite number; give one")
     # It would be read as another flag, which nothing compares with the plan.
     if any(isinstance(item, str) and (item.startswith("--") or "\0" in item) for item in items):
         raise ValueError("holds a flag; give each flag a key of its own, without the leading dashes")

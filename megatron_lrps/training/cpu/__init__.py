@@ -86,12 +86,12 @@ def patch() -> None:
             "call install() before anything imports megatron.",
         )
     from megatron_lrps.training.cpu import adam, device, quiet, snapshot
-    from megatron_lrps.training.megatron.names import PRELOAD_TENSORS
+    from megatron_lrps.training.megatron.names import OPTIMIZERS, PRELOAD_TENSORS
     from megatron_lrps.training.megatron.patching import replace
 
     quiet.ignore_missing_gpu_warnings()
     device.patch_torch()
     with adam.offered_as_apex():
-        importlib.import_module("megatron.core.optimizer")
+        importlib.import_module(OPTIMIZERS)
     replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, snapshot.snapshot)
     _patched = True

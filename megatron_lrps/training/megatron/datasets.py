@@ -53,7 +53,7 @@ def require_distributed(provider: Any) -> None:
     """Refuse a script's data set provider that does not build on every rank; raises RefusedError."""
     if not getattr(provider, "is_distributed", False):
         raise RefusedError(
-            "The script's data set provider builds on some ranks only, and a timeline is built on all.",
+            "The script's data set provider builds on some ranks only, but a timeline is built on all of them.",
             "set `provider.is_distributed = True`, as Megatron-LM's pretrain_gpt.py does.",
         )
 
@@ -131,7 +131,7 @@ def _draw(
     samples: Samples | None = built[Split.train.value]
     if samples is not None and len(samples) < length:
         raise RefusedError(
-            f"{key}: its data give {len(samples)} samples, the window needs {length}.",
+            f"{key}: its data give {len(samples)} samples, but the window needs {length}.",
             "give more data, or make the version shorter.",
         )
     return samples

@@ -19,7 +19,7 @@ def listen(cuts: CutListener) -> None:
         cuts: Told at every iteration whether a cut is asked for.
     """
     handler = names.SIGNAL_HANDLER.get()()
-    signal.signal(signal.SIGTERM, lambda *_: replace(handler, "_signal_received", True))
+    signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
     if cuts.listens:
         replace(handler, "signals_received", _WithCuts(handler, cuts).signals_received)
 

@@ -27,7 +27,7 @@ from megatron_lrps.training.session import Session
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _session: Session | None = None
-"""This process's; None before its arguments are parsed, and where they name no path: then Megatron trains as ever."""
+"""The session of this process; None before its arguments are parsed, and if they name no path of the plugin."""
 
 
 def install(*, cpu: bool = False) -> None:

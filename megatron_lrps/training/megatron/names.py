@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Name:
-    """Something of Megatron's, at the place where Megatron itself looks it up.
+    """A function or an object of Megatron, at the place where Megatron itself looks it up.
 
     Attributes:
         module: The module.
@@ -66,7 +66,7 @@ class Name:
         found = tuple(inspect.signature(value).parameters) if callable(value) and self.parameters else ()
         if not set(self.parameters) <= set(found):
             raise RefusedError(
-                f"{self} of megatron-core {version} takes ({', '.join(found)}), where the plugin knows "
+                f"{self} of megatron-core {version} takes ({', '.join(found)}), but the plugin relies on "
                 f"({', '.join(self.parameters)}).",
                 fix,
             )
@@ -106,6 +106,8 @@ ASKED = (ARGUMENTS, SIGNAL_HANDLER, GATHER_ITEM, TENSORBOARD_WRITER, SAMPLE_COUN
 """The functions that the plugin calls, and does not hook."""
 
 
+OPTIMIZERS = "megatron.core.optimizer"
+"""The module that looks for fused optimizers when it is imported."""
 PRELOAD_TENSORS = Name(
     "megatron.core.dist_checkpointing.strategies.filesystem_async",
     "FileSystemWriterAsync.preload_tensors",

@@ -59,7 +59,9 @@ def judge(error: BaseException) -> RefusedError | None:
         return None
     if (isinstance(error, OSError) and error.errno == errno.EADDRINUSE) or "EADDRINUSE" in str(error):
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        return RefusedError(f"MASTER_PORT: {address} is in use by another process.", "choose a port that is free.")
+        return RefusedError(
+            f"Another process uses the address {address} (MASTER_ADDR:MASTER_PORT).", "choose a port that is free."
+        )
     frames = _frames(error)
     if not frames:
         return None

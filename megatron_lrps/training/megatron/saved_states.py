@@ -20,7 +20,7 @@ def saved_arguments(name: str) -> dict[str, Any]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(
             f"The checkpoint {name} cannot be read: {reason}.",
-            "move that folder away; the one before it is used then.",
+            "move that folder away. The checkpoint before it is used then.",
         ) from None
     return saved
 

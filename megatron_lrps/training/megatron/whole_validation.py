@@ -37,14 +37,14 @@ def prepare_validation(args: Namespace) -> None:
     virtual = [flag for flag in _VIRTUAL if getattr(args, flag) is not None]
     if not args.multiple_validation_sets and (virtual or stages > 2 or args.tensor_model_parallel_size > 1):
         raise RefusedError(
-            "--full-validation is given without --multiple-validation-sets: megatron-core 0.19 breaks off on ranks "
-            "that read no data, which this layout has.",
+            "--full-validation is given without --multiple-validation-sets, and this layout has ranks that read no "
+            "data: megatron-core 0.19 breaks off there.",
             "add --multiple-validation-sets; one set is enough.",
         )
     if args.eval_micro_batch_size not in (None, 1):
         raise RefusedError(
-            f"--eval-micro-batch-size {args.eval_micro_batch_size} is given with --full-validation, whose samples "
-            "Megatron reads one at a time.",
+            f"--eval-micro-batch-size {args.eval_micro_batch_size} is given with --full-validation, but "
+            "Megatron reads whole sets one sample at a time.",
             "drop it.",
         )
     args.eval_micro_batch_size = 1

@@ -62,7 +62,7 @@ def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: 
     saved = {"event": "saved", "iteration": 9}
     assert raised(StoppedError, stopped, saved, event, {"event": "other"}) == (
         "path main stopped at iteration 9 (duration); nothing is lost. "
-        "Fix: the same command continues from iteration 9."
+        "Fix: run the same command to continue from iteration 9."
     )
     stopped.reached = 11
     assert "the 2 iterations after its checkpoint at 9 are lost" in raised(StoppedError, stopped, event)

@@ -72,7 +72,7 @@ def test_a_layout_that_cannot_train_starts_no_rank(campaign: TinyCampaign) -> No
     campaign.plan.write_text(campaign.plan.read_text().replace("global_batch_size: 8", "global_batch_size: 7"))
     code, _, stderr = campaign.run()
     assert code == 78
-    assert "lrps: global_batch_size: 7 is no multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
+    assert "lrps: global_batch_size: 7 is not a multiple of micro-batch-size 1 x 2 data-parallel replicas" in stderr
     assert list(campaign.folder("main").logs.glob("*.log")) == []
 
 
@@ -86,7 +86,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(campaign: TinyCampaign) -> 
     saved = campaign.saved("main")[-1]
     assert 2 <= saved < 14
     assert f"path main stopped at iteration {saved} (signal); nothing is lost." in stderr
-    assert f"the same command continues from iteration {saved}." in stderr
+    assert f"run the same command to continue from iteration {saved}." in stderr
     assert not campaign.processes()
 
     assert campaign.run("--path", "main")[0] == 0
@@ -116,7 +116,7 @@ def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: TinyCampaign) -> 
     executor.terminate()
     _, stderr = executor.communicate(timeout=300)
     assert executor.returncode == 75
-    assert "nothing is lost. Fix: the same command continues from iteration 0." in stderr
+    assert "nothing is lost. Fix: run the same command to continue from iteration 0." in stderr
     assert not campaign.processes()
 
 
@@ -126,7 +126,7 @@ def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: TinyCampaign)
     (log,) = campaign.folder("main").logs.glob("*.log")
     assert "path main failed at iteration 7: rank 1 ended with exit code 1;" in stderr
     assert str(log) in stderr
-    assert stderr.endswith("the same command continues from iteration 5.\n")
+    assert stderr.endswith("run the same command to continue from iteration 5.\n")
     assert stdout.splitlines()[-1] == "  RuntimeError: the loss of this rank is not finite"
     assert not events(campaign.folder("v1"))
 

@@ -34,14 +34,14 @@ def test_times_are_read_as_sbatch_reads_them(text: str, seconds: int) -> None:
 @pytest.mark.parametrize(
     ("slurm", "parts"),
     [
-        ({"time": "a day"}, ["launch.slurm.time: 'a day' is no time of Slurm"]),
+        ({"time": "a day"}, ["launch.slurm.time: 'a day' is not a time that Slurm reads"]),
         ({"time": "00:05:00"}, ["time 00:05:00 is 300 s", "signal_before 300 s", "raise time"]),
         ({"partition": "h100 --wrap=x"}, ["launch.slurm.partition", "not one word"]),
         ({"account": ""}, ["launch.slurm.account", "not one word"]),
         ({"options": {"dependency": "afterok:1"}}, ["launch.slurm.options", "dependency is decided by lrps submit"]),
         ({"options": {"gres": "gpu:4"}}, ["gres has a key of its own", "launch.slurm.gpus_per_node"]),
-        ({"options": {"--mail-user": "a"}}, ["'--mail-user' is no long option", "without dashes"]),
-        ({"options": {"mail-user": "a\nb"}}, ["'mail-user' is no long option"]),
+        ({"options": {"--mail-user": "a"}}, ["'--mail-user' is not a long option", "without dashes"]),
+        ({"options": {"mail-user": "a\nb"}}, ["'mail-user' is not a long option"]),
         ({"container_runtime": "docker"}, ["launch.slurm.container_runtime: 'docker'"]),
     ],
 )

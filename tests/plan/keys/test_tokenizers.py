@@ -87,5 +87,5 @@ def test_what_does_not_go_together(tokenizer: dict[str, Any], says: str) -> None
 @pytest.mark.parametrize("flag", ["tiktoken-pattern", "tiktoken-num-special-tokens", "tokenizer-special-tokens"])
 def test_the_plan_decides_what_ids_mean(flag: str) -> None:
     tree = tree_of(megatron={flag: "v1"})
-    with pytest.raises(PlanError, match=f"megatron.{flag}: 'v1' is decided by the plan's tokenizer"):
+    with pytest.raises(PlanError, match=f"megatron.{flag}: 'v1' is given, but the plan's tokenizer"):
         path_flags(tree, tree.paths[0])

@@ -192,7 +192,7 @@ def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_PORT", "29500")
     refusal = judge(OSError(98, "Address already in use"))
     assert refusal is not None
-    assert refusal.what == "MASTER_PORT: node7:29500 is in use by another process."
+    assert refusal.what == "Another process uses the address node7:29500 (MASTER_ADDR:MASTER_PORT)."
 
 
 def test_values_of_a_message_with_words_are_its_numbers(tmp_path: Path) -> None:

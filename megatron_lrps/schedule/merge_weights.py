@@ -1,0 +1,57 @@
+"""The weights of a merge: a weighted mean of checkpoints that does the work of a decay (WSM, arXiv 2507.17634).
+
+A decay makes the last updates of a run count less and less. A mean of checkpoints does the same without training. Let
+N checkpoints lie at equal distances, and let the updates between checkpoint j-1 and checkpoint j count w_j of what they
+counted, with w_0 = 1 for all that comes before and w_N = 0 after the last. Then checkpoint j has the weight
+c_j = w_j - w_(j+1), and the weights add up to 1. A decay shape f gives w_j = f(j / N): a linear one makes all weights
+equal, and 1-sqrt gives the earliest checkpoint the largest.
+"""
+
+from itertools import pairwise
+
+from megatron_lrps.schedule.shapes import SHAPES, continuous_shapes
+
+MEAN, EMA = "mean", "ema"
+
+
+def merge_kinds() -> tuple[str, ...]:
+    """The names of all kinds of weights: ``mean``, ``ema``, and the continuous decay shapes."""
+    return (MEAN, EMA, *continuous_shapes())
+
+
+def merge_weights(kind: str, count: int) -> tuple[float, ...]:
+    """The weights of ``count`` checkpoints, oldest first; they add up to 1.
+
+    Args:
+        kind: ``mean`` for equal weights; ``ema`` for the exponential moving average whose span is ``count``, so each
+            checkpoint has (count - 1) / (count + 1) times the weight of the next; or a continuous decay shape.
+        count: How many checkpoints are merged, at least 1.
+
+    Raises:
+        ValueError: The kind is unknown, or there is no checkpoint.
+    """
+    if count < 1:
+        raise ValueError(f"{count} checkpoints cannot be merged")
+    if kind == MEAN:
+        return (1 / count,) * count
+    if kind == EMA:
+        ratio = (count - 1) / (count + 1)
+        powers = [ratio**age for age in reversed(range(count))]
+        return tuple(power / sum(powers) for power in powers)
+    if kind not in continuous_shapes():
+        raise ValueError(f"weights {kind!r} are none of {', '.join(merge_kinds())}")
+    left = SHAPES[kind].left
+    assert left is not None
+    shares = [left(place / count) for place in range(count)] + [0.0]
+    return tuple(share - following for share, following in pairwise(shares))
+
+
+def merge_points(end: int, length: int, count: int) -> tuple[int, ...]:
+    """The iterations of ``count`` checkpoints, evenly over the last ``length`` iterations; the last lies at ``end``.
+
+    Raises:
+        ValueError: There are fewer iterations than checkpoints, or fewer than ``length`` before ``end``.
+    """
+    if not 1 <= count <= length <= end:
+        raise ValueError(f"{count} checkpoints do not fit into the last {length} of {end} iterations")
+    return tuple(end - (count - 1 - place) * length // count for place in range(count))
