@@ -1,4 +1,4 @@
-"""What happened in a campaign, path by path, in the order of time."""
+"""The timeline of a campaign: the events of all paths in the order of time."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 from megatron_lrps.campaign.history import condense
 
 _COUNTED = {"saved", "deleted"}
-"""Events of single checkpoints, which only their number makes worth a line."""
+"""Events of single checkpoints: a row of them is one line with their number."""
 
 
 class Happening(NamedTuple):
     """A line of the timeline.
 
     Attributes:
-        time: When it first happened (UTC), or empty.
-        path: To which path.
-        what: In words.
+        time: The time when it first happened (UTC), or empty.
+        path: The name of the path.
+        what: The event in words.
     """
 
     time: str

@@ -155,16 +155,16 @@ def data(found: Material) -> Rows:
     """The data that each version has read, and how often."""
     return [
         (
-            ledger.path,
-            "by plan" if ledger.planned else "yes",
+            read.path,
+            "by plan" if read.planned else "yes",
             each.version,
             within(each.prefix, found.tree.plan.base),
             each.samples,
             each.replayed or "-",
             epochs_words(each.epochs),
         )
-        for ledger in found.ledgers
-        for each in ledger.totals
+        for read in found.data_read
+        for each in read.totals
     ]
 
 
