@@ -148,7 +148,7 @@ def _ship(
 def _differ(folder: Path, reference: Encoder, texts: Sequence[str], *, special: bool) -> bool:
     """Whether transformers gives any text other ids than the reference."""
     arguments = ["-P", str(Path(__file__).with_name("transformers_ids.py")), str(folder)]
-    given = json.dumps({"texts": texts, "special": special})
+    given = {"texts": texts, "special": special}
     failed = f"transformers could not read the tokenizer of {folder}"
     said = "".join(python_lines(arguments, given=given, env=OFFLINE, failed=failed, fix="fix that, then rerun."))
     found: list[list[int]] = json.loads(said)["ids"]
