@@ -1,7 +1,7 @@
 """The data sets that a plan's path reads, built by Megatron: the timeline of its windows, and validation sets."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.window_samples import portions_of
 from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
 from megatron_lrps.training.timeline import Samples, Timeline, WindowSamples, WithReplay
@@ -98,20 +98,20 @@ def _window(tree: Tree, window: Window, config: GPTDatasetConfig, here: Callable
     """A window's samples: its own data, and what it replays with another random seed than theirs."""
     key = f"versions.{window.version.name}"
     own, *replayed = portions_of(tree, window)
-    samples = _draw(window_blend(tree, window), own.samples, key, config, here)
+    samples = _draw(window.version.train, own.samples, key, config, here)
     if not replayed:
         return samples
     seed = replay_seed(config.random_seed, tree.windows.index(window))
     drawn = [samples]
     for part in replayed:
-        blend = window_blend(tree, part.window)
+        blend = part.window.version.train
         drawn.append(_draw(blend, part.samples, f"{key}.replay", config, here, random_seed=seed))
     parts = [each for each in drawn if each is not None]
     return WithReplay(parts, [part.samples for part in (own, *replayed)]) if parts else None
 
 
 def _draw(
-    blend: list[tuple[float, Path]],
+    blend: Sequence[tuple[float, Path]],
     length: int,
     key: str,
     config: GPTDatasetConfig,
