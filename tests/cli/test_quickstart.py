@@ -163,7 +163,7 @@ def test_a_plan_that_is_there_stays_but_for_the_paradigms_asked_for(tmp_path: Pa
     ("old", "new", "baselines", "named"),
     [
         ("paradigm: lrps", "paradigm: [cpt, ptfs]", True, "paradigm is cpt, ptfs, and --baselines compares lrps, ptfs"),
-        ("device: cpu", "device: gpu", False, "launch.device is 'gpu', the quick start trains on a CPU"),
+        ("device: cpu", "device: gpu", False, "launch.device is 'gpu', but the quick start trains on a CPU"),
     ],
 )
 def test_a_plan_that_it_cannot_train_is_refused(
