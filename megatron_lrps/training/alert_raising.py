@@ -99,9 +99,8 @@ class AlertRaiser:
             said = f"on rank {self._args.rank}: {error}"  # of ranks that fail at once, one speaks
         else:
             return
-        iteration = getattr(self._args, "curr_iteration", 0) + 1
         message = f"Megatron's check of results ended the run {said}"
-        self._raise(Alert(kind="rejected", iteration=iteration, message=message[:_SAID], values={}))
+        self._raise(Alert("rejected", getattr(self._args, "curr_iteration", 0) + 1, message[:_SAID], {}))
 
     def settle(self, seconds: float) -> None:
         """Wait until what was raised is recorded and its hooks have ended, or no longer than so many seconds."""
@@ -129,8 +128,8 @@ class AlertRaiser:
             self._unsaid[alert.kind] = self._unsaid.get(alert.kind, 0) + 1
             return
         self._raised[alert.kind] = now
-        facts: dict[str, Any] = {"kind": alert.kind, "message": f"{alert.kind}: {alert.message}"}
-        facts["values"] = dict(alert.values)
+        message, values = f"{alert.kind}: {alert.message}", dict(alert.values)
+        facts: dict[str, Any] = {"kind": alert.kind, "message": message, "values": values}
         if unsaid := self._unsaid.pop(alert.kind, 0):
             facts["unsaid"] = unsaid
         self._start(f"alert {alert.iteration} {alert.kind}", self._deliver, alert.iteration, facts)
@@ -140,10 +139,8 @@ class AlertRaiser:
         self._record("alert", iteration, **facts)
         if self._hook:
             given = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), **self._facts}
-            failure = run_hook(
-                self._hook, {**given, "iteration": iteration, **facts}, Path(self._facts["save"]), self._rules
-            )
-            if failure is not None:
+            told = {**given, "iteration": iteration, **facts}
+            if (failure := run_hook(self._hook, told, Path(self._facts["save"]), self._rules)) is not None:
                 print(f"lrps: {failure}", flush=True)
                 self._record("hook_failed", iteration, message=failure)
 
