@@ -1,4 +1,4 @@
-"""The one error family, and the exit codes of every command (DESIGN: 0, 75, 78, 74, anything else).
+"""The error classes of all commands, and the exit code of each.
 
 An error says what is wrong, the two values that disagree, and what to do. The command line prints its
 text alone, never a traceback.
@@ -17,16 +17,16 @@ EXIT_REFUSED = 78
 
 
 class LrpsError(Exception):
-    """What went wrong, and the fix.
+    """An error that is shown as one line: what went wrong, and how to fix it.
 
     Args:
-        what: One sentence with both values, e.g. ``lr.max is 0.0001, but main was trained with 0.0003``.
-        fix: What the user should do, an imperative sentence.
+        what: A full sentence with both values, e.g. ``lr.max is 0.0001, but main was trained with 0.0003``.
+        fix: What the user should do, as an imperative sentence. It is shown after "Fix: ".
     """
 
     exit_code: ClassVar[int] = EXIT_FAILED
     event: ClassVar[str] = "failed"
-    """What a path's history calls it."""
+    """The name of the event in a path's history."""
 
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(what, fix)
@@ -45,7 +45,7 @@ class RefusedError(LrpsError):
 
 
 class PlanError(RefusedError):
-    """The plan file is wrong: names the key, the value and the fix."""
+    """The plan file is wrong. The text names the key, the value and the fix."""
 
 
 class StorageError(LrpsError):

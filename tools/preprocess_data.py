@@ -4,7 +4,7 @@
         --tokenizer-model tokenizer --append-eod --workers 16
 
 writes ``data/web_text_document.bin`` and ``.idx``, byte for byte what Megatron's tool writes. ``--input`` may be a
-glob, and packed (.gz, .zst); a job that was stopped goes on. What needs sentence splitting is Megatron's tool's.
+glob, and packed (.gz, .zst). A stopped job continues. Sentence splitting needs Megatron's own tool.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import find_sources
-from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
+from megatron_lrps.data.prepare.job import Reporter, prepare_sources, stoppable
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 
@@ -44,12 +44,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """The flags as a plan with a source for each field; raises RefusedError."""
+    """A plan with a source for each field, from the flags. Raises RefusedError."""
     for refused in ("split_sentences", "keep_newlines", "find_optimal_num_workers"):
         if getattr(args, refused):
-            raise RefusedError(f"--{refused.replace('_', '-')} is not supported.", "use Megatron-LM's own tool for it.")
+            raise RefusedError(f"--{refused.replace('_', '-')} is not supported.", "Use Megatron-LM's own tool for it.")
     if not args.append_eod:
-        raise RefusedError("--append-eod is not given, and documents without an end are not written.", "add it.")
+        raise RefusedError("--append-eod is not given, and documents without an end are not written.", "Add it.")
     tokenizer: dict[str, Any] = {
         "type": args.tokenizer_type,
         "model": args.tokenizer_model,
@@ -77,7 +77,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the indexes, and say what came out; returns the exit code."""
+    """Make the indexes, print what came out, and return the exit code."""
     args = parser().parse_args(arguments)
     if args.workers < 1:
         parser().error("--workers must be at least 1")
@@ -85,12 +85,12 @@ def main(arguments: list[str]) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    watch = Watch(begin=lambda size: None, advance=lambda text, tokens: None, say=say)
+    reporter = Reporter(begin=lambda size: None, advance=lambda text, tokens: None, say=say)
     try:
         with stoppable():
             plan = plan_of(args)
             sources, spec = find_sources(plan), spec_of(plan)
-            made = prepare_sources(sources, spec, workers=args.workers, force=args.force, watch=watch)
+            made = prepare_sources(sources, spec, workers=args.workers, force=args.force, reporter=reporter)
     except LrpsError as error:
         say(str(error))
         return error.exit_code

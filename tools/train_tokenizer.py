@@ -20,19 +20,19 @@ from megatron_lrps.plan.keys.tokenizers import Tokenizer, TokenizerTraining
 
 
 def files_of(patterns: list[str]) -> list[Path]:
-    """The files that names and globs stand for, in the order given, a glob's sorted; raises RefusedError."""
+    """The files that names and globs stand for, in the given order; those of a glob are sorted. Raises RefusedError."""
     files: list[Path] = []
     for pattern in patterns:
         # A file may have brackets in its name.
         found = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
         if not found:
-            raise RefusedError(f"--input {pattern} is no file, and matches none.", "Correct the path.")
+            raise RefusedError(f"--input {pattern} is not a file, and matches none.", "Correct the path.")
         files += [path for path in map(Path, found) if path.is_file()]
     return files
 
 
 def texts_of(files: list[Path], key: str) -> Iterator[str]:
-    """The documents of JSON Lines (.jsonl, .json: the text under ``key``) and plain text files; raises RefusedError."""
+    """The documents of JSON Lines (.jsonl, .json: the text under ``key``) and plain text files. Raises RefusedError."""
     for file in files:
         try:
             if file.suffix not in (".jsonl", ".json"):
@@ -42,15 +42,15 @@ def texts_of(files: list[Path], key: str) -> Iterator[str]:
                 for number, line in enumerate(lines, 1):
                     text = json.loads(line)[key] if line.strip() else ""
                     if not isinstance(text, str):
-                        raise RefusedError(f"{file}, line {number}: {key} is no text.", "Name another --json-key.")
+                        raise RefusedError(f"{file}, line {number}: {key} is not text.", "Name another --json-key.")
                     yield text
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"{file} cannot be read: {type(error).__name__}: {error}."
-            raise RefusedError(what, "Fix it, leave it out, or name another --json-key.") from error
+            raise RefusedError(what, "Correct it, leave it out, or name another --json-key.") from error
 
 
 def main(arguments: list[str]) -> int:
-    """Train, and say what came out; returns the exit code."""
+    """Train, print what came out, and return the exit code."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", nargs="+", required=True, help="files or quoted globs: .jsonl, .json lines, or text")

@@ -42,7 +42,7 @@ def forecast(
         raise RefusedError(
             f"{error.name} cannot be imported: {error}.", f"install it: pip install {error.name}."
         ) from None
-    outlook = loss_forecast.forecast(campaign.tree, campaign.folder, alphas=alphas, shapes=shapes)
+    outlook = loss_forecast.forecast(campaign, alphas=alphas, shapes=shapes)
     typer.echo(_as_json(outlook) if as_json else _as_text(outlook))
 
 

@@ -14,7 +14,7 @@ import typer
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import TextSource, find_sources
-from megatron_lrps.data.prepare.job import Watch, prepare_sources, stoppable
+from megatron_lrps.data.prepare.job import Reporter, prepare_sources, stoppable
 from megatron_lrps.data.prepare.prepared_record import Prepared
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import load_plan
@@ -48,8 +48,8 @@ def _prepare(plan: Plan, workers: int, only: Sequence[str], *, force: bool, as_j
     _train_tokenizer(plan)
     spec = spec_of(plan)
     pace = _Pace()
-    with _watch(pace, quiet=as_json) as watch:
-        prepared = prepare_sources(sources, spec, workers=workers, force=force, watch=watch)
+    with _reporter(pace, quiet=as_json) as reporter:
+        prepared = prepare_sources(sources, spec, workers=workers, force=force, reporter=reporter)
     if as_json:
         indexes = [{**index.to_json(), "made": index.fresh} for index in prepared]
         typer.echo(json.dumps({"campaign": plan.campaign, "indexes": indexes}, indent=2))
@@ -125,10 +125,10 @@ def _short(prefix: Path, plan: Plan) -> str:
 
 
 @contextmanager
-def _watch(pace: _Pace, *, quiet: bool) -> Iterator[Watch]:
+def _reporter(pace: _Pace, *, quiet: bool) -> Iterator[Reporter]:
     if sys.stderr.isatty() and not quiet:
-        with _bar(pace) as watch:
-            yield watch
+        with _bar(pace) as reporter:
+            yield reporter
         return
     said = total = 0.0
 
@@ -147,11 +147,11 @@ def _watch(pace: _Pace, *, quiet: bool) -> Iterator[Watch]:
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    yield Watch(begin=begin, advance=advance, say=say)
+    yield Reporter(begin=begin, advance=advance, say=say)
 
 
 @contextmanager
-def _bar(pace: _Pace) -> Iterator[Watch]:
+def _bar(pace: _Pace) -> Iterator[Reporter]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -172,7 +172,7 @@ def _bar(pace: _Pace) -> Iterator[Watch]:
             pace.advance(text, tokens)
             progress.update(task, completed=text, rates=str(pace))
 
-        yield Watch(
+        yield Reporter(
             begin=begin,
             advance=advance,
             say=lambda line: progress.console.print(line, markup=False, highlight=False),

@@ -17,9 +17,9 @@ from megatron_lrps.cli.tensorboard import tensorboard
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.score_table import Compared, compared
+from megatron_lrps.monitor.score_table import ScoreTable, score_table
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.monitor.version_table import VersionTable, version_table
+from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
 from megatron_lrps.storage.files import write_atomic
 
 VOCABULARY = 2048
@@ -95,7 +95,7 @@ def quickstart(
     total = sum(tree.iterations(paradigm) for paradigm in dict.fromkeys(path.paradigm for path in tree.paths))
     _step(2, f"Megatron trains {len(tree.paths)} paths, {total:,} iterations: `lrps run {plan_file}`")
     run(plan_file)
-    versions = version_table(tree, campaign.folder)
+    versions = version_costs(campaign)
     _step(3, f"Each version is scored on the held-out text, some 10 s each: `lrps eval {plan_file} VERSION`")
     scores = _scored(campaign, plan_file, versions)
     last = next(row.path for row in versions.rows if row.version == versions.rows[-1].version)
@@ -144,7 +144,7 @@ def _planned(plan_file: Path, *, baselines: bool) -> Campaign:
     return campaign
 
 
-def _scored(campaign: Campaign, plan_file: Path, versions: VersionTable) -> Compared:
+def _scored(campaign: Campaign, plan_file: Path, versions: VersionCosts) -> ScoreTable:
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
     for row in versions.rows:
@@ -157,7 +157,7 @@ def _scored(campaign: Campaign, plan_file: Path, versions: VersionTable) -> Comp
     results = {
         row.path: there for row in versions.rows if (there := read_results(campaign.folder, row.path)) is not None
     }
-    return compared(versions, results)
+    return score_table(versions, results)
 
 
 def _export(plan_file: Path, path: str) -> None:
@@ -175,7 +175,7 @@ def _export(plan_file: Path, path: str) -> None:
             typer.echo(f"    | {line}".rstrip())
 
 
-def _versions_text(scores: Compared) -> str:
+def _versions_text(scores: ScoreTable) -> str:
     headers = ("version", "path", "forks at", "ends at", "iterations so far", "of PTFS", *scores.names)
     rows = []
     for row in scores.rows:
@@ -184,7 +184,7 @@ def _versions_text(scores: Compared) -> str:
     return table(headers, rows)
 
 
-def _paradigms_text(versions: VersionTable, scores: Compared) -> str:
+def _paradigms_text(versions: VersionCosts, scores: ScoreTable) -> str:
     """The last version's cost and perplexity by each paradigm: as trained here, else as the study found them."""
     last = {row.paradigm: row for row in versions.rows if row.version == versions.rows[-1].version}
     names: Sequence[str]

@@ -14,7 +14,7 @@ from megatron_lrps.cli.run import run as train
 from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.monitor.study_results import Line, as_csv, as_markdown, as_text, lines_of, not_finite
 from megatron_lrps.monitor.study_results import as_json as results_json
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import expand
 from megatron_lrps.plan.load import plan_text
 from megatron_lrps.plan.study import LoadedStudy, Study, Trial, load_study, trials_of
@@ -111,7 +111,7 @@ def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[l
                 continue
             try:
                 campaign = Campaign.open(file)
-                tables[trial.run, trial.seed] = version_table(campaign.tree, campaign.folder)
+                tables[trial.run, trial.seed] = version_costs(campaign)
                 trees[trial.run] = campaign.tree
             except LrpsError as error:
                 if (trial.run, trial.seed) in wanted:

@@ -1,5 +1,8 @@
-"""Text, tokenizer, Megatron ``.bin``/``.idx`` files, and what identifies them.
+"""Training data. In: text. Out: Megatron's ``.bin``/``.idx`` files, tokenizers, and the fingerprints of both.
 
-``fingerprint`` and ``index_reader`` use the standard library alone; ``index`` and ``tokenizer`` import
-Megatron and sentencepiece when they are called, not before.
+- ``prepare``: what `lrps prepare` does.
+- ``quickstart``: the text of the quick start and the studies.
+- ``index_writer``, ``index_reader``: write ``.bin`` and ``.idx``, and count what they hold.
+- ``fingerprint``: identifies data and tokenizers.
+- ``tokenizer_size``: the vocabulary of a plan's tokenizer.
 """

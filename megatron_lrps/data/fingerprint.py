@@ -1,6 +1,6 @@
-"""What identifies data and tokenizers: cheap to take before every run, and the same on every machine.
+"""Fingerprints of data and tokenizers. They are cheap to take before every run, and the same on every machine.
 
-Pure: the standard library alone, so that commands that do not train can use it at once.
+Only the standard library is imported, so that commands that do not train start fast.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 """Files of a Hugging Face folder that decide which ids a text gets. Weights, ``config.json`` and chat
-templates are left out: they may change without changing a single id of the training data."""
+templates are left out, because they may change without a change of any id in the training data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFingerprint:
     """Identifies one Megatron ``.bin``/``.idx`` pair.
 
-    The ``.idx`` is hashed whole: it holds every sequence length, so any other cut of the text shows. Of the
-    ``.bin`` its size and up to 64 blocks of 64 KiB count, so that a file of terabytes costs about a second;
-    a change that keeps the size and hits none of the blocks is not seen. Files up to 4 MiB are hashed whole.
+    The ``.idx`` is hashed whole. It holds every sequence length, so any other cut of the text shows. From the ``.bin``
+    the size and up to 64 blocks of 64 KiB count, so that a file of terabytes takes about a second. A change that keeps
+    the size and misses all blocks is not seen. Files up to 4 MiB are hashed whole.
     """
 
     idx_sha256: str
@@ -92,9 +92,9 @@ def file_sha256(path: Path | str) -> str:
 
 
 def tokenizer_fingerprint(path: Path | str) -> str:
-    """The sha256 of a tokenizer: of the file itself, or of the tokenizer files of a Hugging Face folder.
+    """The sha256 of a tokenizer: its file, or the tokenizer files of a Hugging Face folder.
 
-    In a folder the relative names and contents of ``TOKENIZER_FILES`` count, in sorted order.
+    From a folder the relative names and contents of ``TOKENIZER_FILES`` count, in sorted order.
 
     Raises:
         RefusedError: ``path`` is missing, unreadable, or a folder without a tokenizer file.
@@ -115,7 +115,7 @@ def tokenizer_fingerprint(path: Path | str) -> str:
 
 
 def _sample_offsets(size: int) -> list[int]:
-    """Where the sampled blocks of a file of ``size`` bytes begin: the first and the last are among them."""
+    """The first bytes of the sampled blocks of a file. The first and the last block are among them."""
     if size <= SAMPLE_BLOCKS * SAMPLE_BLOCK_BYTES:
         return list(range(0, size, SAMPLE_BLOCK_BYTES))
     last = size - SAMPLE_BLOCK_BYTES

@@ -1,6 +1,6 @@
-"""How many documents and tokens a Megatron ``.bin``/``.idx`` pair holds, without Megatron.
+"""Counts the documents and tokens of a Megatron ``.bin``/``.idx`` pair without Megatron.
 
-Pure: the standard library alone. The layout is that of ``_IndexWriter`` and ``_IndexReader`` in
+Only the standard library is imported. The layout is that of ``_IndexWriter`` and ``_IndexReader`` in
 ``megatron/core/datasets/indexed_dataset.py`` (megatron-core 0.19.2):
 
 ====== ================= ==================================================================
@@ -17,7 +17,7 @@ offset bytes             content
 ...    S, or 0           mode of each sequence, int8 (multimodal data only)
 ====== ================= ==================================================================
 
-The arrays have the byte order of the machine that wrote them (numpy's ``tobytes``), as Megatron expects.
+The arrays have the byte order of the machine that wrote them (numpy's ``tobytes``). Megatron expects that.
 """
 
 import mmap
@@ -39,7 +39,7 @@ _CHUNK_SEQUENCES = 1 << 20
 
 
 class IndexFacts(NamedTuple):
-    """What a ``.bin``/``.idx`` pair holds; tokens include the EOD of each document."""
+    """What a ``.bin``/``.idx`` pair holds. Tokens include the EOD of each document."""
 
     documents: int
     tokens: int
@@ -49,8 +49,8 @@ def index_facts(prefix: Path | str) -> IndexFacts:
     """Count the documents and tokens of ``prefix.bin``, ``prefix.idx``.
 
     Raises:
-        RefusedError: A file is missing, the ``.idx`` is none or torn, or the ``.bin`` has another size than
-            the ``.idx`` says.
+        RefusedError: A file is missing, the ``.idx`` is torn or not an index, or the ``.bin`` has another size than the
+            ``.idx`` says.
     """
     idx, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
     try:
@@ -67,16 +67,16 @@ def index_facts(prefix: Path | str) -> IndexFacts:
         raise RefusedError(
             f"{data} has {bin_bytes} bytes, but {idx.name} says {tokens} tokens of {token_bytes} bytes, "
             f"{tokens * token_bytes} bytes.",
-            "The two files are not of one writing, or the copy is not complete: copy or prepare both again.",
+            "Copy or prepare both again: they were not written together, or the copy is not complete.",
         )
     return IndexFacts(documents=indices - 1, tokens=tokens)
 
 
 def token_count(prefix: Path | str) -> int:
-    """The tokens of ``prefix.bin`` by its size, in the time of one small read, whatever the number of documents.
+    """The tokens of ``prefix.bin`` from its size, which takes one small read for any number of documents.
 
     Raises:
-        RefusedError: A file is missing, or the ``.idx`` is none.
+        RefusedError: A file is missing, or the ``.idx`` is not an index.
     """
     idx = Path(f"{prefix}.idx")
     try:
@@ -95,13 +95,13 @@ def _unreadable(idx: Path, error: OSError) -> RefusedError:
 
 
 def _read_header(idx: Path, header: bytes) -> tuple[int, int, int]:
-    """Sequences, document indices and bytes per token of a header."""
+    """The sequences, document indices and bytes per token in a header."""
     if len(header) == HEADER.size:
         magic, version, code, sequences, indices = HEADER.unpack(header)
         if magic == MAGIC and version == VERSION and code in TOKEN_BYTES and indices > 0:
             return sequences, indices, TOKEN_BYTES[code]
     raise RefusedError(
-        f"{idx} is no Megatron index: it begins with {header[:9]!r}, not with {MAGIC!r} and a header of version "
+        f"{idx} is not a Megatron index: it begins with {header[:9]!r}, not with {MAGIC!r} and a header of version "
         f"{VERSION}.",
         "Name the prefix of a .bin/.idx pair, or prepare the data again.",
     )
@@ -113,7 +113,7 @@ def _check_idx_size(idx: Path, size: int, sequences: int, indices: int) -> None:
         raise RefusedError(
             f"{idx} has {size} bytes, but its header says {sequences} sequences and {indices - 1} documents, "
             f"{expected} bytes.",
-            "The copy is not complete: copy or prepare the data again.",
+            "Copy or prepare the data again, because the copy is not complete.",
         )
 
 

@@ -1,11 +1,15 @@
-"""Fields of a protobuf message, by the standard library alone: a sentencepiece model is one."""
+"""Reads the fields of a protobuf message, as which a sentencepiece model is stored, with the standard library alone.
+
+The ``sentencepiece_model_pb2`` of the sentencepiece wheel refuses every protobuf library that is older than the one it
+was made with, so it fails in many containers.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and value of each field of a protobuf message. sentencepiece has no other access to its settings."""
+    """The number and value of each field of a message."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)

@@ -1,4 +1,4 @@
-"""A sentencepiece tokenizer trained on the user's text, for Megatron's ``SentencePieceTokenizer``."""
+"""Trains a sentencepiece model on the user's text, for Megatron's ``SentencePieceTokenizer``."""
 
 import hashlib
 import io
@@ -11,17 +11,17 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
 LONGEST_LINE = 20_000
-"""Characters of a line that training reads at once; longer lines are cut."""
+"""Characters of a line that training reads at once. Longer lines are cut."""
 
 _TRAINING_OPTIONS = {
     "byte_fallback": True,
-    # Ids must give back the text to the byte: no space put before it, none removed, nothing normalised.
+    # Ids must give back the text to the byte: no space is added or removed, and nothing is normalised.
     "add_dummy_prefix": False,
     "remove_extra_whitespaces": False,
     "normalization_rule_name": "identity",
     # Otherwise an indentation of 8 spaces is 8 tokens: 2.0 characters a token on Python code, not 3.3.
     "allow_whitespace_only_pieces": True,
-    "max_sentence_length": 4 * LONGEST_LINE,  # in bytes; longer lines are skipped without a word
+    "max_sentence_length": 4 * LONGEST_LINE,  # in bytes; longer lines are skipped silently
     "num_threads": 1,  # written into the model: another number would give another sha256
     "minloglevel": 2,  # errors only, and those are raised
 }
@@ -29,7 +29,7 @@ _TRAINING_OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerFacts:
-    """What was trained: its vocabulary size without Megatron's padding, and the sha256 of the file."""
+    """The vocabulary size of a trained model, without Megatron's padding, and the sha256 of its file."""
 
     vocab_size: int
     sha256: str
@@ -38,19 +38,19 @@ class TokenizerFacts:
 def train_sentencepiece(
     texts: Iterable[str], model_path: Path, *, vocab_size: int, algorithm: str = "bpe"
 ) -> TokenizerFacts:
-    """Train a model with byte fallback; the same texts give the same bytes.
+    """Train a model with byte fallback. The same texts give the same bytes.
 
-    Its ids give a text back to the byte, but for U+2581, which stands for a space in all of sentencepiece.
+    Its ids give a text back to the byte, except for U+2581, with which sentencepiece writes a space.
 
     Args:
-        texts: What to train on; about 4 MB are enough for a vocabulary of 4k, and take 1-2 s.
+        texts: The texts to train on. About 4 MB are enough for a vocabulary of 4k, and take 1-2 s.
         model_path: The file to write.
-        vocab_size: Tokens, the 256 bytes and ``<unk> <s> </s>`` (ids 0, 1, 2; ``</s>`` is EOD) included.
+        vocab_size: Tokens, with the 256 bytes and ``<unk> <s> </s>`` (ids 0, 1, 2; ``</s>`` is EOD).
         algorithm: ``bpe`` or ``unigram``.
 
     Raises:
         RefusedError: sentencepiece is not installed, or the texts cannot give ``vocab_size`` tokens.
-        StorageError: The file could not be written; what was there before is intact.
+        StorageError: The file could not be written. What was there before is intact.
     """
     model = io.BytesIO()
     try:
@@ -71,13 +71,13 @@ def train_sentencepiece(
 
 
 def load_processor(model_path: Path) -> Any:
-    """The library's ``SentencePieceProcessor`` of a model file; raises RefusedError where it is none."""
+    """The library's ``SentencePieceProcessor`` of a model file. Raises RefusedError if the file is not a model."""
     library = _sentencepiece()
     try:
         return library.SentencePieceProcessor(model_file=str(model_path))
     except (OSError, RuntimeError) as error:
         raise RefusedError(
-            f"{model_path} is no sentencepiece model: {error}.", "Name another in tokenizer.model."
+            f"{model_path} is not a sentencepiece model: {error}.", "Name another in tokenizer.model."
         ) from error
 
 
@@ -85,12 +85,14 @@ def _sentencepiece() -> Any:
     try:
         import sentencepiece
     except ModuleNotFoundError as error:
-        raise RefusedError("The Python package sentencepiece is not installed.", "pip install sentencepiece") from error
+        raise RefusedError(
+            "The Python package sentencepiece is not installed.", "Install it: pip install sentencepiece"
+        ) from error
     return sentencepiece
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Non-blank lines. Training sees no line feed, so no piece holds one: it is the byte token ``<0x0A>``."""
+    """Non-blank lines. Training sees no line feed, so a line feed becomes the byte token ``<0x0A>``."""
     for text in texts:
         for line in text.split("\n"):
             if line.strip():

@@ -1,1 +1,1 @@
-"""What a campaign looks like: scalars, tables, pictures. Reads files alone."""
+"""A campaign for those who look at it: figures, tables, pictures, pages. All of it is read from files."""

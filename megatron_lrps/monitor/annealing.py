@@ -1,4 +1,4 @@
-"""The annealing law of arXiv 2408.11029: what a learning-rate curve makes of the loss.
+"""The annealing law of arXiv 2408.11029: the loss that a learning-rate curve leads to.
 
     L(s) = L0 + A * S1(s)^-alpha - C * S2(s)
 
@@ -12,7 +12,7 @@ other three solved for by weighted least squares, none negative; weights make it
 residuals, which are those of log loss for residuals as small as these.
 
 How hard a window's data are moves its losses by more than annealing does. A branch reads the samples that main reads,
-so where main has read them too, a branch is fitted by how far its loss is from main's: that has no such part.
+so where main has read them too, a branch is fitted by how far its loss is from main's: that has no such path.
 """
 
 import itertools
@@ -26,17 +26,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MOMENTA = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)
-"""Values of lambda that are tried. The paper finds 0.99 to 0.999 over tens of thousands of iterations; the loss of a
-short campaign follows its learning rate at once, which is 0."""
+"""The values of lambda that are tried. The paper finds 0.99 to 0.999 over tens of thousands of iterations. The loss of
+a short campaign follows its learning rate at once, which is 0."""
 EXPONENTS = (0.02, 2.0)
-"""Between these alpha is searched."""
+"""Alpha is searched between these."""
 _HUBER = 1.345
 """Huber's threshold in robust standard deviations: 95 % of least squares' efficiency on normal noise."""
 _ROUNDS = 6
 _ALIKE = 0.01
 """Relative residuals up to this are judged by their squares."""
 _TINY = 1e-9
-"""S1 of a first iteration, whose learning rate may be 0."""
+"""The least S1: the learning rate of a first iteration may be 0."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Rates:
     """The learning rate of every iteration of a path from its first on, ancestors included.
 
     Args:
-        shares: Of the maximum, [iterations].
-        warm: Iterations of warm-up.
+        shares: Learning rates as shares of the maximum, [iterations].
+        warm: The number of warm-up iterations.
     """
 
     shares: Floats
@@ -73,15 +73,15 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Part:
+class Pieces:
     """Logged losses of one path, averaged over pieces of some iterations.
 
     Args:
-        name: The path's.
-        rates: Its learning rates.
+        name: The path's name.
+        rates: The path's learning rates.
         edges: [pieces, 2], the iterations (first, last) of each piece.
         losses: [pieces], mean losses in nats a token.
-        mains: [pieces], main's mean losses on the same samples; the part is fitted by the difference then.
+        mains: [pieces], main's mean losses on the same samples; then the difference to them is fitted.
         main_rates: Main's learning rates, with ``mains``.
     """
 
@@ -112,8 +112,8 @@ class Law:
         floor: L0, in nats a token.
         scale: A, in nats a token, at S1 = 1 iteration at the maximum.
         exponent: alpha of the law.
-        gain: C, in nats a token for each iteration at the maximum of S2; None where nothing that was fitted had
-            annealed, and 0 is assumed.
+        gain: C, in nats a token for each iteration at the maximum of S2; None if no fitted path had annealed,
+            and 0 is assumed.
         momentum: lambda; None with ``gain``.
         residual: Root mean square of the relative residuals, of differences too as shares of the loss.
     """
@@ -133,28 +133,28 @@ class Law:
         return np.asarray(losses)
 
 
-def fit(parts: Sequence[Part]) -> Law:
-    """Fit the law to parts of paths that share a model, a maximal learning rate and a kind of data.
+def fit(paths: Sequence[Pieces]) -> Law:
+    """Fit the law to the losses of paths that share a model, a maximal learning rate and a kind of data.
 
     Args:
-        parts: At least one that is fitted by its own losses; where none of them has annealed, C is not fitted.
+        paths: Pieces of at least one path that is fitted by its own losses. If none has annealed, C is not fitted.
     """
-    rows = _Rows.of(parts)
-    annealed = any(part.annealing(0.0).any() for part in parts)
+    equations = _Equations.of(paths)
+    annealed = any(path.annealing(0.0).any() for path in paths)
     best: tuple[float, float, Floats, float | None, Floats | None] | None = None
     for momentum in MOMENTA if annealed else (None,):
-        area = None if momentum is None else np.concatenate([part.annealing(momentum) for part in parts])
+        area = None if momentum is None else np.concatenate([path.annealing(momentum) for path in paths])
         low, high = EXPONENTS
         for _ in range(3):  # each round looks more closely around the best so far
             exponents = np.geomspace(low, high, 15)
-            found = [_solve(rows.design(exponent, area), rows.target) for exponent in exponents]
+            found = [_solve(equations.design(exponent, area), equations.target) for exponent in exponents]
             index = int(np.argmin([cost for cost, _ in found]))
             low, high = exponents[max(0, index - 1)], exponents[min(len(exponents) - 1, index + 1)]
             if best is None or found[index][0] < best[0]:
                 best = (found[index][0], float(exponents[index]), found[index][1], momentum, area)
     assert best is not None
     _, exponent, solved, momentum, area = best
-    errors = rows.design(exponent, area) @ solved - rows.target
+    errors = equations.design(exponent, area) @ solved - equations.target
     return Law(
         floor=float(solved[0]),
         scale=float(solved[1]),
@@ -166,8 +166,8 @@ def fit(parts: Sequence[Part]) -> Law:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """All pieces of all parts: what is to be met, as shares of the loss there, and what the law makes it of."""
+class _Equations:
+    """An equation for each piece of each path, in shares of the loss there: its target, and its terms in the law."""
 
     target: Floats
     loss: Floats
@@ -176,16 +176,16 @@ class _Rows:
     main_forward: Floats
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> "_Rows":
+    def of(cls, paths: Sequence[Pieces]) -> "_Equations":
         target, loss, own, forward, main_forward = [], [], [], [], []
-        for part in parts:
-            alone = part.mains is None or part.main_rates is None
-            mains = np.zeros_like(part.losses) if part.mains is None else part.mains
-            loss.append(part.losses)
-            target.append((part.losses - mains) / part.losses)
-            own.append(np.full_like(part.losses, float(alone)))
-            forward.append(part.rates.forward[part.middle])
-            main_forward.append(forward[-1] if part.main_rates is None else part.main_rates.forward[part.middle])
+        for path in paths:
+            alone = path.mains is None or path.main_rates is None
+            mains = np.zeros_like(path.losses) if path.mains is None else path.mains
+            loss.append(path.losses)
+            target.append((path.losses - mains) / path.losses)
+            own.append(np.full_like(path.losses, float(alone)))
+            forward.append(path.rates.forward[path.middle])
+            main_forward.append(forward[-1] if path.main_rates is None else path.main_rates.forward[path.middle])
         return cls(*(np.concatenate(each) for each in (target, loss, own, forward, main_forward)))
 
     def design(self, exponent: float, area: Floats | None) -> Floats:

@@ -1,22 +1,22 @@
-"""What a campaign has logged, as the annealing law is fitted to it: averaged over pieces, branches beside main."""
+"""The logged losses of a campaign for the annealing law: averaged over pieces, branches beside main."""
 
 from functools import cached_property
 
 import numpy as np
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.monitor.annealing import Floats, Part, Rates
+from megatron_lrps.monitor.annealing import Floats, Pieces, Rates
 from megatron_lrps.monitor.scalars import finite, read_scalars
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import lr_range
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule import Schedule
 
 LEAST = 100
-"""Logged iterations of main, after those that are left out, that a fit needs."""
+"""A fit needs so many logged iterations of main after those that are left out."""
 LEFT_OUT = 0.1
-"""Share of main's logged iterations after the warm-up that are not fitted: no power law falls as steeply."""
+"""The first share of main's logged iterations after the warm-up is not fitted: no power law falls as steeply."""
 PIECES, SHORTEST = 200, 5
 """Main's losses are averaged over so many pieces, of five logged iterations at least; branches over pieces as long."""
 LAST, LAST_SHARE = 20, 0.05
@@ -24,25 +24,25 @@ LAST, LAST_SHARE = 20, 0.05
 
 
 class Logs:
-    """What main and its branches have logged, and the learning rates they had.
+    """The losses that main and its branches have logged, and the learning rates that they had.
 
     Args:
-        tree: The plan's.
-        campaign: Where the TensorBoard files lie.
+        campaign: The campaign.
 
     Attributes:
-        series: Path -> (iteration, loss), what is finite of it.
+        series: Path -> its finite losses, (iteration, loss).
         reached: Main's last logged iteration.
         since: The iteration after which losses are fitted.
-        parts: Path -> its losses in pieces; a path that has logged too few has none.
+        pieces: Path -> its losses in pieces; a path that has logged too few is not there.
         finished: Branches that have logged their last iteration.
 
     Raises:
-        RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
+        RefusedError: There is no main path, too little of it is logged, or an event file cannot be read.
     """
 
-    def __init__(self, tree: Tree, campaign: CampaignFolder) -> None:
-        self.tree, self.plan = tree, tree.plan
+    def __init__(self, campaign: Campaign) -> None:
+        self.tree, self.plan = campaign.tree, campaign.plan
+        tree = self.tree
         self.batch = tree.plan.global_batch_size
         main = tree.by_name.get(MAIN)
         if main is None or main.kind != "main":
@@ -53,7 +53,7 @@ class Logs:
         self.main = main
         self.branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
         self.series = {
-            path.name: finite(read_scalars(campaign.tensorboard(path.name), "lm loss"))
+            path.name: finite(read_scalars(campaign.folder.tensorboard(path.name), "lm loss"))
             for path in (main, *self.branches)
         }
         warm = main.schedule.warmup // self.batch
@@ -68,12 +68,12 @@ class Logs:
                 "train it further: lrps run PLAN --path main.",
             )
         width = max(SHORTEST, usable // PIECES)
-        parts = {path.name: self._part(path, width) for path in (main, *self.branches)}
-        self.parts = {name: part for name, part in parts.items() if part is not None}
+        pieces = {path.name: self._pieces(path, width) for path in (main, *self.branches)}
+        self.pieces = {name: each for name, each in pieces.items() if each is not None}
         self.finished = [
             branch
             for branch in self.branches
-            if branch.name in self.parts and dict(self.series[branch.name]).get(branch.end)
+            if branch.name in self.pieces and dict(self.series[branch.name]).get(branch.end)
         ]
 
     @cached_property
@@ -87,11 +87,11 @@ class Logs:
         return np.array(rates) / self.plan.lr.max
 
     def rates(self, schedule: Schedule, fork: int, end: int) -> Rates:
-        """Of a curve that is main's up to the fork."""
+        """The learning rates of a curve that is main's up to the fork."""
         shares = np.concatenate((self._shares_of_main[:fork], self._shares(schedule, fork, end)))
         return Rates(shares, self.main.schedule.warmup // self.batch)
 
-    def _part(self, path: PlannedPath, width: int) -> Part | None:
+    def _pieces(self, path: PlannedPath, width: int) -> Pieces | None:
         points = [point for point in self.series[path.name] if point[0] > max(path.fork, self.since)]
         pieces = [points[at : at + width] for at in range(0, len(points) - width + 1, width)]
         if not pieces:
@@ -101,7 +101,7 @@ class Logs:
         both = [piece for piece in pieces if all(step in mains for step, _ in piece)]
         paired = path is not self.main and bool(both)
         pieces = both if paired else pieces
-        return Part(
+        return Pieces(
             name=path.name,
             rates=rates,
             edges=np.array([(piece[0][0], piece[-1][0]) for piece in pieces]),
@@ -111,5 +111,5 @@ class Logs:
         )
 
     def last(self, iterations: int, length: int) -> int:
-        """Iterations that a final loss is the mean of."""
+        """The number of iterations whose mean loss is the final loss."""
         return min(length, max(LAST, int(LAST_SHARE * iterations)))

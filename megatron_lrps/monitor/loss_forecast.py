@@ -1,4 +1,4 @@
-"""What a branch would give for other alphas and shapes: the annealing law, fitted to what a campaign has logged.
+"""The final losses that other alphas and shapes would give, by the annealing law fitted to a campaign's logs.
 
 Losses are training losses in nats a token, and a final loss is the mean over a branch's last iterations. The error is
 measured: the law is fitted without a finished branch, and then has to predict it.
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import ValidationError
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Law, fit
 from megatron_lrps.monitor.forecast_logs import Logs
-from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan import PlannedPath, Window
 from megatron_lrps.plan.keys.rates import Decay
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule.paradigms import Branch, branch_length, branch_schedule
@@ -25,14 +25,14 @@ ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A finished branch as the law predicts it without having seen it.
+    """A finished branch, and its prediction by a law that was fitted without it.
 
     Attributes:
         path: The branch.
-        observed: Its final loss.
-        predicted: The law's.
-        gain: How far it was below main on the same samples; None where main has not read them.
-        predicted_gain: The law's.
+        observed: The final loss of the branch.
+        predicted: The final loss by the law.
+        gain: How far the branch was below main on the same samples; None if main has not read them.
+        predicted_gain: How far it is below main by the law.
     """
 
     path: str
@@ -49,17 +49,17 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What one alpha and shape would give.
+    """The result that one alpha and shape would give.
 
     Attributes:
-        version: Which.
-        shape: Of the decay.
-        alpha: Share of the version's iterations.
+        version: The name of the version.
+        shape: The decay's shape.
+        alpha: The decay's share of the version's iterations.
         fork: The iteration of main that the branch would fork at.
-        iterations: Of the branch.
-        loss: Its final one; None where it cannot be trained.
-        why_not: Then why.
-        planned: It is what the plan says.
+        iterations: The length of the branch.
+        loss: The branch's final loss; None if it cannot be trained.
+        why_not: Why it cannot be trained, or None.
+        planned: Whether the plan has this shape and alpha.
     """
 
     version: str
@@ -74,17 +74,17 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """A campaign's forecasts, with what they rest on.
+    """A campaign's forecasts, and the fit that they rest on.
 
     Attributes:
-        campaign: Its name.
-        law: Fitted to all that is logged.
+        campaign: The campaign's name.
+        law: The law, fitted to all that is logged.
         since: The iteration after which losses were fitted.
         reached: Main's last logged iteration.
-        branches: The branches that were fitted too.
-        checked: The finished branches, each predicted without itself; empty where fewer than two are finished.
-        forecasts: By version, shape and alpha.
-        notes: What the reader must know, a sentence each.
+        branches: The branches that were fitted beside main.
+        checked: The finished branches, each predicted without itself; empty if fewer than two are finished.
+        forecasts: The forecasts, sorted by version, shape and alpha.
+        notes: Sentences that the reader must know.
     """
 
     campaign: str
@@ -98,32 +98,29 @@ class Outlook:
 
     @property
     def error(self) -> float | None:
-        """Root mean square of the errors on finished branches; None where it is unknown."""
+        """The root mean square of the errors on finished branches; None if it is unknown."""
         return _rms([each.error for each in self.checked])
 
     @property
     def gain_error(self) -> float | None:
-        """The same of how far they are below main; None where it is unknown."""
+        """The root mean square of the errors in how far they are below main; None if it is unknown."""
         gains = ((each.predicted_gain, each.gain) for each in self.checked)
         return _rms([predicted - gain for predicted, gain in gains if predicted is not None and gain is not None])
 
 
-def forecast(
-    tree: Tree, campaign: CampaignFolder, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()
-) -> Outlook:
+def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()) -> Outlook:
     """Fit the law to a campaign's logs and ask it for its next versions.
 
     Args:
-        tree: The plan's.
-        campaign: Where the TensorBoard files lie.
-        alphas: Decay shares; ``ALPHAS`` where empty.
-        shapes: Decay shapes; each version's own where empty.
+        campaign: The campaign.
+        alphas: Decay shares; ``ALPHAS`` if it is empty.
+        shapes: Decay shapes; each version's own if it is empty.
 
     Raises:
-        RefusedError: where there is no main path, too little of it is logged, or an event file cannot be read.
+        RefusedError: There is no main path, too little of it is logged, or an event file cannot be read.
     """
-    logs = Logs(tree, campaign)
-    law = fit(list(logs.parts.values()))
+    logs, tree = Logs(campaign), campaign.tree
+    law = fit(list(logs.pieces.values()))
     checked = tuple(_check(logs, branch) for branch in logs.finished) if len(logs.finished) > 1 else ()
     left = [branch for branch in logs.branches if branch not in logs.finished]
     windows = [window for window in tree.windows if window.version.name in {branch.version for branch in left}]
@@ -134,7 +131,7 @@ def forecast(
         for alpha in alphas or ALPHAS
         for one in [_ask(logs, law, window, shape, alpha)]
     ]
-    branches = tuple(name for name in logs.parts if name != MAIN)
+    branches = tuple(name for name in logs.pieces if name != MAIN)
     outlook = Outlook(
         campaign=tree.plan.campaign,
         law=law,
@@ -153,14 +150,14 @@ def _rms(errors: Sequence[float]) -> float | None:
 
 
 def _check(logs: Logs, branch: PlannedPath) -> Checked:
-    law = fit([part for name, part in logs.parts.items() if name != branch.name])
+    law = fit([each for name, each in logs.pieces.items() if name != branch.name])
     window = next((each for each in logs.tree.windows if each.version.name == branch.version), None)
     last = logs.last(window.iterations if window else branch.iterations, branch.iterations)
     since = branch.end - last
     own = {step: loss for step, loss in logs.series[branch.name] if step > since}
     mains = dict(logs.series[MAIN])
     at = np.array(sorted(own)) - 1
-    predicted = law.losses(logs.parts[branch.name].rates)[at]
+    predicted = law.losses(logs.pieces[branch.name].rates)[at]
     held = law.losses(logs.rates(logs.main.schedule, 0, branch.end))[at]
     both = all(step in mains for step in own)
     return Checked(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from megatron_lrps.monitor.scalars import Point, Start, merged
+from megatron_lrps.monitor.scalars import JobStart, Point, merged
 
 LOSS = "lm loss"
 MEAN_LOSS = "lm loss mean"
@@ -37,27 +37,27 @@ _TAGS = {
     "num zeros": "num-zeros",
     "params norm": "params-norm",
 }
-"""What a line calls a figure of its iteration alone -> TensorBoard's tag."""
+"""The name of a figure that belongs to the line's iteration alone -> TensorBoard's tag."""
 _MEANS = {
     "elapsed time per iteration (ms)": SECONDS,
     "throughput per GPU (TFLOP/s/GPU)": THROUGHPUT,
     "energy per GPU (J/iter/GPU)": "iter-energy/gpu",
     "power per GPU (W/GPU)": "power/gpu",
 }
-"""The same of figures since the line before."""
+"""The name of a figure that is a mean since the line before -> TensorBoard's tag."""
 _LOST = ("number of skipped iterations", "number of nan iterations")
 _MILLISECONDS = "elapsed time per iteration (ms)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Printed:
-    """All that a path's logs say.
+    """All figures in a path's logs.
 
     Attributes:
         points: TensorBoard's tag -> points, steps rising; retrained iterations as they were trained last.
-        left_out: Iterations whose printed loss is another one's too.
-        rank_hours: Ranks by hours from the first printed iteration of each start to its last, retrained ones
-            included; start-up and what came after the last line are not. None where a log does not say its ranks.
+        left_out: Iterations whose printed loss is a mean with other iterations.
+        rank_hours: Ranks times hours from the first printed iteration of each start to its last. Retrained iterations
+            count; start-up and the time after the last line do not. None if a log does not say its number of ranks.
     """
 
     points: dict[str, list[Point]] = field(default_factory=dict)
@@ -66,13 +66,13 @@ class Printed:
 
 
 def read_printed(folder: Path) -> Printed:
-    """What the logs of a path say.
+    """Read the logs of a path.
 
     Args:
         folder: ``<save>/paths/<path>/logs``; need not exist.
 
     Raises:
-        OSError: where a log cannot be read.
+        OSError: A log cannot be read.
     """
     starts: list[_Start] = []
     for log in sorted(folder.glob("*.log")):
@@ -90,7 +90,7 @@ def read_printed(folder: Path) -> Printed:
 
 
 @dataclass
-class _Start(Start):
+class _Start(JobStart):
     """One start of a job, as its lines tell it; ``known`` where its first line is known to be the first."""
 
     known: bool = False
@@ -157,9 +157,9 @@ def _read(lines: Iterable[str]) -> list[_Start]:
 
 
 def seconds_of(time: str) -> float | None:
-    """An ISO time in seconds since 1970, None where it is none.
+    """An ISO time in seconds since 1970; None if it is not one.
 
-    One without a zone, as Megatron prints its machine's, is taken to be of this machine's.
+    A time without a zone, as Megatron prints it, is taken to be in this machine's zone.
     """
     try:
         return datetime.fromisoformat(time).timestamp()

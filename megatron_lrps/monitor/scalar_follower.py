@@ -17,24 +17,24 @@ from megatron_lrps.monitor.event_records import HEADER, next_record
 from megatron_lrps.monitor.scalars import DERIVED, Point
 
 TAIL_BYTES = 32 * 1024
-"""How much of a file's end the first look reads: some fifty iterations of Megatron's tags."""
+"""The first look reads so much of a file's end: some fifty iterations of Megatron's tags."""
 PACE_OVER = 64
-"""Iterations that the pace is a mean of, at the most."""
+"""The pace is a mean over so many iterations at most."""
 _LOSS, _RATE, _NORM = "lm loss", "learning-rate", "grad-norm"
 _LONGEST = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a path logged last.
+    """The figures that a path logged last.
 
     Attributes:
         iteration: The last one with a loss.
         loss: In nats a token.
         next_lr: The learning rate of the iteration to come, as Megatron logs it; None where it is not logged.
         grad_norm: None where it is not logged.
-        seconds: Mean time of an iteration by the clock, saves and evaluations included; None for a first iteration.
-        logged_at: When, in seconds since 1970 by the clock of the node that trains.
+        seconds: The mean time of an iteration by the clock, saves and evaluations included; None for a first iteration.
+        logged_at: The time in seconds since 1970, by the clock of the node that trains.
     """
 
     iteration: int
@@ -126,7 +126,7 @@ class _Growing:
                     self._losses.append(point)
 
     def figures(self) -> Figures | None:
-        """Of the last iteration with a loss."""
+        """The figures of the last iteration with a loss."""
         if not self._losses:
             return None
         first, last = self._losses[0], self._losses[-1]
@@ -149,7 +149,7 @@ def _event(stream: BinaryIO) -> Event | None:
 
 
 def _first_record(data: bytes) -> int:
-    """Where the first whole record begins in a piece of a file; its length where none does."""
+    """The place of the first whole record in a piece of a file; its length if there is none."""
     stream = io.BytesIO(data)
     for at in range(len(data) - HEADER):
         # A length above any record's is told apart without its checksum, as nearly all are.
@@ -162,7 +162,7 @@ def _first_record(data: bytes) -> int:
 
 
 def fingerprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
-    """What tells that a file or folder has changed: size and time of change; None where it is not there."""
+    """The sizes and times of change of files or folders, which differ once one has changed; None if it is not there."""
     return tuple(_seen(file) for file in files)
 
 

@@ -1,4 +1,4 @@
-"""What a path logged to TensorBoard, as plain numbers.
+"""The figures that a path logged to TensorBoard, as plain numbers.
 
 A run folder holds one event file per start of the job. Megatron's tags are ``lm loss``, ``learning-rate``,
 ``grad-norm`` and ``lm loss validation-<set>`` over iterations, and each again with `` vs samples`` over consumed
@@ -23,17 +23,17 @@ from megatron_lrps.monitor.text_table import number_words
 try:
     from tensorboard.compat.proto.event_pb2 import Event
 except ImportError as error:
-    raise RefusedError(f"tensorboard does not import: {error}.", "pip install tensorboard.") from None
+    raise RefusedError(f"tensorboard cannot be imported: {error}.", "install it: pip install tensorboard.") from None
 
 VS_SAMPLES = " vs samples"
 VALIDATION = " validation"
 
 DERIVED = ".lrps"
-"""What the names of event files end with that `lrps tensorboard` has derived: they are no record of what was logged."""
+"""The ending of event files that `lrps tensorboard` has derived: they are no record of what was logged."""
 
 Series = list[tuple[int, float]]
 Runs = Mapping[str, Mapping[str, Series]]
-"""Path -> tag -> what it logged."""
+"""Path -> tag -> the series that it logged."""
 
 
 class Point(NamedTuple):
@@ -52,7 +52,7 @@ def read_scalars(folder: Path, tag: str) -> Series:
         tag: E.g. ``lm loss``. Its steps are iterations, or consumed samples where it ends in ``vs samples``.
 
     Raises:
-        RefusedError: where an event file cannot be read.
+        RefusedError: An event file cannot be read.
     """
     return read_run(folder, [tag]).get(tag, [])
 
@@ -74,7 +74,7 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
         wanted: The tags to return; all of them by default.
 
     Raises:
-        RefusedError: where an event file cannot be read.
+        RefusedError: An event file cannot be read.
     """
     is_wanted = None if wanted is None else wanted.__contains__
     run = read_points(folder, is_wanted)
@@ -84,22 +84,22 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
 def read_points(
     folder: Path, wanted: Callable[[str], bool] | None = None, *, derived: bool = False
 ) -> dict[str, list[Point]]:
-    """The same with the time of each value.
+    """Tag -> points of a run folder: the values with their times.
 
     Args:
-        folder: See ``read_run``.
-        wanted: Whether a tag is to be returned; all are by default.
-        derived: Read what `lrps tensorboard` has derived, and that alone.
+        folder: ``<save>/tensorboard/<path>``; need not exist.
+        wanted: Says whether a tag is to be returned; all are by default.
+        derived: Read only the files that `lrps tensorboard` has derived.
 
     Raises:
-        RefusedError: where an event file cannot be read.
+        RefusedError: An event file cannot be read.
     """
     names = (file for file in folder.glob("events.out.tfevents.*") if (file.suffix == DERIVED) == derived)
     return merged(_read_file(file, wanted) for file in sorted(names))
 
 
 def finite(series: Series) -> Series:
-    """Without what is infinite or no number."""
+    """The values that are neither infinite nor NaN."""
     return [(step, value) for step, value in series if math.isfinite(value)]
 
 
@@ -107,9 +107,9 @@ def median_words(values: Sequence[float], digits: int, *, last: int | None = Non
     """The median of the finite values, and how many are not finite; None where there are no values.
 
     Args:
-        values: In the order of their logging.
-        digits: After the point.
-        last: Of so many of the latest values alone.
+        values: The values in the order of their logging.
+        digits: The number of digits after the point.
+        last: Take only so many of the latest values.
     """
     taken = values if last is None else values[-last:]
     known = [value for value in taken if math.isfinite(value)]
@@ -120,14 +120,14 @@ def median_words(values: Sequence[float], digits: int, *, last: int | None = Non
 
 
 @dataclass
-class Start:
-    """What one start of a job logged.
+class JobStart:
+    """The figures that one start of a job logged.
 
     Attributes:
-        started: When, in seconds since 1970.
+        started: The time of the start, in seconds since 1970.
         points: Tag -> step -> point.
-        trained_from: By samples or not -> the first step of a training figure, wanted or not.
-        validated_from: Tag -> the first step of a validation figure, wanted or not.
+        trained_from: Over samples (True) or iterations (False) -> the first step of any training figure.
+        validated_from: Tag -> the first step of the validation figure.
     """
 
     started: float = float("inf")
@@ -156,7 +156,7 @@ class Start:
         return min((first for first in firsts if first is not None), default=None)
 
 
-def merged(starts: Iterable[Start]) -> dict[str, list[Point]]:
+def merged(starts: Iterable[JobStart]) -> dict[str, list[Point]]:
     """Tag -> points of a job's starts together, steps rising: a later start replaces what it trained again."""
     run: dict[str, dict[int, Point]] = {}
     # The names of event files give whole seconds only, and a job that fails at once is restarted within one.
@@ -170,8 +170,8 @@ def merged(starts: Iterable[Start]) -> dict[str, list[Point]]:
     return {tag: sorted(points.values()) for tag, points in run.items() if points}
 
 
-def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> Start:
-    file = Start()
+def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> JobStart:
+    file = JobStart()
     try:
         for index, record in enumerate(_records(path)):
             event = Event.FromString(record)

@@ -1,4 +1,4 @@
-"""The version table with every score: for a terminal, as CSV, JSON, HTML and LaTeX. Made from files alone."""
+"""What versions cost and how they score, as a table: for a terminal, as CSV, JSON, HTML and LaTeX."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from megatron_lrps.campaign.scores import measured_by, scores_of
 from megatron_lrps.monitor.text_table import number_words, table
-from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 
 TEXT_WIDTH = 120
 TRAINED = "\N{DAGGER}"
-"""Marks a score by the training's own validation among others."""
+"""The mark of a score by the training's own validation among scores by `lrps eval`."""
 _HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
 _LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
 _KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
@@ -22,21 +22,21 @@ _HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """Versions beside each other.
+class ScoreTable:
+    """The versions of a campaign beside each other: what they cost, and their scores.
 
     Attributes:
-        campaign: Its name.
-        rows: A version by a paradigm each.
-        names: Columns of scores.
-        scores: Path -> score by name; what is not there was not measured.
-        trained: (path, name) of scores that are by the training's own validation; the others are by `lrps eval`.
-        best: (path, name) of the best score of a version where several paradigms have one, measured by the same.
-        notes: What the reader must know, a sentence each.
+        campaign: The campaign's name.
+        rows: The versions, one row for each paradigm.
+        names: The names of the scores, in the order of their columns.
+        scores: Path -> name -> score; a score that is not there was not measured.
+        trained: The (path, name) of scores by the training's own validation; the others are by `lrps eval`.
+        best: The (path, name) of the best score of a version, if several paradigms have one that is measured alike.
+        notes: Sentences that the reader must know.
     """
 
     campaign: str
-    rows: tuple[VersionRow, ...]
+    rows: tuple[VersionCost, ...]
     names: tuple[str, ...]
     scores: Mapping[str, Mapping[str, float]]
     trained: frozenset[tuple[str, str]]
@@ -49,21 +49,23 @@ class Compared:
         every = {(path, name) for path, found in self.scores.items() for name in found}
         return bool(self.trained) and every != self.trained
 
-    def cell(self, row: VersionRow, name: str) -> str:
+    def cell(self, row: VersionCost, name: str) -> str:
         """A score, with a mark where it is by the training's own validation; or ``-``."""
         value = self.scores[row.path].get(name)
         mark = TRAINED if self.mixed and (row.path, name) in self.trained else ""
         return "-" if value is None else number_words(value, 4) + mark
 
 
-def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()) -> Compared:
+def score_table(
+    versions: VersionCosts, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()
+) -> ScoreTable:
     """Rows and scores of a campaign.
 
     Args:
-        versions: Its version table.
-        results: Path -> its ``results.json``. A version's perplexities on sets that it has not been scored on are those
+        versions: The costs of the versions.
+        results: Path -> its ``results.json``. On a set that a version has not been scored on, its perplexity is that
             of the training's own validation, and a note says so.
-        only: Versions or paths to show; all where empty.
+        only: The versions or paths to show; all if it is empty.
     """
     rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
     scored = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
@@ -81,7 +83,7 @@ def compared(versions: VersionTable, results: Mapping[str, Mapping[str, Any]], *
     seen = list(dict.fromkeys(name for found in scores.values() for name in found))
     metrics = list(dict.fromkeys(name.partition("/")[0] for name in seen))
     names = tuple(sorted(seen, key=lambda name: metrics.index(name.partition("/")[0])))
-    return Compared(
+    return ScoreTable(
         campaign=versions.campaign,
         rows=rows,
         names=names,
@@ -97,12 +99,12 @@ def _wanted(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if not name.startswith("loss/") and "_stderr" not in name}
 
 
-def _validated(row: VersionRow) -> dict[str, float]:
+def _validated(row: VersionCost) -> dict[str, float]:
     return {f"ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
 
 
 def _not_alike(
-    rows: Sequence[VersionRow], results: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
+    rows: Sequence[VersionCost], results: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
     """Scores of one name that were not measured alike: their difference says nothing."""
     notes = []
@@ -118,7 +120,7 @@ def _not_alike(
 
 
 def _best(
-    rows: Sequence[VersionRow],
+    rows: Sequence[VersionCost],
     names: Sequence[str],
     scores: Mapping[str, Mapping[str, float]],
     trained: Collection[tuple[str, str]],
@@ -145,13 +147,13 @@ def _best(
     return best
 
 
-def _facts(row: VersionRow) -> tuple[str, ...]:
+def _facts(row: VersionCost) -> tuple[str, ...]:
     # Listed paths are alternatives: what they cost together is no price of a version.
     cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
     return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *cost)
 
 
-def as_text(found: Compared) -> str:
+def as_text(found: ScoreTable) -> str:
     """For a terminal: a table of costs, and scores in tables of at most 120 characters; ``*`` marks the best."""
     parts = [table(_HEADERS, [_facts(row) for row in found.rows])]
     columns = list(found.names)
@@ -173,7 +175,7 @@ def as_text(found: Compared) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_csv(found: Compared) -> str:
+def as_csv(found: ScoreTable) -> str:
     """A line for each row; scores at full precision, empty where there is none; at last who has measured each."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -184,7 +186,7 @@ def as_csv(found: Compared) -> str:
     return out.getvalue()
 
 
-def as_json(found: Compared) -> str:
+def as_json(found: ScoreTable) -> str:
     """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name, and ``by_training``), ``notes``."""
     rows = [
         {
@@ -197,11 +199,11 @@ def as_json(found: Compared) -> str:
     return json.dumps({"campaign": found.campaign, "versions": rows, "notes": found.notes}, indent=2) + "\n"
 
 
-def _by_training(found: Compared, row: VersionRow) -> list[str]:
+def _by_training(found: ScoreTable, row: VersionCost) -> list[str]:
     return [name for name in found.names if (row.path, name) in found.trained]
 
 
-def as_html(found: Compared) -> str:
+def as_html(found: ScoreTable) -> str:
     """A page of its own: no script, nothing fetched. The best score of a version is bold."""
     from megatron_lrps.monitor.report.page import render  # jinja2 comes with it
 
@@ -223,7 +225,7 @@ class ScoreColumns(NamedTuple):
     strong: frozenset[tuple[int, int]]
 
 
-def score_columns(found: Compared) -> ScoreColumns:
+def score_columns(found: ScoreTable) -> ScoreColumns:
     """What a page shows of the versions."""
     rows = [(*_path_first(_facts(row)), *(found.cell(row, name) for name in found.names)) for row in found.rows]
     best = [
@@ -240,7 +242,7 @@ def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
     return (path, version, paradigm, *others)
 
 
-def as_latex(found: Compared) -> str:
+def as_latex(found: ScoreTable) -> str:
     """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
     lines = [f"% {each.replace(TRAINED, 'A dagger:')}" for each in found.notes]
     lines += [
@@ -268,7 +270,7 @@ def _latex(text: str) -> str:
     return "".join(marks.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in text)
 
 
-FORMS: dict[str, Callable[[Compared], str]] = {
+FORMS: dict[str, Callable[[ScoreTable], str]] = {
     "text": as_text,
     "csv": as_csv,
     "json": as_json,

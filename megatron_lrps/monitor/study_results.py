@@ -1,4 +1,4 @@
-"""What a study found: perplexity by version and paradigm, its spread over seeds, and what it cost."""
+"""The results of a study: perplexity by version and paradigm, its spread over seeds, and what it cost."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 
 TO_PTFS = 1.01
 """Largest perplexity that counts as equal to PTFS': arXiv 2410.04103 finds LRPS close to it or better."""
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Of what was measured; None where nothing finite was."""
+    """The spread of the values; None if there are none, or if one is not finite."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite or len(finite) != len(values):
         return None
@@ -43,13 +43,13 @@ class Line:
 
     Attributes:
         run: The run's name.
-        row: Cost and place, as in a version table.
+        row: The version's cost and its place in the tree.
         perplexity: The geometric mean over its validation sets, by seed.
         to: Paradigm -> the same version's perplexity there, by seed.
     """
 
     run: str
-    row: VersionRow
+    row: VersionCost
     perplexity: Mapping[int, float]
     to: Mapping[str, Mapping[int, float]]
 
@@ -59,9 +59,9 @@ class Line:
         return spread([value / other[seed] for seed, value in self.perplexity.items() if seed in other])
 
 
-def lines_of(tables: Mapping[tuple[str, int], VersionTable]) -> list[Line]:
+def lines_of(tables: Mapping[tuple[str, int], VersionCosts]) -> list[Line]:
     """Every version of every run, from the version tables of (run, seed); what is not validated yet is left out."""
-    runs: dict[str, dict[int, dict[str, VersionRow]]] = {}
+    runs: dict[str, dict[int, dict[str, VersionCost]]] = {}
     for (run, seed), versions in tables.items():
         runs.setdefault(run, {})[seed] = {row.path: row for row in versions.rows}
     lines = []
@@ -79,7 +79,7 @@ def lines_of(tables: Mapping[tuple[str, int], VersionTable]) -> list[Line]:
     return lines
 
 
-def _measured(rows: Iterable[tuple[int, VersionRow | None]]) -> Iterable[tuple[int, float]]:
+def _measured(rows: Iterable[tuple[int, VersionCost | None]]) -> Iterable[tuple[int, float]]:
     for seed, row in rows:
         values = list(row.perplexity.values()) if row else []
         known = [value for value in values if value is not None and math.isfinite(value)]
@@ -87,7 +87,7 @@ def _measured(rows: Iterable[tuple[int, VersionRow | None]]) -> Iterable[tuple[i
             yield seed, math.exp(statistics.fmean(map(math.log, known)))
 
 
-def not_finite(tables: Mapping[tuple[str, int], VersionTable]) -> list[str]:
+def not_finite(tables: Mapping[tuple[str, int], VersionCosts]) -> list[str]:
     """What was validated, and is infinite or no number: it is in no line, which would hide a run that has diverged."""
     return [
         f"{run}, seed {seed}: {row.path} has a perplexity that is not finite, and is in no mean"

@@ -17,11 +17,13 @@ from megatron_lrps.plan.path_legs import Leg, legs_of
 from megatron_lrps.plan.paths import Tree
 
 MTBF_HOURS = 6300.0
-"""Of a node of 8 GPUs: 419 unexpected interruptions of 2,048 nodes in 54 days (Llama 3, arXiv 2407.21783, table 5)."""
+"""Mean time between failures of a node of 8 GPUs: 419 unexpected interruptions of 2,048 nodes in 54 days (Llama 3,
+arXiv 2407.21783, table 5)."""
 RESTART_HOURS = 10 / 60
 """From a job's start to its first iteration: health checks, imports, connections, loading the checkpoint."""
 _HOPELESS = math.log(10_000)
-"""A cycle of this many mean times between failures is tried ten thousand times before it succeeds once."""
+"""A cycle between saves of this many mean times between failures is tried ten thousand times before it succeeds
+once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,9 @@ class Cluster:
     """What a job runs on.
 
     Attributes:
-        nodes: Of a job; one that fails ends it.
-        gpus: Of a job.
-        iteration_hours: Time of one iteration.
+        nodes: The number of nodes of a job. If one fails, the job ends.
+        gpus: The number of GPUs of a job.
+        iteration_hours: The time of one iteration.
         mtbf_hours: Mean time between failures of one node; times are exponentially distributed.
         queue_hours: Mean wait of a job that is submitted or requeued, exponentially distributed; 0 for none.
         save_hours: How long training stands still for a save.
@@ -129,7 +131,7 @@ class Outcome:
         interval: Iterations between saves.
         finish_hours: (median, 90 %) from submission to the campaign's end; None where it hardly ever ends.
         wasted_gpu_hours: Mean GPU-hours of start-up, saves, and training that is lost; None likewise.
-        wasted_share: Of all GPU-hours held.
+        wasted_share: The share of these in all GPU-hours that jobs held.
         ends_hours: Path -> (median, 90 %) of when it is trained.
     """
 

@@ -13,11 +13,12 @@ class Cost:
     """Iterations of all versions together.
 
     Attributes:
-        planned: What the plan's own paths train (the sum over its paradigms), cuts included.
-        lrps: By path switching, or None where the plan has no such paths. Cuts do not count here and below: they are
-            versions besides the planned ones, which nobody would retrain from scratch.
-        ptfs: By retraining every version from scratch on all data so far, those of an adopted run too.
-        cpt: By continuing from the last version on new data; the first one from an adopted run, where there is one.
+        planned: The iterations that the paths of the plan train (the sum over its paradigms), cuts included.
+        lrps: The iterations by path switching, or None if the plan has no such paths. Cuts do not count here and below:
+            they are versions besides the planned ones, which nobody would retrain from scratch.
+        ptfs: The iterations by retraining every version from scratch on all data so far, those of an adopted run too.
+        cpt: The iterations by continuing from the last version on new data; the first one from an adopted run, where
+            there is one.
     """
 
     planned: int
@@ -60,8 +61,8 @@ class ModelSize:
     Attributes:
         parameters: All weights, embeddings included.
         flops_per_sample: Floating-point operations of one sample's forward and backward pass.
-        vocabulary: What it was computed with.
-        checkpoint_bytes: Of one save.
+        vocabulary: The vocabulary that it was computed with.
+        checkpoint_bytes: The size of one save.
     """
 
     parameters: int
@@ -78,7 +79,7 @@ def model_size(plan: Plan, vocabulary: Vocabulary | None = None) -> ModelSize | 
 
     Args:
         plan: The plan.
-        vocabulary: Of its tokenizer (``data.vocabulary``); None: what the plan alone says.
+        vocabulary: The vocabulary of its tokenizer (``data.tokenizer_size``). None takes what the plan alone says.
     """
     flags = plan.megatron
     layers, hidden = whole(flags.get("num-layers")), whole(flags.get("hidden-size"))

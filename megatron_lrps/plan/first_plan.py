@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 
 SCHEMA_FILE = "plan.schema.json"
-"""Beside the plan, for editors."""
+"""The JSON schema that lies beside the plan, for editors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +14,13 @@ class Size:
     """A model and how it is trained; what a draft begins with, to be changed.
 
     Attributes:
-        about: What it is for, in words.
+        about: What it is for, as a phrase.
         sequence_length: Tokens of a sample.
         global_batch_size: Samples of an iteration.
         max_lr: The maximal learning rate; the minimal one is a tenth.
-        vocab_size: Of the tokenizer that is trained, where there is text enough.
+        vocab_size: The tokens of the tokenizer that is trained, if there is enough text.
         max_iters: The most iterations of a version that are proposed.
-        flags: Megatron's.
+        flags: The flags of Megatron.
     """
 
     about: str
@@ -34,7 +34,7 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """Of an iteration."""
+        """The number of tokens in an iteration."""
         return self.sequence_length * self.global_batch_size
 
 
@@ -106,15 +106,15 @@ class Draft:
     """What the first plan says.
 
     Attributes:
-        name: The campaign's.
+        name: The name of the campaign.
         train: The text of each version.
         valid: The text that is held out.
         size: A key of ``SIZES``.
-        vocab_size: Of the tokenizer that is trained.
-        length: Of each version, as the plan writes it: (``iters`` or ``tokens``, a count).
-        iters: The same in iterations.
+        vocab_size: The tokens of the tokenizer that is trained.
+        length: The length of each version, as the plan writes it: (``iters`` or ``tokens``, a count).
+        iters: The same length in iterations.
         device: ``cpu`` or ``gpu``.
-        why: Why this device, as a comment.
+        why: The reason for this device, which becomes a comment.
         processes: Ranks on this machine.
     """
 

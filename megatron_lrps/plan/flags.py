@@ -151,7 +151,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
             "remove one of the two.",
         )
     if path.parent is not None:
-        # Of a branch the fork point is the start: were it missing, these weights must not stand in for it.
+        # A branch starts from its fork point. If that is missing, these weights must not take its place.
         flags.pop(PRETRAINED, None)
     if plan.launch.device == "cpu":
         refuse_without_gpu(plan.megatron, "megatron.")

@@ -26,10 +26,10 @@ class Condition(NamedTuple):
     """A line of a gate.
 
     Attributes:
-        text: As it was written.
-        score: Such as ``ppl/v1-web``, or ``ppl/web`` where one version alone has a set of that name.
+        text: The line as it was written.
+        score: A name such as ``ppl/v1-web``, or ``ppl/web`` if only one version has a set of that name.
         sign: ``<=``, ``>=``, ``<`` or ``>``.
-        factor: Of the other version's score; or the number itself.
+        factor: What the other version's score is multiplied by; or the number itself.
         version: The other version, ``PREVIOUS``, or None for a number.
     """
 
@@ -44,11 +44,11 @@ class Judged(NamedTuple):
     """A condition with its numbers.
 
     Attributes:
-        condition: The line.
-        value: The version's score.
-        other: The other version's, or None for a number.
+        condition: The line of the gate.
+        value: The score of the version.
+        other: The score of the other version, or None if the line has a number.
         holds: Whether it is met; never where a score is no number.
-        against: The other version's name; None for a number, and where no version is before.
+        against: The name of the other version. None if the line has a number, and if no version is before.
     """
 
     condition: Condition
@@ -92,7 +92,7 @@ def read_gate(text: str, name: str) -> list[Condition]:
     """A gate's conditions; empty lines and what follows a ``#`` are left out.
 
     Raises:
-        RefusedError: a line is none, or there is none.
+        RefusedError: A line is not a condition, or there is no condition.
     """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -124,7 +124,7 @@ def judge(
     """Each condition with its numbers.
 
     Args:
-        conditions: Of ``read_gate``.
+        conditions: The conditions, from ``read_gate``.
         version: The one that is to be released.
         scores: Version -> its scores by name; raises RefusedError where it has none.
         measured: (version, score) -> how it was measured.

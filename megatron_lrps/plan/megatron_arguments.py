@@ -155,7 +155,7 @@ def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> Non
 
     Args:
         flags: Flag without dashes -> value, as a plan gives them; false leaves a flag out.
-        key: Of the plan, for the message.
+        key: The key of the plan, for the message.
 
     Raises:
         PlanError: naming the first one, and the flag that was probably meant.

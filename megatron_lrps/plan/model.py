@@ -43,48 +43,51 @@ class Plan(PlanModel):
     """A whole ``plan.yaml``. Relative paths in it started at the plan file's own folder (``base``)."""
 
     campaign: Name
-    """What the campaign is called."""
+    """The name of the campaign."""
     save: FilePath
     """The campaign's folder: checkpoints, logs, exports, scores and reports."""
     paradigm: tuple[Paradigm, ...] = Field(("lrps",), json_schema_extra=or_shorter({"enum": [*get_args(Paradigm)]}))
-    """How versions are trained: `lrps` by path switching, `ptfs` each from scratch, `cpt` each from the one before,
-    `cpt-rewarm` that with a warm-up again. A list trains several, for comparison."""
+    """How versions are trained. `lrps` trains them by path switching, `ptfs` trains each from scratch, `cpt` continues
+    each from the one before, and `cpt-rewarm` does so with another warm-up. A list trains several, for comparison."""
     lr: LearningRate = LearningRate()
     """The learning rates that all paths share."""
     decay: Decay = Decay()
-    """How every branch decays. A version may have its own."""
+    """How every branch decays. A version can have a `decay` of its own."""
     sequence_length: Count
-    """Tokens of a sample. Megatron's `--seq-length`."""
+    """The number of tokens in a sample: Megatron's `--seq-length`."""
     global_batch_size: Count
-    """Samples of an iteration, over all ranks. It stays for the whole campaign."""
+    """The number of samples in an iteration, over all ranks. It is the same for the whole campaign."""
     versions: tuple[Version, ...] = Field(min_length=1)
     """The models to release, oldest first. The list may grow while the campaign runs."""
     max_epochs: Epochs = 4.0
-    """How often an index may have been read at a window's end, earlier windows and replay included; more is refused.
-    Repeats beyond four hardly help (arXiv 2305.16264)."""
+    """How many times an index may have been read by the end of a window, with earlier windows and replay. A plan that
+    reads it more often is refused. Repeats beyond four hardly help (arXiv 2305.16264)."""
     main: MainPath | None = None
-    """A run that is there already, adopted as the main path's past."""
+    """An existing run of stock Megatron that the main path continues."""
     paths: tuple[ExplicitPath, ...] = ()
-    """Curves that no paradigm draws, in place of `paradigm`."""
+    """Learning-rate curves that no paradigm draws. They take the place of `paradigm`."""
     cuts: tuple[Cut, ...] = ()
-    """Versions off main besides the planned ones; `lrps cut` adds them here."""
+    """Versions that fork off main besides the planned ones. `lrps cut` adds them here."""
     tokenizer: Tokenizer | None = None
-    """Which tokenizer all versions share."""
+    """The tokenizer that all versions share."""
     megatron: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
-    """Megatron's own flags, without the leading dashes: model, layout, precision, optimizer. true is a switch, false
-    leaves the flag out. docs/arguments.md lists them. What the plan decides by a key of its own is refused here."""
+    """Megatron's own flags, without the leading dashes: the model, the parallel layout, the precision, the optimizer.
+    `true` sets a switch, and `false` leaves the flag out. docs/arguments.md lists the flags. A flag that the plan
+    decides by a key of its own is refused here."""
     script_flags: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
-    """Flags of your own training script that are not Megatron's, written like those. Nothing checks their spelling."""
+    """Flags of your own training script that are not Megatron's. They are written like those of `megatron`, and nothing
+    checks their spelling."""
     launch: Launch = Launch()
     """Where and how paths run."""
     keep: Keep = Keep()
-    """What `lrps gc` leaves."""
+    """Which checkpoints `lrps gc` keeps."""
     evaluate: Evaluation = Evaluation()
     """How `lrps eval` scores a version."""
     promote: Promotion | None = None
-    """What it takes to release a version; with it `lrps submit` adds that as a job behind each branch."""
+    """How a version is released. If it is given, `lrps submit` adds a job behind each branch that releases the
+    version."""
     alerts: Alerts = Alerts()
-    """What in a path's own figures raises an alert while it trains."""
+    """Which losses and gradient norms of a path raise an alert while it trains."""
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")

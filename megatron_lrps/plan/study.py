@@ -17,12 +17,12 @@ class StudyData(PlanModel):
     """``data``: text of this machine, made on the first run; ``mixed`` gives every window the same distribution."""
 
     vocab_size: Count = 4096
-    """Tokens of the vocabulary that is trained on the text."""
+    """The number of tokens in the vocabulary that is trained on the text."""
     window_characters: Count = 950_000
-    """Characters of each window."""
+    """The number of characters in each window."""
     mixed: bool = True
-    """Every window has the same distribution: a share of the pieces of every document. Else each has its own kind of
-    text."""
+    """Whether every window has the same distribution, a share of the pieces of every document. If not, each window has
+    its own kind of text."""
 
 
 class Study(PlanModel):
@@ -33,17 +33,17 @@ class Study(PlanModel):
     """
 
     study: Annotated[str, Field(min_length=1, max_length=200)]
-    """Its title."""
+    """The title of the study."""
     save: FilePath
-    """Where everything goes: data, plans, campaigns and results."""
+    """The folder for everything that the study makes: data, plans, campaigns and results."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (1234,)
-    """Megatron's `--seed`, one campaign for each."""
+    """The values of Megatron's `--seed`. Each run is one campaign for each of them."""
     data: StudyData | None = None
-    """What text to make; without it the base's data are the reader's own."""
+    """The text to make. Without this section, the base names data of your own."""
     base: dict[str, Any] | FilePath
-    """A plan's keys but `campaign` and `save`, whose relative paths start at `save`; or a plan file."""
+    """A plan file; or the keys of a plan without `campaign` and `save`, whose relative paths start at `save`."""
     runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
-    """Name -> keys laid over the base, mapping by mapping."""
+    """The runs by their names. The keys of each are laid over the base, mapping by mapping."""
 
 
 class LoadedStudy(NamedTuple):

@@ -1,1 +1,1 @@
-"""Files that no crash tears, one writer for each folder, and room on the disk."""
+"""Storage. In: content and paths. Out: files that no crash tears, one writer for each folder, and room for saves."""

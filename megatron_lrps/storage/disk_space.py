@@ -1,4 +1,4 @@
-"""Whether a path's saves fit on its disk."""
+"""Tells whether a path's saves fit on its disk."""
 
 import shutil
 from collections.abc import Iterable
@@ -8,20 +8,20 @@ from megatron_lrps.errors import RefusedError
 
 
 def saves_between(start: int, end: int, interval: int | None, fork_points: Iterable[int]) -> int:
-    """How many checkpoints a path writes in (start, end]: by interval, at fork points, and at its end."""
+    """How many checkpoints a path writes in (start, end]: at each interval, at fork points, and at its end."""
     regular = set(range(interval, end + 1, interval)) if interval else set()
     return len({iteration for iteration in regular | set(fork_points) | {end} if start < iteration <= end})
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder that may not be there yet."""
+    """The free bytes on the disk of a folder. The folder need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def refuse_no_room(folder: Path, *, free: int, saves: int, needed: int | None, fix: str) -> None:
-    """Refuse saves that will not fit; raises RefusedError with both sizes. Nothing where the sizes are not known."""
+    """Raise RefusedError with both sizes if the saves do not fit. Nothing happens if ``needed`` is unknown (None)."""
     if needed is not None and needed > free:
         raise RefusedError(
             f"{size_words(free)} are free at {folder}, and {saves} saves will take {size_words(needed)}.", fix

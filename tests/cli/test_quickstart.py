@@ -9,13 +9,13 @@ from statistics import mean
 import pytest
 from matplotlib.image import imread
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli import quickstart
 from megatron_lrps.cli.quickstart import PLAN, STUDY
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.scalars import read_scalars
-from megatron_lrps.monitor.score_table import compared
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.monitor.score_table import score_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import expand, load_plan, parse_plan
 from megatron_lrps.plan.study import load_study, trials_of
 
@@ -163,7 +163,7 @@ def test_a_plan_that_is_there_stays_but_for_the_paradigms_asked_for(tmp_path: Pa
     ("old", "new", "baselines", "named"),
     [
         ("paradigm: lrps", "paradigm: [cpt, ptfs]", True, "paradigm is cpt, ptfs, and --baselines compares lrps, ptfs"),
-        ("device: cpu", "device: gpu", False, "launch.device is 'gpu', the quick start trains on a CPU"),
+        ("device: cpu", "device: gpu", False, "launch.device is 'gpu', but the quick start trains on a CPU"),
     ],
 )
 def test_a_plan_that_it_cannot_train_is_refused(
@@ -176,13 +176,13 @@ def test_a_plan_that_it_cannot_train_is_refused(
 def test_with_baselines_the_last_version_stands_by_three_ways_as_trained(tmp_path: Path) -> None:
     planned(tmp_path, None, baselines=True)
     tree = expand(load_plan(tmp_path / "plan.yaml"))
-    versions = version_table(tree, CampaignFolder(tree.plan.folder))
+    versions = version_costs(Campaign(tree))
     perplexities = {"v4": 44.5, "ptfs-v4": 47.25, "cpt-v4": 48.0}
     results = {
         path: {"iteration": 1200, "perplexity": {"v1-held-out": {"perplexity": value}}, "tasks": {}}
         for path, value in perplexities.items()
     }
-    text = quickstart._paradigms_text(versions, compared(versions, results))
+    text = quickstart._paradigms_text(versions, score_table(versions, results))
     assert "v4 by three ways to train it, in this run" in text
     cells = [line.split("  ") for line in text.splitlines() if "%" in line][:3]
     assert [[cell.strip() for cell in row if cell.strip()] for row in cells] == [

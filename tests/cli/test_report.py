@@ -30,5 +30,5 @@ def test_a_plan_that_is_none_is_refused(lrps, tmp_path):
 def test_an_axis_that_is_none_is_refused(lrps, tmp_path):
     code, _, err = lrps("report", write_campaign(tmp_path), "--axis", "hours")
     assert code == 78
-    assert "axis 'hours' is none. Fix: choose one of iterations, samples, tokens." in err
+    assert "There is no axis 'hours'. Fix: choose one of iterations, samples, tokens." in err
     assert not (tmp_path / "run").exists()

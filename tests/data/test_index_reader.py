@@ -16,7 +16,7 @@ def test_tokens_are_counted_without_reading_the_lengths(tmp_path: Path) -> None:
     index.write_bytes(index.read_bytes()[:34])  # its header alone
     assert token_count(tmp_path / "small") == 6
     index.write_bytes(b"MMIDIDX")
-    with pytest.raises(RefusedError, match=r"small\.idx is no Megatron index"):
+    with pytest.raises(RefusedError, match=r"small\.idx is not a Megatron index"):
         token_count(tmp_path / "small")
     (tmp_path / "large.bin").unlink()
     with pytest.raises(RefusedError, match=r"large\.bin cannot be read"):
@@ -42,8 +42,8 @@ def test_index_facts_refuses_what_is_torn(tmp_path: Path) -> None:
     idx, data = tmp_path / "x.idx", tmp_path / "x.bin"
     whole = idx.read_bytes()
     for broken, reason in [
-        (whole[:20], "no Megatron index"),
-        (b"NOTIDX" + whole[6:], "no Megatron index"),
+        (whole[:20], "not a Megatron index"),
+        (b"NOTIDX" + whole[6:], "not a Megatron index"),
         (whole[:-1], "has 81 bytes"),
     ]:
         idx.write_bytes(broken)

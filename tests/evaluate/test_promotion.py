@@ -53,7 +53,7 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
     ) -> Promoted:
         checkpoint = Checkpoint(campaign.path(path).checkpoints, 20)
         facts = Facts(name=path, record="read", values={})
-        version = VersionCheckpoint(whole, [whole.tree], path, facts, checkpoint, sha256)
+        version = VersionCheckpoint(whole, path, facts, checkpoint, sha256)
         version.export.mkdir(parents=True, exist_ok=True)
         (version.export / "README.md").write_text("card\n")
         file = tmp_path / "gate.txt"

@@ -9,7 +9,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.plan import expand, load_plan
 from tests.conftest import Lrps
-from tests.launch.test_real import start, wait_for_iteration
+from tests.launch.local.test_stopped_run import start, wait_for_iteration
 from tests.training.campaigns import losses, write_campaign
 
 pytestmark = pytest.mark.training

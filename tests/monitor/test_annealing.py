@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_lrps.monitor.annealing import Law, Part, Rates, fit
+from megatron_lrps.monitor.annealing import Law, Pieces, Rates, fit
 
 TRUE = Law(floor=2.0, scale=6.0, exponent=0.4, gain=0.002, momentum=0.99, residual=0.0)
 
@@ -21,7 +21,7 @@ def decayed(fork: int, iterations: int) -> Rates:
     return Rates(np.concatenate((held(fork).shares, tail)), 20)
 
 
-def part(name: str, rates: Rates, start: int, noise: float, *, law: Law = TRUE, mains: bool = False) -> Part:
+def part(name: str, rates: Rates, start: int, noise: float, *, law: Law = TRUE, mains: bool = False) -> Pieces:
     """Pieces of ten iterations after ``start``; noise, in nats a token, of each piece's mean."""
     edges = np.array([(at + 1, at + 10) for at in range(start, len(rates.shares), 10)])
     numbers = np.random.default_rng(len(edges))
@@ -33,9 +33,9 @@ def part(name: str, rates: Rates, start: int, noise: float, *, law: Law = TRUE, 
 
     losses = means(rates) + numbers.normal(0, noise, len(edges)) + shared
     if not mains:
-        return Part(name, rates, edges, losses)
+        return Pieces(name, rates, edges, losses)
     main = held(len(rates.shares))
-    return Part(name, rates, edges, losses, means(main) + shared, main)
+    return Pieces(name, rates, edges, losses, means(main) + shared, main)
 
 
 def test_areas_by_hand() -> None:
@@ -76,7 +76,7 @@ def test_outliers_do_not_move_the_fit() -> None:
     main = part("main", held(2000), 200, 0.01)
     spoiled = main.losses.copy()
     spoiled[::20] += 5.0  # a twentieth of the pieces are spikes
-    law = fit([Part("main", main.rates, main.edges, spoiled)])
+    law = fit([Pieces("main", main.rates, main.edges, spoiled)])
     assert law.losses(held(2000))[-1] == pytest.approx(TRUE.losses(held(2000))[-1], abs=0.01)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Floats, Law, Rates
@@ -58,7 +59,7 @@ def campaign_of(tree: Tree) -> CampaignFolder:
 def test_forecasts_are_the_laws_and_the_error_is_measured(make_tree: MakeTree, log_job: LogJob) -> None:
     tree = make_tree(4, 400)
     train(tree, log_job, ["main", "v1", "v2", "v3"])
-    outlook = forecast(tree, campaign_of(tree))
+    outlook = forecast(Campaign(tree))
     assert outlook.branches == ("v1", "v2", "v3")
     assert [each.path for each in outlook.checked] == ["v1", "v2", "v3"]
     assert outlook.error is not None
@@ -78,7 +79,7 @@ def test_forecasts_are_the_laws_and_the_error_is_measured(make_tree: MakeTree, l
 def test_windows_of_other_difficulty_move_the_level_and_not_the_gain(make_tree: MakeTree, log_job: LogJob) -> None:
     tree = make_tree(4, 400)
     train(tree, log_job, ["main", "v1", "v2", "v3"], hard=0.1)
-    outlook = forecast(tree, campaign_of(tree))
+    outlook = forecast(Campaign(tree))
     assert outlook.error is not None
     assert outlook.gain_error is not None
     assert 0.05 < outlook.error < 0.2  # as far as the windows are from each other
@@ -88,7 +89,7 @@ def test_windows_of_other_difficulty_move_the_level_and_not_the_gain(make_tree: 
 def test_without_a_branch_the_gain_and_the_error_are_unknown(make_tree: MakeTree, log_job: LogJob) -> None:
     tree = make_tree(4, 400)
     train(tree, log_job, ["main"], until=700)
-    outlook = forecast(tree, campaign_of(tree), alphas=[0.6])
+    outlook = forecast(Campaign(tree), alphas=[0.6])
     assert (outlook.law.gain, outlook.error, outlook.checked, outlook.reached) == (None, None, (), 700)
     assert outlook.notes[0].startswith("No branch has logged enough to fit: a constant learning rate does not tell")
     assert outlook.notes[1] == "The error is unknown: no branch is finished yet."
@@ -100,7 +101,7 @@ def test_without_a_branch_the_gain_and_the_error_are_unknown(make_tree: MakeTree
 def test_one_finished_branch_gives_the_gain_and_no_error(make_tree: MakeTree, log_job: LogJob) -> None:
     tree = make_tree(4, 400)
     train(tree, log_job, ["main", "v1"], until=700)
-    outlook = forecast(tree, campaign_of(tree))
+    outlook = forecast(Campaign(tree))
     assert outlook.law.gain is not None
     assert outlook.error is None
     assert outlook.notes[0] == "The error is unknown: one branch is finished, and the fit needs it for C."
@@ -109,7 +110,7 @@ def test_one_finished_branch_gives_the_gain_and_no_error(make_tree: MakeTree, lo
 def test_shapes_alphas_and_branches_that_cannot_be(make_tree: MakeTree, log_job: LogJob) -> None:
     tree = make_tree(2, 400)
     train(tree, log_job, ["main"])
-    outlook = forecast(tree, campaign_of(tree), alphas=[0.5, 1.0, 0.001], shapes=["1-sqrt", "multi-step"])
+    outlook = forecast(Campaign(tree), alphas=[0.5, 1.0, 0.001], shapes=["1-sqrt", "multi-step"])
     found = {(each.version, each.shape, each.alpha): each for each in outlook.forecasts}
     assert len(found) == 12
     assert found["v1", "1-sqrt", 1.0].why_not == "would fork at 0, and the warm-up ends at 20"
@@ -121,12 +122,12 @@ def test_shapes_alphas_and_branches_that_cannot_be(make_tree: MakeTree, log_job:
 def test_too_little_log_and_no_main_are_refused(make_tree: MakeTree, log_job: LogJob, tmp_path: Path) -> None:
     tree = make_tree(4, 400)
     with pytest.raises(RefusedError, match="Main has logged 0 iterations after iteration 20"):
-        forecast(tree, campaign_of(tree))
+        forecast(Campaign(tree))
     train(tree, log_job, ["main"], until=80)
     with pytest.raises(RefusedError, match=r"54 iterations after iteration 26 .*and a fit needs 100"):
-        forecast(tree, campaign_of(tree))
+        forecast(Campaign(tree))
     with pytest.raises(RefusedError, match="has no main path: its paths are ptfs-v1, ptfs-v2"):
-        forecast(make_tree(2, 400, paradigm="ptfs"), campaign_of(tree))
+        forecast(Campaign(make_tree(2, 400, paradigm="ptfs")))
 
 
 def test_the_command_says_all_of_it(make_tree: MakeTree, log_job: LogJob, lrps: Lrps, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
 
 def test_nothing_heavy_is_imported():
     heavy = (
-        "import sys, megatron_lrps.monitor.version_table; "
+        "import sys, megatron_lrps.monitor.version_costs; "
         "print(*{'torch', 'megatron', 'tensorflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True, cwd=Path.cwd())

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.monitor.score_table import FORMS, Compared, compared
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.monitor.score_table import FORMS, ScoreTable, score_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import expand, parse_plan
 
 PLAN = """\
@@ -35,9 +35,9 @@ def result(ppl: float, *, limit: int | None = None, acc: float | None = None, it
     return {"iteration": iteration, "perplexity": {"v1-web": found}, "tasks": tasks}
 
 
-def table(results: dict[str, dict[str, Any]], only: tuple[str, ...] = ()) -> Compared:
+def table(results: dict[str, dict[str, Any]], only: tuple[str, ...] = ()) -> ScoreTable:
     tree = expand(parse_plan(PLAN, base=Path("/nowhere")))
-    return compared(version_table(tree, CampaignFolder(Path("/nowhere/run"))), results, only=only)
+    return score_table(version_costs(Campaign(tree)), results, only=only)
 
 
 SCORED = {"v2": result(9.5, acc=0.4), "ptfs-v2": result(9.0, acc=0.5), "v1": result(12.0, iteration=8)}
@@ -86,7 +86,7 @@ versions:
 """Two branches: v1 validates on v1-web, v2 on that and on v2-web."""
 
 
-def validated(results: dict[str, dict[str, Any]]) -> Compared:
+def validated(results: dict[str, dict[str, Any]]) -> ScoreTable:
     """v1 has ended its training with a perplexity of e, v2 with e and e squared."""
     tree = expand(parse_plan(VALID, base=Path("/nowhere")))
     one, two = ([(end, loss)] for end, loss in ((16, 1.0), (16, 2.0)))
@@ -95,7 +95,7 @@ def validated(results: dict[str, dict[str, Any]]) -> Compared:
         "v1": {"lm loss validation-v1-web": [(8, 1.0)]},
         "v2": {"lm loss validation-v1-web": one, "lm loss validation-v2-web": two},
     }
-    return compared(version_table(tree, CampaignFolder(Path("/nowhere/run")), runs=runs), results)
+    return score_table(version_costs(Campaign(tree), runs=runs), results)
 
 
 def test_a_score_of_one_version_leaves_what_is_known_of_the_others() -> None:
@@ -128,8 +128,8 @@ def test_nothing_is_the_best_of_what_was_measured_in_two_ways() -> None:
     runs: dict[str, Any] = {path.name: {} for path in tree.paths}
     for path in ("v2", "ptfs-v2"):
         runs[path] = {"lm loss validation-v1-web": [(16, 1.0)], "lm loss validation-v2-web": [(16, 2.0 + len(path))]}
-    versions = version_table(tree, CampaignFolder(Path("/nowhere/run")), runs=runs)
-    found = compared(versions, {"v2": result(9.5)})
+    versions = version_costs(Campaign(tree), runs=runs)
+    found = score_table(versions, {"v2": result(9.5)})
     assert found.best == {("v2", "ppl/v2-web")}  # both by the training; v1-web is not
 
 

@@ -18,21 +18,21 @@ from megatron_lrps.monitor.study_results import (
     spread,
     verdicts,
 )
-from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 
 
-def row(paradigm: str, version: str, *perplexities: float | None) -> VersionRow:
+def row(paradigm: str, version: str, *perplexities: float | None) -> VersionCost:
     sets = {f"{version}-{number}": value for number, value in enumerate(perplexities)}
-    return VersionRow(
+    return VersionCost(
         version=version, paradigm=paradigm, path=f"{paradigm}-{version}", fork=0, end=10, iterations=10, cost=58,
         of_ptfs=0.58, of_cpt=1.0, perplexity=sets,
     )  # fmt: skip
 
 
-def tables(*seeds: dict[str, float]) -> dict[tuple[str, int], VersionTable]:
+def tables(*seeds: dict[str, float]) -> dict[tuple[str, int], VersionCosts]:
     """For each seed paradigm -> perplexity of v2; v1 has 10 everywhere."""
     return {
-        ("cosine", number): VersionTable(
+        ("cosine", number): VersionCosts(
             campaign="c",
             totals=(),
             rows=tuple(
@@ -77,7 +77,7 @@ def test_what_is_not_validated_yet_is_left_out() -> None:
     half = tables({"lrps": 10.0, "ptfs": 10.0})
     whole = half["cosine", 1]
     rows = tuple(each if each.paradigm == "lrps" else row("ptfs", each.version, None) for each in whole.rows)
-    lines = lines_of({("cosine", 1): VersionTable(campaign="c", totals=(), rows=rows)})
+    lines = lines_of({("cosine", 1): VersionCosts(campaign="c", totals=(), rows=rows)})
     assert {each.row.paradigm for each in lines} == {"lrps"}
     assert verdicts(lines) == []
 

@@ -36,7 +36,7 @@ def test_the_schema_has_those_texts() -> None:
     for section in sections_of(SCHEMA):
         assert [key for key, node in section.keys.items() if not node.get("description")] == []
     launch = SCHEMA["$defs"]["Launch"]["properties"]
-    assert launch["slurm"]["description"].startswith("What `lrps submit` asks the cluster for")
+    assert launch["slurm"]["description"].startswith("What `lrps submit` asks the cluster for.")
 
 
 def documented() -> Iterator[Any]:

@@ -167,7 +167,7 @@ def test_nodes_that_train_on_while_slurm_takes_them_for_dead_are_waited_for(subm
             cluster.end(name)
             cluster.start_node(name)
     assert submitted.restarts(job) >= 1
-    assert "requeued, until this job's earlier start has ended" in submitted.log("main")
+    assert "requeued, until the earlier start of this job has ended" in submitted.log("main")
     # Every iteration was trained once, by the start that Slurm had lost.
     figures = read_scalars(submitted.folder.tensorboard("main"))["lm loss"]
     assert [iteration for iteration, _ in figures] == list(range(1, 41))

@@ -1,4 +1,4 @@
-"""The documents of a shard, one after the other; what cannot be read is counted and listed, never dropped."""
+"""The documents of a shard, one after the other. Unreadable documents are counted and listed, never just dropped."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.lines import LONGEST_DOCUMENT, lines, whole
-from megatron_lrps.data.prepare.shards import Piece, Shard
+from megatron_lrps.data.prepare.shards import FileSpan, Shard
 from megatron_lrps.data.prepare.sniff import encoding_of, refuse_other_kind
 from megatron_lrps.data.prepare.tables import rows
 from megatron_lrps.data.prepare.text_blocks import UTF8
@@ -37,15 +37,15 @@ _ZERO_SHARE = 0.05
 
 @dataclass
 class Tally:
-    """What was read of a shard.
+    """What was read from a shard.
 
     Attributes:
         report: Gets a JSON line for every unreadable document.
-        bytes: Of the lines, rows and files that held the documents, unpacked.
-        blank: Lines without anything in them; they are no documents.
-        unreadable: Documents by reason.
-        remarks: Documents that were given, by what was changed in them or is odd about them.
-        lines: Lines by number of the shard's piece.
+        bytes: Bytes of the lines, rows and files that held the documents, unpacked.
+        blank: Lines that hold nothing; they are not documents.
+        unreadable: Unreadable documents by reason.
+        remarks: Documents that were changed or are odd, by what was changed or is odd.
+        lines: Lines of each of the shard's ranges, by the range's number.
     """
 
     report: IO[str]
@@ -65,44 +65,49 @@ def documents(shard: Shard, source: TextSource, tally: Tally) -> Iterator[str]:
     """The texts of a shard in order.
 
     Raises:
-        RefusedError: A file is torn, has no such column, or is another than was found.
+        RefusedError: A file is torn, has no such column, or has changed since it was found.
     """
-    for number, piece in enumerate(shard.pieces):
-        _same(piece.file)
-        if piece.file.kind == "jsonl":
-            yield from _json_lines(piece, source.field, tally, number)
-        elif piece.file.kind == "text":
-            yield from _plain_text(piece, source.documents, tally, number)
+    for number, span in enumerate(shard.spans):
+        _same(span.file)
+        if span.file.kind == "jsonl":
+            yield from _json_lines(span, source.field, tally, number)
+        elif span.file.kind == "text":
+            yield from _plain_text(span, source.documents, tally, number)
         else:
-            yield from _rows(piece, source.field, tally)
-        _same(piece.file)
+            yield from _rows(span, source.field, tally)
+        _same(span.file)
 
 
-def _encoding(piece: Piece) -> str:
-    """Of a piece's file; what is cut is UTF-8, or it would not have been (``shards.cut``)."""
-    return UTF8 if piece.start else encoding_of(piece.file)
+def _encoding(span: FileSpan) -> str:
+    """The encoding of a range's file. Only files in UTF-8 are cut (``shards.cut``)."""
+    return UTF8 if span.start else encoding_of(span.file)
 
 
 def _same(file: SourceFile) -> None:
     try:
         facts = file.path.stat()
     except OSError as error:
-        raise RefusedError(f"{file.path} cannot be read: {error.strerror}.", "put it back, then rerun.") from None
+        raise RefusedError(
+            f"{file.path} cannot be read: {error.strerror}.", "Put it back, and run the command again."
+        ) from None
     if (facts.st_size, facts.st_mtime_ns) != (file.bytes, file.mtime_ns):
-        raise RefusedError(f"{file.path} was changed while it was read.", "rerun when nothing writes it any more.")
+        raise RefusedError(
+            f"{file.path} was changed while it was read.",
+            "Run the command again when nothing writes the file any more.",
+        )
 
 
-def _json_lines(piece: Piece, name: str, tally: Tally, number: int) -> Iterator[str]:
+def _json_lines(span: FileSpan, name: str, tally: Tally, number: int) -> Iterator[str]:
     import orjson
 
     loads, malformed = orjson.loads, orjson.JSONDecodeError
     line_number = 0
-    encoding = _encoding(piece)
-    for offset, line in lines(piece, encoding):
+    encoding = _encoding(span)
+    for offset, line in lines(span, encoding):
         line_number += 1
         marked = False
         if line is None:
-            tally.bad(TOO_LONG, piece.file, line=line_number, offset=offset)
+            tally.bad(TOO_LONG, span.file, line=line_number, offset=offset)
             continue
         try:
             value = loads(line)
@@ -114,7 +119,7 @@ def _json_lines(piece: Piece, name: str, tally: Tally, number: int) -> Iterator[
                 continue
             value = _by_the_standard_library(line, name, encoding)
             if isinstance(value, _Bad):
-                tally.bad(value.reason, piece.file, line=line_number, offset=offset)
+                tally.bad(value.reason, span.file, line=line_number, offset=offset)
                 continue
         text = value.get(name) if isinstance(value, dict) else None
         # A str subclass cannot come from JSON, so this is exact, and a third faster than isinstance.
@@ -123,10 +128,10 @@ def _json_lines(piece: Piece, name: str, tally: Tally, number: int) -> Iterator[
                 tally.bytes += len(line)
                 yield text
             else:
-                tally.bad(ZEROS, piece.file, line=line_number, offset=offset)
+                tally.bad(ZEROS, span.file, line=line_number, offset=offset)
             continue
         reason = NO_TEXT if isinstance(value, dict) and name in value else NO_FIELD
-        tally.bad(reason, piece.file, line=line_number, offset=offset)
+        tally.bad(reason, span.file, line=line_number, offset=offset)
     tally.lines[number] = line_number
 
 
@@ -136,7 +141,7 @@ class _Bad:
 
 
 def _by_the_standard_library(line: bytes, name: str, encoding: str) -> Any:
-    """As Megatron's tool reads JSON: with NaN and integers of any length, which orjson refuses."""
+    """The line as Megatron's tool reads it, with NaN and integers of any length, which orjson refuses."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -152,35 +157,35 @@ def _by_the_standard_library(line: bytes, name: str, encoding: str) -> Any:
     return value
 
 
-def _plain_text(piece: Piece, unit: str, tally: Tally, number: int) -> Iterator[str]:
-    encoding = _encoding(piece)
+def _plain_text(span: FileSpan, unit: str, tally: Tally, number: int) -> Iterator[str]:
+    encoding = _encoding(span)
     if unit == "file":
-        if (text := _decoded(whole(piece, encoding), piece, tally, encoding, offset=0)) is not None:
+        if (text := _decoded(whole(span, encoding), span, tally, encoding, offset=0)) is not None:
             yield text
     elif unit == "line":
         line_number = 0
-        for offset, line in lines(piece, encoding):
+        for offset, line in lines(span, encoding):
             line_number += 1
             if line is not None and _is_blank(line):
                 tally.blank += 1
             elif line is not None and encoding == UTF8 and line.isascii() and 0 not in line:
-                # Nothing of it can be changed or odd, and lines may be short and many.
+                # Nothing in it can be changed or odd. This is the fast way, because lines may be short and many.
                 tally.bytes += len(line)
                 yield line.decode()
-            elif (text := _decoded(line, piece, tally, encoding, line=line_number, offset=offset)) is not None:
+            elif (text := _decoded(line, span, tally, encoding, line=line_number, offset=offset)) is not None:
                 yield text
         tally.lines[number] = line_number
     else:
-        for begin, content in _paragraphs(piece, encoding, tally):
-            if (text := _decoded(content, piece, tally, encoding, offset=begin)) is not None:
+        for begin, content in _paragraphs(span, encoding, tally):
+            if (text := _decoded(content, span, tally, encoding, offset=begin)) is not None:
                 yield text
 
 
-def _paragraphs(piece: Piece, encoding: str, tally: Tally) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and lines of each paragraph, without the last line's end; None for one that is too long."""
+def _paragraphs(span: FileSpan, encoding: str, tally: Tally) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and content of each paragraph, without the last line's end; None as content if it is too long."""
     paragraph: list[bytes] = []
     begin = size = 0
-    for offset, line in lines(piece, encoding, ends=True):
+    for offset, line in lines(span, encoding, ends=True):
         if line is not None and _is_blank(line):
             if line == b"\r\n" and paragraph and paragraph[-1].endswith(b"\r"):
                 paragraph.append(line)  # CR CR LF ends one line: CR LF that was written as text once more
@@ -210,11 +215,11 @@ def _is_blank(line: bytes) -> bool:
 
 
 def _decoded(
-    content: bytes | None, piece: Piece, tally: Tally, encoding: str = UTF8, *, plain: bool = True, **where: int
+    content: bytes | None, span: FileSpan, tally: Tally, encoding: str = UTF8, *, plain: bool = True, **where: int
 ) -> str | None:
-    """A document's text, if it is readable. Of plain text line ends become LF, and a mark at a line's start goes."""
+    """A document's text, if it is readable. In plain text, line ends become LF, and marks at a line's start go."""
     if content is None:
-        tally.bad(TOO_LONG, piece.file, **where)
+        tally.bad(TOO_LONG, span.file, **where)
         return None
     marked = ends = False
     if plain:
@@ -225,10 +230,10 @@ def _decoded(
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        tally.bad(_not(encoding), piece.file, **where)
+        tally.bad(_not(encoding), span.file, **where)
         return None
     if not _looked_at(text, encoding, tally, marked=marked):
-        tally.bad(ZEROS, piece.file, **where)
+        tally.bad(ZEROS, span.file, **where)
         return None
     tally.bytes += len(content)
     if ends:
@@ -241,9 +246,9 @@ def _not(encoding: str) -> str:
 
 
 def _looked_at(text: str, encoding: str, tally: Tally, *, marked: bool) -> bool:
-    """Remark what is odd about a text; False where it has more zero bytes than may stand in one."""
+    """Count what is odd about a text; False if it has more zero bytes than a text may have."""
     if "\0" in text:
-        # Valid UTF-8, and nothing that anyone has written: it would be trained on without a word.
+        # Zero bytes are valid UTF-8, but nobody writes them: without this, they would be trained on silently.
         count = text.count("\0")
         many = count >= _FEW_ZEROS and (count >= _ZERO_SHARE * len(text) or "\0" * _FEW_ZEROS in text)
         if many or not text.strip("\0\t\n\r "):
@@ -261,13 +266,13 @@ def _looked_at(text: str, encoding: str, tally: Tally, *, marked: bool) -> bool:
     return True
 
 
-def _rows(piece: Piece, name: str, tally: Tally) -> Iterator[str]:
-    if not piece.start:
-        refuse_other_kind(piece.file)
-    for row, value in rows(piece.file, name, piece.start, piece.end):
+def _rows(span: FileSpan, name: str, tally: Tally) -> Iterator[str]:
+    if not span.start:
+        refuse_other_kind(span.file)
+    for row, value in rows(span.file, name, span.start, span.end):
         if not isinstance(value, bytes):
-            tally.bad(NO_TEXT, piece.file, row=row)
+            tally.bad(NO_TEXT, span.file, row=row)
         elif len(value) > LONGEST_DOCUMENT:
-            tally.bad(TOO_LONG, piece.file, row=row)
-        elif (text := _decoded(value, piece, tally, plain=False, row=row)) is not None:
+            tally.bad(TOO_LONG, span.file, row=row)
+        elif (text := _decoded(value, span, tally, plain=False, row=row)) is not None:
             yield text

@@ -1,4 +1,4 @@
-"""One shard to its part of the ``.bin`` and of the index, by a fast engine that is checked or by the reference."""
+"""Encodes a shard: its tokens, and the lengths of its documents. A fast engine's ids are checked on a sample."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_lrps.data.prepare.content import Entry, entry_of
+from megatron_lrps.data.prepare.content_hashes import FileRecord, entry_of
 from megatron_lrps.data.prepare.documents import Tally, documents
 from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
@@ -20,17 +20,17 @@ from megatron_lrps.errors import LrpsError
 from megatron_lrps.storage.files import read_json, replacing, write_atomic
 
 BATCH_CHARS = 2**22
-"""Characters encoded at a time; gigatoken takes a quarter longer for batches of 1 MiB."""
+"""Characters encoded at a time. gigatoken takes a quarter longer with batches of 1 MiB."""
 
 UINT16_BELOW = 65500
-"""Megatron's choice: a vocabulary of fewer tokens is uint16, any other int32."""
+"""Megatron writes the ids of a vocabulary of fewer tokens as uint16, and others as int32."""
 
 _CHECKED_SHARE = 0.005
 _CHECKED_FIRST = 20
 _CHECKED_CHARS = 16_384
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes of text and the tokens that have come since."""
+"""Called with the bytes of text and the tokens since the last call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +38,20 @@ class Encoding:
     """What a shard's files hold.
 
     Attributes:
-        key: What it is made from, but for the content of its files (``shards.shard_key``).
+        key: Identifies what it is made from, without the content of its files (``shards.shard_key``).
         documents: Documents, empty ones included.
-        empty: Documents without a token; in the index, without a sequence.
+        empty: Documents without a token; they have no sequence in the index.
         tokens: Tokens with EODs.
-        bytes: Of the lines, rows and files that held the documents, unpacked.
+        bytes: Bytes of the lines, rows and files that held the documents, unpacked.
         blank: Blank lines.
-        unreadable: Documents by reason.
-        remarks: Documents that are there, by what was changed in them or is odd about them.
-        files: What each piece was read from, with its hash (``content.Entry``).
-        lines: Lines of each piece that has lines.
-        engine: What encoded.
-        checked: Documents compared with the reference.
-        differing: Beginning of the first one whose ids differed, so that the reference did the shard; or "".
+        unreadable: Unreadable documents by reason.
+        remarks: Documents that were changed or are odd, by what was changed or is odd.
+        files: The file of each range, with its hash (``content_hashes.FileRecord``).
+        lines: Lines of each range that has lines.
+        engine: The library that encoded.
+        checked: Documents that were compared with the reference.
+        differing: The beginning of the first document whose ids differed, so that the reference encoded the shard;
+            or "".
     """
 
     key: str
@@ -64,39 +65,39 @@ class Encoding:
     differing: str = ""
     unreadable: dict[str, int] = field(default_factory=dict)
     remarks: dict[str, int] = field(default_factory=dict)
-    files: list[Entry] = field(default_factory=list)
+    files: list[FileRecord] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PartFiles:
-    """A shard's files: tokens, tokens of each document (int32, EOD included), unreadable documents, facts."""
+    """A shard's files: tokens, lengths of the documents (int32, EOD included), unreadable documents, and facts."""
 
     folder: Path
     name: str
 
     @property
     def bin(self) -> Path:
-        """Tokens, as they will be in the ``.bin``."""
+        """The tokens, as they will be in the ``.bin``."""
         return self.folder / f"{self.name}.bin"
 
     @property
     def lengths(self) -> Path:
-        """int32 per document."""
+        """The tokens of each document, int32."""
         return self.folder / f"{self.name}.lengths"
 
     @property
     def unreadable(self) -> Path:
-        """JSON lines."""
+        """The unreadable documents, one JSON object a line."""
         return self.folder / f"{self.name}.unreadable.jsonl"
 
     @property
     def facts(self) -> Path:
-        """The ``Encoding``; there once all else is durable."""
+        """The ``Encoding``. It is written when all else is durable."""
         return self.folder / f"{self.name}.json"
 
     def done(self, key: str) -> Encoding | None:
-        """What is there, if it was made by ``key`` and is whole; whether of the same content, its ``files`` tell."""
+        """What is there, if it was made with ``key`` and is whole. Its ``files`` tell of which content."""
         facts = read_json(self.facts)
         if facts is None or facts.get("key") != key:
             return None
@@ -133,16 +134,16 @@ def dtype_of(encoder: Encoder) -> np.dtype[Any]:
 def encode_shard(
     shard: Shard, source: TextSource, encoder: Encoder, spec: TokenizerSpec, key: str, folder: Path, progress: Progress
 ) -> Encoding:
-    """Encode a shard into ``folder``, durable when it returns.
+    """Encode a shard into ``folder``. The files are durable when this returns.
 
     Raises:
-        RefusedError: Its text cannot be read.
+        RefusedError: The shard's text cannot be read.
         LrpsError: The tokenizer gave an id that it should not have.
         StorageError: The files could not be written.
     """
     files = PartFiles(folder, shard.name)
     checks = _Checks(load_reference(spec)) if not encoder.exact else None
-    read = [entry_of(piece) for piece in shard.pieces]
+    read = [entry_of(span) for span in shard.spans]
     try:
         encoding = _write(shard, source, encoder, key, files, progress, checks)
     except _DifferingError as found:
@@ -177,7 +178,7 @@ class _Checks:
             self._seen += len(text)
             first = self.documents < _CHECKED_FIRST and self._compared < _CHECKED_FIRST * _CHECKED_CHARS
             if first or self._compared <= _CHECKED_SHARE * self._seen:
-                # Of a long document a part: where it lies changes with the document.
+                # Only a part of a long document is compared; its place changes with the document.
                 begin = self._seen % max(1, len(text) - _CHECKED_CHARS) if len(text) > _CHECKED_CHARS else 0
                 part = text[begin : begin + _CHECKED_CHARS]
                 chosen.append(part)
@@ -240,7 +241,7 @@ def _write(
 
 
 def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Ids with an EOD behind each document that has any, and the lengths with it (int32, 0 where there are none).
+    """Ids with an EOD behind each document that has ids, and the lengths with EOD (int32, 0 for an empty document).
 
     Raises:
         LrpsError: An id is not below the vocabulary's size.
@@ -248,7 +249,7 @@ def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[
     if len(encoded.ids) and (largest := int(encoded.ids.max())) >= encoder.vocab_size:
         raise LrpsError(
             f"The tokenizer gave the id {largest}, but its vocabulary has {encoder.vocab_size} tokens.",
-            "fix the tokenizer's files: training would read beyond the embedding.",
+            "Correct the tokenizer's files, because training would read beyond the embedding.",
         )
     filled = encoded.lengths > 0
     lengths = encoded.lengths + filled
@@ -262,7 +263,7 @@ def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide ids."""
+    """The versions of the libraries that decide ids."""
     found = {}
     for name in ("sentencepiece", "tokenizers", "tiktoken", "gigatoken", "transformers"):
         with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""From a plan's ``sources`` to the files that are read, in an order that does not change."""
+"""The files that a plan's ``sources`` name, in an order that does not change."""
 
 import glob
 import json
@@ -33,9 +33,9 @@ _INFO = "dataset_info.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file of text, as it was found; where size or time of change are others later, it was written meanwhile.
+    """One file of text, as it was found. If its size or time of change differ later, it was written in the meantime.
 
-    ``stated`` is whether the plan says its kind, or its name alone.
+    ``stated`` is true if the plan says the kind, and false if the kind is taken from the file's name.
     """
 
     path: Path
@@ -51,12 +51,12 @@ class TextSource:
     """The text behind one index.
 
     Attributes:
-        key: Where the plan says it.
-        prefix: Of the ``.bin`` and ``.idx``, absolute.
-        files: In the order in which they are read.
-        field: Name of the text in a JSON object or a table.
-        documents: What one is in plain text: file, line or paragraph.
-        max_unreadable: Share of unreadable documents that is still accepted.
+        key: The key of the plan that names it.
+        prefix: Path of the ``.bin`` and ``.idx`` without their endings, absolute.
+        files: Its files, in the order in which they are read.
+        field: The field of a JSON object, or the column of a table, that holds the text.
+        documents: What makes a document in plain text: a file, a line or a paragraph.
+        max_unreadable: The largest share of unreadable documents that is accepted.
         trains: Whether it is training data.
     """
 
@@ -77,8 +77,8 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
         only: Versions or prefixes, as the plan writes them; empty for all.
 
     Raises:
-        PlanError: There are none, a prefix has two, or ``only`` names what is none.
-        RefusedError: A file is missing, is named twice or is of no known kind.
+        PlanError: There is no source, a prefix has two, or ``only`` names neither a version nor a prefix.
+        RefusedError: A file is missing, is named twice, or is of an unknown kind.
     """
     found: dict[Path, TextSource] = {}
     names: dict[str, None] = {}
@@ -89,7 +89,7 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
             names |= {version.name: None, shown: None}
             key = f"versions.{version.name}.sources.{shown}"
             if prefix in found:
-                raise PlanError(f"{key}: {found[prefix].key} says what it is made from too.", "remove one of them.")
+                raise PlanError(f"{key}: {found[prefix].key} says it too.", "Remove one of them.")
             given = {name for name in only if name == version.name or _names(name, prefix, plan.base)}
             known |= given
             if only and not given:
@@ -104,9 +104,11 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
                 trains=any(prefix == index for _, index in version.train),
             )
     if unknown := [name for name in only if name not in known]:
-        raise PlanError(f"{unknown[0]!r} is no version or index with `sources`.", f"name one of {', '.join(names)}.")
+        raise PlanError(
+            f"{unknown[0]!r} is not a version or an index with `sources`.", f"Name one of {', '.join(names)}."
+        )
     if not found:
-        raise PlanError("versions: none of them has `sources`.", "add `sources: {INDEX PREFIX: FILES}` to a version.")
+        raise PlanError("versions: none of them has `sources`.", "Add `sources: {INDEX PREFIX: FILES}` to a version.")
     return list(found.values())
 
 
@@ -124,7 +126,7 @@ def _files(key: str, source: Source) -> Iterator[SourceFile]:
         for path in _named(pattern, key, source):
             real = path.resolve()
             if real in seen:
-                raise RefusedError(f"{key}: {path} is {seen[real]} once more.", "name each file once.")
+                raise RefusedError(f"{key}: {path} is the same file as {seen[real]}.", "Name each file once.")
             seen[real] = path
             yield _file(path, key, source)
 
@@ -133,13 +135,13 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
     """The files that a file's name, a folder or a glob stands for."""
     if path.is_dir():
         if (path / "dataset_dict.json").exists():
-            raise RefusedError(f"{key}: {path} holds several splits.", "name the folder of one of them.")
+            raise RefusedError(f"{key}: {path} holds several splits.", "Name the folder of one of them.")
         if (path / _STATE).is_file():
             return _dataset(path, key)
         if (path / _INFO).is_file():
             raise RefusedError(
-                f"{key}: {path} is a folder of Hugging Face datasets without {_STATE}; its splits cannot be told.",
-                "save it with datasets' save_to_disk, or name its .arrow files.",
+                f"{key}: {path} is a folder of Hugging Face datasets without {_STATE}, so its splits are unknown.",
+                "Save it with datasets' save_to_disk, or name its .arrow files.",
             )
         known = _of_one_kind(path, key, source)
     elif path.is_file():
@@ -148,13 +150,13 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
         known = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
     if not known:
         raise RefusedError(
-            f"{key}: {path} names no file of text.", "correct the path; globs start at the plan's folder."
+            f"{key}: {path} names no file of text.", "Correct the path. Globs start at the plan's folder."
         )
     return sorted(known)
 
 
 def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
-    """The files of text below a folder, hidden ones left out; of other known kinds than ``format``, too."""
+    """The files of text below a folder, without hidden files and without those of another kind than ``format``."""
     wanted = "arrow" if source.format == "dataset" else source.format
     found: dict[str | None, list[Path]] = {}
     for file in _walk(folder):
@@ -163,10 +165,10 @@ def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
         return found.get(wanted, []) or found.get(None, [])
     found.pop(None, None)
     if len(found) > 1:
-        # A README beside the data is no document, and nothing but its user can tell.
+        # A README beside the data is not a document, and only the user can tell.
         kinds = ", ".join(f"{len(files)} {kind} ({min(files).name})" for kind, files in sorted(found.items(), key=str))
         raise RefusedError(
-            f"{key}: {folder} holds files of several kinds: {kinds}.", "say `format`, or name the files by a glob."
+            f"{key}: {folder} holds files of several kinds: {kinds}.", "Set `format`, or name the files by a glob."
         )
     return next(iter(found.values()), [])
 
@@ -186,7 +188,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _dataset(folder: Path, key: str) -> list[Path]:
     """The arrow files of a folder that Hugging Face's ``save_to_disk`` wrote."""
-    fix = "save it again with datasets' save_to_disk."
+    fix = "Save it again with datasets' save_to_disk."
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         names = [entry["filename"] for entry in state["_data_files"]]
@@ -194,15 +196,16 @@ def _dataset(folder: Path, key: str) -> list[Path]:
         raise RefusedError(f"{key}: {folder / _STATE} cannot be read: {type(error).__name__}: {error}.", fix) from None
     if state.get("_indices_files"):
         raise RefusedError(
-            f"{key}: {folder} holds a selection or another order of its rows.", "call flatten_indices(), then save it."
+            f"{key}: {folder} holds a selection or another order of its rows.",
+            "Call flatten_indices(), and save it again.",
         )
     if any(Path(name).name != name for name in names):
-        raise RefusedError(f"{key}: {folder / _STATE} names files outside of its folder.", fix)
+        raise RefusedError(f"{key}: {folder / _STATE} names files outside its folder.", fix)
     return [folder / name for name in names]
 
 
 def _suffixes(path: Path) -> tuple[str, Packing]:
-    """What the name says of kind and packing, in lower case."""
+    """The ending of the name that says the kind, in lower case, and the packing."""
     packing = _PACKINGS.get(path.suffix.lower(), "")
     return (Path(path.stem) if packing else path).suffix.lower(), packing
 
@@ -214,17 +217,19 @@ def _file(path: Path, key: str, source: Source) -> SourceFile:
         kind = "arrow" if source.format == "dataset" else source.format
     if kind is None:
         raise RefusedError(
-            f"{key}: {path} is of no known kind (known: {', '.join(_KINDS)}, each also .gz and .zst).",
-            "say `format` in the plan.",
+            f"{key}: {path} is of an unknown kind (known: {', '.join(_KINDS)}, each also as .gz and .zst).",
+            "Set `format` in the plan.",
         )
     if packing and kind in ("parquet", "arrow"):
-        raise RefusedError(f"{key}: {path} is a packed {kind} file, which packs itself.", "unpack it.")
+        raise RefusedError(f"{key}: {path} is a packed {kind} file, and {kind} is packed already.", "Unpack it.")
     if kind != "text" and source.documents is not None:
-        raise RefusedError(f"{key}: documents is given, but {path} is {kind}.", "remove it; it belongs to plain text.")
+        raise RefusedError(
+            f"{key}: documents is given, but {path} is {kind}.", "Remove it, because it applies to plain text only."
+        )
     try:
         facts = path.stat()
     except OSError as error:
-        raise RefusedError(f"{key}: {path} cannot be read: {error.strerror}.", "correct the path.") from None
+        raise RefusedError(f"{key}: {path} cannot be read: {error.strerror}.", "Correct the path.") from None
     return SourceFile(
         path=path,
         kind=kind,

@@ -1,4 +1,4 @@
-"""From raw text to Megatron's ``.bin`` and ``.idx``: what is missing is made, what was begun goes on."""
+"""Makes Megatron's ``.bin`` and ``.idx`` from raw text: makes what is missing, and continues what was begun."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from typing import Any
 
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.data.index_writer import write_index
-from megatron_lrps.data.prepare.content import Contents, renewed, whole_files
+from megatron_lrps.data.prepare.content_hashes import Contents, renewed, whole_files
 from megatron_lrps.data.prepare.encode import Encoding, PartFiles, dtype_of, lengths_of, library_versions, tokens_of
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
@@ -35,13 +35,13 @@ _EXAMPLES = 3
 
 
 @dataclass
-class Watch:
-    """What a caller is told while it waits.
+class Reporter:
+    """What is called while indexes are made.
 
     Attributes:
-        begin: Called once with the bytes of text, about, that are still to be encoded (packed files by a guess).
+        begin: Called once with the bytes of text that are still to be encoded. The bytes of packed files are guessed.
         advance: Called with the bytes of text and the tokens of this run so far.
-        say: Called with lines for the user.
+        say: Called with each line for the user.
     """
 
     begin: Callable[[int], None]
@@ -51,7 +51,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Index:
-    """One index to make: what it is made from, its shards with their keys, and the folder of its parts."""
+    """An index to make: its source and options, its shards with their keys, and the folder of its parts."""
 
     source: TextSource
     options: dict[str, Any]
@@ -64,14 +64,14 @@ class _Index:
         return self.source.prefix.with_name(f".{self.source.prefix.name}.prepare")
 
     def done(self) -> list[Encoding | None]:
-        """What is there of each shard, made from the same content."""
+        """What is there of each shard, if it was made from the same content."""
         parts = [PartFiles(self.folder, shard.name) for shard in self.shards]
         found = [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
         read = [
-            (number, piece.file, entry)
+            (number, span.file, entry)
             for number, (shard, encoding) in enumerate(zip(self.shards, found, strict=True))
             if encoding
-            for piece, entry in zip(shard.pieces, encoding.files, strict=True)
+            for span, entry in zip(shard.spans, encoding.files, strict=True)
         ]
         same = self.contents.same((file, entry) for _, file, entry in read)
         changed = {number for (number, _, _), agrees in zip(read, same, strict=True) if not agrees}
@@ -80,12 +80,12 @@ class _Index:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Makes a ``StoppedError`` of Ctrl-C and SIGTERM; for the main thread of a command."""
+    """Raise a ``StoppedError`` on Ctrl-C and on SIGTERM. For the main thread of a command."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError("Stopped.", "the same command goes on; finished shards are kept.") from None
+        raise StoppedError("Stopped.", "Run the same command to continue. Finished shards are kept.") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -96,26 +96,26 @@ def prepare_sources(
     *,
     workers: int,
     force: bool,
-    watch: Watch,
+    reporter: Reporter,
     shard_bytes: int = SHARD_BYTES,
 ) -> list[Prepared]:
-    """Make the index of each source that is not there yet.
+    """Make the index of each source that has none yet.
 
     Args:
-        sources: What to make.
+        sources: The sources to make indexes from.
         spec: The tokenizer.
-        workers: Processes that encode.
-        force: Replace indexes that are there and were made from something else.
-        watch: Is told how it goes.
-        shard_bytes: Text of a shard.
+        workers: How many processes encode.
+        force: Replace existing indexes that were made from something else.
+        reporter: Is called with the progress.
+        shard_bytes: Bytes of text in a shard.
 
     Raises:
-        RefusedError: An index is there that was made from something else, a file cannot be read, more documents are
+        RefusedError: An existing index was made from something else, a file cannot be read, more documents are
             unreadable than the source allows, or another job makes the same index.
-        StorageError: The disk is full or refuses; finished shards stay, and the same call goes on.
+        StorageError: The disk is full or refuses a write. Finished shards stay, and the same call continues.
     """
     tokenizer = tokenizer_fingerprint(spec.model) if spec.model is not None else ""
-    contents = Contents(workers, watch.say)
+    contents = Contents(workers, reporter.say)
     indexes = []
     for source in sources:
         shards, options = cut(source, shard_bytes), options_of(source, spec, tokenizer)
@@ -125,10 +125,10 @@ def prepare_sources(
     started = time.monotonic()
     with ExitStack() as held:
         for index in missing:
-            # The folder outlives a job that was killed, and its parts are what the next one goes on with.
-            held.enter_context(acquire(index.folder, say=watch.say))
-        _encode(missing, spec, workers, watch)
-        made = {index.source.prefix: _publish(index, spec, tokenizer, started, watch) for index in missing}
+            # The folder outlives a job that was killed, so that the next job continues with its parts.
+            held.enter_context(acquire(index.folder, say=reporter.say))
+        _encode(missing, spec, workers, reporter)
+        made = {index.source.prefix: _publish(index, spec, tokenizer, started, reporter) for index in missing}
         for index in missing:
             _clear(index.folder)
     for index in missing:
@@ -138,7 +138,7 @@ def prepare_sources(
 
 
 def _clear(folder: Path) -> None:
-    """Remove the parts, also those of other cuts and of killed jobs; what says who holds the folder stays."""
+    """Remove the parts, also those of killed jobs, but not the files that say who holds the folder."""
     for file in folder.iterdir():
         if file.name.lstrip(".").startswith("shard-"):
             with suppress(OSError):
@@ -151,7 +151,7 @@ def _known(prepared: Prepared | None) -> Prepared:
 
 
 def _there(index: _Index, force: bool) -> Prepared | None:
-    """The record of an index that is there already and is what would be made; None where it is to be made."""
+    """The record of an existing index, if it is what would be made; None if the index is to be made."""
     prefix = index.source.prefix
     prepared = read_prepared(prefix)
     why = difference(prepared, index.source, index.options, index.contents) if prepared else "by something else"
@@ -164,22 +164,22 @@ def _there(index: _Index, force: bool) -> Prepared | None:
     what = f"{index.source.key}: {prefix}.bin is there, made {why}."
     if why == UNHASHED:
         fix = (
-            "move the .bin, .idx and .prepared.json away and prepare it again: where `bin_sha256` in both records is "
-            "the same, so is the text, and what has been trained on it goes on; where not, move them back."
+            "Move the .bin, .idx and .prepared.json away, and prepare it again. If `bin_sha256` is the same in both "
+            "records, the text is the same, and training continues with it. If not, move the old files back."
         )
         raise RefusedError(what, fix)
     raise RefusedError(
         what,
-        "name another index, move it away, or replace it with --force; what has been trained on it cannot go on then.",
+        "Name another index, move this one away, or replace it with --force, which ends what was trained on it.",
     )
 
 
 def _renewed(prepared: Prepared, source: TextSource) -> Prepared:
-    """The record with the files' present names and times, so that they need not be read another time."""
+    """The record with the files' present names and times, so that the files need not be read again."""
     if not prepared.options or (sources := renewed(source.files, prepared.sources)) == prepared.sources:
         return prepared
     found = replace(prepared, sources=sources)
-    with suppress(StorageError):  # a folder that cannot be written: the index is right all the same
+    with suppress(StorageError):  # the folder cannot be written, but the index is right
         _record(found)
     return found
 
@@ -189,11 +189,11 @@ def _record(prepared: Prepared) -> None:
 
 
 def _unfinished(index: _Index) -> bool:
-    """Whether all parts are there: then the job was killed between the index's last file and its record."""
+    """Whether all parts are there, because the job was killed after the index and before its record."""
     return all(index.done())
 
 
-def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, watch: Watch) -> None:
+def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, reporter: Reporter) -> None:
     tasks = [
         Task(source=index.source, shard=shard, key=key, folder=index.folder)
         for index in indexes
@@ -204,17 +204,17 @@ def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, watch:
         return
     kept = sum(len(index.shards) for index in indexes) - len(tasks)
     if kept:
-        watch.say(f"{kept} of {kept + len(tasks)} shards are there already.")
-    watch.begin(sum(task.shard.bytes for task in tasks))
-    for task, encoding in encode_all(tasks, spec, workers, watch.advance):
+        reporter.say(f"{kept} of {kept + len(tasks)} shards are there already.")
+    reporter.begin(sum(task.shard.bytes for task in tasks))
+    for task, encoding in encode_all(tasks, spec, workers, reporter.advance):
         if encoding.differing:
-            watch.say(
+            reporter.say(
                 f"{task.source.prefix.name} shard {task.shard.number}: the fast engine gave other ids for "
-                f"{encoding.differing[:40]!r}; {encoding.engine} did the whole shard."
+                f"{encoding.differing[:40]!r}, so {encoding.engine} encoded the whole shard."
             )
 
 
-def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float, watch: Watch) -> Prepared:
+def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float, reporter: Reporter) -> Prepared:
     encodings = [_finished(encoding) for encoding in index.done()]
     prefix, counts = index.source.prefix, totals(encodings)
     bad, listed = sum(counts["unreadable"].values()), unreadable_file(prefix)
@@ -226,11 +226,11 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
         raise RefusedError(
             f"{index.source.key}: {bad} of {bad + counts['documents']} documents cannot be read ({reasons}), more than "
             f"max_unreadable {index.source.max_unreadable:g}: {examples}. All are in {listed}.",
-            "fix the text (what is not UTF-8 as `iconv` does) or `field`, or raise max_unreadable.",
+            "Correct the text (convert it to UTF-8 with `iconv`) or `field`, or raise max_unreadable.",
         )
     if not counts["tokens"]:
         raise RefusedError(
-            f"{index.source.key}: none of {counts['documents']} documents gives a token.", "give documents with text."
+            f"{index.source.key}: none of {counts['documents']} documents gives a token.", "Give documents with text."
         )
     dtype = dtype_of(load_reference(spec))
     parts = [PartFiles(index.folder, shard.name) for shard in index.shards]
@@ -250,24 +250,24 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
     )
     _record(prepared)
     if bad:
-        watch.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
+        reporter.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
     return prepared
 
 
 def _finished(encoding: Encoding | None) -> Encoding:
     if encoding is None:
-        raise RefusedError("A shard's files vanished while the others were made.", "run the same command again.")
+        raise RefusedError("A shard's files vanished while the others were made.", "Run the same command again.")
     return encoding
 
 
 def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path) -> None:
-    """All shards' unreadable documents in one file; none where there are none. Line numbers become the file's."""
+    """List all shards' unreadable documents in one file, if there are any, with line numbers in the source files."""
     before: Counter[str] = Counter()
     with replacing(listed) as (new,), new.open("w", encoding="utf-8") as out:
         for shard, encoding in zip(index.shards, encodings, strict=True):
-            pieces = zip(shard.pieces, encoding.files, strict=True)
+            spans = zip(shard.spans, encoding.files, strict=True)
             # A shard of an earlier job may have been read under another name.
-            names = {entry["file"]: str(piece.file.path) for piece, entry in pieces}
+            names = {entry["file"]: str(span.file.path) for span, entry in spans}
             with PartFiles(index.folder, shard.name).unreadable.open(encoding="utf-8") as lines:
                 for record in map(json.loads, lines):
                     record["file"] = names[record["file"]]
@@ -275,7 +275,7 @@ def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path)
                         record["line"] += before[record["file"]]
                     out.write(json.dumps(record, ensure_ascii=False) + "\n")
             for number, count in encoding.lines.items():
-                before[str(shard.pieces[int(number)].file.path)] += count
+                before[str(shard.spans[int(number)].file.path)] += count
     if not listed.stat().st_size:
         listed.unlink()
 

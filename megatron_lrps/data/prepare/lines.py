@@ -2,36 +2,36 @@
 
 from collections.abc import Iterable, Iterator
 
-from megatron_lrps.data.prepare.shards import Piece
+from megatron_lrps.data.prepare.shards import FileSpan
 from megatron_lrps.data.prepare.text_blocks import UTF8, Blocks
 
 LONGEST_DOCUMENT = 64 * 2**20
-"""Bytes; a longer line is passed over without being held."""
+"""In bytes. A longer line is skipped without being held in memory."""
 
 
-def lines(piece: Piece, encoding: str = UTF8, *, ends: bool = False) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and bytes of each line of a piece; None for one of more than ``LONGEST_DOCUMENT``.
+def lines(span: FileSpan, encoding: str = UTF8, *, ends: bool = False) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and bytes of each line of a range; None as bytes of a line that is longer than ``LONGEST_DOCUMENT``.
 
-    A line ends in LF, CR LF or CR, as Python and with it Megatron's tool read text.
+    A line ends in LF, CR LF or CR, because Python and Megatron's tool read text like that.
 
     Args:
-        piece: The piece; a line belongs to the one that its first byte is in.
-        encoding: Of its file.
-        ends: Whether a line's end is given with it.
+        span: The range. A line belongs to the range that holds its first byte.
+        encoding: The encoding of the file.
+        ends: Whether lines are given with their ends.
 
     Returns:
-        Offsets are those of the unpacked and decoded file.
+        Offsets count in the unpacked and decoded file.
     """
-    start = piece.start
+    start = span.start
     offset = start
-    # The byte before tells whether a line begins here: where it does not, the piece before has it.
+    # The byte before tells whether a line begins here. If none does, the line belongs to the range before.
     skipping = start > 0
     if skipping:
         offset = start - 1
     carry: list[bytes] = []
     carried = 0
     too_long = False
-    for block in _uncut(Blocks(piece.file, encoding, offset)):
+    for block in _uncut(Blocks(span.file, encoding, offset)):
         parts, end = _parts(block)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
@@ -49,7 +49,7 @@ def lines(piece: Piece, encoding: str = UTF8, *, ends: bool = False) -> Iterator
             if skipping:
                 skipping = False
             else:
-                if piece.end is not None and offset >= piece.end:
+                if span.end is not None and offset >= span.end:
                     return
                 if ends and end:
                     line += b"\n"
@@ -58,12 +58,12 @@ def lines(piece: Piece, encoding: str = UTF8, *, ends: bool = False) -> Iterator
                 yield offset, None if too_long or len(line) > LONGEST_DOCUMENT else line
             offset += length
             carry, carried, too_long = [], 0, False
-    if carried and not skipping and (piece.end is None or offset < piece.end):
+    if carried and not skipping and (span.end is None or offset < span.end):
         yield offset, None if too_long else b"".join(carry)
 
 
 def _uncut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks none of which ends between a CR and its LF."""
+    """The same bytes in blocks that never end between a CR and its LF."""
     held = b""
     for block in blocks:
         whole = held + block if held else block
@@ -74,7 +74,7 @@ def _uncut(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _parts(block: bytes) -> tuple[list[bytes], int]:
-    """A block cut behind its line ends, and how many bytes each part lacks; the last one is not ended."""
+    """A block cut behind its line ends, and how many bytes of line end each part lacks. The last part has no end."""
     if b"\r" not in block:
         return block.split(b"\n"), 1  # several times as fast, and what nearly all files are
     parts = block.splitlines(keepends=True)
@@ -83,11 +83,11 @@ def _parts(block: bytes) -> tuple[list[bytes], int]:
     return parts, 0
 
 
-def whole(piece: Piece, encoding: str = UTF8) -> bytes | None:
-    """A whole file's bytes, or None where they are more than ``LONGEST_DOCUMENT``."""
+def whole(span: FileSpan, encoding: str = UTF8) -> bytes | None:
+    """The bytes of a whole file, or None if they are more than ``LONGEST_DOCUMENT``."""
     blocks: list[bytes] = []
     size = 0
-    for block in Blocks(piece.file, encoding):
+    for block in Blocks(span.file, encoding):
         size += len(block)
         if size > LONGEST_DOCUMENT:
             return None

@@ -1,11 +1,11 @@
-"""What an index is made from, and which of it is other than what an index that is there was made from."""
+"""What an index is made from, and how that differs from what an existing index was made from."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from megatron_lrps.data.prepare.content import Contents, Entry
+from megatron_lrps.data.prepare.content_hashes import Contents, FileRecord
 from megatron_lrps.data.prepare.encoders import TokenizerSpec
 from megatron_lrps.data.prepare.find import SourceFile, TextSource
 from megatron_lrps.data.prepare.prepared_record import Prepared
@@ -27,16 +27,16 @@ UNHASHED = (
     "before hashes of text were kept, and its files' names or times have changed since: "
     "whether they hold the same text cannot be told"
 )
-"""Of an old record, what neither its key nor its hashes decide."""
+"""The answer for an old record, which has no hashes, if its key differs."""
 
 
 def options_of(source: TextSource, spec: TokenizerSpec, tokenizer: str) -> dict[str, Any]:
-    """What decides about ids beside the files, by the names that the plan has for it.
+    """Everything besides the files that decides the ids, under the plan's names for it.
 
     Args:
         source: Says what a document is.
         spec: The tokenizer.
-        tokenizer: Its model's fingerprint.
+        tokenizer: The fingerprint of the tokenizer's model.
     """
     backend = hashlib.sha256(spec.backend.encode()).hexdigest()
     of_tokenizer = (spec.type, spec.vocab_size, spec.eod, spec.pattern, spec.num_special_tokens)
@@ -46,16 +46,16 @@ def options_of(source: TextSource, spec: TokenizerSpec, tokenizer: str) -> dict[
 
 
 def index_key(source: TextSource, options: dict[str, Any]) -> str:
-    """One hash of the options and of the kinds and sizes of the files; what is in them, the record has apart."""
+    """One hash of the options and of the kinds and sizes of the files. Their content is hashed apart in the record."""
     files = [(file.kind, file.packing, file.bytes) for file in source.files]
     return hashlib.sha256(json.dumps({"files": files, "options": options}).encode()).hexdigest()
 
 
 def difference(prepared: Prepared, source: TextSource, options: dict[str, Any], contents: Contents) -> str:
-    """How what an index was made from differs from what it would be made from now, in words behind "made"; "" if not.
+    """How an index would be made differently now, in words that follow "made"; "" if there is no difference.
 
     Raises:
-        RefusedError: A file must be read to tell, and cannot be.
+        RefusedError: A file has to be read for that, and cannot be read.
     """
     if not prepared.options:
         return _difference_of_old(prepared, source, options)
@@ -74,7 +74,7 @@ def difference(prepared: Prepared, source: TextSource, options: dict[str, Any], 
     return ""
 
 
-def _other_files(entries: Sequence[Entry], files: Sequence[SourceFile]) -> str:
+def _other_files(entries: Sequence[FileRecord], files: Sequence[SourceFile]) -> str:
     if len(entries) != len(files):
         return f"from other text: of {len(entries)} files, and now there are {len(files)}"
     pairs = zip(entries, files, strict=True)
@@ -95,7 +95,7 @@ def _shown(value: Any) -> str:
 
 
 def _difference_of_old(prepared: Prepared, source: TextSource, options: dict[str, Any]) -> str:
-    """Of a record without options and hashes: its key alone says what the index was made from, names and times too."""
+    """The difference for an old record without options and hashes: only its key says what the index was made from."""
     files = [(str(file.path), file.kind, file.bytes, file.mtime_ns, 0, None) for file in source.files]
     if prepared.key == _old_key(files, options):
         return ""

@@ -1,4 +1,4 @@
-"""``prefix.prepared.json``: what an index was made from, and how."""
+"""``prefix.prepared.json``, the record of an index: what it was made from, and how."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ class Prepared:
     """The record of one index.
 
     Attributes:
-        prefix: Of the ``.bin`` and ``.idx``.
-        key: Identifies options, tokenizer, and kinds and sizes of the files.
+        prefix: Path of the ``.bin`` and ``.idx`` without their endings.
+        key: Identifies the options, the tokenizer, and the kinds and sizes of the files.
         documents: Documents in the index; ``empty_documents`` of them have no token.
-        tokens: EODs included.
-        text_bytes: Of the lines, rows and files that held the documents, unpacked.
-        blank_lines: Lines without anything in them.
+        tokens: Tokens in the index, EODs included.
+        text_bytes: Bytes of the lines, rows and files that held the documents, unpacked.
+        blank_lines: Lines that hold nothing.
         unreadable: Documents that are not in the index, by reason; ``prefix.unreadable.jsonl`` lists them.
-        remarks: Documents that are in the index, by what was changed in them or is odd about them.
-        engines: What encoded.
-        checked_documents: Compared with the reference tokenizer.
-        reference_shards: Shards of which a fast engine gave another id, so that the reference did them.
-        shards: How many there were.
-        tokenizer: The model's fingerprint.
+        remarks: Documents that are in the index and were changed or are odd, by what was changed or is odd.
+        engines: The libraries that encoded.
+        checked_documents: Documents that were compared with the reference tokenizer.
+        reference_shards: Shards that the reference encoded, because a fast engine gave another id.
+        shards: How many shards there were.
+        tokenizer: The fingerprint of the tokenizer's model.
         bin_bytes: Size of the ``.bin``.
-        bin_sha256: Of the ``.bin``.
-        idx_sha256: Of the ``.idx``.
-        sources: Name, size, time of change and hashes of each file of text (``content.Entry``).
-        options: What decides about ids beside the files (``made_from.options_of``); empty in an old record.
-        libraries: Versions.
-        seconds: Of the run that finished it.
+        bin_sha256: The sha256 of the ``.bin``.
+        idx_sha256: The sha256 of the ``.idx``.
+        sources: Name, size, time of change and hashes of each file of text (``content_hashes.FileRecord``).
+        options: What decides the ids besides the files (``made_from.options_of``); empty in an old record.
+        libraries: The versions of the libraries that decide ids.
+        seconds: How long the run took that finished it.
         fresh: Whether this run made it.
     """
 
@@ -62,29 +62,29 @@ class Prepared:
     fresh: bool = True
 
     def remarked(self) -> list[str]:
-        """What was counted of the documents that are there and of those that are not, in words."""
+        """Lines about documents that are not in the index, and about those that were changed or are odd."""
         bad = [f"{count:,} documents are not in it: {reason}" for reason, count in sorted(self.unreadable.items())]
         return [*bad, *(f"{count:,} documents: {remark}" for remark, count in sorted(self.remarks.items()))]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are kept."""
+        """The fields that are written to disk."""
         fields = asdict(self)
         del fields["fresh"]
         return fields
 
 
 def record_file(prefix: Path) -> Path:
-    """Where the record of an index is."""
+    """The file of an index's record."""
     return Path(f"{prefix}.prepared.json")
 
 
 def unreadable_file(prefix: Path) -> Path:
-    """Where the documents that could not be read are listed."""
+    """The file that lists the documents that could not be read."""
     return Path(f"{prefix}.unreadable.jsonl")
 
 
 def read_prepared(prefix: Path) -> Prepared | None:
-    """The record beside an index, if it is one and the ``.bin`` has its size."""
+    """The record beside an index, if it can be read and the ``.bin`` has the size that it says."""
     fields = read_json(record_file(prefix))
     try:
         # Its folder may have been moved.
@@ -96,7 +96,7 @@ def read_prepared(prefix: Path) -> Prepared | None:
 
 
 def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
-    """The record's counts."""
+    """The counts of all shards together, as the record has them."""
     unreadable: Counter[str] = Counter()
     remarks: Counter[str] = Counter()
     for encoding in encodings:

@@ -1,4 +1,4 @@
-"""What a file of text is in truth, by its first bytes: its encoding, or why it is not what its name says."""
+"""Tells a file's encoding by its first bytes, and refuses a file that is not what its name says."""
 
 import json
 import unicodedata
@@ -11,8 +11,8 @@ from megatron_lrps.errors import RefusedError
 
 _HEAD = 2**18
 _LINES = 8
-_UNPACK = "unpack it, and name what was in it."
-_CONVERT = "export its text to JSON Lines or to plain text."
+_UNPACK = "Unpack it, and name the files that it holds."
+_CONVERT = "Export its text to JSON Lines or to plain text."
 
 _MARKS = (
     (b"\xff\xfe\0\0", "utf-32-le"),
@@ -23,10 +23,10 @@ _MARKS = (
 """Byte order marks; UTF-16's second is the beginning of UTF-32's first."""
 
 _OTHERS = (
-    (b"\x1f\x8b", "gzip data", "rename it so that its name ends in .gz."),
-    (b"\x28\xb5\x2f\xfd", "Zstandard data", "rename it so that its name ends in .zst."),
-    (b"PAR1", "a Parquet file", "rename it to .parquet, or say `format: parquet`."),
-    (b"ARROW1\0\0", "an Arrow file", "rename it to .arrow, or say `format: dataset`."),
+    (b"\x1f\x8b", "gzip data", "Rename it so that its name ends in .gz."),
+    (b"\x28\xb5\x2f\xfd", "Zstandard data", "Rename it so that its name ends in .zst."),
+    (b"PAR1", "a Parquet file", "Rename it to .parquet, or set `format: parquet`."),
+    (b"ARROW1\0\0", "an Arrow file", "Rename it to .arrow, or set `format: dataset`."),
     (b"SQLite format 3\0", "an SQLite database", _CONVERT),
     (b"%PDF-", "a PDF file", _CONVERT),
     (b"{\\rtf", "a Rich Text file", _CONVERT),
@@ -41,10 +41,10 @@ _OTHERS = (
     (
         b"version https://git-lfs.github.com/spec/",
         "a pointer of Git LFS, not the file",
-        "fetch it with `git lfs pull`.",
+        "Fetch it with `git lfs pull`.",
     ),
 )
-"""How files of other kinds begin, what they are called, and what to do."""
+"""The first bytes of files of other kinds, the names of the kinds, and what to do about each."""
 
 _FURTHER = ((257, b"ustar", "a tar archive"), (4, b"1AY&SY", "bzip2 data"))
 _OWN = {"parquet": b"PAR1", "arrow": b"ARROW1\0\0"}
@@ -55,11 +55,11 @@ _ISO_2022 = (b"\x1b$B", b"\x1b$@", b"\x1b$(", b"\x1b$)")
 def encoding_of(file: SourceFile) -> str:
     """The encoding of a file of JSON Lines or plain text, as Python names it.
 
-    UTF-16 and UTF-32 count where a byte order mark says so; all else is taken as ``UTF8``, and what is none is found
-    when it is read.
+    UTF-16 and UTF-32 are told by a byte order mark. All else is taken as ``UTF8``; text that is not UTF-8 is found when
+    it is read.
 
     Raises:
-        RefusedError: The file is of another kind than its name says, or in an encoding that can only be guessed.
+        RefusedError: The file is of another kind than its name says, or its encoding can only be guessed.
     """
     head = _head(file)
     _refuse_others(file, head)
@@ -73,7 +73,7 @@ def encoding_of(file: SourceFile) -> str:
 
 
 def refuse_other_kind(file: SourceFile) -> None:
-    """Refuse a table file that is a file of another kind; raises RefusedError."""
+    """Raise RefusedError if a file of tables is a file of another kind."""
     _refuse_others(file, _head(file))
 
 
@@ -109,12 +109,12 @@ def _refuse_guesses(file: SourceFile, head: bytes) -> None:
         return
     code = name.upper().replace("16-", "16").replace("32-", "32")
     without = "" if name.startswith("iso") else " without a byte order mark"
-    fix = f"convert it, as `iconv -f {code} -t UTF-8` does, when you have looked whether that is what it is."
+    fix = f"Look whether that is its encoding, and convert it, for example with `iconv -f {code} -t UTF-8`."
     raise RefusedError(f"{file.path} looks like text in {name.upper()}{without}.", fix)
 
 
 def _unmarked(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 by where the zero bytes of ASCII characters stand, where the text makes sense then."""
+    """UTF-16 or UTF-32, by the places of the zero bytes of ASCII characters, if the text makes sense then."""
     size = len(head) // 4 * 4 or len(head) // 2 * 2
     zeros = [head[place:size:4].count(0) for place in range(4)]
     if sum(zeros) < max(4, size // 50):
@@ -133,7 +133,7 @@ def _unmarked(head: bytes) -> str | None:
 
 
 def _refuse_json(file: SourceFile, text: str, *, cut: bool) -> None:
-    """Refuse JSON that is no JSON Lines; and as plain text any, unless the plan says that it is plain text."""
+    """Refuse JSON that is not JSON Lines, and any JSON as plain text unless the plan says that it is plain text."""
     what = _shape(text, cut=cut)
     if file.kind == "jsonl" and what is not None:
         raise RefusedError(f"{file.path} {what[0]}, and JSON Lines is one object on each line.", what[1])
@@ -142,14 +142,14 @@ def _refuse_json(file: SourceFile, text: str, *, cut: bool) -> None:
         if what is None and objects and all(isinstance(value, dict) for value in objects):
             what = "is JSON Lines", ""
         if what is not None:
-            fix = "say `format: jsonl` or rename it, or say `format: text` where the JSON itself is to be trained on."
+            fix = "Set `format: jsonl` or rename it, or set `format: text` to train on the JSON itself."
             raise RefusedError(f"{file.path} {what[0]}, and is read as plain text.", fix)
 
 
 def _shape(text: str, *, cut: bool) -> tuple[str, str] | None:
-    """What JSON it is that is not one object a line, and what to do; None where it may be JSON Lines, or no JSON."""
-    pretty = "has objects over several lines", "write each on one line, as `jq -c .` does."
-    array = "is one JSON array", "write each of its objects on a line, as `jq -c '.[]'` does."
+    """How JSON differs from one object a line, and what to do; None if it may be JSON Lines, or is not JSON."""
+    pretty = "has objects over several lines", "Write each on one line, for example with `jq -c .`."
+    array = "is one JSON array", "Write each of its objects on a line, for example with `jq -c '.[]'`."
     first = text.split("\n", 1)[0]
     try:
         value, end = json.JSONDecoder().raw_decode(text)
@@ -176,7 +176,7 @@ def _begins_with_object(text: str) -> bool:
 def _commas(text: str, *, cut: bool) -> tuple[str, str] | None:
     found = list(_lines(text, cut=cut))
     if found and all(line.endswith(",") and isinstance(_value(line[:-1]), dict | list) for line in found):
-        return "has lines that end in commas", "take the commas away, as `sed 's/,[[:space:]]*$//'` does."
+        return "has lines that end in commas", "Remove the commas, for example with `sed 's/,[[:space:]]*$//'`."
     return None
 
 

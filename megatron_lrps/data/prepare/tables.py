@@ -1,4 +1,4 @@
-"""Documents of parquet and arrow files, by pyarrow, a batch of rows at a time."""
+"""Reads the documents of parquet and arrow files with pyarrow, a batch of rows at a time."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,11 +10,11 @@ from megatron_lrps.errors import RefusedError
 
 _ROWS = 1024
 _BYTES = 8 * 2**20
-"""Of a column, about, that are read at once: few rows may be long."""
+"""Bytes of a column that are read at once, about: rows may be long."""
 
 
 def row_groups(file: SourceFile) -> list[tuple[int, int]]:
-    """Where each row group of a parquet file begins, and its bytes unpacked; raises RefusedError."""
+    """The first byte of each row group of a parquet file, and its size unpacked. Raises RefusedError."""
     with closing(_parquet(file.path)) as opened:
         groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
         return [(_begin(group), group.total_byte_size) for group in groups]
@@ -27,13 +27,13 @@ def _begin(group: Any) -> int:
 
 
 def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
-    """Row number in the file and value (UTF-8 bytes, None, or what is no text) of a column.
+    """The rows of a column: the row's number in the file, and its value (UTF-8 bytes, None, or something else).
 
     Args:
         file: A parquet or arrow file.
         field: The column.
-        start: Of parquet, the first row group.
-        end: The one after the last; None for all.
+        start: The first row group, for parquet.
+        end: The row group after the last; None for all.
 
     Raises:
         RefusedError: The file is torn, or has no such column.
@@ -50,7 +50,7 @@ def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[
 def torn(path: Path, error: Exception) -> RefusedError:
     """The error for a file whose content ends too early, or is damaged."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return RefusedError(f"{path} cannot be read: {reason}.", "copy it again, or take it out of the plan's sources.")
+    return RefusedError(f"{path} cannot be read: {reason}.", "Copy it again, or take it out of the plan's sources.")
 
 
 def _parquet_rows(path: Path, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
@@ -88,12 +88,12 @@ def _column(path: Path, field: str, schema: Any) -> int:
     index: int = schema.get_field_index(field)
     if index < 0:
         raise RefusedError(
-            f"{path} has no column {field!r}; it has {', '.join(schema.names)}.", "say `field` in the plan's source."
+            f"{path} has no column {field!r}; it has {', '.join(schema.names)}.", "Set `field` in the plan's source."
         )
     if not (_is_text(kind := schema.field(index).type) or _pyarrow().types.is_null(kind)):
         raise RefusedError(
-            f"{path}: the column {field!r} is of type {kind}, which is no text.",
-            f"say another `field` (it has {', '.join(schema.names)}), or make text of it.",
+            f"{path}: the column {field!r} is of type {kind}, which is not text.",
+            f"Set another `field` (it has {', '.join(schema.names)}), or convert it to text.",
         )
     return index
 
@@ -111,7 +111,7 @@ def _values(column: Any) -> list[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if not pa.types.is_null(column.type):
-        # As bytes: one row that is no UTF-8 must not take the others with it.
+        # As bytes, so that one row that is not UTF-8 does not spoil the others.
         column = column.cast(pa.large_binary())
     values: list[Any] = column.to_pylist()
     return values
@@ -132,6 +132,6 @@ def _pyarrow() -> Any:
         import pyarrow
     except ModuleNotFoundError:
         raise RefusedError(
-            "The Python package pyarrow is not installed.", "pip install 'megatron-lrps[data]'."
+            "The Python package pyarrow is not installed.", "Install it: pip install 'megatron-lrps[data]'"
         ) from None
     return pyarrow

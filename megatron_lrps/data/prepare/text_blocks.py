@@ -1,4 +1,4 @@
-"""The bytes of plain and packed files as UTF-8, a few MiB at a time, whatever the file holds."""
+"""Reads plain and packed files as UTF-8, a few MiB at a time, whatever the file holds."""
 
 import codecs
 import gzip
@@ -21,7 +21,7 @@ _BOMB_RATIO = 2000
 _BOMB_BYTES = 64 * 2**20
 _SWAPPED_MARK = "\ufffe"
 _UNREADABLE = "\udc80"
-"""Stands for what is no text in its encoding: written as UTF-8 it is none either, so that its document is found."""
+"""Stands for bytes that are not text in the file's encoding. It is not valid UTF-8, so its document is found later."""
 
 
 def _no_text(error: UnicodeError) -> tuple[str, int]:
@@ -37,9 +37,9 @@ class Blocks:
 
     Args:
         file: The file.
-        encoding: Its encoding, as ``sniff.encoding_of`` says it; ``UTF8`` gives the bytes as they are. Of another,
-            what cannot be decoded becomes bytes that are no UTF-8.
-        start: Offset to begin at; only where nothing is packed or decoded.
+        encoding: Its encoding, from ``sniff.encoding_of``. ``UTF8`` gives the bytes as they are. In another encoding,
+            what cannot be decoded becomes bytes that are not UTF-8.
+        start: Offset to begin at; for files that are neither packed nor decoded.
     """
 
     def __init__(self, file: SourceFile, encoding: str = UTF8, start: int = 0) -> None:
@@ -52,7 +52,7 @@ class Blocks:
         """Blocks of some MiB.
 
         Raises:
-            RefusedError: The file cannot be read, ends too early, or unpacks to a multiple that no text has.
+            RefusedError: The file cannot be read, ends too early, or unpacks to far more than text does.
         """
         if self._encoding == UTF8:
             yield from self.raw()
@@ -63,7 +63,7 @@ class Blocks:
         yield _utf8(decoder.decode(b"", final=True))
 
     def raw(self, size: int | None = None) -> Iterator[bytes]:
-        """The same, without decoding; ``size`` is that of a block."""
+        """The same blocks without decoding. ``size`` is the size of a block."""
         try:
             with self._path.open("rb", buffering=0) as raw:
                 stream = self._unpacked(raw)
@@ -73,7 +73,7 @@ class Blocks:
                     if self._packing and total > _BOMB_BYTES and total > _BOMB_RATIO * raw.tell():
                         raise RefusedError(
                             f"{self._path} unpacks to more than {_BOMB_RATIO} times its size: that is no text.",
-                            "take it out of the plan's sources, or unpack it and look.",
+                            "Take it out of the plan's sources, or unpack it and look.",
                         )
                     yield block
                 if self._packing and not raw.tell():
@@ -91,7 +91,7 @@ class Blocks:
 
 
 class _Zstd:
-    """zstandard's stream, whose own reader takes a frame that ends too early for the end of the file."""
+    """A Zstandard stream. zstandard's own reader does not notice that a frame ends too early."""
 
     def __init__(self, raw: io.FileIO, path: Path) -> None:
         self._library = _zstandard()
@@ -103,7 +103,7 @@ class _Zstd:
         self._within = False
 
     def read(self, size: int) -> bytes:
-        """At least ``size`` bytes of text, where there are so many; b"" at the end."""
+        """At least ``size`` bytes of text, if there are so many; b"" at the end."""
         found: list[bytes] = []
         total = 0
         try:
@@ -124,7 +124,7 @@ class _Zstd:
 
 
 def _utf8(text: str) -> bytes:
-    # A mark of the other byte order says that from here on all is in another encoding.
+    # A mark of the other byte order says that another encoding begins here.
     return text.replace(_SWAPPED_MARK, _UNREADABLE).encode(UTF8, "surrogatepass")
 
 
@@ -133,6 +133,6 @@ def _zstandard() -> Any:
         import zstandard
     except ModuleNotFoundError:
         raise RefusedError(
-            "The Python package zstandard is not installed.", "pip install 'megatron-lrps[data]'."
+            "The Python package zstandard is not installed.", "Install it: pip install 'megatron-lrps[data]'"
         ) from None
     return zstandard

@@ -1,4 +1,4 @@
-"""Text to train a tokenizer on: a part of every training source, the same one each time."""
+"""The text to train a tokenizer on: a part of every training source, and the same part every time."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,8 @@ def sample_texts(sources: Sequence[TextSource], limit: int) -> Iterator[str]:
     """Documents from the beginnings of evenly spaced shards of every source.
 
     Args:
-        sources: Those that train; each gives about the same amount.
-        limit: UTF-8 bytes in all, about; fewer where there is less text.
+        sources: The sources of training data. Each gives about the same amount.
+        limit: UTF-8 bytes in all, about; fewer if there is less text.
 
     Raises:
         RefusedError: A file cannot be read.

@@ -1,4 +1,4 @@
-"""A tokenizer trained on the campaign's own text, where the plan asks for one that is not there yet."""
+"""Trains the plan's tokenizer on the campaign's own text, if it is not there yet."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from megatron_lrps.storage.files import publish, temporary_name, write_atomic
 
 END_OF_TEXT = "<|endoftext|>"
-"""The one special token of a byte-level BPE trained here: id 0, EOD."""
+"""The only special token of a byte-level BPE trained here. It has id 0 and is EOD."""
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Where byte-level BPE splits a text first: OpenAI's cl100k_base, also Llama 3's. gigatoken has it built in."""
+"""How byte-level BPE splits a text first, as OpenAI's cl100k_base and Llama 3 do. gigatoken has it built in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class TrainedTokenizer:
 
     Attributes:
         vocab_size: Tokens, special ones included, without Megatron's padding.
-        sha256: Of the file, or of a folder's tokenizer files (``tokenizer_fingerprint``).
+        sha256: The sha256 of the file, or of a folder's tokenizer files (``tokenizer_fingerprint``).
         documents: How many texts were read.
-        text_bytes: Their UTF-8 bytes.
+        text_bytes: The UTF-8 bytes of these texts.
     """
 
     vocab_size: int
@@ -41,20 +41,20 @@ class TrainedTokenizer:
 
 
 def train_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], model: Path) -> TrainedTokenizer:
-    """Train what ``tokenizer.train`` says; the same texts give the same bytes.
+    """Train the tokenizer as ``tokenizer.train`` says. The same texts give the same bytes.
 
     Args:
         tokenizer: The plan's section, with ``train``.
-        texts: Documents, in an order that does not change; read until there are ``train.megabytes`` of them.
-        model: The file to make, or for huggingface the folder; after a crash it is whole or absent.
+        texts: Documents, in an order that does not change. They are read until there are ``train.megabytes``.
+        model: The file to make, or for huggingface the folder. After a crash it is whole or absent.
 
     Raises:
-        RefusedError: It exists already, or the texts cannot give so large a vocabulary.
-        StorageError: It could not be written.
+        RefusedError: The model exists already, or the texts cannot give so large a vocabulary.
+        StorageError: The model could not be written.
     """
     training = tokenizer.train
     if training is None:
-        raise RefusedError("The plan's tokenizer has no `train`.", "Say there how it is to be trained.")
+        raise RefusedError("The plan's tokenizer has no `train`.", "Set tokenizer.train.")
     if model.exists() and not (model.is_dir() and not any(model.iterdir())):
         raise RefusedError(f"{model} exists, and a tokenizer is never overwritten.", "Move it away, or use it.")
     read = _Texts(texts, limit=training.megabytes * 10**6)
@@ -71,7 +71,7 @@ def train_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], model: Path) -> 
 
 
 class _Texts:
-    """Texts up to ``limit`` bytes, the one that reaches it being the last; counts what was read."""
+    """Texts until they have ``limit`` bytes, counted."""
 
     def __init__(self, texts: Iterable[str], *, limit: int) -> None:
         self._texts = texts
@@ -107,7 +107,7 @@ def _train_bytelevel(texts: Iterable[str], folder: Path, vocab_size: int) -> Non
             f"not of {vocab_size}.",
             "Choose a vocab_size between 257 and what the texts can give, or add text.",
         )
-    # The generic class runs tokenizer.json as it is; a model's own class would build another from its parts.
+    # The generic class uses tokenizer.json as it is. A model's own class would build another from its parts.
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END_OF_TEXT,

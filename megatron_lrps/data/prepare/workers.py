@@ -1,4 +1,4 @@
-"""The processes that encode shards: spawned, tied to this one, and stopped with it."""
+"""Encodes shards in several processes, which end with this one."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ _counts: Any
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A shard to encode, and the folder that its files go to."""
+    """A shard to encode, and the folder for its files."""
 
     source: TextSource
     shard: Shard
@@ -38,25 +38,25 @@ class Task:
 def encode_all(
     tasks: Sequence[Task], spec: TokenizerSpec, workers: int, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[Task, Encoding]]:
-    """Encode shards in several processes; each as it is done.
+    """Encode shards in several processes, and yield each when it is done.
 
     Args:
-        tasks: In the order in which they are begun.
+        tasks: The shards, in the order in which they are begun.
         spec: The tokenizer.
         workers: How many processes.
         progress: Called now and then with the bytes of text and the tokens so far.
 
     Raises:
-        LrpsError: What a shard's encoding raised, or that a process was killed.
+        LrpsError: Encoding a shard failed, or a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    # Two numbers for each task, which one process alone writes: a lock would stay locked when its holder is killed.
+    # Two numbers for each task, each written by one process: a lock would stay locked if its holder were killed.
     counts = context.RawArray("q", 2 * len(tasks))
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (os.getpid(), spec, counts))
     running: dict[Future[Encoding], Task] = {}
     done = False
     try:
-        # The new processes inherit the mask: a Ctrl-C is this one's to answer, from their first instruction on.
+        # The new processes inherit the mask: only this process answers a Ctrl-C, from their first instruction on.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             running = {pool.submit(_encode, task, number): task for number, task in enumerate(tasks)}
@@ -70,8 +70,8 @@ def encode_all(
         done = True
     except BrokenProcessPool:
         raise LrpsError(
-            "A process that encodes was killed, by a signal or for want of memory.",
-            "run the same command again, with fewer --workers where memory is short; finished shards are kept.",
+            "A process that encodes was killed, by a signal or because memory ran out.",
+            "Run the same command again, with fewer --workers if memory is short. Finished shards are kept.",
         ) from None
     finally:
         if not done:
@@ -81,7 +81,7 @@ def encode_all(
 
 
 def _start(parent: int, spec: TokenizerSpec, counts: Any) -> None:
-    """In a new process: what all its shards share."""
+    """Set up a new process with what all its shards share."""
     global _spec, _counts
     tie_to(parent)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -93,5 +93,5 @@ def _encode(task: Task, number: int) -> Encoding:
         _counts[2 * number] += text
         _counts[2 * number + 1] += tokens
 
-    # Here and not at the start, where what it refuses would be no more than a process that ended.
+    # Loaded here and not in _start, where a refusal would only end the process.
     return encode_shard(task.shard, task.source, _load(_spec), _spec, task.key, task.folder, count)

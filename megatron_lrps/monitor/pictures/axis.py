@@ -1,4 +1,4 @@
-"""What the horizontal axis of a picture counts: iterations, samples or tokens."""
+"""The horizontal axis of a picture, which counts iterations, samples or tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ class Axis:
     """An axis; places on it are iterations, whatever it counts.
 
     Attributes:
-        label: What stands under it.
-        unit: So many of what it counts are an iteration.
+        label: The text under the axis.
+        unit: The samples or tokens of an iteration; 1 for iterations.
     """
 
     label: str
     unit: int
 
     def text(self, iteration: float) -> str:
-        """A place on the axis in what it counts: all digits of iterations, three of samples and tokens."""
+        """A place on the axis in words: all digits of iterations, three digits of samples and tokens."""
         if self.unit == 1:
             return f"{iteration:,.0f}"
         count = iteration * self.unit
@@ -41,5 +41,5 @@ _AXES: dict[str, Callable[[Plan], Axis]] = {
 def axis_of(plan: Plan, name: str) -> Axis:
     """The axis called ``name`` of a campaign, whose batch size never changes; raises RefusedError for another name."""
     if name not in _AXES:
-        raise RefusedError(f"axis {name!r} is none.", f"choose one of {', '.join(_AXES)}.")
+        raise RefusedError(f"There is no axis {name!r}.", f"choose one of {', '.join(_AXES)}.")
     return _AXES[name](plan)

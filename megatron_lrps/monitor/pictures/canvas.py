@@ -20,7 +20,7 @@ try:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as error:
-    raise RefusedError(f"matplotlib does not import: {error}.", "pip install matplotlib.") from None
+    raise RefusedError(f"matplotlib cannot be imported: {error}.", "install it: pip install matplotlib.") from None
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +32,9 @@ NORMAL, SMALL = 11.0, 9.0
 
 
 _ROLES_A_ROW = 2
-"""A phone shows the left third of a picture, and must show all of them."""
+"""The legend has two columns: a phone shows the left third of a picture, and must show all of them."""
 ROW_OF_ROLES = 22
-"""Pixels."""
+"""The height of a row of the legend, in pixels."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": NORMAL,
@@ -57,10 +57,10 @@ _STYLE: dict[Any, Any] = {
 
 
 def check_suffix(file: Path) -> str:
-    """The picture format that the file's name asks for; raises RefusedError for any other than PNG and SVG."""
+    """The picture format that the file's name asks for; raises RefusedError if it is neither PNG nor SVG."""
     if file.suffix.lower() not in SUFFIXES:
         given = f"the suffix {file.suffix}" if file.suffix else "no suffix"
-        raise RefusedError(f"picture {file} has {given}.", f"name it {file.stem}.png or {file.stem}.svg.")
+        raise RefusedError(f"The picture {file} has {given}.", f"name it {file.stem}.png or {file.stem}.svg.")
     return file.suffix.lower().removeprefix(".")
 
 
@@ -89,15 +89,15 @@ def width_of(text: str, size: float) -> float:
 def count_iterations(
     axes: "Axes", start: int, end: int, *, share: float = 0.015, axis: Axis = ITERATIONS, ticks: int = 8
 ) -> None:
-    """Let the x axis run from ``start`` to ``end``, in iterations, with a margin of a ``share`` of it.
+    """Let the x axis run from ``start`` to ``end``, in iterations, with a margin.
 
     Args:
-        axes: Whose.
-        start: An iteration.
-        end: An iteration.
-        share: Of the margin.
-        axis: What it counts; its ticks are round numbers of that.
-        ticks: At most so many.
+        axes: The axes.
+        start: The first iteration.
+        end: The last iteration.
+        share: The margin as a share of the axis.
+        axis: What the axis counts; the ticks are round numbers of that.
+        ticks: The most ticks that it has.
     """
     margin = (end - start) * share
     axes.set_xlim(start - margin if start else 0, end + margin)
@@ -118,12 +118,12 @@ class _RoundTicks(MaxNLocator):
 
 
 def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = False) -> None:
-    """Names of the kinds of curves between the axes and their title, at the left, which a phone shows first.
+    """A legend of the kinds of curves, between the axes and their title at the left, which a phone shows first.
 
     Args:
-        axes: Whose.
-        paths: Theirs.
-        planned: Parts of curves are drawn as what is still to be trained; the names say so.
+        axes: The axes that the curves are in.
+        paths: The paths of the curves.
+        planned: Whether parts of curves are drawn as still to be trained; then the legend says so.
     """
     handles = [
         Line2D(
@@ -148,7 +148,7 @@ def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = Fa
 
 
 def height_of_roles(paths: Sequence[PlannedPath], *, planned: bool = False) -> int:
-    """Of ``name_roles``, in pixels."""
+    """The height of the legend by ``name_roles``, in pixels."""
     return ROW_OF_ROLES * math.ceil((len({role_of(path) for path in paths}) + planned) / _ROLES_A_ROW)
 
 
@@ -156,8 +156,8 @@ def save(figure: Figure, file: Path) -> None:
     """Write the figure to ``file``, PNG or SVG by its suffix: afterwards it holds the old picture or the new one.
 
     Raises:
-        RefusedError: for another suffix.
-        StorageError: where the disk refuses.
+        RefusedError: The suffix is another.
+        StorageError: The disk refuses.
     """
     suffix = check_suffix(file)
     picture = io.BytesIO()

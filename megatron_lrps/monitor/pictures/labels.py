@@ -1,4 +1,8 @@
-"""Names at points of curves, put where they cover neither each other nor, where that is simply avoided, a point."""
+"""Names at points of curves that cover neither each other nor, if that is possible, a curve.
+
+adjustText, which moves names step by step, needs 25 s for four names beside curves of a thousand points, lays names at
+the edge of a picture over each other, and does not end with eighteen names.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,22 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE = 1.3
-"""Height of a line of text, in sizes of its letters."""
+"""The height of a line of text, in sizes of its letters."""
 ASIDE = 8.0
-"""How far a name stands from its point, in points of text."""
+"""The distance of a name from its point, in points of text."""
 _SIDES = ((0, -1, "center", "top"), (0, 1, "center", "bottom"), (-1, 0, "right", "center"), (1, 0, "left", "center"))
 _BEYOND, _OVER = 15.0, 6.0
-"""Pixels that a name may reach out of its axes at the right, and at the top."""
+"""A name may reach so many pixels out of its axes at the right, and at the top."""
 _IN_FRONT, _HEAVY = 1.2, 10
-"""Line width from which a curve is no faint background, and how many background points a place on it weighs."""
+"""The line width from which a curve is in front, and how many faint points a place on it weighs."""
 _STEP = 4.0
-"""Pixels between two places on such a curve."""
+"""The distance of two places on a curve in front, in pixels."""
 _MARK = 4.0
-"""Pixels from a point's middle to the edge of its mark."""
+"""The distance from a point's middle to the edge of its mark, in pixels."""
 
 
 class Name(NamedTuple):
-    """What stands at a point, in the axes' own data, and in which colour."""
+    """A name at a point, which is in the axes' own data, and its colour."""
 
     text: str
     point: tuple[float, float]
@@ -48,9 +52,9 @@ def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
     """Name curves at the right of their ends, one below the other where these are close; a line leads to each.
 
     Args:
-        axes: Whose figure has been laid out.
-        names: At any ends.
-        size: Of the text, in points.
+        axes: The axes; their figure has been laid out.
+        names: The names, each at the end of a curve.
+        size: The size of the text, in points.
     """
     frame, gap = axes.get_window_extent(), LINE * size * DPI / 72
     most = max(1, int(frame.height // gap))
@@ -75,7 +79,7 @@ def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
 
 
 def _ends_of(column: Sequence[Name], most: int) -> list[Name]:
-    """At most so many: of more the middle ones are counted, since the lowest and the highest are looked for."""
+    """At most so many names: the middle ones are counted instead, since the lowest and the highest are looked for."""
     if len(column) <= most:
         return [*column]
     low, high = column[: most // 2], column[len(column) - (most - 1) // 2 :]
@@ -84,9 +88,9 @@ def _ends_of(column: Sequence[Name], most: int) -> list[Name]:
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places, each ``gap`` at least above the one before, as near to the wanted ones, which rise, as that goes.
+    """Places at least a ``gap`` apart, as near to the wanted places, which rise, as possible.
 
-    They lie within ``low`` and ``high`` where there is so much room.
+    They lie within ``low`` and ``high`` if there is enough room.
     """
     blocks: list[tuple[float, int]] = []  # of places that touch: their mean, without the gaps, and how many they are
     for number, place in enumerate(wanted):
@@ -114,14 +118,14 @@ def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name
 
 
 def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
-    """Name points below, above or beside them, where that covers the least of curves, faint ones rather than others.
+    """Name points below, above or beside them, on the side where the name covers the least of the curves.
 
-    The last one comes first; a name that would touch one before it wherever it stood is left out.
+    The last point comes first. A name is left out if it would touch an earlier name on every side.
 
     Args:
-        axes: Whose figure has been laid out.
-        names: At points of its curves.
-        size: Of the text, in points.
+        axes: The axes; their figure has been laid out.
+        names: The names, each at a point of a curve.
+        size: The size of the text, in points.
     """
     frame = axes.get_window_extent()
     crowd = _crowd(axes)

@@ -62,15 +62,15 @@ def draw_lr(
 
     Args:
         tree: The plan's tree.
-        paths: Which of its paths.
-        files: PNG or SVG by their suffix; replaced whole.
+        paths: The paths to draw.
+        files: PNG or SVG files, by their suffix; they are replaced whole.
         axis: What the axis counts.
-        trained: Path -> the iteration that it is trained until; what is still to be trained is drawn so. None: all
+        trained: Path -> the iteration that it is trained until; the rest of its curve is dotted. With None all
             curves are drawn alike, as a plan.
 
     Raises:
-        RefusedError: for another suffix.
-        StorageError: where the disk refuses.
+        RefusedError: The suffix is another.
+        StorageError: The disk refuses.
     """
     for file in files:
         check_suffix(file)

@@ -32,7 +32,7 @@ COLUMNS = 4
 BINS, LEAST = 100, 5
 """The smoothed curve has the median of each of so many equal parts of the iteration axis, of 5 iterations at least."""
 RAW_BINS = 500
-"""Of the raw curve each part's lowest and highest value is drawn: more would not show, and would fill an SVG."""
+"""The raw curve shows each part's lowest and highest value: more would not show, and would fill an SVG."""
 MARKED = 24
 """A validation curve of more points is drawn as the raw one is, without a mark at each."""
 BEGINNING = 0.05
@@ -46,7 +46,7 @@ Points = dict[PlannedPath, tuple[int, float]]
 
 
 def loss_sets(tree: Tree) -> dict[str, str]:
-    """Every validation set of a campaign -> TensorBoard's tag of its loss."""
+    """Validation set -> TensorBoard's tag of its loss, for every set of a campaign."""
     return {name: f"lm loss validation-{name}" for path in tree.paths for name in validation_sets(tree, path)}
 
 
@@ -60,8 +60,8 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
         axis: What the axis counts.
 
     Raises:
-        RefusedError: for another suffix, and where nothing was logged yet.
-        StorageError: where the disk refuses.
+        RefusedError: The suffix is another, or nothing was logged yet.
+        StorageError: The disk refuses.
     """
     for file in files:
         check_suffix(file)
@@ -70,7 +70,7 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
     paths = [path for path in tree.paths if runs[path.name]]
     paths.sort(key=lambda path: role_of(path) not in BASELINES)
     if not paths:
-        raise RefusedError(f"no path of {tree.plan.campaign} has logged a loss yet.", "train it first: lrps run PLAN.")
+        raise RefusedError(f"No path of {tree.plan.campaign} has logged a loss yet.", "train it first: lrps run PLAN.")
     logged = [name for name in tags if any(tags[name] in run for run in runs.values())]
     rows = math.ceil(len(logged) / COLUMNS)
     columns = max(1, min(COLUMNS, len(logged)))
@@ -136,7 +136,7 @@ def _draw_validation(
 
 
 def lost(series: Series) -> list[tuple[int, int, int]]:
-    """Where values that follow each other are not finite: (first step, last step, how many)."""
+    """The stretches of values that are not finite, as (first step, last step, how many)."""
     stretches = []
     for is_lost, points in groupby(series, key=lambda point: not math.isfinite(point[1])):
         steps = [step for step, _ in points]

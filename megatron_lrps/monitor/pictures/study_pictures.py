@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 1200, 480
 ASIDE = 0.06
-"""How far one paradigm's bars stand from the next one's, in versions."""
+"""The distance of one paradigm's bars from the next one's, in versions."""
 
 
 def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -> list[Path]:
-    """Draw what a study found, as PNG and SVG, 1200 x 480.
+    """Draw the results of a study as PNG and SVG, 1200 x 480.
 
     Args:
-        lines: What was found.
+        lines: The study's results.
         trees: Run -> its tree, for the learning rates.
         folder: Gets ``runs/<run>.png`` for a run of several paradigms or of explicit paths, and ``lrps.png`` where
             runs can be compared by LRPS alone, from seeds that all of them have.
@@ -33,7 +33,7 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
         The PNG files.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: The disk refuses.
     """
     drawn, alone = [], False
     for run in dict.fromkeys(line.run for line in lines):

@@ -20,7 +20,7 @@ from megatron_lrps.monitor.pictures.colours import FAINT, INK, PLANNED_ALPHA, PL
 from megatron_lrps.plan import PlannedPath, Tree
 
 WIDTH, ROW, AROUND = 1200, 30, 130
-"""In pixels: a row's height, and that of all that is above and below the rows."""
+"""In pixels, the width, the height of a row, and the height of all that is above and below the rows."""
 _LONGEST = 28
 """Characters of a path's name."""
 
@@ -30,13 +30,13 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
 
     Args:
         tree: The plan's tree.
-        trained: Path -> the iteration that it is trained until; that part of its line is strong.
-        files: PNG or SVG by their suffix; replaced whole.
-        axis: What the axis counts.
+        trained: Path -> the iteration that it is trained until; its line is strong up to there.
+        files: PNG or SVG files, by their suffix; they are replaced whole.
+        axis: The horizontal axis.
 
     Raises:
-        RefusedError: for another suffix.
-        StorageError: where the disk refuses.
+        RefusedError: The suffix is another.
+        StorageError: The disk refuses.
     """
     for file in files:
         check_suffix(file)

@@ -23,12 +23,12 @@ FILE = "report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a report has left.
+    """The result of ``write_report``.
 
     Attributes:
         page: The HTML page.
         pictures: The same pictures beside it, as PNG and SVG.
-        missing: What the campaign does not have yet, or has damaged, a sentence each.
+        missing: Sentences about what the campaign does not have yet, or what is damaged.
     """
 
     page: Path
@@ -48,13 +48,13 @@ def write_report(
 
     Args:
         campaign: The campaign, with its accepted plan.
-        folder: Where the page and its pictures go.
-        notes: What is wrong with the plan or the accepted one, a sentence each.
-        now: For the page to say how old it is.
-        axis: What the pictures' axis counts.
+        folder: The page and its pictures go there.
+        notes: Sentences about what is wrong with the given or the accepted plan.
+        now: The time that the page says it was made at.
+        axis: The horizontal axis of the pictures.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: The disk refuses.
     """
     found = gather(campaign, notes=notes, axis=axis)
     branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]
@@ -101,8 +101,8 @@ def as_html(found: Material, pictures: Mapping[str, InlineSvg | None], *, now: d
         losses=sections.losses(found),
         pace=sections.pace(found.runs, found.printed, gpus=plan.launch.device == "gpu"),
         costs=sections.costs(found),
-        compared=score_columns(found.compared),
-        notes=found.compared.notes,
+        costs_and_scores=score_columns(found.scores),
+        notes=found.scores.notes,
         data=sections.data(found),
         scores=sections.scores(found),
         releases=sections.releases(found),

@@ -1,4 +1,4 @@
-"""What happened in a campaign, path by path, in the order of time."""
+"""What happened in a campaign: the events of all paths in the order of time."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 from megatron_lrps.campaign.history import condense
 
 _COUNTED = {"saved", "deleted"}
-"""Events of single checkpoints, which only their number makes worth a line."""
+"""Events of single checkpoints: a row of them is one line with their number."""
 
 
 class Happening(NamedTuple):
-    """A line of the timeline.
+    """One thing that happened, as a line of the report.
 
     Attributes:
-        time: When it first happened (UTC), or empty.
-        path: To which path.
-        what: In words.
+        time: The time when it first happened (UTC), or empty.
+        path: The name of the path.
+        what: The event in words.
     """
 
     time: str
@@ -24,7 +24,7 @@ class Happening(NamedTuple):
     what: str
 
 
-def timeline(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happening]:
+def in_order(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happening]:
     """Every path's history together, oldest first; what has no time stands first.
 
     Args:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.data_ledger import Total as Drawn
-from megatron_lrps.campaign.data_ledger import totals_of
+from megatron_lrps.campaign.data_ledger import Total, totals_of
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.lineage import Facts, chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.record import events
@@ -18,8 +17,8 @@ from megatron_lrps.monitor.pictures.loss_picture import loss_sets
 from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.readable_files import printed_of, results_of
 from megatron_lrps.monitor.scalars import Runs, Series, read_run
-from megatron_lrps.monitor.score_table import Compared, compared
-from megatron_lrps.monitor.version_table import Total, version_table
+from megatron_lrps.monitor.score_table import ScoreTable, score_table
+from megatron_lrps.monitor.version_costs import ParadigmCost, version_costs
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage.ownership import holder
 
@@ -29,12 +28,18 @@ LOGGED = (NORM, THROUGHPUT, SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """Which data a path has read with its ancestors; will read, where nothing is recorded of it."""
+class DataRead:
+    """The data that a path has read with its ancestors.
+
+    Attributes:
+        path: The name of the path.
+        planned: Nothing is recorded of it, so this is what the plan lets it read.
+        totals: How much it has read of each index.
+    """
 
     path: str
     planned: bool
-    totals: tuple[Drawn, ...]
+    totals: tuple[Total, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +47,19 @@ class Material:
     """All that a report shows.
 
     Attributes:
-        tree: The given plan's.
+        tree: The tree of the given plan.
         save: The campaign's folder.
-        facts: Path -> what is known of it.
+        facts: Path -> the facts of its record, or of the plan.
         standings: Where each path stands, in the plan's order.
-        runs: Losses, gradient norms and times that were logged.
-        printed: Path -> what its logs say.
-        axis: What the pictures' axis counts.
+        runs: Path -> tag -> the losses, gradient norms and times that it logged.
+        printed: Path -> the figures in its logs.
+        axis: The horizontal axis of the pictures.
         totals: The cost of each paradigm.
-        compared: Versions with their scores.
-        results: Path -> its ``results.json``, where there is one.
-        ledgers: A version's each.
-        histories: Path -> lines of its events.jsonl.
-        missing: What is not there, or damaged, a sentence each.
+        scores: The versions with their costs and scores.
+        results: Path -> its ``results.json``, if there is one.
+        data_read: The data that each version has read.
+        histories: Path -> the lines of its events.jsonl.
+        missing: Sentences about what is not there, or damaged.
     """
 
     tree: Tree
@@ -64,10 +69,10 @@ class Material:
     runs: Runs
     printed: Mapping[str, Printed]
     axis: Axis
-    totals: Sequence[Total]
-    compared: Compared
+    totals: Sequence[ParadigmCost]
+    scores: ScoreTable
     results: Mapping[str, Mapping[str, Any]]
-    ledgers: Sequence[Ledger]
+    data_read: Sequence[DataRead]
     histories: Mapping[str, Sequence[Mapping[str, Any]]]
     missing: tuple[str, ...]
 
@@ -83,8 +88,8 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
     ]
     runs, unreadable = _runs(folder, tree, missing)
     printed = {path.name: printed_of(folder, path.name, missing) for path in tree.paths}
-    versions = version_table(tree, folder, runs=runs)
-    ledgers = []
+    versions = version_costs(campaign, runs=runs)
+    data_read = []
     for row in versions.rows:
         try:
             links = chain_of(campaign, facts[row.path])
@@ -92,7 +97,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
         except RefusedError:  # of a parent's record, which is named among what is missing
             continue
         planned = facts[row.path].record != "read"
-        ledgers.append(Ledger(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
+        data_read.append(DataRead(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
     missing += _missing(folder, tree, standings, {*unreadable, *(name for name, run in runs.items() if run)}, results)
     return Material(
         tree=tree,
@@ -103,9 +108,9 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
         printed=printed,
         axis=axis,
         totals=versions.totals,
-        compared=compared(versions, results),
+        scores=score_table(versions, results),
         results=results,
-        ledgers=ledgers,
+        data_read=data_read,
         histories={path.name: events(folder.path(path.name)) for path in tree.paths},
         missing=tuple(dict.fromkeys(each.replace(f"{folder.root}/", "") for each in missing)),
     )

@@ -15,7 +15,7 @@ try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 except ImportError as error:
-    raise RefusedError(f"jinja2 does not import: {error}.", "pip install jinja2.") from None
+    raise RefusedError(f"jinja2 cannot be imported: {error}.", "install it: pip install jinja2.") from None
 
 
 def _shown(value: Any) -> Any:

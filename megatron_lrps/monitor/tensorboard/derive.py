@@ -22,18 +22,18 @@ from megatron_lrps.monitor.tensorboard.event_file import TEXTS, encode, markdown
 from megatron_lrps.monitor.tensorboard.hparams import columns, hparams_of, metrics_of
 from megatron_lrps.monitor.tensorboard.known import BACKFILLED, Known, known_of
 from megatron_lrps.monitor.tensorboard.path_run import backfill_content, path_content
-from megatron_lrps.monitor.version_table import VersionTable, version_table
+from megatron_lrps.monitor.version_costs import VersionCosts, version_costs
 from megatron_lrps.plan import PlannedPath
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """What was done.
+    """The result of ``derive``.
 
     Attributes:
         folder: TensorBoard's ``--logdir``.
-        changed: Runs whose derived file had to be written, grown or removed; ``.`` is the campaign's.
-        notes: What a reader must know, a sentence each.
+        changed: The runs whose derived file was written, appended to or removed; ``.`` is the campaign's run.
+        notes: Sentences that a reader must know.
     """
 
     folder: Path
@@ -46,15 +46,15 @@ def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
 
     Args:
         campaign: The campaign, with its accepted plan.
-        notes: What is wrong with the plans, a sentence each.
+        notes: Sentences about what is wrong with the plans.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: The disk refuses.
     """
     tree, said = campaign.tree, list(notes)
     paths = {path.name: known for path in tree.paths if (known := known_of(campaign, path, said)) is not None}
     runs = {path.name: paths[path.name].run if path.name in paths else {} for path in tree.paths}
-    versions = version_table(tree, campaign.folder, runs=runs)
+    versions = version_costs(campaign, runs=runs)
     rows = {row.path: row for row in versions.rows}
     begun = [known for known in paths.values() if known.begun]
     hparams = {known.path.name: hparams_of(tree, known.path) for known in begun if known.path.name in rows}
@@ -114,7 +114,7 @@ def _backfill_words(known: Known) -> list[str]:
     return said
 
 
-def _campaign(versions: VersionTable, begun: Sequence[Known], notes: Sequence[str]) -> str:
+def _campaign(versions: VersionCosts, begun: Sequence[Known], notes: Sequence[str]) -> str:
     """The campaign in words: what each paradigm costs, every path, and what a reader must know."""
     costs = markdown_table(
         ("paradigm", "iterations", "of PTFS", "of CPT"),

@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, hpa
 
 from megatron_lrps.campaign.scores import scores_of
 from megatron_lrps.data.tokenizer_size import vocabulary_of
-from megatron_lrps.monitor.version_table import VersionRow
+from megatron_lrps.monitor.version_costs import VersionCost
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.keys.paths_and_cuts import Cut
@@ -59,11 +59,11 @@ def hparams_of(tree: Tree, path: PlannedPath) -> dict[str, str | float]:
     return found
 
 
-def metrics_of(row: VersionRow, rank_hours: float | None, results: Mapping[str, Any] | None) -> dict[str, float]:
+def metrics_of(row: VersionCost, rank_hours: float | None, results: Mapping[str, Any] | None) -> dict[str, float]:
     """Tag -> value of a version's final scores and of its cost.
 
     Args:
-        row: Its line in the version table.
+        row: The version's cost.
         rank_hours: The time that its path took, or None if that is unknown.
         results: Its ``results.json`` with the scores of its end, or None.
     """

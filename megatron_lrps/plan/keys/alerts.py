@@ -15,25 +15,26 @@ class Alerts(PlanModel):
     """
 
     window: Annotated[int, Field(ge=8, le=10_000)] = 128
-    """Logged iterations that medians are over; a quarter of them must be there before a rule judges."""
+    """The number of logged iterations over which medians are taken. A rule judges once a quarter of them are there."""
     not_finite: bool = True
-    """The loss or the gradient norm is NaN or infinite."""
+    """Raise an alert if the loss or the gradient norm is NaN or infinite."""
     skipped: Count | None = 25
-    """So many iterations in a row that the optimizer skipped. fp16 skips about twenty while its loss scale settles."""
+    """Raise an alert if the optimizer has skipped this many iterations in a row. fp16 skips about twenty while its loss
+    scale settles."""
     loss_spike: Annotated[float, Field(gt=0.0)] | None = 8.0
-    """The loss is above the window's median by so many robust standard deviations: 1.4826 times the window's median
-    absolute deviation, or 0.5 % of the median where that is more."""
+    """Raise an alert if the loss is above the window's median by this many robust standard deviations. One is 1.4826
+    times the window's median absolute deviation, or 0.5 % of the median if that is more."""
     divergence: Annotated[float, Field(gt=0.0)] | None = 0.5
-    """The window's median loss is so many nats a token above the lowest one so far."""
+    """Raise an alert if the window's median loss is this many nats a token above the lowest one so far."""
     grad_norm: Annotated[float, Field(gt=1.0)] | None = 10.0
-    """The gradient norm is so many times the window's median."""
+    """Raise an alert if the gradient norm is this many times the window's median."""
     cool_down: Annotated[float, Field(ge=0.0)] = 600.0
-    """Seconds in which another alert of the same kind is counted and not raised."""
+    """For this many seconds after an alert, further alerts of the same kind are counted and not raised."""
     hook: tuple[str, ...] = ()
-    """A program and its arguments, run without a shell once for every alert that is raised. A program with a slash in
-    its name starts at the plan's folder."""
+    """A program and its arguments, which are run without a shell once for every alert. If the name of the program has a
+    slash, it is looked for from the folder of the plan on."""
     hook_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
-    """Seconds after which the hook is killed."""
+    """The number of seconds after which the hook is killed."""
 
     @field_validator("hook")
     @classmethod

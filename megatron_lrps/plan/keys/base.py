@@ -22,7 +22,8 @@ Count = Annotated[int, BeforeValidator(count), WithJsonSchema({"$comment": "coun
 class PlanModel(BaseModel):
     """Base of every section: unknown keys are refused, nothing changes after reading.
 
-    The text under a key says what it means, in the JSON schema and in docs/plan.md too (``schema.py``).
+    The text under a key says what it means, in the JSON schema and in docs/plan.md too (``json_schema.py``,
+    ``keys_page.py``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

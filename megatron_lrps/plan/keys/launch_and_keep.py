@@ -10,30 +10,28 @@ class LocalLaunch(PlanModel):
     """``launch.local``: how `lrps run` starts a path on this machine."""
 
     processes: Count = 1
-    """Ranks on this machine: on GPUs one for each, on a CPU one for each core at the most."""
+    """The number of ranks on this machine: one for each GPU, or on a CPU at most one for each core."""
 
 
 class Launch(PlanModel):
     """``launch``: where paths run. The CPU backend is never chosen silently."""
 
     device: Literal["gpu", "cpu"] = "gpu"
-    """`gpu`, or `cpu`: Megatron's own code over gloo, for development, tests and small models. It is refused where a
-    GPU is present."""
+    """`gpu`, or `cpu` to run Megatron's own code over gloo. `cpu` is for development, tests and small models, and it is
+    refused if a GPU is present."""
     local: LocalLaunch = LocalLaunch()
-    """How `lrps run` starts a path."""
+    """How `lrps run` starts a path on this machine."""
     slurm: SlurmLaunch | None = None
-    """What `lrps submit` asks the cluster for; without it there is nothing to submit."""
+    """What `lrps submit` asks the cluster for. Without this section, `lrps submit` has nothing to submit."""
 
 
 class Keep(PlanModel):
     """``keep``: what `lrps gc` leaves of each path beside ends, fork points and pins."""
 
     latest: Count = 2
-    """How many of the latest checkpoints of each path stay."""
+    """The number of latest checkpoints of each path that stay."""
     every: Count | None = None
-    """Checkpoints at multiples of so many iterations stay too."""
+    """Checkpoints at multiples of this number of iterations stay too. By default none do."""
     released_forks: bool = True
-    """Whether fork points of versions that are trained and released stay.
-
-    Without them none can be trained anew, nor another version be cut off main there.
-    """
+    """Whether the fork points of trained and released versions stay. Without its fork point, a version cannot be
+    trained again, and no other version can be cut off main there."""

@@ -20,12 +20,13 @@ class Piece(PlanModel):
     """One piece of an explicit path's schedule, from where the last one ended to the iteration ``until``."""
 
     kind: Annotated[str, Field(json_schema_extra=_piece_kinds)]
-    """`warmup` rises to the maximum, `rewarm` does so again; `hold` stays; `factor` is a constant share of the maximum;
-    the others decay to the minimum."""
+    """What the learning rate does. `warmup` rises to the maximum, and `rewarm` rises to it again. `hold` stays there,
+    `factor` is a constant share of the maximum, and the other kinds decay to the minimum."""
     until: Count | None = None
-    """The iteration where the piece ends. Only a last `hold` may do without: it never ends."""
+    """The iteration where the piece ends. Only the last piece may leave it out, if it is a `hold`: that one never
+    ends."""
     factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """For kind `factor`: the share of the maximal rate."""
+    """The share of the maximal rate, for a piece of kind `factor`."""
 
     @field_validator("kind")
     @classmethod
@@ -47,19 +48,19 @@ class ExplicitPath(PlanModel):
     """One of ``paths``, for curves that no paradigm draws: its parent, fork, end and pieces by iteration."""
 
     name: Name
-    """What it is called: also its folder below `<save>/paths`."""
+    """The name of the path, and of its folder below `<save>/paths`."""
     parent: Name | None = None
-    """The path that it forks off, listed before it. Without one it starts from scratch."""
+    """The path that it forks off, which must be listed before it. A path without a parent starts from scratch."""
     fork: Count | None = None
-    """The parent's iteration after which it starts. Given with `parent`, and not without."""
+    """The iteration of the parent after which it starts. It is given together with `parent`."""
     end: Count
-    """Its last iteration, counted from the root's start."""
+    """Its last iteration, counted from the start of its first ancestor."""
     schedule: tuple[Piece, ...] = Field(min_length=1)
-    """Its pieces from the fork on, one after another; the last one reaches `end`."""
+    """The pieces of its curve from the fork on, one after another. The last one reaches `end`."""
     order: Literal["chained", "mixed"] = "chained"
     """`chained` reads the windows one after another, `mixed` shuffles all samples up to `end`."""
     version: Name | None = None
-    """The version that its end gives, if any."""
+    """The version that the end of the path gives. By default it gives none."""
 
     @model_validator(mode="after")
     def _fork_and_parent(self) -> "ExplicitPath":
@@ -77,8 +78,8 @@ class MainPath(PlanModel):
     adopt: FilePath
     """The run's `--save` folder: it holds `iter_...` folders in format torch_dist. It is read, and never written to."""
     iteration: Count
-    """The iteration whose checkpoint main starts after. The windows' data follow on it: the first window begins there,
-    and what the run itself has read is in none of them."""
+    """The iteration of the checkpoint that main continues. The first window begins there, and the data that the run
+    itself has read are in no window."""
 
 
 class Cut(PlanModel):
@@ -88,13 +89,13 @@ class Cut(PlanModel):
     """
 
     name: Name
-    """What it is called: also its branch, and its folder below `<save>/paths`."""
+    """The name of the version. Its branch has the same name, and so has the folder below `<save>/paths`."""
     fork: Count
-    """The iteration of main that it forks off, after the warm-up."""
+    """The iteration of main that it forks off. It lies after the warm-up."""
     iters: Count
-    """Iterations of its decay."""
+    """The number of iterations over which it decays."""
     decay: dict[str, Any] | None = None
-    """Keys of `decay` that are otherwise for this cut, but `alpha`."""
+    """The keys of `decay` that differ for this cut. `alpha` is not among them."""
 
     @field_validator("decay")
     @classmethod

@@ -20,11 +20,11 @@ class LearningRate(PlanModel):
     """``lr``: one (max, min) pair for all paths, since Megatron makes it part of the optimizer's identity."""
 
     max: Annotated[float, Field(gt=0.0)] = 3.0e-4
-    """The rate of the main path, for ever, after its warm-up. Megatron's `--lr`."""
+    """The learning rate of the main path after its warm-up: Megatron's `--lr`."""
     min: Annotated[float, Field(ge=0.0)] = 3.0e-5
-    """Where every decay ends. Megatron's `--min-lr`."""
+    """The learning rate at the end of every decay: Megatron's `--min-lr`."""
     warmup_iters: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
-    """Iterations over which main rises linearly to `max`. No branch may fork before its end."""
+    """The number of iterations over which the rate rises linearly to `max`. No branch may fork before they are over."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "LearningRate":

@@ -16,16 +16,16 @@ class Source(PlanModel):
     model_config = ConfigDict(json_schema_extra=or_shorter(_FILE, {"type": "array", "items": _FILE, "minItems": 1}))
 
     files: tuple[FilePattern, ...] = Field(min_length=1, json_schema_extra=or_shorter(_FILE))
-    """Files, folders and globs, read in the order of the list, each sorted by name."""
+    """Files, folders and globs. They are read in the order of the list, and the files of each are sorted by name."""
     format: Format | None = None
-    """What the files are. Without it their names' endings say so; `dataset` is a folder of Hugging Face's
-    `save_to_disk`."""
+    """The format of the files. By default the endings of their names decide it. `dataset` is a folder that
+    `save_to_disk` of Hugging Face's datasets wrote."""
     field: Annotated[str, Field(min_length=1)] = "text"
-    """The text's name in a JSON object, or its column in a table."""
+    """The field of a JSON object, or the column of a table, that holds the text."""
     documents: Literal["file", "line", "paragraph"] | None = None
-    """What one document is in plain text; the whole file without it."""
+    """What makes one document in plain text. By default it is the whole file."""
     max_unreadable: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
-    """The share of documents that may be unreadable; more are refused."""
+    """The share of documents that may be unreadable. If there are more, the index is not made."""
 
     @model_validator(mode="before")
     @classmethod

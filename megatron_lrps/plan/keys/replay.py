@@ -18,10 +18,10 @@ class Replay(PlanModel):
     )
 
     share: Annotated[float, Field(gt=0.0, lt=1.0)]
-    """The share of the window's samples."""
+    """The share of the window's samples that is drawn again."""
     weights: dict[Name, Weight] | None = Field(default=None, min_length=1)
-    """Version -> its weight among the earlier windows; one without a weight is not replayed. Without any, all are, each
-    by its own number of samples."""
+    """The weight of each earlier version. A version without a weight is not replayed. By default all earlier versions
+    are replayed, each in proportion to its number of samples."""
 
     @model_validator(mode="before")
     @classmethod

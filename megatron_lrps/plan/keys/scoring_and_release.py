@@ -18,19 +18,19 @@ class Evaluation(PlanModel):
     """`export` scores the Hugging Face export with transformers, `megatron` the checkpoint with Megatron's own model on
     the CPU."""
     tokens: Count | None = None
-    """The most tokens that are read of each validation set; all without it."""
+    """The largest number of tokens that are read of each validation set. By default all are read."""
     tasks: tuple[Task, ...] = ()
-    """lm-eval's tasks, groups or tags, besides perplexity."""
+    """The tasks, groups or tags of lm-eval that are run besides perplexity."""
     task_folder: FilePath | None = None
-    """A folder of task files besides lm-eval's own. With it nothing is fetched."""
+    """A folder with task files of your own. If it is given, nothing is fetched."""
     few_shot: Annotated[int, Field(ge=0)] | None = None
-    """Examples before each question; the task's own number without it."""
+    """The number of examples before each question. By default the task decides it."""
     limit: Count | None = None
-    """The most documents of a task; all without it."""
+    """The largest number of documents of a task. By default all are used."""
     backend: Literal["hf", "vllm"] = "hf"
-    """What runs the tasks."""
+    """The backend of lm-eval that runs the tasks."""
     batch_size: Count = 8
-    """Of the tasks."""
+    """The batch size for the tasks."""
 
     @model_validator(mode="after")
     def _for_tasks(self) -> "Evaluation":
@@ -44,25 +44,25 @@ class PromotionJob(PlanModel):
     """``promote.slurm``: where a promotion's job differs from those that train; it has one task on one node."""
 
     partition: Word | None = None
-    """The job's partition; `launch.slurm`'s without it."""
+    """The partition of the job. By default it is that of `launch.slurm`."""
     time: Time | None = None
-    """The job's time limit; `launch.slurm`'s without it."""
+    """The time limit of the job. By default it is that of `launch.slurm`."""
     gpus: Annotated[int, Field(ge=0)] = 1
-    """GPUs of the job."""
+    """The number of GPUs of the job."""
     mem: Word | None = None
-    """Memory of the job, as `sbatch --mem` takes it."""
+    """The memory of the job, as `sbatch --mem` takes it."""
     cpus_per_task: Count | None = None
-    """Cores of the job."""
+    """The number of cores of the job."""
 
 
 class Promotion(PlanModel):
     """``promote``: `lrps submit` adds a job for each version that verifies, exports, scores and releases it."""
 
     gate: FilePath | None = None
-    """A file of conditions on the scores, one a line. A version that does not meet them is not released."""
+    """A file of conditions on the scores, one on each line. A version that does not meet them is not released."""
     check: bool = True
-    """Compare the export's logits with Megatron's; false leaves that out, and the model card says so."""
+    """Whether the logits of the export are compared with Megatron's. If not, the model card says so."""
     dtype: Literal["bf16", "fp32"] | None = None
-    """The export's number format; as saved without it."""
+    """The number format of the export. By default it is that of the checkpoint."""
     slurm: PromotionJob = PromotionJob()
-    """How the promotion's job differs from those that train."""
+    """How the job that promotes a version differs from the jobs that train."""

@@ -48,40 +48,40 @@ class SlurmLaunch(PlanModel):
     """``launch.slurm``: what a job asks the cluster for. The cluster's own default stands where a key is not given."""
 
     nodes: Count = 1
-    """Nodes of a job."""
+    """The number of nodes of a job."""
     gpus_per_node: Count = 8
-    """Ranks on each node, one per GPU."""
+    """The number of ranks on each node, one for each GPU."""
     cpus_per_task: Count | None = None
-    """Cores of a rank."""
+    """The number of cores of each rank."""
     partition: Word | None = None
-    """Where the jobs go."""
+    """The partition that the jobs run in."""
     time: Time | None = None
-    """The time limit of a job, as "minutes", "hours:minutes:seconds" or "days-hours". A path that needs longer is
-    requeued."""
+    """The time limit of a job, as "minutes", "hours:minutes:seconds" or "days-hours". The job of a path that needs
+    longer is requeued."""
     account: Word | None = None
-    """Who pays for them."""
+    """The account that the jobs are charged to."""
     qos: Word | None = None
-    """The quality of service."""
+    """The quality of service of the jobs."""
     constraint: Word | None = None
-    """Features that the nodes must have."""
+    """The features that the nodes must have."""
     mem: Word | None = None
-    """Memory on each node, as `sbatch --mem` takes it; "0" is all of it."""
+    """The memory on each node, as `sbatch --mem` takes it. "0" asks for all of it."""
     exclusive: bool = False
-    """Whole nodes, shared with no other job."""
+    """Whether a job gets whole nodes, which it shares with no other job."""
     container: Word | None = None
-    """The image to run in; without it paths run on the node itself."""
+    """The container image that paths run in. By default they run on the node itself."""
     container_runtime: Literal["pyxis", "apptainer"] = "pyxis"
-    """What starts the container."""
+    """The program that starts the container."""
     mounts: tuple[Mount, ...] = ()
-    """Folders that the container is to see besides those that the plan names elsewhere."""
+    """Folders that are mounted into the container, besides those that the plan names elsewhere."""
     site: FilePath | None = None
-    """A copy of slurm/site.sh, with what a shell of this site needs."""
+    """A copy of slurm/site.sh with the set-up that a shell of your site needs."""
     signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
-    """Seconds before the time limit at which a job is told to save and stop."""
+    """How many seconds before the time limit a job is told to save and stop."""
     max_requeues: Annotated[int, Field(ge=0)] = 3
-    """Restarts in a row without a new checkpoint after which a path is given up."""
+    """The number of restarts in a row without a new checkpoint after which a path is given up."""
     options: dict[str, str | int | Literal[True]] = Field(default_factory=dict)
-    """Further long options of sbatch, without the dashes; true for one without a value."""
+    """Further long options of sbatch, without the dashes. `true` stands for an option without a value."""
 
     @field_validator("options")
     @classmethod

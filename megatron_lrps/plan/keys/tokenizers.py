@@ -21,30 +21,31 @@ class TokenizerTraining(PlanModel):
     """``tokenizer.train``: what `lrps prepare` makes where ``tokenizer.model`` does not exist yet."""
 
     algorithm: Literal["bpe", "unigram"] = "bpe"
-    """A sentencepiece model is `bpe` or `unigram`; a Hugging Face folder holds a byte-level `bpe`."""
+    """The algorithm: `bpe` or `unigram` for a sentencepiece model, and `bpe` (byte-level) for a Hugging Face folder."""
     vocab_size: Count
-    """Tokens of the vocabulary."""
+    """The number of tokens in the vocabulary."""
     megabytes: Count = 50
-    """How much of the versions' training text is read, in megabytes."""
+    """How many megabytes of the versions' training text are read."""
 
 
 class Tokenizer(PlanModel):
     """``tokenizer``: which one the campaign trains with."""
 
     type: str = "sentencepiece"
-    """`sentencepiece`, `huggingface`, `tiktoken`, `null`, or a name that Megatron's `--tokenizer-type` takes."""
+    """The type: `sentencepiece`, `huggingface`, `tiktoken`, `null`, or a name that Megatron's `--tokenizer-type`
+    takes."""
     model: FilePath | None = None
-    """Its file; for `huggingface` its folder."""
+    """The file of the tokenizer, or for `huggingface` its folder."""
     vocab_size: Count | None = None
-    """Needed by `null`, and by `tiktoken` unless it has Megatron's default of 131072."""
+    """The number of tokens. `null` needs it, and so does `tiktoken` unless it is Megatron's default of 131072."""
     pattern: Literal["v1", "v2"] | None = None
-    """Of `tiktoken`: which pattern splits the text."""
+    """The pattern by which `tiktoken` splits the text."""
     num_special_tokens: Count | None = None
-    """Of `tiktoken`: how many ids are kept for special tokens."""
+    """The number of ids that `tiktoken` keeps for special tokens."""
     special_tokens: tuple[str, ...] | None = None
-    """Of `tiktoken` and `huggingface`: further tokens that are never split."""
+    """Further tokens that `tiktoken` and `huggingface` never split."""
     train: TokenizerTraining | None = None
-    """How `lrps prepare` makes it where `model` does not exist yet."""
+    """How `lrps prepare` trains the tokenizer if `model` does not exist yet."""
 
     @property
     def megatron_type(self) -> str:

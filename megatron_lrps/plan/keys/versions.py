@@ -16,7 +16,7 @@ class Version(PlanModel):
     """One of ``versions``: a model to release, and the window of new data that it adds."""
 
     name: Name
-    """What it is called: also its branch, and its folder below `<save>/paths`."""
+    """The name of the version. Its branch has the same name, and so has the folder below `<save>/paths`."""
     iters: Count | None = None
     """The window's length in iterations. Give exactly one of `iters`, `samples` and `tokens`."""
     samples: Count | None = None
@@ -24,20 +24,22 @@ class Version(PlanModel):
     tokens: Count | None = None
     """The window's length in tokens, rounded down to whole iterations."""
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()
-    """[weight, index prefix] pairs: the window's samples are drawn from these indexes by weight. A prefix X means X.bin
-    and X.idx. No index may be in two windows, or be validated on."""
+    """[weight, index prefix] pairs. The samples of the window are drawn from these indexes by weight. A prefix X stands
+    for the files X.bin and X.idx. An index may be in one window only, and may not be validated on."""
     valid: dict[Name, FilePath] = Field(default_factory=dict)
-    """Name -> index prefix of each validation set. Every later version is validated on it too; name it once."""
+    """The validation sets, each with a name and an index prefix. Every later version is validated on them too, so name
+    each set once."""
     sources: Sources = Field(default_factory=dict)
-    """Index prefix -> the raw text that `lrps prepare` makes that index from. Each prefix is one of `train` or `valid`.
-    Without sources an index must be there already."""
+    """The raw text from which `lrps prepare` makes an index, by the prefix of the index. Each prefix is one of `train`
+    or `valid`. An index without a source must exist already."""
     replay: Replay | None = None
-    """The share of the window's samples that is drawn again from earlier windows' data; none without it."""
+    """The share of the window's samples that is drawn again from the data of earlier windows. By default nothing is
+    replayed."""
     max_epochs: Epochs | None = None
-    """The campaign's `max_epochs`, for this window alone."""
+    """The value of `max_epochs` for this window alone."""
     decay: dict[str, Any] | None = None
-    """Keys of `decay` that are otherwise for this version. With another shape only `alpha` is taken over from the
-    campaign's."""
+    """The keys of `decay` that differ for this version. If the shape differs, only `alpha` is taken over from the
+    campaign's `decay`."""
 
     @model_validator(mode="after")
     def _sources_of_indexes(self, info: ValidationInfo) -> "Version":

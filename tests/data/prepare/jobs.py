@@ -12,7 +12,7 @@ import yaml
 
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, spec_of
 from megatron_lrps.data.prepare.find import find_sources
-from megatron_lrps.data.prepare.job import Watch, prepare_sources
+from megatron_lrps.data.prepare.job import Reporter, prepare_sources
 from megatron_lrps.data.prepare.prepared_record import Prepared
 from megatron_lrps.plan import Plan, load_plan
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
@@ -52,9 +52,11 @@ def prepare(plan_file: Path, *, workers: int = 1, force: bool = False, shard_byt
     """Run in this process, with worker processes; what it says goes to ``SAID``."""
     plan = load_plan(plan_file)
     SAID.clear()
-    watch = Watch(begin=lambda size: None, advance=lambda text, tokens: None, say=SAID.append)
+    reporter = Reporter(begin=lambda size: None, advance=lambda text, tokens: None, say=SAID.append)
     sources = find_sources(plan)
-    return prepare_sources(sources, _spec(plan), workers=workers, force=force, watch=watch, shard_bytes=shard_bytes)
+    return prepare_sources(
+        sources, _spec(plan), workers=workers, force=force, reporter=reporter, shard_bytes=shard_bytes
+    )
 
 
 def command(plan_file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -229,7 +229,7 @@ def test_flags_that_change_ids(flag: str, tmp_path: Path) -> None:
 def test_models_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("no model")
     spec = TokenizerSpec(type="SentencePieceTokenizer", model=tmp_path / "m")
-    with pytest.raises(RefusedError, match="is no sentencepiece model"):
+    with pytest.raises(RefusedError, match="is not a sentencepiece model"):
         load_encoder(spec)
     (tmp_path / "tokenizer.json").write_text("{}")
     refused({"type": "huggingface", "model": str(tmp_path)}, f"transformers cannot read {tmp_path}")
@@ -256,9 +256,9 @@ def test_vocabulary_files_that_megatron_does_not_read(tmp_path: Path) -> None:
     refuses("7 tokens for 5 places", num_special_tokens=5)
     refuses("without <cls>, <sep> of Megatron", special_tokens=("<unk>", "<s>", "</s>", "<mask>", "<pad>"))
     tokenizers_of.write_ranks(file, tokens[::-1])
-    refuses("is no vocabulary that Megatron's TikTokenizer reads")
+    refuses("is not a vocabulary that Megatron's TikTokenizer reads")
     file.write_text("[1, 2")
-    refuses("is no JSON vocabulary")
+    refuses("is not a JSON vocabulary")
 
 
 def refused(tokenizer: dict[str, Any] | None, *says: str) -> None:

@@ -21,11 +21,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ("sources", "words"),
     [
         ({"data/a": "none/*.jsonl"}, "none/*.jsonl names no file of text"),
-        ({"data/a": ["a.jsonl", "./a.jsonl"]}, "once more"),
-        ({"data/a": "a.csv"}, "a.csv is of no known kind"),
+        ({"data/a": ["a.jsonl", "./a.jsonl"]}, "is the same file as"),
+        ({"data/a": "a.csv"}, "a.csv is of an unknown kind"),
         ({"data/a": "splits"}, "holds several splits"),
         ({"data/a": "order"}, "holds a selection or another order of its rows"),
-        ({"data/a": "escape"}, "names files outside of its folder"),
+        ({"data/a": "escape"}, "names files outside its folder"),
         ({"data/a": {"files": "a.jsonl", "documents": "line"}}, "documents is given, but"),
         ({"data/a": {"files": "a.parquet", "field": "body"}}, "has no column 'body'; it has text"),
     ],
@@ -103,5 +103,5 @@ def test_a_cache_of_datasets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     for name in ("dataset_info.json", "x-train.arrow", "x-test.arrow"):
         (tmp_path / "cache" / name).write_text("{}")
-    with pytest.raises(RefusedError, match=r"without state\.json; its splits cannot be told"):
+    with pytest.raises(RefusedError, match=r"without state\.json, so its splits are unknown"):
         found(write_plan(tmp_path, {}, {"data/a": "cache"}))

@@ -114,7 +114,7 @@ def test_ctrl_c_stops_with_75(long_plan: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 75
-    assert errors.strip().splitlines()[-1].startswith("lrps: Stopped. Fix: the same command goes on")
+    assert errors.strip().splitlines()[-1].startswith("lrps: Stopped. Fix: Run the same command to continue")
     assert "Traceback" not in errors
     assert gone(children)
 
@@ -148,6 +148,6 @@ def test_a_full_disk_keeps_what_is_done(tokenizer: dict[str, Any], tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_anything_has_begun(number: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="the same command goes on"), stoppable():
+    with pytest.raises(StoppedError, match="Run the same command to continue"), stoppable():
         signal.raise_signal(number)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -240,7 +240,7 @@ def test_a_model_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["x"])
     (tmp_path / "m.model").write_bytes(b"no model")
     plan = write_plan(tmp_path, {"type": "sentencepiece", "model": "m.model"}, {"data/a": "a.jsonl"})
-    with pytest.raises(RefusedError, match=r"m\.model is no sentencepiece model"):
+    with pytest.raises(RefusedError, match=r"m\.model is not a sentencepiece model"):
         prepare(plan)
 
 
@@ -275,4 +275,4 @@ def test_the_command(tmp_path: Path) -> None:
     assert remarks[0] in command(plan).stdout
     refused = command(plan, "--only", "v9")
     assert refused.returncode == 78
-    assert "'v9' is no version or index with `sources`. Fix: name one of" in refused.stderr
+    assert "'v9' is not a version or an index with `sources`. Fix: Name one of" in refused.stderr

@@ -179,7 +179,7 @@ def test_an_old_record_is_accepted_or_told_from_other_text(tokenizer: dict[str, 
         prepare(plan)
     assert "whether they hold the same text cannot be told" in refused.value.what
     assert "from other text" not in refused.value.what
-    assert "where `bin_sha256` in both records is the same, so is the text" in refused.value.fix
+    assert "If `bin_sha256` is the same in both records, the text is the same" in refused.value.fix
     os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not prepare(plan)[0].fresh
     as_before_hashes_were_kept(plan, tokenizer["model"], field="body")

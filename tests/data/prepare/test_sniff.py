@@ -51,7 +51,8 @@ def test_a_mark_says_the_encoding_and_without_one_it_is_refused(encoding: str, k
     content = LINES if kind == "jsonl" else LATIN
     assert sniffed(tmp_path, f"\ufeff{content}".encode(encoding), kind=kind) == encoding
     assert sniffed(tmp_path, f"\ufeff{content}".encode(encoding), kind=kind, packing="gz") == encoding
-    words = f"looks like text in {encoding.upper()} without a byte order mark. Fix: convert it, as `iconv -f "
+    words = f"looks like text in {encoding.upper()} without a byte order mark. Fix: Look whether that is its encoding, "
+    words += "and convert it, for example with `iconv -f "
     assert refusal(tmp_path, content.encode(encoding), kind=kind).startswith(words)
 
 
@@ -131,7 +132,7 @@ def test_another_file_under_this_name_is_one_line(kind: str, tmp_path: Path) -> 
     for what, content in other_files(tmp_path).items():
         assert refusal(tmp_path, content, kind=kind).startswith(f"is {what}"), what
         assert refusal(tmp_path, content, kind=kind, packing="gz", stated=True).startswith(f"holds {what}"), what
-    assert "rename it so that its name ends in .gz" in refusal(tmp_path, gzip.compress(b"x"), kind=kind)
+    assert "Rename it so that its name ends in .gz" in refusal(tmp_path, gzip.compress(b"x"), kind=kind)
 
 
 ARRAYS = {
@@ -195,7 +196,7 @@ def test_json_lines_with_bad_ones_are_read(content: str, tmp_path: Path) -> None
 
 def test_json_lines_as_plain_text_only_where_the_plan_says_so(tmp_path: Path) -> None:
     said = refusal(tmp_path, LINES.encode(), kind="text")
-    assert said.startswith("is JSON Lines, and is read as plain text. Fix: say `format: jsonl`")
+    assert said.startswith("is JSON Lines, and is read as plain text. Fix: Set `format: jsonl`")
     assert sniffed(tmp_path, LINES.encode(), kind="text", stated=True) == "utf-8"
     assert sniffed(tmp_path, ARRAYS["pretty"].encode(), kind="text", stated=True) == "utf-8"
 

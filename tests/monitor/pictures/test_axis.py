@@ -25,7 +25,7 @@ def test_texts(make_tree, name, iteration, text):
 
 
 def test_another_name_is_refused(make_tree):
-    with pytest.raises(RefusedError, match=r"axis 'epochs' is none.*iterations, samples, tokens"):
+    with pytest.raises(RefusedError, match=r"There is no axis 'epochs'.*iterations, samples, tokens"):
         axis_of(make_tree(1, 100).plan, "epochs")
 
 

@@ -225,7 +225,7 @@ def test_losses_of_a_path_that_has_just_begun(make_tree, tmp_path, log_job):
 
 def test_losses_of_nothing_are_refused(make_tree, tmp_path):
     tree = make_tree(2, 100)
-    with pytest.raises(RefusedError, match="no path of demo has logged a loss yet"):
+    with pytest.raises(RefusedError, match="No path of demo has logged a loss yet"):
         draw_losses(tree, logged(tree, CampaignFolder(tmp_path)), tmp_path / "losses.png")
 
 

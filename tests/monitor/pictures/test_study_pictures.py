@@ -8,7 +8,7 @@ from matplotlib.container import ErrorbarContainer
 from megatron_lrps.monitor.pictures.canvas import new_figure
 from megatron_lrps.monitor.pictures.study_pictures import _draw_paradigms, draw_study
 from megatron_lrps.monitor.study_results import lines_of
-from megatron_lrps.monitor.version_table import VersionRow, VersionTable
+from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 from megatron_lrps.plan import Tree, expand
 from megatron_lrps.plan.load import parse_mapping
 
@@ -29,15 +29,15 @@ def tree(**keys: Any) -> Tree:
     return expand(parse_mapping(plan | keys, base=Path("/nowhere")))
 
 
-def versions(run: str, of: Tree, perplexity: float) -> tuple[tuple[str, int], VersionTable]:
+def versions(run: str, of: Tree, perplexity: float) -> tuple[tuple[str, int], VersionCosts]:
     rows = tuple(
-        VersionRow(
+        VersionCost(
             version=str(path.version), paradigm=path.paradigm, path=path.name, fork=path.fork, end=path.end,
             iterations=path.iterations, cost=10, of_ptfs=0.5, of_cpt=1.0, perplexity={"a": perplexity + number},
         )
         for number, path in enumerate(of.paths) if path.version
     )  # fmt: skip
-    return (run, 1), VersionTable(campaign=run, totals=(), rows=rows)
+    return (run, 1), VersionCosts(campaign=run, totals=(), rows=rows)
 
 
 def test_each_kind_of_run_has_its_picture(tmp_path: Path) -> None:

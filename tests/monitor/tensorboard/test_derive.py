@@ -15,7 +15,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.errors import StorageError
 from megatron_lrps.monitor.tensorboard.derive import Derived, derive
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import Tree
 from megatron_lrps.storage import ownership
 from tests.monitor.test_printed_figures import begin, line, validation
@@ -244,11 +244,11 @@ def test_a_path_that_trains_on_only_appends(tree, log_job):
 
 
 def test_the_version_table_is_made_from_what_was_logged_alone(tree):
-    before = version_table(tree, campaign_of(tree))
+    before = version_costs(Campaign(tree))
     write_log(tree, "v1", begin(), *(line(i, i, 9.0) for i in range(41, 101)), validation(100, 9.0))
     write_log(tree, "cpt-v1", begin(), line(100, 1, 9.0), validation(100, 9.0))
     assert "cpt-v1/backfilled" in derived(tree).changed
-    assert version_table(tree, campaign_of(tree)) == before
+    assert version_costs(Campaign(tree)) == before
 
 
 def test_what_is_not_logged_is_backfilled_from_the_logs(tree, log_job):

@@ -1,4 +1,4 @@
-"""Text to the ids of Megatron's own tokenizers, without torch or Megatron, by the fastest library that may be used."""
+"""Encoders. In: texts. Out: the ids of Megatron's own tokenizers, without torch or Megatron, by the fastest library."""
 
 from megatron_lrps.data.prepare.encoders.choose import load_encoder, load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoded, Encoder, TokenizerSpec

@@ -1,4 +1,4 @@
-"""Which encoder serves a tokenizer."""
+"""Chooses the encoder of a tokenizer."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 
 
 def load_encoder(spec: TokenizerSpec) -> Encoder:
-    """The fastest encoder that may be used; where its ``exact`` is False, its ids are to be checked.
+    """The fastest encoder that may be used. If its ``exact`` is False, its ids have to be checked.
 
     Raises:
         RefusedError: The model cannot be read, or its library is not installed.
@@ -28,7 +28,7 @@ def load_encoder(spec: TokenizerSpec) -> Encoder:
 
 
 def load_reference(spec: TokenizerSpec) -> Encoder:
-    """The encoder whose ids are those of Megatron's tokenizer class; raises RefusedError as ``load_encoder``."""
+    """The encoder that gives the ids of Megatron's tokenizer class. Raises RefusedError like ``load_encoder``."""
     state = spec.model.stat() if spec.model is not None and spec.model.is_file() else None
     return _reference(spec, state and (state.st_size, state.st_mtime_ns))
 

@@ -1,4 +1,4 @@
-"""What an encoder is, and which tokenizer it is of, as workers get it."""
+"""The interface of encoders, and the description of a tokenizer that worker processes get."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """A tokenizer as spawned workers get it. ``spec_of`` makes it.
+    """A tokenizer, as it is given to spawned workers. ``spec_of`` makes it from a plan.
 
     Attributes:
         type: Megatron's name (``--tokenizer-type``), one of ``SUPPORTED``.
         model: The file, or for HuggingFaceTokenizer the folder.
-        vocab_size: What the plan says; None leaves it to the model.
-        eod: For HuggingFaceTokenizer and NullTokenizer: the id that Megatron's object reports; None otherwise.
+        vocab_size: The plan's number; None leaves it to the model.
+        eod: The id that Megatron's HuggingFaceTokenizer or NullTokenizer reports; None for other types.
         pattern: TikTokenizer's split pattern, v1 or v2.
         num_special_tokens: TikTokenizer's ids below the vocabulary's.
         special_tokens: TikTokenizer's named special tokens, in the order of their ids; empty for Megatron's own.
-        wrapped: HuggingFaceTokenizer: whether ids hold the BOS and EOS tokens that the folder asks for.
-        backend: HuggingFaceTokenizer: the ``tokenizers`` library's JSON of what transformers made of the folder.
+        wrapped: For HuggingFaceTokenizer, whether ids hold the BOS and EOS tokens that the folder asks for.
+        backend: For HuggingFaceTokenizer, the ``tokenizers`` JSON that transformers made from the folder.
     """
 
     type: str
@@ -41,8 +41,8 @@ class Encoded(NamedTuple):
     """The ids of several documents, without EOD.
 
     Attributes:
-        ids: Integers [tokens], one document's after the other's.
-        lengths: int64 [documents], 0 for a document without ids.
+        ids: The ids of all documents, one after the other; integers [tokens].
+        lengths: The number of ids of each document; int64 [documents].
     """
 
     ids: NDArray[Any]
@@ -55,13 +55,13 @@ class Encoded(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Text to ids, vocabulary size and EOD as Megatron's tokenizer of the same type has them.
+    """Turns text into ids, with the vocabulary size and EOD of Megatron's tokenizer of the same type.
 
     Attributes:
-        vocab_size: Decides about uint16 or int32 in the ``.bin``.
+        vocab_size: Tokens in the vocabulary. It decides between uint16 and int32 in the ``.bin``.
         eod: The id that ends a document.
-        engine: The library that encodes, with its version; where a faster one was refused, why.
-        exact: False where ids are to be compared with the reference's on a sample of every shard.
+        engine: The library that encodes, with its version, and why a faster one was refused.
+        exact: False if ids have to be compared with the reference's on a sample of every shard.
     """
 
     vocab_size: int
@@ -70,7 +70,7 @@ class Encoder(Protocol):
     exact: bool
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, on the calling thread alone."""
+        """The ids of each text. Only the calling thread is used."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Byte-level BPE by gigatoken, some 80 times as fast as the reference libraries, and checked against them."""
+"""Encodes byte-level BPE with gigatoken, some 80 times as fast as the reference libraries, and checks it with them."""
 
 import base64
 import os
@@ -18,17 +18,17 @@ from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 from megatron_lrps.data.prepare.encoders.traps import first_difference, trap_texts
 
 CACHE_BYTES = 256 * 2**20
-"""gigatoken remembers every word that it has met, some 90 bytes each, and forgets none: of web text, gigabytes."""
+"""gigatoken remembers every word that it has met, with some 90 bytes each: gigabytes for web text."""
 
 
 class GigatokenEncoder:
-    """gigatoken's ids, brought into the reference's numbering and wrapping.
+    """gigatoken's ids in the reference's numbering and wrapping.
 
     Args:
-        build: Makes the ``gigatoken.Tokenizer``; again whenever the words that it remembers fill ``CACHE_BYTES``.
-        reference: Gives vocabulary size and EOD.
-        shift: Added to each id modulo the vocabulary size.
-        around: Ids before and after each document's own.
+        build: Makes the ``gigatoken.Tokenizer``, anew whenever the words that it remembers fill ``CACHE_BYTES``.
+        reference: Gives the vocabulary size and EOD.
+        shift: Is added to each id, modulo the vocabulary size.
+        around: The ids before and after each document's own.
     """
 
     exact = False
@@ -67,7 +67,7 @@ class GigatokenEncoder:
 
 
 def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Encoder:
-    """gigatoken for a Hugging Face folder where it gives the reference's ids, else the reference with the reason."""
+    """gigatoken for a Hugging Face folder if it gives the reference's ids, else the reference with the reason."""
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         if not isinstance(gigatoken.Tokenizer.from_json(spec.backend).backend, gigatoken.gigatoken_rs.BPETokenizer):
@@ -82,12 +82,12 @@ def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Enc
 
 
 def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
-    """gigatoken for Megatron's v2 pattern where it gives tiktoken's ids, else tiktoken with the reason."""
+    """gigatoken for Megatron's v2 pattern if it gives tiktoken's ids, else tiktoken with the reason."""
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         if spec.pattern != "v2":
             raise ValueError(f"it has no pattern {spec.pattern}")
-        # Its ranks begin at 0, so the special tokens stand behind them there and before them in Megatron.
+        # gigatoken's ranks begin at 0 and special tokens follow them; in Megatron special tokens come first.
         behind = {token: number + len(reference.ranks) for token, number in reference.special.items()}
 
         def from_ranks() -> Any:
@@ -103,12 +103,12 @@ def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
 
 
 def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequence[str]) -> Encoder:
-    """What ``build`` makes, if it gives the reference's ids on traps and on the vocabulary itself."""
+    """The encoder that ``build`` makes, if it gives the reference's ids for traps and for the vocabulary itself."""
     try:
         import gigatoken
 
         fast = build(gigatoken)
-    except BaseException as error:  # a panic of its Rust code is no Exception
+    except BaseException as error:  # a panic of its Rust code is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         reason = str(error).splitlines()[0]
@@ -117,13 +117,13 @@ def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequen
         if (differing := first_difference(fast, reference, texts)) is None:
             return fast
         reason = f"it gives other ids for {differing[:40]!r}"
-    slower = copy(reference)  # what checks others keeps its own name
+    slower = copy(reference)  # the reference that checks others keeps its name
     slower.engine += f" (not gigatoken: {reason})"
     return slower
 
 
 def _resident_bytes() -> int:
-    """This process's memory; 0 where the system does not say."""
+    """This process's memory; 0 if the system does not tell."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

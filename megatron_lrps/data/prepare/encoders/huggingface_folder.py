@@ -1,4 +1,4 @@
-"""Ids of a local Hugging Face folder as Megatron's HuggingFaceTokenizer gives them."""
+"""Encodes with a local Hugging Face folder, as Megatron's HuggingFaceTokenizer does."""
 
 import json
 import os
@@ -19,11 +19,11 @@ SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.mod
 
 _PROBE = Path(__file__).with_name("huggingface_probe.py")
 _BATCH_CHARS = 2**18
-"""Characters given to the library at once, about: what it returns takes some 100 bytes for each token."""
+"""Characters given to the library at once, about: its answer takes some 100 bytes for each token."""
 
 
 class HuggingFaceFolder(NamedTuple):
-    """What transformers reads in a folder: the ``tokenizers`` JSON of all of it, and the id of EOS."""
+    """The ``tokenizers`` JSON that transformers makes from a folder, and the id of its EOS token."""
 
     backend: str
     eod: int
@@ -39,7 +39,7 @@ def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFold
     Raises:
         RefusedError: It cannot be read, gives no EOD, or is read differently by different libraries.
     """
-    # Converted on the fly by transformers, such a model gives other ids than by sentencepiece, without a word.
+    # transformers converts such a model silently, and its ids differ from sentencepiece's.
     if not (folder / "tokenizer.json").exists():
         model = next((name for name in SENTENCEPIECE_FILES if (folder / name).exists()), None)
         if model is not None:
@@ -47,7 +47,7 @@ def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFold
                 f"{folder} holds {model} but no tokenizer.json, and transformers reads other ids than sentencepiece.",
                 f"Set tokenizer to {{type: sentencepiece, model: {folder / model}}}.",
             )
-        raise RefusedError(f"{folder} holds no tokenizer.json.", "Save it there with the tokenizers library.")
+        raise RefusedError(f"{folder} holds no tokenizer.json.", "Save one there with the tokenizers library.")
     found = _probe(folder, additional)
     if found["backend"] is None or found["split_special_tokens"]:
         raise RefusedError(
@@ -64,19 +64,19 @@ def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFold
         raise RefusedError(
             f"{folder}: of {text!r} tokenizer.json makes {own[:8]}, but transformers, as a {found['kind']}, "
             f"makes {other[:8]}.",
-            # Either decides on a class, and some classes build another pre-tokenizer than the file says.
+            # Both files decide on a class, and some classes build another pre-tokenizer than tokenizer.json says.
             'Set "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json, and keep config.json apart.',
         )
     return HuggingFaceFolder(backend=found["backend"], eod=found["eod"])
 
 
 class TokenizersReference:
-    """The ``tokenizers`` library, which transformers and with it Megatron encode with."""
+    """The ``tokenizers`` library. transformers uses it, and Megatron uses transformers."""
 
     exact = True
 
     def __init__(self, spec: TokenizerSpec) -> None:
-        # Each worker is one of many: no threads of its own.
+        # Each worker is one of many, so it uses no threads of its own.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         from tokenizers import Tokenizer
 
@@ -88,7 +88,7 @@ class TokenizersReference:
         self.engine = f"tokenizers {version('tokenizers')}"
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, with BOS and EOS where the folder asks for them."""
+        """The ids of each text, with BOS and EOS if the folder asks for them."""
         found: list[Encoded] = []
         batch: list[str] = []
         size = 0
@@ -110,7 +110,7 @@ class TokenizersReference:
         return whole[:first], whole[first + len(own) :]
 
     def matches_words(self) -> bool:
-        """Whether an added token is found only where it is a word of its own (``single_word``)."""
+        """Whether an added token is found only as a whole word (``single_word``)."""
         return any(token.single_word for token in self._tokenizer.get_added_tokens_decoder().values())
 
     def tokens(self) -> list[str]:
@@ -137,7 +137,7 @@ def _probe(folder: Path, additional: Sequence[str]) -> dict[str, Any]:
     reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
     if "No module named 'transformers'" in reason:
         raise RefusedError(
-            "The Python package transformers is not installed; Megatron reads Hugging Face folders with it.",
-            "pip install transformers",
+            "The Python package transformers is not installed, and Megatron reads Hugging Face folders with it.",
+            "Install it: pip install transformers",
         )
-    raise RefusedError(f"transformers cannot read {folder}: {reason}.", "Fix the folder, or name another.")
+    raise RefusedError(f"transformers cannot read {folder}: {reason}.", "Correct the folder, or name another.")

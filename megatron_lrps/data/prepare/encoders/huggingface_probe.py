@@ -1,8 +1,8 @@
 """Reads a Hugging Face folder as Megatron's HuggingFaceTokenizer does: ``python huggingface_probe.py FOLDER``.
 
-It is a process of its own because transformers imports torch where it finds it, which takes seconds and 0.5 GiB;
-a tokenizer needs none of it. ``{"additional": [...], "texts": [...]}`` on stdin are the special tokens that Megatron
-adds and the texts to compare readers on; JSON goes to stdout.
+It runs in a process of its own, because transformers imports torch if it finds it. That takes seconds and 0.5 GiB, and
+a tokenizer does not need it. ``{"additional": [...], "texts": [...]}`` on stdin are the special tokens that Megatron
+adds, and the texts to compare readers on. JSON goes to stdout.
 """
 
 import json
@@ -20,7 +20,7 @@ def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]
     if backend is None:
         return {"kind": type(tokenizer).__name__, "backend": None}
     differing = _differing(backend, Path(folder) / "tokenizer.json", texts)
-    # Megatron names missing special tokens after their like, which makes them tokens that are never split.
+    # Megatron names a missing special token after a similar one, which makes that a token that is never split.
     named: dict[str, Any] = {"additional_special_tokens": additional}
     for missing, other in (("sep_token", "eos_token"), ("bos_token", "cls_token")):
         for key, like in ((missing, other), (other, missing)):
@@ -42,7 +42,7 @@ def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]
 
 
 def _differing(backend: Any, file: Path, texts: list[str]) -> list[Any] | None:
-    """The first text whose ids are others by the folder's own tokenizer.json: [text, its ids, transformers' ids]."""
+    """The first text to which tokenizer.json gives other ids than transformers: [text, its ids, transformers' ids]."""
     from tokenizers import Tokenizer
 
     if not file.exists():

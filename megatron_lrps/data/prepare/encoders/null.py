@@ -1,4 +1,4 @@
-"""Megatron's NullTokenizer: the text is the ids themselves, as numbers with one space between two."""
+"""Encodes as Megatron's NullTokenizer does: a text is a list of ids, written as numbers with one space between."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from megatron_lrps.errors import RefusedError
 
 
 class NullEncoder:
-    """Numbers to ids.
+    """Reads numbers as ids.
 
     Args:
-        vocab_size: Ids are below it.
+        vocab_size: All ids are below this.
         eod: The id that ends a document.
     """
 
@@ -22,7 +22,7 @@ class NullEncoder:
         self.eod = eod
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text; raises RefusedError for a text that is not made of ids."""
+        """The ids of each text. Raises RefusedError if a text is not a list of ids."""
         return flat([self._ids(text) for text in texts])
 
     def _ids(self, text: str) -> list[int]:
@@ -32,7 +32,7 @@ class NullEncoder:
             ids = [-1]
         if any(not 0 <= token < self.vocab_size for token in ids):
             raise RefusedError(
-                f"The null tokenizer reads ids below {self.vocab_size} with one space between two, not {text[:40]!r}.",
-                "Fix the text, or choose another tokenizer.type.",
+                f"The null tokenizer reads ids below {self.vocab_size} with one space between them, not {text[:40]!r}.",
+                "Correct the text, or choose another tokenizer.type.",
             )
         return ids

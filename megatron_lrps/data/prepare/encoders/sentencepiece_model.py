@@ -1,4 +1,4 @@
-"""Ids of a sentencepiece model, by its own library."""
+"""Encodes with a sentencepiece model and its own library."""
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -19,14 +19,14 @@ _BPE = 2
 
 
 class SentencePieceModel:
-    """``encode_as_ids`` of the library for several texts at once.
+    """The library's ``encode_as_ids`` for several texts at once.
 
     Args:
         path: The model file.
-        cut: Encode long texts in parts where the model is proven to give the same ids for them.
+        cut: Encode long texts in parts, if the model surely gives the same ids for them.
 
     Raises:
-        RefusedError: The file is no model, or has no end-of-sequence token for EOD.
+        RefusedError: The file is not a model, or has no end-of-sequence token for EOD.
     """
 
     exact = True
@@ -45,7 +45,7 @@ class SentencePieceModel:
         self._arrays = hasattr(self._processor, "encode_as_numpy")
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text; raises UnicodeEncodeError for a lone surrogate."""
+        """The ids of each text. Raises UnicodeEncodeError for a lone surrogate."""
         if not self._cut:
             return self._encode(list(texts))
         cuts = [list(parts(text)) for text in texts]
@@ -62,7 +62,7 @@ class SentencePieceModel:
 
 
 def parts(text: str) -> Iterator[str]:
-    """The text in parts of at least ``CUT_LENGTH`` characters (one part for less), each ending with a line feed."""
+    """The text in parts of at least ``CUT_LENGTH`` characters that end with a line feed. A short text is one part."""
     begin = 0
     while (end := text.find("\n", begin + CUT_LENGTH) + 1) and end < len(text):
         yield text[begin:end]
@@ -71,12 +71,12 @@ def parts(text: str) -> Iterator[str]:
 
 
 def line_feeds_are_borders(processor: Any) -> bool:
-    """Whether a text's ids are those of its parts cut behind line feeds, by what the model file says.
+    """Whether a text cut behind line feeds has the same ids as the whole text, according to the model file.
 
-    That holds for BPE, which merges neighbours by the pair's own score alone, if no piece reaches across a line
-    feed, nothing is normalised (a rule could look across) and nothing is put before a text or removed from its
-    ends. Unigram adds scores up along the whole text, where rounding may decide between two ways. Without byte
-    fallback neighbouring unknown characters are one token.
+    BPE merges neighbours by the score of the pair alone. So the ids are the same if no piece reaches across a line
+    feed, if nothing is normalised (a rule could look across), and if nothing is added before a text or removed from
+    its ends. Unigram adds up scores along the whole text, so that rounding may decide. Without byte fallback,
+    neighbouring unknown characters become one token.
     """
     model = dict(fields(processor.serialized_model_proto()))
     trainer, normalizer = (dict(fields(model.get(number, b""))) for number in (2, 3))

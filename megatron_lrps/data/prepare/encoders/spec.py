@@ -1,4 +1,4 @@
-"""From a plan to its tokenizer, as workers get it."""
+"""Reads from a plan which tokenizer encodes its text."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SUPPORTED = (
     "TikTokenizer",
     "NullTokenizer",
 )
-"""Megatron's names of the types whose ids are reproduced; the first three are one class in Megatron."""
+"""Megatron's names of the types that are reproduced here. The first three are one class in Megatron."""
 
 SENTENCEPIECE = SUPPORTED[:3]
 
@@ -32,14 +32,14 @@ REFUSED_FLAGS = (
     "trust-remote-code",
     "vocab-file",
 )
-"""Megatron flags under which its tokenizer gives other ids than are written here, or runs code from the folder."""
+"""Megatron flags with which its tokenizer gives other ids than are written here, or runs code from the folder."""
 
 
 def spec_of(plan: Plan) -> TokenizerSpec:
-    """The plan's tokenizer, for workers.
+    """The plan's tokenizer, as it is given to workers.
 
     Raises:
-        RefusedError: There is none, its model is missing, or Megatron would give ids that are not reproduced here.
+        RefusedError: There is no tokenizer, its model is missing, or its ids cannot be reproduced here.
     """
     tokenizer = plan.tokenizer
     if tokenizer is None:
@@ -81,19 +81,24 @@ def _model(plan: Plan, tokenizer: Tokenizer) -> Path:
         raise RefusedError(f"tokenizer.model is missing, and {kind} needs it.", "Name its file in the plan.")
     path = tokenizer.model
     if not path.exists():
-        fix = "Correct the path, or say under `tokenizer.train` how it is to be trained."
+        fix = "Correct the path, or set `tokenizer.train` to have it trained."
         raise RefusedError(f"tokenizer.model: {path} does not exist.", fix)
     wants_folder = kind == "HuggingFaceTokenizer"
     if wants_folder is not path.is_dir():
         is_now, needs = ("a file", "a folder") if wants_folder else ("a folder", "a file")
-        raise RefusedError(f"tokenizer.model: {path} is {is_now}, and {kind} needs {needs}.", "Name that one.")
+        raise RefusedError(f"tokenizer.model: {path} is {is_now}, and {kind} needs {needs}.", f"Name {needs}.")
     return path
 
 
 def _null_spec(plan: Plan, vocab_size: int | None) -> TokenizerSpec:
     if vocab_size is None:
-        raise RefusedError("tokenizer.vocab_size is missing, and a null tokenizer needs it.", "Add it.")
+        raise RefusedError(
+            "tokenizer.vocab_size is missing, and a null tokenizer needs it.", "Set tokenizer.vocab_size."
+        )
     eod = plan.megatron.get(NULL_EOD, vocab_size - 1)
     if isinstance(eod, bool) or not isinstance(eod, int) or not 0 <= eod < vocab_size:
-        raise RefusedError(f"megatron.{NULL_EOD}: {shown(eod)} is no id below vocab_size {vocab_size}.", "Fix it.")
+        raise RefusedError(
+            f"megatron.{NULL_EOD}: {shown(eod)} is not an id below vocab_size {vocab_size}.",
+            "Correct it, or remove it.",
+        )
     return TokenizerSpec(type="NullTokenizer", vocab_size=vocab_size, eod=eod)

@@ -1,4 +1,4 @@
-"""Ids of a vocabulary file as Megatron's TikTokenizer gives them."""
+"""Encodes with a tiktoken vocabulary file, as Megatron's TikTokenizer does."""
 
 import base64
 import binascii
@@ -20,17 +20,17 @@ PATTERNS = {
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
-"""Where Megatron splits a text before BPE (``--tiktoken-pattern``)."""
+"""How Megatron splits a text before BPE (``--tiktoken-pattern``)."""
 
 NAMED_TOKENS = ("<unk>", "<s>", "</s>", "<mask>", "<pad>", "<cls>", "<sep>")
-"""Megatron's own special tokens; a plan's ``special_tokens`` must hold them all."""
+"""Megatron's own special tokens. A plan's ``special_tokens`` must hold them all."""
 
 
 class TiktokenReference:
-    """The ``tiktoken`` library. Special tokens written out in a text become their ids, as in Megatron.
+    """The ``tiktoken`` library. Special tokens in a text become their ids, as in Megatron.
 
     Raises:
-        RefusedError: The file is no vocabulary of that format, or too small for ``vocab_size``.
+        RefusedError: The file is not a vocabulary of that format, or is too small for ``vocab_size``.
     """
 
     exact = True
@@ -56,7 +56,7 @@ class TiktokenReference:
 
 
 def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
-    """Special token -> id: the named ones, then Megatron's fillers up to ``num_special_tokens``."""
+    """The id of each special token: first the named ones, then Megatron's fillers up to ``num_special_tokens``."""
     named = spec.special_tokens or NAMED_TOKENS
     missing = [token for token in NAMED_TOKENS if token not in named]
     if missing or len(set(named)) != len(named) or len(named) > spec.num_special_tokens:
@@ -70,7 +70,7 @@ def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
 
 
 def read_ranks(spec: TokenizerSpec) -> list[bytes]:
-    """The vocabulary file's tokens by rank, as many as ``vocab_size`` leaves beside the special tokens."""
+    """The vocabulary file's tokens by rank, as many as ``vocab_size`` leaves besides the special tokens."""
     path, size = spec.model, spec.vocab_size or TIKTOKEN_VOCABULARY
     assert path is not None
     wanted = size - spec.num_special_tokens
@@ -89,7 +89,7 @@ def read_ranks(spec: TokenizerSpec) -> list[bytes]:
         tokens, in_order = [], False
     if not in_order or tokens[:256] != [bytes([byte]) for byte in range(256)] or len(set(tokens)) != wanted:
         raise RefusedError(
-            f"{path} is no vocabulary that Megatron's TikTokenizer reads.",
+            f"{path} is not a vocabulary that Megatron's TikTokenizer reads.",
             'Give a list of {"rank": 0, "token_bytes": base64, "token_str": ...} by rank, the 256 bytes first.',
         )
     return tokens
@@ -99,10 +99,10 @@ def _entries(path: Path) -> list[Any]:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RefusedError(f"{path} is no JSON vocabulary: {error}.", "Name another in tokenizer.model.") from error
+        raise RefusedError(f"{path} is not a JSON vocabulary: {error}.", "Name another in tokenizer.model.") from error
     if path.suffix != ".json" or not isinstance(found, list):
         raise RefusedError(
-            f"{path} is no list in a .json file, which Megatron's TikTokenizer needs.", "Name another file."
+            f"{path} is not a list in a .json file, which Megatron's TikTokenizer needs.", "Name another file."
         )
     return found
 
@@ -111,5 +111,7 @@ def _tiktoken() -> Any:
     try:
         import tiktoken
     except ModuleNotFoundError as error:
-        raise RefusedError("The Python package tiktoken is not installed.", "pip install tiktoken") from error
+        raise RefusedError(
+            "The Python package tiktoken is not installed.", "Install it: pip install tiktoken"
+        ) from error
     return tiktoken

@@ -1,4 +1,4 @@
-"""Texts on which two readers of one tokenizer give other ids, if they ever do."""
+"""Texts on which two readers of one tokenizer are most likely to give different ids."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,11 +23,11 @@ TRAPS = (
 )
 
 SAMPLED_TOKENS = 2000
-"""Tokens of the vocabulary that are encoded on their own and among others."""
+"""How many tokens of the vocabulary are encoded on their own and among others."""
 
 
 def trap_texts(tokens: Sequence[str]) -> Iterator[str]:
-    """``TRAPS`` and the vocabulary's own ``tokens``, evenly sampled: a token need not be what its merges give."""
+    """``TRAPS``, and an even sample of the vocabulary's own ``tokens``, because merges need not give a token."""
     yield from TRAPS
     for token in tokens[:: max(1, len(tokens) // SAMPLED_TOKENS)]:
         yield token
@@ -35,7 +35,7 @@ def trap_texts(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def first_difference(one: Encoder, other: Encoder, texts: Sequence[str]) -> str | None:
-    """The first text that has other ids by ``one`` than by ``other``; None where there is none."""
+    """The first text for which ``one`` and ``other`` give different ids; None if there is none."""
     found, expected = one.encode(texts), other.encode(texts)
     if np.array_equal(found.lengths, expected.lengths) and np.array_equal(found.ids, expected.ids):
         return None

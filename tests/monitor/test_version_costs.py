@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.monitor.version_table import version_table
+from megatron_lrps.monitor.version_costs import version_costs
 from megatron_lrps.plan import expand, parse_plan
 from megatron_lrps.plan.load import plan_text
 
@@ -16,7 +17,7 @@ def campaign(tmp_path):
 
 
 def test_lrps_costs_by_hand(make_tree, campaign):
-    table = version_table(make_tree(4, 100), campaign)
+    table = version_costs(Campaign(make_tree(4, 100)))
     assert [(row.version, row.path, row.fork, row.end, row.iterations) for row in table.rows] == [
         ("v1", "v1", 40, 100, 60),
         ("v2", "v2", 140, 200, 60),
@@ -35,8 +36,8 @@ def test_lrps_costs_by_hand(make_tree, campaign):
 def test_a_cut_changes_no_planned_versions_price(make_tree, campaign, tmp_path):
     tree = make_tree(4, 100)
     text = f"{plan_text(tree.plan)}\ncuts: [{{name: hotfix, fork: 150, iters: 20}}]\n"
-    with_cut = version_table(expand(parse_plan(text, base=tmp_path)), campaign)
-    planned = {row.path: (row.cost, row.of_ptfs, row.of_cpt) for row in version_table(tree, campaign).rows}
+    with_cut = version_costs(Campaign(expand(parse_plan(text, base=tmp_path))))
+    planned = {row.path: (row.cost, row.of_ptfs, row.of_cpt) for row in version_costs(Campaign(tree)).rows}
     shown = {row.path: (row.cost, row.of_ptfs, row.of_cpt) for row in with_cut.rows}
     # Its own 20, main to 150 and v1's branch of 60; retraining it and v1 would take 170 and 100.
     assert shown.pop("hotfix") == (230, 230 / 270, 230 / 170)
@@ -46,7 +47,7 @@ def test_a_cut_changes_no_planned_versions_price(make_tree, campaign, tmp_path):
 
 
 def test_baselines_stand_beside_the_version(make_tree, campaign):
-    table = version_table(make_tree(2, 100, paradigm="[lrps, ptfs, cpt]"), campaign)
+    table = version_costs(Campaign(make_tree(2, 100, paradigm="[lrps, ptfs, cpt]")))
     assert [(row.version, row.path, row.cost) for row in table.rows] == [
         ("v1", "v1", 100),
         ("v1", "ptfs-v1", 100),
@@ -79,7 +80,7 @@ def test_explicit_paths_count_what_their_versions_need(tmp_path, campaign):
             base=tmp_path,
         )
     )
-    table = version_table(tree, campaign)
+    table = version_costs(Campaign(tree))
     assert [(row.version, row.path, row.cost) for row in table.rows] == [("v1", "early", 100), ("v2", "late", 220)]
     assert table.totals[0].iterations == 180 + 50 + 20  # the trunk was planned past its last fork
 
@@ -89,7 +90,7 @@ def test_perplexity_is_of_the_first_value_at_the_end(make_tree, campaign, log_jo
     log_job(campaign.tensorboard("v1"), [(tag, 80, 3.0), (tag, 100, 2.0), (tag, 100, 2.0), (tag, 100, 9.0)])
     log_job(campaign.tensorboard("v2"), [(tag, 180, 1.0)])  # still training
     log_job(campaign.tensorboard("v3"), [(tag, 300, 1000.0), ("lm loss validation-v2-web", 300, math.nan)])
-    table = version_table(make_tree(3, 100), campaign)
+    table = version_costs(Campaign(make_tree(3, 100)))
     assert list(table.rows[2].perplexity) == ["v1-web", "v2-web", "v3-web"]
     assert table.rows[0].perplexity == {"v1-web": math.exp(2.0)}
     assert table.rows[1].perplexity == {"v1-web": None, "v2-web": None}

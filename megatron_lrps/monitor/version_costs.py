@@ -1,22 +1,22 @@
-"""The version table: what each version cost so far, and its perplexity on every validation set."""
+"""What each version cost so far, and its perplexity on every validation set."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.monitor.scalars import Runs, read_run
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cost import planned_iterations
 from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.version_source import iterations_for, sources_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Total:
+class ParadigmCost:
     """What a paradigm's planned versions cost together, in iterations, and the same versions by PTFS and CPT.
 
-    ``cuts`` is what versions cost that were cut off main besides: no share counts them.
+    Versions that were cut off main later cost ``cuts`` iterations besides, which no share counts.
     """
 
     paradigm: str
@@ -37,16 +37,16 @@ class Total:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionRow:
+class VersionCost:
     """One version by one paradigm.
 
     Attributes:
-        version: Its name.
+        version: The version's name.
         paradigm: ``lrps``, ``ptfs``, ``cpt`` or ``explicit``.
-        path: The path whose end it is.
+        path: The path that ends with the version.
         fork: The iteration that the path starts after.
         end: The path's last iteration.
-        iterations: What the path itself trains.
+        iterations: The number of iterations that the path itself trains.
         cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
         of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
         of_cpt: ``cost`` as a share of continuing from version to version.
@@ -66,25 +66,25 @@ class VersionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionTable:
+class VersionCosts:
     """All versions of a campaign, one paradigm's beside the other's, and what each paradigm costs in all."""
 
     campaign: str
-    totals: tuple[Total, ...]
-    rows: tuple[VersionRow, ...]
+    totals: tuple[ParadigmCost, ...]
+    rows: tuple[VersionCost, ...]
 
 
-def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = None) -> VersionTable:
+def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCosts:
     """The table of a campaign, from its plan and its TensorBoard files.
 
     Args:
-        tree: The plan's tree.
-        campaign: Where its TensorBoard files lie.
-        runs: Path -> tag -> what it logged, where that was read before.
+        campaign: The campaign.
+        runs: Path -> tag -> what it logged, if that was read before.
 
     Raises:
-        RefusedError: where an event file cannot be read.
+        RefusedError: An event file cannot be read.
     """
+    tree = campaign.tree
     order = {version: index for index, (version, _) in enumerate(tree.version_ends)}
     planned = dict(tree.planned_ends)
     rows = []
@@ -97,7 +97,7 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
         cost = iterations_for(tree, rivals)
         end = tree.version_ends[index][1]
         rows.append(
-            VersionRow(
+            VersionCost(
                 version=source.version,
                 paradigm=path.paradigm,
                 path=path.name,
@@ -107,7 +107,7 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
                 cost=cost,
                 of_ptfs=cost / (sum(planned[version] for version in before) + end),
                 of_cpt=cost / (end - tree.adopted_iterations),
-                perplexity=_perplexity(tree, campaign, path, runs),
+                perplexity=_perplexity(campaign, path, runs),
             )
         )
     totals = []
@@ -116,7 +116,7 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
         cuts = tree.iterations(paradigm) - iterations
         ends = planned.values()
         totals.append(
-            Total(
+            ParadigmCost(
                 paradigm=paradigm,
                 iterations=iterations,
                 cuts=cuts,
@@ -124,12 +124,12 @@ def version_table(tree: Tree, campaign: CampaignFolder, *, runs: Runs | None = N
                 cpt=max(ends) - tree.adopted_iterations,
             ),
         )
-    return VersionTable(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
+    return VersionCosts(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
 
 
-def _perplexity(tree: Tree, campaign: CampaignFolder, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
-    tags = {f"lm loss validation-{name}": name for name in validation_sets(tree, path)}
-    run = read_run(campaign.tensorboard(path.name), tags) if runs is None else runs[path.name]
+def _perplexity(campaign: Campaign, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
+    tags = {f"lm loss validation-{name}": name for name in validation_sets(campaign.tree, path)}
+    run = read_run(campaign.folder.tensorboard(path.name), tags) if runs is None else runs[path.name]
     return {name: _exp(dict(run.get(tag, [])).get(path.end)) for tag, name in tags.items()}
 
 

@@ -1,4 +1,4 @@
-"""Whether a file of text is the one that was read before: by its bytes, wherever it is and whatever its name."""
+"""Tells by its bytes whether a file of text is the one that was read before, wherever it is and whatever its name."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -9,24 +9,24 @@ from threading import Event
 from typing import Any
 
 from megatron_lrps.data.prepare.find import SourceFile
-from megatron_lrps.data.prepare.shards import Piece
+from megatron_lrps.data.prepare.shards import FileSpan
 from megatron_lrps.errors import RefusedError
 
 _BLOCK = 2**20
 
-Entry = dict[str, Any]
-"""A file that was read, in JSON: ``file``, ``bytes``, ``mtime_ns`` and ``hashes``, whose ranges together are the file:
-first byte, the one after the last, and the sha256 of what is between."""
+FileRecord = dict[str, Any]
+"""A file that was read, in JSON: ``file``, ``bytes``, ``mtime_ns`` and ``hashes``. Each hash is a range of the file:
+first byte, the byte after the last, and the sha256 of the bytes between. Together they cover the file."""
 
 
-def entry_of(piece: Piece) -> Entry:
-    """A piece's file and the hash of its bytes; raises RefusedError."""
-    start, stop = piece.raw
-    return {**_facts(piece.file), "hashes": [[start, stop, _sha256(piece.file.path, start, stop)]]}
+def entry_of(span: FileSpan) -> FileRecord:
+    """The file of a range and the hash of the range's bytes. Raises RefusedError."""
+    start, stop = span.raw
+    return {**_facts(span.file), "hashes": [[start, stop, _sha256(span.file.path, start, stop)]]}
 
 
-def whole_files(files: Sequence[SourceFile], entries: Iterable[Entry]) -> list[Entry]:
-    """The entries of whole files as they are now, from those of their pieces in order."""
+def whole_files(files: Sequence[SourceFile], entries: Iterable[FileRecord]) -> list[FileRecord]:
+    """The records of whole files, from those of their ranges in order."""
     hashes: list[list[Any]] = []
     for entry in entries:
         if entry["hashes"][0][0] == 0:
@@ -35,17 +35,17 @@ def whole_files(files: Sequence[SourceFile], entries: Iterable[Entry]) -> list[E
     return [{**_facts(file), "hashes": found} for file, found in zip(files, hashes, strict=True)]
 
 
-def renewed(files: Sequence[SourceFile], entries: Iterable[Entry]) -> list[Entry]:
-    """The entries of the same content under the files' present names and times."""
+def renewed(files: Sequence[SourceFile], entries: Iterable[FileRecord]) -> list[FileRecord]:
+    """The records of the same content under the files' present names and times."""
     return [{**entry, **_facts(file)} for file, entry in zip(files, entries, strict=True)]
 
 
 class Contents:
-    """Compares files with what was read before, and reads them only where name, size or time of change are others.
+    """Compares files with what was read before. It reads only files whose name or time of change differs.
 
     Args:
-        workers: Threads.
-        say: Is told when files are to be read.
+        workers: How many threads read.
+        say: Called with a line before files are read.
     """
 
     def __init__(self, workers: int, say: Callable[[str], None]) -> None:
@@ -53,15 +53,15 @@ class Contents:
         self._say = say
         self._known: dict[tuple[Path, int, int], str] = {}
 
-    def same(self, pairs: Iterable[tuple[SourceFile, Entry]]) -> list[bool]:
-        """Of each file, whether it holds what the entry says; raises RefusedError where it cannot be read."""
+    def same(self, pairs: Iterable[tuple[SourceFile, FileRecord]]) -> list[bool]:
+        """For each file, whether it holds what the record says. Raises RefusedError if it cannot be read."""
         pairs = list(pairs)
         moved = [(file, entry) for file, entry in pairs if file.bytes == entry["bytes"] and not _untouched(file, entry)]
         ranges = [(file.path, start, stop) for file, entry in moved for start, stop, _ in entry["hashes"]]
         self._read([each for each in dict.fromkeys(ranges) if each not in self._known])
         return [_untouched(file, entry) or self._agrees(file, entry) for file, entry in pairs]
 
-    def _agrees(self, file: SourceFile, entry: Entry) -> bool:
+    def _agrees(self, file: SourceFile, entry: FileRecord) -> bool:
         hashes = entry["hashes"]
         return file.bytes == entry["bytes"] and all(
             self._known[file.path, start, stop] == sha256 for start, stop, sha256 in hashes
@@ -83,16 +83,16 @@ class Contents:
             pool.shutdown(cancel_futures=True)
 
 
-def _facts(file: SourceFile) -> Entry:
+def _facts(file: SourceFile) -> FileRecord:
     return {"file": str(file.path), "bytes": file.bytes, "mtime_ns": file.mtime_ns}
 
 
-def _untouched(file: SourceFile, entry: Entry) -> bool:
+def _untouched(file: SourceFile, entry: FileRecord) -> bool:
     return all(entry[key] == value for key, value in _facts(file).items())
 
 
 def _sha256(path: Path, start: int, stop: int, stopped: Event | None = None) -> str:
-    """Of the bytes from ``start`` to ``stop``, in hexadecimal digits."""
+    """The sha256 of the bytes from ``start`` to ``stop``, in hexadecimal digits."""
     total = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as stream:
@@ -103,5 +103,7 @@ def _sha256(path: Path, start: int, stop: int, stopped: Event | None = None) -> 
                 if stopped is not None and stopped.is_set():
                     break
     except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror or error}.", "put it back, then rerun.") from None
+        raise RefusedError(
+            f"{path} cannot be read: {error.strerror or error}.", "Put it back, and run the command again."
+        ) from None
     return total.hexdigest()
