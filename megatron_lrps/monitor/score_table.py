@@ -256,16 +256,19 @@ def as_latex(found: ScoreTable) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-_LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
-    TRAINED: r"\textdagger{}",
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+_LATEX = str.maketrans(
+    {
+        **{each: f"\\{each}" for each in "&%$#_{}"},
+        TRAINED: r"\textdagger{}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
 
 
 def _latex(text: str) -> str:
-    return text.translate(str.maketrans(_LATEX))
+    return text.translate(_LATEX)
 
 
 FORMS = {"text": as_text, "csv": as_csv, "json": as_json, "html": as_html, "latex": as_latex}
