@@ -256,19 +256,17 @@ def as_latex(found: ScoreTable) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-_LATEX = str.maketrans(
-    {
-        **{each: f"\\{each}" for each in "&%$#_{}"},
-        TRAINED: r"\textdagger{}",
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-)
+_LATEX = {
+    **{each: f"\\{each}" for each in "&%$#_{}"},
+    TRAINED: r"\textdagger{}",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 def _latex(text: str) -> str:
-    return text.translate(_LATEX)
+    return "".join(_LATEX.get(each, each) for each in text)
 
 
 FORMS = {"text": as_text, "csv": as_csv, "json": as_json, "html": as_html, "latex": as_latex}
