@@ -50,11 +50,7 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
         name, facts = event.get("name"), event.get("facts")
         kind = _EVENTS.get(str(event.get("event")))
         if kind and isinstance(name, str) and isinstance(facts, dict):
-            found.setdefault(kind, {})[name] = {
-                "iteration": event.get("iteration"),
-                "time": event.get("time"),
-                **facts,
-            }
+            found.setdefault(kind, {})[name] = {"iteration": event.get("iteration"), "time": event.get("time"), **facts}
     return found
 
 

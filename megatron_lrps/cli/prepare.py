@@ -173,7 +173,5 @@ def _bar(pace: _Pace) -> Iterator[Reporter]:
             progress.update(task, completed=text, rates=str(pace))
 
         yield Reporter(
-            begin=begin,
-            advance=advance,
-            say=lambda line: progress.console.print(line, markup=False, highlight=False),
+            begin=begin, advance=advance, say=lambda line: progress.console.print(line, markup=False, highlight=False)
         )

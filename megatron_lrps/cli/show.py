@@ -24,8 +24,7 @@ from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
 from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.owner_facts import owner_facts
-from megatron_lrps.cli.value_text import value_text
+from megatron_lrps.cli.printing import owner_facts, value_text
 from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import plan_hash
 from megatron_lrps.plan.paths import adopted_words
@@ -39,11 +38,7 @@ _BEFORE = (
     ("consumed", "{} samples when path.json was written", ("consumed_samples",)),
 )
 _BATCH = (("batch", "{} samples x {} tokens", ("global_batch_size", "sequence_length")),)
-_AFTER = (
-    ("tokenizer", "{}", ("tokenizer",)),
-    ("layout", "{}", ("layout",)),
-    ("libraries", "{}", ("libraries",)),
-)
+_AFTER = (("tokenizer", "{}", ("tokenizer",)), ("layout", "{}", ("layout",)), ("libraries", "{}", ("libraries",)))
 _OF_RECORD = (
     *("kind", "paradigm", "version", "parent", "fork", "end", "status", "consumed_samples", "schedule", "lr"),
     *("global_batch_size", "sequence_length", "data", "layout", "libraries", "plan_hash"),
