@@ -171,10 +171,9 @@ def _shared(plan: Plan) -> dict[str, object]:
         "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "main.iteration": plan.main and plan.main.iteration,
-        "tokenizer.type": tokenizer and tokenizer.type,
         # Neither `model` nor `train`: what the model holds counts.
-        "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,
-        "tokenizer.pattern": tokenizer and tokenizer.pattern,
-        "tokenizer.num_special_tokens": tokenizer and tokenizer.num_special_tokens,
-        "tokenizer.special_tokens": tokenizer and tokenizer.special_tokens,
+        **{
+            f"tokenizer.{key}": tokenizer and getattr(tokenizer, key)
+            for key in ("type", "vocab_size", "pattern", "num_special_tokens", "special_tokens")
+        },
     }

@@ -54,13 +54,8 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
     return found
 
 
-def is_released(folder: PathFolder, iteration: int) -> bool:
-    """Whether a path's checkpoint of that iteration is a released version."""
-    return bool(releases_of(folder, iteration))
-
-
 def releases_of(folder: PathFolder, iteration: int) -> list[dict[str, Any]]:
-    """What is noted of the releases of a path's checkpoint of that iteration."""
+    """What is noted of the releases of a path's checkpoint of that iteration; empty where it is not released."""
     return [each for each in notes_of(folder).get("released", {}).values() if each.get("iteration") == iteration]
 
 
