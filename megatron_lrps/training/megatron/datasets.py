@@ -1,5 +1,6 @@
 """The data sets that a plan's path reads, built by Megatron: the timeline of its windows, and validation sets."""
 
+import dataclasses
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +151,5 @@ def _build(
     **changed: Any,
 ) -> list[Any]:
     # A copy through the constructor, so that Megatron derives its split matrix from the new blend.
-    fields = {name: getattr(config, name) for name, field in type(config).__dataclass_fields__.items() if field.init}
-    fields.update(blend=None, blend_per_split=blends, split=None, **changed)
-    builder = BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, type(config)(**fields))
-    return list(builder.build())
+    config = dataclasses.replace(config, blend=None, blend_per_split=blends, split=None, **changed)
+    return list(BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, config).build())
