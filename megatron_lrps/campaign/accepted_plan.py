@@ -10,8 +10,8 @@ from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past import RESTORE, Change, Named, Past, PastPath, PastWindow
-from megatron_lrps.campaign.past_arguments import may_be_allowed
+from megatron_lrps.campaign.past import Named, Past, PastPath, PastWindow
+from megatron_lrps.campaign.past_arguments import RESTORE, Change, may_be_allowed
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
