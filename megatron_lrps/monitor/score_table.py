@@ -256,7 +256,8 @@ def as_latex(found: ScoreTable) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-_LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
+_LATEX = {
+    **{each: f"\\{each}" for each in "&%$#_{}"},
     TRAINED: r"\textdagger{}",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -265,7 +266,7 @@ _LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
 
 
 def _latex(text: str) -> str:
-    return text.translate(str.maketrans(_LATEX))
+    return "".join(_LATEX.get(each, each) for each in text)
 
 
 FORMS = {"text": as_text, "csv": as_csv, "json": as_json, "html": as_html, "latex": as_latex}

@@ -6,8 +6,8 @@ from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.past_arguments import ALLOW_DISK
-from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
 from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
