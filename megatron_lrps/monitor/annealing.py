@@ -58,8 +58,7 @@ class Rates:
 
     def annealing(self, momentum: float) -> Floats:
         """S2 after each iteration, for one lambda."""
-        falls = np.zeros_like(self.shares)
-        falls[1:] = -np.diff(self.shares)
+        falls = -np.diff(self.shares, prepend=self.shares[:1])
         falls[: self.warm + 1] = 0.0
         area = np.zeros_like(falls)
         moving = np.flatnonzero(falls)

@@ -41,8 +41,8 @@ class Logs:
     """
 
     def __init__(self, campaign: Campaign) -> None:
-        self.tree, self.plan = campaign.tree, campaign.plan
-        tree = self.tree
+        tree = self.tree = campaign.tree
+        self.plan = campaign.plan
         self.batch = tree.plan.global_batch_size
         main = tree.by_name.get(MAIN)
         if main is None or main.kind != "main":
@@ -71,9 +71,7 @@ class Logs:
         pieces = {path.name: self._pieces(path, width) for path in (main, *self.branches)}
         self.pieces = {name: each for name, each in pieces.items() if each is not None}
         self.finished = [
-            branch
-            for branch in self.branches
-            if branch.name in self.pieces and dict(self.series[branch.name]).get(branch.end)
+            path for path in self.branches if path.name in self.pieces and dict(self.series[path.name]).get(path.end)
         ]
 
     @cached_property

@@ -43,7 +43,7 @@ class Checked:
 
     @property
     def error(self) -> float:
-        """Predicted less observed, in nats a token."""
+        """The predicted less the observed loss, in nats a token."""
         return self.predicted - self.observed
 
 
@@ -124,22 +124,19 @@ def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequen
     checked = tuple(_check(logs, branch) for branch in logs.finished) if len(logs.finished) > 1 else ()
     left = [branch for branch in logs.branches if branch not in logs.finished]
     windows = [window for window in tree.windows if window.version.name in {branch.version for branch in left}]
-    asked = [
-        one
-        for window in windows or tree.windows[-1:]
-        for shape in shapes or (tree.plan.decay_of(window.version).shape,)
-        for alpha in alphas or ALPHAS
-        for one in [_ask(logs, law, window, shape, alpha)]
-    ]
-    branches = tuple(name for name in logs.pieces if name != MAIN)
     outlook = Outlook(
         campaign=tree.plan.campaign,
         law=law,
         since=logs.since,
         reached=logs.reached,
-        branches=branches,
+        branches=tuple(name for name in logs.pieces if name != MAIN),
         checked=checked,
-        forecasts=tuple(asked),
+        forecasts=tuple(
+            _ask(logs, law, window, shape, alpha)
+            for window in windows or tree.windows[-1:]
+            for shape in shapes or (tree.plan.decay_of(window.version).shape,)
+            for alpha in alphas or ALPHAS
+        ),
         notes=(),
     )
     return replace(outlook, notes=tuple(_notes(outlook, logs, future=bool(windows))))

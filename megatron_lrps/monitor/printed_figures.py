@@ -29,6 +29,7 @@ _VALIDATION = re.compile(r" validation-(\S+) loss at iteration (\d{1,18})( on va
 _VALIDATED = re.compile(r" lm loss (value|PPL): (\S+) \|")
 _BEGIN = re.compile(r"\[before the start of training step\] datetime: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?)")
 _WORLD = re.compile(r"\bworld_size \.{3,} (\d{1,9})\b")
+_MILLISECONDS = "elapsed time per iteration (ms)"
 _TAGS = {
     "learning rate": "learning-rate",
     "global batch size": "batch-size",
@@ -39,14 +40,13 @@ _TAGS = {
 }
 """The name of a figure that belongs to the line's iteration alone -> TensorBoard's tag."""
 _MEANS = {
-    "elapsed time per iteration (ms)": SECONDS,
+    _MILLISECONDS: SECONDS,
     "throughput per GPU (TFLOP/s/GPU)": THROUGHPUT,
     "energy per GPU (J/iter/GPU)": "iter-energy/gpu",
     "power per GPU (W/GPU)": "power/gpu",
 }
 """The name of a figure that is a mean since the line before -> TensorBoard's tag."""
 _LOST = ("number of skipped iterations", "number of nan iterations")
-_MILLISECONDS = "elapsed time per iteration (ms)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +108,18 @@ class _Start(JobStart):
     def step(self, iteration: int, time: float, found: dict[str, float]) -> None:
         """Take a progress line in."""
         first, second = self.lines == 0, self.lines == 1
+        figures = {tag: found[name] for name, tag in _TAGS.items() if name in found}
         if first:
             self.started = min(time, self.started)
             self.seconds = found.get(_MILLISECONDS, 0.0) / 1000
         else:
             self.seconds += time - self.now
-        for name, tag in _TAGS.items():
-            if name in found:
-                self.add(tag, Point(iteration, found[name], time))
         if not first and not second:
-            for name, tag in _MEANS.items():
-                if name in found:
-                    self.add(tag, Point(iteration, found[name] / (1000 if tag == SECONDS else 1), time))
+            figures |= {
+                tag: found[name] / (1000 if tag == SECONDS else 1) for name, tag in _MEANS.items() if name in found
+            }
+        for tag, value in figures.items():
+            self.add(tag, Point(iteration, value, time))
         if LOSS in found and not any(found[name] for name in _LOST):
             apart = iteration - self.before
             if second or (first and not self.known):

@@ -130,13 +130,13 @@ class _Growing:
         if not self._losses:
             return None
         first, last = self._losses[0], self._losses[-1]
-        rate, norm = self._last.get(_RATE), self._last.get(_NORM)
+        logged = {tag: point.value for tag, point in self._last.items()}
         passed = last.step - first.step
         return Figures(
             iteration=last.step,
             loss=last.value,
-            next_lr=rate.value if rate else None,
-            grad_norm=norm.value if norm else None,
+            next_lr=logged.get(_RATE),
+            grad_norm=logged.get(_NORM),
             seconds=(last.time - first.time) / passed if passed > 0 else None,
             logged_at=last.time,
         )

@@ -76,8 +76,7 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
     Raises:
         RefusedError: An event file cannot be read.
     """
-    is_wanted = None if wanted is None else wanted.__contains__
-    run = read_points(folder, is_wanted)
+    run = read_points(folder, None if wanted is None else wanted.__contains__)
     return {tag: [(step, value) for step, value, _ in points] for tag, points in run.items()}
 
 

@@ -15,8 +15,11 @@ from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 TEXT_WIDTH = 120
 TRAINED = "\N{DAGGER}"
 """The mark of a score by the training's own validation among scores by `lrps eval`."""
-_HIGHER = ("acc", "acc_norm", "exact_match", "f1", "pass@1")
-_LOWER = ("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+_BETTER: dict[str, Callable[[list[float]], float]] = {
+    **dict.fromkeys(("acc", "acc_norm", "exact_match", "f1", "pass@1"), max),
+    **dict.fromkeys(("ppl", "bpb", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"), min),
+}
+"""A metric -> which of its scores is the best."""
 _KEYS = ("version", "paradigm", "path", "end", "iterations", "cost", "of_ptfs")
 _HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "of PTFS")
 
@@ -127,13 +130,7 @@ def _best(
 ) -> list[tuple[str, str]]:
     best = []
     for name in names:
-        metric = name.partition("/")[0]
-        choose: Callable[..., float]
-        if metric in _LOWER:
-            choose = min
-        elif metric in _HIGHER:
-            choose = max
-        else:
+        if (choose := _BETTER.get(name.partition("/")[0])) is None:
             continue
         for version in dict.fromkeys(row.version for row in rows):
             having = {
@@ -148,9 +145,7 @@ def _best(
 
 
 def _facts(row: VersionCost) -> tuple[str, ...]:
-    # Listed paths are alternatives: what they cost together is no price of a version.
-    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
-    return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *cost)
+    return (row.version, row.paradigm, row.path, f"{row.end:,}", f"{row.iterations:,}", *row.cost_words)
 
 
 def as_text(found: ScoreTable) -> str:
@@ -171,7 +166,8 @@ def as_text(found: ScoreTable) -> str:
                 parts.append(text)
                 columns = columns[count:]
                 break
-    parts += ["\n".join(found.notes)] if found.notes else []
+    if found.notes:
+        parts.append("\n".join(found.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -260,21 +256,18 @@ def as_latex(found: ScoreTable) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def _latex(text: str) -> str:
-    marks = {
-        TRAINED: r"\textdagger{}",
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    return "".join(marks.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in text)
-
-
-FORMS: dict[str, Callable[[ScoreTable], str]] = {
-    "text": as_text,
-    "csv": as_csv,
-    "json": as_json,
-    "html": as_html,
-    "latex": as_latex,
+_LATEX = {
+    **{each: f"\\{each}" for each in "&%$#_{}"},
+    TRAINED: r"\textdagger{}",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
 }
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(each, each) for each in text)
+
+
+FORMS = {"text": as_text, "csv": as_csv, "json": as_json, "html": as_html, "latex": as_latex}
 """``--format`` -> the function that makes it."""

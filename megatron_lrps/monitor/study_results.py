@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,39 +107,25 @@ def verdicts(lines: Sequence[Line]) -> list[str]:
             ratios = {line.row.version: found for line in ours if (found := line.ratio(paradigm)) is not None}
             if not ratios:
                 continue
-            missed = [name for name, found in ratios.items() if not _holds(found.mean, limit, equal=paradigm == "ptfs")]
+            holds, bound = (operator.le, f"<= {limit:g}") if paradigm == "ptfs" else (operator.lt, "< 1")
+            missed = [name for name, found in ratios.items() if not holds(found.mean, limit)]
             numbers = ", ".join(f"{name} {found}" for name, found in ratios.items())
-            bound = f"<= {limit:g}" if paradigm == "ptfs" else "< 1"
             verdict = "holds" if not missed else f"does not hold for {', '.join(missed)}"
             said.append(f"{run}: perplexity of LRPS over {paradigm.upper()}'s {bound}: {numbers}: {verdict}")
     return said
 
 
-def _holds(value: float, limit: float, *, equal: bool) -> bool:
-    return value <= limit if equal else value < limit
-
-
 _HEADERS = (
-    "run",
-    "version",
-    "paradigm",
-    "path",
-    "cost so far",
-    "of PTFS",
-    "perplexity",
-    "over PTFS",
-    "over CPT",
-    "seeds",
+    *("run", "version", "paradigm", "path", "cost so far", "of PTFS"),
+    *("perplexity", "over PTFS", "over CPT", "seeds"),
 )
 
 
 def _cells(line: Line) -> tuple[str, ...]:
     row, found = line.row, spread(list(line.perplexity.values()))
-    # Listed paths are alternatives: what they cost together is nobody's bill.
-    cost = ("-", "-") if row.paradigm == "explicit" else (f"{row.cost:,}", f"{row.of_ptfs:.0%}")
     ratios = (line.ratio(paradigm) for paradigm in ("ptfs", "cpt"))
     return (
-        line.run, row.version, row.paradigm, row.path, *cost, str(found or "-"),
+        line.run, row.version, row.paradigm, row.path, *row.cost_words, str(found or "-"),
         *("-" if each is None else str(each) for each in ratios), str(len(line.perplexity)),
     )  # fmt: skip
 
@@ -163,10 +150,8 @@ def as_csv(lines: Sequence[Line]) -> str:
     writer.writerow(("run", "seed", "version", "paradigm", "path", "end", "cost", "of_ptfs", "perplexity"))
     for line in lines:
         row = line.row
-        for seed, value in line.perplexity.items():
-            writer.writerow(
-                (line.run, seed, row.version, row.paradigm, row.path, row.end, row.cost, row.of_ptfs, value)
-            )
+        facts = (row.version, row.paradigm, row.path, row.end, row.cost, row.of_ptfs)
+        writer.writerows((line.run, seed, *facts, value) for seed, value in line.perplexity.items())
     return out.getvalue()
 
 
@@ -175,11 +160,7 @@ def as_json(lines: Sequence[Line]) -> str:
     facts: list[dict[str, Any]] = [
         {
             "run": line.run,
-            "version": line.row.version,
-            "paradigm": line.row.paradigm,
-            "path": line.row.path,
-            "cost": line.row.cost,
-            "of_ptfs": line.row.of_ptfs,
+            **{key: getattr(line.row, key) for key in ("version", "paradigm", "path", "cost", "of_ptfs")},
             "perplexity": {str(seed): value for seed, value in line.perplexity.items()},
         }
         for line in lines

@@ -64,6 +64,11 @@ class VersionCost:
     of_cpt: float
     perplexity: Mapping[str, float | None]
 
+    @property
+    def cost_words(self) -> tuple[str, str]:
+        """The cost, and its share of PTFS; of listed paths dashes, since alternatives together are no price."""
+        return ("-", "-") if self.paradigm == "explicit" else (f"{self.cost:,}", f"{self.of_ptfs:.0%}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class VersionCosts:
@@ -87,14 +92,14 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
     tree = campaign.tree
     order = {version: index for index, (version, _) in enumerate(tree.version_ends)}
     planned = dict(tree.planned_ends)
-    rows = []
-    sources = sources_of(tree)
+    rows, sources = [], sources_of(tree)
     for source in sources:
         index, path = order[source.version], tree.path(source.path)
         before = [version for version in planned if order[version] < index]
-        named = (*before, source.version)
-        rivals = [each for each in sources if each.paradigm == source.paradigm and each.version in named]
-        cost = iterations_for(tree, rivals)
+        together = (*before, source.version)
+        cost = iterations_for(
+            tree, [each for each in sources if each.paradigm == source.paradigm and each.version in together]
+        )
         end = tree.version_ends[index][1]
         rows.append(
             VersionCost(
@@ -114,16 +119,8 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
     for paradigm in dict.fromkeys(path.paradigm for path in tree.paths):
         iterations = planned_iterations(tree, paradigm)
         cuts = tree.iterations(paradigm) - iterations
-        ends = planned.values()
-        totals.append(
-            ParadigmCost(
-                paradigm=paradigm,
-                iterations=iterations,
-                cuts=cuts,
-                ptfs=sum(ends),
-                cpt=max(ends) - tree.adopted_iterations,
-            ),
-        )
+        ptfs, cpt = sum(planned.values()), max(planned.values()) - tree.adopted_iterations
+        totals.append(ParadigmCost(paradigm=paradigm, iterations=iterations, cuts=cuts, ptfs=ptfs, cpt=cpt))
     return VersionCosts(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.training.alert_raising import AlertRaiser
-from megatron_lrps.training.arguments import Planned
 from megatron_lrps.training.current_activity import CurrentActivity
 from megatron_lrps.training.cut_listener import CutListener
 from megatron_lrps.training.megatron.run_arguments import prepare
@@ -33,6 +32,7 @@ class Session:
         activity: What the process does at the moment, for those who look.
         start: Where the path starts; all ranks agree on it.
         cuts: Requests to cut a version off the path.
+        committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
     """
 
     def __init__(self, path: PathToTrain) -> None:
@@ -41,15 +41,10 @@ class Session:
         self.start = StartAgreement(path, self.activity)
         self._rank = int(os.environ.get("RANK", "0"))
         self.cuts = CutListener(path, self._rank)
-        self._committer: Committer | None = None
+        self.committer: Committer | None = None
         self._alerts: AlertRaiser | None = None
         self._saved: int | None = None
         self._stop: Stop | None = None
-
-    @classmethod
-    def of_plan(cls, planned: Planned) -> "Session":
-        """Return the session that trains a plan's path."""
-        return cls(PathToTrain.of_plan(planned))
 
     def begins(self, args: Namespace) -> None:
         """Prepare Megatron's arguments, which have been parsed and not yet validated.
@@ -80,7 +75,7 @@ class Session:
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
         trained = self.start.agree(args)
         if not trained and self._rank == 0:
-            self._committer = Committer(self.path, args, self.start.identity, saved=self.cuts.answer)
+            self.committer = Committer(self.path, args, self.start.identity, saved=self.cuts.answer)
         return trained
 
     def loads(self, args: Namespace) -> None:
@@ -96,16 +91,6 @@ class Session:
         self.start.settle(args)
         if self._alerts is not None and self.start.start is not None:
             self._alerts.loads(self.start.start)
-
-    @property
-    def commits(self) -> bool:
-        """Whether this process makes the path's checkpoints count, which rank 0 does."""
-        return self._committer is not None
-
-    def commit(self, iteration: int) -> None:
-        """Make a checkpoint count that has just been written. Only rank 0 commits; raises StorageError."""
-        assert self._committer is not None
-        self._committer.commit(iteration)
 
     def iteration_logged(self, iteration: int, losses: Mapping[str, Any], norm: float | None, *, skipped: int) -> None:
         """Judge an iteration's figures once Megatron has logged them.
@@ -196,14 +181,14 @@ class Session:
 
     def finished(self) -> None:
         """Record that the path is trained, if it is. Called when the script has returned."""
-        if self._committer is not None:
+        if self.committer is not None:
             self.activity.tell("finishing")
-            self._committer.finish()
+            self.committer.finish()
 
     def let_go(self) -> None:
         """Give the path back. Called before the process ends, however it does."""
         if self._alerts is not None:
             self._alerts.settle(STOP_S)
-        if self._committer is not None:
-            self._committer.settle(STOP_S)
+        if self.committer is not None:
+            self.committer.settle(STOP_S)
         self.start.release()

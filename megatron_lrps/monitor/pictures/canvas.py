@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
-from megatron_lrps.monitor.pictures.colours import INK, LOOKS, PLANNED_ALPHA, PLANNED_LINE, PLANNED_WIDTH, role_of
+from megatron_lrps.monitor.pictures.colours import INK, LOOKS, PLANNED, look_of, role_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.storage.files import write_atomic
 
@@ -29,7 +29,6 @@ SUFFIXES = (".png", ".svg")
 DPI = 100
 NORMAL, SMALL = 11.0, 9.0
 """Text sizes, in points."""
-
 
 _ROLES_A_ROW = 2
 """The legend has two columns: a phone shows the left third of a picture, and must show all of them."""
@@ -65,12 +64,27 @@ def check_suffix(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def new_figure(width: int, height: int) -> Iterator[Figure]:
-    """An empty figure of the given size in pixels, in the pictures' style until the context ends."""
+def new_figure(width: int, height: int, *files: Path) -> Iterator[Figure]:
+    """An empty figure of the given size in pixels, in the pictures' style; it is saved when the context ends.
+
+    Args:
+        width: The width of the figure.
+        height: The height of the figure.
+        files: PNG or SVG files, by their suffix. Afterwards each holds the old picture or the new one.
+
+    Raises:
+        RefusedError: The suffix is another.
+        StorageError: The disk refuses.
+    """
+    formats = {file: check_suffix(file) for file in files}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+        for file, kind in formats.items():
+            picture = io.BytesIO()
+            figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else None)
+            write_atomic(file, picture.getvalue())
 
 
 def shortened(name: str, longest: int) -> str:
@@ -106,6 +120,17 @@ def count_iterations(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: axis.text(value)))
 
 
+def write_beside(axes: "Axes", text: str, point: tuple[float, float], aside: tuple[float, float], **style: Any) -> None:
+    """Write a text at a point of the axes' data, moved aside by so many points of text to the right and up."""
+    axes.annotate(text, point, xytext=aside, textcoords="offset points", **style)
+
+
+def mark_end(axes: "Axes", path: PlannedPath, point: tuple[float, float], *, trained: bool) -> None:
+    """Mark the end of a path that gives a version; the mark is empty until the path is trained."""
+    colour, _, mark = look_of(path)
+    axes.plot(*point, mark, color=colour if trained else "white", markeredgecolor=colour, markersize=7, zorder=6)
+
+
 class _RoundTicks(MaxNLocator):
     """Ticks at round multiples of a ``unit`` that lies on the axis as 1."""
 
@@ -125,15 +150,14 @@ def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = Fa
         paths: The paths of the curves.
         planned: Whether parts of curves are drawn as still to be trained; then the legend says so.
     """
-    handles = [
-        Line2D(
-            [], [], color=look.colour, linestyle=look.line, marker=look.mark, linewidth=2.0, markersize=6, label=role
+    handles = []
+    for role in dict.fromkeys(map(role_of, paths)):
+        colour, line, mark = LOOKS[role]
+        handles.append(
+            Line2D([], [], color=colour, linestyle=line, marker=mark, linewidth=2.0, markersize=6, label=role)
         )
-        for role, look in ((role, LOOKS[role]) for role in dict.fromkeys(map(role_of, paths)))
-    ]
     if planned:
-        handles.append(Line2D([], [], color=INK, linewidth=PLANNED_WIDTH, alpha=PLANNED_ALPHA, linestyle=PLANNED_LINE))
-        handles[-1].set_label("planned")
+        handles.append(Line2D([], [], color=INK, label="planned", **PLANNED))
     axes.legend(
         handles=handles,
         loc="lower left",
@@ -150,16 +174,3 @@ def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = Fa
 def height_of_roles(paths: Sequence[PlannedPath], *, planned: bool = False) -> int:
     """The height of the legend by ``name_roles``, in pixels."""
     return ROW_OF_ROLES * math.ceil((len({role_of(path) for path in paths}) + planned) / _ROLES_A_ROW)
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write the figure to ``file``, PNG or SVG by its suffix: afterwards it holds the old picture or the new one.
-
-    Raises:
-        RefusedError: The suffix is another.
-        StorageError: The disk refuses.
-    """
-    suffix = check_suffix(file)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
-    write_atomic(file, picture.getvalue())

@@ -28,7 +28,7 @@ LOOKS = {
 }
 BASELINES = ("PTFS", "CPT", "CPT-REWARM")
 PARADIGMS = {"lrps": LOOKS["branches"], **{role.lower(): LOOKS[role] for role in BASELINES}}
-PLANNED_LINE, PLANNED_WIDTH, PLANNED_ALPHA = (0, (2, 2)), 1.2, 0.55
+PLANNED: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 1.2, "alpha": 0.55}
 """The iterations that are still to be trained are dotted, thin and faint, whatever the path's role."""
 
 

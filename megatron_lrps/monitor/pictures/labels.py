@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from megatron_lrps.monitor.pictures.canvas import DPI, width_of
+from megatron_lrps.monitor.pictures.canvas import DPI, width_of, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,11 +63,11 @@ def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
         heights = [_pixel(axes, name)[1] for name in shown]
         places = apart(heights, gap, frame.y0 + gap / 2, frame.y1 - gap / 2)
         for name, height, place in zip(shown, heights, places, strict=True):
-            axes.annotate(
+            write_beside(
+                axes,
                 name.text,
                 name.point,
-                xytext=(ASIDE, (place - height) * 72 / DPI),
-                textcoords="offset points",
+                (ASIDE, (place - height) * 72 / DPI),
                 ha="left",
                 va="center",
                 fontsize=size,
@@ -145,18 +145,9 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             continue
         _, _, box, offset, across, along = min(free)
         taken.append(box)
-        axes.annotate(
-            name.text,
-            name.point,
-            xytext=offset,
-            textcoords="offset points",
-            ha=across,
-            va=along,
-            fontsize=size,
-            color=name.colour,
-            weight="bold",
-            in_layout=False,  # the axes keep the size that its place was found in
-        )
+        style = {"ha": across, "va": along, "fontsize": size, "color": name.colour, "weight": "bold"}
+        # The axes keep the size that its place was found in.
+        write_beside(axes, name.text, name.point, offset, **style, in_layout=False)
 
 
 def _crowd(axes: "Axes") -> list[tuple[float, float, int]]:

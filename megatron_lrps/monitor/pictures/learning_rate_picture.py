@@ -1,4 +1,4 @@
-"""Pictures of a campaign: its learning-rate paths, as in the paper's figure, and its losses."""
+"""The picture of a campaign's learning-rate paths, as in the paper's figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,34 +11,22 @@ from megatron_lrps.monitor.pictures.canvas import (
     DPI,
     NORMAL,
     SMALL,
-    check_suffix,
     count_iterations,
     height_of_roles,
+    mark_end,
     name_roles,
     new_figure,
-    save,
     shortened,
     width_of,
+    write_beside,
 )
-from megatron_lrps.monitor.pictures.colours import (
-    BASELINES,
-    FAINT,
-    INK,
-    PLANNED_ALPHA,
-    PLANNED_LINE,
-    PLANNED_WIDTH,
-    look_of,
-    role_of,
-)
+from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, INK, PLANNED, look_of, role_of
 from megatron_lrps.monitor.pictures.labels import LINE, Name, apart, name_ends
-from megatron_lrps.monitor.pictures.loss_picture import draw_losses
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-__all__ = ["curve_of", "draw_losses", "draw_lr"]
 
 WIDTH, HEIGHT = 1200, 600
 INSIDE_WIDTH, INSIDE_HEIGHT = 1080, 470
@@ -49,6 +37,8 @@ LONGEST_NAME = 18
 """Characters of a version's name: more, turned, would leave no room for the curves."""
 
 Curve = tuple[list[float], list[float]]
+Label = tuple[str, tuple[int, float], Mapping[str, Any]]
+"""A text, the point that it belongs to, and its style."""
 
 
 def draw_lr(
@@ -72,14 +62,13 @@ def draw_lr(
         RefusedError: The suffix is another.
         StorageError: The disk refuses.
     """
-    for file in files:
-        check_suffix(file)
     until = {path.name: path.end if trained is None else trained.get(path.name, path.fork) for path in paths}
     planned = any(until[path.name] < path.end for path in paths)
     roles = {role_of(path) for path in paths}
     listed = any(path.kind == "explicit" for path in paths)
     compares = planned or not roles.isdisjoint(BASELINES)
-    with new_figure(WIDTH, HEIGHT + (height_of_roles(paths, planned=planned) if compares else 0)) as figure:
+    height = HEIGHT + (height_of_roles(paths, planned=planned) if compares else 0)
+    with new_figure(WIDTH, height, *files) as figure:
         axes = figure.add_subplot()
         axes.set_title(f"Learning rate of {tree.plan.campaign}", pad=12)
         start, end = min(path.fork for path in paths), max(path.end for path in paths)
@@ -89,7 +78,7 @@ def draw_lr(
             look, width = look_of(path), 1.5 if role_of(path) in BASELINES else 2.5
             done, to_come = _split(curve_of(tree, path), until[path.name])
             axes.plot(*done, color=look.colour, linestyle=look.line, linewidth=width, label=path.name)
-            axes.plot(*to_come, color=look.colour, linestyle=PLANNED_LINE, linewidth=PLANNED_WIDTH, alpha=PLANNED_ALPHA)
+            axes.plot(*to_come, color=look.colour, **PLANNED)
         spacing = INSIDE_WIDTH / (end - start)
         above = _mark_forks(tree, axes, paths, spacing, axis)
         below = 2 * NORMAL if listed else _label_ends(tree, axes, paths, spacing, until)
@@ -102,8 +91,6 @@ def draw_lr(
         if listed:
             figure.draw_without_rendering()
             _name_listed(tree, axes, paths, until)
-        for file in files:
-            save(figure, file)
 
 
 def curve_of(tree: Tree, path: PlannedPath) -> Curve:
@@ -160,14 +147,8 @@ def _mark_forks(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], spacing:
     axes.plot([*forks], [*forks.values()], "o", color="white", markeredgecolor=INK, markersize=7, zorder=5)
     widths = [width_of(axis.text(fork), SMALL) for fork in forks]
     turned = _too_close([*forks], widths, spacing)
-    _annotate(
-        axes,
-        [(axis.text(fork), (fork, rate), {}) for fork, rate in forks.items()],
-        spacing,
-        above=True,
-        turned=turned,
-        size=SMALL,
-    )
+    labels: list[Label] = [(axis.text(fork), (fork, rate), {}) for fork, rate in forks.items()]
+    _annotate(axes, labels, spacing, above=True, turned=turned, size=SMALL)
     return 10 + (max(widths) if turned else 2 * SMALL) if forks else 10
 
 
@@ -179,14 +160,12 @@ def _label_ends(
     for path in paths:
         if path.version is not None:
             ends.setdefault((path.end, _rate(tree, path, path.end)), []).append(path)
-    labels = []
+    labels: list[Label] = []
     for point, ended in ends.items():
         first = min(ended, key=lambda path: role_of(path) in BASELINES)
-        colour, _, mark = look_of(first)
-        filled = colour if any(until[path.name] >= path.end for path in ended) else "white"
-        axes.plot(*point, mark, color=filled, markeredgecolor=colour, markersize=7, zorder=6)
+        mark_end(axes, first, point, trained=any(until[path.name] >= path.end for path in ended))
         names = dict.fromkeys(shortened(str(path.version), LONGEST_NAME) for path in ended)
-        labels += [(name, point, {"color": colour, "weight": "bold"}) for name in names]
+        labels += [(name, point, {"color": look_of(first).colour, "weight": "bold"}) for name in names]
     widths = [width_of(name, NORMAL) for name, _, _ in labels]
     # Versions that end together stand side by side.
     turned = len(labels) > len(ends) or _too_close([end for end, _ in ends], widths, spacing)
@@ -199,22 +178,13 @@ def _name_listed(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], until: 
     names = []
     for path in paths:
         if path.version is not None:
-            point, look = (path.end, _rate(tree, path, path.end)), look_of(path)
-            filled = look.colour if until[path.name] >= path.end else "white"
-            axes.plot(*point, look.mark, color=filled, markeredgecolor=look.colour, markersize=7, zorder=6)
-            names.append(Name(shortened(path.name, LONGEST_NAME), point, look.colour))
+            point = (path.end, _rate(tree, path, path.end))
+            mark_end(axes, path, point, trained=until[path.name] >= path.end)
+            names.append(Name(shortened(path.name, LONGEST_NAME), point, look_of(path).colour))
     name_ends(axes, names, size=NORMAL)
 
 
-def _annotate(
-    axes: "Axes",
-    labels: Sequence[tuple[str, tuple[int, float], Mapping[str, Any]]],
-    spacing: float,
-    *,
-    above: bool,
-    turned: bool,
-    size: float,
-) -> None:
+def _annotate(axes: "Axes", labels: Sequence[Label], spacing: float, *, above: bool, turned: bool, size: float) -> None:
     """Write labels above or below their points; turned ones are moved aside where they would overprint."""
     labels = sorted(labels, key=lambda label: label[1])
     wanted = [x * spacing for _, (x, _), _ in labels]
@@ -224,11 +194,11 @@ def _annotate(
     labels, wanted = labels[::every], wanted[::every]
     places = apart(wanted, gap, wanted[0], wanted[0] + INSIDE_WIDTH) if turned and labels else wanted
     for (text, point, style), place, at in zip(labels, places, wanted, strict=True):
-        axes.annotate(
+        write_beside(
+            axes,
             text,
             point,
-            xytext=((place - at) * 72 / DPI, 7 if above else -8),
-            textcoords="offset points",
+            ((place - at) * 72 / DPI, 7 if above else -8),
             ha="center",
             va="bottom" if above else "top",
             rotation=90 if turned else 0,
@@ -250,15 +220,9 @@ def _name_shared(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], above: 
     """Name the paths that give no version at their beginning, ``above`` pixels above the line."""
     for path in paths:
         if path.version is None:
-            axes.annotate(
-                "main path" if path.kind == "main" else path.name,
-                (path.fork, _rate(tree, path, path.end)),
-                xytext=(6, above * 72 / DPI),
-                textcoords="offset points",
-                va="bottom",
-                color=look_of(path).colour,
-                weight="bold",
-            )
+            name = "main path" if path.kind == "main" else path.name
+            point, aside = (path.fork, _rate(tree, path, path.end)), (6, above * 72 / DPI)
+            write_beside(axes, name, point, aside, va="bottom", color=look_of(path).colour, weight="bold")
 
 
 def _fit_rates(tree: Tree, axes: "Axes", above: float, below: float) -> None:

@@ -15,7 +15,6 @@ from megatron_lrps.monitor.pictures.canvas import (
     count_iterations,
     name_roles,
     new_figure,
-    save,
     shortened,
 )
 from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, look_of, role_of
@@ -38,10 +37,10 @@ MARKED = 24
 BEGINNING = 0.05
 """Share of the iteration axis whose high first losses do not set the loss axis."""
 
-
 LONGEST_SET, LONGEST_NAME = 18, 18
 """Characters of a validation set's name above its panel, a quarter of the width, and of a version's in there."""
 
+Losses = Mapping[PlannedPath, Series]
 Points = dict[PlannedPath, tuple[int, float]]
 
 
@@ -75,49 +74,43 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
     rows = math.ceil(len(logged) / COLUMNS)
     columns = max(1, min(COLUMNS, len(logged)))
     end = max(1, *(series[-1][0] for run in runs.values() for series in run.values()))
-    with new_figure(WIDTH, TRAINING_HEIGHT + rows * VALIDATION_HEIGHT) as figure:
-        heights = [TRAINING_HEIGHT, *[VALIDATION_HEIGHT] * rows]
+    heights = [TRAINING_HEIGHT, *[VALIDATION_HEIGHT] * rows]
+    with new_figure(WIDTH, sum(heights), *files) as figure:
         grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
-        training = {path.name: runs[path.name].get("lm loss", []) for path in paths}
+        training = {path: runs[path.name].get("lm loss", []) for path in paths}
         top = figure.add_subplot(grid[0, :])
-        ends = {top: _draw_training(top, tree, paths, training, end, axis)}
+        ends = {top: _draw_training(top, tree, training, end, axis)}
         name_roles(top, [path for path in tree.paths if path in paths])
         for index, name in enumerate(logged):
             axes = figure.add_subplot(grid[1 + index // columns, index % columns])
-            losses = {path.name: runs[path.name].get(tags[name], []) for path in paths}
-            ends[axes] = _draw_validation(axes, paths, losses, end, axis=axis)
+            losses = {path: runs[path.name].get(tags[name], []) for path in paths}
+            ends[axes] = _draw_validation(axes, losses, end, axis)
             axes.set_title(f"validation loss on {shortened(name, LONGEST_SET)}", fontsize=10)
         figure.draw_without_rendering()  # where names have room is known in pixels
         for axes, points in ends.items():
             _label(axes, points)
-        for file in files:
-            save(figure, file)
 
 
-def _draw_training(
-    axes: "Axes", tree: Tree, paths: Sequence[PlannedPath], losses: Mapping[str, Series], end: int, axis: Axis
-) -> Points:
-    smoothed = {name: _medians(series, max(LEAST, end // BINS)) for name, series in losses.items()}
-    for path in paths:
+def _draw_training(axes: "Axes", tree: Tree, losses: Losses, end: int, axis: Axis) -> Points:
+    smoothed = {path: _medians(series, max(LEAST, end // BINS)) for path, series in losses.items()}
+    for path, curve in smoothed.items():
         (colour, line, _), quiet = look_of(path), role_of(path) in BASELINES
         if not quiet:
-            raw = _extremes(losses[path.name], max(1, end // RAW_BINS))
+            raw = _extremes(losses[path], max(1, end // RAW_BINS))
             axes.plot(*_split(raw), color=colour, linewidth=0.6, alpha=0.3)
-        marker = "o" if len(smoothed[path.name]) == 1 else None  # a line of one point would not show
+        marker = "o" if len(curve) == 1 else None  # a line of one point would not show
         width = 1.3 if quiet else 2.0
-        axes.plot(*_split(smoothed[path.name]), color=colour, linestyle=line, linewidth=width, marker=marker)
+        axes.plot(*_split(curve), color=colour, linestyle=line, linewidth=width, marker=marker)
     axes.set_title(f"Training loss of {tree.plan.campaign}", pad=10)
     axes.set_ylabel("loss (nats a token)")
     count_iterations(axes, 0, end, axis=axis)
     _limit(axes, list(smoothed.values()), end, below=0.12)
-    _mark_lost(axes, {path: losses[path.name] for path in paths})
-    return {path: smoothed[path.name][-1] for path in paths if smoothed[path.name]}
+    _mark_lost(axes, losses)
+    return {path: curve[-1] for path, curve in smoothed.items() if curve}
 
 
-def _draw_validation(
-    axes: "Axes", paths: Sequence[PlannedPath], losses: dict[str, Series], end: int, *, axis: Axis
-) -> Points:
-    known = {path: finite(losses[path.name]) for path in paths}
+def _draw_validation(axes: "Axes", losses: Losses, end: int, axis: Axis) -> Points:
+    known = {path: finite(series) for path, series in losses.items()}
     ends = {path: points[-1] for path, points in known.items() if points and points[-1][0] == path.end}
     for path, points in known.items():
         few = len(points) <= MARKED
@@ -131,7 +124,7 @@ def _draw_validation(
     axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("")
     _limit(axes, list(known.values()), end, below=0.2)
-    _mark_lost(axes, {path: losses[path.name] for path in paths})
+    _mark_lost(axes, losses)
     return ends
 
 
@@ -145,7 +138,7 @@ def lost(series: Series) -> list[tuple[int, int, int]]:
     return stretches
 
 
-def _mark_lost(axes: "Axes", losses: Mapping[PlannedPath, Series]) -> None:
+def _mark_lost(axes: "Axes", losses: Losses) -> None:
     """Mark along the upper edge where losses are not finite: no curve has them."""
     stretches = [(path, first, last) for path, series in losses.items() for first, last, _ in lost(series)]
     for path, first, last in stretches:

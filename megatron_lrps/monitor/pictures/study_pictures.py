@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, count_iterations, new_figure, save
+from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, count_iterations, new_figure
 from megatron_lrps.monitor.pictures.colours import FAINT, INK, LOOKS, PARADIGMS, Look
 from megatron_lrps.monitor.pictures.learning_rate_picture import curve_of
 from megatron_lrps.monitor.study_results import TO_PTFS, Line, Spread, spread
@@ -53,11 +53,10 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
 
 
 def _picture(stem: Path, draw: Callable[["Figure"], None]) -> Path:
-    with new_figure(WIDTH, HEIGHT) as figure:
+    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES]  # a run's name may hold a dot
+    with new_figure(WIDTH, HEIGHT, *files) as figure:
         draw(figure)
-        for suffix in SUFFIXES:
-            save(figure, stem.with_name(f"{stem.name}{suffix}"))  # a run's name may hold a dot
-    return stem.with_name(f"{stem.name}.png")
+    return files[0]
 
 
 def _draw_paradigms(figure: "Figure", lines: Sequence[Line]) -> None:

@@ -7,16 +7,16 @@ from megatron_lrps.monitor.pictures.axis import ITERATIONS, Axis
 from megatron_lrps.monitor.pictures.canvas import (
     NORMAL,
     SMALL,
-    check_suffix,
     count_iterations,
     height_of_roles,
+    mark_end,
     name_roles,
     new_figure,
-    save,
     shortened,
     width_of,
+    write_beside,
 )
-from megatron_lrps.monitor.pictures.colours import FAINT, INK, PLANNED_ALPHA, PLANNED_LINE, PLANNED_WIDTH, look_of
+from megatron_lrps.monitor.pictures.colours import FAINT, INK, PLANNED, look_of
 from megatron_lrps.plan import PlannedPath, Tree
 
 WIDTH, ROW, AROUND = 1200, 30, 130
@@ -38,12 +38,11 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         RefusedError: The suffix is another.
         StorageError: The disk refuses.
     """
-    for file in files:
-        check_suffix(file)
     rows = {path.name: row for row, path in enumerate(_in_order(tree))}
     names = {path.name: _shortened(path) for path in tree.paths}
     planned = any(trained.get(path.name, path.fork) < path.end for path in tree.paths)
-    with new_figure(WIDTH, AROUND + height_of_roles(tree.paths, planned=planned) + ROW * len(rows)) as figure:
+    height = AROUND + height_of_roles(tree.paths, planned=planned) + ROW * len(rows)
+    with new_figure(WIDTH, height, *files) as figure:
         axes = figure.add_subplot()
         end = max(path.end for path in tree.paths)
         count_iterations(axes, 0, end, axis=axis)
@@ -55,29 +54,20 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         axes.spines["left"].set_visible(False)
         axes.set_title(f"Paths of {tree.plan.campaign}", pad=12)
         for path in tree.paths:
-            row, (colour, _, mark) = rows[path.name], look_of(path)
+            row, colour = rows[path.name], look_of(path).colour
             if path.parent is not None:
                 axes.plot([path.fork, path.fork], [rows[path.parent], row], color=FAINT, linewidth=1.2, zorder=1)
                 axes.plot(path.fork, rows[path.parent], "o", color="white", markeredgecolor=INK, markersize=6, zorder=5)
             until = min(max(trained.get(path.name, path.fork), path.fork), path.end)
-            axes.plot(
-                [until, path.end],
-                [row, row],
-                color=colour,
-                linestyle=PLANNED_LINE,
-                linewidth=PLANNED_WIDTH,
-                alpha=PLANNED_ALPHA,
-                zorder=2,
-            )
+            axes.plot([until, path.end], [row, row], color=colour, zorder=2, **PLANNED)
             axes.plot([path.fork, until], [row, row], color=colour, linewidth=4.5, solid_capstyle="butt", zorder=3)
             if path.version is not None:
-                filled = colour if until == path.end else "white"
-                axes.plot(path.end, row, mark, color=filled, markeredgecolor=colour, markersize=7, zorder=6)
-            axes.annotate(
+                mark_end(axes, path, (path.end, row), trained=until == path.end)
+            write_beside(
+                axes,
                 names[path.name],
                 (path.end, row),
-                xytext=(8, 0),
-                textcoords="offset points",
+                (8, 0),
                 va="center",
                 fontsize=NORMAL if len(rows) < 40 else SMALL,
                 color=colour,
@@ -85,8 +75,6 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
                 zorder=4,
             )
         name_roles(axes, tree.paths, planned=planned)
-        for file in files:
-            save(figure, file)
 
 
 def _in_order(tree: Tree) -> list[PlannedPath]:

@@ -1,4 +1,4 @@
-"""The timeline of a campaign: the events of all paths in the order of time."""
+"""What happened in a campaign: the events of all paths in the order of time."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ _COUNTED = {"saved", "deleted"}
 
 
 class Happening(NamedTuple):
-    """A line of the timeline.
+    """One thing that happened, as a line of the report.
 
     Attributes:
         time: The time when it first happened (UTC), or empty.
@@ -24,7 +24,7 @@ class Happening(NamedTuple):
     what: str
 
 
-def timeline(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happening]:
+def in_order(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happening]:
     """Every path's history together, oldest first; what has no time stands first.
 
     Args:

@@ -8,7 +8,7 @@ from megatron_lrps.campaign.lineage import schedule_words
 from megatron_lrps.campaign.releases import UNMET
 from megatron_lrps.monitor.pictures.loss_picture import loss_sets, lost
 from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
-from megatron_lrps.monitor.report.events import timeline
+from megatron_lrps.monitor.report.events import in_order
 from megatron_lrps.monitor.report.material import NORM, Material
 from megatron_lrps.monitor.scalars import Runs, median_words
 from megatron_lrps.monitor.text_table import epochs_words, number_words
@@ -17,7 +17,7 @@ from megatron_lrps.plan.file_paths import within
 Rows = list[tuple[Any, ...]]
 
 EVENTS = 500
-"""The timeline shows so many of its latest lines."""
+"""The section on events shows so many of the latest ones."""
 LAST = 5
 """The latest loss or gradient norm of a path is the median of so many values."""
 
@@ -227,8 +227,8 @@ def _release(version: str, released: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def happenings(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """The latest lines of the timeline of all paths, and how many lines it has."""
-    lines = timeline(histories)
+    """The latest events of all paths, and how many there are in all."""
+    lines = in_order(histories)
     return {"rows": [(_when(line.time), line.path, line.what) for line in lines[-EVENTS:]], "count": len(lines)}
 
 

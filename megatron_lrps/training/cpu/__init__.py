@@ -4,14 +4,14 @@ For development, tests and the quick start; it computes what a GPU would, slowly
 the calling process alone:
 
 - ``torch.cuda``: one device without streams or memory figures, and ``device="cuda"`` means the host
-  (``device``), because Megatron asks for CUDA by name everywhere;
+  (``device``), because Megatron asks for CUDA by name everywhere. Warnings that say only that there is no
+  GPU are ignored, each by its whole text;
 - the device's random numbers: generators apart from the host's (``rng``), so that dropout differs between
   tensor-parallel ranks and a resumed run equals the uninterrupted one digit for digit;
 - the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
   Megatron imports its own, because torch's does not resume under the distributed optimizer;
 - the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
-  process (``worker``), which would otherwise save later iterations' weights;
-- warnings that say only that there is no GPU (``quiet``), each by its whole text.
+  process (``worker``), which would otherwise save later iterations' weights.
 
 It never switches itself on, never replaces a GPU that is there, changes no numbers of Megatron's, and
 patches no file. Megatron needs the flags and the environment of ``megatron_lrps.plan.cpu_flags`` with it.
@@ -63,8 +63,7 @@ def install() -> None:
     _installed = True
     if os.environ.get("RANK", "0") == "0":
         print(
-            "Megatron-LRPS: CPU backend, for development, tests and the quick start; GPUs train for real.",
-            flush=True,
+            "Megatron-LRPS: CPU backend, for development, tests and the quick start; GPUs train for real.", flush=True
         )
 
 
@@ -85,11 +84,10 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, device, quiet, snapshot
+    from megatron_lrps.training.cpu import adam, device, snapshot
     from megatron_lrps.training.megatron.names import OPTIMIZERS, PRELOAD_TENSORS
     from megatron_lrps.training.megatron.patching import replace
 
-    quiet.ignore_missing_gpu_warnings()
     device.patch_torch()
     with adam.offered_as_apex():
         importlib.import_module(OPTIMIZERS)

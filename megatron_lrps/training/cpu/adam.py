@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -59,14 +59,8 @@ class FusedAdam(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self.adam_w_mode = adam_w_mode
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update every parameter that has a gradient; return what ``closure`` returns."""
         loss = None
         if closure is not None:
@@ -118,8 +112,7 @@ def offered_as_apex() -> Iterator[None]:
     """
     name = "apex.optimizers"
     module = ModuleType(name)
-    for attribute, value in {"FusedAdam": FusedAdam, "FusedSGD": torch.optim.SGD}.items():
-        setattr(module, attribute, value)
+    vars(module).update(FusedAdam=FusedAdam, FusedSGD=torch.optim.SGD)
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:

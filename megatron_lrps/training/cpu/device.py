@@ -1,15 +1,18 @@
-"""``torch.cuda`` answered by the host: one device, no streams, no memory figures.
+"""``torch.cuda`` answered by the host: one device, no streams, no memory figures, no warnings that there is no GPU.
 
 Megatron asks for CUDA by name in some hundred places. Its questions are answered as a machine with one
 device would answer them, and ``device="cuda"`` in a factory call or a move means the host.
 """
 
+import contextlib
 import functools
+import re
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace, TracebackType
-from typing import Any, Self
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +41,18 @@ _MEMORY_FIGURES = (
     "device_memory_used",
     "reset_peak_memory_stats",
 )
+
+_LOCAL = "Transformer Engine and Apex are not installed. Falling back to local implementations of "
+_WARNINGS = (
+    _LOCAL + "multi_tensor_applier and multi_tensor_scale",
+    _LOCAL + "multi_tensor_applier and multi_tensor_l2norm",
+    _LOCAL + "multi_tensor_applier, multi_tensor_l2norm, and multi_tensor_scale",
+    "Apex is not installed. Falling back to Torch Norm",
+    "Only transformer-engine>=1.7.0 supports MoE experts, but your version is 0.0.0. "
+    "Use local linear implementation instead.",
+    "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
+)
+"""Warnings that say only that there is no GPU, each by its whole text."""
 
 # Hopper: Megatron asks for the architecture to choose among flags, and this is what it is written for.
 _CAPABILITY = (9, 0)
@@ -94,19 +109,6 @@ class Event:
     def elapsed_time(self, end: "Event") -> float:
         """Return the milliseconds from this event to ``end``."""
         return (end._seconds - self._seconds) * 1000.0
-
-
-class NullContext:
-    """``torch.cuda.stream(...)`` and ``torch.cuda.device(...)``: there is one of each."""
-
-    def __init__(self, *args: object) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def is_cuda(device: object) -> bool:
@@ -166,10 +168,6 @@ def _type(function: Callable[..., Any]) -> Callable[..., Any]:
     return type_on_device
 
 
-def _call(callback: Callable[[], object], **kwargs: object) -> None:
-    callback()
-
-
 def _uncompiled(model: Any = None, **kwargs: object) -> Any:
     """``torch.compile``, as a function or a decorator, that leaves what it is given as it is."""
     return model if model is not None else _uncompiled
@@ -181,7 +179,9 @@ def _put(owner: ModuleType | type, values: dict[str, Any]) -> None:
 
 
 def patch_torch() -> None:
-    """Let ``torch.cuda`` answer for the host, in this process."""
+    """Let ``torch.cuda`` answer for the host, in this process, and ignore warnings that there is no GPU."""
+    for text in _WARNINGS:
+        warnings.filterwarnings("ignore", message=re.escape(text) + r"\Z", category=UserWarning)
     properties = SimpleNamespace(
         name="CPU", major=_CAPABILITY[0], minor=_CAPABILITY[1], total_memory=0, multi_processor_count=1
     )
@@ -209,8 +209,9 @@ def patch_torch() -> None:
             "default_generators": (rng.DEVICE_GENERATOR,),
             "Stream": Stream,
             "Event": Event,
-            "stream": type("stream", (NullContext,), {}),
-            "device": type("device", (NullContext,), {}),
+            # Contexts without effect, as there is one of each; classes, as Megatron names them in annotations.
+            "stream": type("stream", (contextlib.nullcontext,), {}),
+            "device": type("device", (contextlib.nullcontext,), {}),
         },
     )
     for module in (torch.cuda, torch.cuda.random):

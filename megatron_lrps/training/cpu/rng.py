@@ -73,13 +73,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return input.mul_(keep) if inplace else input * keep
 
 
-REPLACEMENTS: dict[str, Callable[..., object]] = {
-    "get_rng_state": get_rng_state,
-    "get_rng_state_all": get_rng_state_all,
-    "set_rng_state": set_rng_state,
-    "set_rng_state_all": set_rng_state_all,
-    "manual_seed": manual_seed,
-    "manual_seed_all": manual_seed_all,
-    "initial_seed": initial_seed,
-}
+_FUNCTIONS: tuple[Callable[..., object], ...] = (
+    *(get_rng_state, get_rng_state_all, set_rng_state, set_rng_state_all),
+    *(manual_seed, manual_seed_all, initial_seed),
+)
+REPLACEMENTS = {function.__name__: function for function in _FUNCTIONS}
 """What stands in for the RNG functions of ``torch.cuda``, by their names there."""

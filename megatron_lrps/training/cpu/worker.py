@@ -4,9 +4,8 @@ A writer is a fresh process, in which nothing of ``install`` holds; it divides i
 ``torch.cuda.device_count()`` before its first save.
 """
 
-from megatron_lrps.training.cpu import device, quiet
+from megatron_lrps.training.cpu import device
 
-quiet.ignore_missing_gpu_warnings()
 device.patch_torch()
 
 # Only now: Megatron must not be imported before the device answers.

@@ -1,5 +1,6 @@
 """Megatron's exit signals: SIGTERM saves and stops as well, and main's requests for a cut travel with them."""
 
+import functools
 import signal
 from typing import Any
 
@@ -21,7 +22,7 @@ def listen(cuts: CutListener) -> None:
     handler = names.SIGNAL_HANDLER.get()()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
     if cuts.listens:
-        replace(handler, "signals_received", _WithCuts(handler, cuts).signals_received)
+        replace(handler, "signals_received", functools.partial(_received_with_cuts, handler, cuts))
 
 
 def received() -> bool:
@@ -29,17 +30,9 @@ def received() -> bool:
     return any(names.SIGNAL_HANDLER.get()().signals_received())
 
 
-class _WithCuts:
-    """Stands in for the ``signals_received`` of Megatron's signal handler, which knows of this process alone."""
-
-    def __init__(self, handler: Any, cuts: CutListener) -> None:
-        self._handler, self._cuts, self._gather = handler, cuts, names.GATHER_ITEM.get()
-
-    def signals_received(self) -> list[bool]:
-        """Tell which ranks got the exit signal; every rank notes whether a cut is asked for."""
-        mine = _SIGNAL if self._handler._signal_received else 0
-        if self._cuts.is_asked():
-            mine |= _CUT
-        values = self._gather(mine, dtype=torch.int32)
-        self._cuts.wanted = any(value & _CUT for value in values)
-        return [bool(value & _SIGNAL) for value in values]
+def _received_with_cuts(handler: Any, cuts: CutListener) -> list[bool]:
+    """Tell which ranks got the exit signal, as the handler's ``signals_received``; all note whether a cut is wanted."""
+    mine = _SIGNAL * handler._signal_received | _CUT * cuts.is_asked()
+    values = names.GATHER_ITEM.get()(mine, dtype=torch.int32)
+    cuts.wanted = any(value & _CUT for value in values)
+    return [bool(value & _SIGNAL) for value in values]

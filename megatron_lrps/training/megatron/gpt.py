@@ -46,13 +46,8 @@ _FIELDS = ("tokens", "position_ids", "attention_mask", "labels", "loss_mask")
 _SPIKE = 10
 """A loss this many times the largest one seen is a spike (``--check-for-spiky-loss``)."""
 
-_OTHER_SCRIPTS = {
-    "sft": "--sft",
-    "fim_data": "--fim-data",
-    "logits_load_dir": "--logits-load-dir",
-    "hybrid_context_parallel": "--hybrid-context-parallel",
-    "dataloader_inter_document_masking": "--dataloader-inter-document-masking",
-}
+_OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
+"""Flags of trainings that this entry does not do."""
 
 _stragglers = StragglerDetector()
 
@@ -270,10 +265,10 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
     """
     fill_wheel_gaps()
     args = parse_and_validate_args()
-    for attribute, flag in _OTHER_SCRIPTS.items():
-        if getattr(args, attribute, None):
+    for flag in _OTHER_SCRIPTS:
+        if getattr(args, flag.replace("-", "_"), None):
             raise RefusedError(
-                f"{flag} is given, but this entry pretrains GPT on plain sequences only.",
+                f"--{flag} is given, but this entry pretrains GPT on plain sequences only.",
                 "leave it out, or run Megatron-LM's own script: python -m megatron_lrps pretrain_gpt.py ...",
             )
     try:
@@ -286,6 +281,5 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
         )
     finally:
         # Megatron flushes when training ends; the figures of the evaluations after it would be lost.
-        writer = get_tensorboard_writer()
-        if writer is not None:
+        if (writer := get_tensorboard_writer()) is not None:
             writer.flush()

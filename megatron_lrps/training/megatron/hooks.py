@@ -14,13 +14,15 @@ from typing import Any
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
-from megatron_lrps.training.megatron import exit_signals, names, stock_order, whole_validation
+from megatron_lrps.training.megatron import exit_signals, names, stock_order
+from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
 from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version
-from megatron_lrps.training.megatron.patching import Call, Hook, is_in_place, put_in_place, tell
+from megatron_lrps.training.megatron.patching import Call, Hook, is_in_place, put_in_place, replace, tell
 from megatron_lrps.training.megatron.refusals import begin_training, judge
-from megatron_lrps.training.megatron.tracker import commit_at_tracker
+from megatron_lrps.training.megatron.tracker import TrackerWriter
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
+from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.save import storage_error
 from megatron_lrps.training.session import Session
@@ -55,13 +57,13 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.LOAD_CHECKPOINT, _in_a_session(_load)),
         Hook(names.GET_SCHEDULER, _in_a_session(_scheduler)),
         Hook(names.BUILD_DATASETS, _in_a_session(_datasets)),
-        Hook(names.BUILD_ITERATORS, _in_a_session(_iterators)),
+        Hook(names.BUILD_ITERATORS, _in_a_session(lambda _, call: sets.iterators(names.arguments(), call.proceed))),
         Hook(names.DECIDE_EXIT, _in_a_session(_decide_exit)),
         Hook(names.SAVE, _in_a_session(_save)),
         Hook(names.TRAIN, _train),
         Hook(names.TRAINING_LOG, _in_a_session(_log)),
-        Hook(names.EVALUATE, _in_a_session(_evaluate)),
-        Hook(names.EVALUATE_SETS, _in_a_session(_evaluate_sets)),
+        Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
+        Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
     ]
     for name in (*names.ASKED, release.tracker_files):
@@ -88,7 +90,7 @@ def _parse_args(call: Call) -> Namespace:
     own = own_arguments(sys.argv[1:])
     plan = planned(own)
     require_cpu_backend(own)
-    _session = Session.of_plan(plan) if plan is not None else None
+    _session = Session(PathToTrain.of_plan(plan)) if plan is not None else None
     with read_with_plan(own, plan, call["extra_args_provider"]) as provider:
         args: Namespace = call.proceed(extra_args_provider=provider)
     refuse_wrong_values(args)
@@ -108,8 +110,9 @@ def _initialize(call: Call) -> Any:
             exit_signals.listen(_session.cuts)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
-        if _session.commits:
-            commit_at_tracker(installed_release().tracker_files, _session.path.own, _session.commit)
+        if _session.committer is not None:
+            files = installed_release().tracker_files
+            replace(files.owner, files.key, TrackerWriter(files.get(), _session.path.own, _session.committer.commit))
     return result
 
 
@@ -129,7 +132,7 @@ def _scheduler(session: Session, call: Call) -> Any:
     """Build the path's own scheduler in place of stock's."""
     from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 
-    return PathSwitchingScheduler.of(call["optimizer"], session.path.schedule, names.arguments())
+    return PathSwitchingScheduler(call["optimizer"], session.path.schedule, names.arguments())
 
 
 def _datasets(session: Session, call: Call) -> Any:
@@ -149,11 +152,6 @@ def _datasets(session: Session, call: Call) -> Any:
         tree, path = session.path.planned.tree, session.path.planned.path
         train, valid, test = datasets.build_datasets(tree, path, args, gpt.dataset_config(args), built_here)
     return train, datasets.filled(valid, args), test
-
-
-def _iterators(session: Session, call: Call) -> Any:
-    """Let every rank know how many iterations each validation set takes."""
-    return whole_validation.iterators(names.arguments(), call.proceed)
 
 
 def _log(session: Session, call: Call) -> Any:
@@ -206,16 +204,6 @@ def _train(call: Call) -> Any:
         if code is None:
             raise
         raise SystemExit(code) from None
-
-
-def _evaluate(session: Session, call: Call) -> Any:
-    """Evaluate in the evaluation's own batches, and tell how many iterations are done."""
-    return whole_validation.evaluate(names.arguments(), call, session.activity)
-
-
-def _evaluate_sets(session: Session, call: Call) -> Any:
-    """Evaluate each validation set."""
-    return whole_validation.evaluate_sets(names.arguments(), call)
 
 
 def _read_tracker(session: Session, call: Call) -> tuple[int, bool]:

@@ -80,7 +80,7 @@ def judge(error: BaseException) -> RefusedError | None:
     if not refused:
         return None
     what = explain(error)
-    return RefusedError(f"Megatron refuses this run ({_place(inner, line)}): {what.rstrip('.')}.", fix_of(what))
+    return RefusedError(f"Megatron refuses this run ({_module(inner)}, line {line}): {what.rstrip('.')}.", fix_of(what))
 
 
 def explain(error: BaseException) -> str:
@@ -141,10 +141,6 @@ def _raised_in(error: BaseException, inner: FrameType) -> bool:
     """Whether an error is raised in this frame itself, not in a library that it calls."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return all(_module(frame) == "_sitebuiltins" for frame in frames[frames.index(inner) + 1 :])  # exit() is a frame
-
-
-def _place(frame: FrameType, line: int) -> str:
-    return f"{_module(frame)}, line {line}"
 
 
 @cache

@@ -23,61 +23,37 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
     Args:
         optimizer: Any object with ``param_groups``.
         schedule: The path's whole curve, ancestors included.
-        init_lr: LR at the start of the warm-up.
-        max_lr: Default maximum, where a group has no ``max_lr`` of its own.
-        min_lr: Default floor.
-        weight_decay: (start, end); they must agree, as an increment would depend on the path's length.
-        decay_steps: What stock writes as ``lr_decay_steps`` (samples): the path's end.
+        args: Megatron's arguments. Start and end of the weight decay must agree, as an increment would depend on the
+            path's length. Stock's ``lr_decay_steps`` (samples) is the path's end.
     """
 
-    def __init__(
-        self,
-        optimizer: Any,
-        *,
-        schedule: Schedule,
-        init_lr: float,
-        max_lr: float,
-        min_lr: float,
-        weight_decay: tuple[float, float],
-        decay_steps: int,
-    ) -> None:
-        if weight_decay[0] != weight_decay[1]:
+    def __init__(self, optimizer: Any, schedule: Schedule, args: Namespace) -> None:
+        start_wd, end_wd = args.start_weight_decay, args.end_weight_decay
+        if start_wd != end_wd:
             raise RefusedError(
-                f"--start-weight-decay {weight_decay[0]} and --end-weight-decay {weight_decay[1]} differ: the "
+                f"--start-weight-decay {start_wd} and --end-weight-decay {end_wd} differ: the "
                 "increment depends on a path's length, so main and branch would disagree.",
                 "use one --weight-decay.",
             )
         self.schedule = schedule
         style, wsd_style, wsd_steps = schedule.stock()
+        end = args.train_iters * args.global_batch_size
         super().__init__(
             optimizer,
-            init_lr=init_lr,
-            max_lr=max_lr,
-            min_lr=min_lr,
+            init_lr=args.lr_warmup_init,
+            max_lr=args.lr,
+            min_lr=args.min_lr,
             lr_warmup_steps=schedule.warmup,
-            lr_decay_steps=decay_steps,
+            lr_decay_steps=end,
             lr_decay_style=style,
-            start_wd=weight_decay[0],
-            end_wd=weight_decay[1],
-            wd_incr_steps=decay_steps,
+            start_wd=start_wd,
+            end_wd=end_wd,
+            wd_incr_steps=end,
             wd_incr_style="constant",
             use_checkpoint_opt_param_scheduler=False,
             override_opt_param_scheduler=False,
             wsd_decay_steps=wsd_steps,
             lr_wsd_decay_style=wsd_style,
-        )
-
-    @classmethod
-    def of(cls, optimizer: Any, schedule: Schedule, args: Namespace) -> "PathSwitchingScheduler":
-        """The scheduler of a run with Megatron's arguments."""
-        return cls(
-            optimizer,
-            schedule=schedule,
-            init_lr=args.lr_warmup_init,
-            max_lr=args.lr,
-            min_lr=args.min_lr,
-            weight_decay=(args.start_weight_decay, args.end_weight_decay),
-            decay_steps=args.train_iters * args.global_batch_size,
         )
 
     def get_lr(self, param_group: dict[str, Any]) -> float:
@@ -104,13 +80,7 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
                 this path has had up to that position.
         """
         position = int(state_dict["num_steps"])
-        here = {
-            "max_lr": self.max_lr,
-            "min_lr": self.min_lr,
-            "start_wd": self.start_wd,
-            "end_wd": self.end_wd,
-            "init_lr": self.init_lr,
-        }
+        here = {key: getattr(self, key) for key in ("max_lr", "min_lr", "start_wd", "end_wd", "init_lr")}
         past = Past(
             values={key: state_dict[key] for key in here if key in state_dict},
             paths={"path": PastPath(schedule=trained_schedule(state_dict), until=position)},

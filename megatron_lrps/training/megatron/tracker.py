@@ -6,19 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.checkpoint import TRACKER
-from megatron_lrps.training.megatron.names import Name
-from megatron_lrps.training.megatron.patching import replace
-
-
-def commit_at_tracker(files: Name, own: Path, commit: Callable[[int], None]) -> None:
-    """Let Megatron's writing of a tracker commit the checkpoint.
-
-    Args:
-        files: Megatron's file access.
-        own: The path's ``--save`` folder.
-        commit: Called with the iteration that Megatron wrote.
-    """
-    replace(files.owner, files.key, TrackerWriter(files.get(), own, commit))
 
 
 class TrackerWriter:

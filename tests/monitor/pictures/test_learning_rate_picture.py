@@ -13,7 +13,8 @@ from PIL import Image
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.monitor.pictures import canvas, colours, learning_rate_picture, loss_picture, tree_picture
-from megatron_lrps.monitor.pictures.learning_rate_picture import draw_losses, draw_lr
+from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
+from megatron_lrps.monitor.pictures.loss_picture import draw_losses
 from megatron_lrps.monitor.scalars import read_run
 from megatron_lrps.plan import expand, load_plan, parse_plan
 
@@ -275,8 +276,7 @@ def uneven(tmp_path):
 def figures(monkeypatch):
     """Every figure that is saved, as it was drawn."""
     saved = []
-    for module in (learning_rate_picture, loss_picture, tree_picture):
-        monkeypatch.setattr(module, "save", lambda figure, file: saved.append(figure))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **options: saved.append(figure))
     return saved
 
 
@@ -327,7 +327,9 @@ def test_names_in_the_tree_do_not_overprint(uneven, figures, tmp_path):
 def test_what_is_not_trained_does_not_look_so(uneven, figures, tmp_path, trained, dotted):
     draw_lr(uneven, uneven.paths, tmp_path / "lr.png", trained=trained)
     (axes,) = figures[0].axes
-    planned = [line for line in axes.get_lines() if line.get_alpha() == colours.PLANNED_ALPHA and len(line.get_xdata())]
+    planned = [
+        line for line in axes.get_lines() if line.get_alpha() == colours.PLANNED["alpha"] and len(line.get_xdata())
+    ]
     assert len(planned) == dotted
     hollow = sum(line.get_marker() == "o" and line.get_color() == "white" for line in axes.get_lines()) - 1  # forks
     assert hollow == (0 if trained is None else 6 if "v1" in trained else 7)  # two versions share an end

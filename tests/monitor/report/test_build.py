@@ -17,7 +17,7 @@ from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.pictures import loss_picture
 from megatron_lrps.monitor.pictures.axis import axis_of
 from megatron_lrps.monitor.report.build import Written, write_report
-from megatron_lrps.monitor.report.events import timeline
+from megatron_lrps.monitor.report.events import in_order
 from megatron_lrps.plan import Tree
 from tests.monitor import chromium
 
@@ -264,7 +264,7 @@ def test_saves_are_condensed_and_paths_in_the_order_of_time():
         event(8, "started", iteration=50),
         event(9, "saved", iteration=60),
     ]
-    lines = timeline({"main": main, "v1": [event(7, "started", iteration=20, forked=True)]})
+    lines = in_order({"main": main, "v1": [event(7, "started", iteration=20, forked=True)]})
     assert [(line.path, line.what) for line in lines] == [
         ("main", "started from scratch"),
         ("main", "saved 5 checkpoints, at 10 to 50"),

@@ -1,6 +1,7 @@
 """The scheduler's state: complete, idempotent, read by stock Megatron and reading stock's."""
 
 import json
+from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,13 +28,15 @@ def groups() -> SimpleNamespace:
 
 def ours(schedule: Schedule, **changes: Any) -> PathSwitchingScheduler:
     fields: dict[str, Any] = {
-        "init_lr": 0.0,
-        "max_lr": MAX,
+        "lr_warmup_init": 0.0,
+        "lr": MAX,
         "min_lr": MIN,
-        "weight_decay": (0.1, 0.1),
-        "decay_steps": END,
+        "start_weight_decay": 0.1,
+        "end_weight_decay": 0.1,
+        "train_iters": END // BATCH,
+        "global_batch_size": BATCH,
     }
-    return PathSwitchingScheduler(groups(), schedule=schedule, **{**fields, **changes})
+    return PathSwitchingScheduler(groups(), schedule, Namespace(**{**fields, **changes}))
 
 
 def stock(style: str, *, override: bool = False, **changes: Any) -> OptimizerParamScheduler:
@@ -134,9 +137,9 @@ def test_state_holds_primitives_only() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"max_lr": 1e-4}, ("max_lr", "0.0003", "0.0001")),
+        ({"lr": 1e-4}, ("max_lr", "0.0003", "0.0001")),
         ({"min_lr": 1e-5}, ("min_lr", "3e-05", "1e-05")),
-        ({"weight_decay": (0.2, 0.2)}, ("start_wd", "0.1", "0.2")),
+        ({"start_weight_decay": 0.2, "end_weight_decay": 0.2}, ("start_wd", "0.1", "0.2")),
     ],
 )
 def test_another_value_is_refused_with_both(change: dict[str, Any], words: tuple[str, ...]) -> None:
@@ -170,4 +173,4 @@ def test_a_warm_up_of_another_length_is_refused() -> None:
 
 def test_weight_decay_that_grows_is_refused() -> None:
     with pytest.raises(RefusedError, match="--weight-decay"):
-        ours(MAIN, weight_decay=(0.0, 0.1))
+        ours(MAIN, start_weight_decay=0.0)
