@@ -2,7 +2,7 @@
 
 import dataclasses
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.window_samples import portions_of
 from megatron_lrps.training.timeline import Chained, Mixed, Samples, Timeline, WindowSamples, WithReplay, replay_seed
 
@@ -100,19 +100,18 @@ def _window(tree: Tree, window: Window, build: Build, random_seed: int) -> Sampl
     """A window's samples: its own data, and what it replays with another random seed than theirs."""
     key = f"versions.{window.version.name}"
     own, *replayed = portions_of(tree, window)
-    samples = _draw(build, window_blend(tree, window), own.samples, key)
+    samples = _draw(build, window.version.train, own.samples, key)
     if not replayed:
         return samples
     seed = replay_seed(random_seed, tree.windows.index(window))
     again = [
-        _draw(build, window_blend(tree, part.window), part.samples, f"{key}.replay", random_seed=seed)
-        for part in replayed
+        _draw(build, part.window.version.train, part.samples, f"{key}.replay", random_seed=seed) for part in replayed
     ]
     parts = [each for each in (samples, *again) if each is not None]
     return WithReplay(parts, [part.samples for part in (own, *replayed)]) if parts else None
 
 
-def _draw(build: Build, blend: list[tuple[float, Path]], length: int, key: str, **changed: Any) -> Samples | None:
+def _draw(build: Build, blend: Sequence[tuple[float, Path]], length: int, key: str, **changed: Any) -> Samples | None:
     """A blend drawn exactly ``length`` times; ``changed`` is set in the configuration."""
     prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
     blends = [(prefixes, weights if len(prefixes) > 1 else None), None, None]
