@@ -10,8 +10,8 @@ from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.past import RESTORE, Change, Named, Past, PastPath, PastWindow
-from megatron_lrps.campaign.past_arguments import may_be_allowed
+from megatron_lrps.campaign.past import Named, Past, PastPath, PastWindow
+from megatron_lrps.campaign.past_arguments import RESTORE, Change, may_be_allowed
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
@@ -171,10 +171,9 @@ def _shared(plan: Plan) -> dict[str, object]:
         "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "main.iteration": plan.main and plan.main.iteration,
-        "tokenizer.type": tokenizer and tokenizer.type,
         # Neither `model` nor `train`: what the model holds counts.
-        "tokenizer.vocab_size": tokenizer and tokenizer.vocab_size,
-        "tokenizer.pattern": tokenizer and tokenizer.pattern,
-        "tokenizer.num_special_tokens": tokenizer and tokenizer.num_special_tokens,
-        "tokenizer.special_tokens": tokenizer and tokenizer.special_tokens,
+        **{
+            f"tokenizer.{key}": tokenizer and getattr(tokenizer, key)
+            for key in ("type", "vocab_size", "pattern", "num_special_tokens", "special_tokens")
+        },
     }

@@ -8,7 +8,7 @@ from typing import Any
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.manifest import MANIFEST
-from megatron_lrps.campaign.past import Change
+from megatron_lrps.campaign.past_arguments import Change
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan

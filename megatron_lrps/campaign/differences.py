@@ -44,30 +44,22 @@ def compare(a: Facts, b: Facts) -> Comparison:
     hashes = a.record == b.record == "read"
     left, right = _comparable(a.values, hashes=hashes), _comparable(b.values, hashes=hashes)
     both = [key for key in {**left, **right} if key in LATER or (key in left and key in right)]
-    differences: list[Difference] = []
-    same = 0
-    for key in both:
-        for found in _walk(key, left.get(key), right.get(key)):
-            if isinstance(found, Difference):
-                differences.append(found)
-            else:
-                same += found
+    found = [each for key in both for each in _walk(key, left.get(key), right.get(key))]
+    differences = tuple(each for each in found if each is not None)
     one_sided = tuple(key for key in {**left, **right} if key not in both)
-    return Comparison(differences=tuple(differences), same=same, one_sided=one_sided)
+    return Comparison(differences=differences, same=len(found) - len(differences), one_sided=one_sided)
 
 
-def _walk(key: str, a: Any, b: Any) -> Iterator[Difference | int]:
-    """The differences below a key, and the numbers of equal values."""
+def _walk(key: str, a: Any, b: Any) -> Iterator[Difference | None]:
+    """The values below a key: each difference, and None for each that is equal."""
     if isinstance(a, dict) and isinstance(b, dict):
         for each in {**a, **b}:
             if each in a and each in b:
                 yield from _walk(f"{key}.{each}", a[each], b[each])
             else:
                 yield Difference(key=f"{key}.{each}", a=a.get(each), b=b.get(each))
-    elif a != b:
-        yield Difference(key=key, a=a, b=b)
     else:
-        yield 1
+        yield Difference(key=key, a=a, b=b) if a != b else None
 
 
 def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:

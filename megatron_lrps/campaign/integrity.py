@@ -49,17 +49,14 @@ def verify(campaign: Campaign, names: Iterable[str]) -> Iterator[Finding]:
 
 def verify_one(path: str, checkpoint: Checkpoint) -> Finding:
     """Read a finished checkpoint."""
-    state, damages = _judge(checkpoint)
-    return Finding(path=path, checkpoint=checkpoint, state=state, damages=damages)
-
-
-def _judge(checkpoint: Checkpoint) -> tuple[State, tuple[Damage, ...]]:
     sizes = checkpoint.damages()
     named = {damage.file for damage in sizes}
-    damages = [*sizes, *(damage for damage in checkpoint.damaged_contents() if damage.file not in named)]
+    damages = (*sizes, *(damage for damage in checkpoint.damaged_contents() if damage.file not in named))
+    state: State
     if damages:
-        return "damaged", tuple(damages)
-    manifest = checkpoint.manifest
-    if manifest is None:
-        return "unlisted", ()
-    return ("whole" if manifest.sha256 else "sizes"), ()
+        state = "damaged"
+    elif (manifest := checkpoint.manifest) is None:
+        state = "unlisted"
+    else:
+        state = "whole" if manifest.sha256 else "sizes"
+    return Finding(path=path, checkpoint=checkpoint, state=state, damages=damages)

@@ -133,7 +133,12 @@ def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Fa
 
 def _by_plan(campaign: Campaign, name: str) -> dict[str, Any]:
     """As much of a record as the first plan with that path knows; empty where none has it."""
-    return next((_planned(tree, tree.by_name[name]) for tree in campaign.trees if name in tree.by_name), {})
+    tree = next((tree for tree in campaign.trees if name in tree.by_name), None)
+    if tree is None:
+        return {}
+    path = tree.by_name[name]
+    windows = [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)]
+    return {**described(tree, path), "data": {"windows": windows, "order": path.order}}
 
 
 def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
@@ -144,26 +149,11 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         **({"adopted": adopted} if adopted else {}),
         "campaign": plan.campaign,
         "path": path.name,
-        "kind": path.kind,
-        "paradigm": path.paradigm,
-        "version": path.version,
-        "parent": path.parent,
-        "fork": path.fork,
-        "end": path.end,
+        **{key: getattr(path, key) for key in ("kind", "paradigm", "version", "parent", "fork", "end")},
         "schedule": path.schedule.to_json(),
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
         "sequence_length": plan.sequence_length,
-    }
-
-
-def _planned(tree: Tree, path: PlannedPath) -> dict[str, Any]:
-    return {
-        **described(tree, path),
-        "data": {
-            "windows": [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)],
-            "order": path.order,
-        },
     }
 
 
@@ -215,12 +205,11 @@ def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]
     there = Checkpoints.in_folder(folder.checkpoints)
     found = []
     for iteration in sorted({*recorded, *there.complete}):
-        then = recorded.get(iteration)
-        if iteration not in there.complete:
-            found.append(RecordedCheckpoint(iteration=iteration, sha256=None, recorded=then, state="gone"))
-            continue
-        now = _digest(there.at(iteration))
-        state: CheckpointState = "changed" if now is not None and then is not None and now != then else "present"
+        then, now = recorded.get(iteration), None
+        state: CheckpointState = "gone"
+        if iteration in there.complete:
+            now = _digest(there.at(iteration))
+            state = "changed" if now is not None and then is not None and now != then else "present"
         found.append(RecordedCheckpoint(iteration=iteration, sha256=now, recorded=then, state=state))
     return found
 

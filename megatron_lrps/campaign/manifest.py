@@ -8,7 +8,7 @@ A checkpoint without a manifest (stock Megatron's) is judged by Megatron's own l
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,8 @@ def damaged_contents(folder: Path, *, part: int = 0, parts: int = 1) -> list[Dam
     if manifest is None:
         return damaged_sizes(folder)
     damages = []
-    for name in _share(manifest, part, parts):
+    # Largest first, in turn, so that no rank reads much more than another.
+    for name in sorted(manifest.sha256, key=lambda name: (-manifest.bytes[name], name))[part::parts]:
         try:
             digest, _ = _hash(folder / name)
         except OSError as error:
@@ -146,12 +147,6 @@ def damaged_contents(folder: Path, *, part: int = 0, parts: int = 1) -> list[Dam
         if digest != manifest.sha256[name]:
             damages.append(Damage(file=name, what="has other content than it was saved with"))
     return damages
-
-
-def _share(manifest: Manifest, part: int, parts: int) -> Iterable[str]:
-    # Largest first, in turn, so that no rank reads much more than another.
-    names = sorted(manifest.sha256, key=lambda name: (-manifest.bytes[name], name))
-    return names[part::parts]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -11,42 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from megatron_lrps.campaign.past_arguments import changed_arguments
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.campaign.past_arguments import RESTORE, Change, changed_arguments, shortened
 from megatron_lrps.schedule import Schedule
 
-RESTORE = "what has been trained may not change; restore it"
 _COPY = "restore it, or name a copy of what was trained"
 _FORK = "fork from a checkpoint on the maximal path, or restore the plan that trained it"
-_DIGEST_LETTERS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """Something that was trained in one way and is now given in another.
-
-    Attributes:
-        key: A key of the plan, a flag, or in words what it is.
-        then: The value that has been trained.
-        now: The value that is given now.
-        argument: The destination of Megatron's argument, where it is one.
-        why: Why it may not change, where that needs saying.
-        fix: What to do about it.
-    """
-
-    key: str
-    then: object
-    now: object
-    argument: str | None = None
-    why: str = ""
-    fix: str = RESTORE
-
-    def from_checkpoint(self, name: str) -> RefusedError:
-        """The refusal of a run that does not fit the checkpoint of that name."""
-        why = f": {self.why}" if self.why else ""
-        return RefusedError(
-            f"{self.key}: {_shown(self.now)} in this run, {_shown(self.then)} in {name}{why}.", f"{self.fix}."
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +103,7 @@ class Past:
             allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
         """
         yield from _changed_values("", self.values, now.values)
-        for argument in changed_arguments(self.arguments, now.arguments, allow):
-            yield Change(**argument._asdict())
+        yield from changed_arguments(self.arguments, now.arguments, allow)
         yield from _changed_content("tokenizer.model", self.tokenizer, now.tokenizer)
         for before, after in zip(self.trained_windows(), now.windows, strict=False):
             yield from _changed_window(before, after)
@@ -195,7 +163,7 @@ def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = F
         for part in after:
             if after[part] != before.get(part):
                 texts = [
-                    f"{each.place} ({part.replace('_', ' ')} {_short(content.get(part))})"
+                    f"{each.place} ({part.replace('_', ' ')} {shortened(content.get(part))})"
                     for each, content in ((then, before), (now, after))
                 ]
                 yield Change(key=key, then=texts[0], now=texts[1], fix=_COPY)
@@ -218,13 +186,3 @@ def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Change]:
 
 def _curve(segments: Sequence[Any]) -> str:
     return ", ".join(f"{segment.shape or segment.kind} over [{segment.start}, {segment.end})" for segment in segments)
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return _short(text) if len(text) == _DIGEST_LETTERS and text.isalnum() else text
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 16 else text[:16] + "..."

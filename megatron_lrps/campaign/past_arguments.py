@@ -1,8 +1,9 @@
-"""Which of Megatron's arguments belong to a past, and which of them ``--lrps-allow`` lets change."""
+"""What may not change of a past (``Change``); which of Megatron's arguments that is, and which may be allowed."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from megatron_lrps.campaign.resharding import RESHARDABLE
 from megatron_lrps.errors import RefusedError
@@ -25,23 +26,40 @@ _WHY: dict[str, str] = {
 ALLOW_DISK = "disk"
 _OWN = "lrps_"
 
+RESTORE = "what has been trained may not change; restore it"
+_DIGEST_LETTERS = 64
 _ABSENT = object()
 
 
-class ChangedArgument(NamedTuple):
-    """An argument of Megatron's that was trained with one value and now has another; see ``past.Difference``."""
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something that was trained in one way and is now given in another.
+
+    Attributes:
+        key: A key of the plan, a flag, or in words what it is.
+        then: The value that has been trained.
+        now: The value that is given now.
+        argument: The destination of Megatron's argument, where it is one.
+        why: Why it may not change, where that needs saying.
+        fix: What to do about it.
+    """
 
     key: str
-    then: Any
-    now: Any
-    argument: str
-    why: str
-    fix: str
+    then: object
+    now: object
+    argument: str | None = None
+    why: str = ""
+    fix: str = RESTORE
+
+    def from_checkpoint(self, name: str) -> RefusedError:
+        """The refusal of a run that does not fit the checkpoint of that name."""
+        why = f": {self.why}" if self.why else ""
+        return RefusedError(
+            f"{self.key}: {_shown(self.now)} in this run, {_shown(self.then)} in {name}{why}.", f"{self.fix}."
+        )
 
 
-def changed_arguments(
-    then: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence[str] = ()
-) -> Iterator[ChangedArgument]:
+def changed_arguments(then: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence[str] = ()) -> Iterator[Change]:
     """The arguments that differ and may not.
 
     All are compared that the table of Megatron's arguments does not let differ, and those that it does not know where
@@ -62,7 +80,7 @@ def changed_arguments(
             before, after = pair
             otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) else ""
             fix = f"{_fix(key, before)}, or start another campaign{otherwise}"
-            yield ChangedArgument(flag_of(key), before, after, key, _reason(key), fix)
+            yield Change(key=flag_of(key), then=before, now=after, argument=key, why=_reason(key), fix=fix)
 
 
 def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
@@ -138,3 +156,14 @@ def _fix(key: str, then: Any) -> str:
         flag = argument.flags[0]
         return f"{'drop' if bool(then) == (flag in argument.negative) else 'give'} --{flag}"
     return f"drop {flag_of(key).split()[0]}" if then is None else f"give {then}"
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return shortened(text) if len(text) == _DIGEST_LETTERS and text.isalnum() else text
+
+
+def shortened(value: object) -> str:
+    """A value as text, cut where it is long, as hashes are."""
+    text = str(value)
+    return text if len(text) <= 16 else text[:16] + "..."

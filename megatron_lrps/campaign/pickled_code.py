@@ -8,6 +8,7 @@ write are accepted. The rest of a checkpoint is loaded weights-only.
 
 import io
 import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,47 +20,45 @@ _DTYPES = (
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
 
-KNOWN: frozenset[tuple[str, str]] = frozenset(
-    [("torch", name) for name in ("Size", "device", *_DTYPES)]
-    + [("torch.serialization", "_get_layout"), ("collections", "OrderedDict"), ("pathlib", "PosixPath")]
-    + [("torch.distributed.checkpoint.filesystem", name) for name in ("_StorageInfo", "_StoragePrefix")]
-    + [
-        ("torch.distributed.checkpoint.metadata", name)
-        for name in (
-            "BytesStorageMetadata",
-            "ChunkStorageMetadata",
-            "Metadata",
-            "MetadataIndex",
-            "StorageMeta",
-            "TensorProperties",
-            "TensorStorageMetadata",
-            "_MEM_FORMAT_ENCODING",
-        )
-    ]
-    + [
-        ("torch.distributed.checkpoint.planner", name)
-        for name in ("BytesIOWriteData", "SavePlan", "TensorWriteData", "WriteItem", "WriteItemType")
-    ]
+
+def _names(by_module: Mapping[str, Iterable[str]]) -> frozenset[tuple[str, str]]:
+    return frozenset((module, name) for module, names in by_module.items() for name in names)
+
+
+_RECORDS = ("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta")
+_CHECKPOINT = "torch.distributed.checkpoint"
+KNOWN = _names(
+    {
+        "torch": ("Size", "device", *_DTYPES),
+        "torch.serialization": ("_get_layout",),
+        "collections": ("OrderedDict",),
+        "pathlib": ("PosixPath",),
+        f"{_CHECKPOINT}.filesystem": ("_StorageInfo", "_StoragePrefix"),
+        f"{_CHECKPOINT}.metadata": (*_RECORDS, "TensorProperties", "TensorStorageMetadata", "_MEM_FORMAT_ENCODING"),
+        f"{_CHECKPOINT}.planner": ("BytesIOWriteData", "SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"),
+    }
 )
 """(module, name) of what torch 2.13 and megatron-core 0.19 write into a ``.metadata``."""
 
 _STORAGES = (("torch.storage", "_load_from_bytes"), ("megatron.core.safe_globals", "safe_load_from_bytes"))
 """What rebuilds the storage of a pickled tensor: torch's own, which megatron-core 0.19 replaces by one of its own."""
 _RECIPES = ("DelayedScaling", "Float8BlockScaling", "Float8CurrentScaling", "MXFP8BlockScaling", "NVFP4BlockScaling")
-KNOWN_IN_STATES: frozenset[tuple[str, str]] = frozenset(
-    [("torch._utils", "_rebuild_tensor_v2"), ("torch._tensor", "_rebuild_from_type_v2"), ("torch", "Size")]
-    + [*_STORAGES, ("torch.storage", "UntypedStorage"), ("collections", "OrderedDict")]
-    + [("megatron.core.extensions.transformer_engine", "TEDelayedScaling")]
-    + [
-        ("transformer_engine.common.recipe", name)
-        for name in (*_RECIPES, "Format", "MMParams", "QParams", "_FormatHelper")
-    ]
+KNOWN_IN_STATES = frozenset(_STORAGES) | _names(
+    {
+        "torch": ("Size",),
+        "torch._utils": ("_rebuild_tensor_v2",),
+        "torch._tensor": ("_rebuild_from_type_v2",),
+        "torch.storage": ("UntypedStorage",),
+        "collections": ("OrderedDict",),
+        "megatron.core.extensions.transformer_engine": ("TEDelayedScaling",),
+        "transformer_engine.common.recipe": (*_RECIPES, "Format", "MMParams", "QParams", "_FormatHelper"),
+    }
 )
 """What Transformer Engine pickles of an FP8 layer, mostly delayed scaling's history; as megatron-core 0.19 lists it."""
 _UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
 
 
-class _Inert:
+class Inert:
     """Stands in for every class and function: whatever is done with it does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,7 +79,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._known:
             raise _UnknownNameError(f"{module}.{name}")
-        return _read_storage if (module, name) in _STORAGES else _Inert
+        return _read_storage if (module, name) in _STORAGES else Inert
 
     def persistent_load(self, pid: Any) -> Any:
         raise _UnknownNameError(f"a persistent object {pid!r}")
@@ -90,12 +89,12 @@ class _UnknownNameError(Exception):
     pass
 
 
-def _read_storage(content: bytes) -> _Inert:
+def _read_storage(content: bytes) -> Inert:
     """In place of torch's, which would load any object at all."""
     import torch
 
     torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return _Inert()
+    return Inert()
 
 
 def refuse_code(checkpoint: Path) -> None:

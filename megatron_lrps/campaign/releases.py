@@ -50,21 +50,12 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
         name, facts = event.get("name"), event.get("facts")
         kind = _EVENTS.get(str(event.get("event")))
         if kind and isinstance(name, str) and isinstance(facts, dict):
-            found.setdefault(kind, {})[name] = {
-                "iteration": event.get("iteration"),
-                "time": event.get("time"),
-                **facts,
-            }
+            found.setdefault(kind, {})[name] = {"iteration": event.get("iteration"), "time": event.get("time"), **facts}
     return found
 
 
-def is_released(folder: PathFolder, iteration: int) -> bool:
-    """Whether a path's checkpoint of that iteration is a released version."""
-    return bool(releases_of(folder, iteration))
-
-
 def releases_of(folder: PathFolder, iteration: int) -> list[dict[str, Any]]:
-    """What is noted of the releases of a path's checkpoint of that iteration."""
+    """What is noted of the releases of a path's checkpoint of that iteration; empty where it is not released."""
     return [each for each in notes_of(folder).get("released", {}).values() if each.get("iteration") == iteration]
 
 

@@ -4,6 +4,7 @@ Both sides are plain mappings: the checkpoint's own saved Megatron arguments, an
 anything; ``start_point.py`` says which checkpoint it is.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 from megatron_lrps.campaign.past import Named, Past, PastWindow
 from megatron_lrps.campaign.resharding import refuse_other_layout
 from megatron_lrps.campaign.trained_data import CONTENT
+from megatron_lrps.data.fingerprint import file_sha256
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import flag_of
+
+NAMED_FILES = "lrps_named_files"
+"""Megatron argument that carries their hashes into every checkpoint, as JSON."""
+_FILES = ("vocab_file", "merge_file", "metadata_path", "te_precision_config_file")
+"""Destinations: what a token is, and in which format a layer computes. Other files are read into arguments that are
+compared, or are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +104,37 @@ def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: i
         for known in (checkpoint, run.to_json())
     )
     past.refuse_run(now, name)
+
+
+def named_files(args: Mapping[str, Any]) -> str:
+    """The content of each such file that a run names, for ``NAMED_FILES``; raises RefusedError where one is missing."""
+    return json.dumps({name: file_sha256(str(args[name])) for name in _FILES if args.get(name)})
+
+
+def refuse_other_files(checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str) -> None:
+    """Refuse a run whose files hold something else than those that trained the checkpoint.
+
+    Args:
+        checkpoint: Arguments saved in the checkpoint, by destination. A checkpoint of stock
+            Megatron or of lrps 0.1 does not say.
+        run: The arguments of this run, likewise.
+        name: The checkpoint, for the message.
+
+    Raises:
+        RefusedError: naming the argument and both contents.
+    """
+    there = checkpoint.get(NAMED_FILES)
+    try:
+        recorded = json.loads(there) if isinstance(there, str) else None
+    except ValueError:
+        recorded = None
+    if isinstance(recorded, dict):
+        past, now = (Past(values=_contents(each)) for each in (recorded, json.loads(named_files(run))))
+        past.refuse_run(now, name)
+
+
+def _contents(hashes: Mapping[str, Any]) -> dict[str, object]:
+    return {f"{flag_of(key)}, the content of its file": hashes.get(key, "none") for key in _FILES}
 
 
 def _window(known: Mapping[str, Any]) -> PastWindow:

@@ -29,6 +29,7 @@ _REASONS = {
     "until": "the end of its job's part",
 }
 _FAILURES = {"refused": "refused", "storage": "storage failed", "failed": "failed"}
+_ALERT = {"time": str, "iteration": int, "kind": str, "message": str, "values": dict}
 
 
 def trained_to(campaign: Campaign, path: PlannedPath, iteration: int) -> bool:
@@ -221,19 +222,9 @@ def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found = [event for event in history if event.get("event") == "alert"]
     return [
-        {
-            "time": _of(str, event.get("time")),
-            "iteration": _of(int, event.get("iteration")),
-            "kind": _of(str, event.get("kind")),
-            "message": _of(str, event.get("message")),
-            "values": _of(dict, event.get("values")),
-        }
+        {key: value if type(value := event.get(key)) is kind else None for key, kind in _ALERT.items()}
         for event in found[-LATEST:]
     ]
-
-
-def _of(kind: type, value: Any) -> Any:
-    return value if type(value) is kind else None
 
 
 def alert_words(alert: Mapping[str, Any]) -> str:

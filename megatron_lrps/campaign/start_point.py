@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import Damage
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.errors import PlanError, RefusedError
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.plan.flags import PRETRAINED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,18 @@ def refuse_damaged_fork(checkpoint: Checkpoint, damage: Damage, *, adopted: bool
         f"The fork point {checkpoint} is damaged: {damage}.",
         "restore it from a copy; or move it and the parent's later checkpoints away, and train the parent again.",
     )
+
+
+def refuse_missing_weights(campaign: Campaign, path: PlannedPath) -> None:
+    """Refuse missing ``megatron.pretrained-checkpoint`` while the path still starts from it; raises PlanError."""
+    weights = campaign.plan.megatron.get(PRETRAINED)
+    if weights is None or path.parent is not None or standing_of(campaign, path).saved:
+        return
+    folder = Path(str(weights))
+    if not folder.is_dir():
+        raise PlanError(
+            f"megatron.{PRETRAINED}: {folder} is no folder.", "name a folder of checkpoints, or make it by lrps import."
+        )
 
 
 def _listed(iterations: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from megatron_lrps.campaign.differences import compare
 from megatron_lrps.campaign.lineage import facts_of, resolve
 from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, path_names
-from megatron_lrps.cli.value_text import value_text
+from megatron_lrps.cli.printing import value_text
 
 
 def diff(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from megatron_lrps.cli.options import IterationOption, JsonOption, PlanArgument, VersionArgument
 from megatron_lrps.cli.printing import print_scores, say
-from megatron_lrps.convert.version_checkpoint import VersionCheckpoint, find_version_checkpoint
+from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
 
@@ -42,17 +42,17 @@ def eval(
         "engine": engine,
         "tokens": tokens,
         "tasks": tasks and tuple(tasks.split(",")),
-        "task_folder": task_folder,
+        "task_folder": task_folder and task_folder.resolve(),
         "few_shot": few_shot,
         "limit": limit,
         "backend": backend,
         "batch_size": batch_size,
     }
     found = find_version_checkpoint(plan, version, iteration)
-    asked, task_folder = _asked(found, given)
+    asked = _asked(found.campaign.plan.evaluate, given)
     from megatron_lrps.evaluate.scoring import evaluate  # torch comes with it
 
-    results = evaluate(found, asked, task_folder=task_folder, export=export, say=say)
+    results = evaluate(found, asked, task_folder=asked.task_folder, export=export, say=say)
     if as_json:
         typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
         return
@@ -60,21 +60,12 @@ def eval(
     typer.echo(f"\n{results.file}")
 
 
-def _asked(found: VersionCheckpoint, given: Mapping[str, Any]) -> tuple[Evaluation, Path | None]:
-    """The plan's ``evaluate`` with what the command line gives over it, and its task folder, absolute."""
-    plan = found.campaign.plan
+def _asked(planned: Evaluation, given: Mapping[str, Any]) -> Evaluation:
+    """The plan's ``evaluate`` with what the command line gives over it."""
     own = {key: value for key, value in given.items() if value is not None}
-    folder = own.pop("task_folder", None)
     try:
-        asked = Evaluation.model_validate(
-            {
-                **plan.evaluate.model_dump(exclude_unset=True),
-                **own,
-                **({"task_folder": Path(folder).resolve()} if folder else {}),
-            }
-        )
+        return Evaluation.model_validate(planned.model_dump(exclude_unset=True) | own)
     except ValidationError as error:
         first = error.errors()[0]
         key = "--" + "-".join(str(each) for each in first["loc"][:1]).replace("_", "-")
         raise RefusedError(f"{key if first['loc'] else 'evaluate'}: {first['msg']}.", "correct the option.") from None
-    return asked, asked.task_folder

@@ -67,7 +67,7 @@ def export(
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),
-            "made": done.fresh,
+            "made": done.written is not None,
             "weights": done.written._asdict() if done.written else None,
             "format": form,
             "tokenizer": (done.statement or None) if form == "hf" else None,
@@ -75,8 +75,7 @@ def export(
         }
         typer.echo(json.dumps(facts, indent=2))
         return
-    if done.written is not None:
-        weights = done.written
+    if weights := done.written:
         typer.echo(
             f"{done.folder}: {weights.tensors:,} weights, {weights.bytes / 1e9:,.3f} GB in {weights.files} files."
         )
@@ -94,17 +93,14 @@ def _refuse_flags(
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:
         raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMATS)}.")
+    only: dict[str, tuple[float | None, str]]
     only = {"--tensor-parallel": (tensor, "torch_dist"), "--pipeline-parallel": (pipeline, "torch_dist")}
-    only |= {"--workers": (workers, "hf")}
+    only |= {"--workers": (workers, "hf"), "--shard-gb": (shard_gb, "hf")}
     for flag, (value, of) in only.items():
         if value is not None and form != of:
             raise RefusedError(
                 f"{flag} {value} does not apply to --format {form}.", f"leave it out, or give --format {of}."
             )
-    if shard_gb is not None and form != "hf":
-        raise RefusedError(
-            f"--shard-gb {shard_gb} does not apply to --format {form}.", "leave it out, or give --format hf."
-        )
     if check and form == "torch":
         raise RefusedError(
             "--check does not apply to --format torch.", "leave it out, or give --format hf or torch_dist."

@@ -63,14 +63,8 @@ def gc(
 
 def _print_verdicts(sizes: dict[Verdict, int]) -> None:
     rows = [
-        (
-            verdict.path,
-            verdict.iteration,
-            size_words(size).rjust(10),
-            "keep" if verdict.keep else "delete",
-            verdict.reason,
-        )
-        for verdict, size in sizes.items()
+        (each.path, each.iteration, size_words(size).rjust(10), "keep" if each.keep else "delete", each.reason)
+        for each, size in sizes.items()
     ]
     if rows:
         typer.echo(table(("path", "iteration", "size".rjust(10), "gc", "reason"), rows) + "\n")

@@ -37,8 +37,7 @@ VersionArgument = Annotated[
     ),
 ]
 PathOption = Annotated[
-    str | None,
-    typer.Option("--path", help="The name of one path; all paths by default.", autocompletion=path_names),
+    str | None, typer.Option("--path", help="The name of one path; all paths by default.", autocompletion=path_names)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; docs/json.md lists its keys.")]
 IterationOption = Annotated[

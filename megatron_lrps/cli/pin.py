@@ -12,8 +12,7 @@ from megatron_lrps.cli.options import PlanArgument, path_names
 def pin(
     plan: PlanArgument,
     path: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="The name of the path.", show_default=False, autocompletion=path_names),
+        str, typer.Argument(metavar="PATH", help="The name of the path.", show_default=False, autocompletion=path_names)
     ],
     iteration: Annotated[
         int, typer.Argument(metavar="ITERATION", help="The iteration of the checkpoint.", show_default=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,27 +137,14 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "lr": {"max": plan.lr.max, "min": plan.lr.min, "warmup_iters": plan.lr.warmup_iters},
         "paths": [
             {
-                "name": path.name,
-                "kind": path.kind,
-                "paradigm": path.paradigm,
-                "version": path.version,
-                "parent": path.parent,
-                "fork": path.fork,
+                **{key: getattr(path, key) for key in ("name", "kind", "paradigm", "version", "parent", "fork")},
                 "adopted": str(path.adopted) if path.adopted else None,
-                "end": path.end,
-                "iterations": path.iterations,
-                "order": path.order,
+                **{key: getattr(path, key) for key in ("end", "iterations", "order")},
                 "schedule": path.schedule.to_json(),
             }
             for path in tree.paths
         ],
-        "cost": {
-            "planned": cost.planned,
-            "lrps": cost.lrps,
-            "ptfs": cost.ptfs,
-            "cpt": cost.cpt,
-            "lrps_share_of_ptfs": cost.share_of_ptfs,
-        },
+        "cost": {**asdict(cost), "lrps_share_of_ptfs": cost.share_of_ptfs},
         "checkpoints_kept": checkpoints_kept(tree),
         "windows": window_epochs(tree),
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
@@ -185,27 +173,18 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
         f"{plan.global_batch_size} samples of {plan.sequence_length} tokens an iteration\n"
     )
-    rows = [
-        (
-            path.name,
-            path.parent or "-",
-            path.fork,
-            path.end,
-            path.iterations,
-            count_words(path.iterations * tokens),
-            _curve(path, plan.global_batch_size),
-        )
-        for path in tree.paths
-    ]
+    rows = []
+    for path in tree.paths:
+        amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
+        rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
     typer.echo("".join(f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted))
-    costs = [("PTFS, retraining each version", cost.ptfs, _percent(cost.ptfs, cost.ptfs))]
-    if cost.lrps is not None:
-        costs.insert(0, ("LRPS, path switching", cost.lrps, _percent(cost.lrps, cost.ptfs)))
-    costs.append(("CPT, continuing the last version", cost.cpt, _percent(cost.cpt, cost.ptfs)))
+    costs = [("LRPS, path switching", cost.lrps), ("PTFS, retraining each version", cost.ptfs)]
+    costs.append(("CPT, continuing the last version", cost.cpt))
     if cost.planned not in (cost.lrps, cost.ptfs, cost.cpt):
-        costs.append(("this plan in all", cost.planned, _percent(cost.planned, cost.ptfs)))
-    typer.echo(table(("cost", "iterations", "of PTFS"), costs))
+        costs.append(("this plan in all", cost.planned))
+    shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
+    typer.echo(table(("cost", "iterations", "of PTFS"), shares))
     if "model" in facts:
         model = facts["model"]
         typer.echo(
@@ -230,10 +209,6 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         typer.echo(f"\nNot there yet: {len(missing)} data indexes ({shown}); a run needs them.")
         if made := sum(has_sources(plan, Path(prefix)) for prefix in missing):
             typer.echo(f"`lrps prepare` makes {made} of them from the plan's sources.")
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f}%"
 
 
 def _curve(path: PlannedPath, batch: int) -> str:

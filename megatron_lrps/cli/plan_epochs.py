@@ -39,10 +39,7 @@ def _data(stretch: Range, so_far: Sequence[Range]) -> list[dict[str, Any]]:
     in_all = {total.prefix: total.epochs for total in totals_of(so_far)}
     return [
         {
-            "version": drawn.version,
-            "prefix": drawn.prefix,
-            "replayed": drawn.replayed,
-            "samples": drawn.samples,
+            **{key: getattr(drawn, key) for key in ("version", "prefix", "replayed", "samples")},
             "tokens": drawn.known.get("tokens"),
             "epochs": drawn.epochs,
             "epochs_in_all": in_all[drawn.prefix],
@@ -58,18 +55,10 @@ def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
         for each in window["data"]:
             if each["tokens"] is None:
                 continue
-            name = within(each["prefix"], base)
+            name = within(each["prefix"], base) + (", replayed" if each["replayed"] else "")
             above = each["epochs_in_all"] is None or each["epochs_in_all"] > window["max_epochs"]
-            rows.append(
-                (
-                    window["version"],
-                    f"{name}, replayed" if each["replayed"] else name,
-                    each["samples"],
-                    each["tokens"],
-                    epochs_words(each["epochs"]),
-                    epochs_words(each["epochs_in_all"]),
-                    f"{window['max_epochs']:g}{' is passed' if above else ''}",
-                )
-            )
+            epochs = (epochs_words(each[key]) for key in ("epochs", "epochs_in_all"))
+            limit = f"{window['max_epochs']:g}{' is passed' if above else ''}"
+            rows.append((window["version"], name, each["samples"], each["tokens"], *epochs, limit))
     header = ("window", "data", "samples", "tokens in it", "epochs", "in all", "max_epochs")
     return table(header, rows) if rows else ""

@@ -13,15 +13,8 @@ def layout_text(facts: dict[str, Any]) -> str:
     for name, path in facts["paths"].items():
         names.setdefault(_row(path), []).append(name)
     first, gpu = next(iter(facts["paths"].values())), facts["gpu_bytes"]
-    headers = (
-        "layout",
-        "micro-batches",
-        "parameters of a rank",
-        "weights+optimizer GB",
-        "activations GB",
-        "GB",
-        "paths",
-    )
+    memory = ("weights+optimizer GB", "activations GB", "GB")
+    headers = ("layout", "micro-batches", "parameters of a rank", *memory, "paths")
     lines = [
         f"Layout of {facts['world_size']:,} ranks: Megatron accepts every path\n",
         table(headers, [(*row, ", ".join(paths)) for row, paths in names.items()]),

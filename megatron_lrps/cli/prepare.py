@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from megatron_lrps.data.prepare.job import Reporter, prepare_sources, stoppable
 from megatron_lrps.data.prepare.prepared_record import Prepared
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import load_plan
+from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 
 _LINE_S = 10.0
@@ -86,8 +86,7 @@ def _train_tokenizer(plan: Plan) -> None:
     model = tokenizer.model
     if model.exists():
         return
-    from megatron_lrps.data.prepare.tokenizer_sample import sample_texts
-    from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
+    from megatron_lrps.data.prepare.train_tokenizer import sample_texts, train_tokenizer
 
     # Of every version's text, whichever is prepared now: another command must not make another tokenizer.
     training = [source for source in find_sources(plan) if source.trains]
@@ -99,29 +98,15 @@ def _train_tokenizer(plan: Plan) -> None:
 def _print(plan: Plan, sources: Sequence[TextSource], prepared: Sequence[Prepared]) -> None:
     rows = []
     for source, index in zip(sources, prepared, strict=True):
-        bad = sum(index.unreadable.values())
         checked = f"; {index.checked_documents:,} documents checked" if index.checked_documents else ""
         redone = f"; {len(index.reference_shards)} shards by the reference" if index.reference_shards else ""
-        rows.append(
-            (
-                _short(source.prefix, plan),
-                index.documents,
-                index.tokens,
-                f"{index.text_bytes / 1e6:,.1f}",
-                bad,
-                "made" if index.fresh else "was there",
-                ", ".join(index.engines) + checked + redone,
-            )
-        )
+        name, megabytes = within(source.prefix, plan.base.resolve()), f"{index.text_bytes / 1e6:,.1f}"
+        made, by = "made" if index.fresh else "was there", ", ".join(index.engines) + checked + redone
+        rows.append((name, index.documents, index.tokens, megabytes, sum(index.unreadable.values()), made, by))
     typer.echo(table(("index", "documents", "tokens", "MB", "unreadable", "", "by"), rows))
     for source, index in zip(sources, prepared, strict=True):
         for remark in index.remarked():
-            typer.echo(f"{_short(source.prefix, plan)}: {remark}.")
-
-
-def _short(prefix: Path, plan: Plan) -> str:
-    base = plan.base.resolve()
-    return str(prefix.relative_to(base)) if prefix.is_relative_to(base) else str(prefix)
+            typer.echo(f"{within(source.prefix, plan.base.resolve())}: {remark}.")
 
 
 @contextmanager
@@ -153,14 +138,9 @@ def _reporter(pace: _Pace, *, quiet: bool) -> Iterator[Reporter]:
 @contextmanager
 def _bar(pace: _Pace) -> Iterator[Reporter]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.percentage:>3.0f}%"),
-        BarColumn(),
-        TextColumn("{task.fields[rates]}"),
-        TimeRemainingColumn(),
-    )
+    columns = ("{task.percentage:>3.0f}%", BarColumn(), "{task.fields[rates]}", TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=None, rates="")
 
@@ -173,7 +153,5 @@ def _bar(pace: _Pace) -> Iterator[Reporter]:
             progress.update(task, completed=text, rates=str(pace))
 
         yield Reporter(
-            begin=begin,
-            advance=advance,
-            say=lambda line: progress.console.print(line, markup=False, highlight=False),
+            begin=begin, advance=advance, say=lambda line: progress.console.print(line, markup=False, highlight=False)
         )

@@ -1,19 +1,69 @@
-"""What several commands on models print: progress, the check of logits, scores."""
+"""What several commands print: progress, recorded values, owners, jobs, the check of logits, scores."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from megatron_lrps.monitor.text_table import table
+from megatron_lrps.storage.owner import UNKNOWN, Owner
 
 if TYPE_CHECKING:
     from megatron_lrps.convert.logits_check import Compared
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_LONGEST = 500
 
 
 def say(line: str) -> None:
     """Print progress, which goes to stderr."""
     typer.echo(f"lrps: {line}", err=True)
+
+
+def value_text(value: Any) -> str:
+    """A value for a terminal: hashes shortened, no control characters, a mapping on one line."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case dict():
+            texts = (f"({value_text(each)})" if isinstance(each, dict) else value_text(each) for each in value.values())
+            return ", ".join(f"{value_text(key)} {text}" for key, text in zip(value, texts, strict=True)) or "-"
+        case list():
+            return ", ".join(map(value_text, value)) or "-"
+        case str() if _SHA256.match(value):
+            return value[:12]
+        case str():
+            shown = value if value.isprintable() else repr(value)
+            return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    return str(value)
+
+
+def owner_facts(owner: Owner | None) -> dict[str, Any] | None:
+    """Who trains a path, as ``lrps status --json`` and ``lrps show --json`` give it.
+
+    None if nobody trains the path; every value is null if the owner's record cannot be read.
+    """
+    if owner is None:
+        return None
+    keys = ("host", "pid", "job", "restart", "since")
+    return {key: None if owner == UNKNOWN else getattr(owner, key) for key in keys}
+
+
+def job_text(jobs: Sequence[dict[str, Any]]) -> str:
+    """A path's jobs in one line: the first that runs or waits, else the last one that ended."""
+    active = [job for job in jobs if job["active"]]
+    if not jobs:
+        return "-"
+    job = active[0] if active else jobs[-1]
+    reason = f" ({job['reason']})" if job["reason"] else ""
+    more = f", {len(active) - 1} more" if len(active) > 1 else ""
+    does = "promotes" if job["until"] is None else f"until {job['until']}"
+    return f"{job['id']} {does}: {job['state'] or 'unknown to Slurm'}{reason}{more}"
 
 
 def print_logits_check(compared: "Compared", *, by: str) -> None:

@@ -196,13 +196,8 @@ def _paradigms_text(versions: VersionCosts, scores: ScoreTable) -> str:
         )
         names = scores.names
         rows = [
-            (
-                _WAYS[name],
-                last[name].cost,
-                f"{last[name].of_ptfs:.0%}",
-                *(scores.cell(last[name], each) for each in names),
-            )
-            for name in STUDY
+            (_WAYS[name], row.cost, f"{row.of_ptfs:.0%}", *(scores.cell(row, each) for each in names))
+            for name, row in ((name, last[name]) for name in STUDY)
         ]
     else:
         above = (

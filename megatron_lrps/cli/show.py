@@ -7,25 +7,14 @@ from typing import Any
 
 import typer
 
+from megatron_lrps.campaign import lineage
 from megatron_lrps.campaign.data_ledger import Range, totals_of
 from megatron_lrps.campaign.history import condense
-from megatron_lrps.campaign.lineage import (
-    Facts,
-    Link,
-    RecordedCheckpoint,
-    chain_of,
-    checkpoints_of,
-    facts_of,
-    ledger_of,
-    resolve,
-    schedule_words,
-)
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
 from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.owner_facts import owner_facts
-from megatron_lrps.cli.value_text import value_text
+from megatron_lrps.cli.printing import owner_facts, value_text
 from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import plan_hash
 from megatron_lrps.plan.paths import adopted_words
@@ -39,11 +28,7 @@ _BEFORE = (
     ("consumed", "{} samples when path.json was written", ("consumed_samples",)),
 )
 _BATCH = (("batch", "{} samples x {} tokens", ("global_batch_size", "sequence_length")),)
-_AFTER = (
-    ("tokenizer", "{}", ("tokenizer",)),
-    ("layout", "{}", ("layout",)),
-    ("libraries", "{}", ("libraries",)),
-)
+_AFTER = (("tokenizer", "{}", ("tokenizer",)), ("layout", "{}", ("layout",)), ("libraries", "{}", ("libraries",)))
 _OF_RECORD = (
     *("kind", "paradigm", "version", "parent", "fork", "end", "status", "consumed_samples", "schedule", "lr"),
     *("global_batch_size", "sequence_length", "data", "layout", "libraries", "plan_hash"),
@@ -53,12 +38,12 @@ _OF_RECORD = (
 def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = False) -> None:
     """Show what made a version. That is its paths, learning rate, data, libraries, checkpoints and history."""
     with open_to_read(plan) as (campaign, plan_notes):
-        facts = facts_of(campaign, resolve(campaign, version))
+        facts = lineage.facts_of(campaign, lineage.resolve(campaign, version))
         accepted = plan_hash(campaign.accepted.plan) if campaign.accepted else None
         folder = campaign.folder.path(facts.name)
-        links = chain_of(campaign, facts)
-        ledger, planned = ledger_of(campaign, facts, links), facts.record != "read"
-        saved = checkpoints_of(folder, facts)
+        links = lineage.chain_of(campaign, facts)
+        ledger, planned = lineage.ledger_of(campaign, facts, links), facts.record != "read"
+        saved = lineage.checkpoints_of(folder, facts)
         history = condense(events(folder))
         owner = holder(folder.root)
         notes = (*plan_notes, *facts.notes)
@@ -100,26 +85,21 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
 
 
 def _rows(
-    facts: Facts, links: list[Link], saved: list[RecordedCheckpoint], accepted: str | None
+    facts: lineage.Facts, links: list[lineage.Link], saved: list[lineage.RecordedCheckpoint], accepted: str | None
 ) -> list[tuple[str, str]]:
     """What is known, a name and a text a line; a name that stands in several lines is printed once."""
     values = facts.values
     data = values.get("data", {})
     rows = [("made by", _chain(links)), *_filled(_BEFORE, values)]
-    rows += [("learning rate", value_text(words)) for words in schedule_words(values)]
+    rows += [("learning rate", value_text(words)) for words in lineage.schedule_words(values)]
     rows += _filled(_BATCH, values)
     for window in data.get("windows", []):
-        rows.append(
-            (
-                "data",
-                f"{value_text(window['version'])}, {window['iterations']:,} iterations, {value_text(data['order'])}",
-            )
-        )
+        words = f"{value_text(window['version'])}, {window['iterations']:,} iterations, {value_text(data['order'])}"
+        rows.append(("data", words))
         rows += [("data", f"  {_data_set(*each)}") for each in window["data"]]
         if "replay" in window:
-            samples = ", ".join(
-                f"{count:,} of {value_text(name)}" for name, count in window["replay"]["samples"].items()
-            )
+            counts = window["replay"]["samples"].items()
+            samples = ", ".join(f"{count:,} of {value_text(name)}" for name, count in counts)
             rows.append(("data", f"  {window['replay']['share']:g}  replayed: samples {samples}"))
     rows += _filled(_AFTER, {**data, **values})
     if "plan_hash" in values:
@@ -133,7 +113,7 @@ def _filled(lines: tuple[tuple[str, str, tuple[str, ...]], ...], values: Mapping
     return [(name, form.format(*(value_text(values[key]) for key in keys))) for name, form, keys in known]
 
 
-def _chain(links: list[Link]) -> str:
+def _chain(links: list[lineage.Link]) -> str:
     root, last = links[0], links[-1]
     parents = "".join(
         f"{link.path} at fork {'?' if link.until is None else f'{link.until:,}'} -> " for link in links[:-1]
@@ -161,7 +141,7 @@ def _plan(recorded: str | None, accepted: str | None) -> str:
     return f"{value_text(recorded)}, {same}"
 
 
-def _checkpoint(saved: RecordedCheckpoint) -> str:
+def _checkpoint(saved: lineage.RecordedCheckpoint) -> str:
     text = {
         "present": value_text(saved.sha256 or "not hashed"),
         "changed": f"{value_text(saved.sha256)}, but path.json has {value_text(saved.recorded)}",
@@ -190,13 +170,7 @@ def _range_words(stretch: Range) -> str:
 def _ledger_table(ranges: Sequence[Range]) -> str:
     """How often each index is read, a line each."""
     rows = [
-        (
-            value_text(each.version),
-            value_text(each.prefix),
-            each.samples,
-            each.replayed or "-",
-            epochs_words(each.epochs),
-        )
+        (*map(value_text, (each.version, each.prefix)), each.samples, each.replayed or "-", epochs_words(each.epochs))
         for each in totals_of(ranges)
     ]
     return table(("data of", "index", "samples", "of these replayed", "epochs"), rows)

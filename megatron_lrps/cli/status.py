@@ -7,9 +7,8 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
-from megatron_lrps.cli.job_text import job_text
 from megatron_lrps.cli.options import JsonOption, PlanArgument
-from megatron_lrps.cli.owner_facts import owner_facts
+from megatron_lrps.cli.printing import job_text, owner_facts
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.monitor.text_table import table

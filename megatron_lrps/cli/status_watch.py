@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from megatron_lrps.cli.job_text import job_text
+from megatron_lrps.cli.printing import job_text
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.launch.local.progress_display import duration
 from megatron_lrps.monitor.live_standing import LiveStanding, Watch
@@ -117,7 +117,7 @@ def _table(rows: Sequence[LiveStanding], jobs: Jobs, width: int) -> Table:
     cells = [_cells(row) for row in rows]
     columns |= {name: [each[name] for each in cells] for name in _NUMBERS}
     if jobs is not None:
-        columns["job"] = [job_text(list(jobs.get(row.path.name, []))) for row in rows]
+        columns["job"] = [job_text(jobs.get(row.path.name, [])) for row in rows]
     columns["alerts"] = [str(len(row.alerts) or "-") for row in rows]
     widths = {name: max(map(cell_len, (name, *column))) for name, column in columns.items()}
     for name in _DROPPED:
@@ -148,7 +148,7 @@ def _lines(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs) -> Iterator[s
         parts += [f"{name} {cells[name]}" for name in ("loss", "next lr", "grad norm") if cells[name] != "-"]
         parts += [f"{cells['tokens/s']} tokens/s"] if cells["tokens/s"] != "-" else []
         parts += [f"{cells['left']} left"] if cells["left"] != "-" else []
-        parts += [f"job {job_text(list(jobs[row.path.name]))}"] if jobs and jobs.get(row.path.name) else []
+        parts += [f"job {job_text(jobs[row.path.name])}"] if jobs and jobs.get(row.path.name) else []
         yield ", ".join(parts)
         yield from row.alerts
         if row.trouble:

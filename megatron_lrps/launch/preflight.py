@@ -12,8 +12,8 @@ from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
-from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
 from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath

@@ -4,6 +4,7 @@ All counts are whole samples in exact arithmetic, so that every machine and ever
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -86,9 +87,7 @@ def _fraction(value: float) -> tuple[int, int]:
 def _whole(weights: list[float]) -> list[int]:
     """Weights in the same proportions as whole numbers."""
     fractions = [_fraction(weight) for weight in weights]
-    common = 1
-    for _, denominator in fractions:
-        common *= denominator
+    common = math.prod(denominator for _, denominator in fractions)
     return [numerator * common // denominator for numerator, denominator in fractions]
 
 

@@ -15,11 +15,18 @@ import torch
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.epochs import refuse_repeats
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.named_files import NAMED_FILES, named_files, refuse_other_files
 from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_states
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.campaign.record_values import is_data
-from megatron_lrps.campaign.same_run import Identity, refuse_other_data, refuse_other_position, refuse_other_run
+from megatron_lrps.campaign.same_run import (
+    NAMED_FILES,
+    Identity,
+    named_files,
+    refuse_other_data,
+    refuse_other_files,
+    refuse_other_position,
+    refuse_other_run,
+)
 from megatron_lrps.campaign.start_point import StartPoint, find_start, refuse_damaged_fork
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
@@ -156,12 +163,7 @@ class StartAgreement:
             if path.planned is not None:
                 accept(path.planned.campaign, allow)
         return find_start(
-            path.own,
-            parent=path.parent,
-            fork=path.fork,
-            end=path.end,
-            damaged=self._damaged,
-            adopted=path.adopted,
+            path.own, parent=path.parent, fork=path.fork, end=path.end, damaged=self._damaged, adopted=path.adopted
         )
 
     def _compare(self, start: StartPoint, args: Namespace) -> tuple[Identity | None, int | None]:

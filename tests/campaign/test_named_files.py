@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.named_files import NAMED_FILES, named_files, refuse_other_files
+from megatron_lrps.campaign.same_run import NAMED_FILES, named_files, refuse_other_files
 from megatron_lrps.errors import RefusedError
 
 

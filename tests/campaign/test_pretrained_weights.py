@@ -7,7 +7,7 @@ import yaml
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.pretrained_weights import refuse_missing_weights
+from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import expand, parse_plan
 from tests.campaign.checkpoints import save

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.releases import is_released
+from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.slurm.container_mounts import mountable, mounts
@@ -105,7 +105,7 @@ def unreleased(campaign: Campaign) -> list[PlannedPath]:
     if campaign.plan.promote is None:
         return []
     paths = [campaign.path(source.path) for source in sources_of(campaign.tree)]
-    return [path for path in paths if not is_released(campaign.folder.path(path.name), path.end)]
+    return [path for path in paths if not releases_of(campaign.folder.path(path.name), path.end)]
 
 
 def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
