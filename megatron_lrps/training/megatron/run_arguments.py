@@ -11,6 +11,7 @@ from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.installed import installed_release
+from megatron_lrps.training.megatron.patching import set_meanwhile
 from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
 _WITHOUT_TRANSFORMERS = ("NullTokenizer", "SentencePieceTokenizer", "TikTokenizer")
@@ -71,8 +72,5 @@ def _import_tokenizers(args: Namespace) -> None:
     """
     if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
         return
-    sys.modules["transformers"] = None  # type: ignore[assignment]  # which makes its import an ImportError
-    try:
+    with set_meanwhile(sys.modules, "transformers", None):  # which makes its import an ImportError
         importlib.import_module(installed_release().tokenizers)
-    finally:
-        del sys.modules["transformers"]
