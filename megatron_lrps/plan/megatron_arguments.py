@@ -145,12 +145,11 @@ def flag_of(destination: str) -> str:
     return f"--{flag}" if flag.replace("-", "_") == destination else f"--{flag} ({destination})"
 
 
-def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> None:
+def refuse_unknown_flags(flags: Mapping[str, Any]) -> None:
     """Refuse flags that Megatron does not have, and values that it would not take.
 
     Args:
         flags: Flag without dashes -> value, as a plan gives them; false leaves a flag out.
-        key: The key of the plan, for the message.
 
     Raises:
         PlanError: naming the first one, and the flag that was probably meant.
@@ -158,13 +157,12 @@ def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> Non
     for flag, value in flags.items():
         argument = by_flag().get(flag)
         if argument is None:
-            raise PlanError(
-                f"{key}.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag.", _meant(flag, value)
-            )
+            what = f"megatron.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag."
+            raise PlanError(what, _meant(flag, value))
         if value is not False and not _taken(argument, value):
             several = isinstance(value, list) and not argument.is_list
             fix = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
-            raise PlanError(f"{key}.{flag}: {shown(value)} is not {argument.needs}.", fix)
+            raise PlanError(f"megatron.{flag}: {shown(value)} is not {argument.needs}.", fix)
 
 
 def refuse_known_flags(flags: Mapping[str, Any]) -> None:

@@ -68,12 +68,6 @@ def windows_read(tree: Tree, path: PlannedPath, position: int) -> tuple[Window, 
     return tuple(each for each in tree.windows if each.version.name in names)
 
 
-def refuse_impossible_replay(tree: Tree) -> None:
-    """Refuse a plan one of whose windows cannot replay as it says; raises PlanError."""
-    for window in tree.windows:
-        portions_of(tree, window)
-
-
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:
     """Whole shares of ``total`` by weight; they add up to it, and each is less than 1 from its exact share."""
     ends = [total * end // sum(weights) for end in itertools.accumulate(weights)]

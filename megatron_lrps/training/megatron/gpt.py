@@ -46,6 +46,12 @@ _FIELDS = ("tokens", "position_ids", "attention_mask", "labels", "loss_mask")
 _SPIKE = 10
 """A loss this many times the largest one seen is a spike (``--check-for-spiky-loss``)."""
 
+_SAME_IN_DATASETS = (
+    *("split", "multiple_validation_sets", "full_validation", "mmap_bin_files", "eod_mask_loss"),
+    *("num_dataset_builder_threads", "reset_position_ids", "reset_attention_mask", "object_storage_cache_path"),
+    *("mid_level_dataset_surplus", "allow_ambiguous_pad_tokens", "context_parallel_size", "data_parallel_size"),
+)
+"""Arguments of Megatron that have the same name in the configuration of its data sets."""
 _OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
 """Flags of trainings that this entry does not do."""
 
@@ -198,25 +204,13 @@ def dataset_config(args: Namespace) -> GPTDatasetConfig:
         sequence_length=args.seq_length,
         blend=blend,
         blend_per_split=blend_per_split,
-        split=args.split,
-        multiple_validation_sets=args.multiple_validation_sets,
-        full_validation=args.full_validation,
-        num_dataset_builder_threads=args.num_dataset_builder_threads,
         path_to_cache=args.data_cache_path,
-        mmap_bin_files=args.mmap_bin_files,
         tokenizer=build_tokenizer(args),
-        reset_position_ids=args.reset_position_ids,
-        reset_attention_mask=args.reset_attention_mask,
-        eod_mask_loss=args.eod_mask_loss,
         create_attention_mask=args.create_attention_mask_in_dataloader,
-        object_storage_cache_path=args.object_storage_cache_path,
-        mid_level_dataset_surplus=args.mid_level_dataset_surplus,
-        allow_ambiguous_pad_tokens=args.allow_ambiguous_pad_tokens,
         fast_cache_load=args.dataloader_fast_cache_load,
         defer_npy_index_mmap=args.dataloader_defer_npy_index_mmap,
-        context_parallel_size=args.context_parallel_size,
-        data_parallel_size=args.data_parallel_size,
         sequence_parallel_size=args.tensor_model_parallel_size * args.sequence_parallel,
+        **{name: getattr(args, name) for name in _SAME_IN_DATASETS},
     )
 
 
