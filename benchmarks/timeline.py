@@ -147,7 +147,7 @@ def windows_of(size: int) -> None:
 
 
 def mixed_order() -> None:
-    from megatron_lrps.training.sample_order import Mixed
+    from megatron_lrps.training.timeline import Mixed
 
     before, begun, looked_up = peak_bytes(), time.perf_counter(), 20_000
     order = Mixed(10**9, seed=1)

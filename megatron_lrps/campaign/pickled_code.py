@@ -58,7 +58,7 @@ KNOWN_IN_STATES = frozenset(_STORAGES) | _names(
 _UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
 
 
-class _Inert:
+class Inert:
     """Stands in for every class and function: whatever is done with it does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._known:
             raise _UnknownNameError(f"{module}.{name}")
-        return _read_storage if (module, name) in _STORAGES else _Inert
+        return _read_storage if (module, name) in _STORAGES else Inert
 
     def persistent_load(self, pid: Any) -> Any:
         raise _UnknownNameError(f"a persistent object {pid!r}")
@@ -89,12 +89,12 @@ class _UnknownNameError(Exception):
     pass
 
 
-def _read_storage(content: bytes) -> _Inert:
+def _read_storage(content: bytes) -> Inert:
     """In place of torch's, which would load any object at all."""
     import torch
 
     torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return _Inert()
+    return Inert()
 
 
 def refuse_code(checkpoint: Path) -> None:

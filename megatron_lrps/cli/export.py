@@ -66,7 +66,7 @@ def export(
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),
-            "made": done.fresh,
+            "made": done.written is not None,
             "weights": done.written._asdict() if done.written else None,
             "format": form,
             "tokenizer": (done.statement or None) if form == "hf" else None,

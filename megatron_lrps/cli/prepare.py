@@ -86,8 +86,7 @@ def _train_tokenizer(plan: Plan) -> None:
     model = tokenizer.model
     if model.exists():
         return
-    from megatron_lrps.data.prepare.tokenizer_sample import sample_texts
-    from megatron_lrps.data.prepare.train_tokenizer import train_tokenizer
+    from megatron_lrps.data.prepare.train_tokenizer import sample_texts, train_tokenizer
 
     # Of every version's text, whichever is prepared now: another command must not make another tokenizer.
     training = [source for source in find_sources(plan) if source.trains]

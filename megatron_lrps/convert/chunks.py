@@ -2,8 +2,10 @@
 
 Only torch's own header of it is loaded, weights-only. The header says where in the file the values lie."""
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -11,7 +13,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +67,31 @@ class View(io.RawIOBase):
         return got
 
 
+@contextlib.contextmanager
+def reading(path: Path, where: str) -> Iterator[None]:
+    """Say which file a failed read is of: StorageError if the disk fails, or else RefusedError, as it is damaged."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+    except LrpsError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RefusedError(f"{path} is damaged at {where}: {reason}.", "restore it from a copy.") from None
+
+
 def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
     """The byte at which a chunk's values begin in its file, or the values themselves if they do not lie row by row."""
     path = folder / chunk.file
-    try:
-        with path.open("rb") as file:
-            view = cast("IO[bytes]", View(file, chunk.begin, chunk.length))
-            header = torch.load(view, map_location="meta", weights_only=True)
-            good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
-            if good and not header.is_contiguous():
-                view.seek(0)
-                whole: Tensor = torch.load(view, map_location="cpu", weights_only=True)
-                return whole
-    except OSError as error:
-        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(f"{path} is damaged at byte {chunk.begin}: {reason}.", "restore it from a copy.") from None
+    with reading(path, f"byte {chunk.begin}"), path.open("rb") as file:
+        view = cast("IO[bytes]", View(file, chunk.begin, chunk.length))
+        header = torch.load(view, map_location="meta", weights_only=True)
+        good = isinstance(header, Tensor) and tuple(header.shape) == chunk.sizes and header.dtype == dtype
+        if good and not header.is_contiguous():
+            view.seek(0)
+            whole: Tensor = torch.load(view, map_location="cpu", weights_only=True)
+            return whole
     if not good:
         found = f"{tuple(header.shape)} {header.dtype}" if isinstance(header, Tensor) else type(header).__name__
         raise RefusedError(
@@ -97,13 +107,10 @@ def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
 def read_into(path: Path, position: int, target: Tensor) -> None:
     """Fill a contiguous tensor with a file's bytes from ``position`` on; raises RefusedError and StorageError."""
     buffer = memoryview(target.view(-1).view(torch.uint8).numpy())
-    try:
-        with path.open("rb", buffering=0) as file:
-            done = 0
-            while done < len(buffer):
-                got = os.preadv(file.fileno(), [buffer[done:]], position + done)
-                if not got:
-                    raise RefusedError(f"{path} ends at byte {position + done}.", "restore it from a copy.")
-                done += got
-    except OSError as error:
-        raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
+    with reading(path, f"byte {position}"), path.open("rb", buffering=0) as file:
+        done = 0
+        while done < len(buffer):
+            got = os.preadv(file.fileno(), [buffer[done:]], position + done)
+            if not got:
+                raise RefusedError(f"{path} ends at byte {position + done}.", "restore it from a copy.")
+            done += got

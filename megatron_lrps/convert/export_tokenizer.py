@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from megatron_lrps.convert import tiktoken_json
 from megatron_lrps.convert.helper_process import OFFLINE, python_lines
-from megatron_lrps.convert.sentencepiece_json import convert
+from megatron_lrps.convert.tokenizers_json import SPACE, sentencepiece_json, tiktoken_json
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
@@ -17,7 +16,11 @@ from megatron_lrps.data.prepare.encoders.tiktoken_file import read_ranks
 from megatron_lrps.data.prepare.encoders.traps import trap_texts
 from megatron_lrps.errors import RefusedError
 
-_COPIED = ("chat_template.jinja",)
+_CHAT = "chat_template.jinja"
+
+_APART = (
+    " It is in the folder `tokenizer`: beside the model's config.json transformers would take it for another model's."
+)
 
 
 class Shipped(NamedTuple):
@@ -60,19 +63,18 @@ def write_tokenizer(spec: TokenizerSpec, folder: Path, *, max_length: int) -> Sh
 def _sentencepiece(model: Path, reference: Encoder, folder: Path, max_length: int) -> Shipped:
     shutil.copyfile(model, _aside(folder, "sentencepiece") / "tokenizer.model")
     try:
-        backend, special = convert(model)
+        backend, special = sentencepiece_json(model)
     except RefusedError as error:
         return Shipped(
             f"The tokenizer is `sentencepiece/tokenizer.model`; transformers cannot read it: {error.what}", 0
         )
     # transformers would take the characters "</s>" of a text for the token; sentencepiece does not.
     settings: dict[str, Any] = {"split_special_tokens": True, "clean_up_tokenization_spaces": False}
-    for name, token in (("bos_token", special.bos), ("eos_token", special.eos), ("unk_token", special.unknown)):
-        if token is not None:
-            settings[name] = token
+    named = {"bos_token": special.bos, "eos_token": special.eos, "unk_token": special.unknown}
+    settings |= {name: token for name, token in named.items() if token is not None}
     vocabulary = json.loads(backend)["model"]["vocab"]
     names = [piece if isinstance(piece, str) else piece[0] for piece in vocabulary]
-    texts = list(trap_texts([name.replace("\u2581", " ") for name in names]))
+    texts = list(trap_texts([name.replace(SPACE, " ") for name in names]))
     shipped = _ship(folder, backend, {**settings, "model_max_length": max_length}, reference, texts)
     return shipped or Shipped(
         "The tokenizer is `sentencepiece/tokenizer.model`; use it with the sentencepiece library: transformers would "
@@ -85,8 +87,7 @@ def _tiktoken(spec: TokenizerSpec, model: Path, reference: Encoder, folder: Path
     shutil.copyfile(model, _aside(folder, "tiktoken") / model.name)
     settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "clean_up_tokenization_spaces": False}
     texts = list(trap_texts([token.decode(errors="ignore") for token in read_ranks(spec)]))
-    backend = tiktoken_json.convert(spec)
-    shipped = _ship(folder, backend, {**settings, "model_max_length": max_length}, reference, texts)
+    shipped = _ship(folder, tiktoken_json(spec), {**settings, "model_max_length": max_length}, reference, texts)
     return shipped or Shipped(
         f"The tokenizer is Megatron's {spec.type}, in `tiktoken/{model.name}`: transformers would give other ids.", 0
     )
@@ -99,9 +100,8 @@ def _hugging_face(spec: TokenizerSpec, source: Path, reference: Encoder, folder:
         settings = {}
     # `auto_map` would make transformers run code, and `added_tokens_decoder` is in tokenizer.json as well.
     settings = {key: value for key, value in settings.items() if key not in ("auto_map", "added_tokens_decoder")}
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    if (source / _CHAT).is_file():
+        shutil.copyfile(source / _CHAT, folder / _CHAT)
     texts = list(trap_texts(reference.tokens() if isinstance(reference, TokenizersReference) else []))
     # Without its BOS and EOS a text has other ids than by default; those within are compared then.
     shipped = _ship(
@@ -137,14 +137,7 @@ def _ship(
         whole = {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
         (place / "tokenizer_config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         if not _differ(place, reference, texts, special=special):
-            where = (
-                ""
-                if place is folder
-                else (
-                    " It is in the folder `tokenizer`: beside the model's config.json transformers would take it for "
-                    "another model's."
-                )
-            )
+            where = "" if place is folder else _APART
             return Shipped(f"transformers gives the training's ids on {len(texts):,} texts.{where}", len(texts))
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (place / name).unlink()
@@ -155,7 +148,7 @@ def _ship(
 def _differ(folder: Path, reference: Encoder, texts: Sequence[str], *, special: bool) -> bool:
     """Whether transformers gives any text other ids than the reference."""
     arguments = ["-P", str(Path(__file__).with_name("transformers_ids.py")), str(folder)]
-    given = json.dumps({"texts": texts, "special": special})
+    given = {"texts": texts, "special": special}
     failed = f"transformers could not read the tokenizer of {folder}"
     said = "".join(python_lines(arguments, given=given, env=OFFLINE, failed=failed, fix="fix that, then rerun."))
     found: list[list[int]] = json.loads(said)["ids"]

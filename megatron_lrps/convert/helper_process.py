@@ -1,10 +1,13 @@
 """Work in a Python process of its own: its libraries print, keep memory and hold state as they like."""
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.processes import tie_to
@@ -19,7 +22,7 @@ _SHOWN = 400
 def python_lines(
     arguments: Sequence[str],
     *,
-    given: str,
+    given: Any = None,
     env: Mapping[str, str],
     failed: str,
     fix: str = "fix that, then rerun; what was done is kept.",
@@ -28,7 +31,7 @@ def python_lines(
 
     Args:
         arguments: What stands behind the interpreter's name.
-        given: What the process reads on stdin.
+        given: What the process reads on stdin, as JSON.
         env: Variables besides those of this process.
         failed: The beginning of the error, such as ``lm-eval failed``.
         fix: The fix of the error.
@@ -50,11 +53,9 @@ def python_lines(
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            try:
-                process.stdin.write(given)
+            with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
+                process.stdin.write("" if given is None else json.dumps(given))
                 process.stdin.close()
-            except BrokenPipeError:  # it has failed already, and says why
-                pass
             yield from process.stdout
             code = process.wait()
         if code:

@@ -22,6 +22,8 @@ from megatron_lrps.storage.files import write_atomic
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """What ``--dtype`` can be."""
+FLOATS = (*DTYPES.values(), torch.float16)
+"""What weights can be saved in."""
 SHARD_BYTES = 5 * 10**9
 """The largest file, unless a single tensor is larger."""
 IGNORED = ("rng_state", "rerun_state_machine_state")
@@ -109,12 +111,9 @@ def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = N
             f"{checkpoint.folder} holds {unknown[0]}, but {FAMILIES[model.family].architecture} has no weight for it.",
             "export it as torch_dist or torch.",
         )
-    floating = {
-        key: tensors[key].dtype for key in expected if tensors[key].dtype not in (*DTYPES.values(), torch.float16)
-    }
-    if floating:
-        key, kind = next(iter(floating.items()))
-        raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "export it as torch_dist or torch.")
+    for key in expected:
+        if (kind := tensors[key].dtype) not in FLOATS:
+            raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "export it as torch_dist or torch.")
     return PlannedExport(checkpoint, model, DTYPES[dtype] if dtype else None)
 
 
@@ -160,13 +159,11 @@ def write_export(
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    files = dict(zip(names, shards, strict=True))
     with staged(target) as hidden:
         around(hidden)
         with ThreadPoolExecutor(workers) as pool:
-            jobs = [
-                pool.submit(_write_shard, planned, hidden / name, shard)
-                for name, shard in zip(names, shards, strict=True)
-            ]
+            jobs = [pool.submit(_write_shard, planned, hidden / name, shard) for name, shard in files.items()]
             try:
                 for job in jobs:
                     job.result()
@@ -174,7 +171,7 @@ def write_export(
                 pool.shutdown(cancel_futures=True)
                 raise
         if len(shards) > 1:
-            where = {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard}
+            where = {weight.name: name for name, shard in files.items() for weight in shard}
             index = {"metadata": {"total_size": size}, "weight_map": where}
             write_atomic(hidden / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
     return Exported(len(entries), size, len(shards))

@@ -94,8 +94,5 @@ def _loss(logits: NDArray[Any], tokens: Sequence[Sequence[int]]) -> float:
 
 
 def _run(arguments: list[str], asked: Any, who: str) -> str:
-    failed = f"{who} could not compute logits to compare"
-    env = {**OFFLINE, **ON_CPU}
-    return "".join(
-        python_lines(arguments, given=json.dumps(asked), env=env, failed=failed, fix="fix that, then rerun.")
-    )
+    failed, fix = f"{who} could not compute logits to compare", "fix that, then rerun."
+    return "".join(python_lines(arguments, given=asked, env={**OFFLINE, **ON_CPU}, failed=failed, fix=fix))

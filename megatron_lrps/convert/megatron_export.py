@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.campaign.checkpoint import TRACKER
-from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, Exported
+from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
@@ -89,7 +90,7 @@ class PlannedWeights:
             if key.startswith(IGNORED):
                 continue
             shape = (self.padded, *stored.shape[1:]) if key in PADDED else stored.shape
-            rounded = self.dtype is not None and stored.dtype in _FLOATS and not key.endswith("expert_bias")
+            rounded = self.dtype is not None and stored.dtype in FLOATS and not key.endswith("expert_bias")
             dtype = self.dtype if self.dtype is not None and rounded else stored.dtype
             for index in itertools.product(*map(range, shape[: leading_dimensions(key)])):
                 yield key, shape, dtype, index
@@ -136,9 +137,6 @@ class PlannedWeights:
                 blocks = row_blocks(0, rows, elements(stored.shape[1:]) * stored.dtype.itemsize)
                 self._padding[key] = mean_row(read(key, (), *block) for block in blocks)
         return self._padding[key]
-
-
-_FLOATS = (*DTYPES.values(), torch.float16)
 
 
 def leading_dimensions(key: str) -> int:
@@ -224,7 +222,7 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
     """
     refuse_full_disk(target, weights.bytes)
     blocks = weights.blocks
-    states = {key: _state(weights.checkpoint, key) for key in weights.checkpoint.states}
+    states = {key: partial(weights.checkpoint.read_state, key) for key in weights.checkpoint.states}
     with staged(target) as hidden:
         around(hidden)
         (hidden / WITHOUT_ITERATION).mkdir()
@@ -232,10 +230,6 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
         write_checkpoint(hidden / WITHOUT_ITERATION, weights.args, blocks, read, states)
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
     return Exported(len({(block.key, block.index) for block in blocks}), weights.bytes, 1)
-
-
-def _state(checkpoint: OpenCheckpoint, key: str) -> Callable[[], bytes]:
-    return lambda: checkpoint.read_state(key)
 
 
 def write_torch(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:

@@ -21,7 +21,7 @@ _FIELDS = (
 """The fields of TransformerConfig that have an argument's name and that ``model_arguments.py`` lets through."""
 
 
-def build(args: Mapping[str, Any], padded: int) -> Any:
+def _build(args: Mapping[str, Any], padded: int) -> Any:
     """Build Megatron's GPT model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
     import torch
     from megatron.core import parallel_state
@@ -69,10 +69,21 @@ def build(args: Mapping[str, Any], padded: int) -> Any:
     return model.eval()
 
 
-def load(model: Any, checkpoint: Path) -> None:
-    """Load the weights with Megatron's own code. The scales of FP8 training have no place in this model."""
+def load_model(checkpoint: Path) -> Any:
+    """Megatron's model of a checkpoint, on the CPU in fp32.
+
+    Megatron's own code loads the weights. The scales of FP8 training have no place in this model.
+    """
+    from megatron_lrps.training import cpu
+
+    cpu.install()
     from megatron.core import dist_checkpointing
 
+    from megatron_lrps.convert.mapping import WORD_EMBEDDING
+    from megatron_lrps.convert.torch_dist import open_checkpoint
+
+    opened = open_checkpoint(checkpoint)
+    model = _build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
     sharded = {key: value for key, value in model.sharded_state_dict().items() if "_extra_state" not in key}
     loaded = dist_checkpointing.load(sharded, str(checkpoint))
     loaded = {key: loaded[key] for key in sharded}  # Megatron adds the common state
@@ -80,30 +91,28 @@ def load(model: Any, checkpoint: Path) -> None:
     wrong = [key for key in (*missing, *unexpected) if "_extra_state" not in key]
     if wrong:
         raise SystemExit(f"Megatron does not find {wrong[0]} in {checkpoint}")
+    return model
+
+
+def logits_of(model: Any, ids: Any) -> Any:
+    """The logits [batch, length, padded vocabulary] of ids [batch, length]."""
+    import torch
+
+    return model(ids, torch.arange(ids.shape[1]).expand_as(ids), None)
 
 
 def main(checkpoint: Path, out: Path) -> None:
     """Compute the logits and write them."""
-    from megatron_lrps.training import cpu
-
-    cpu.install()
+    model = load_model(checkpoint)
     import numpy as np
     import torch
 
-    from megatron_lrps.convert.mapping import WORD_EMBEDDING
-    from megatron_lrps.convert.torch_dist import open_checkpoint
-
     asked = json.load(sys.stdin)
-    opened = open_checkpoint(checkpoint)
-    model = build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
-    load(model, checkpoint)
     with torch.no_grad():
         if asked["dtype"]:
             for parameter in model.parameters():
                 parameter.copy_(parameter.to(getattr(torch, asked["dtype"])))
-        tokens = torch.tensor(asked["tokens"])
-        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
-        logits = model(tokens, positions, None)
+        logits = logits_of(model, torch.tensor(asked["tokens"]))
     np.save(out, logits.float().numpy())
 
 

@@ -10,47 +10,31 @@ from megatron_lrps.convert.architecture import ROPE_FACTOR, Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.errors import RefusedError
 
+_OFF = (
+    *("apply_query_key_layer_scaling", "apply_residual_connection_post_layernorm", "attention_output_gate"),
+    *("is_hybrid_model", "layernorm_zero_centered_gamma", "moe_apply_probs_on_input", "moe_router_enable_expert_bias"),
+    *("multi_latent_attention", "qk_l2_norm", "quick_geglu", "rotary_interleaved", "squared_relu", "use_mup"),
+)
+_NOT_GIVEN = (
+    *("activation_func_clamp_value", "experimental_attention_variant", "heterogeneous_layers_config_encoded_json"),
+    *("heterogeneous_layers_config_path", "hybrid_layer_pattern", "hybrid_override_pattern", "linear_attention_freq"),
+    *("moe_expert_capacity_factor", "moe_latent_size", "moe_mlp_glu_interleave_size", "moe_router_group_topk"),
+    *("moe_router_num_groups", "moe_shared_expert_glu_interleave_size", "mrope_section", "no_rope_freq"),
+    *("softmax_scale", "window_attn_skip_freq"),
+)
 _MUST_BE: dict[str, tuple[Any, ...]] = {
-    "activation_func_clamp_value": (None,),
-    "apply_query_key_layer_scaling": (False,),
-    "apply_residual_connection_post_layernorm": (False,),
-    "attention_output_gate": (False,),
-    "experimental_attention_variant": (None,),
+    **dict.fromkeys(_OFF, (False,)),
+    **dict.fromkeys(_NOT_GIVEN, (None,)),
     "glu_linear_offset": (0, 0.0),
-    "heterogeneous_layers_config_encoded_json": (None,),
-    "heterogeneous_layers_config_path": (None,),
-    "hybrid_layer_pattern": (None,),
-    "hybrid_override_pattern": (None,),
-    "is_hybrid_model": (False,),
-    "layernorm_zero_centered_gamma": (False,),
-    "linear_attention_freq": (None,),
-    "moe_apply_probs_on_input": (False,),
-    "moe_expert_capacity_factor": (None,),
-    "moe_latent_size": (None,),
     "moe_layer_freq": (1,),
-    "moe_mlp_glu_interleave_size": (None,),
-    "moe_router_enable_expert_bias": (False,),
-    "moe_router_group_topk": (None,),
-    "moe_router_num_groups": (None,),
     "moe_router_score_function": ("softmax",),
     "moe_router_topk_scaling_factor": (None, 1.0),
-    "moe_shared_expert_glu_interleave_size": (None,),
-    "mrope_section": (None,),
     "mtp_num_layers": (None, 0),
-    "multi_latent_attention": (False,),
     "mup_embedding_mult": (1, 1.0),
-    "no_rope_freq": (None,),
-    "qk_l2_norm": (False,),
-    "quick_geglu": (False,),
-    "rotary_interleaved": (False,),
     "rotary_percent": (1, 1.0),
     "rotary_scaling_factor": (1, 1.0),
     "rotary_seq_len_interpolation_factor": (None, 1),
-    "softmax_scale": (None,),
     "softmax_type": ("vanilla",),
-    "squared_relu": (False,),
-    "use_mup": (False,),
-    "window_attn_skip_freq": (None,),
 }
 """Argument -> the values with which a model can be exported. A checkpoint without the argument has the first one."""
 
@@ -65,7 +49,7 @@ def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
     Raises:
         RefusedError: naming the argument that no model of the Hugging Face families here has.
     """
-    for name, allowed in _MUST_BE.items():
+    for name, allowed in sorted(_MUST_BE.items()):
         value = args.get(name, allowed[0])
         value = None if value in ([], ()) else value
         if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed):

@@ -33,12 +33,9 @@ class Lineage(NamedTuple):
 
 def lineage_of(facts: Facts, links: Sequence[Link], of_path: Iterable[Facts], ranges: Sequence[Range]) -> Lineage:
     """The lineage of a version. ``of_path`` holds the facts of every path in ``links``."""
-    until = {
-        link.path: link.until for link in links
-    }  # main goes on behind the fork, which made nothing of this version
-    return Lineage(
-        facts, links, {each.name: schedule_words(each.values, until.get(each.name)) for each in of_path}, ranges
-    )
+    until = {link.path: link.until for link in links}  # main goes on behind the fork: that is of no part of the version
+    schedules = {each.name: schedule_words(each.values, until.get(each.name)) for each in of_path}
+    return Lineage(facts, links, schedules, ranges)
 
 
 def model_card(
@@ -67,7 +64,20 @@ def model_card(
         base: The plan's folder. Data below it are named relative to it, others by the last part of their path.
     """
     values = lineage.facts.values
-    campaign = _text(values.get("campaign", ""))
+    rows = [("made by", " -> ".join(map(_link, lineage.links)))]
+    root = lineage.links[0]
+    if root.adopted is not None and root.start is not None:
+        rows.append((root.path, adopted_words(_shown(Path(root.adopted), base), root.start)))
+    for path, schedule in lineage.schedules.items():
+        rows += [(f"learning rate of {path}", each) for each in schedule]
+    if "global_batch_size" in values and "sequence_length" in values:
+        rows.append(("batch", f"{values['global_batch_size']:,} samples of {values['sequence_length']:,} tokens"))
+    manifest = f"manifest {sha256 or 'unknown'}"
+    rows.append(("checkpoint", f"iteration {iteration:,} of {lineage.facts.name}, {manifest}"))
+    rows += [(key.replace("_", " "), values[key]) for key in ("plan_hash", "libraries") if key in values]
+    rows.append(("exported by", f"lrps {__version__}"))
+    if ignored:
+        rows.append(("not exported", ", ".join(ignored)))
     lines = [
         "---",
         "library_name: transformers",
@@ -75,38 +85,24 @@ def model_card(
         "tags: [megatron-lrps]",
         "---",
         "",
-        f"# {campaign} {_text(name)}",
+        f"# {_text(values.get('campaign', ''))} {_text(name)}",
         "",
         f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
         f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
         f"{f', {model.experts} experts of which {model.top_k} work on a token' if model.experts else ''}.",
         "",
-        f"{_text(tokenizer)}",
+        _text(tokenizer),
         "",
         "## Lineage",
         "",
         "| | |",
         "|---|---|",
-        f"| made by | {_text(' -> '.join(_link(link) for link in lineage.links))} |",
+        *(_row(*cells) for cells in rows),
+        "",
+        "## Data",
+        "",
+        *_data(lineage.ranges, base),
     ]
-    root = lineage.links[0]
-    if root.adopted is not None and root.start is not None:
-        words = adopted_words(_shown(Path(root.adopted), base), root.start)
-        lines.append(f"| {_text(root.path)} | {_text(words)} |")
-    for path, schedule in lineage.schedules.items():
-        lines += [f"| learning rate of {_text(path)} | {_text(each)} |" for each in schedule]
-    if "global_batch_size" in values and "sequence_length" in values:
-        lines.append(f"| batch | {values['global_batch_size']:,} samples of {values['sequence_length']:,} tokens |")
-    lines.append(
-        f"| checkpoint | iteration {iteration:,} of {_text(lineage.facts.name)}, manifest {sha256 or 'unknown'} |"
-    )
-    for key in ("plan_hash", "libraries"):
-        if key in values:
-            lines.append(f"| {key.replace('_', ' ')} | {_text(values[key])} |")
-    lines.append(f"| exported by | lrps {__version__} |")
-    if ignored:
-        lines.append(f"| not exported | {_text(', '.join(ignored))} |")
-    lines += ["", "## Data", "", *_data(lineage.ranges, base)]
     return "\n".join(lines) + "\n"
 
 
@@ -126,25 +122,17 @@ def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = (
         "|---|---|---|---|---|",
     ]
     for name, result in results["perplexity"].items():
-        numbers = (_number(result.get(key)) for key in ("perplexity", "bits_per_byte"))
-        cells = (name, *numbers, _number(result.get("tokens")), f"{result.get('engine')}, {result.get('dtype')}")
-        lines.append(f"| {' | '.join(map(_text, cells))} |")
+        numbers = (_number(result.get(key)) for key in ("perplexity", "bits_per_byte", "tokens"))
+        lines.append(_row(name, *numbers, f"{result.get('engine')}, {result.get('dtype')}"))
     if results["tasks"]:
         lines += ["", "| task | metric | value | standard error | few-shot | limit |", "|---|---|---|---|---|---|"]
     for task, result in results["tasks"].items():
         metrics, settings = result.get("metrics") or {}, result.get("settings") or {}
+        asked = ["-" if settings.get(key) is None else settings[key] for key in ("few_shot", "limit")]
         for metric, value in metrics.items():
             if "_stderr" not in metric:
                 error = metrics.get(f"{metric}_stderr")
-                asked = (settings.get("few_shot"), settings.get("limit"))
-                cells = (
-                    task,
-                    metric,
-                    _number(value),
-                    _number(error),
-                    *("-" if each is None else each for each in asked),
-                )
-                lines.append(f"| {' | '.join(map(_text, cells))} |")
+                lines.append(_row(task, metric, _number(value), _number(error), *asked))
     if proofs:
         lines += ["", *(f"- {_text(each)}" for each in proofs)]
     section = "\n".join([*lines, _END])
@@ -173,23 +161,20 @@ def _data(ranges: Sequence[Range], base: Path) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for total in totals_of(ranges):
-        shown = _shown(Path(total.prefix), base)
-        known = total.known
-        cells = (
-            total.version,
-            shown,
-            f"{total.samples:,}",
-            f"{total.replayed:,}",
-            "-" if total.epochs is None else f"{total.epochs:.3g}",
-            f"{known['tokens']:,}" if isinstance(known.get("tokens"), int) else "-",
-            *(str(known.get(key, "-"))[:_SHOWN_HASH] for key in ("idx_sha256", "bin_sample_sha256")),
-        )
-        lines.append(f"| {' | '.join(map(_text, cells))} |")
+        epochs = "-" if total.epochs is None else f"{total.epochs:.3g}"
+        tokens = f"{total.known['tokens']:,}" if isinstance(total.known.get("tokens"), int) else "-"
+        hashes = (str(total.known.get(key, "-"))[:_SHOWN_HASH] for key in ("idx_sha256", "bin_sample_sha256"))
+        counts = (f"{total.samples:,}", f"{total.replayed:,}", epochs, tokens)
+        lines.append(_row(total.version, _shown(Path(total.prefix), base), *counts, *hashes))
     return lines
 
 
 def _shown(path: Path, base: Path) -> Path | str:
     return path.relative_to(base) if path.is_relative_to(base) else path.name
+
+
+def _row(*cells: Any) -> str:
+    return f"| {' | '.join(map(_text, cells))} |"
 
 
 def _text(value: Any) -> str:

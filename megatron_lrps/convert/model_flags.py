@@ -18,6 +18,12 @@ _DECIDING = (
     *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )
 """The flags that decide what a model is, in the order of a plan's lines."""
+_DEFAULTS = {
+    "rotary-base": 10000,
+    "norm-epsilon": 1e-5,
+    "normalization": "LayerNorm",
+    "position-embedding-type": "learned_absolute",
+}
 
 
 def flags_of(model: Model) -> dict[str, Any]:
@@ -40,14 +46,6 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
     """The value that Megatron takes for a flag that is not among ``given``."""
     hidden, heads = given.get("hidden-size", 0), given.get("num-attention-heads", 1)
     match flag:
-        case "rotary-base":
-            return 10000
-        case "norm-epsilon":
-            return 1e-5
-        case "normalization":
-            return "LayerNorm"
-        case "position-embedding-type":
-            return "learned_absolute"
         case "moe-router-topk":
             return 2 if given.get("num-experts") else False
         case "kv-channels":
@@ -56,7 +54,7 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
             return int(4 * hidden * 2 / 3 / 64) * 64 if given.get("swiglu") else 4 * hidden
         case "moe-ffn-hidden-size" if given.get("num-experts"):
             return given.get("ffn-hidden-size", _unset("ffn-hidden-size", given))
-    return False
+    return _DEFAULTS.get(flag, False)
 
 
 def plan_lines(model: Model, pretrained: str) -> list[str]:

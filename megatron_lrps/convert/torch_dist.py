@@ -7,8 +7,12 @@ their bytes are, so that memory is what the caller asks for, whatever the model'
 
 import io
 import math
+import pickle
 import threading
-from collections.abc import Iterator, Mapping
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,10 +22,9 @@ from torch import Tensor
 
 from megatron_lrps.campaign.checkpoint import is_complete
 from megatron_lrps.campaign.manifest import damaged_sizes
-from megatron_lrps.campaign.pickled_code import is_state, refuse_code, refuse_foreign_file
-from megatron_lrps.convert.chunks import Chunk, View, place, read_into
-from megatron_lrps.convert.common_state import read_args
-from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.campaign.pickled_code import Inert, is_state, refuse_code, refuse_foreign_file
+from megatron_lrps.convert.chunks import Chunk, View, place, read_into, reading
+from megatron_lrps.errors import RefusedError
 
 COMMON_STATE = "common_state/shard_0_1"
 """The key of Megatron's arguments and counters, a weights-only pickle."""
@@ -34,13 +37,6 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     chunks: tuple[Chunk, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    index: tuple[int, ...]
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True)
@@ -78,23 +74,22 @@ class OpenCheckpoint:
             StorageError: the disk fails.
         """
         stored = self.tensors[key]
-        lead, inner = len(index), stored.shape[len(index) + 1 :]
-        rows = torch.empty((stop - start, *inner), dtype=stored.dtype)
+        lead = len(index)
+        rows = torch.empty((stop - start, *stored.shape[lead + 1 :]), dtype=stored.dtype)
         found = 0
         for chunk in stored.chunks:
             if any(not o <= i < o + s for i, o, s in zip(index, chunk.offsets, chunk.sizes, strict=False)):
                 continue
-            first = max(start, chunk.offsets[lead])
-            last = min(stop, chunk.offsets[lead] + chunk.sizes[lead])
+            begin = chunk.offsets[lead]
+            first, last = max(start, begin), min(stop, begin + chunk.sizes[lead])
             if first >= last:
                 continue
-            at = tuple(i - o for i, o in zip(index, chunk.offsets, strict=False))
-            inside = _Rows(index=at, start=first - chunk.offsets[lead], stop=last - chunk.offsets[lead])
+            inside = tuple(i - o for i, o in zip(index, chunk.offsets, strict=False))
             columns = tuple(
                 slice(o, o + s) for o, s in zip(chunk.offsets[lead + 1 :], chunk.sizes[lead + 1 :], strict=True)
             )
             target = rows[(slice(first - start, last - start), *columns)]
-            self._read_rows(chunk, inside, target)
+            self._read_rows(chunk, inside, first - begin, target)
             found += target.numel()
         if found != rows.numel():
             raise RefusedError(
@@ -108,31 +103,25 @@ class OpenCheckpoint:
         """What ``torch.save`` wrote of a state; raises RefusedError if it could run code, and StorageError."""
         chunk = self.states[key]
         path = self.folder / chunk.file
-        try:
-            with path.open("rb") as file:
-                file.seek(chunk.begin)
-                content = file.read(chunk.length)
+        with reading(path, key), path.open("rb") as file:
+            file.seek(chunk.begin)
+            content = file.read(chunk.length)
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise StorageError(f"{path} could not be read: {error.strerror or error}.", "check the disk.") from None
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise RefusedError(f"{path} is damaged at {key}: {reason}.", "restore it from a copy.") from None
         return content
 
-    def _read_rows(self, chunk: Chunk, rows: _Rows, target: Tensor) -> None:
+    def _read_rows(self, chunk: Chunk, index: tuple[int, ...], start: int, target: Tensor) -> None:
+        """Fill ``target`` with a chunk's rows from ``start`` on; both places count from where the chunk begins."""
         with self._lock:
             if chunk not in self._placed:
                 self._placed[chunk] = place(self.folder, chunk, target.dtype)
             placed = self._placed[chunk]
         if isinstance(placed, Tensor):
-            target.copy_(placed[rows.index][rows.start : rows.stop])
+            target.copy_(placed[index][start : start + len(target)])
             return
-        row = math.prod(chunk.sizes[len(rows.index) + 1 :])
         skipped = 0
-        for position, size in zip(rows.index, chunk.sizes, strict=False):
+        for position, size in zip((*index, start), chunk.sizes, strict=False):
             skipped = skipped * size + position
-        skipped = (skipped * chunk.sizes[len(rows.index)] + rows.start) * row
+        skipped *= math.prod(chunk.sizes[len(index) + 1 :])
         contiguous = target if target.is_contiguous() else torch.empty(target.shape, dtype=target.dtype)
         if contiguous.numel():
             read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
@@ -179,50 +168,72 @@ def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:
         chunks = {}
         for each in value.chunks:
             info = metadata.storage_data[MetadataIndex(key, each.offsets)]
-            _refuse_outside(folder, info, sizes)
-            chunk = Chunk(
-                offsets=tuple(each.offsets),
-                sizes=tuple(each.sizes),
-                file=info.relative_path,
-                begin=info.offset,
-                length=info.length,
-            )
-            chunks[chunk.offsets] = chunk
+            chunks[each.offsets] = _chunk(folder, info, sizes, each.offsets, each.sizes)
         yield key, Stored(shape=tuple(value.size), dtype=value.properties.dtype, chunks=tuple(chunks.values()))
 
 
 def _states(folder: Path, metadata: Any) -> Iterator[tuple[str, Chunk]]:
     for index, info in metadata.storage_data.items():
         if is_state(index.fqn):
-            _refuse_outside(folder, info, {})
-            yield index.fqn, Chunk(offsets=(), sizes=(), file=info.relative_path, begin=info.offset, length=info.length)
+            yield index.fqn, _chunk(folder, info, {})
 
 
-def _refuse_outside(folder: Path, info: Any, sizes: dict[str, int]) -> None:
+def _chunk(
+    folder: Path, info: Any, file_sizes: dict[str, int], offsets: Iterable[int] = (), sizes: Iterable[int] = ()
+) -> Chunk:
+    """What the metadata say of a chunk; refuses one that does not lie within a file of the checkpoint's."""
     name = info.relative_path
     refuse_foreign_file(folder, name)
-    if name not in sizes:
+    if name not in file_sizes:
         try:
-            sizes[name] = (folder / name).stat().st_size
+            file_sizes[name] = (folder / name).stat().st_size
         except OSError as error:
             raise RefusedError(
                 f"{folder / name} cannot be read: {error.strerror}.", "restore it from a copy."
             ) from None
-    if info.offset < 0 or info.length < 0 or info.offset + info.length > sizes[name]:
+    if info.offset < 0 or info.length < 0 or info.offset + info.length > file_sizes[name]:
         raise RefusedError(
-            f"{folder / name} has {sizes[name]} bytes, and {info.offset + info.length} are needed: it is torn.",
+            f"{folder / name} has {file_sizes[name]} bytes, and {info.offset + info.length} are needed: it is torn.",
             "restore it from a copy, or use another checkpoint.",
         )
     if getattr(info, "transform_descriptors", None):
         raise RefusedError(f"{folder / name} is compressed, but Megatron never compresses.", "use another checkpoint.")
+    return Chunk(offsets=tuple(offsets), sizes=tuple(sizes), file=name, begin=info.offset, length=info.length)
 
 
 def _args(folder: Path, metadata: Any) -> dict[str, Any]:
+    """Megatron's arguments. They lie in the common state, which ``torch.save`` wrote."""
     from torch.distributed.checkpoint.metadata import MetadataIndex
 
     info = metadata.storage_data.get(MetadataIndex(COMMON_STATE))
     if info is None:
         raise RefusedError(f"{folder} has no {COMMON_STATE}.", "give a torch_dist checkpoint of megatron-core 0.19.")
-    _refuse_outside(folder, info, {})
-    with (folder / info.relative_path).open("rb") as file:
-        return read_args(cast("IO[bytes]", View(file, info.offset, info.length)))
+    chunk = _chunk(folder, info, {})
+    with (folder / chunk.file).open("rb") as file:
+        archive = zipfile.ZipFile(cast("IO[bytes]", View(file, chunk.begin, chunk.length)))
+        name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        state = _CommonState(io.BytesIO(archive.read(name))).load()
+    while isinstance(state, list) and len(state) == 1:  # a sharded object is saved as a list of one
+        state = state[0]
+    return dict(vars(state["args"]))
+
+
+class _CommonState(pickle.Unpickler):
+    """Reads Megatron's common state without Megatron, and without running code that the pickle names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        plain = {("argparse", "Namespace"): Namespace, ("collections", "OrderedDict"): OrderedDict}
+        return plain.get((module, name), Opaque)
+
+    def persistent_load(self, pid: Any) -> Any:
+        return Opaque()
+
+
+class Opaque(Inert):
+    """Stands for a value of Megatron's arguments that is not plain."""
+
+    def append(self, value: Any) -> None:
+        """What a pickle calls on a subclass of list."""
+
+    def extend(self, values: Any) -> None:
+        """What a pickle calls on a subclass of list."""

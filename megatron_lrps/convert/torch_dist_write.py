@@ -7,6 +7,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,8 @@ class _Planner(DefaultSavePlanner):
             items.append(WriteItem(index=index, type=WriteItemType.SHARD, tensor_data=tensor))
         states = [MetadataIndex(COMMON_STATE), *map(MetadataIndex, self._states)]
         items += [WriteItem(index=index, type=WriteItemType.BYTE_IO) for index in states]
-        plan = SavePlan(items)
-        self.plan = plan
-        return plan
+        self.plan = SavePlan(items)
+        return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
         """A block's values, or the bytes of a state."""
@@ -166,13 +166,11 @@ def _saved(state: Any) -> bytes:
 
 def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
     """The states that Megatron's layer specs ask for beside each linear layer's weight, for layers that are not FP8."""
-    return {key: lambda: _saved(None) for key in _state_keys(blocks)}
-
-
-def _state_keys(blocks: Iterable[Block]) -> Iterator[str]:
+    states: dict[str, Callable[[], bytes]] = {}
     for block in blocks:
         if block.index and ".linear_" in block.key and block.key.endswith(".weight"):
             name = block.key.removesuffix("weight") + "_extra_state"
             at = ".".join(map(str, block.index))
             of = ".".join(map(str, block.shape[: len(block.index)]))
-            yield f"{name}/shard_{at}_{of}"
+            states[f"{name}/shard_{at}_{of}"] = partial(_saved, None)
+    return states

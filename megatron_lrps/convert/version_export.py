@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.releases import note
-from megatron_lrps.convert.export_tokenizer import Shipped, write_tokenizer
+from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, PlannedExport, plan_export, write_export
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
@@ -25,9 +28,6 @@ from megatron_lrps.plan.file_paths import within
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
 
-if TYPE_CHECKING:
-    import torch
-
 RECORD = "lrps.json"
 """The file in an export that says what it was made from."""
 
@@ -37,14 +37,12 @@ class ExportedVersion(NamedTuple):
 
     Attributes:
         folder: The folder of the export.
-        fresh: The export was made now, and was not there already.
         written: What was written, or None if the export was there already.
         statement: A sentence on the tokenizer; empty if the export was there already.
         compared: What the check found, or None without a check.
     """
 
     folder: Path
-    fresh: bool
     written: Exported | None
     statement: str
     compared: Compared | None
@@ -79,14 +77,13 @@ def export_to_hugging_face(
     opened, spec, encoder = _opened(version)
     planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
     record = _record(version, planned.main_dtype)
-    shipped: list[Shipped] = []
+    statement = ""
 
     def around(hidden: Path) -> None:
-        shipped.append(_write_beside(hidden, version, planned, spec, encoder.eod, record))
+        nonlocal statement
+        statement = _write_beside(hidden, version, planned, spec, encoder.eod, record)
 
-    def write() -> Exported:
-        return write_export(planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
-
+    write = partial(write_export, planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
     written = _made(version, target, record, write, say)
     compared = None
     if check:
@@ -95,7 +92,7 @@ def export_to_hugging_face(
         compared = compare_logits(
             version.checkpoint.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
         )
-    return ExportedVersion(target, written is not None, written, shipped[0].statement if shipped else "", compared)
+    return ExportedVersion(target, written, statement, compared)
 
 
 def export_to_megatron(
@@ -130,13 +127,9 @@ def export_to_megatron(
         "pipeline_parallel": layout.pipeline,
     }
 
-    def around(hidden: Path) -> None:
-        _write_json(hidden / RECORD, {**record, "lrps": __version__})
-
-    def write() -> Exported:
-        return (write_torch if form == "torch" else write_torch_dist)(weights, target, around=around)
-
-    written = _made(version, target, record, write, say)
+    write = write_torch if form == "torch" else write_torch_dist
+    around = partial(_write_record, record)
+    written = _made(version, target, record, partial(write, weights, target, around=around), say)
     if form == "torch":
         statement = f"torch.load({str(target / FILE)!r}, weights_only=True) opens it."
     else:
@@ -154,7 +147,7 @@ def export_to_megatron(
             dtype=_rounded(weights.dtype),
             by="Megatron",
         )
-    return ExportedVersion(target, written is not None, written, statement, compared)
+    return ExportedVersion(target, written, statement, compared)
 
 
 def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
@@ -165,11 +158,11 @@ def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, 
     return opened, spec, encoder
 
 
-def _rounded(dtype: "torch.dtype | None") -> str | None:
+def _rounded(dtype: torch.dtype | None) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(version: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
+def _record(version: VersionCheckpoint, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "format": 1,
         "campaign": version.campaign.plan.campaign,
@@ -199,9 +192,8 @@ def _made(
     say(f"exporting {version.path} {version.iteration:,} to {target}")
     written = write()
     known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
-    own = version.path_folder
     name = within(target.absolute(), version.campaign.folder.root)
-    note(own, "exports", name, iteration=version.iteration, format=record.get("form", "hf"), **known)
+    note(version.path_folder, "exports", name, iteration=version.iteration, format=record.get("form", "hf"), **known)
     return written
 
 
@@ -227,13 +219,12 @@ def _write_beside(
     spec: TokenizerSpec,
     eod: int,
     record: dict[str, Any],
-) -> Shipped:
-    """Write everything but the weights."""
+) -> str:
+    """Write everything but the weights; return a sentence on the tokenizer."""
     model = planned.model
-    config = config_of(model, dtype=record["dtype"], bos=None, eos=eod)
-    _write_json(hidden / "config.json", config)
+    _write_json(hidden / "config.json", config_of(model, dtype=record["dtype"], bos=None, eos=eod))
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
-    shipped = write_tokenizer(spec, hidden, max_length=model.positions)
+    tokenizer = write_tokenizer(spec, hidden, max_length=model.positions).statement
     links = chain_of(version.campaign, version.facts)
     of_path = [facts_of(version.campaign, link.path) for link in links]
     ranges = ledger_of(version.campaign, version.facts, links)
@@ -244,13 +235,17 @@ def _write_beside(
         iteration=version.iteration,
         sha256=version.sha256,
         dtype=record["dtype"],
-        tokenizer=shipped.statement,
+        tokenizer=tokenizer,
         ignored=planned.ignored,
         base=version.campaign.plan.base.resolve(),
     )
     (hidden / "README.md").write_text(card, encoding="utf-8")
+    _write_record(record, hidden)
+    return tokenizer
+
+
+def _write_record(record: dict[str, Any], hidden: Path) -> None:
     _write_json(hidden / RECORD, {**record, "lrps": __version__})
-    return shipped
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

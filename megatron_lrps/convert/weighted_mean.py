@@ -21,13 +21,14 @@ from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.convert.huggingface_export import IGNORED
 from megatron_lrps.convert.mapping import elements
 from megatron_lrps.convert.megatron_export import is_plain, leading_dimensions
+from megatron_lrps.convert.row_blocks import ahead
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
-RECORD = "lrps-merge.json"
+MERGE_RECORD = "lrps-merge.json"
 """The file in the checkpoint that says which checkpoints were merged, by which weights."""
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -67,12 +68,10 @@ class WeightedMean:
             RefusedError: A checkpoint does not hold all of it.
             StorageError: The disk fails.
         """
-        total: Tensor | None = None
-        for opened, (_, weight) in zip(self.opened, self.parts, strict=True):
-            values = opened.read(block.key, block.index, block.start, block.stop).float()
-            total = torch.zeros_like(values) if total is None else total
-            total.add_(values, alpha=weight)
-        assert total is not None
+        found = (opened.read(block.key, block.index, block.start, block.stop) for opened in self.opened)
+        total = torch.zeros(block.stop - block.start, *block.sizes[len(block.index) + 1 :])
+        for values, (_, weight) in zip(ahead(found), self.parts, strict=True):
+            total.add_(values, alpha=weight)  # in fp32, whatever the values are
         return total.to(block.dtype)
 
 
@@ -111,7 +110,7 @@ def write_mean(mean: WeightedMean, target: Checkpoint) -> None:
     states: dict[str, Callable[[], bytes]] = {key: partial(mean.newest.read_state, key) for key in mean.newest.states}
     with staged(target.folder) as hidden:
         write_checkpoint(hidden, _arguments(mean.newest), blocks, reading_ahead(blocks, mean.read), states)
-        write_atomic(hidden / RECORD, json.dumps(_record(mean), indent=2) + "\n")
+        write_atomic(hidden / MERGE_RECORD, json.dumps(_record(mean), indent=2) + "\n")
         take_hashes(hidden, take_sizes(hidden))
 
 

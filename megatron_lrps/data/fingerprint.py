@@ -15,17 +15,9 @@ SAMPLE_BLOCKS = 64
 SAMPLE_BLOCK_BYTES = 64 * 1024
 
 TOKENIZER_FILES = (
-    "*.model",
-    "*.tiktoken",
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenization_*.py",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
+    "*.model", "*.tiktoken", "added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenization_*.py",
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
+)  # fmt: skip
 """Files of a Hugging Face folder that decide which ids a text gets. Weights, ``config.json`` and chat
 templates are left out, because they may change without a change of any id in the training data."""
 

@@ -61,7 +61,7 @@ class _Hashed:
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> "_Hashed":
-        self._stream: IO[bytes] = self._path.open("wb", buffering=0)
+        self._stream: IO[bytes] = self._path.open("wb")
         self._thread = ThreadPoolExecutor(1)
         return self
 
@@ -70,9 +70,7 @@ class _Hashed:
         if self._pending is not None:
             self._pending.result()
         self._pending = self._thread.submit(self._hash.update, content)
-        rest = memoryview(content)
-        while len(rest):
-            rest = rest[self._stream.write(rest) :]
+        self._stream.write(content)
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()

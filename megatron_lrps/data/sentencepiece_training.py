@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.data.library import library
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -82,13 +83,7 @@ def load_processor(model_path: Path) -> Any:
 
 
 def _sentencepiece() -> Any:
-    try:
-        import sentencepiece
-    except ModuleNotFoundError as error:
-        raise RefusedError(
-            "The Python package sentencepiece is not installed.", "Install it: pip install sentencepiece"
-        ) from error
-    return sentencepiece
+    return library("sentencepiece", "Install it: pip install sentencepiece")
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

@@ -61,10 +61,8 @@ def score_tasks(
     """
     _require(asked.backend)
     model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
-    if asked.backend == "hf" and not gpu:
-        model["dtype"] = "float32"
-    if asked.backend == "hf" and gpu:
-        model["parallelize"] = True  # spread over the GPUs there are
+    if asked.backend == "hf":  # spread over the GPUs there are
+        model |= {"parallelize": True} if gpu else {"dtype": "float32"}
     with tempfile.TemporaryDirectory(prefix="lrps-eval-") as scratch:
         config = {
             "model": asked.backend,
@@ -80,9 +78,7 @@ def score_tasks(
         file = Path(scratch) / "config.yaml"
         file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
         env = {**OFFLINE, "HF_DATASETS_OFFLINE": "1"} if task_folder else {}
-        for _ in python_lines(
-            ["-m", "lm_eval", "run", "--config", str(file)], given="", env=env, failed="lm-eval failed"
-        ):
+        for _ in python_lines(["-m", "lm_eval", "run", "--config", str(file)], env=env, failed="lm-eval failed"):
             pass
         found = _newest(Path(scratch))
     scores = found["results"]
@@ -125,9 +121,10 @@ def metrics_of(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _require(backend: str) -> None:
-    for package, fix in (("lm_eval", "pip install 'megatron-lrps[eval]'"), ("vllm", "pip install vllm")):
-        if package == "vllm" and backend != "vllm":
-            continue
+    needed = {"lm_eval": "pip install 'megatron-lrps[eval]'"}
+    if backend == "vllm":
+        needed["vllm"] = "pip install vllm"
+    for package, fix in needed.items():
         try:
             version(package)
         except PackageNotFoundError:

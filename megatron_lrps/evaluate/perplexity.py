@@ -95,8 +95,14 @@ def scored(
         "limit": limit,
         "sets": {name: str(prefix) for name, prefix in sets.items()},
     }
-    counted = _bytes(spec, sets, length, limit)
-    for line in _lines(asked):
+    counter = byte_counter(spec)
+    counted = {
+        name: counter.count(read_windows(prefix, length=length, limit=limit).tokens) if counter else None
+        for name, prefix in sets.items()
+    }
+    arguments = ["-m", "megatron_lrps.evaluate.validation_loss"]
+    env = {**OFFLINE, **(ON_CPU if engine == "megatron" else {})}
+    for line in map(json.loads, python_lines(arguments, given=asked, env=env, failed=f"The {engine} engine failed")):
         name, loss = line["set"], line["loss_sum"] / line["tokens"]
         size = counted[name]
         yield (
@@ -128,22 +134,3 @@ def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str,
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _bytes(spec: TokenizerSpec, sets: Mapping[str, Path], length: int, limit: int | None) -> dict[str, int | None]:
-    counter = byte_counter(spec)
-    if counter is None:
-        return dict.fromkeys(sets)
-    return {
-        name: counter.count(read_windows(prefix, length=length, limit=limit).tokens) for name, prefix in sets.items()
-    }
-
-
-def _lines(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the engine says of each set, as it is done."""
-    env = {**OFFLINE, **(ON_CPU if asked["engine"] == "megatron" else {})}
-    arguments = ["-m", "megatron_lrps.evaluate.validation_loss"]
-    for line in python_lines(
-        arguments, given=json.dumps(asked), env=env, failed=f"The {asked['engine']} engine failed"
-    ):
-        yield json.loads(line)

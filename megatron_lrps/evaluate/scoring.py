@@ -49,13 +49,7 @@ def evaluate(
         run_tasks(folder, results, asked, task_folder=task_folder, say=say)
     if results.to_json() != before:
         scores = scores_of(results.to_json())
-        note(
-            version.path_folder,
-            "scores",
-            version.name,
-            iteration=version.iteration,
-            scores=scores,
-        )
+        note(version.path_folder, "scores", version.name, iteration=version.iteration, scores=scores)
     return results
 
 

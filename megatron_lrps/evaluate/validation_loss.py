@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,9 @@ def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
 
 def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
     """Load the checkpoint into Megatron's own model, on the CPU in fp32: its logits, device and dtype."""
-    from megatron_lrps.training import cpu
+    from megatron_lrps.convert.megatron_logits import load_model, logits_of
 
-    cpu.install()
-    import torch
-
-    from megatron_lrps.convert.mapping import WORD_EMBEDDING
-    from megatron_lrps.convert.megatron_logits import build, load
-    from megatron_lrps.convert.torch_dist import open_checkpoint
-
-    opened = open_checkpoint(Path(folder))
-    model = build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
-    load(model, Path(folder))
-
-    def logits(ids: Any) -> Any:
-        return model(ids, torch.arange(ids.shape[1]).expand_as(ids), None)
-
-    return logits, "cpu", "float32"
+    return partial(logits_of, load_model(Path(folder))), "cpu", "float32"
 
 
 def main() -> None:

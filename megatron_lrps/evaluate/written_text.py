@@ -29,11 +29,8 @@ def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
         LrpsError: transformers is missing or fails; the error says its own words.
     """
     arguments = ["-m", "megatron_lrps.evaluate.written_text", str(folder), str(tokens)]
-    env = {**OFFLINE, **ON_CPU}
-    return [
-        json.loads(line)
-        for line in python_lines(arguments, given=json.dumps(list(prompts)), env=env, failed="The export's text failed")
-    ]
+    env, failed = {**OFFLINE, **ON_CPU}, "The export's text failed"
+    return list(map(json.loads, python_lines(arguments, given=list(prompts), env=env, failed=failed)))
 
 
 def main(folder: str, tokens: int) -> None:

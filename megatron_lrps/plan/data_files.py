@@ -33,11 +33,6 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
     return sets
 
 
-def window_blend(tree: Tree, window: Window) -> list[tuple[float, Path]]:
-    """(weight, index prefix) of a window's training data, as the plan lists them."""
-    return list(window.version.train)
-
-
 def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
     """A window as records, checkpoints and ``--json`` give it.
 
@@ -55,8 +50,7 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
         "version": window.version.name,
         "iterations": window.iterations,
         "data": [
-            [weight, within(prefix, tree.plan.folder), dict(known(prefix))]
-            for weight, prefix in window_blend(tree, window)
+            [weight, within(prefix, tree.plan.folder), dict(known(prefix))] for weight, prefix in window.version.train
         ],
     }
     _, *replayed = portions_of(tree, window)
@@ -68,7 +62,7 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
 
 def missing_indexes(tree: Tree) -> list[Path]:
     """Prefixes that the plan names and whose .bin or .idx is not there."""
-    named = [prefix for window in tree.windows for _, prefix in window_blend(tree, window)]
+    named = [prefix for window in tree.windows for _, prefix in window.version.train]
     named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
     return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
 
@@ -90,7 +84,7 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
         if window in trained_on:
             if not window.version.train:
                 raise PlanError(f"{key}.train is missing.", "add [weight, index prefix] pairs.")
-            named += [("train", prefix) for _, prefix in window_blend(tree, window)]
+            named += [("train", prefix) for _, prefix in window.version.train]
         named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
             if lacking := _lacking(prefix):

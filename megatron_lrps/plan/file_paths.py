@@ -16,36 +16,14 @@ from pydantic import BaseModel, BeforeValidator, PlainSerializer, SerializationI
 from pydantic_core import PydanticCustomError
 
 PATH_FLAGS = (
-    "bert-load",
-    "block-data-path",
-    "ckpt-convert-save",
-    "config-logger-dir",
-    "data-cache-path",
-    "embedding-path",
-    "evidence-data-path",
-    "flight-recorder-dump-path",
-    "heterogeneous-layers-config-path",
-    "ict-load",
-    "langrl-env-config",
-    "logits-load-dir",
-    "logits-save-dir",
-    "memory-snapshot-path",
-    "merge-file",
-    "moe-routing-trace-path",
-    "nccl-communicator-config-path",
-    "non-persistent-global-ckpt-dir",
-    "non-persistent-local-ckpt-dir",
-    "object-storage-cache-path",
-    "per-dataset-sequences-path",
-    "pretrained-checkpoint",
-    "result-rejected-tracker-filename",
-    "rl-profile-dir",
-    "te-precision-config-file",
-    "titles-data-path",
-    "tokenizer-metadata",
-    "vocab-file",
-    "wandb-save-dir",
-)
+    "bert-load", "block-data-path", "ckpt-convert-save", "config-logger-dir", "data-cache-path", "embedding-path",
+    "evidence-data-path", "flight-recorder-dump-path", "heterogeneous-layers-config-path", "ict-load",
+    "langrl-env-config", "logits-load-dir", "logits-save-dir", "memory-snapshot-path", "merge-file",
+    "moe-routing-trace-path", "nccl-communicator-config-path", "non-persistent-global-ckpt-dir",
+    "non-persistent-local-ckpt-dir", "object-storage-cache-path", "per-dataset-sequences-path",
+    "pretrained-checkpoint", "result-rejected-tracker-filename", "rl-profile-dir", "te-precision-config-file",
+    "titles-data-path", "tokenizer-metadata", "vocab-file", "wandb-save-dir",
+)  # fmt: skip
 """Flags of Megatron that name files and stand under ``megatron:``; they start at the plan's folder too."""
 
 _VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([^}]*)\}?)")

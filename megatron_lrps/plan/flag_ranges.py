@@ -11,55 +11,21 @@ from typing import Any
 from megatron_lrps.errors import PlanError
 
 _COUNTS = (
-    "num-layers",
-    "hidden-size",
-    "ffn-hidden-size",
-    "num-attention-heads",
-    "num-query-groups",
-    "kv-channels",
-    "max-position-embeddings",
-    "make-vocab-size-divisible-by",
-    "moe-router-topk",
-    "moe-ffn-hidden-size",
-    "rotary-base",
-    "seq-length",
-    "micro-batch-size",
-    "global-batch-size",
-    "tensor-model-parallel-size",
-    "pipeline-model-parallel-size",
-    "context-parallel-size",
-    "expert-model-parallel-size",
-    "expert-tensor-parallel-size",
-    "num-layers-per-virtual-pipeline-stage",
-    "num-virtual-stages-per-pipeline-rank",
-    "num-distributed-optimizer-instances",
-    "log-interval",
-    "save-interval",
-    "tensorboard-log-interval",
-    "distributed-timeout-minutes",
-    "seed",
-)
+    "num-layers", "hidden-size", "ffn-hidden-size", "num-attention-heads", "num-query-groups", "kv-channels",
+    "max-position-embeddings", "make-vocab-size-divisible-by", "moe-router-topk", "moe-ffn-hidden-size",
+    "rotary-base", "seq-length", "micro-batch-size", "global-batch-size", "tensor-model-parallel-size",
+    "pipeline-model-parallel-size", "context-parallel-size", "expert-model-parallel-size",
+    "expert-tensor-parallel-size", "num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank",
+    "num-distributed-optimizer-instances", "log-interval", "save-interval", "tensorboard-log-interval",
+    "distributed-timeout-minutes", "seed",
+)  # fmt: skip
 """1 or more: megatron-core 0.19 takes a 0 of none of them for "none" or "never"."""
 _ABOVE_ZERO = ("norm-epsilon", "layernorm-epsilon", "initial-loss-scale")
 _NOT_NEGATIVE = (
-    "mtp-num-layers",
-    "num-experts",
-    "recompute-num-layers",
-    "train-iters",
-    "eval-iters",
-    "eval-interval",
-    "exit-interval",
-    "lr",
-    "min-lr",
-    "clip-grad",
-    "weight-decay",
-    "start-weight-decay",
-    "end-weight-decay",
-    "adam-eps",
-    "init-method-std",
-    "loss-scale",
-    "moe-aux-loss-coeff",
-)
+    "mtp-num-layers", "num-experts", "recompute-num-layers", "train-iters", "eval-iters", "eval-interval",
+    "exit-interval", "lr", "min-lr", "clip-grad", "weight-decay", "start-weight-decay", "end-weight-decay",
+    "adam-eps", "init-method-std", "loss-scale", "moe-aux-loss-coeff",
+)  # fmt: skip
 _SHARES = ("hidden-dropout", "attention-dropout", "adam-beta1", "adam-beta2", "sgd-momentum")
 """0 or more, below 1."""
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
@@ -115,10 +81,7 @@ def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
     for name, why in _GPU_ALONE.items():
         value = flags.get(name)
         if value not in (None, False) and _number(value) != 1:
-            raise PlanError(
-                f"{prefix}{name}: {value} needs a GPU: {why}.",
-                "remove it, or set launch.device: gpu.",
-            )
+            raise PlanError(f"{prefix}{name}: {value} needs a GPU: {why}.", "remove it, or set launch.device: gpu.")
 
 
 def _number(value: Any) -> float | None:

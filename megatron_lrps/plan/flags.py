@@ -15,39 +15,29 @@ from megatron_lrps.plan.model import FlagValue, Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
 from megatron_lrps.plan.validation_flags import validation_flags
 
-OWNED: dict[str, str] = {
-    "lr": "lr.max",
-    "min-lr": "lr.min",
-    "lr-warmup-iters": "lr.warmup_iters",
-    "lr-warmup-samples": "lr.warmup_iters",
-    "lr-warmup-fraction": "lr.warmup_iters",
-    "lr-decay-style": "decay.shape",
-    "lr-wsd-decay-style": "decay.shape",
-    "lr-decay-iters": "decay.alpha",
-    "lr-decay-samples": "decay.alpha",
-    "lr-wsd-decay-iters": "decay.alpha",
-    "lr-wsd-decay-samples": "decay.alpha",
-    "train-iters": "versions[].iters",
-    "train-samples": "versions[].samples",
-    "seq-length": "sequence_length",
-    "global-batch-size": "global_batch_size",
-    "save": "save",
-    "load": "save",
-    "tensorboard-dir": "save",
-    "data-path": "versions[].train",
-    "train-data-path": "versions[].train",
-    "valid-data-path": "versions[].valid",
-    "test-data-path": "versions[].valid",
-    "data-args-path": "versions[].train",
-    "per-split-data-args-path": "versions[].train",
-    "split": "versions[].valid",
-    "tokenizer-type": "tokenizer.type",
-    "tokenizer-model": "tokenizer.model",
-    "vocab-size": "tokenizer.vocab_size",
-    "tiktoken-pattern": "tokenizer.pattern",
-    "tiktoken-num-special-tokens": "tokenizer.num_special_tokens",
-    "tokenizer-special-tokens": "tokenizer.special_tokens",
+_DECIDED_BY = {
+    "lr.max": "lr",
+    "lr.min": "min-lr",
+    "lr.warmup_iters": "lr-warmup-iters lr-warmup-samples lr-warmup-fraction",
+    "decay.shape": "lr-decay-style lr-wsd-decay-style",
+    "decay.alpha": "lr-decay-iters lr-decay-samples lr-wsd-decay-iters lr-wsd-decay-samples",
+    "versions[].iters": "train-iters",
+    "versions[].samples": "train-samples",
+    "sequence_length": "seq-length",
+    "global_batch_size": "global-batch-size",
+    "save": "save load tensorboard-dir",
+    "versions[].train": "data-path train-data-path data-args-path per-split-data-args-path",
+    "versions[].valid": "valid-data-path test-data-path split",
+    "tokenizer.type": "tokenizer-type",
+    "tokenizer.model": "tokenizer-model",
+    "tokenizer.vocab_size": "vocab-size",
+    "tokenizer.pattern": "tiktoken-pattern",
+    "tokenizer.num_special_tokens": "tiktoken-num-special-tokens",
+    "tokenizer.special_tokens": "tokenizer-special-tokens",
 }
+"""A key of the plan -> the flags of Megatron that it decides."""
+
+OWNED = {flag: key for key, flags in _DECIDED_BY.items() for flag in flags.split()}
 """Megatron flags that the plan decides by a key of its own: in ``megatron:`` they are refused."""
 
 UNSAFE: dict[str, str] = {
@@ -80,10 +70,8 @@ UNSAFE: dict[str, str] = {
 """Megatron flags under which a campaign would be silently wrong, or could not go on: refused, with the reason."""
 
 NO_RESUME: dict[tuple[str, FlagValue], str] = {
-    (
-        "optimizer",
-        "sgd",
-    ): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or resume"
+    ("optimizer", "sgd"): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or "
+    "resume"
 }
 """Values of Megatron's flags that no path could be continued with."""
 
@@ -187,8 +175,7 @@ def argument_line(flags: dict[str, FlagValue]) -> list[str]:
             continue
         line.append(f"--{flag}")
         if value is not True:
-            items = value if isinstance(value, list) else [value]
-            line.extend(_text(item) for item in items)
+            line.extend(map(str, value if isinstance(value, list) else [value]))
     return line
 
 
@@ -225,7 +212,3 @@ def _refuse_owned(plan: Plan) -> None:
             raise PlanError(f"megatron.{flag}: the plugin's own flags do not belong here.", "remove it.")
         if (reason := NO_RESUME.get((flag, str(value)))) is not None:
             raise PlanError(f"megatron.{flag}: {shown(value)} is refused: {reason}.", "choose another.")
-
-
-def _text(value: int | float | str | bool) -> str:
-    return repr(value) if isinstance(value, float) else str(value)

@@ -146,7 +146,13 @@ def judge(
             if name not in theirs:
                 raise _no_score(against, name, theirs)
             other = theirs[name]
-            _refuse_other_measure(name, version, against, measured)
+            how, their_how = measured(version, name), measured(against, name)
+            if differing := next((key for key in how if how[key] != their_how.get(key)), None):
+                raise RefusedError(
+                    f"{name} cannot be compared: {differing} is {how[differing]} for {version}, and "
+                    f"{their_how.get(differing)} for {against}.",
+                    f"lrps eval PLAN {against} again with the same settings.",
+                )
         bound = condition.factor * (1.0 if other is None else other)
         holds = math.isfinite(value) and math.isfinite(bound) and _SIGNS[condition.sign](value, bound)
         judged.append(Judged(condition, value, other, holds, against))
@@ -177,15 +183,3 @@ def _no_score(version: str, score: str, scores: Mapping[str, float]) -> RefusedE
     return RefusedError(
         f"{version} has no score {score}; it has {shown or 'none'}.", f"lrps eval PLAN {version}, or change the gate."
     )
-
-
-def _refuse_other_measure(
-    score: str, version: str, other: str, measured: Callable[[str, str], Mapping[str, object]]
-) -> None:
-    mine, theirs = measured(version, score), measured(other, score)
-    for key in mine:
-        if mine[key] != theirs.get(key):
-            raise RefusedError(
-                f"{score} cannot be compared: {key} is {mine[key]} for {version}, and {theirs.get(key)} for {other}.",
-                f"lrps eval PLAN {other} again with the same settings.",
-            )

@@ -163,11 +163,6 @@ class Section(NamedTuple):
     label: str
     part: dict[str, Any]
 
-    @property
-    def keys(self) -> dict[str, Any]:
-        """Key -> its schema."""
-        return keys_of(self.part)
-
 
 def plan_markdown() -> str:
     """The page docs/plan.md."""

@@ -164,7 +164,8 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
         _refuse_bombs(text)
         data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeError) as error:
-        raise PlanError(f"{name} is not valid YAML: {_one_line(error)}.", "correct that line.") from None
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise PlanError(f"{name} is not valid YAML: {why}.", "correct that line.") from None
     if not isinstance(data, dict):
         raise PlanError(
             f"{name} holds a value of type {type(data).__name__} and not keys.", "begin with `campaign: NAME`."
@@ -216,7 +217,3 @@ def plan_hash(plan: Plan) -> str:
     """SHA-256 of the plan's meaning: key order, comments and the places of its files do not change it."""
     data = plan.model_dump(mode="json", exclude_unset=True, exclude={"save"}, context={"places": False})
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from megatron_lrps.errors import PlanError
@@ -36,35 +35,31 @@ class ArgumentClass:
     allowable: bool = True
 
 
-CLASSES: Mapping[str, ArgumentClass] = MappingProxyType(
-    {
-        "fixed": ArgumentClass(does="ties the optimizer's state or the position in the data", allowable=False),
-        "size": ArgumentClass(does="makes it another model, with weights of other sizes", allowable=False),
-        "model": ArgumentClass(does="makes it another model: it changes the forward pass"),
-        "loss": ArgumentClass(does="changes the loss"),
-        "update": ArgumentClass(does="changes how gradients become an update of the weights"),
-        "precision": ArgumentClass(does="changes the number formats of weights, gradients or the optimizer"),
-        "data": ArgumentClass(does="changes the samples or their order"),
-        "tokenizer": ArgumentClass(does="changes what a token is"),
-        "other": ArgumentClass(does="belongs to a part of Megatron that trains something else"),
-        "plan": ArgumentClass(does="is decided by the plan, or by fork or resume", compared=False),
-        "start": ArgumentClass(does="matters from scratch alone", compared=False),
-        "layout": ArgumentClass(
-            does="cuts the model among ranks; docs/layouts.md says what may differ", compared=False
-        ),
-        "performance": ArgumentClass(does="changes speed, memory and the order of additions", compared=False),
-        "evaluation": ArgumentClass(does="changes the validation", compared=False),
-        "logging": ArgumentClass(does="changes what is logged", compared=False),
-        "saving": ArgumentClass(does="changes how and when checkpoints are saved and read", compared=False),
-        "place": ArgumentClass(
-            does="names a file or folder; its content is compared where tokens, model or data depend on it",
-            compared=False,
-        ),
-        "inference": ArgumentClass(does="belongs to inference", compared=False),
-        "machine": ArgumentClass(does="concerns processes, signals, networks and their watchdogs", compared=False),
-        "derived": ArgumentClass(does="has no flag: Megatron works it out, or counts in it", compared=False),
-    }
-)
+CLASSES: Mapping[str, ArgumentClass] = {
+    "fixed": ArgumentClass(does="ties the optimizer's state or the position in the data", allowable=False),
+    "size": ArgumentClass(does="makes it another model, with weights of other sizes", allowable=False),
+    "model": ArgumentClass(does="makes it another model: it changes the forward pass"),
+    "loss": ArgumentClass(does="changes the loss"),
+    "update": ArgumentClass(does="changes how gradients become an update of the weights"),
+    "precision": ArgumentClass(does="changes the number formats of weights, gradients or the optimizer"),
+    "data": ArgumentClass(does="changes the samples or their order"),
+    "tokenizer": ArgumentClass(does="changes what a token is"),
+    "other": ArgumentClass(does="belongs to a part of Megatron that trains something else"),
+    "plan": ArgumentClass(does="is decided by the plan, or by fork or resume", compared=False),
+    "start": ArgumentClass(does="matters from scratch alone", compared=False),
+    "layout": ArgumentClass(does="cuts the model among ranks; docs/layouts.md says what may differ", compared=False),
+    "performance": ArgumentClass(does="changes speed, memory and the order of additions", compared=False),
+    "evaluation": ArgumentClass(does="changes the validation", compared=False),
+    "logging": ArgumentClass(does="changes what is logged", compared=False),
+    "saving": ArgumentClass(does="changes how and when checkpoints are saved and read", compared=False),
+    "place": ArgumentClass(
+        does="names a file or folder; its content is compared where tokens, model or data depend on it",
+        compared=False,
+    ),
+    "inference": ArgumentClass(does="belongs to inference", compared=False),
+    "machine": ArgumentClass(does="concerns processes, signals, networks and their watchdogs", compared=False),
+    "derived": ArgumentClass(does="has no flag: Megatron works it out, or counts in it", compared=False),
+}
 """An argument in no class that may differ is compared: the classes that may differ are the allow-list."""
 
 
@@ -128,13 +123,13 @@ def arguments() -> Mapping[str, Argument]:
             negative=frozenset(flag[1:] for flag in flags.split() if flag.startswith("!")),
             choices=tuple(choices.split()),
         )
-    return MappingProxyType(found)
+    return found
 
 
 @cache
 def by_flag() -> Mapping[str, Argument]:
     """The table, by flag without dashes."""
-    return MappingProxyType({flag: argument for argument in arguments().values() for flag in argument.flags})
+    return {flag: argument for argument in arguments().values() for flag in argument.flags}
 
 
 def is_compared(destination: str) -> bool:
@@ -150,12 +145,11 @@ def flag_of(destination: str) -> str:
     return f"--{flag}" if flag.replace("-", "_") == destination else f"--{flag} ({destination})"
 
 
-def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> None:
+def refuse_unknown_flags(flags: Mapping[str, Any]) -> None:
     """Refuse flags that Megatron does not have, and values that it would not take.
 
     Args:
         flags: Flag without dashes -> value, as a plan gives them; false leaves a flag out.
-        key: The key of the plan, for the message.
 
     Raises:
         PlanError: naming the first one, and the flag that was probably meant.
@@ -163,13 +157,12 @@ def refuse_unknown_flags(flags: Mapping[str, Any], key: str = "megatron") -> Non
     for flag, value in flags.items():
         argument = by_flag().get(flag)
         if argument is None:
-            raise PlanError(
-                f"{key}.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag.", _meant(flag, value)
-            )
+            what = f"megatron.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag."
+            raise PlanError(what, _meant(flag, value))
         if value is not False and not _taken(argument, value):
             several = isinstance(value, list) and not argument.is_list
             fix = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
-            raise PlanError(f"{key}.{flag}: {shown(value)} is not {argument.needs}.", fix)
+            raise PlanError(f"megatron.{flag}: {shown(value)} is not {argument.needs}.", fix)
 
 
 def refuse_known_flags(flags: Mapping[str, Any]) -> None:
@@ -228,11 +221,8 @@ def _taken(argument: Argument, value: Any) -> bool:
 
 def _one(argument: Argument, item: Any) -> Any:
     """An item as argparse reads it off the argument line; raises ValueError."""
-    text = repr(item) if isinstance(item, float) else str(item)
-    convert = {"int": int, "float": float}.get(argument.kind.rstrip("+*3"))
-    if convert is None:
-        return text
-    return convert(text)
+    convert = {"int": int, "float": float}.get(argument.kind.rstrip("+*3"), str)
+    return convert(str(item))
 
 
 def _read(argument: Argument, value: Any, flag: str) -> Any:

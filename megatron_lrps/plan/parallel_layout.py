@@ -97,8 +97,11 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
             + (f", megatron.micro-batch-size to {smaller}" if smaller else "")
             + ", or change the number of ranks.",
         )
-    if micro is not None:
-        _check_microbatches(flags, batch // (micro * replicas), pp)
+    group = flags.size("microbatch-group-size-per-virtual-pipeline-stage", pp)
+    if micro is not None and group and _virtual(flags, pp):
+        few = few_microbatches(batch // (micro * replicas), pp, group)
+        if few:
+            raise PlanError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")
     optimizers = flags.size("num-distributed-optimizer-instances", 1)
     if optimizers and replicas * cp % optimizers:
         raise PlanError(
@@ -183,12 +186,6 @@ def _virtual(flags: _Flags, pp: int) -> list[str]:
     layers, each = flags.size("num-layers"), flags.size(VIRTUAL[0])
     whole = layers and each and each * pp == layers + sum(flags.on(flag) for flag in _ADDED_LAYERS)
     return [] if whole or flags.size(VIRTUAL[1]) == 1 else [flag for flag in VIRTUAL if flags.any((flag,))]
-
-
-def _check_microbatches(flags: _Flags, count: int, pp: int) -> None:
-    group = flags.size("microbatch-group-size-per-virtual-pipeline-stage", pp)
-    if group and _virtual(flags, pp) and (few := few_microbatches(count, pp, group)):
-        raise PlanError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")
 
 
 def few_microbatches(count: int, stages: int, group: int) -> str:

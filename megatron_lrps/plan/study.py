@@ -84,9 +84,8 @@ def load_study(file: Path) -> LoadedStudy:
         raise PlanError(f"{file}: {refusal.what}", refusal.fix) from None
     save = study.save
     if isinstance(study.base, Path):
-        keys, start = dict(load_yaml(study.base, "plan")), study.base.resolve().parent
-        for key in ("campaign", "save"):
-            keys.pop(key, None)
+        keys, start = load_yaml(study.base, "plan"), study.base.resolve().parent
+        keys = {key: value for key, value in keys.items() if key not in ("campaign", "save")}
     else:
         keys, start = study.base, save
     for key in ("campaign", "save"):

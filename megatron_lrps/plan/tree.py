@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.adopted_window import adopted_window
 from megatron_lrps.plan.contradictions import (
     refuse_impossible_cut,
     refuse_impossible_fork,
@@ -16,8 +15,8 @@ from megatron_lrps.plan.contradictions import (
 from megatron_lrps.plan.explicit_paths import explicit_paths
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
-from megatron_lrps.plan.version_windows import Window, iterations_of
-from megatron_lrps.plan.window_samples import refuse_impossible_replay
+from megatron_lrps.plan.version_windows import Window, windows_of
+from megatron_lrps.plan.window_samples import portions_of
 from megatron_lrps.schedule.paradigms import MAIN, PARADIGMS, Branch, VersionError, VersionUpdate
 
 
@@ -34,7 +33,7 @@ def expand(plan: Plan) -> Tree:
             "add lrps to `paradigm`, or list the cuts as `paths`.",
         )
     refuse_shared_data(plan)
-    windows = _windows(plan)
+    windows = windows_of(plan)
     if plan.paths:
         if "paradigm" in plan.model_fields_set:
             raise PlanError(
@@ -46,25 +45,17 @@ def expand(plan: Plan) -> Tree:
     refuse_twins("paths", [path.name for path in paths])
     refuse_unfitting_ends(paths, windows, plan.global_batch_size)
     tree = Tree(plan, windows, tuple(paths))
-    refuse_impossible_replay(tree)
+    for window in windows:
+        portions_of(tree, window)  # refuses an impossible replay
     return tree
 
 
-def _windows(plan: Plan) -> tuple[Window, ...]:
-    windows = [*adopted_window(plan)]
-    for version in plan.versions:
-        start = windows[-1].end if windows else 0
-        windows.append(Window(version=version, start=start, end=start + iterations_of(plan, version)))
-    return tuple(windows)
-
-
 def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[PlannedPath]:
-    versions = [_update(plan, window) for window in windows if not window.adopted]
+    own = [window for window in windows if not window.adopted]
     only_lrps: dict[str, Any] = {}
     if paradigm == "lrps":
-        for window in windows:
-            if not window.adopted:
-                refuse_impossible_fork(plan, window)
+        for window in own:
+            refuse_impossible_fork(plan, window)
         for cut in plan.cuts:
             refuse_impossible_cut(plan, cut)
         only_lrps["cuts"] = [
@@ -74,7 +65,7 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
         only_lrps["begins"] = plan.main.iteration if plan.main else 0
     else:
         refuse_impossible_warmup(plan, windows[0], paradigm)
-    draw = PARADIGMS[paradigm]
+    draw, versions = PARADIGMS[paradigm], [_update(plan, window) for window in own]
     try:
         for curve in draw(versions, warm=plan.lr.warmup_iters, batch=plan.global_batch_size, **only_lrps):
             is_main = paradigm == "lrps" and curve.name == MAIN

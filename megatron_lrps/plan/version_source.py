@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.paths import Tree
 
 
 class TrainedTo(NamedTuple):
@@ -41,35 +41,22 @@ class VersionSource(Protocol):
 
 @dataclass(frozen=True)
 class BranchEnd:
-    """A version that is the last checkpoint of one path."""
+    """A version that is the last checkpoint of one path: ``made_of`` is that checkpoint alone."""
 
-    planned: PlannedPath
-
-    @property
-    def version(self) -> str:
-        """The version that the path's end gives."""
-        return str(self.planned.version)
-
-    @property
-    def paradigm(self) -> str:
-        """The path's paradigm."""
-        return self.planned.paradigm
-
-    @property
-    def path(self) -> str:
-        """The path itself."""
-        return self.planned.name
-
-    @property
-    def made_of(self) -> tuple[TrainedTo, ...]:
-        """Its last checkpoint alone."""
-        return (TrainedTo(self.planned.name, self.planned.end),)
+    version: str
+    paradigm: str
+    path: str
+    made_of: tuple[TrainedTo, ...]
 
 
 def sources_of(tree: Tree) -> tuple[VersionSource, ...]:
     """All the ways in which a plan makes versions, oldest version first."""
     order = [version for version, _ in tree.version_ends]
-    ends = [BranchEnd(path) for path in tree.paths if path.version is not None]
+    ends = [
+        BranchEnd(path.version, path.paradigm, path.name, (TrainedTo(path.name, path.end),))
+        for path in tree.paths
+        if path.version is not None
+    ]
     return tuple(sorted(ends, key=lambda source: order.index(source.version)))
 
 

@@ -1,10 +1,16 @@
-"""The windows of a plan's timeline: which iterations the new data of each version take."""
+"""The windows of a plan's timeline: which iterations the new data of each version take, and before them those of a run
+that was there already (``main: {adopt: DIR, iteration: N}``)."""
 
+import re
 from dataclasses import dataclass
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.keys.versions import Version
 from megatron_lrps.plan.model import Plan
+
+ADOPTED = "adopted"
+"""What the adopted iterations are called in the timeline, where versions' names stand otherwise."""
+_CHECKPOINT = re.compile(r"iter_\d+\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,16 @@ class Window:
         return self.end - self.start
 
 
-def iterations_of(plan: Plan, version: Version) -> int:
+def windows_of(plan: Plan) -> tuple[Window, ...]:
+    """All windows, in the timeline's order; raises PlanError."""
+    windows = [*_adopted_window(plan)]
+    for version in plan.versions:
+        start = windows[-1].end if windows else 0
+        windows.append(Window(version=version, start=start, end=start + _iterations_of(plan, version)))
+    return tuple(windows)
+
+
+def _iterations_of(plan: Plan, version: Version) -> int:
     """A version's size in iterations. Tokens are rounded down to whole iterations, and samples must fit.
 
     Raises:
@@ -55,3 +70,59 @@ def iterations_of(plan: Plan, version: Version) -> int:
             "give the version more tokens, or lower global_batch_size.",
         )
     return tokens // (batch * sequence)
+
+
+def _adopted_window(plan: Plan) -> tuple[Window, ...]:
+    """The iterations (0, N] of the timeline where a run is adopted: a window of no data; nothing where none is.
+
+    Raises:
+        PlanError: for what cannot stand beside an adopted run.
+    """
+    if plan.main is None:
+        return ()
+    _refuse_beside(plan)
+    _refuse_folder(plan)
+    iteration, warm = plan.main.iteration, plan.lr.warmup_iters
+    if iteration < warm:
+        raise PlanError(
+            f"main.iteration: {iteration} is before the warm-up ends at iteration {warm}, where main's rate is not "
+            "yet the maximum.",
+            f"name a checkpoint from {warm} on, or give lr.warmup_iters as the run had it.",
+        )
+    for key, named in (("versions", plan.versions), ("cuts", plan.cuts)):
+        if twin := next((each.name for each in named if each.name.lower() == ADOPTED), None):
+            raise PlanError(f"{key}: the name {twin!r} belongs to the adopted iterations.", "rename the version.")
+    return (Window(version=Version(name=ADOPTED, iters=iteration), start=0, end=iteration, adopted=True),)
+
+
+def _refuse_beside(plan: Plan) -> None:
+    """Refuse what reads the data before the adopted iteration, or draws main itself."""
+    if plan.paths:
+        raise PlanError(
+            "main.adopt: it is given beside `paths`, and only the paradigm lrps has a main path to adopt.",
+            "remove `main`.",
+        )
+    if others := [paradigm for paradigm in plan.paradigm if paradigm != "lrps"]:
+        raise PlanError(
+            f"main.adopt: it is given beside paradigm {', '.join(others)}, whose paths read all data from iteration 1 "
+            "on, but what the adopted run has read is not known.",
+            "keep `paradigm: lrps` alone, or train those in a campaign of their own.",
+        )
+
+
+def _refuse_folder(plan: Plan) -> None:
+    """Refuse a folder that the campaign writes to, or in it, and a checkpoint's own in place of the run's."""
+    assert plan.main is not None
+    folder, save = plan.main.adopt, plan.folder
+    run, campaign = folder.resolve(), save.resolve()
+    if run.is_relative_to(campaign / "paths") or campaign.is_relative_to(run):
+        raise PlanError(
+            f"main.adopt: {folder} is where this campaign writes (`save` is {save}), and an adopted run is never "
+            "written to.",
+            "give the campaign a folder of its own beside the run's.",
+        )
+    if _CHECKPOINT.match(folder.name):
+        raise PlanError(
+            f"main.adopt: {folder} is named like one checkpoint.",
+            f"name the folder that holds it, {folder.parent}, and main.iteration: {int(folder.name[5:])}.",
+        )

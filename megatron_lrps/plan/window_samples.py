@@ -4,6 +4,7 @@ All counts are whole samples in exact arithmetic, so that every machine and ever
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -67,12 +68,6 @@ def windows_read(tree: Tree, path: PlannedPath, position: int) -> tuple[Window, 
     return tuple(each for each in tree.windows if each.version.name in names)
 
 
-def refuse_impossible_replay(tree: Tree) -> None:
-    """Refuse a plan one of whose windows cannot replay as it says; raises PlanError."""
-    for window in tree.windows:
-        portions_of(tree, window)
-
-
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:
     """Whole shares of ``total`` by weight; they add up to it, and each is less than 1 from its exact share."""
     ends = [total * end // sum(weights) for end in itertools.accumulate(weights)]
@@ -86,9 +81,7 @@ def _fraction(value: float) -> tuple[int, int]:
 def _whole(weights: list[float]) -> list[int]:
     """Weights in the same proportions as whole numbers."""
     fractions = [_fraction(weight) for weight in weights]
-    common = 1
-    for _, denominator in fractions:
-        common *= denominator
+    common = math.prod(denominator for _, denominator in fractions)
     return [numerator * common // denominator for numerator, denominator in fractions]
 
 

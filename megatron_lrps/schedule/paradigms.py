@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import Literal
 
 from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
@@ -75,9 +74,9 @@ class Curve:
     """
 
     name: str
-    version: str | None
-    parent: str | None
-    fork: int
+    version: str | None = None
+    parent: str | None = None
+    fork: int = 0
     end: int
     schedule: Schedule
     order: Literal["chained", "mixed"] = "chained"
@@ -144,7 +143,7 @@ def lrps(
     main = main_schedule(warm=warm, batch=batch)
     branches = [*(version.branch for version in versions), *cuts]
     last = max(branch.fork for branch in branches)
-    yield Curve(name=MAIN, version=None, parent=None, fork=begins, end=last, schedule=main)
+    yield Curve(name=MAIN, fork=begins, end=last, schedule=main)
     for branch in branches:
         with _naming(branch.name):
             schedule = branch_schedule(main, branch, batch=batch)
@@ -160,14 +159,9 @@ def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterato
         VersionError: The warm-up or the steps of a version do not fit into it.
     """
     for version in versions:
+        schedule = _from_scratch(version, warm=warm, batch=batch)
         yield Curve(
-            name=f"ptfs-{version.name}",
-            version=version.name,
-            parent=None,
-            fork=0,
-            end=version.end,
-            schedule=_from_scratch(version, warm=warm, batch=batch),
-            order="mixed",
+            name=f"ptfs-{version.name}", version=version.name, end=version.end, schedule=schedule, order="mixed"
         )
 
 
@@ -183,31 +177,21 @@ def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: boo
     Raises:
         VersionError: The warm-up or the steps of a version do not fit into it.
     """
-    paradigm, first = "cpt-rewarm" if rewarm else "cpt", versions[0]
-    schedule = _from_scratch(first, warm=warm, batch=batch)
-    yield Curve(
-        name=f"{paradigm}-{first.name}",
-        version=first.name,
-        parent=None,
-        fork=first.start,
-        end=first.end,
-        schedule=schedule,
-    )
-    for before, version in pairwise(versions):
-        start, end = version.start * batch, version.end * batch
-        after = start + warm * batch if rewarm else start
-        rise = (Segment(kind="rewarm", start=start, end=after),) if rewarm else ()
-        with _naming(version.name):
-            pieces = whole_decay(version.decay, start, end, after=after, batch=batch)
-        schedule = schedule.followed_by((*rise, *pieces), start)
+    paradigm, parent = "cpt-rewarm" if rewarm else "cpt", None
+    schedule = _from_scratch(versions[0], warm=warm, batch=batch)
+    for version in versions:
+        if parent is not None:
+            start, end = version.start * batch, version.end * batch
+            after = start + warm * batch if rewarm else start
+            rise = (Segment(kind="rewarm", start=start, end=after),) if rewarm else ()
+            with _naming(version.name):
+                pieces = whole_decay(version.decay, start, end, after=after, batch=batch)
+            schedule = schedule.followed_by((*rise, *pieces), start)
+        name = f"{paradigm}-{version.name}"
         yield Curve(
-            name=f"{paradigm}-{version.name}",
-            version=version.name,
-            parent=f"{paradigm}-{before.name}",
-            fork=version.start,
-            end=version.end,
-            schedule=schedule,
+            name=name, version=version.name, parent=parent, fork=version.start, end=version.end, schedule=schedule
         )
+        parent = name
 
 
 PARADIGMS: dict[str, Callable[..., Iterator[Curve]]] = {

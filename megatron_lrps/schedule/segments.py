@@ -7,7 +7,7 @@ re-planned run cannot drift. Positions are samples, as in Megatron's own schedul
 
 import bisect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from megatron_lrps.schedule.shapes import SHAPES, continuous_shapes
@@ -80,15 +80,7 @@ class Segment:
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dict, without the fields that this kind does not have."""
-        fields = {
-            "kind": self.kind,
-            "start": self.start,
-            "end": self.end,
-            "shape": self.shape,
-            "factor": self.factor,
-            "whole_end": self.whole_end,
-        }
-        return {key: value for key, value in fields.items() if value is not None or key == "end"}
+        return {key: value for key, value in asdict(self).items() if value is not None or key == "end"}
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,10 @@ SHAPES: dict[str, DecayShape] = {
     ),
     "knee": DecayShape(
         about="falls linearly, after a whole PTFS or CPT schedule has held the maximum for its first half",
-        curve="linear",
-        hold=0.5,
+        curve="linear", hold=0.5,
     ),
     "multi-step": DecayShape(
-        about="falls in steps",
-        steps=((0.8, 0.316), (0.9, 0.1)),
-        branch_steps=((0.0, 0.316), (0.5, 0.1)),
+        about="falls in steps", steps=((0.8, 0.316), (0.9, 0.1)), branch_steps=((0.0, 0.316), (0.5, 0.1))
     ),
     "linear": DecayShape(about="falls linearly, 1 - x", left=linear, stock_style="linear"),
     "1-sqrt": DecayShape(

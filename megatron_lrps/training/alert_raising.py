@@ -9,10 +9,13 @@ import json
 import math
 import os
 import shutil
+import signal
+import subprocess
+import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.storage.files import read_json, write_atomic
-from megatron_lrps.training.alert_hook import run_hook
 from megatron_lrps.training.alert_rules import Alert, Watcher
 from megatron_lrps.training.megatron import result_check
 from megatron_lrps.training.path_to_train import PathToTrain
@@ -97,9 +99,8 @@ class AlertRaiser:
             said = f"on rank {self._args.rank}: {error}"  # of ranks that fail at once, one speaks
         else:
             return
-        iteration = getattr(self._args, "curr_iteration", 0) + 1
         message = f"Megatron's check of results ended the run {said}"
-        self._raise(Alert(kind="rejected", iteration=iteration, message=message[:_SAID], values={}))
+        self._raise(Alert("rejected", getattr(self._args, "curr_iteration", 0) + 1, message[:_SAID], {}))
 
     def settle(self, seconds: float) -> None:
         """Wait until what was raised is recorded and its hooks have ended, or no longer than so many seconds."""
@@ -127,8 +128,8 @@ class AlertRaiser:
             self._unsaid[alert.kind] = self._unsaid.get(alert.kind, 0) + 1
             return
         self._raised[alert.kind] = now
-        facts: dict[str, Any] = {"kind": alert.kind, "message": f"{alert.kind}: {alert.message}"}
-        facts["values"] = dict(alert.values)
+        message, values = f"{alert.kind}: {alert.message}", dict(alert.values)
+        facts: dict[str, Any] = {"kind": alert.kind, "message": message, "values": values}
         if unsaid := self._unsaid.pop(alert.kind, 0):
             facts["unsaid"] = unsaid
         self._start(f"alert {alert.iteration} {alert.kind}", self._deliver, alert.iteration, facts)
@@ -138,10 +139,8 @@ class AlertRaiser:
         self._record("alert", iteration, **facts)
         if self._hook:
             given = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), **self._facts}
-            failure = run_hook(
-                self._hook, {**given, "iteration": iteration, **facts}, Path(self._facts["save"]), self._rules
-            )
-            if failure is not None:
+            told = {**given, "iteration": iteration, **facts}
+            if (failure := run_hook(self._hook, told, Path(self._facts["save"]), self._rules)) is not None:
                 print(f"lrps: {failure}", flush=True)
                 self._record("hook_failed", iteration, message=failure)
 
@@ -149,6 +148,45 @@ class AlertRaiser:
         # A full disk takes no alert; the log has it.
         with contextlib.suppress(StorageError):
             self._path.log(event, iteration=iteration, **fields)
+
+
+def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rules: Alerts) -> str | None:
+    """Run the hook to its end in ``folder``, and return what went wrong; None if nothing did.
+
+    Args:
+        command: The program and its arguments; no shell sees them.
+        facts: They are JSON on its standard input; texts and numbers are also ``LRPS_ALERT_<KEY>`` in its environment.
+        folder: The folder that it is run in.
+        rules: The plan's rules, with the ``hook_timeout``.
+    """
+    known = {
+        f"LRPS_ALERT_{key.upper()}": str(value) for key, value in facts.items() if isinstance(value, str | int | float)
+    }
+    name = f"alerts.hook {command[0]}"
+    try:
+        # Files, not pipes: whatever it reads, leaves or starts, nobody waits at the other end.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+            given.write(json.dumps(dict(facts)).encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                command, stdin=given, stdout=said, stderr=said, cwd=folder, env={**os.environ, **known},
+                start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = process.wait(rules.hook_timeout)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return f"{name} was killed after {rules.hook_timeout:g} s"
+            if code == 0:
+                return None
+            said.seek(0)
+            lines = said.read(1 << 20).decode(errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+            return f"{name} ended with {code}: {last.strip()[:_SAID]}"
+    except (OSError, ValueError) as error:
+        return f"{name} could not be run: {error}"
 
 
 def _first_to_say() -> bool:

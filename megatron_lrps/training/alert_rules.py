@@ -19,7 +19,7 @@ LEAST_SIGMA = 0.005
 """The standard deviation counts as at least this share of the median: a loss that hardly moves has no spikes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Alert:
     """Something that somebody should know.
 
@@ -93,13 +93,8 @@ class Watcher:
     def memory(self) -> dict[str, Any]:
         """Return what the rules go by, as JSON."""
         best = self._best if math.isfinite(self._best) else None
-        return {
-            "window": self._rules.window,
-            "losses": self._losses.values,
-            "norms": self._norms.values,
-            "best": best,
-            "skipped": self._skipped,
-        }
+        recent = {"losses": self._losses.values, "norms": self._norms.values}
+        return {"window": self._rules.window, **recent, "best": best, "skipped": self._skipped}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on from a memory; one of another length, or a damaged one, is left alone."""
@@ -137,7 +132,7 @@ class Watcher:
         if self._rules.skipped is None or self._skipped < self._rules.skipped:
             return None
         message = f"the optimizer has skipped {self._skipped} iterations in a row"
-        return Alert(kind="skipped", iteration=iteration, message=message, values={"in_a_row": self._skipped})
+        return Alert("skipped", iteration, message, {"in_a_row": self._skipped})
 
     def _finite(self, iteration: int, loss: float | None, norm: float | None) -> Alert | None:
         given = {"loss": loss, "grad_norm": norm}
@@ -145,7 +140,7 @@ class Watcher:
         if not self._rules.not_finite or not wrong:
             return None
         message = " and ".join(f"the {_WORDS[name]} is {value}" for name, value in wrong.items())
-        return Alert(kind="not_finite", iteration=iteration, message=message, values=wrong)
+        return Alert("not_finite", iteration, message, wrong)
 
     def _spike(self, iteration: int, loss: float) -> Alert | None:
         limit = self._rules.loss_spike
@@ -159,8 +154,7 @@ class Watcher:
         if loss <= median + limit * sigma:
             return None
         message = f"the loss is {loss:.4g}, {(loss - median) / sigma:.3g} standard deviations above {median:.4g}"
-        values = {"loss": loss, "median": median, "sigma": sigma}
-        return Alert(kind="loss_spike", iteration=iteration, message=message, values=values)
+        return Alert("loss_spike", iteration, message, {"loss": loss, "median": median, "sigma": sigma})
 
     def _divergence(self, iteration: int) -> Alert | None:
         if self._rules.divergence is None or not self._losses.full:
@@ -169,20 +163,16 @@ class Watcher:
         self._best = min(self._best, median)
         if median <= self._best + self._rules.divergence:
             return None
-        count = self._rules.window
-        message = f"the median loss of {count} iterations is {median:.4g}, and has been {self._best:.4g}"
-        return Alert(
-            kind="divergence", iteration=iteration, message=message, values={"median": median, "best": self._best}
-        )
+        message = f"the median loss of {self._rules.window} iterations is {median:.4g}, and has been {self._best:.4g}"
+        return Alert("divergence", iteration, message, {"median": median, "best": self._best})
 
     def _norm(self, iteration: int, norm: float) -> Alert | None:
         limit = self._rules.grad_norm
         if limit is None or len(self._norms) < self._least or norm <= limit * (median := self._norms.median):
             return None
-        message = f"the gradient norm is {norm:.4g}, {_times(norm, median)} its median {median:.4g}"
-        return Alert(
-            kind="grad_norm", iteration=iteration, message=message, values={"grad_norm": norm, "median": median}
-        )
+        times = f"{norm / median:.3g} times" if median else "above"
+        message = f"the gradient norm is {norm:.4g}, {times} its median {median:.4g}"
+        return Alert("grad_norm", iteration, message, {"grad_norm": norm, "median": median})
 
 
 def _finite(values: Any) -> bool:
@@ -191,7 +181,3 @@ def _finite(values: Any) -> bool:
 
 
 _WORDS = {"loss": "loss", "grad_norm": "gradient norm"}
-
-
-def _times(norm: float, median: float) -> str:
-    return f"{norm / median:.3g} times" if median else "above"

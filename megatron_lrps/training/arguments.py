@@ -21,7 +21,8 @@ Parser = argparse.ArgumentParser
 
 
 def add_arguments(parser: Parser) -> Parser:
-    """Add the group ``learning-rate path switching`` to Megatron's parser."""
+    """Add the group ``learning-rate path switching`` to Megatron's parser, which refuses wrong usage in a sentence."""
+    refuse_usage(parser)
     group = parser.add_argument_group("learning-rate path switching (Megatron-LRPS)")
     group.add_argument(
         "--lrps-plan", metavar="PLAN", help="The campaign's plan.yaml. With --lrps-path, it is all you need."
@@ -87,10 +88,7 @@ class Planned:
 
 def own_arguments(argv: list[str]) -> argparse.Namespace:
     """Read the plugin's own flags out of a whole command line; raises RefusedError."""
-    parser = add_arguments(Parser(add_help=False, allow_abbrev=False))
-    refuse_usage(parser)
-    namespace, _ = parser.parse_known_args(argv)
-    return namespace
+    return add_arguments(Parser(add_help=False, allow_abbrev=False)).parse_known_args(argv)[0]
 
 
 def planned(own: argparse.Namespace) -> Planned | None:
@@ -106,10 +104,9 @@ def planned(own: argparse.Namespace) -> Planned | None:
     }
     given = [flag for flag, value in branch_flags.items() if value is not None]
     if own.lrps_plan is None:
-        if own.lrps_path is not None:
-            raise RefusedError(f"--lrps-path {own.lrps_path} is given without a plan.", "add --lrps-plan PLAN.")
-        if own.lrps_until is not None:
-            raise RefusedError(f"--lrps-until {own.lrps_until} is given without a plan.", "add --lrps-plan PLAN.")
+        for flag, value in (("--lrps-path", own.lrps_path), ("--lrps-until", own.lrps_until)):
+            if value is not None:
+                raise RefusedError(f"{flag} {value} is given without a plan.", "add --lrps-plan PLAN.")
         missing = [flag for flag, value in branch_flags.items() if value is None]
         if given and missing:
             raise RefusedError(f"{', '.join(given)} is given without {', '.join(missing)}.", "give all three.")
@@ -118,9 +115,10 @@ def planned(own: argparse.Namespace) -> Planned | None:
         return None
     if own.lrps_path is None:
         raise RefusedError("--lrps-plan is given without a path.", "add --lrps-path, e.g. --lrps-path main.")
-    if given or own.lrps_parent is not None:
-        extra = [*given, *(["--lrps-parent"] if own.lrps_parent is not None else [])]
-        raise RefusedError(f"{', '.join(extra)} contradicts --lrps-plan, which decides it.", "drop it.")
+    if own.lrps_parent is not None:
+        given.append("--lrps-parent")
+    if given:
+        raise RefusedError(f"{', '.join(given)} contradicts --lrps-plan, which decides it.", "drop it.")
     campaign = Campaign.open(own.lrps_plan)
     path = campaign.path(own.lrps_path)
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
@@ -156,8 +154,8 @@ def full_command_line(argv: list[str], own: argparse.Namespace, plan: Planned | 
     """
     line: list[str] = []
     if plan is not None:
-        if own.lrps_cpu != (plan.tree.plan.launch.device == "cpu"):
-            device = plan.tree.plan.launch.device
+        device = plan.tree.plan.launch.device
+        if own.lrps_cpu != (device == "cpu"):
             raise RefusedError(
                 f"--lrps-cpu is {'given' if own.lrps_cpu else 'not given'}, but launch.device is {device}.",
                 "make them agree: the CPU backend needs both.",

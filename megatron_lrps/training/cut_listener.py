@@ -17,20 +17,16 @@ class CutListener:
         rank: This process's rank.
 
     Attributes:
+        listens: Whether the path can be cut.
         wanted: Whether a cut is asked for at this iteration; the same on all ranks.
     """
 
     def __init__(self, path: PathToTrain, rank: int) -> None:
-        is_main = path.planned is not None and path.planned.path.kind == "main"
+        self.listens = path.planned is not None and path.planned.path.kind == "main"
         self._path, self._rank = path, rank
-        self._main = path.folder if is_main else None
+        self._main = path.folder if self.listens else None
         self._answers: dict[int, CutRequest] = {}
         self.wanted = False
-
-    @property
-    def listens(self) -> bool:
-        """Whether the path can be cut."""
-        return self._main is not None
 
     def is_asked(self) -> bool:
         """Whether a request lies in main's folder; only rank 0 looks."""

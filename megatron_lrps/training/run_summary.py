@@ -1,7 +1,7 @@
 """The summary of a run: one table before its first iteration, which says what the run is about to do."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,15 @@ from megatron_lrps.storage.disk_space import free_bytes, size_words
 from megatron_lrps.training.path_record import library_versions
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
+
+_GROUPS = {
+    "TP": "tensor_model_parallel_size",
+    "PP": "pipeline_model_parallel_size",
+    "DP": "data_parallel_size",
+    "CP": "context_parallel_size",
+    "EP": "expert_model_parallel_size",
+}
+"""The name of a parallel group -> the argument of Megatron that gives its size."""
 
 
 def run_summary(
@@ -29,25 +38,26 @@ def run_summary(
         saved: The arguments of the checkpoint that it starts from; empty from scratch.
     """
     name = path.own.parent.name if path.planned else "branch"
-    verb = (
-        "adopts"
-        if path.adopted and start.forked
-        else "forks off"
-        if start.forked
-        else "resumes from"
-        if start.checkpoint
-        else "starts from"
-    )
+    adopts = path.adopted and start.forked
+    if start.forked:
+        verb = "adopts" if adopts else "forks off"
+    else:
+        verb = "resumes from" if start.checkpoint else "starts from"
+
+    def beside(describe: Callable[[Mapping[str, Any]], str]) -> str:
+        here = describe(vars(args))
+        return here + _was(here, describe(saved) if saved else None)
+
     rows = [
         ("learning rate", _rates(path, start, args)),
         ("data", _data(path, start, args)),
         *(("epochs", each) for each in _epochs(path, start, identity, args)),
-        *(("read before", each) for each in (_read_before(path, saved) if path.adopted and start.forked else ())),
+        *(("read before", each) for each in (_read_before(path, saved) if adopts else ())),
         ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
-        ("layout", _layout(vars(args)) + _was(_layout(vars(args)), _layout(saved) if saved else None)),
+        ("layout", beside(_layout)),
         *_random(vars(args), saved),
-        ("optimizer", _optimizer(vars(args)) + _was(_optimizer(vars(args)), _optimizer(saved) if saved else None)),
-        ("fp8", _fp8(vars(args)) + _was(_fp8(vars(args)), _fp8(saved) if saved else None)),
+        ("optimizer", beside(_optimizer)),
+        ("fp8", beside(_fp8)),
         ("tokenizer", f"{args.tokenizer_type} {(identity.tokenizer or '')[:16] if identity else ''}".strip()),
         ("libraries", _libraries(start)),
         ("disk", _disk(path, start, args)),
@@ -80,16 +90,9 @@ def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, arg
     """How often the run will read each index, a line a window."""
     if identity is None:
         return []
-    ahead = ranges_of(
-        "",
-        identity.to_json(),
-        start.iteration,
-        path.end,
-        batch=args.global_batch_size,
-        sequence_length=args.seq_length,
-    )
+    sizes = {"batch": args.global_batch_size, "sequence_length": args.seq_length}
     lines = []
-    for stretch in ahead:
+    for stretch in ranges_of("", identity.to_json(), start.iteration, path.end, **sizes):
         read = (
             f"{each.version}'s " * each.replayed + f"{Path(each.prefix).name} {each.epochs:.3g}"
             for each in stretch.drawn
@@ -113,20 +116,13 @@ def _read_before(path: PathToTrain, saved: Mapping[str, Any]) -> list[str]:
 
 
 def _layout(args: Mapping[str, Any]) -> str:
-    sizes = {
-        "TP": args.get("tensor_model_parallel_size", 1),
-        "PP": args.get("pipeline_model_parallel_size", 1),
-        "DP": args.get("data_parallel_size", 1),
-        "CP": args.get("context_parallel_size", 1),
-        "EP": args.get("expert_model_parallel_size", 1),
-    }
+    sizes = {name: args.get(key, 1) for name, key in _GROUPS.items()}
     return " ".join(f"{name}{size}" for name, size in sizes.items() if size != 1 or name in ("TP", "PP", "DP"))
 
 
 def _random(args: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Megatron drops the random states where TP or PP is another; nothing reads them without dropout."""
-    keys = ("tensor_model_parallel_size", "pipeline_model_parallel_size")
-    moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in keys)
+    moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in (_GROUPS["TP"], _GROUPS["PP"]))
     if not moved or not (args.get("hidden_dropout") or args.get("attention_dropout")):
         return []
     return [("dropout", "its random states begin anew, as TP or PP is another")]

@@ -163,12 +163,7 @@ class StartAgreement:
             if path.planned is not None:
                 accept(path.planned.campaign, allow)
         return find_start(
-            path.own,
-            parent=path.parent,
-            fork=path.fork,
-            end=path.end,
-            damaged=self._damaged,
-            adopted=path.adopted,
+            path.own, parent=path.parent, fork=path.fork, end=path.end, damaged=self._damaged, adopted=path.adopted
         )
 
     def _compare(self, start: StartPoint, args: Namespace) -> tuple[Identity | None, int | None]:

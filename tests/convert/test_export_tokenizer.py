@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from megatron_lrps.convert.export_tokenizer import write_tokenizer
-from megatron_lrps.convert.sentencepiece_json import convert
+from megatron_lrps.convert.tokenizers_json import sentencepiece_json
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import read_folder
@@ -126,4 +126,4 @@ def test_a_null_tokenizer_ships_nothing(tmp_path: Path) -> None:
 
 def test_special_tokens_are_the_models_own(tmp_path: Path) -> None:
     train_sentencepiece([TEXT], tmp_path / "m", vocab_size=400)
-    assert convert(tmp_path / "m")[1] == ("<s>", "</s>", "<unk>")
+    assert sentencepiece_json(tmp_path / "m")[1] == ("<s>", "</s>", "<unk>")

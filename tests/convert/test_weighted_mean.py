@@ -13,7 +13,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert import row_blocks, weighted_mean
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.torch_dist_write import Block, write_checkpoint
-from megatron_lrps.convert.weighted_mean import RECORD, plan_mean, write_mean
+from megatron_lrps.convert.weighted_mean import MERGE_RECORD, plan_mean, write_mean
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.schedule.merge_weights import merge_weights
 
@@ -106,7 +106,7 @@ def test_a_mean_is_a_checkpoint_that_says_what_it_is_made_of(tmp_path: Path) -> 
     write_mean(plan_mean(parts, [0.25, 0.75]), target)
     assert target.is_whole
     assert target.digest is not None
-    made_of = json.loads((target.folder / RECORD).read_text())["checkpoints"]
+    made_of = json.loads((target.folder / MERGE_RECORD).read_text())["checkpoints"]
     assert made_of == [
         {"iteration": 10, "weight": 0.25, "sha256": None},
         {"iteration": 20, "weight": 0.75, "sha256": None},

@@ -65,7 +65,7 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
             lambda *_: Finding(path=path, checkpoint=checkpoint, state="whole"),
         )
         monkeypatch.setattr(
-            module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, True, None, "", None)
+            module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, None, "", None)
         )
         monkeypatch.setattr(module, "evaluate", lambda *_, **__: score(path, 20, sha256, ppl))
         return promote(

@@ -8,7 +8,7 @@ import yaml
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Tree, expand, parse_plan
-from megatron_lrps.plan.data_files import missing_indexes, require_data, validation_sets, window_blend
+from megatron_lrps.plan.data_files import missing_indexes, require_data, validation_sets
 from tests.plan.plans import assert_one_clear_line, plan_dict
 
 VERSIONS = [
@@ -29,7 +29,7 @@ def touch(folder: Path, *prefixes: str) -> None:
 
 def test_blends_and_validation_sets(tmp_path: Path) -> None:
     tree = tree_in(tmp_path)
-    assert window_blend(tree, tree.windows[0]) == [(0.7, tmp_path / "web"), (0.3, tmp_path / "code")]
+    assert tree.windows[0].version.train == ((0.7, tmp_path / "web"), (0.3, tmp_path / "code"))
     assert validation_sets(tree, tree.path("a")) == {"a-web": tmp_path / "vweb"}
     # b names a's set again: evaluated once, under its first name
     assert validation_sets(tree, tree.path("b")) == {"a-web": tmp_path / "vweb", "b-news": tmp_path / "vnews"}

@@ -11,7 +11,7 @@ from plan.plans import BASE, plan_dict, versions
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import load, study
-from megatron_lrps.plan.json_schema import plan_schema, texts_of
+from megatron_lrps.plan.json_schema import keys_of, plan_schema, texts_of
 from megatron_lrps.plan.keys.base import PlanModel
 from megatron_lrps.plan.keys_page import sections_of
 from megatron_lrps.plan.load import parse_mapping
@@ -30,11 +30,11 @@ def test_every_key_of_every_section_says_what_it_means(model: type[PlanModel]) -
 
 
 def test_the_schema_has_those_texts() -> None:
-    keys = {(section.label, key) for section in sections_of(SCHEMA) for key in section.keys}
+    keys = {(section.label, key) for section in sections_of(SCHEMA) for key in keys_of(section.part)}
     assert {("", "campaign"), ("versions[].replay", "share"), ("launch.slurm", "nodes")} < keys
     assert ("", "base") not in keys
     for section in sections_of(SCHEMA):
-        assert [key for key, node in section.keys.items() if not node.get("description")] == []
+        assert [key for key, node in keys_of(section.part).items() if not node.get("description")] == []
     launch = SCHEMA["$defs"]["Launch"]["properties"]
     assert launch["slurm"]["description"].startswith("What `lrps submit` asks the cluster for.")
 

@@ -11,7 +11,7 @@ import pytest
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
 from megatron_lrps.plan.keys.alerts import Alerts
-from megatron_lrps.training.alert_hook import run_hook
+from megatron_lrps.training.alert_raising import run_hook
 from tests.training.campaigns import losses, train_path, write_campaign
 
 HOOK = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.training.sample_order import Mixed
+from megatron_lrps.training.timeline import Mixed
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 
 pytestmark = pytest.mark.training

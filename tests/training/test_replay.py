@@ -13,8 +13,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.window_samples import Interleaved
 from megatron_lrps.training.megatron.datasets import build_datasets
-from megatron_lrps.training.sample_order import Mixed, replay_seed
-from megatron_lrps.training.timeline import Timeline
+from megatron_lrps.training.timeline import Mixed, Timeline, replay_seed
 from tests.plan.plans import plan_dict
 from tests.training.harness import write_tokens
 

@@ -103,8 +103,7 @@ def _json_lines(span: FileSpan, name: str, tally: Tally, number: int) -> Iterato
     loads, malformed = orjson.loads, orjson.JSONDecodeError
     line_number = 0
     encoding = _encoding(span)
-    for offset, line in lines(span, encoding):
-        line_number += 1
+    for line_number, (offset, line) in enumerate(lines(span, encoding), 1):
         marked = False
         if line is None:
             tally.bad(TOO_LONG, span.file, line=line_number, offset=offset)
@@ -164,8 +163,7 @@ def _plain_text(span: FileSpan, unit: str, tally: Tally, number: int) -> Iterato
             yield text
     elif unit == "line":
         line_number = 0
-        for offset, line in lines(span, encoding):
-            line_number += 1
+        for line_number, (offset, line) in enumerate(lines(span, encoding), 1):
             if line is not None and _is_blank(line):
                 tally.blank += 1
             elif line is not None and encoding == UTF8 and line.isascii() and 0 not in line:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from megatron_lrps.data.prepare.content_hashes import FileRecord, entry_of
 from megatron_lrps.data.prepare.documents import Tally, documents
 from megatron_lrps.data.prepare.encoders import Encoded, Encoder, TokenizerSpec, load_reference
+from megatron_lrps.data.prepare.encoders.encoder import batches
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.shards import Shard
 from megatron_lrps.errors import LrpsError
@@ -208,17 +209,17 @@ def _write(
     counted = empty = tokens = reported = 0
     with (
         replacing(files.bin, files.lengths, files.unreadable) as (new_bin, new_lengths, new_unreadable),
-        new_bin.open("wb", buffering=0) as bins,
+        new_bin.open("wb") as bins,
         new_lengths.open("wb") as lengths_file,
         new_unreadable.open("w", encoding="utf-8") as report,
     ):
         tally = Tally(report)
-        for texts in _batches(documents(shard, source, tally)):
+        for texts in batches(documents(shard, source, tally), BATCH_CHARS):
             if checks is not None and (text := checks.differing(texts, encoder)) is not None:
                 raise _DifferingError(text, reported, tokens)
             ids, lengths = with_eod(encoder.encode(texts), encoder, dtype)
-            _write_all(bins, ids)
-            lengths_file.write(lengths.tobytes())
+            bins.write(ids.data)
+            lengths_file.write(lengths.data)
             counted += len(texts)
             empty += len(texts) - int(np.count_nonzero(lengths))
             tokens += len(ids)
@@ -269,22 +270,3 @@ def library_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH_CHARS or len(batch) >= BATCH_CHARS // 16:  # empty documents take memory too
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _write_all(stream: IO[bytes], ids: NDArray[Any]) -> None:
-    rest = memoryview(ids.view(np.uint8))
-    while len(rest):
-        rest = rest[stream.write(rest) :]

@@ -17,15 +17,9 @@ Kind = Literal["jsonl", "parquet", "text", "arrow"]
 Packing = Literal["", "gz", "zst"]
 
 _KINDS: dict[str, Kind] = {
-    ".jsonl": "jsonl",
-    ".json": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".arrow": "arrow",
-}
+    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
+    ".txt": "text", ".text": "text", ".md": "text", ".arrow": "arrow",
+}  # fmt: skip
 _PACKINGS: dict[str, Packing] = {".gz": "gz", ".zst": "zst"}
 _STATE = "state.json"
 _INFO = "dataset_info.json"
@@ -157,7 +151,7 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
 
 def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
     """The files of text below a folder, without hidden files and without those of another kind than ``format``."""
-    wanted = "arrow" if source.format == "dataset" else source.format
+    wanted = _stated(source)
     found: dict[str | None, list[Path]] = {}
     for file in _walk(folder):
         found.setdefault(_KINDS.get(_suffixes(file)[0]), []).append(file)
@@ -171,6 +165,11 @@ def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
             f"{key}: {folder} holds files of several kinds: {kinds}.", "Set `format`, or name the files by a glob."
         )
     return next(iter(found.values()), [])
+
+
+def _stated(source: Source) -> Kind | None:
+    """The kind that ``format`` says; None if the files' names tell it."""
+    return "arrow" if source.format == "dataset" else source.format
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -212,9 +211,8 @@ def _suffixes(path: Path) -> tuple[str, Packing]:
 
 def _file(path: Path, key: str, source: Source) -> SourceFile:
     suffix, packing = _suffixes(path)
-    kind: Kind | None = _KINDS.get(suffix)
-    if source.format is not None:
-        kind = "arrow" if source.format == "dataset" else source.format
+    stated = _stated(source)
+    kind = stated or _KINDS.get(suffix)
     if kind is None:
         raise RefusedError(
             f"{key}: {path} is of an unknown kind (known: {', '.join(_KINDS)}, each also as .gz and .zst).",
@@ -231,10 +229,5 @@ def _file(path: Path, key: str, source: Source) -> SourceFile:
     except OSError as error:
         raise RefusedError(f"{key}: {path} cannot be read: {error.strerror}.", "Correct the path.") from None
     return SourceFile(
-        path=path,
-        kind=kind,
-        packing=packing,
-        bytes=facts.st_size,
-        mtime_ns=facts.st_mtime_ns,
-        stated=source.format is not None,
+        path=path, kind=kind, packing=packing, bytes=facts.st_size, mtime_ns=facts.st_mtime_ns, stated=bool(stated)
     )

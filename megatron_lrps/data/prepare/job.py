@@ -18,13 +18,7 @@ from megatron_lrps.data.prepare.encode import Encoding, PartFiles, dtype_of, len
 from megatron_lrps.data.prepare.encoders import TokenizerSpec, load_reference
 from megatron_lrps.data.prepare.find import TextSource
 from megatron_lrps.data.prepare.made_from import UNHASHED, difference, index_key, options_of
-from megatron_lrps.data.prepare.prepared_record import (
-    Prepared,
-    read_prepared,
-    record_file,
-    totals,
-    unreadable_file,
-)
+from megatron_lrps.data.prepare.prepared_record import Prepared, read_prepared, record_file, totals, unreadable_file
 from megatron_lrps.data.prepare.shards import SHARD_BYTES, Shard, cut, shard_key
 from megatron_lrps.data.prepare.workers import Task, encode_all
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
@@ -120,8 +114,8 @@ def prepare_sources(
     for source in sources:
         shards, options = cut(source, shard_bytes), options_of(source, spec, tokenizer)
         indexes.append(_Index(source, options, shards, [shard_key(shard, options) for shard in shards], contents))
-    there = {index.source.prefix: _there(index, force) for index in indexes}
-    missing = [index for index in indexes if there[index.source.prefix] is None]
+    known = {index.source.prefix: there for index in indexes if (there := _there(index, force)) is not None}
+    missing = [index for index in indexes if index.source.prefix not in known]
     started = time.monotonic()
     with ExitStack() as held:
         for index in missing:
@@ -134,7 +128,7 @@ def prepare_sources(
     for index in missing:
         with suppress(OSError):  # the next job may be in it already
             index.folder.rmdir()
-    return [made.get(index.source.prefix) or _known(there[index.source.prefix]) for index in indexes]
+    return [(known | made)[index.source.prefix] for index in indexes]
 
 
 def _clear(folder: Path) -> None:
@@ -143,11 +137,6 @@ def _clear(folder: Path) -> None:
         if file.name.lstrip(".").startswith("shard-"):
             with suppress(OSError):
                 file.unlink()
-
-
-def _known(prepared: Prepared | None) -> Prepared:
-    assert prepared is not None
-    return prepared
 
 
 def _there(index: _Index, force: bool) -> Prepared | None:
@@ -159,7 +148,7 @@ def _there(index: _Index, force: bool) -> Prepared | None:
         return _renewed(prepared, index.source)
     if force or not any(Path(f"{prefix}{suffix}").exists() for suffix in (".bin", ".idx")):
         return None
-    if prepared is None and _unfinished(index):
+    if prepared is None and all(index.done()):  # the job was killed after the index and before its record
         return None
     what = f"{index.source.key}: {prefix}.bin is there, made {why}."
     if why == UNHASHED:
@@ -169,8 +158,7 @@ def _there(index: _Index, force: bool) -> Prepared | None:
         )
         raise RefusedError(what, fix)
     raise RefusedError(
-        what,
-        "Name another index, move this one away, or replace it with --force, which ends what was trained on it.",
+        what, "Name another index, move this one away, or replace it with --force, which ends what was trained on it."
     )
 
 
@@ -186,11 +174,6 @@ def _renewed(prepared: Prepared, source: TextSource) -> Prepared:
 
 def _record(prepared: Prepared) -> None:
     write_atomic(record_file(Path(prepared.prefix)), json.dumps(prepared.to_json(), indent=2) + "\n")
-
-
-def _unfinished(index: _Index) -> bool:
-    """Whether all parts are there, because the job was killed after the index and before its record."""
-    return all(index.done())
 
 
 def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, reporter: Reporter) -> None:
@@ -215,7 +198,9 @@ def _encode(indexes: Sequence[_Index], spec: TokenizerSpec, workers: int, report
 
 
 def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float, reporter: Reporter) -> Prepared:
-    encodings = [_finished(encoding) for encoding in index.done()]
+    encodings = [encoding for encoding in index.done() if encoding is not None]
+    if len(encodings) < len(index.shards):
+        raise RefusedError("A shard's files vanished while the others were made.", "Run the same command again.")
     prefix, counts = index.source.prefix, totals(encodings)
     bad, listed = sum(counts["unreadable"].values()), unreadable_file(prefix)
     _list_unreadable(index, encodings, listed)
@@ -252,12 +237,6 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
     if bad:
         reporter.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
     return prepared
-
-
-def _finished(encoding: Encoding | None) -> Encoding:
-    if encoding is None:
-        raise RefusedError("A shard's files vanished while the others were made.", "Run the same command again.")
-    return encoding
 
 
 def _list_unreadable(index: _Index, encodings: Sequence[Encoding], listed: Path) -> None:

@@ -68,9 +68,7 @@ class Prepared:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are written to disk."""
-        fields = asdict(self)
-        del fields["fresh"]
-        return fields
+        return {key: value for key, value in asdict(self).items() if key != "fresh"}
 
 
 def record_file(prefix: Path) -> Path:
@@ -97,19 +95,15 @@ def read_prepared(prefix: Path) -> Prepared | None:
 
 def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
     """The counts of all shards together, as the record has them."""
-    unreadable: Counter[str] = Counter()
-    remarks: Counter[str] = Counter()
-    for encoding in encodings:
-        unreadable.update(encoding.unreadable)
-        remarks.update(encoding.remarks)
+    none: Counter[str] = Counter()
     return {
         "documents": sum(encoding.documents for encoding in encodings),
         "empty_documents": sum(encoding.empty for encoding in encodings),
         "tokens": sum(encoding.tokens for encoding in encodings),
         "text_bytes": sum(encoding.bytes for encoding in encodings),
         "blank_lines": sum(encoding.blank for encoding in encodings),
-        "unreadable": dict(unreadable),
-        "remarks": dict(remarks),
+        "unreadable": dict(sum((Counter(encoding.unreadable) for encoding in encodings), none)),
+        "remarks": dict(sum((Counter(encoding.remarks) for encoding in encodings), none)),
         "engines": sorted({encoding.engine for encoding in encodings}),
         "checked_documents": sum(encoding.checked for encoding in encodings),
         "reference_shards": [number for number, encoding in enumerate(encodings) if encoding.differing],

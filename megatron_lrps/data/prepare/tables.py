@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.data.library import library
 from megatron_lrps.data.prepare.find import SourceFile
 from megatron_lrps.errors import RefusedError
 
@@ -128,10 +129,4 @@ def _parquet(path: Path) -> Any:
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ModuleNotFoundError:
-        raise RefusedError(
-            "The Python package pyarrow is not installed.", "Install it: pip install 'megatron-lrps[data]'"
-        ) from None
-    return pyarrow
+    return library("pyarrow", "Install it: pip install 'megatron-lrps[data]'")

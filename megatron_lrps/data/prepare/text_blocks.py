@@ -6,8 +6,9 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from megatron_lrps.data.library import library
 from megatron_lrps.data.prepare.find import SourceFile
 from megatron_lrps.data.prepare.tables import torn
 from megatron_lrps.errors import RefusedError
@@ -94,7 +95,7 @@ class _Zstd:
     """A Zstandard stream. zstandard's own reader does not notice that a frame ends too early."""
 
     def __init__(self, raw: io.FileIO, path: Path) -> None:
-        self._library = _zstandard()
+        self._library = library("zstandard", "Install it: pip install 'megatron-lrps[data]'")
         self._raw = raw
         self._path = path
         self._decompressor = self._library.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
@@ -126,13 +127,3 @@ class _Zstd:
 def _utf8(text: str) -> bytes:
     # A mark of the other byte order says that another encoding begins here.
     return text.replace(_SWAPPED_MARK, _UNREADABLE).encode(UTF8, "surrogatepass")
-
-
-def _zstandard() -> Any:
-    try:
-        import zstandard
-    except ModuleNotFoundError:
-        raise RefusedError(
-            "The Python package zstandard is not installed.", "Install it: pip install 'megatron-lrps[data]'"
-        ) from None
-    return zstandard

@@ -1,13 +1,17 @@
 """Trains the plan's tokenizer on the campaign's own text, if it is not there yet."""
 
+import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
+from megatron_lrps.data.library import library
+from megatron_lrps.data.prepare.documents import Tally, documents
+from megatron_lrps.data.prepare.find import TextSource
+from megatron_lrps.data.prepare.shards import cut
 from megatron_lrps.data.sentencepiece_training import train_sentencepiece
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
@@ -21,6 +25,10 @@ SPLIT = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How byte-level BPE splits a text first, as OpenAI's cl100k_base and Llama 3 do. gigatoken has it built in."""
+
+
+_PLACES = 64
+"""Shards of a source whose beginnings are read at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,33 @@ class TrainedTokenizer:
     sha256: str
     documents: int
     text_bytes: int
+
+
+def sample_texts(sources: Sequence[TextSource], limit: int) -> Iterator[str]:
+    """Documents from the beginnings of evenly spaced shards of every source.
+
+    Args:
+        sources: The sources of training data. Each gives about the same amount.
+        limit: UTF-8 bytes in all, about; fewer if there is less text.
+
+    Raises:
+        RefusedError: A file cannot be read.
+    """
+    share = max(1, limit // max(1, len(sources)))
+    for source in sources:
+        size = sum(file.bytes for file in source.files)
+        shards = cut(source, shard_bytes=max(2**20, size // _PLACES))
+        chosen = [shards[len(shards) * place // _PLACES] for place in range(_PLACES)]
+        chosen = list(dict.fromkeys(chosen)) if len(shards) > _PLACES else shards
+        left = share
+        for place, shard in enumerate(chosen):
+            here = left // (len(chosen) - place)
+            for text in documents(shard, source, Tally(io.StringIO())):
+                if here <= 0:
+                    break
+                yield text
+                here -= (size := len(text.encode()))
+                left -= size
 
 
 def train_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], model: Path) -> TrainedTokenizer:
@@ -88,16 +123,16 @@ class _Texts:
 
 
 def _train_bytelevel(texts: Iterable[str], folder: Path, vocab_size: int) -> None:
-    library = _tokenizers()
-    tokenizer = library.Tokenizer(library.models.BPE())
-    splits = library.pre_tokenizers.Split(library.Regex(SPLIT), behavior="isolated")
-    byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([splits, byte_level])
-    tokenizer.decoder = library.decoders.ByteLevel()
-    trainer = library.trainers.BpeTrainer(
+    tokenizers = library("tokenizers", "pip install tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    splits = tokenizers.pre_tokenizers.Split(tokenizers.Regex(SPLIT), behavior="isolated")
+    byte_level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([splits, byte_level])
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(iter(texts), trainer)
@@ -123,11 +158,3 @@ def _train_bytelevel(texts: Iterable[str], folder: Path, vocab_size: int) -> Non
     write_atomic(temporary / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
     write_atomic(temporary / "special_tokens_map.json", json.dumps(special, indent=2) + "\n")
     publish(temporary, folder)
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise RefusedError("The Python package tokenizers is not installed.", "pip install tokenizers") from error
-    return tokenizers

@@ -13,9 +13,7 @@ Weight = Annotated[float, Field(gt=0.0)]
 class Replay(PlanModel):
     """A share of a window's samples, drawn again from earlier windows' data; in the plan also just the share."""
 
-    model_config = ConfigDict(
-        json_schema_extra=or_shorter({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1})
-    )
+    model_config = ConfigDict(json_schema_extra=or_shorter(_SHARE))
 
     share: Annotated[float, Field(gt=0.0, lt=1.0)]
     """The share of the window's samples that is drawn again."""

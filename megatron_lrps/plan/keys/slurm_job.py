@@ -105,11 +105,6 @@ class SlurmLaunch(PlanModel):
             )
         return self
 
-    @property
-    def tasks(self) -> int:
-        """Ranks of a job, one per GPU."""
-        return self.nodes * self.gpus_per_node
-
 
 def seconds_of(text: str) -> int:
     """A time of sbatch(1) in seconds, 0 for what is none.

@@ -8,12 +8,14 @@ a run on GPUs reads.
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from megatron_lrps.training.megatron.patching import set_meanwhile
 
 
 class FusedAdam(torch.optim.Optimizer):
@@ -103,22 +105,12 @@ for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
     setattr(FusedAdam, _name, inspect.unwrap(getattr(torch.optim.Optimizer, _name)))
 
 
-@contextmanager
-def offered_as_apex() -> Iterator[None]:
+def offered_as_apex() -> AbstractContextManager[None]:
     """Offer the optimizers as ``apex.optimizers``, for the import of Megatron's own.
 
     Only that submodule is there, and only inside the context: ``import apex`` goes on failing, or
     Megatron's layer specs would choose apex's LayerNorm.
     """
-    name = "apex.optimizers"
-    module = ModuleType(name)
+    module = ModuleType("apex.optimizers")
     vars(module).update(FusedAdam=FusedAdam, FusedSGD=torch.optim.SGD)
-    before = sys.modules.get(name)
-    sys.modules[name] = module
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
+    return set_meanwhile(sys.modules, module.__name__, module)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.parallel_layout import refuse_impossible_layout
 from megatron_lrps.training.arguments import Parser, Planned, add_arguments, full_command_line
-from megatron_lrps.training.megatron.refusals import refuse_usage
 from megatron_lrps.training.rank_environment import refuse_no_launcher
 
 Provider = Callable[[Parser], Parser]
@@ -36,7 +35,6 @@ def read_with_plan(
         refuse_impossible_layout(plan.tree.plan, int(os.environ.get("WORLD_SIZE", "1")))
 
     def provider(parser: Parser) -> Parser:
-        refuse_usage(parser)
         parser = add_arguments(parser)
         parser = extra_args_provider(parser) if extra_args_provider else parser
         # Megatron reads sys.argv next. Another parser of its thousand flags would cost a tenth of a second.

@@ -2,7 +2,8 @@
 
 import dataclasses
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
-from megatron_lrps.plan.data_files import validation_sets, window_blend
+from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.window_samples import portions_of
-from megatron_lrps.training.sample_order import Chained, Mixed, replay_seed
-from megatron_lrps.training.timeline import Samples, Timeline, WindowSamples, WithReplay
+from megatron_lrps.training.timeline import Chained, Mixed, Samples, Timeline, WindowSamples, WithReplay, replay_seed
+
+Build = Callable[..., list[Any]]
+"""``_build`` with this run's configuration and rank."""
 
 
 class Filled(torch.utils.data.Dataset[dict[str, Any]]):
@@ -60,11 +63,7 @@ def require_distributed(provider: Any) -> None:
 
 
 def build_datasets(
-    tree: Tree,
-    path: PlannedPath,
-    args: Namespace,
-    config: GPTDatasetConfig,
-    is_built_on_rank: Callable[[], bool],
+    tree: Tree, path: PlannedPath, args: Namespace, config: GPTDatasetConfig, is_built_on_rank: Callable[[], bool]
 ) -> tuple[Timeline | None, list[Any] | None, None]:
     """Build a path's timeline and its windows' validation sets. All ranks call it together.
 
@@ -80,50 +79,44 @@ def build_datasets(
     """
     batch = tree.plan.global_batch_size
     position = args.consumed_train_samples
+    build = partial(_build, config, is_built_on_rank)
     windows: list[WindowSamples] = []
     for window in tree.windows_of(path):
         length = window.iterations * batch
         passed = path.order == "chained" and window.end * batch <= position
-        samples = None if passed else _window(tree, window, config, is_built_on_rank)
+        samples = None if passed else _window(tree, window, build, config.random_seed)
         windows.append(WindowSamples(version=window.version.name, length=length, samples=samples))
     total = sum(window.length for window in windows)
     sets = list(validation_sets(tree, path).values())
-    valid = [_whole(prefix, config, is_built_on_rank) for prefix in sets] or None
+    # Each validation set is read once as a whole.
+    valid = [build([0, None, 0], [None, ([str(prefix)], None), None])[Split.valid.value] for prefix in sets] or None
     if not is_built_on_rank():
         return None, [None] * len(sets) if sets else None, None
     order = Chained(total) if path.order == "chained" else Mixed(total, args.seed)
     return Timeline(windows, order), valid, None
 
 
-def _window(tree: Tree, window: Window, config: GPTDatasetConfig, here: Callable[[], bool]) -> Samples | None:
+def _window(tree: Tree, window: Window, build: Build, random_seed: int) -> Samples | None:
     """A window's samples: its own data, and what it replays with another random seed than theirs."""
     key = f"versions.{window.version.name}"
     own, *replayed = portions_of(tree, window)
-    samples = _draw(window_blend(tree, window), own.samples, key, config, here)
+    samples = _draw(build, window.version.train, own.samples, key)
     if not replayed:
         return samples
-    seed = replay_seed(config.random_seed, tree.windows.index(window))
-    drawn = [samples]
-    for part in replayed:
-        blend = window_blend(tree, part.window)
-        drawn.append(_draw(blend, part.samples, f"{key}.replay", config, here, random_seed=seed))
-    parts = [each for each in drawn if each is not None]
+    seed = replay_seed(random_seed, tree.windows.index(window))
+    again = [
+        _draw(build, part.window.version.train, part.samples, f"{key}.replay", random_seed=seed) for part in replayed
+    ]
+    parts = [each for each in (samples, *again) if each is not None]
     return WithReplay(parts, [part.samples for part in (own, *replayed)]) if parts else None
 
 
-def _draw(
-    blend: list[tuple[float, Path]],
-    length: int,
-    key: str,
-    config: GPTDatasetConfig,
-    here: Callable[[], bool],
-    **changed: Any,
-) -> Samples | None:
+def _draw(build: Build, blend: Sequence[tuple[float, Path]], length: int, key: str, **changed: Any) -> Samples | None:
     """A blend drawn exactly ``length`` times; ``changed`` is set in the configuration."""
     prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
     blends = [(prefixes, weights if len(prefixes) > 1 else None), None, None]
     try:
-        built = _build([length, 0, 0], blends, config, here, **changed)
+        built = build([length, 0, 0], blends, **changed)
     except IndexError as error:  # Megatron's bookkeeping of a few samples among many weights
         raise RefusedError(
             f"{key}: {length} samples are too few for the weights of {len(prefixes)} data sets: {error}",
@@ -138,18 +131,8 @@ def _draw(
     return samples
 
 
-def _whole(prefix: Path, config: GPTDatasetConfig, here: Callable[[], bool]) -> Any:
-    """One pass over a validation set."""
-    return _build([0, None, 0], [None, ([str(prefix)], None), None], config, here)[Split.valid.value]
-
-
-def _build(
-    sizes: list[int | None],
-    blends: list[tuple[list[str], list[float] | None] | None],
-    config: Any,
-    here: Any,
-    **changed: Any,
-) -> list[Any]:
+def _build(config: Any, here: Any, sizes: list[int | None], blends: list[Any], **changed: Any) -> list[Any]:
+    """Train, validation and test sets of these sizes, by split, from each split's (prefixes, weights) or None."""
     # A copy through the constructor, so that Megatron derives its split matrix from the new blend.
     config = dataclasses.replace(config, blend=None, blend_per_split=blends, split=None, **changed)
     return list(BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, config).build())

@@ -46,13 +46,14 @@ _FIELDS = ("tokens", "position_ids", "attention_mask", "labels", "loss_mask")
 _SPIKE = 10
 """A loss this many times the largest one seen is a spike (``--check-for-spiky-loss``)."""
 
-_OTHER_SCRIPTS = {
-    "sft": "--sft",
-    "fim_data": "--fim-data",
-    "logits_load_dir": "--logits-load-dir",
-    "hybrid_context_parallel": "--hybrid-context-parallel",
-    "dataloader_inter_document_masking": "--dataloader-inter-document-masking",
-}
+_SAME_IN_DATASETS = (
+    *("split", "multiple_validation_sets", "full_validation", "mmap_bin_files", "eod_mask_loss"),
+    *("num_dataset_builder_threads", "reset_position_ids", "reset_attention_mask", "object_storage_cache_path"),
+    *("mid_level_dataset_surplus", "allow_ambiguous_pad_tokens", "context_parallel_size", "data_parallel_size"),
+)
+"""Arguments of Megatron that have the same name in the configuration of its data sets."""
+_OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
+"""Flags of trainings that this entry does not do."""
 
 _stragglers = StragglerDetector()
 
@@ -203,25 +204,13 @@ def dataset_config(args: Namespace) -> GPTDatasetConfig:
         sequence_length=args.seq_length,
         blend=blend,
         blend_per_split=blend_per_split,
-        split=args.split,
-        multiple_validation_sets=args.multiple_validation_sets,
-        full_validation=args.full_validation,
-        num_dataset_builder_threads=args.num_dataset_builder_threads,
         path_to_cache=args.data_cache_path,
-        mmap_bin_files=args.mmap_bin_files,
         tokenizer=build_tokenizer(args),
-        reset_position_ids=args.reset_position_ids,
-        reset_attention_mask=args.reset_attention_mask,
-        eod_mask_loss=args.eod_mask_loss,
         create_attention_mask=args.create_attention_mask_in_dataloader,
-        object_storage_cache_path=args.object_storage_cache_path,
-        mid_level_dataset_surplus=args.mid_level_dataset_surplus,
-        allow_ambiguous_pad_tokens=args.allow_ambiguous_pad_tokens,
         fast_cache_load=args.dataloader_fast_cache_load,
         defer_npy_index_mmap=args.dataloader_defer_npy_index_mmap,
-        context_parallel_size=args.context_parallel_size,
-        data_parallel_size=args.data_parallel_size,
         sequence_parallel_size=args.tensor_model_parallel_size * args.sequence_parallel,
+        **{name: getattr(args, name) for name in _SAME_IN_DATASETS},
     )
 
 
@@ -270,10 +259,10 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
     """
     fill_wheel_gaps()
     args = parse_and_validate_args()
-    for attribute, flag in _OTHER_SCRIPTS.items():
-        if getattr(args, attribute, None):
+    for flag in _OTHER_SCRIPTS:
+        if getattr(args, flag.replace("-", "_"), None):
             raise RefusedError(
-                f"{flag} is given, but this entry pretrains GPT on plain sequences only.",
+                f"--{flag} is given, but this entry pretrains GPT on plain sequences only.",
                 "leave it out, or run Megatron-LM's own script: python -m megatron_lrps pretrain_gpt.py ...",
             )
     try:
@@ -286,6 +275,5 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
         )
     finally:
         # Megatron flushes when training ends; the figures of the evaluations after it would be lost.
-        writer = get_tensorboard_writer()
-        if writer is not None:
+        if (writer := get_tensorboard_writer()) is not None:
             writer.flush()

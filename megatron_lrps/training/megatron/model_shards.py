@@ -5,7 +5,6 @@ what Megatron prints on standard error. It needs no GPU: process groups are fake
 device, and modules are Megatron's local ones, which have as many parameters as Transformer Engine's.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -20,7 +19,7 @@ import torch
 
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
-from megatron_lrps.training.megatron.refusals import explain, refuse_usage
+from megatron_lrps.training.megatron.refusals import explain
 
 _TE_ALONE: dict[str, Any] = {
     "fp8": None,
@@ -43,6 +42,10 @@ _LOCAL: dict[str, Any] = {
     "use_cpu_initialization": True,
     "perform_initialization": False,
 }
+_GROUP_SIZES = (
+    *("context_parallel_size", "hierarchical_context_parallel_sizes", "expert_model_parallel_size"),
+    *("expert_tensor_parallel_size", "num_distributed_optimizer_instances"),
+)
 _PER_PATH = ("train_iters", "save", "load", "tensorboard_dir", "validation_set_names", "full_validation", "eval_iters")
 
 
@@ -80,12 +83,8 @@ def _check_path(
     line: list[str], vocabulary: int | None, built: dict[str, dict[str, Any]], adopted: tuple[str, int] | None
 ) -> dict[str, Any]:
     from megatron.core import num_microbatches_calculator as microbatches
+    from megatron.training import theoretical_memory_usage as memory
     from megatron.training.arguments import validate_args
-    from megatron.training.theoretical_memory_usage import (
-        compute_activation_memory,
-        compute_activation_memory_without_sp,
-        compute_weight_and_optimizer_memory,
-    )
 
     from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
 
@@ -108,7 +107,7 @@ def _check_path(
     if key not in built:
         built[key] = _build(args)
     selective = args.sequence_parallel and args.recompute_granularity == "selective"  # as Megatron's report chooses
-    activations = compute_activation_memory if selective else compute_activation_memory_without_sp
+    activations = memory.compute_activation_memory if selective else memory.compute_activation_memory_without_sp
     return {
         "layout": {
             "TP": args.tensor_model_parallel_size,
@@ -122,13 +121,13 @@ def _check_path(
         "vocabulary": args.padded_vocab_size,
         **built[key],
         "memory": {
-            "weights_and_optimizer": int(compute_weight_and_optimizer_memory(args)),
+            "weights_and_optimizer": int(memory.compute_weight_and_optimizer_memory(args)),
             "activations": int(activations(args, num_microbatches=count)),
         },
         "unproven": [
             _FLAGS.get(name, f"--{name.replace('_', '-')}")
-            for name in _TE_ALONE
-            if _TE_ALONE[name] != getattr(args, name)
+            for name, without in _TE_ALONE.items()
+            if getattr(args, name) != without
         ],
     }
 
@@ -138,12 +137,8 @@ def _parse(line: list[str]) -> Namespace:
 
     from megatron_lrps.training.arguments import add_arguments
 
-    def provider(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        refuse_usage(parser)
-        return add_arguments(parser)
-
     sys.argv = ["lrps", *line]
-    args: Namespace = parse_args(provider)
+    args: Namespace = parse_args(add_arguments)
     return args
 
 
@@ -203,11 +198,7 @@ def _as_rank(args: Namespace, rank: int) -> Iterator[None]:
             args.tensor_model_parallel_size,
             args.pipeline_model_parallel_size,
             args.virtual_pipeline_model_parallel_size,
-            context_parallel_size=args.context_parallel_size,
-            hierarchical_context_parallel_sizes=args.hierarchical_context_parallel_sizes,
-            expert_model_parallel_size=args.expert_model_parallel_size,
-            expert_tensor_parallel_size=args.expert_tensor_parallel_size,
-            num_distributed_optimizer_instances=args.num_distributed_optimizer_instances,
+            **{name: getattr(args, name) for name in _GROUP_SIZES},
             create_gloo_process_groups=False,
         )
         yield

@@ -7,14 +7,12 @@ Names that are not the same in all releases are in the release's own file, such 
 import functools
 import importlib
 import inspect
+from argparse import Namespace
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from megatron_lrps.errors import RefusedError
-
-if TYPE_CHECKING:
-    from argparse import Namespace
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ class Release:
         return f"install megatron-core {self.newest}, unmodified."
 
 
-def arguments() -> "Namespace":
+def arguments() -> Namespace:
     """Return Megatron's arguments, parsed and validated."""
     args: Namespace = ARGUMENTS.get()()
     return args

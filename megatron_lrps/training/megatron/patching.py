@@ -4,11 +4,12 @@ A hook is called in place of Megatron's function, with the ``Call`` that Megatro
 name, and goes on with Megatron's own function, or does not.
 """
 
+import contextlib
 import functools
 import inspect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,38 +22,36 @@ _REPORT_S = 2.0
 _HOOK = "lrps_hook"
 
 
+@dataclass(slots=True)
 class Call:
     """One call of a hooked function.
 
-    Args:
+    Attributes:
         original: Megatron's function.
         signature: Its signature.
         args: The arguments by position.
         kwargs: The arguments by name.
     """
 
-    __slots__ = ("_args", "_kwargs", "_named", "_original", "_signature")
-
-    def __init__(
-        self, original: Callable[..., Any], signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._original, self._signature = original, signature
-        self._args, self._kwargs = args, kwargs
-        self._named: dict[str, Any] | None = None
+    original: Callable[..., Any]
+    signature: inspect.Signature
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    _named: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its parameter's name, or the parameter's default."""
         if self._named is None:
-            self._named = self._signature.bind(*self._args, **self._kwargs).arguments
-        return self._named[name] if name in self._named else self._signature.parameters[name].default
+            self._named = self.signature.bind(*self.args, **self.kwargs).arguments
+        return self._named[name] if name in self._named else self.signature.parameters[name].default
 
     def proceed(self, **changed: Any) -> Any:
         """Call Megatron's function, with some of its arguments changed."""
         if not changed:
-            return self._original(*self._args, **self._kwargs)
-        bound = self._signature.bind(*self._args, **self._kwargs)
+            return self.original(*self.args, **self.kwargs)
+        bound = self.signature.bind(*self.args, **self.kwargs)
         bound.arguments.update(changed)
-        return self._original(*bound.args, **bound.kwargs)
+        return self.original(*bound.args, **bound.kwargs)
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,20 @@ def replace(owner: Any, attribute: str, value: Any) -> None:
     """Put an object of the plugin's in the place of one of Megatron's, which needs no hook or cannot have one."""
     static = isinstance(inspect.getattr_static(owner, attribute), staticmethod)  # AttributeError if nothing is there
     setattr(owner, attribute, staticmethod(value) if static else value)
+
+
+@contextlib.contextmanager
+def set_meanwhile(mapping: MutableMapping[str, Any], key: str, value: Any) -> Iterator[None]:
+    """Set an entry of a mapping in the block; after it the mapping is as it was."""
+    before = mapping.get(key)
+    mapping[key] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del mapping[key]
+        else:
+            mapping[key] = before
 
 
 def is_in_place(name: Name) -> bool:

@@ -1,11 +1,11 @@
 """What Megatron has saved beside the weights: the arguments of the run, and the states of the optimizer and of FP8."""
 
-import contextlib
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.training.megatron.patching import set_meanwhile
 
 _VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
@@ -38,18 +38,9 @@ def refuse_without_moments(name: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def vouched_states() -> Iterator[None]:
-    """Let Transformer Engine read the FP8 scales of a checkpoint that the start has found to be data.
+def vouched_states() -> AbstractContextManager[None]:
+    """Return a context in which Transformer Engine reads FP8 scales, of a checkpoint that the start found to be data.
 
     ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only where this variable vouches for it.
     """
-    before = os.environ.get(_VOUCHED)
-    os.environ[_VOUCHED] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_VOUCHED]
-        else:
-            os.environ[_VOUCHED] = before
+    return set_meanwhile(os.environ, _VOUCHED, "1")

@@ -3,6 +3,7 @@
 import importlib
 import re
 import resource
+from collections.abc import Callable
 
 from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.names import Release
@@ -11,18 +12,17 @@ from megatron_lrps.training.megatron.patching import Call, Hook, fill_gaps
 
 def fill_wheel_gaps() -> None:
     """Fill all gaps in this process. Calling it again does no harm; raises RefusedError as ``installed_release``."""
-    release = installed_release()
-    fill_gaps(
-        [*_helper_compilation(release), *_help_texts(release), *_writer_memory(release)],
-        installed_version(),
-        release.fix,
-    )
+    _fill(_helper_compilation, _help_texts, _writer_memory)
 
 
 def fill_writer_gaps() -> None:
     """Fill those that the process of a checkpoint's writer meets."""
+    _fill(_writer_memory)
+
+
+def _fill(*gaps: Callable[[Release], list[Hook]]) -> None:
     release = installed_release()
-    fill_gaps(_writer_memory(release), installed_version(), release.fix)
+    fill_gaps([hook for gap in gaps for hook in gap(release)], installed_version(), release.fix)
 
 
 def _helper_compilation(release: Release) -> list[Hook]:

@@ -1,6 +1,6 @@
 """The interface of encoders, and the description of a tokenizer that worker processes get."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -72,6 +72,26 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text. Only the calling thread is used."""
         ...
+
+
+def batches(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
+    """The texts in lists of so many ``characters`` together, or of one text more."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= characters or len(batch) >= characters // 16:  # empty documents take memory too
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def joined(arrays: Sequence[NDArray[Any]]) -> Encoded:
+    """The arrays of ids, one of each document, as one array."""
+    lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
+    return Encoded(np.concatenate(arrays) if arrays else np.empty(0, np.int32), lengths)
 
 
 def flat(lists: Sequence[Sequence[int]]) -> Encoded:

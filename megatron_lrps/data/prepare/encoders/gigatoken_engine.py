@@ -99,7 +99,8 @@ def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
 
         return GigatokenEncoder(from_ranks, reference, shift=len(reference.special))
 
-    return _checked(build, reference, [*reference.special, *_as_text(reference.ranks)])
+    tokens = [*reference.special, *(token.decode(errors="ignore") for token in reference.ranks)]
+    return _checked(build, reference, tokens)
 
 
 def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequence[str]) -> Encoder:
@@ -128,10 +129,6 @@ def _resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-def _as_text(tokens: Sequence[bytes]) -> list[str]:
-    return [token.decode(errors="ignore") for token in tokens]
 
 
 def _wrap(encoded: Encoded, before: Sequence[int], after: Sequence[int]) -> Encoded:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec, flat
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec, batches, flat
 from megatron_lrps.data.prepare.encoders.traps import TRAPS
 from megatron_lrps.errors import RefusedError
 
@@ -89,19 +89,11 @@ class TokenizersReference:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, with BOS and EOS if the folder asks for them."""
-        found: list[Encoded] = []
-        batch: list[str] = []
-        size = 0
-        for number, text in enumerate(texts, 1):
-            batch.append(text)
-            size += len(text)
-            if size >= _BATCH_CHARS or number == len(texts):
-                encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
-                found.append(flat([encoding.ids for encoding in encodings]))
-                batch, size = [], 0
-        if not found:
-            return flat([])
-        return Encoded(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+        found = []
+        for batch in batches(texts, _BATCH_CHARS):
+            encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
+            found.append(flat([encoding.ids for encoding in encodings]))
+        return Encoded(*map(np.concatenate, zip(*found, strict=True))) if found else flat([])
 
     def around(self) -> tuple[list[int], list[int]]:
         """The ids that stand before and after each document's own."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_lrps.data.prepare.encoders.encoder import Encoded, flat
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, flat, joined
 from megatron_lrps.data.protobuf import fields
 from megatron_lrps.data.sentencepiece_training import load_processor
 from megatron_lrps.errors import RefusedError
@@ -56,9 +56,7 @@ class SentencePieceModel:
     def _encode(self, texts: list[str]) -> Encoded:
         if not self._arrays:
             return flat(self._processor.encode(texts, num_threads=1))
-        arrays = self._processor.encode(texts, return_type="numpy", num_threads=1)
-        lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
-        return Encoded(np.concatenate(arrays) if arrays else np.empty(0, np.int32), lengths)
+        return joined(self._processor.encode(texts, return_type="numpy", num_threads=1))
 
 
 def parts(text: str) -> Iterator[str]:

@@ -24,14 +24,10 @@ NO_SPECIAL_TOKENS = "tokenizer-hf-no-include-special-tokens"
 NULL_EOD = "null-tokenizer-eod-id"
 
 REFUSED_FLAGS = (
-    "merge-file",
-    "tokenizer-hf-no-use-fast",
-    "tokenizer-metadata",
-    "tokenizer-sentencepiece-ignore-extra-whitespaces",
-    "tokenizer-sentencepiece-legacy",
-    "trust-remote-code",
+    "merge-file", "tokenizer-hf-no-use-fast", "tokenizer-metadata",
+    "tokenizer-sentencepiece-ignore-extra-whitespaces", "tokenizer-sentencepiece-legacy", "trust-remote-code",
     "vocab-file",
-)
+)  # fmt: skip
 """Megatron flags with which its tokenizer gives other ids than are written here, or runs code from the folder."""
 
 

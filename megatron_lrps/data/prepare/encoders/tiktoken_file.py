@@ -8,9 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec
+from megatron_lrps.data.library import library
+from megatron_lrps.data.prepare.encoders.encoder import Encoded, TokenizerSpec, joined
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.tokenizers import TIKTOKEN_VOCABULARY
 
@@ -41,7 +40,7 @@ class TiktokenReference:
         self.vocab_size = len(self.ranks) + len(self.special)
         self.eod = self.special["</s>"]
         self.engine = f"tiktoken {version('tiktoken')}"
-        self._encoding = _tiktoken().Encoding(
+        self._encoding = library("tiktoken", "Install it: pip install tiktoken").Encoding(
             name="megatron",
             pat_str=PATTERNS[spec.pattern],
             mergeable_ranks={token: rank + len(self.special) for rank, token in enumerate(self.ranks)},
@@ -50,9 +49,7 @@ class TiktokenReference:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text."""
-        arrays = [self._encoding.encode_to_numpy(text, allowed_special="all") for text in texts]
-        lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
-        return Encoded(np.concatenate(arrays) if arrays else np.empty(0, np.uint32), lengths)
+        return joined([self._encoding.encode_to_numpy(text, allowed_special="all") for text in texts])
 
 
 def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
@@ -105,13 +102,3 @@ def _entries(path: Path) -> list[Any]:
             f"{path} is not a list in a .json file, which Megatron's TikTokenizer needs.", "Name another file."
         )
     return found
-
-
-def _tiktoken() -> Any:
-    try:
-        import tiktoken
-    except ModuleNotFoundError as error:
-        raise RefusedError(
-            "The Python package tiktoken is not installed.", "Install it: pip install tiktoken"
-        ) from error
-    return tiktoken

@@ -1,15 +1,20 @@
-"""A sentencepiece model as a ``tokenizers`` JSON. The caller compares its ids with sentencepiece's before it is used.
+"""A sentencepiece model or a TikTokenizer vocabulary as a ``tokenizers`` JSON.
 
-transformers can convert such a model itself, but gives other ids for leading spaces and for unigram models.
+The caller compares its ids with those of the own library before it is used. transformers can convert a sentencepiece
+model itself, but gives other ids for leading spaces and for unigram models.
 """
 
+import base64
 import json
 import re
 import struct
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
+from megatron_lrps.data.prepare.encoders.tiktoken_file import PATTERNS, read_ranks, special_tokens
 from megatron_lrps.data.protobuf import fields
 from megatron_lrps.data.sentencepiece_training import load_processor
 from megatron_lrps.errors import RefusedError
@@ -19,6 +24,13 @@ _UNIGRAM, _BPE = 1, 2
 _NEVER = -1e9
 """The score of a unigram piece that no text may become."""
 SPACE = "\u2581"
+"""What sentencepiece writes for a space."""
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+_PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_CHARACTERS = {byte: chr(byte) for byte in _PRINTED} | {
+    byte: chr(256 + number) for number, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
+}
+"""Byte -> the character that stands for it in byte-level BPE (openai/gpt-2, encoder.py)."""
 
 
 class _Piece(NamedTuple):
@@ -35,8 +47,31 @@ class SpecialTokens(NamedTuple):
     unknown: str | None
 
 
-def convert(path: Path) -> tuple[str, SpecialTokens]:
-    """The JSON of a model file, and its special tokens.
+def tiktoken_json(spec: TokenizerSpec) -> str:
+    """The JSON of a TikTokenizer vocabulary; raises RefusedError as ``TiktokenReference``."""
+    special, ranks = special_tokens(spec), read_ranks(spec)
+    words = {"type": "Split", "pattern": {"Regex": PATTERNS[spec.pattern]}, "behavior": "Isolated", "invert": False}
+    known = {token: rank for rank, token in enumerate(ranks)}
+    merges = _merges(known, known.__getitem__)
+    return _whole(
+        [_added(number, token, special=True) for token, number in special.items()],
+        normalizer=None,
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [words, _BYTE_LEVEL]},
+        decoder=_BYTE_LEVEL,
+        model=_bpe(
+            special | {_text(token): rank + len(special) for rank, token in enumerate(ranks)},
+            [(_text(left), _text(right)) for left, right in merges],
+            ignore_merges=True,  # tiktoken looks a word up before it merges
+        ),
+    )
+
+
+def _text(token: bytes) -> str:
+    return "".join(_CHARACTERS[byte] for byte in token)
+
+
+def sentencepiece_json(path: Path) -> tuple[str, SpecialTokens]:
+    """The JSON of a sentencepiece model file, and its special tokens.
 
     Raises:
         RefusedError: it is no model, or of a kind (word, char, whitespace as suffix) that is not converted.
@@ -53,18 +88,10 @@ def convert(path: Path) -> tuple[str, SpecialTokens]:
     fallback = bool(trainer.get(35, 0))
     unknown = next((piece.text for piece in pieces if piece.kind == _UNKNOWN), None)
     if kind == _BPE:
-        model: dict[str, Any] = {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": unknown,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": True,
-            "byte_fallback": fallback,
-            "ignore_merges": False,
-            "vocab": {piece.text: number for number, piece in enumerate(pieces)},
-            "merges": _merges(pieces),
-        }
+        vocab = {piece.text: number for number, piece in enumerate(pieces)}
+        normal = {piece.text: number for number, piece in enumerate(pieces) if piece.kind == _NORMAL}
+        merges = _merges(normal, lambda text: -pieces[normal[text]].score)
+        model = _bpe(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=fallback)
     else:
         model = {
             "type": "Unigram",
@@ -72,24 +99,22 @@ def convert(path: Path) -> tuple[str, SpecialTokens]:
             "vocab": [[piece.text, piece.score if piece.kind == _NORMAL else _NEVER] for piece in pieces],
             "byte_fallback": fallback,
         }
-    special = [(number, piece) for number, piece in enumerate(pieces) if piece.kind in (_UNKNOWN, _CONTROL)]
-    named = [(number, piece) for number, piece in enumerate(pieces) if piece.kind == _USER_DEFINED]
-    whole = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [_added(number, piece.text, special=True) for number, piece in special]
-        + [_added(number, piece.text, special=False) for number, piece in named],
-        "normalizer": _normalizer(normalizer),
-        "pre_tokenizer": _borders(pieces) if kind == _UNIGRAM else None,
-        "post_processor": None,
-        "decoder": _decoder(dummy=bool(normalizer.get(3, 1)), fallback=fallback),
-        "model": model,
-    }
+    whole = _whole(
+        [
+            _added(number, piece.text, special=special)
+            for special, kinds in ((True, (_UNKNOWN, _CONTROL)), (False, (_USER_DEFINED,)))
+            for number, piece in enumerate(pieces)
+            if piece.kind in kinds
+        ],
+        normalizer=_normalizer(normalizer),
+        pre_tokenizer=_borders(pieces) if kind == _UNIGRAM else None,
+        decoder=_decoder(dummy=bool(normalizer.get(3, 1)), fallback=fallback),
+        model=model,
+    )
     bos, eos = (
         processor.id_to_piece(number) if number >= 0 else None for number in (processor.bos_id(), processor.eos_id())
     )
-    return json.dumps(whole, ensure_ascii=False), SpecialTokens(bos, eos, unknown)
+    return whole, SpecialTokens(bos, eos, unknown)
 
 
 def _piece(message: bytes) -> _Piece:
@@ -98,16 +123,49 @@ def _piece(message: bytes) -> _Piece:
     return _Piece(values.get(1, b"").decode(), score, values.get(3, _NORMAL))
 
 
-def _merges(pieces: list[_Piece]) -> list[list[str]]:
-    """Every way to make a piece of two others, best piece first: sentencepiece merges whichever pair scores highest."""
-    known = {piece.text: number for number, piece in enumerate(pieces) if piece.kind == _NORMAL}
-    found: list[tuple[float, int, int, str, str]] = []
-    for text, number in known.items():
-        for cut in range(1, len(text)):
-            left, right = text[:cut], text[cut:]
+def _whole(added: list[dict[str, Any]], *, normalizer: Any, pre_tokenizer: Any, decoder: Any, model: Any) -> str:
+    whole = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": None,
+        "decoder": decoder,
+        "model": model,
+    }
+    return json.dumps(whole, ensure_ascii=False)
+
+
+def _bpe(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], **own: Any) -> dict[str, Any]:
+    """A BPE model; ``own`` are its settings that are not the usual ones."""
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        **own,
+        "vocab": vocab,
+        "merges": merges,
+    }
+
+
+def _merges[Piece: (str, bytes)](
+    known: Mapping[Piece, int], cost: Callable[[Piece], float]
+) -> list[tuple[Piece, Piece]]:
+    """Every way to make a piece of two others, the cheapest piece first, as both libraries merge."""
+    found: list[tuple[float, int, int, Piece, Piece]] = []
+    for piece in known:
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
             if left in known and right in known:
-                found.append((-pieces[number].score, known[left], known[right], left, right))
-    return [[left, right] for *_, left, right in sorted(found)]
+                found.append((cost(piece), known[left], known[right], left, right))
+    return [(left, right) for *_, left, right in sorted(found)]
 
 
 def _borders(pieces: list[_Piece]) -> dict[str, Any] | None:
@@ -131,7 +189,6 @@ def _added(number: int, text: str, *, special: bool) -> dict[str, Any]:
 
 
 def _normalizer(spec: dict[int, Any]) -> dict[str, Any] | None:
-    import base64
 
     steps: list[dict[str, Any]] = []
     if spec.get(2):

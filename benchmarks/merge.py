@@ -1,0 +1,106 @@
+"""What does a merge of ten checkpoints cost? Memory against the largest tensor, and its time against plain reading.
+
+    python benchmarks/merge.py [FOLDER] [LAYERS]
+
+The benchmark makes ten checkpoints with the shape of Llama 3 8B's layers (4096 wide, 32,000 tokens, bf16: 1 GB with two
+layers) in FOLDER, and removes them at the end. The contract: the peak memory of a merge is under 1.2 x the largest
+tensor x 3 + 1 GiB, and it reads at 60 % or more of the rate at which the same disk is read. Both are timed in turn,
+with the page cache dropped before each, and the median of the rounds counts. The exit code is 1 if a part is missed.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from export import START, drop_cache, make
+
+from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.row_blocks import BLOCK_BYTES
+
+COUNT = 10
+RATE_LIMIT = 0.6
+ROUNDS = 3
+MERGE = f"""{START}
+from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.convert.weighted_mean import plan_mean, write_mean
+began = time.monotonic()
+parts = [Checkpoint(Path(sys.argv[1]), each) for each in range(1, {COUNT} + 1)]
+write_mean(plan_mean(parts, [1 / {COUNT}] * {COUNT}), Checkpoint(Path(sys.argv[2]), {COUNT}))
+print(time.monotonic() - began, high_water())
+"""
+
+
+def read(files: list[Path]) -> float:
+    """Bytes a second of reading the files, a block at a time."""
+    buffer, size = bytearray(BLOCK_BYTES), 0
+    began = time.monotonic()
+    for file in files:
+        with file.open("rb", buffering=0) as stream:
+            while got := stream.readinto(buffer):
+                size += got
+    return size / (time.monotonic() - began)
+
+
+def main(folder: Path, layers: int) -> int:
+    """Run all rounds, print the facts as JSON, and return the exit code."""
+    model = Model(
+        family="llama",
+        layers=layers,
+        hidden=4096,
+        ffn=14336,
+        heads=32,
+        groups=8,
+        head_dim=128,
+        vocab=32000,
+        positions=8192,
+        epsilon=1e-5,
+        tied=False,
+        rope_base=500000.0,
+    )
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        source, target = Path(name) / "main", Path(name) / "merged"
+        source.mkdir()
+        folders = [source / f"iter_{each:07d}" for each in range(1, COUNT + 1)]
+        largest = max(make(each, model) for each in folders)
+        files = [file for each in folders for file in sorted(each.iterdir())]
+        size = sum(file.stat().st_size for file in files)
+        rates, peaks = [], []
+        for _ in range(ROUNDS):
+            for each in folders:
+                drop_cache(each)
+            plain = read(files)
+            for each in folders:
+                drop_cache(each)
+            command = [sys.executable, "-c", MERGE, str(source), str(target)]
+            seconds, peak = map(float, subprocess.check_output(command, text=True).split())
+            shutil.rmtree(target)
+            rates.append(size / seconds / plain)
+            peaks.append(peak)
+            print(
+                f"{size / 1e9:.2f} GB in {seconds:.1f} s: {size / seconds / 1e6:,.0f} MB/s, plain reading "
+                f"{plain / 1e6:,.0f}; peak {peak / 2**30:.2f} GiB",
+                flush=True,
+            )
+    allowed, rate = 1.2 * largest * 3 + 2**30, statistics.median(rates)
+    facts = {
+        "checkpoints": COUNT,
+        "layers": layers,
+        "bytes": size,
+        "largest_tensor_bytes": largest,
+        "allowed_bytes": allowed,
+        "peak_bytes": max(peaks),
+        "rate": round(rate, 3),
+        "rates": [round(each, 3) for each in sorted(rates)],
+        "limit": RATE_LIMIT,
+    }
+    print(json.dumps(facts))
+    return int(max(peaks) > allowed or rate < RATE_LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "."), int(sys.argv[2]) if len(sys.argv) > 2 else 2))
