@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.convert.helper_process import OFFLINE, python_lines
-from megatron_lrps.convert.tokenizers_json import sentencepiece_json, tiktoken_json
+from megatron_lrps.convert.tokenizers_json import SPACE, sentencepiece_json, tiktoken_json
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
 from megatron_lrps.data.prepare.encoders.huggingface_folder import TokenizersReference
@@ -74,7 +74,7 @@ def _sentencepiece(model: Path, reference: Encoder, folder: Path, max_length: in
     settings |= {name: token for name, token in named.items() if token is not None}
     vocabulary = json.loads(backend)["model"]["vocab"]
     names = [piece if isinstance(piece, str) else piece[0] for piece in vocabulary]
-    texts = list(trap_texts([name.replace("\u2581", " ") for name in names]))
+    texts = list(trap_texts([name.replace(SPACE, " ") for name in names]))
     shipped = _ship(folder, backend, {**settings, "model_max_length": max_length}, reference, texts)
     return shipped or Shipped(
         "The tokenizer is `sentencepiece/tokenizer.model`; use it with the sentencepiece library: transformers would "

@@ -1,5 +1,6 @@
 """Work in a Python process of its own: its libraries print, keep memory and hold state as they like."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,11 +53,9 @@ def python_lines(
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
                 process.stdin.write("" if given is None else json.dumps(given))
                 process.stdin.close()
-            except BrokenPipeError:  # it has failed already, and says why
-                pass
             yield from process.stdout
             code = process.wait()
         if code:

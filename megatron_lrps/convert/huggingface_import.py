@@ -49,7 +49,6 @@ class Imported(NamedTuple):
 class PlannedImport(NamedTuple):
     """An import that has been found possible. Nothing is written yet."""
 
-    source: Path
     model: Model
     weights: dict[str, FileTensor]
 
@@ -78,7 +77,7 @@ def plan_import(source: Path) -> PlannedImport:
     unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED) and name not in tied]
     if unknown:
         raise RefusedError(f"{source} holds {unknown[0]}, but Megatron has no tensor for it.", "import another model.")
-    return PlannedImport(source, model, {name: found[name] for name in expected})
+    return PlannedImport(model, {name: found[name] for name in expected})
 
 
 def write_import(planned: PlannedImport, target: Path) -> Imported:

@@ -24,6 +24,7 @@ _UNIGRAM, _BPE = 1, 2
 _NEVER = -1e9
 """The score of a unigram piece that no text may become."""
 SPACE = "\u2581"
+"""What sentencepiece writes for a space."""
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _CHARACTERS = {byte: chr(byte) for byte in _PRINTED} | {

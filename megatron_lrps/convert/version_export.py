@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.releases import note
@@ -25,9 +27,6 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
-
-if TYPE_CHECKING:
-    import torch
 
 RECORD = "lrps.json"
 """The file in an export that says what it was made from."""
@@ -159,11 +158,11 @@ def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, 
     return opened, spec, encoder
 
 
-def _rounded(dtype: "torch.dtype | None") -> str | None:
+def _rounded(dtype: torch.dtype | None) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(version: VersionCheckpoint, dtype: "torch.dtype") -> dict[str, Any]:
+def _record(version: VersionCheckpoint, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "format": 1,
         "campaign": version.campaign.plan.campaign,

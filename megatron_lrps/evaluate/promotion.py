@@ -74,7 +74,7 @@ def promote(
     conditions = read_gate_file(gate) if gate else []
     steps = _Steps(version)
     _verify(version, steps, say)
-    checked = steps.get("checked", {}).get("export") == _state_of(version.export) is not None
+    checked = steps.get("checked").get("export") == _state_of(version.export) is not None
     exported = export_to_hugging_face(version, dtype=dtype, check=check and not checked, say=say)
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())
@@ -94,8 +94,8 @@ def promote(
     facts = {
         "export": within(exported.folder, version.campaign.folder.root),
         "checkpoint_sha256": version.sha256,
-        "verified": steps.get("verified", {}).get("found"),
-        "checked": steps.get("checked", {}).get("difference"),
+        "verified": steps.get("verified").get("found"),
+        "checked": steps.get("checked").get("difference"),
         "gate": [str(each) for each in judged],
         "unmet": {each.condition.text: str(each) for each in unmet},
     }
@@ -149,9 +149,9 @@ def _refuse(
 
 
 def _proof(steps: "_Steps") -> str:
-    difference = steps.get("checked", {}).get("difference")
+    difference = steps.get("checked").get("difference")
     logits = "were not compared with" if difference is None else f"differ by at most {difference:.2g} in fp32 from"
-    return f"Of the checkpoint {steps.get('verified', {}).get('found')}; the logits {logits} Megatron's own."
+    return f"Of the checkpoint {steps.get('verified').get('found')}; the logits {logits} Megatron's own."
 
 
 def _judge(version: VersionCheckpoint, conditions: list[Condition]) -> list[Judged]:
@@ -209,10 +209,10 @@ class _Steps:
     def __contains__(self, step: str) -> bool:
         return step in self._steps
 
-    def get(self, step: str, default: dict[str, Any]) -> dict[str, Any]:
-        """The facts of a step."""
+    def get(self, step: str) -> dict[str, Any]:
+        """The facts of a step; empty if it was not done."""
         found = self._steps.get(step)
-        return found if isinstance(found, dict) else default
+        return found if isinstance(found, dict) else {}
 
     def done(self, step: str, **facts: Any) -> None:
         """Record a step; raises StorageError."""

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_lrps.convert.tokenizers_json import SPACE
 from megatron_lrps.data.prepare.encoders.choose import load_reference
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.data.prepare.encoders.spec import SENTENCEPIECE
 from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 from megatron_lrps.data.sentencepiece_training import load_processor
-
-_SPACE = "\u2581"
 
 
 class ByteCounter:
@@ -57,10 +56,10 @@ def _sentencepiece(spec: TokenizerSpec, eod: int) -> ByteCounter:
         if processor.is_control(number) or processor.is_unknown(number):
             continue
         piece = processor.id_to_piece(number)
-        lengths[number] = 1 if processor.is_byte(number) else len(piece.replace(_SPACE, " ").encode())
-        spaced[number] = piece.startswith(_SPACE)
+        lengths[number] = 1 if processor.is_byte(number) else len(piece.replace(SPACE, " ").encode())
+        spaced[number] = piece.startswith(SPACE)
     probe = processor.encode("a")
-    dummy = bool(probe) and processor.id_to_piece(probe[0]).startswith(_SPACE)
+    dummy = bool(probe) and processor.id_to_piece(probe[0]).startswith(SPACE)
     return ByteCounter(lengths, eod, prefixed=spaced if dummy else None)
 
 

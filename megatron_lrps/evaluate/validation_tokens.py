@@ -68,12 +68,12 @@ def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> Toke
     Raises:
         RefusedError: the index is missing or torn, or too short to predict a token.
     """
-    index_facts(prefix)
+    facts = index_facts(prefix)
     with Path(f"{prefix}.idx").open("rb") as stream:
         code = HEADER.unpack(stream.read(HEADER.size))[2]
     if code not in _DTYPES:
         raise RefusedError(f"{prefix}.idx holds no whole numbers (dtype code {code}).", "prepare the data again.")
-    if Path(f"{prefix}.bin").stat().st_size < 2 * np.dtype(_DTYPES[code]).itemsize:
+    if facts.tokens < 2:
         raise RefusedError(
             f"{prefix}.bin holds fewer than two tokens: there is nothing to predict.",
             "add text, then prepare the data again.",

@@ -57,11 +57,6 @@ def read_scalars(folder: Path, tag: str) -> Series:
     return read_run(folder, [tag]).get(tag, [])
 
 
-def tags(folder: Path) -> list[str]:
-    """The scalar tags of a run folder, sorted; raises RefusedError as ``read_scalars`` does."""
-    return sorted(read_run(folder))
-
-
 def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, Series]:
     """Tag -> (step, value) pairs of a run folder, read in one pass.
 

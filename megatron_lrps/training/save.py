@@ -23,6 +23,7 @@ from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
 from megatron_lrps.training.path_record import write_path_record
 from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.saves_on_disk import size_on_disk
 
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
 _LOW_BYTES = 1 << 20
@@ -110,18 +111,16 @@ def storage_error(error: BaseException, own: Path) -> StorageError | None:
 
     Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
     """
-    reason = _storage_reason(error, own)
-    if reason is None:
+    if (reason := _storage_reason(error, own)) is None:
         return None
     return StorageError(f"A write to {own} failed: {reason}.", "make room, then rerun: it continues.")
 
 
 def _storage_reason(error: BaseException, own: Path) -> str | None:
     seen: list[BaseException] = []
-    pending: list[BaseException] = [error]
+    pending = [error]
     while pending:
-        each = pending.pop()
-        if each in seen:
+        if (each := pending.pop()) in seen:
             continue
         seen.append(each)
         if isinstance(each, OSError) and each.errno in STORAGE_ERRNOS:
@@ -143,11 +142,7 @@ def _storage_reason(error: BaseException, own: Path) -> str | None:
 def _no_room(own: Path) -> bool:
     saved = Checkpoints.in_folder(own)
     try:
-        sizes = [_size_of(saved.at(iteration).folder) for iteration in (saved.complete or saved.torn)[-1:]]
+        sizes = [size_on_disk(saved.at(iteration)) for iteration in (saved.complete or saved.torn)[-1:]]
         return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
     except OSError:
         return False
-
-
-def _size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.past_arguments import ALLOW_DISK
 from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.plan.cost import model_size
@@ -15,6 +16,11 @@ def saves_left(path: PathToTrain, start: int, interval: int | None) -> int:
     return saves_between(start, path.end, interval, path.fork_points)
 
 
+def size_on_disk(checkpoint: Checkpoint) -> int:
+    """Return the bytes of a checkpoint's files; raises OSError."""
+    return sum(file.stat().st_size for file in checkpoint.folder.iterdir())
+
+
 def bytes_needed(path: PathToTrain, start: StartPoint, args: Namespace) -> int | None:
     """Return the size of the run's saves together; None if it is not known.
 
@@ -22,7 +28,7 @@ def bytes_needed(path: PathToTrain, start: StartPoint, args: Namespace) -> int |
     """
     size = None
     if start.checkpoint is not None:
-        size = sum(file.stat().st_size for file in start.checkpoint.folder.iterdir())
+        size = size_on_disk(start.checkpoint)
     elif path.planned is not None:
         model = model_size(path.planned.tree.plan, Vocabulary(args.padded_vocab_size))
         size = model.checkpoint_bytes if model else None

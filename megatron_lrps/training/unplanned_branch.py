@@ -8,23 +8,15 @@ from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.schedule import Branch, DecaySpec, branch_schedule, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
 
+_UNSAFE_IN_A_BRANCH = (
+    *("phase-transition-iterations", "iterations-to-skip", "result-rejected-tracker-filename"),
+    *("rampup-batch-size", "step-batch-size-schedule", "decrease-batch-size-if-needed"),
+    *("override-ckpt-iteration", "non-persistent-ckpt-type", "non-persistent-save-interval"),
+)
 _NOT_IN_A_BRANCH = {
     "train_samples": "its end is --lrps-fork-iter + --lrps-decay-iters, in iterations",
     "lr_decay_samples": "its decay is --lrps-decay-iters, in iterations",
-    **{
-        flag.replace("-", "_"): UNSAFE[flag]
-        for flag in (
-            "phase-transition-iterations",
-            "iterations-to-skip",
-            "result-rejected-tracker-filename",
-            "rampup-batch-size",
-            "step-batch-size-schedule",
-            "decrease-batch-size-if-needed",
-            "override-ckpt-iteration",
-            "non-persistent-ckpt-type",
-            "non-persistent-save-interval",
-        )
-    },
+    **{flag.replace("-", "_"): UNSAFE[flag] for flag in _UNSAFE_IN_A_BRANCH},
 }
 """The reason why a branch without a plan refuses an argument of Megatron, by its destination."""
 
@@ -38,9 +30,9 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
     fork, length = args.lrps_fork_iter, args.lrps_decay_iters
     end = fork + length
     parent = args.lrps_parent or args.load
-    for flag, value, needed in (("--lrps-fork-iter", fork, 1), ("--lrps-decay-iters", length, 1)):
-        if value < needed:
-            raise RefusedError(f"{flag} {value} is below {needed}.", f"give at least {needed}.")
+    for flag, value in (("--lrps-fork-iter", fork), ("--lrps-decay-iters", length)):
+        if value < 1:
+            raise RefusedError(f"{flag} {value} is below 1.", "give at least 1.")
     for flag in ("save", "global_batch_size", "lr", "min_lr"):
         if getattr(args, flag) is None:
             raise RefusedError(f"--{flag.replace('_', '-')} is not given, but a branch needs it.", "add it.")

@@ -10,12 +10,12 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.event_records import checksum
-from megatron_lrps.monitor.scalars import read_run, read_scalars, tags
+from megatron_lrps.monitor.scalars import read_run, read_scalars
 
 
 def test_a_folder_without_files_holds_nothing(tmp_path):
     assert read_scalars(tmp_path / "absent", "lm loss") == []
-    assert tags(tmp_path) == []
+    assert sorted(read_run(tmp_path)) == []
 
 
 def test_values_come_back_in_order_at_float32(tmp_path, log_job):
@@ -23,7 +23,7 @@ def test_values_come_back_in_order_at_float32(tmp_path, log_job):
     nearest = struct.unpack("f", struct.pack("f", 0.1))[0]
     assert read_scalars(tmp_path, "lm loss") == [(1, 2.5), (2, nearest)]
     assert read_scalars(tmp_path, "lm loss vs samples") == [(8, nearest)]
-    assert tags(tmp_path) == ["grad-norm", "lm loss", "lm loss vs samples"]
+    assert sorted(read_run(tmp_path)) == ["grad-norm", "lm loss", "lm loss vs samples"]
     assert set(read_run(tmp_path, ["grad-norm"])) == {"grad-norm"}
 
 
@@ -41,7 +41,7 @@ def test_torchs_writer_with_its_texts(tmp_path):
     second.add_scalar("lm loss", 30.0, 3)
     second.close()
     assert read_scalars(tmp_path, "lm loss") == [(1, 1.0), (2, 2.0), (3, 30.0)]
-    assert tags(tmp_path) == ["lm loss"]
+    assert sorted(read_run(tmp_path)) == ["lm loss"]
 
 
 def test_the_first_of_three_values_at_a_step_counts(tmp_path, log_job):
@@ -134,7 +134,7 @@ def test_checksum_is_tensorboards(data):
 def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     (tmp_path / "events.out.tfevents.1.host").mkdir()
     with pytest.raises(RefusedError, match=r"events\.out\.tfevents\.1\.host cannot be read"):
-        tags(tmp_path)
+        read_run(tmp_path)
 
 
 def test_nothing_heavy_is_imported():

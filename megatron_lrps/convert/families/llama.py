@@ -9,10 +9,6 @@ from megatron_lrps.convert.families.config_keys import linear_bias, refuse_windo
 from megatron_lrps.convert.families.family import Family
 
 
-def _config_of(model: Model) -> dict[str, Any]:
-    return {**llama_like.config_of(model), "attention_bias": model.bias, "mlp_bias": model.bias}
-
-
 def _model_of(config: Mapping[str, Any], name: str) -> Model:
     bias = linear_bias(config, name, attention=bool(config.get("attention_bias", False)), can=True)
     refuse_window(config, name)
@@ -24,6 +20,6 @@ FAMILY = Family(
     architecture="LlamaForCausalLM",
     is_marked=lambda args: True,
     arguments=llama_like.ARGUMENTS,
-    config_of=_config_of,
+    config_of=lambda model: {**llama_like.config_of(model), "attention_bias": model.bias, "mlp_bias": model.bias},
     model_of=_model_of,
 )

@@ -9,10 +9,6 @@ from megatron_lrps.convert.families.config_keys import linear_bias
 from megatron_lrps.convert.families.family import Family
 
 
-def _config_of(model: Model) -> dict[str, Any]:
-    return {**llama_like.config_of(model), "sliding_window": model.window}
-
-
 def _model_of(config: Mapping[str, Any], name: str) -> Model:
     linear_bias(config, name, attention=False)
     return llama_like.model_of(config, name, window=config.get("sliding_window"))
@@ -23,6 +19,6 @@ FAMILY = Family(
     architecture="MistralForCausalLM",
     is_marked=lambda args: args.get("window_size") is not None,
     arguments={**llama_like.ARGUMENTS, "add_bias_linear": False},
-    config_of=_config_of,
+    config_of=lambda model: {**llama_like.config_of(model), "sliding_window": model.window},
     model_of=_model_of,
 )

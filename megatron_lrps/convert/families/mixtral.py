@@ -9,15 +9,6 @@ from megatron_lrps.convert.families.config_keys import linear_bias, refuse_windo
 from megatron_lrps.convert.families.family import Family, WeightNames
 
 
-def _config_of(model: Model) -> dict[str, Any]:
-    return {
-        **llama_like.config_of(model),
-        "sliding_window": model.window,
-        "num_local_experts": model.experts,
-        "num_experts_per_tok": model.top_k,
-    }
-
-
 def _model_of(config: Mapping[str, Any], name: str) -> Model:
     linear_bias(config, name, attention=False)
     refuse_window(config, name)
@@ -41,7 +32,12 @@ FAMILY = Family(
         "moe_router_pre_softmax": False,
         "add_bias_linear": False,
     },
-    config_of=_config_of,
+    config_of=lambda model: {
+        **llama_like.config_of(model),
+        "sliding_window": model.window,
+        "num_local_experts": model.experts,
+        "num_experts_per_tok": model.top_k,
+    },
     model_of=_model_of,
     names=WeightNames(
         router="block_sparse_moe.gate.weight", experts="block_sparse_moe.experts", expert=("w1", "w3", "w2")

@@ -11,10 +11,6 @@ from megatron_lrps.convert.families.family import Family
 _ITS_OWN = ("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "add_qkv_bias")
 
 
-def _config_of(model: Model) -> dict[str, Any]:
-    return qwen_experts.config_of(model, qkv_bias=True, shared_expert_intermediate_size=model.shared_ffn)
-
-
 def _model_of(config: Mapping[str, Any], name: str) -> Model:
     linear_bias(config, name, attention=False)
     need(config, name, "qkv_bias", True)
@@ -32,6 +28,8 @@ FAMILY = Family(
         "qk_layernorm": False,
         "window_size": False,
     },
-    config_of=_config_of,
+    config_of=lambda model: qwen_experts.config_of(
+        model, qkv_bias=True, shared_expert_intermediate_size=model.shared_ffn
+    ),
     model_of=_model_of,
 )

@@ -9,10 +9,6 @@ from megatron_lrps.convert.families.config_keys import linear_bias, refuse_used_
 from megatron_lrps.convert.families.family import Family
 
 
-def _config_of(model: Model) -> dict[str, Any]:
-    return {**llama_like.config_of(model), "use_sliding_window": False}
-
-
 def _model_of(config: Mapping[str, Any], name: str) -> Model:
     linear_bias(config, name, attention=bool(config.get("attention_bias", False)))
     refuse_used_window(config, name)
@@ -24,6 +20,6 @@ FAMILY = Family(
     architecture="Qwen3ForCausalLM",
     is_marked=lambda args: bool(args.get("qk_layernorm")),
     arguments={**llama_like.ARGUMENTS, "add_qkv_bias": False, "window_size": False, "add_bias_linear": False},
-    config_of=_config_of,
+    config_of=lambda model: {**llama_like.config_of(model), "use_sliding_window": False},
     model_of=_model_of,
 )

@@ -103,9 +103,8 @@ def _megatron(machine: Machine) -> Finding:
     if not found.fit or found.found.startswith(tuple(release.prefix for release in RELEASES)):
         return found
     known = " and ".join(f"{release.prefix}x" for release in RELEASES)
-    return found._replace(
-        fit=False, fix=f"install megatron-core {RELEASES[-1].newest}; the plugin supports only {known}."
-    )
+    fix = f"install megatron-core {RELEASES[-1].newest}; the plugin supports only {known}."
+    return found._replace(fit=False, fix=fix)
 
 
 def _gpus(machine: Machine) -> list[Finding]:
@@ -113,13 +112,9 @@ def _gpus(machine: Machine) -> list[Finding]:
     kinds = [f"{gpu['name']} of {gpu['bytes'] / 1e9:.0f} GB, {_sm(gpu['capability'])}" for gpu in machine.gpus]
     words = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
     built = f"torch is built for CUDA {torch['cuda']}" if torch.get("cuda") else "torch is built without CUDA"
+    fix = "train on a machine with GPUs; launch.device: cpu is for tests."
     return [
-        _need(
-            "GPUs",
-            words or f"none ({built})",
-            bool(kinds),
-            "train on a machine with GPUs; launch.device: cpu is for tests.",
-        ),
+        _need("GPUs", words or f"none ({built})", bool(kinds), fix),
         Finding("NCCL", torch.get("nccl") or "none", None),
         Finding("InfiniBand", ", ".join(machine.infiniband) or "no adapters", None),
     ]
@@ -180,10 +175,8 @@ def needs_of_run(
 
 
 def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
-    have, fix = (
-        len(machine.gpus),
-        "lower launch.local.processes, or use another machine (launch.device: cpu is for tests).",
-    )
+    have = len(machine.gpus)
+    fix = "lower launch.local.processes, or use another machine (launch.device: cpu is for tests)."
     findings = [_need("GPUs", f"{have}, {ranks} needed", have >= ranks, fix)]
     if plan.megatron.get("transformer-impl", "transformer_engine") == "transformer_engine":
         fix = f"{_TE}, or set megatron.transformer-impl: local."
@@ -213,7 +206,7 @@ def _cpu_need(machine: Machine) -> Finding:
 
 
 def _file_needs(campaign: Campaign, machine: Machine) -> list[Finding]:
-    tokenizer = _tokenizer_needs(campaign.plan, machine) if campaign.plan.tokenizer else []
+    tokenizer = _tokenizer_needs(campaign.plan, machine)
     return [_data(campaign), *tokenizer, _library(machine, "tensorboard"), _storage(machine, _bytes_to_come(campaign))]
 
 
@@ -232,31 +225,24 @@ def _data(campaign: Campaign) -> Finding:
 def _bytes_to_come(campaign: Campaign) -> int:
     """The bytes of the checkpoints to come, or 0 if the plan does not say how large the model is."""
     size = model_size(campaign.plan, vocabulary_of(campaign.plan))
-    return _checkpoints_to_come(campaign) * size.checkpoint_bytes if size else 0
-
-
-def _checkpoints_to_come(campaign: Campaign) -> int:
-    """The number of fork points and ends that are not saved yet."""
-    count = 0
+    if size is None:
+        return 0
+    count = 0  # fork points and ends that are not saved yet
     for path in campaign.paths:
         saved = Checkpoints.in_folder(campaign.folder.path(path.name).checkpoints).complete
         count += len({path.end, *campaign.tree.fork_points(path.name)} - set(saved))
-    return count
+    return count * size.checkpoint_bytes
 
 
 def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
-    assert plan.tokenizer is not None
-    findings: list[Finding] = []
-    if library := _TOKENIZER_LIBRARIES.get(plan.tokenizer.megatron_type):
-        findings.append(_library(machine, library))
-    if plan.tokenizer.model and plan.tokenizer.megatron_type in _TOKENIZER_LIBRARIES:
-        model = plan.tokenizer.model
+    library = _TOKENIZER_LIBRARIES.get(plan.tokenizer.megatron_type) if plan.tokenizer else None
+    if plan.tokenizer is None or library is None:
+        return []
+    findings = [_library(machine, library)]
+    if model := plan.tokenizer.model:
         words = str(model) if model.exists() else f"{model} is not there"
-        findings.append(
-            _need(
-                "tokenizer", words, model.exists(), "correct tokenizer.model, or let lrps prepare make the tokenizer."
-            )
-        )
+        fix = "correct tokenizer.model, or let lrps prepare make the tokenizer."
+        findings.append(_need("tokenizer", words, model.exists(), fix))
     return findings
 
 

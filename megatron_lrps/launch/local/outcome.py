@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import end_is_kept, standing_of
@@ -94,7 +94,13 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     # Before Megatron listens to it, the signal ends a rank; while torchrun starts, there is no rank to fail.
     if attempt.asked and (failure is None or failure.code == -attempt.asked):
         raise _stopped(attempt, f"was stopped at iteration {attempt.reached}, before its ranks could save")
-    _fail(attempt, str(failure or "its ranks ended before its last iteration"), display)
+    for line in last_lines(attempt.log):
+        display.say(f"  {line}")
+    why = failure or "its ranks ended before its last iteration"
+    raise LrpsError(
+        f"path {name} failed at iteration {attempt.reached}: {why}; all output of its ranks is in {attempt.log}.",
+        f"remove the cause; then run the same command to continue from iteration {attempt.saved()}.",
+    )
 
 
 def _said(log: Path) -> str:
@@ -110,13 +116,3 @@ def _stopped(attempt: Attempt, how: str) -> StoppedError:
     what = f"path {attempt.path.name} {how}"
     what += f"; the {lost} iterations after its checkpoint at {saved} are lost." if lost > 0 else "; nothing is lost."
     return StoppedError(what, f"run the same command to continue from iteration {saved}.")
-
-
-def _fail(attempt: Attempt, why: str, display: Display) -> NoReturn:
-    for line in last_lines(attempt.log):
-        display.say(f"  {line}")
-    raise LrpsError(
-        f"path {attempt.path.name} failed at iteration {attempt.reached}: {why}; all output of its ranks is in "
-        f"{attempt.log}.",
-        f"remove the cause; then run the same command to continue from iteration {attempt.saved()}.",
-    )

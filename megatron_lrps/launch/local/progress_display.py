@@ -100,10 +100,9 @@ def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Disp
         paths: The paths to show, in order.
         position: The iteration that each path is at.
     """
-    work = RemainingWork(position, {path.name: path.end for path in paths})
-    if sys.stdout.isatty():
-        return BarDisplay(paths, work)
-    return LineDisplay(work, {path.name: path.end for path in paths})
+    ends = {path.name: path.end for path in paths}
+    work = RemainingWork(position, ends)
+    return BarDisplay(paths, work) if sys.stdout.isatty() else LineDisplay(work, ends)
 
 
 def silence() -> None:
@@ -244,13 +243,8 @@ class BarDisplay:
             facts=facts,
             left=work.time_left(name) if 0 < work.left(name) < path.iterations else "",
         )
-        total = sum(each.iterations for each in self._paths.values())
-        self._progress.update(
-            self._all,
-            completed=total - work.left(),
-            place=f"{work.left()} left",
-            left=work.time_left(),
-        )
+        total, left = sum(each.iterations for each in self._paths.values()), work.left()
+        self._progress.update(self._all, completed=total - left, place=f"{left} left", left=work.time_left())
 
 
 def doing_text(doing: Doing) -> str:

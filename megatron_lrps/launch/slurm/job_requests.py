@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError
@@ -93,12 +92,8 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
         if old and superseded(old, after):
             jobs.pop(key, None)
         if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
-            behind = tuple(
-                jobs[other, PROMOTION]
-                for other in _judged_by(campaign.tree, path, earlier)
-                if (other, PROMOTION) in jobs
-            )
-            promotion = _promotion(campaign, path, after, behind)
+            judges = [(other, PROMOTION) for other in _judged_by(campaign.tree, path, earlier)]
+            promotion = _promotion(campaign, path, after, tuple(jobs[judge] for judge in judges if judge in jobs))
             found.append(replace(promotion, replaces=old[0] if old else None))
             jobs[key] = key
         earlier.append(path.name)
@@ -174,7 +169,7 @@ def _training(campaign: Campaign, leg: Leg, after: Job | Key | None) -> JobReque
         leg=leg,
         after=after,
         name=name,
-        options=(*size, *_options(campaign.folder, slurm, path.name, name, given, slurm.partition, slurm.time)),
+        options=(*size, *_options(campaign, path, name, given)),
         script=SCRIPTS / ("main.sbatch" if path.kind == "main" else "branch.sbatch"),
         env={**_env(campaign, path.name), "LRPS_UNTIL": str(leg.until), "LRPS_EXIT_SIGNAL": signal},
     )
@@ -190,35 +185,29 @@ def _promotion(
         "mem": own.mem,
         "cpus-per-task": own.cpus_per_task,
         "gpus-per-node": (own.gpus or None) if plan.launch.device == "gpu" else None,
+        "partition": own.partition or slurm.partition,
+        "time": own.time or slurm.time,
     }
-    options = _options(
-        campaign.folder, slurm, path.name, name, given, own.partition or slurm.partition, own.time or slurm.time
-    )
     return JobRequest(
         leg=Leg(path=path, start=path.end, until=path.end),
         promotes=True,
         after=after,
         behind=behind,
         name=name,
-        options=("--nodes=1", "--ntasks-per-node=1", *options),
+        options=("--nodes=1", "--ntasks-per-node=1", *_options(campaign, path, name, given)),
         script=SCRIPTS / "promote.sbatch",
         env=_env(campaign, path.name),
     )
 
 
 def _options(
-    folder: CampaignFolder,
-    slurm: SlurmLaunch,
-    path: str,
-    name: str,
-    given: Mapping[str, str | int | None],
-    partition: str | None,
-    time: str | None,
+    campaign: Campaign, path: PlannedPath, name: str, given: Mapping[str, str | int | None]
 ) -> tuple[str, ...]:
-    """The options of sbatch, but for the size of the job."""
-    log = f"{folder.path(path).logs}/slurm-".replace("%", "%%")
+    """The options of sbatch, but for the size of the job; what is given goes before the plan's ``launch.slurm``."""
+    slurm = slurm_of(campaign.plan)
+    log = f"{campaign.folder.path(path.name).logs}/slurm-".replace("%", "%%")
     asked = {
-        "partition": partition, "time": time, "account": slurm.account, "qos": slurm.qos,
+        "partition": slurm.partition, "time": slurm.time, "account": slurm.account, "qos": slurm.qos,
         "constraint": slurm.constraint, **given, **slurm.options,
     }  # fmt: skip
     return (

@@ -1,5 +1,6 @@
 """``<save>/report/report.html``: a campaign on one page, made from its files alone, which needs nothing but itself."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,14 +12,15 @@ from megatron_lrps.monitor.pictures.learning_rate_picture import draw_lr
 from megatron_lrps.monitor.pictures.loss_picture import draw_losses
 from megatron_lrps.monitor.pictures.tree_picture import draw_tree
 from megatron_lrps.monitor.report import sections
-from megatron_lrps.monitor.report.inline_svg import InlineSvg, inline_svg
 from megatron_lrps.monitor.report.material import Material, gather
-from megatron_lrps.monitor.report.page import render
+from megatron_lrps.monitor.report.page import InlineSvg, inline_svg, render
 from megatron_lrps.monitor.score_table import score_columns
 from megatron_lrps.storage.files import write_atomic
 from megatron_lrps.version import __version__
 
 FILE = "report.html"
+_PICTURES = {"tree": "tree", "lr": "lr-paths", "losses": "losses"}
+"""The name of a picture in the template -> the name of its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +39,7 @@ class Written:
 
 
 def write_report(
-    campaign: Campaign,
-    *,
-    folder: Path,
-    notes: Sequence[str],
-    now: datetime,
-    axis: Axis = ITERATIONS,
+    campaign: Campaign, *, folder: Path, notes: Sequence[str], now: datetime, axis: Axis = ITERATIONS
 ) -> Written:
     """Make the report of a campaign as it stands: finished, half-way, or not begun.
 
@@ -57,27 +54,22 @@ def write_report(
         StorageError: The disk refuses.
     """
     found = gather(campaign, notes=notes, axis=axis)
-    branches = [folder / f"tree.{suffix}" for suffix in ("svg", "png")]
-    lr = [folder / f"lr-paths.{suffix}" for suffix in ("svg", "png")]
-    losses = [folder / f"losses.{suffix}" for suffix in ("svg", "png")]
+    files = {name: [folder / f"{stem}.{suffix}" for suffix in ("svg", "png")] for name, stem in _PICTURES.items()}
     trained = {each.path.name: each.path.end - each.iterations_left for each in found.standings}
-    draw_tree(found.tree, trained, *branches, axis=axis)
-    draw_lr(found.tree, list(found.tree.paths), *lr, axis=axis, trained=trained)
+    draw_tree(found.tree, trained, *files["tree"], axis=axis)
+    draw_lr(found.tree, list(found.tree.paths), *files["lr"], axis=axis, trained=trained)
     if any(found.runs.values()):
-        draw_losses(found.tree, found.runs, *losses, axis=axis)
+        draw_losses(found.tree, found.runs, *files["losses"], axis=axis)
     else:
-        losses = []
+        files["losses"] = []
     pictures = {
-        "tree": _inline(branches),
-        "lr": _inline(lr),
-        "losses": _inline(losses) if losses else None,
+        name: inline_svg(pair[0].stem, pair[0].read_text(encoding="utf-8")) if pair else None
+        for name, pair in files.items()
     }
     write_atomic(folder / FILE, as_html(found, pictures, now=now))
-    return Written(page=folder / FILE, pictures=(*branches, *lr, *losses), missing=found.missing)
-
-
-def _inline(files: Sequence[Path]) -> InlineSvg:
-    return inline_svg(files[0].stem, files[0].read_text(encoding="utf-8"))
+    return Written(
+        page=folder / FILE, pictures=tuple(itertools.chain.from_iterable(files.values())), missing=found.missing
+    )
 
 
 def as_html(found: Material, pictures: Mapping[str, InlineSvg | None], *, now: datetime) -> str:

@@ -65,23 +65,18 @@ def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
         results = _at_the_end(results_of(campaign.folder, name, said), known.path, said)
         if name in rows:
             metrics[name] = metrics_of(rows[name], known.printed.rank_hours, results)
-        contents[name] = path_content(
-            tree,
-            known,
-            paths.get(known.path.parent or ""),
-            hparams=hparams.get(name),
-            metrics=metrics.get(name, {}),
-        )
+        parent, made = paths.get(known.path.parent or ""), hparams.get(name)
+        contents[name] = path_content(tree, known, parent, hparams=made, metrics=metrics.get(name, {}))
         contents[f"{name}/{BACKFILLED}"] = backfill_content(tree, known)
     said += [note for known in begun for note in _backfill_words(known)]
-    if not begun:
-        said.append("Nothing has begun.")
-    else:
+    if begun:
         began = min(known.times[0] for known in begun)
         shown = [text(f"{TEXTS}campaign", 0, _campaign(versions, begun, said), began)]
         shown += layout(tree, {tag for known in begun for tag in known.tags})
         shown += [columns([*hparams.values()], [*metrics.values()], began=began)] if hparams else []
         contents["."] = encode(shown, began=began)
+    else:
+        said.append("Nothing has begun.")
     folder = campaign.folder.root / "tensorboard"
     changed = [run for run, content in contents.items() if put(folder / run, content)]
     return Derived(folder=folder, changed=tuple(changed), notes=tuple(dict.fromkeys(said)))

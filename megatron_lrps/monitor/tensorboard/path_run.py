@@ -119,15 +119,8 @@ def _words(known: Known) -> Iterator[tuple[int, Event]]:
         lines[at].append(f"{entry.time or '-'} {entry}")
         times[at] = time_of({"time": entry.last_time})
     for iteration, said in lines.items():
-        yield (
-            iteration,
-            text(
-                f"{TEXTS}events",
-                iteration,
-                markdown_table(("what happened",), [(line,) for line in said]),
-                times[iteration],
-            ),
-        )
+        happened = markdown_table(("what happened",), [(line,) for line in said])
+        yield iteration, text(f"{TEXTS}events", iteration, happened, times[iteration])
 
 
 def _description(tree: Tree, known: Known) -> str:

@@ -34,12 +34,8 @@ _NEW = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", 
 
 _WITHOUT_EFFECT = ("init", "_lazy_init", "set_device", "set_stream", "synchronize", "empty_cache")
 _MEMORY_FIGURES = (
-    "memory_allocated",
-    "max_memory_allocated",
-    "memory_reserved",
-    "max_memory_reserved",
-    "device_memory_used",
-    "reset_peak_memory_stats",
+    *("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved"),
+    *("device_memory_used", "reset_peak_memory_stats"),
 )
 
 _LOCAL = "Transformer Engine and Apex are not installed. Falling back to local implementations of "
@@ -66,14 +62,10 @@ class Stream:
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
 
-    def wait_stream(self, stream: object) -> None:
+    def synchronize(self, *args: object) -> None:
         """Return at once."""
 
-    def wait_event(self, event: object) -> None:
-        """Return at once."""
-
-    def synchronize(self) -> None:
-        """Return at once."""
+    wait_stream = wait_event = synchronize
 
     def query(self) -> bool:
         """Everything has been done."""
@@ -96,11 +88,10 @@ class Event:
         """Take the time."""
         self._seconds = time.perf_counter()
 
-    def wait(self, stream: object = None) -> None:
+    def synchronize(self, stream: object = None) -> None:
         """Return at once."""
 
-    def synchronize(self) -> None:
-        """Return at once."""
+    wait = synchronize
 
     def query(self) -> bool:
         """What came before the event has been done."""

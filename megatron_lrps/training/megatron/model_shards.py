@@ -42,6 +42,10 @@ _LOCAL: dict[str, Any] = {
     "use_cpu_initialization": True,
     "perform_initialization": False,
 }
+_GROUP_SIZES = (
+    *("context_parallel_size", "hierarchical_context_parallel_sizes", "expert_model_parallel_size"),
+    *("expert_tensor_parallel_size", "num_distributed_optimizer_instances"),
+)
 _PER_PATH = ("train_iters", "save", "load", "tensorboard_dir", "validation_set_names", "full_validation", "eval_iters")
 
 
@@ -194,11 +198,7 @@ def _as_rank(args: Namespace, rank: int) -> Iterator[None]:
             args.tensor_model_parallel_size,
             args.pipeline_model_parallel_size,
             args.virtual_pipeline_model_parallel_size,
-            context_parallel_size=args.context_parallel_size,
-            hierarchical_context_parallel_sizes=args.hierarchical_context_parallel_sizes,
-            expert_model_parallel_size=args.expert_model_parallel_size,
-            expert_tensor_parallel_size=args.expert_tensor_parallel_size,
-            num_distributed_optimizer_instances=args.num_distributed_optimizer_instances,
+            **{name: getattr(args, name) for name in _GROUP_SIZES},
             create_gloo_process_groups=False,
         )
         yield

@@ -19,6 +19,8 @@ _WITHOUT_TRANSFORMERS = ("NullTokenizer", "SentencePieceTokenizer", "TikTokenize
 
 def prepare(args: Namespace) -> None:
     """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
+    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
+
     if args.yaml_cfg is not None:
         raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
     if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
@@ -30,16 +32,6 @@ def prepare(args: Namespace) -> None:
     args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
     if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
         raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
-    _refuse_torchs_adam(args)
-    refuse_lossy_saves(vars(args), args.lrps_allow or ())
-    prepare_validation(args)
-    if is_installed():
-        _import_tokenizers(args)
-
-
-def _refuse_torchs_adam(args: Namespace) -> None:
-    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
-
     if args.use_distributed_optimizer and USING_PYTORCH_OPTIMIZER:
         raise RefusedError(
             "--use-distributed-optimizer is given, and this machine has neither Transformer Engine's nor apex's Adam: "
@@ -47,6 +39,10 @@ def _refuse_torchs_adam(args: Namespace) -> None:
             "resume.",
             "install transformer-engine or apex, or drop --use-distributed-optimizer.",
         )
+    refuse_lossy_saves(vars(args), args.lrps_allow or ())
+    prepare_validation(args)
+    if is_installed():
+        _import_tokenizers(args)
 
 
 def refuse_few_microbatches(args: Namespace) -> None:

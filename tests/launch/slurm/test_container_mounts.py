@@ -35,5 +35,5 @@ def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Pa
 
 @pytest.mark.parametrize("folder", ["images", "/a:b", "/a,b", ""])
 def test_a_mount_is_an_absolute_folder(folder: str) -> None:
-    with pytest.raises(PlanError, match="is no absolute path without ',' and ':'"):
+    with pytest.raises(PlanError, match="is not an absolute path without ',' and ':'"):
         tree_of(launch={"slurm": {"mounts": [folder]}})
