@@ -18,7 +18,6 @@ from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.megatron_arguments import arguments, given
 from megatron_lrps.plan.model import FlagValue
-from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.storage.files import write_atomic
 
 
@@ -83,7 +82,7 @@ def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow:
     for window in [*past.trained_windows()][len(now.windows) :]:
         key = f"versions.{window.version}"
         raise _refusal(Change(key=key, then="it", now="nothing of it"), old.plan, new.plan)
-    if adoption := changed_adoption(old.plan, new.plan, MAIN):
+    if adoption := changed_adoption(old.plan, new.plan):
         raise _refusal(adoption, old.plan, new.plan)
 
 

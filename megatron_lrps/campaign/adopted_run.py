@@ -12,9 +12,9 @@ from megatron_lrps.campaign.past_arguments import Change
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
+from megatron_lrps.plan.paths import MAIN
 
 _BLOCK = 64 * 1024
-_OTHER = "its content is another"
 
 
 def content_of(checkpoint: Checkpoint) -> str | None:
@@ -71,23 +71,22 @@ def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
     known = _content_in(read_record(main) or {})
     if known is not None and content_of(checkpoint) != known:
         raise RefusedError(
-            f"main.adopt: {checkpoint} is not the checkpoint that main was adopted from: {_OTHER}.",
+            f"main.adopt: {checkpoint} is not the checkpoint that main was adopted from: its content is another.",
             "restore that one, or start a campaign with another `save`.",
         )
 
 
-def changed_adoption(old: Plan, new: Plan, main: str) -> Change | None:
+def changed_adoption(old: Plan, new: Plan) -> Change | None:
     """Whether another run is adopted than the one that main has been trained on from; its folder may have moved.
 
     Args:
         old: The accepted plan.
         new: The plan to be accepted, of the same ``main.iteration``.
-        main: The main path's name.
     """
     if old.main is None or new.main is None or old.main.adopt == new.main.adopt:
         return None  # the ranks compare its content where they read it again
     then, now = (Checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
-    known = _content_in(read_record(CampaignFolder(old.folder).path(main)) or {}) or content_of(then)
+    known = _content_in(read_record(CampaignFolder(old.folder).path(MAIN)) or {}) or content_of(then)
     found = content_of(now)
     if found is None or found == known:
         return None

@@ -223,7 +223,5 @@ def _needed(
         removed = not any(each.path in tree.by_name for tree in trees)
         if each.parent is not None:
             need_fork(each.parent, each.fork, each.path, each.end, ", which no plan names any more" if removed else "")
-    joined: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    for name, iterations in reasons.items():
-        joined[name] = {iteration: "; ".join(texts) for iteration, texts in iterations.items()}
-    return joined, given_up
+    joined = {name: {at: "; ".join(texts) for at, texts in iterations.items()} for name, iterations in reasons.items()}
+    return defaultdict(dict, joined), given_up

@@ -78,9 +78,9 @@ def refuse_other_layout(
         )
     differing = _differing(checkpoint, run, _LAYOUT)
     if not checkpoint.get("dist_ckpt_optim_fully_reshardable"):
-        differing |= _differing(
-            checkpoint, run, {key: f"--{key.replace('_', '-')}" for key in _bucket_keys(checkpoint)}
-        )
+        # Without the overlap there is one bucket, whatever its size.
+        keys = _BUCKETS if checkpoint.get("overlap_grad_reduce") else _BUCKETS[:1]
+        differing |= _differing(checkpoint, run, {key: f"--{key.replace('_', '-')}" for key in keys})
     elif _one_instance(checkpoint) and _one_instance(run):
         return
     if differing:
@@ -109,11 +109,6 @@ def _buckets(args: Mapping[str, Any]) -> str:
 
 def _one_instance(args: Mapping[str, Any]) -> bool:
     return (args.get("num_distributed_optimizer_instances") or 1) == 1
-
-
-def _bucket_keys(args: Mapping[str, Any]) -> tuple[str, ...]:
-    # Without the overlap there is one bucket, whatever its size.
-    return _BUCKETS if args.get("overlap_grad_reduce") else _BUCKETS[:1]
 
 
 def _differing(

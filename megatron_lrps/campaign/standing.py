@@ -151,12 +151,7 @@ class Standing:
 
 
 def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
-    """Where a path stands by its files, however often they are looked at; ``Standing.held_by`` adds its holder.
-
-    Args:
-        campaign: The campaign.
-        path: The path.
-    """
+    """Where a path stands by its files, however often they are looked at; ``Standing.held_by`` adds its holder."""
     folder = campaign.folder.path(path.name)
     own = Checkpoints.in_folder(folder.checkpoints)
     done = trained_to(campaign, path, path.end)
@@ -169,19 +164,17 @@ def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
     turn = turns[-1] if turns else {}
     begun = saved is not None or any(event["event"] == "started" for event in turns)
     released = releases_of(folder, path.end)
+    why = None
     if done:
         state = "released" if released else "trained"
+        why = "it did not meet its gate" if any(each.get("unmet") for each in released) else None
     elif begun:
         state = {"started": "interrupted", **dict.fromkeys(_FAILURES, "failed")}.get(str(turn.get("event")), "stopped")
-    else:
-        state = "ready" if ready else "waiting"
-    why = None
-    if state in HALF_WAY:
         why = _why(turn)
-    elif state == "waiting":
-        why = _passed(campaign, path)
-    elif state == "released" and any(each.get("unmet") for each in released):
-        why = "it did not meet its gate"
+    elif ready:
+        state = "ready"
+    else:
+        state, why = "waiting", _passed(campaign, path)
     return Standing(
         path=path,
         state=state,

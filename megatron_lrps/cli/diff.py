@@ -1,6 +1,5 @@
 """``lrps diff``: the differences between two versions, or any two paths."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from megatron_lrps.campaign.differences import compare
 from megatron_lrps.campaign.lineage import facts_of, resolve
 from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, path_names
-from megatron_lrps.cli.printing import value_text
+from megatron_lrps.cli.printing import print_json, value_text
 
 
 def diff(
@@ -38,7 +37,7 @@ def diff(
                 "b": {"path": right.name, "record": right.record, "notes": right.notes},
                 **asdict(comparison),
             }
-            typer.echo(json.dumps(whole, indent=2))
+            print_json(whole)
             return
         typer.echo(f"{left.name} | {right.name}")
         for note in (*notes, *left.notes, *(right.notes if right != left else ())):

@@ -3,7 +3,6 @@
 It leaves with 78 if the plan can neither run nor be submitted here; inside of a Slurm job, if it cannot run.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption
+from megatron_lrps.cli.printing import print_json
 from megatron_lrps.errors import EXIT_REFUSED
 from megatron_lrps.launch.doctor.findings import Finding, inventory, needs_of_run, needs_of_submit
 from megatron_lrps.launch.doctor.machine import look
@@ -40,14 +40,15 @@ def doctor(
     ways: dict[str, list[Finding]] = {}
     if campaign is not None:
         ranks, nodes = _size_here(campaign.plan)
-        ways["run"] = needs_of_run(campaign, machine, ranks=ranks, nodes=nodes, ethernet=_without_infiniband())
+        ethernet = bool(os.environ.get("NCCL_SOCKET_IFNAME")) or os.environ.get("NCCL_IB_DISABLE") == "1"
+        ways["run"] = needs_of_run(campaign, machine, ranks=ranks, nodes=nodes, ethernet=ethernet)
         if campaign.plan.launch.slurm is not None:
             ways["submit"] = needs_of_submit(campaign, machine)
     fit = {way: all(finding.fit is not False for finding in needs) for way, needs in ways.items()}
     if as_json:
         facts: dict[str, Any] = {"machine": [_facts(finding) for finding in found]}
         facts |= {way: {"fit": fit[way], "needs": [_facts(finding) for finding in ways[way]]} for way in ways}
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         typer.echo(_text(found))
         for way, needs in ways.items():
@@ -69,10 +70,6 @@ def _size_here(plan: Plan) -> tuple[int, int]:
     if slurm is not None and _in_job():
         return slurm.gpus_per_node, slurm.nodes
     return plan.launch.local.processes, 1
-
-
-def _without_infiniband() -> bool:
-    return bool(os.environ.get("NCCL_SOCKET_IFNAME")) or os.environ.get("NCCL_IB_DISABLE") == "1"
 
 
 def _text(findings: list[Finding], *, verdicts: bool = False) -> str:

@@ -1,6 +1,5 @@
 """``lrps eval``: scores a version by perplexity and by lm-eval's tasks."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from megatron_lrps.cli.options import IterationOption, JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.printing import print_scores, say
+from megatron_lrps.cli.printing import print_json, print_scores, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation
@@ -54,7 +53,7 @@ def eval(
 
     results = evaluate(found, asked, task_folder=asked.task_folder, export=export, say=say)
     if as_json:
-        typer.echo(json.dumps({"file": str(results.file), **results.to_json()}, indent=2))
+        print_json({"file": str(results.file), **results.to_json()})
         return
     print_scores(results.to_json())
     typer.echo(f"\n{results.file}")

@@ -1,13 +1,12 @@
 """``lrps export``: a version's checkpoint as a Hugging Face folder, or as weights for Megatron."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.printing import print_logits_check, say
+from megatron_lrps.cli.printing import print_json, print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 
@@ -73,7 +72,7 @@ def export(
             "tokenizer": (done.statement or None) if form == "hf" else None,
             "check": done.compared._asdict() if done.compared else None,
         }
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     if weights := done.written:
         typer.echo(

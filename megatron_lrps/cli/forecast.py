@@ -59,23 +59,17 @@ def _as_text(outlook: "Outlook") -> str:
     ]
     bound = "at most" if law.gain is None else "final loss"
     error = "unknown" if outlook.error is None else f"± {outlook.error:.4f}"
-    rows = [
-        (
-            f"{each.version}{' (planned)' if each.planned else ''}",
-            each.shape,
-            f"{each.alpha:g}",
-            each.fork,
-            each.iterations,
-            f"cannot be: {each.why_not}" if each.loss is None else f"{each.loss:.4f}",
-            "-" if each.loss is None else error,
-        )
-        for each in outlook.forecasts
-    ]
+    rows = []
+    for each in outlook.forecasts:
+        version = f"{each.version}{' (planned)' if each.planned else ''}"
+        cells = (f"cannot be: {each.why_not}", "-") if each.loss is None else (f"{each.loss:.4f}", error)
+        rows.append((version, each.shape, f"{each.alpha:g}", each.fork, each.iterations, *cells))
     lines.append(table(("version", "shape", "alpha", "fork", "iterations", bound, "error"), rows))
     if outlook.checked:
         headers = ("branch", "observed", "predicted without it", "error", "below main", "predicted")
         lines += ["", table(headers, [_checked(each) for each in outlook.checked])]
-        lines.append(f"\nroot mean square: {outlook.error:.4f}{_of_gains(outlook.gain_error)}")
+        gains = "" if outlook.gain_error is None else f", below main {outlook.gain_error:.4f}"
+        lines.append(f"\nroot mean square: {outlook.error:.4f}{gains}")
     return "\n".join([*lines, "", *outlook.notes])
 
 
@@ -83,10 +77,6 @@ def _checked(each: "Checked") -> tuple[str, ...]:
     gains = ("-" if gain is None else f"{gain:.4f}" for gain in (each.gain, each.predicted_gain))
     share = 100 * each.error / each.observed
     return (each.path, f"{each.observed:.4f}", f"{each.predicted:.4f}", f"{each.error:+.4f} ({share:+.2f} %)", *gains)
-
-
-def _of_gains(error: float | None) -> str:
-    return "" if error is None else f", below main {error:.4f}"
 
 
 def _as_json(outlook: "Outlook") -> str:

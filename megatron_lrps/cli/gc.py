@@ -1,6 +1,5 @@
 """``lrps gc``: which checkpoints of a campaign stay and why; with ``--yes`` it deletes the others."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.keep import Verdict
 from megatron_lrps.campaign.removal import folder_of, judge, size_on_disk, sweep
 from megatron_lrps.cli.options import JsonOption, PlanArgument
+from megatron_lrps.cli.printing import print_json
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.storage.disk_space import size_words
 
@@ -45,7 +45,7 @@ def gc(
                 for verdict, size in sizes.items()
             ],
         }
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print_verdicts(sizes)
     if not yes:

@@ -152,8 +152,8 @@ def _usual(folder: Path, pattern: str) -> list[str]:
 def _gpus() -> int:
     """NVIDIA GPUs of this machine; torch would take seconds to say so."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-        return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+        return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
     return 0
 
 

@@ -1,6 +1,5 @@
 """``lrps plan``: what a plan means and costs, without training anything, and what a run of it would refuse."""
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +10,12 @@ import typer
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
+from megatron_lrps.cli.printing import print_json
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
-from megatron_lrps.plan import Plan, PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
@@ -84,7 +84,7 @@ def plan(
             "--tflops is given, but the plan does not name the size of the model.",
             "add num-layers and hidden-size under `megatron:`.",
         )
-    facts = _facts(tree, cost, size, gpus or _slurm_gpus(tree.plan), tflops)
+    facts = _facts(tree, cost, size, gpus, tflops)
     found = refusals(campaign, ranks_of(tree.plan), size)
     if check_layout and not found:
         from megatron_lrps.launch import layout_check
@@ -108,7 +108,7 @@ def plan(
 
 def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     _print_plan(tree, cost, facts)
     if "layout" in facts:
@@ -119,11 +119,6 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         from megatron_lrps.cli.plan_simulation import simulation_text
 
         typer.echo(f"\n{simulation_text(facts['simulation'])}")
-
-
-def _slurm_gpus(plan: Plan) -> int | None:
-    slurm = plan.launch.slurm
-    return slurm.nodes * slurm.gpus_per_node if slurm else None
 
 
 def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tflops: float | None) -> dict[str, Any]:
@@ -160,7 +155,8 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         if tflops is not None:
             hours = gpu_hours(cost.planned, plan, size, tflops)
             facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
-            if gpus is not None:
+            slurm = plan.launch.slurm
+            if gpus := gpus or (slurm.nodes * slurm.gpus_per_node if slurm else None):
                 facts["gpu_hours"]["days_on_gpus"] = hours / gpus / 24
                 facts["gpu_hours"]["gpus"] = gpus
     return facts

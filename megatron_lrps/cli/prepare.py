@@ -1,6 +1,5 @@
 """``lrps prepare``: the tokenizer and the indexes of a plan, from raw text."""
 
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from megatron_lrps.cli.options import JsonOption, PlanArgument
+from megatron_lrps.cli.printing import print_json
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.find import TextSource, find_sources
 from megatron_lrps.data.prepare.job import Reporter, prepare_sources, stoppable
@@ -52,7 +52,7 @@ def _prepare(plan: Plan, workers: int, only: Sequence[str], *, force: bool, as_j
         prepared = prepare_sources(sources, spec, workers=workers, force=force, reporter=reporter)
     if as_json:
         indexes = [{**index.to_json(), "made": index.fresh} for index in prepared]
-        typer.echo(json.dumps({"campaign": plan.campaign, "indexes": indexes}, indent=2))
+        print_json({"campaign": plan.campaign, "indexes": indexes})
     else:
         _print(plan, sources, prepared)
         if pace.text:

@@ -1,6 +1,5 @@
 """``lrps preview``: how good a version would be today, by a mean of the main path's latest checkpoints."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PlanArgument
-from megatron_lrps.cli.printing import say
+from megatron_lrps.cli.printing import print_json, say
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.schedule.merge_weights import merge_kinds, merge_weights
@@ -55,7 +54,7 @@ def preview(
             "output": str(output.absolute()) if output else None,
             "perplexity": [asdict(score) for score in scores],
         }
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     head = ("validation set", f"main at {found[-1].iteration:,}", f"mean of {len(found)}")
     typer.echo(table(head, [(score.name, _shown(score.main), _shown(score.merged)) for score in scores]))

@@ -1,5 +1,6 @@
 """What several commands print: progress, recorded values, owners, jobs, the check of logits, scores."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ _LONGEST = 500
 def say(line: str) -> None:
     """Print progress, which goes to stderr."""
     typer.echo(f"lrps: {line}", err=True)
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print what ``--json`` gives."""
+    typer.echo(json.dumps(facts, indent=2))
 
 
 def value_text(value: Any) -> str:

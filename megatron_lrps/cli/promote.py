@@ -1,13 +1,12 @@
 """``lrps promote``: verifies, exports, checks, scores and releases a version."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.printing import print_scores, say
+from megatron_lrps.cli.printing import print_json, print_scores, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.plan.keys.scoring_and_release import Promotion
 
@@ -57,7 +56,7 @@ def promote(
             "unmet": [str(each) for each in done.unmet],
             "results": done.results.to_json(),
         }
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     print_scores(done.results.to_json())
     for each in done.judged:

@@ -151,13 +151,10 @@ def _scored(campaign: Campaign, plan_file: Path, versions: VersionCosts) -> Scor
         source = find_version_checkpoint(plan_file, row.path, None)
         scored = evaluate(source, campaign.plan.evaluate, task_folder=None, export=None, say=lambda line: None)
         found = scores_of(scored.to_json()).items()
-        typer.echo(
-            f"{row.path}: {', '.join(f'{name} {value:.4g}' for name, value in found if name.startswith('ppl/'))}"
-        )
-    results = {
-        row.path: there for row in versions.rows if (there := read_results(campaign.folder, row.path)) is not None
-    }
-    return score_table(versions, results)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in found if name.startswith("ppl/"))
+        typer.echo(f"{row.path}: {shown}")
+    read = ((row.path, read_results(campaign.folder, row.path)) for row in versions.rows)
+    return score_table(versions, {path: results for path, results in read if results is not None})
 
 
 def _export(plan_file: Path, path: str) -> None:

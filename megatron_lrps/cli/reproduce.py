@@ -2,7 +2,7 @@
 
 import contextlib
 import fcntl
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +105,7 @@ def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[l
     study, save = loaded.study, loaded.save
     tables, trees = {}, {}
     # Of two that end at a time the later one has read what both have trained.
-    with _alone(save / ".results.lock"):
+    with alone(save / ".results.lock", say=_say):
         for trial in trials_of(loaded, study.seeds):
             if not (file := _plan_file(save, trial)).exists():
                 continue
@@ -134,7 +134,7 @@ def _prepare(study: Study, save: Path) -> None:
         return
     from megatron_lrps.data.quickstart.corpus import prepare_quickstart
 
-    with _alone(save / ".data.lock"):
+    with alone(save / ".data.lock", say=_say):
         prepare_quickstart(
             save,
             vocab_size=study.data.vocab_size,
@@ -145,7 +145,7 @@ def _prepare(study: Study, save: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock file of this machine; where another process has it, say so and wait.
 
     Raises:
@@ -164,7 +164,7 @@ def _alone(lock: Path) -> Iterator[None]:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _say(f"another lrps reproduce is at work in {lock.parent}: waiting for it ({lock.name})")
+                say(f"another lrps reproduce is at work in {lock.parent}: waiting for it ({lock.name})")
                 fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

@@ -1,6 +1,5 @@
 """``lrps show``: what made a version, or any path."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +13,7 @@ from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.record_values import LATER, SOMETIMES
 from megatron_lrps.cli.campaign_to_read import open_to_read
 from megatron_lrps.cli.options import JsonOption, PlanArgument, VersionArgument
-from megatron_lrps.cli.printing import owner_facts, value_text
+from megatron_lrps.cli.printing import owner_facts, print_json, value_text
 from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import plan_hash
 from megatron_lrps.plan.paths import adopted_words
@@ -63,7 +62,7 @@ def show(plan: PlanArgument, version: VersionArgument, as_json: JsonOption = Fal
                 "holder": owner_facts(owner),
                 "history": [asdict(entry) for entry in history],
             }
-            typer.echo(json.dumps(whole, indent=2))
+            print_json(whole)
             return
         typer.echo(f"{facts.name}  campaign {campaign.plan.campaign}  {value_text(str(folder.root))}")
         for note in notes:

@@ -1,6 +1,5 @@
 """``lrps status``: where every path stands, who trains it, its alerts and its Slurm jobs."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -8,7 +7,7 @@ import typer
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
 from megatron_lrps.cli.options import JsonOption, PlanArgument
-from megatron_lrps.cli.printing import job_text, owner_facts
+from megatron_lrps.cli.printing import job_text, owner_facts, print_json
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.monitor.text_table import table
@@ -55,19 +54,13 @@ def status(
                 for each in standings
             ],
         }
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
-    rows = [
-        (
-            each.path.name,
-            str(each),
-            "-" if each.saved is None else each.saved,
-            each.path.end,
-            f"{each.last_event['event']} {each.last_event['time']}" if each.last_event else "-",
-            *([job_text(jobs.get(each.path.name, []))] if jobs is not None else []),
-        )
-        for each in standings
-    ]
+    rows = []
+    for each in standings:
+        saved, last = "-" if each.saved is None else each.saved, each.last_event
+        cells = [each.path.name, str(each), saved, each.path.end, f"{last['event']} {last['time']}" if last else "-"]
+        rows.append([*cells, job_text(jobs.get(each.path.name, []))] if jobs is not None else cells)
     typer.echo(table(("path", "state", "saved", "end", "last event", *(["job"] if jobs is not None else [])), rows))
     typer.echo("".join(f"\n{path.name} is {path.origin}\n" for path in campaign.paths if path.adopted), nl=False)
     for each in standings:

@@ -1,12 +1,11 @@
 """``lrps verify``: reads every checkpoint against the hashes that were taken when it was saved."""
 
-import json
-
 import typer
 
 from megatron_lrps.campaign import integrity
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PathOption, PlanArgument
+from megatron_lrps.cli.printing import print_json
 from megatron_lrps.errors import StorageError
 
 
@@ -31,7 +30,7 @@ def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = Fa
             }
             for finding in findings
         ]
-        typer.echo(json.dumps({"campaign": campaign.plan.campaign, "checkpoints": facts}, indent=2))
+        print_json({"campaign": campaign.plan.campaign, "checkpoints": facts})
     damaged = [finding for finding in findings if finding.state == "damaged"]
     if damaged:
         raise StorageError(

@@ -71,7 +71,7 @@ def score_table(
         only: The versions or paths to show; all if it is empty.
     """
     rows = tuple(row for row in versions.rows if not only or row.path in only or row.version in only)
-    scored = {row.path: _wanted(scores_of(results[row.path])) if row.path in results else {} for row in rows}
+    scored = {row.path: shown_scores(results[row.path]) if row.path in results else {} for row in rows}
     scores = {row.path: {**_validated(row), **scored[row.path]} for row in rows}
     trained = {(path, name) for path, found in scores.items() for name in found if name not in scored[path]}
     notes = _not_alike(rows, results, scored)
@@ -97,9 +97,10 @@ def score_table(
     )
 
 
-def _wanted(scores: Mapping[str, float]) -> dict[str, float]:
-    """Without the loss, which perplexity says already, and without standard errors."""
-    return {name: value for name, value in scores.items() if not name.startswith("loss/") and "_stderr" not in name}
+def shown_scores(results: Mapping[str, Any]) -> dict[str, float]:
+    """The scores without the loss, which perplexity says already, and without standard errors."""
+    scores = scores_of(results).items()
+    return {name: value for name, value in scores if not name.startswith("loss/") and "_stderr" not in name}
 
 
 def _validated(row: VersionCost) -> dict[str, float]:

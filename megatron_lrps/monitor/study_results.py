@@ -54,6 +54,11 @@ class Line:
     perplexity: Mapping[int, float]
     to: Mapping[str, Mapping[int, float]]
 
+    @property
+    def spread(self) -> Spread | None:
+        """The spread of the perplexity over seeds."""
+        return spread(list(self.perplexity.values()))
+
     def ratio(self, paradigm: str) -> Spread | None:
         """This perplexity over that of the same version and seed by another paradigm."""
         other = self.to.get(paradigm, {})
@@ -122,10 +127,10 @@ _HEADERS = (
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    row, found = line.row, spread(list(line.perplexity.values()))
+    row = line.row
     ratios = (line.ratio(paradigm) for paradigm in ("ptfs", "cpt"))
     return (
-        line.run, row.version, row.paradigm, row.path, *row.cost_words, str(found or "-"),
+        line.run, row.version, row.paradigm, row.path, *row.cost_words, str(line.spread or "-"),
         *("-" if each is None else str(each) for each in ratios), str(len(line.perplexity)),
     )  # fmt: skip
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from megatron_lrps.errors import StorageError
 
@@ -54,6 +55,21 @@ def replacing(*finals: Path) -> Iterator[list[Path]]:
         for temporary in temporaries:
             with contextlib.suppress(OSError):  # it must not hide the error that led here
                 temporary.unlink(missing_ok=True)
+
+
+def try_lock(stream: IO[Any]) -> bool:
+    """Lock an open file until it is closed; False if another process has locked it.
+
+    The kernel frees the lock when this process ends, however it ends. A file system without locks (ENOLCK, ENOSYS)
+    keeps no process out.
+    """
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def publish(temporary: Path, final: Path) -> None:

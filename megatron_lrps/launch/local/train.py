@@ -9,7 +9,6 @@ trained is read from its checkpoints alone.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -31,6 +30,7 @@ from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
+from megatron_lrps.storage.files import try_lock
 from megatron_lrps.storage.ownership import holder
 
 _POLL_S = 0.2
@@ -162,19 +162,14 @@ def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{folder.logs} could not be written: {error.strerror}.", "make room, then rerun.") from None
     with lock:
-        # The kernel frees the lock when this process ends, however it ends. On a file system without locks (ENOLCK,
-        # ENOSYS) only the search below protects the path.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             lock.seek(0)
-            holder = lock.read().strip() or "another process"
+            writer = lock.read().strip() or "another process"
             raise RefusedError(
-                f"path {name} is being written by {holder}; a path has one writer.",
+                f"path {name} is being written by {writer}; a path has one writer.",
                 "wait for it, or stop it (Ctrl-C there saves first).",
-            ) from None
-        except OSError:
-            pass
+            )
+        # On a file system without locks only this protects the path.
         _refuse_leftovers(folder, name)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,7 +1,6 @@
 """Submitting what is missing of a campaign as Slurm jobs that follow one another: all of them, or none."""
 
 import contextlib
-import fcntl
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from megatron_lrps.errors import LrpsError, RefusedError, StorageError
 from megatron_lrps.launch.slurm import slurm_commands
 from megatron_lrps.launch.slurm.job_history import Job, Key, active, jobs_file, record, recorded
 from megatron_lrps.launch.slurm.job_requests import SCRIPTS, JobRequest, job_requests
+from megatron_lrps.storage.files import try_lock
 
 
 def as_shell(jobs: Sequence[JobRequest]) -> str:
@@ -133,12 +133,6 @@ def _one_submit(folder: CampaignFolder) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{jobs} is not writable: {error.strerror}.", "make room, then rerun.") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(
-                f"Another lrps submit of {folder.root} is running.", "wait for it, then rerun."
-            ) from None
-        except OSError:
-            pass
+        if not try_lock(lock):
+            raise RefusedError(f"Another lrps submit of {folder.root} is running.", "wait for it, then rerun.")
         yield

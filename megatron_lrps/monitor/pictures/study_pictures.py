@@ -68,7 +68,7 @@ def _draw_paradigms(figure: "Figure", lines: Sequence[Line]) -> None:
         look = PARADIGMS[paradigm]
         aside = ASIDE * (number - (len(paradigms) - 1) / 2)
         places = [versions.index(line.row.version) + aside for line in own]
-        _bars(left, places, [_spread(line) for line in own], look, joined=True, label=paradigm.upper())
+        _bars(left, places, [line.spread for line in own], look, joined=True, label=paradigm.upper())
         ratios = [line.ratio("ptfs") for line in own]
         if paradigm != "ptfs":
             _bars(right, places, ratios, look, joined=True)
@@ -103,7 +103,7 @@ def _draw_paths(figure: "Figure", lines: Sequence[Line], tree: Tree) -> None:
     left.set_ylim(bottom=0.0)
     left.set_title(f"{lines[0].run}: learning rates")
     for place, line in enumerate(last):
-        _bars(right, [place], [_spread(line)], LOOKS["versions"]._replace(colour=colours[line.row.path]))
+        _bars(right, [place], [line.spread], LOOKS["versions"]._replace(colour=colours[line.row.path]))
     right.set_xticks(range(len(last)), [line.row.path for line in last], rotation=30, ha="right", fontsize=SMALL)
     right.set_title(f"perplexity of {last[0].row.version} by path{_seeds(last)}")
 
@@ -121,10 +121,6 @@ def _draw_alone(figure: "Figure", lines: Sequence[Line], seeds: set[int]) -> Non
         axes.set_xticks([runs.index(line.run) for line in own], labels, rotation=60, ha="right", fontsize=SMALL)
         axes.set_title(version)
     panels[0].set_ylabel(f"perplexity of LRPS ({len(seeds)} seeds), and its cost of PTFS", fontsize=SMALL)
-
-
-def _spread(line: Line) -> Spread | None:
-    return spread(list(line.perplexity.values()))
 
 
 def _seeds(lines: Sequence[Line]) -> str:

@@ -9,8 +9,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, hparams_config_pb, hparams_pb
 
-from megatron_lrps.campaign.scores import scores_of
 from megatron_lrps.data.tokenizer_size import vocabulary_of
+from megatron_lrps.monitor.score_table import shown_scores
 from megatron_lrps.monitor.version_costs import VersionCost
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cost import model_size
@@ -70,9 +70,7 @@ def metrics_of(row: VersionCost, rank_hours: float | None, results: Mapping[str,
     found = {SHARE: row.of_ptfs}
     found |= {f"scores/validated ppl/{name}": value for name, value in row.perplexity.items() if value is not None}
     if results is not None:
-        scores = scores_of(results).items()
-        wanted = {name: value for name, value in scores if "_stderr" not in name and not name.startswith("loss/")}
-        found |= {f"scores/{name}": value for name, value in wanted.items()}
+        found |= {f"scores/{name}": value for name, value in shown_scores(results).items()}
     found |= {"cost/of CPT": row.of_cpt, "cost/iterations so far": float(row.cost)}
     if rank_hours is not None:
         found["cost/rank-hours of its path"] = rank_hours
