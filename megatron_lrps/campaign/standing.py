@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from megatron_lrps.campaign.activity import Doing, doing_of, starts
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.campaign.record import events
-from megatron_lrps.campaign.releases import releases_of
 from megatron_lrps.plan import PlannedPath
-from megatron_lrps.storage.owner import Owner
+
+if TYPE_CHECKING:  # `lrps plan` asks for no holder and hardly for a release, and starts without what knows of them
+    from megatron_lrps.campaign.activity import Doing
+    from megatron_lrps.storage.owner import Owner
 
 ENDED = ("trained", "released")
 """States of a path that is trained to its end."""
@@ -90,7 +91,7 @@ class Standing:
     torn: tuple[int, ...]
     last_event: Mapping[str, Any] | None
     alerts: Sequence[Mapping[str, Any]]
-    doing: Doing | None = None
+    doing: "Doing | None" = None
 
     @property
     def done(self) -> bool:
@@ -107,13 +108,15 @@ class Standing:
         """How many iterations are still to be trained."""
         return self.path.end - max(self.path.fork, self.saved or 0)
 
-    def held_by(self, folder: PathFolder, owner: Owner | None) -> "Standing":
+    def held_by(self, folder: PathFolder, owner: "Owner | None") -> "Standing":
         """The same with what the path's holder does now; the files that it was read from say nothing of that.
 
         Args:
             folder: The path's folder.
             owner: Who holds it now, as ``ownership.holder`` says.
         """
+        from megatron_lrps.campaign.activity import Doing, doing_of, starts
+
         if owner is None and not starts(folder):
             return self
         doing = doing_of(folder, owner) if owner is not None else Doing(what="starting")
@@ -163,9 +166,11 @@ def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
     turns = [event for event in history if event.get("event") in _TURNS]
     turn = turns[-1] if turns else {}
     begun = saved is not None or any(event["event"] == "started" for event in turns)
-    released = releases_of(folder, path.end)
     why = None
     if done:
+        from megatron_lrps.campaign.releases import releases_of
+
+        released = releases_of(folder, path.end)
         state = "released" if released else "trained"
         why = "it did not meet its gate" if any(each.get("unmet") for each in released) else None
     elif begun:
