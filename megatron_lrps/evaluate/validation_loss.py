@@ -5,6 +5,7 @@ On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "leng
 ``tokens`` (predicted), ``device``, ``dtype``. Only the vocabulary's own logits take part, not Megatron's padding.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -24,14 +25,12 @@ _BATCH_TOKENS = 4096
 def batches(windows: TokenWindows) -> Iterator[Any]:
     """Stack windows of one length: int64 [batch, length + 1]."""
     size = max(1, _BATCH_TOKENS // windows.length)
-    rows: list[Any] = []
-    for row in windows:  # the last one alone may be shorter
-        if rows and (len(rows) == size or len(row) != len(rows[0])):
+    for rows in itertools.batched(iter(windows), size):
+        if len(rows[-1]) == len(rows[0]):
             yield np.stack(rows)
-            rows = []
-        rows.append(row)
-    if rows:
-        yield np.stack(rows)
+        else:  # the last window alone may be shorter
+            yield np.stack(rows[:-1])
+            yield np.stack(rows[-1:])
 
 
 def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, device: str) -> tuple[float, int]:

@@ -121,14 +121,13 @@ def _write(path: Path, info: SerializationInfo) -> str:
     return written(path, context.get("folder")) if context.get("places", True) else path.name
 
 
-FilePath = Annotated[Path, BeforeValidator(_read), PlainSerializer(_write, return_type=str, when_used="json")]
+_WRITTEN = PlainSerializer(_write, return_type=str, when_used="json")
+FilePath = Annotated[Path, BeforeValidator(_read), _WRITTEN]
 """A file, a folder or an index prefix that a plan names; relative ones start at the context's ``base``.
 
 Written as JSON it is relative to the context's ``folder`` where it lies in there; without ``places`` only its name.
 """
-FilePattern = Annotated[
-    Path, BeforeValidator(_read_pattern), PlainSerializer(_write, return_type=str, when_used="json")
-]
+FilePattern = Annotated[Path, BeforeValidator(_read_pattern), _WRITTEN]
 """A file, a folder or a glob."""
 
 

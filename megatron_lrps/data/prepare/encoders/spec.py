@@ -9,13 +9,9 @@ from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.model import Plan
 
 SUPPORTED = (
-    "SentencePieceTokenizer",
-    "GPTSentencePieceTokenizer",
-    "Llama2Tokenizer",
-    "HuggingFaceTokenizer",
-    "TikTokenizer",
-    "NullTokenizer",
-)
+    "SentencePieceTokenizer", "GPTSentencePieceTokenizer", "Llama2Tokenizer",
+    "HuggingFaceTokenizer", "TikTokenizer", "NullTokenizer",
+)  # fmt: skip
 """Megatron's names of the types that are reproduced here. The first three are one class in Megatron."""
 
 SENTENCEPIECE = SUPPORTED[:3]
