@@ -17,7 +17,7 @@ from megatron_lrps.campaign.record import log_event
 from megatron_lrps.monitor.pictures import loss_picture
 from megatron_lrps.monitor.pictures.axis import axis_of
 from megatron_lrps.monitor.report.build import Written, write_report
-from megatron_lrps.monitor.report.events import in_order
+from megatron_lrps.monitor.report.sections import in_order
 from megatron_lrps.plan import Tree
 from tests.monitor import chromium
 
