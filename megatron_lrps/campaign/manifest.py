@@ -169,7 +169,9 @@ def _write(folder: Path, manifest: Manifest) -> None:
         name: {"bytes": size, **({"sha256": manifest.sha256[name]} if manifest.sha256 else {})}
         for name, size in manifest.bytes.items()
     }
-    write_atomic(folder / MANIFEST, f"{json.dumps(_head(files))}\n{json.dumps(files)}\n")
+    # Not in the checkpoint: others walk its files meanwhile, as Megatron does for Weights & Biases.
+    temporary = folder.with_name(f".{folder.name}.{MANIFEST}.tmp")
+    write_atomic(folder / MANIFEST, f"{json.dumps(_head(files))}\n{json.dumps(files)}\n", temporary=temporary)
 
 
 def _head(files: Mapping[str, Any]) -> dict[str, Any]:

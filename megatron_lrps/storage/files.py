@@ -13,17 +13,23 @@ from typing import IO, Any
 from megatron_lrps.errors import StorageError
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, *, temporary: Path | None = None) -> None:
     """Replace ``path`` with ``content``; several processes may do so at once.
+
+    Args:
+        path: The file.
+        content: Its new content.
+        temporary: Where the content lies until it is whole, on the same file system, if one process alone writes the
+            file; by default a new name beside it.
 
     Raises:
         StorageError: The write failed; what was there before is intact.
     """
     # tempfile's files can be read by their owner alone, and a team shares its campaigns.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = temporary or path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         publish(temporary, path)
     except OSError as error:

@@ -46,6 +46,23 @@ def test_sizes_first_and_hashes_later(folder: Path) -> None:
     assert whole.digest is not None
 
 
+def test_whoever_walks_a_checkpoint_meanwhile_sees_nothing_that_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Megatron's artifact for Weights & Biases lists the files, and opens them one by one."""
+    seen: list[set[str]] = []
+    replace = Path.replace
+
+    def watched(temporary: Path, final: Path) -> Path:
+        seen.append({file.name for file in folder.iterdir()})
+        return replace(temporary, final)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    take_hashes(folder, take_sizes(folder))
+    assert seen == [{*FILES, MANIFEST}] * 2
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+
+
 def test_the_digest_is_of_names_sizes_and_contents(folder: Path) -> None:
     before = read_manifest(folder)
     assert before is not None
