@@ -82,8 +82,8 @@ class PathOnDisk:
         path: The path's name.
         complete: Iterations of its complete checkpoints, rising.
         torn: Iterations whose save was cut off or is still running, rising.
-        damaged: Complete checkpoint -> the damage to its files. Checked from the newest down to the oldest one that
-            ``keep.latest`` counts.
+        damaged: Complete checkpoint -> the damage to its files, searched from the newest down to the oldest one
+            that ``keep.latest`` counts.
         trash: Folder left by an interrupted gc -> its iteration.
         referred: Iteration -> what refers to it on this disk: a pin, Megatron's tracker file, a symbolic link.
         parent: The parent that its record (path.json) names, or None.

@@ -158,7 +158,7 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
 
 
 def chain_of(campaign: Campaign, facts: Facts) -> list[Link]:
-    """Return the paths that a version came through, root first; the root starts at 0, its adoption, or is unknown."""
+    """Return the paths that a version came through, root first; it starts at 0 or its adoption, None if unknown."""
     links: list[Link] = []
     until = facts.values.get("end")
     while True:
