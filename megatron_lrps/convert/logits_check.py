@@ -52,7 +52,7 @@ def compare_logits(
 
     Raises:
         RefusedError: the logits differ by more than ``TOLERANCE``, or transformers misses weights.
-        LrpsError: one of them could not compute; the error says its own words.
+        LrpsError: one of them could not compute; the error quotes its message.
     """
     asked = {"tokens": tokens, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:

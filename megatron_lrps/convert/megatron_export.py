@@ -140,7 +140,7 @@ class PlannedWeights:
 
 
 def leading_dimensions(key: str) -> int:
-    """How many of a tensor's dimensions count layers and experts."""
+    """Return how many of a tensor's dimensions count layers and experts."""
     match = _LEADS.match(key)
     return (match[1] is None) + (match[2] is not None) if match else 0
 

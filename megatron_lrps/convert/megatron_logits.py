@@ -70,7 +70,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
 
 
 def load_model(checkpoint: Path) -> Any:
-    """Megatron's model of a checkpoint, on the CPU in fp32.
+    """Load a checkpoint into Megatron's model, on the CPU in fp32.
 
     Megatron's own code loads the weights. The scales of FP8 training have no place in this model.
     """

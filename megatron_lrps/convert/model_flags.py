@@ -65,7 +65,7 @@ def plan_lines(model: Model, pretrained: str) -> list[str]:
 
 
 def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> None:
-    """Refuse a plan that would build another model than the one that the weights belong to.
+    """Refuse a plan whose model is not the one that the weights belong to.
 
     Raises:
         RefusedError: naming every flag that differs with both values, and the lines that fit.
@@ -86,7 +86,7 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
 
 
 def _plain(value: Any) -> Any:
-    """A value to compare: a number as a number, and a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
+    """Normalise a value to compare: numbers as numbers, a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
     if isinstance(value, bool):
         return value
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value).replace(" ", "").strip("()")

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def header_of(entries: Sequence[Entry]) -> bytes:
-    """What a file of these tensors, in this order, begins with."""
+    """Return the first bytes of a file of these tensors, in this order."""
     head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for entry in entries:
@@ -62,7 +62,7 @@ def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -
         values: Their values in that order, a tensor in one or more pieces, each of its entry's dtype.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk fails.
     """
     expected = sum(entry.bytes for entry in entries)
     try:
@@ -81,7 +81,7 @@ def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -
 
 
 def write_all(descriptor: int, block: memoryview) -> None:
-    """``os.write`` until all of it is written; raises OSError."""
+    """Call ``os.write`` until everything is written; raises OSError."""
     while block:
         block = block[os.write(descriptor, block) :]
 

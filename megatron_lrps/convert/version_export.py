@@ -33,13 +33,13 @@ RECORD = "lrps.json"
 
 
 class ExportedVersion(NamedTuple):
-    """What `lrps export` did.
+    """The result of `lrps export`.
 
     Attributes:
         folder: The folder of the export.
-        written: What was written, or None if the export was there already.
+        written: The written files, or None if the export was there already.
         statement: A sentence on the tokenizer; empty if the export was there already.
-        compared: What the check found, or None without a check.
+        compared: The result of the check, or None without a check.
     """
 
     folder: Path

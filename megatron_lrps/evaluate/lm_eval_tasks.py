@@ -24,7 +24,7 @@ def run_tasks(
     task_folder: Path | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the scores of the tasks to the results. A task that was scored in the same way before is not again.
+    """Add the scores of the tasks to the results. A task already scored in the same way is skipped.
 
     Args:
         export: The Hugging Face folder.
@@ -35,7 +35,7 @@ def run_tasks(
 
     Raises:
         RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
-        LrpsError: lm-eval fails; the error says its own words.
+        LrpsError: lm-eval fails; the error quotes its message.
         StorageError: the disk fails.
     """
     settings = settings_of(asked)
@@ -57,7 +57,7 @@ def score_tasks(
 
     Raises:
         RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
-        LrpsError: lm-eval fails; the error says its own words.
+        LrpsError: lm-eval fails; the error quotes its message.
     """
     _require(asked.backend)
     model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
@@ -104,7 +104,7 @@ def has_gpu() -> bool:
 
 
 def settings_of(asked: Evaluation) -> dict[str, Any]:
-    """What must be the same for two scores of a task to be comparable."""
+    """Return the settings that must agree for two scores of a task to be comparable."""
     return {"few_shot": asked.few_shot, "limit": asked.limit, "backend": asked.backend}
 
 

@@ -68,7 +68,7 @@ def promote(
     Raises:
         RefusedError: the checkpoint is damaged or cannot be exported, the export computes something else than
             Megatron, or the version does not meet the gate.
-        LrpsError: an engine fails; the error says its own words.
+        LrpsError: an engine fails; the error quotes its message.
         StorageError: the disk fails.
     """
     conditions = read_gate_file(gate) if gate else []

@@ -23,7 +23,7 @@ def evaluate(
     export: Path | None,
     say: Callable[[str], None],
 ) -> Results:
-    """Score a version. What was scored in the same way before is not scored again.
+    """Score a version. Scores already computed in the same way are kept.
 
     Args:
         version: The version.
@@ -34,7 +34,7 @@ def evaluate(
 
     Raises:
         RefusedError: the export is missing or was made from another checkpoint, or something that it needs is missing.
-        LrpsError: an engine fails; the error says its own words.
+        LrpsError: an engine fails; the error quotes its message.
         StorageError: the disk fails.
     """
     folder = export or version.export

@@ -28,7 +28,7 @@ class TokenWindows(NamedTuple):
     length: int
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Give each window with the token behind it: int64 [length + 1]."""
+        """Yield each window with the token after it: int64 [length + 1]."""
         for begin in range(0, len(self.tokens) - 1, self.length):
             yield self.tokens[begin : begin + self.length + 1].astype(np.int64)
 

@@ -12,7 +12,7 @@ from megatron_lrps.campaign.manifest import Damage
 
 
 class Reading:
-    """Reads this rank's share of a checkpoint.
+    """A reading of this rank's share of a checkpoint.
 
     Args:
         checkpoint: The checkpoint.
@@ -36,5 +36,5 @@ class Reading:
     def _read(self) -> None:
         try:
             self._found = self._checkpoint.damaged_contents(part=self._rank, parts=self._ranks)
-        except Exception as error:  # it would end with the thread, and what was not read would pass for whole
+        except Exception as error:  # it would end with the thread, and unread files would pass for whole
             self._found = [Damage(file=self._checkpoint.folder.name, what=f"cannot be checked: {error}")]

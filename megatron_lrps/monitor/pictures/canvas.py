@@ -74,7 +74,7 @@ def new_figure(width: int, height: int, *files: Path) -> Iterator[Figure]:
 
     Raises:
         RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     formats = {file: check_suffix(file) for file in files}
     with matplotlib.rc_context(_STYLE):

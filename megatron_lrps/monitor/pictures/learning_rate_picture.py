@@ -60,7 +60,7 @@ def draw_lr(
 
     Raises:
         RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     until = {path.name: path.end if trained is None else trained.get(path.name, path.fork) for path in paths}
     planned = any(until[path.name] < path.end for path in paths)

@@ -60,7 +60,7 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
 
     Raises:
         RefusedError: The suffix is another, or nothing was logged yet.
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     for file in files:
         check_suffix(file)

@@ -33,7 +33,7 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
         The PNG files.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     drawn, alone = [], False
     for run in dict.fromkeys(line.run for line in lines):

@@ -36,7 +36,7 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
 
     Raises:
         RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     rows = {path.name: row for row, path in enumerate(_in_order(tree))}
     names = {path.name: _shortened(path) for path in tree.paths}

@@ -51,7 +51,7 @@ def write_report(
         axis: The horizontal axis of the pictures.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     found = gather(campaign, notes=notes, axis=axis)
     files = {name: [folder / f"{stem}.{suffix}" for suffix in ("svg", "png")] for name, stem in _PICTURES.items()}

@@ -49,7 +49,7 @@ def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
         notes: Sentences about what is wrong with the plans.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     tree, said = campaign.tree, list(notes)
     paths = {path.name: known for path in tree.paths if (known := known_of(campaign, path, said)) is not None}

@@ -68,7 +68,7 @@ def put(folder: Path, content: bytes | None) -> bool:
         content: The result of ``encode``, or None for no file.
 
     Raises:
-        StorageError: The disk refuses. The file that was there before is intact.
+        StorageError: The disk fails. The file that was there before is intact.
     """
     try:
         files = sorted(folder.glob(f"events.out.tfevents.*{DERIVED}"))

@@ -68,7 +68,7 @@ def install() -> None:
 
 
 def patch() -> None:
-    """Do what of ``install`` forked processes inherit: it starts no process and sets no variable. Errors are its."""
+    """Do the part of ``install`` that forked processes inherit: no process, no variable. Raises as ``install``."""
     global _patched
     if _patched:
         return

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 DEVICE_GENERATOR = torch.Generator(device="cpu")
-"""What ``torch.cuda.default_generators[0]`` is on a GPU."""
+"""The counterpart of ``torch.cuda.default_generators[0]`` on a GPU."""
 
 
 def get_rng_state(device: object = "cuda") -> Tensor:
@@ -78,4 +78,4 @@ _FUNCTIONS: tuple[Callable[..., object], ...] = (
     *(manual_seed, manual_seed_all, initial_seed),
 )
 REPLACEMENTS = {function.__name__: function for function in _FUNCTIONS}
-"""What stands in for the RNG functions of ``torch.cuda``, by their names there."""
+"""The replacements for the RNG functions of ``torch.cuda``, by their names there."""

@@ -53,7 +53,7 @@ _SAME_IN_DATASETS = (
 )
 """Arguments of Megatron that have the same name in the configuration of its data sets."""
 _OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
-"""Flags of trainings that this entry does not do."""
+"""Flags of training modes that this entry refuses."""
 
 _stragglers = StragglerDetector()
 
@@ -70,7 +70,7 @@ def loss_func(loss_mask: Tensor, output_tensor: Tensor) -> LossReport:
         report: ``{"lm loss": [sum, tokens]}``, which Megatron adds up over data-parallel ranks.
 
     Raises:
-        RuntimeError: From Megatron's rerun state machine, where the loss is NaN or infinite and
+        RuntimeError: From Megatron's rerun state machine, if the loss is NaN or infinite and
             ``--check-for-nan-in-loss-and-grad`` is on.
     """
     mask = loss_mask.reshape(-1).float()
@@ -255,7 +255,7 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
         dataset_provider: Builds the datasets; by default from Megatron's own data flags.
 
     Raises:
-        RefusedError: A flag asks for a training that this entry does not do.
+        RefusedError: A flag asks for a training mode that this entry lacks.
     """
     fill_wheel_gaps()
     args = parse_and_validate_args()
