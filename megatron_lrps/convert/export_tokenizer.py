@@ -103,7 +103,7 @@ def _hugging_face(spec: TokenizerSpec, source: Path, reference: Encoder, folder:
     if (source / _CHAT).is_file():
         shutil.copyfile(source / _CHAT, folder / _CHAT)
     texts = list(trap_texts(reference.tokens() if isinstance(reference, TokenizersReference) else []))
-    # Without its BOS and EOS a text has other ids than by default; those within are compared then.
+    # Without BOS and EOS a text's ids differ from the default; then the ids between are compared.
     shipped = _ship(
         folder, spec.backend, {"model_max_length": max_length, **settings}, reference, texts, special=spec.wrapped
     )

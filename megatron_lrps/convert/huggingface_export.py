@@ -52,7 +52,7 @@ class PlannedExport(NamedTuple):
     dtype: torch.dtype | None
 
     def entry(self, weight: Weight) -> Entry:
-        """A weight as it will be written."""
+        """Return a weight as it will be written."""
         stored = self.checkpoint.tensors[stored_key(weight.key, self.checkpoint.tensors)]
         return Entry(weight.name, weight.shape, self.dtype or stored.dtype)
 

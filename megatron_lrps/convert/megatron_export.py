@@ -117,7 +117,7 @@ class PlannedWeights:
         return sum(elements(block.sizes) * block.dtype.itemsize for block in self.blocks)
 
     def read(self, block: Block) -> Tensor:
-        """A block's values, [rows, ...]; raises as ``OpenCheckpoint.read``."""
+        """Return a block's values, [rows, ...]; raises as ``OpenCheckpoint.read``."""
         there = self.checkpoint.tensors[block.key].shape[len(block.index)]
         stop = min(block.stop, there)
         if block.stop <= there:
@@ -127,7 +127,7 @@ class PlannedWeights:
         return torch.cat([own, row.expand(block.stop - block.start - len(own), *row.shape)])
 
     def _padding_row(self, key: str) -> Tensor:
-        """A row for no token: the last padding row, which training has pushed down, or else the mean row."""
+        """Return a row for no token: the last padding row, which training has pushed down, or else the mean row."""
         if key not in self._padding:
             stored, read = self.checkpoint.tensors[key], self.checkpoint.read
             rows = stored.shape[0]
@@ -262,7 +262,7 @@ def _write_file(path: Path, weights: PlannedWeights, names: Mapping[tuple[str, t
 
 
 def _name(weights: PlannedWeights, key: str, index: tuple[int, ...]) -> str:
-    """The name in the trained model's own ``state_dict()`` if one rank holds all of it."""
+    """Return the name in the trained model's own ``state_dict()`` if one rank holds all of it."""
     match = _LEADS.match(key)
     if not key.startswith(_TRUNKS):
         raise RefusedError(

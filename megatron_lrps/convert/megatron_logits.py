@@ -95,7 +95,7 @@ def load_model(checkpoint: Path) -> Any:
 
 
 def logits_of(model: Any, ids: Any) -> Any:
-    """The logits [batch, length, padded vocabulary] of ids [batch, length]."""
+    """Return the logits [batch, length, padded vocabulary] of ids [batch, length]."""
     import torch
 
     return model(ids, torch.arange(ids.shape[1]).expand_as(ids), None)

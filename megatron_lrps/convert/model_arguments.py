@@ -40,7 +40,7 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
 
 
 def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
-    """The model that a checkpoint's arguments describe.
+    """Return the model that a checkpoint's arguments describe.
 
     Args:
         args: Megatron's arguments, by destination.

@@ -1,6 +1,6 @@
 """A sentencepiece model or a TikTokenizer vocabulary as a ``tokenizers`` JSON.
 
-The caller compares its ids with those of the model's library before it is used. transformers can convert a sentencepiece
+The caller compares its ids with those of its own library before it is used. transformers can convert a sentencepiece
 model itself, but gives other ids for leading spaces and for unigram models.
 """
 
@@ -48,7 +48,7 @@ class SpecialTokens(NamedTuple):
 
 
 def tiktoken_json(spec: TokenizerSpec) -> str:
-    """The JSON of a TikTokenizer vocabulary; raises RefusedError as ``TiktokenReference``."""
+    """Return the JSON of a TikTokenizer vocabulary; raises RefusedError as ``TiktokenReference``."""
     special, ranks = special_tokens(spec), read_ranks(spec)
     words = {"type": "Split", "pattern": {"Regex": PATTERNS[spec.pattern]}, "behavior": "Isolated", "invert": False}
     known = {token: rank for rank, token in enumerate(ranks)}
@@ -71,7 +71,7 @@ def _text(token: bytes) -> str:
 
 
 def sentencepiece_json(path: Path) -> tuple[str, SpecialTokens]:
-    """The JSON of a sentencepiece model file, and its special tokens.
+    """Return the JSON of a sentencepiece model file, and its special tokens.
 
     Raises:
         RefusedError: it is not a model, or of a kind (word, char, whitespace as suffix) that is not converted.

@@ -1,8 +1,8 @@
 """Reads a torch_dist checkpoint row by row. It needs no model and no process group, and runs no code of a pickle.
 
-A tensor lies in chunks, as the ranks that saved it held it; a chunk is what ``torch.save`` wrote at some offset of a
-``.distcp`` file. Of a chunk only torch's own header is loaded, weights-only; rows are then read straight from where
-their bytes are, so that memory is what the caller asks for, whatever the model's size.
+A tensor is stored in the chunks that the saving ranks held; ``torch.save`` wrote each at some offset of a ``.distcp``
+file. Only torch's own header of a chunk is loaded, weights-only; its rows are then read straight from their bytes, so
+that memory is what the caller asks for, whatever the model's size.
 """
 
 import io

@@ -53,7 +53,7 @@ class Block:
 
 
 def blocks_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...]) -> Iterator[Block]:
-    """The part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
+    """Yield the part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
     rows, *inner = shape[len(index) :]
     for start, stop in row_blocks(0, rows, math.prod(inner) * dtype.itemsize):
         yield Block(key, shape, dtype, index, start, stop)
@@ -148,7 +148,7 @@ class _Planner(DefaultSavePlanner):
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
-        """A block's values, or the bytes of a state."""
+        """Return a block's values, or the bytes of a state."""
         block = self._values.get(write_item.index)
         if block is not None:
             return self._read(block).view(block.sizes)
@@ -165,7 +165,7 @@ def _saved(state: Any) -> bytes:
 
 
 def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
-    """The states that Megatron's layer specs ask for beside each linear layer's weight, for layers that are not FP8."""
+    """Return the states that Megatron's layer specs need beside each linear layer's weight, for non-FP8 layers."""
     states: dict[str, Callable[[], bytes]] = {}
     for block in blocks:
         if block.index and ".linear_" in block.key and block.key.endswith(".weight"):

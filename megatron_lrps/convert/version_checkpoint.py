@@ -50,7 +50,7 @@ class VersionCheckpoint:
 
 
 def find_version_checkpoint(plan_file: Path, name: str, iteration: int | None) -> VersionCheckpoint:
-    """The checkpoint of a version: the end of its path, or that of ``iteration``.
+    """Return the checkpoint of a version: the end of its path, or that of ``iteration``.
 
     Raises:
         RefusedError: there is no such version or checkpoint; the message names the existing ones.

@@ -62,7 +62,7 @@ class WeightedMean:
                     yield blocks_of(key, stored.shape, stored.dtype, index)
 
     def read(self, block: Block) -> Tensor:
-        """The mean of a block, [rows, ...] in the saved dtype.
+        """Return the mean of a block, [rows, ...] in the saved dtype.
 
         Raises:
             RefusedError: A checkpoint does not hold all of it.

@@ -53,7 +53,7 @@ def run_tasks(
 def score_tasks(
     export: Path, tasks: Sequence[str], asked: Evaluation, *, task_folder: Path | None, gpu: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Each task's result as ``results.json`` has it, and lm-eval's whole output.
+    """Return each task's result as in ``results.json``, and lm-eval's whole output.
 
     Raises:
         RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
@@ -109,7 +109,7 @@ def settings_of(asked: Evaluation) -> dict[str, Any]:
 
 
 def metrics_of(scores: Mapping[str, Any]) -> dict[str, float]:
-    """lm-eval's ``{"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": ...}`` as ``{"acc": 0.5, "acc_stderr": 0.1}``.
+    """Map lm-eval's ``{"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": ...}`` to ``{"acc": 0.5, "acc_stderr": 0.1}``.
 
     A metric of a named filter keeps it: ``exact_match,strict-match``.
     """

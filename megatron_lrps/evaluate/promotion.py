@@ -187,7 +187,7 @@ def _judge_again(version: VersionCheckpoint, texts: list[str]) -> list[Judged]:
 
 
 def _state_of(export: Path) -> list[list[Any]] | None:
-    """The names, sizes and times of an export's weights, which show a change; None if the export is missing."""
+    """Return the names, sizes and times of an export's weights, which show a change; None if the export is missing."""
     files = sorted([*export.glob("*.safetensors"), export / "config.json"])
     try:
         return [[file.name, (state := file.stat()).st_size, state.st_mtime_ns] for file in files]
@@ -210,7 +210,7 @@ class _Steps:
         return step in self._steps
 
     def get(self, step: str) -> dict[str, Any]:
-        """The facts of a step; empty if it was not done."""
+        """Return the facts of a step; empty if it was not done."""
         found = self._steps.get(step)
         return found if isinstance(found, dict) else {}
 

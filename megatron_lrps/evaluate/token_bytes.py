@@ -26,7 +26,7 @@ class ByteCounter:
         self._lengths, self._eod, self._prefixed = lengths, eod, prefixed
 
     def count(self, tokens: NDArray[Any]) -> int:
-        """The bytes of all tokens but the first, which no window predicts."""
+        """Return the bytes of all tokens but the first, which no window predicts."""
         total = int(self._lengths[tokens[1:]].sum())
         if self._prefixed is not None:
             total -= int((self._prefixed[tokens[1:]] & (tokens[:-1] == self._eod)).sum())
@@ -34,7 +34,7 @@ class ByteCounter:
 
 
 def byte_counter(spec: TokenizerSpec) -> ByteCounter | None:
-    """The counter for a tokenizer; None if its ids do not tell how many bytes they stand for."""
+    """Return the counter for a tokenizer; None if its ids do not tell how many bytes they stand for."""
     if spec.model is None:
         return None
     reference = load_reference(spec)

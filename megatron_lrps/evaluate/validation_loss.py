@@ -34,10 +34,10 @@ def batches(windows: TokenWindows) -> Iterator[Any]:
 
 
 def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, device: str) -> tuple[float, int]:
-    """The sum of the losses in nats, and the number of tokens that were predicted.
+    """Return the sum of the losses in nats, and the number of tokens that were predicted.
 
     Args:
-        logits: Gives the logits [batch, length, vocabulary or more] of ids [batch, length].
+        logits: Returns the logits [batch, length, vocabulary or more] of ids [batch, length].
         rows: The batches, [batch, length + 1].
         vocab: The size of the vocabulary; the logits behind it are padding.
         device: The device of the ids.

@@ -34,7 +34,7 @@ class TokenWindows(NamedTuple):
 
 
 def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
-    """Every validation set of the plan by name, and the names of those that are missing.
+    """Return every validation set of the plan by name, and the names of those that are missing.
 
     The sets of the path's own windows must exist. Those of later versions show how a model does on data that it has not
     seen yet, so they are used if they exist.
@@ -58,7 +58,7 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
 
 
 def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> TokenWindows:
-    """The windows of ``prefix.bin``, which is mapped into memory and not read yet.
+    """Return the windows of ``prefix.bin``, which is mapped into memory and not read yet.
 
     Args:
         prefix: The path of the index, without ``.bin``.

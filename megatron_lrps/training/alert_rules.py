@@ -1,4 +1,4 @@
-"""The rules that decide which of a path's figures are worth an alert. Each takes microseconds per iteration.
+"""The rules that decide which of a path's figures are worth an alert. Each takes a few microseconds per iteration.
 
 The rules and their numbers are the plan's (``plan/keys/alerts.py``). Medians and median absolute deviations, not means:
 one spike must not hide the next one.

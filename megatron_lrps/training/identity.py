@@ -39,7 +39,7 @@ def _known(prefix: Path) -> dict[str, Any]:
 
 
 def _passed(recorded: Mapping[str, Any], window: Window) -> Callable[[Path], dict[str, Any]]:
-    """Look up a window's recorded indexes in its order, wherever they lay then; read them if none is recorded."""
+    """Return a lookup of a window's recorded indexes, wherever they lay then; it reads those without a record."""
     name, listed = window.version.name, [prefix for _, prefix in window.version.train]
     data: list[Any] = next((each["data"] for each in recorded.get("windows", []) if each["version"] == name), [])
     found = {prefix: known for prefix, (_, _, known) in zip(listed, data, strict=False)}

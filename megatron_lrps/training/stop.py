@@ -39,5 +39,5 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """0 at the end of a part, else 75: the same command continues the path."""
+        """The exit code, 0 at the end of a part, else 75: the same command continues the path."""
         return EXIT_DONE if self.reason == "until" else EXIT_CONTINUE

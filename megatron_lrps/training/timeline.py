@@ -73,7 +73,7 @@ class Chained:
     length: int
 
     def sample(self, position: int) -> int:
-        """The sample read at ``position``: itself."""
+        """Return the sample read at ``position``: itself."""
         return position
 
 
@@ -90,7 +90,7 @@ class Mixed:
     seed: int
 
     def sample(self, position: int) -> int:
-        """The sample read at ``position``, 0 <= position < length; a bijection."""
+        """Return the sample read at ``position``, 0 <= position < length; a bijection."""
         half = max(1, ((self.length - 1).bit_length() + 1) // 2)
         value = position
         while True:  # at most 4 x the length is permuted, so this takes 4 turns on average at worst

@@ -66,8 +66,8 @@ class Family:
         arguments: Megatron's arguments that all models of the family share, by destination. True and False stand for
             whatever counts as on and off. A checkpoint with another value is refused by the argument's name.
         plain_heads: Every head has keys and values of its own, and all heads together are as wide as the model.
-        config_of: Gives a model's keys of config.json, besides those that every family has.
-        model_of: Gives the model of a config.json, whose path is the second argument. Raises RefusedError naming the
+        config_of: Returns a model's keys of config.json, besides those that every family has.
+        model_of: Returns the model of a config.json, whose path is the second argument. Raises RefusedError naming the
             key that Megatron cannot compute with; KeyError, TypeError or ValueError if the config is broken.
         names: The names of the weights.
     """

@@ -38,7 +38,7 @@ def config_of(model: Model) -> dict[str, Any]:
 def model_of(
     config: Mapping[str, Any], name: str, *, rope_base: float = 1e4, epsilon: float = 1e-6, **own: Any
 ) -> Model:
-    """The model of a config.json.
+    """Return the model of a config.json.
 
     Args:
         config: The content of config.json.

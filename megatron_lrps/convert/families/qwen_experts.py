@@ -24,7 +24,7 @@ def config_of(model: Model, **own: Any) -> dict[str, Any]:
 
 
 def model_of(config: Mapping[str, Any], name: str, **own: Any) -> Model:
-    """The model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
+    """Return the model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
     refuse_used_window(config, name)
     need(config, name, "decoder_sparse_step", 1)
     need(config, name, "mlp_only_layers", [])

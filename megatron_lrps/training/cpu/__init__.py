@@ -58,7 +58,7 @@ def install() -> None:
     from megatron_lrps.training.megatron.installed import installed_release
 
     # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
-    # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
+    # anew in each rank's first save, which takes seconds; a fork is safe without CUDA.
     installed_release().results_queue.get()(mp_mode="fork")
     _installed = True
     if os.environ.get("RANK", "0") == "0":

@@ -160,7 +160,7 @@ def _type(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _uncompiled(model: Any = None, **kwargs: object) -> Any:
-    """``torch.compile``, as a function or a decorator, that leaves what it is given as it is."""
+    """Replace ``torch.compile``, as function or decorator, by one that changes nothing."""
     return model if model is not None else _uncompiled
 
 

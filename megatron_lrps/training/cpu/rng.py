@@ -52,7 +52,7 @@ def initial_seed() -> int:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """``torch.nn.functional.dropout`` that draws from the device generator.
+    """Act as ``torch.nn.functional.dropout``, drawing from the device generator.
 
     Args:
         input: Any shape, a floating-point type.

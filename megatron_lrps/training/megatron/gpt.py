@@ -34,7 +34,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 
 Batch = dict[str, Any]
-"""Field -> tensor, or ``None`` where a stage does not use it."""
+"""Field -> tensor, or ``None`` if a stage does not use it."""
 LossReport = tuple[Tensor, Tensor, dict[str, Tensor]]
 DatasetProvider = Callable[..., tuple[Any, Any, Any]]
 """``provider([train, valid, test sample counts], vp_stage=None)`` -> the three datasets, or ``None``s.
@@ -121,7 +121,7 @@ def get_batch(data_iterator: Iterator[Batch] | None, vp_stage: int | None) -> Ba
 
     Returns:
         Each of tokens, position_ids, attention_mask, labels and loss_mask, [batch, sequence / CP] (the
-        attention mask [batch, 1, sequence / CP, sequence]); ``None`` where this stage does not use it.
+        attention mask [batch, 1, sequence / CP, sequence]); ``None`` if this stage does not use it.
     """
     if not _needs_data(vp_stage):
         return dict.fromkeys(_FIELDS)

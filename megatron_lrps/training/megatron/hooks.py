@@ -102,7 +102,7 @@ def _parse_args(call: Call) -> Namespace:
 
 
 def _initialize(call: Call) -> Any:
-    """Once the ranks are connected, rank 0 decides where the path starts, and tells the others."""
+    """Let rank 0 decide where the path starts, and tell the others, once the ranks are connected."""
     result = call.proceed()
     if _session is not None:
         args = names.arguments()
@@ -136,7 +136,7 @@ def _scheduler(session: Session, call: Call) -> Any:
 
 
 def _datasets(session: Session, call: Call) -> Any:
-    """With a plan, build the path's timeline in place of the script's data sets; without, in the parent's order."""
+    """Build, with a plan, the path's timeline in place of the script's data sets; without, in the parent's order."""
     from megatron_lrps.training.megatron import datasets, gpt
 
     session.activity.tell("reading")
@@ -227,7 +227,7 @@ def let_go() -> None:
 
 
 def failure_of(error: BaseException) -> LrpsError | None:
-    """Report and record the refusal behind an error that ended the script; None if its traceback says it all."""
+    """Report and record the ``LrpsError`` behind an error that ended the script; None if its traceback says it all."""
     failure: LrpsError | None = judge(error)
     if failure is None:
         traceback.print_exception(error)

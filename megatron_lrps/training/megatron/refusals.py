@@ -152,7 +152,7 @@ def _parsed(file: str) -> ast.Module | None:
 
 
 def _around(frame: FrameType, line: int) -> list[ast.stmt]:
-    """The statements that a line lies in, the innermost last."""
+    """Return the statements that a line lies in, the innermost last."""
     tree, found = _parsed(frame.f_code.co_filename), []
     for node in ast.walk(tree) if tree else ():  # breadth first: from the outside to the inside
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -197,7 +197,7 @@ def _values(frame: FrameType, line: int) -> dict[str, Any]:
 
 
 def _plain(condition: ast.expr) -> str:
-    """A condition as a user reads it: without the objects that hold the values."""
+    """Return a condition as a user reads it: without the objects that hold the values."""
     text = ast.unparse(condition)
     for owner in ("args.", "self.", "config."):
         text = text.replace(owner, "")

@@ -57,7 +57,7 @@ def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
 
 
 def _iterators(args: Namespace, stage: int | None) -> Any:
-    """The validation sets' iterators of a virtual stage."""
+    """Return the validation sets' iterators of a virtual stage."""
 
     def provide(samples: Sequence[int | None]) -> tuple[None, list[Any] | None, None]:
         valid = [_Set() if gpt.is_dataset_built_on_rank(stage) else None]

@@ -91,7 +91,7 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
 
 
 def trained_schedule(state_dict: dict[str, Any]) -> Schedule:
-    """The schedule that a checkpoint's scheduler state says it was trained with, ours or stock's.
+    """Return the schedule that a checkpoint's scheduler state says it was trained with, ours or stock's.
 
     Raises:
         RefusedError: for a stock checkpoint of a style whose past it does not record.
