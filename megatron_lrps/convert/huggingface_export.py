@@ -79,7 +79,7 @@ def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = N
     Args:
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
-        dtype: A key of ``DTYPES``, or None to keep what was saved.
+        dtype: A key of ``DTYPES``, or None to keep the saved one.
 
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.

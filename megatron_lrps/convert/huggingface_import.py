@@ -54,7 +54,7 @@ class PlannedImport(NamedTuple):
 
 
 def plan_import(source: Path) -> PlannedImport:
-    """Read what a folder holds, and check that Megatron has a place for all of it.
+    """Read a folder, and check that Megatron has a place for all of it.
 
     Raises:
         RefusedError: naming the key or the weight that has no place in Megatron, is missing, or has another shape.

@@ -152,7 +152,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer.
         layout: The layout that Megatron will load the export with.
-        dtype: A key of ``DTYPES``, or None to keep what was saved.
+        dtype: A key of ``DTYPES``, or None to keep the saved one.
 
     Raises:
         RefusedError: the layout does not divide the model, or the checkpoint is not as Megatron saves a GPT model.

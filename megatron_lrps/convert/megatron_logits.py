@@ -1,6 +1,6 @@
 """Logits computed by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
 
-This runs in a process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
+This runs in a separate process, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
 computes in fp32. It reads ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin: sequences of one length,
 and the dtype that the export was rounded to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
 """

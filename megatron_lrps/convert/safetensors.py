@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """The size of its values."""
+        """The bytes of its values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

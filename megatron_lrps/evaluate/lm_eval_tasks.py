@@ -1,4 +1,4 @@
-"""The scores of an export on lm-eval's tasks. lm-eval runs in a process of its own."""
+"""The scores of an export on lm-eval's tasks. lm-eval runs in a separate process."""
 
 import json
 import math

@@ -62,7 +62,7 @@ def promote(
             that neither another gate nor the lack of one lets it through.
         despite: Release the version although it does not meet its gate. Its record says so.
         check: Compare the export's logits with Megatron's.
-        dtype: The dtype of the export, or None to keep what was saved.
+        dtype: The dtype of the export, or None to keep the saved one.
         say: Called with a line for each step.
 
     Raises:

@@ -27,7 +27,7 @@ def evaluate(
 
     Args:
         version: The version.
-        asked: What to score, and how.
+        asked: The scores to compute, and how.
         task_folder: ``asked.task_folder``, absolute.
         export: The Hugging Face folder; <save>/exports/VERSION by default.
         say: Called with a line for each step.

@@ -1,4 +1,4 @@
-"""The loss on validation sets, computed in a process of its own: ``python -m megatron_lrps.evaluate.validation_loss``.
+"""The loss on validation sets, computed in a separate process: ``python -m megatron_lrps.evaluate.validation_loss``.
 
 On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "length": ..., "limit": ... or null,
 "sets": {name: prefix}}``. A line of JSON for each set goes to stdout as it is done: ``set``, ``loss_sum`` (nats),

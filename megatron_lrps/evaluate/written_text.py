@@ -1,4 +1,4 @@
-"""Text that an export writes, in a process of its own: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``.
+"""Text that an export writes, in a separate process: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``.
 
 It reads a JSON list of prompts on stdin, and prints the text that follows each as a line of JSON.
 """

@@ -62,7 +62,7 @@ class Follower:
             for file in self._folder.iterdir():
                 if file.name.startswith("events.out.tfevents.") and file.suffix != DERIVED:
                     self._files.setdefault(file.name, _Growing(file))
-        # A job that has just been restarted has logged nothing yet: what the one before it did still stands.
+        # A job that has just been restarted has logged nothing yet: the last job's figures still stand.
         for growing in sorted(self._files.values(), key=lambda each: each.started(), reverse=True):
             growing.read()
             if (figures := growing.figures()) is not None:
@@ -95,7 +95,7 @@ class _Growing:
         return float("inf") if self._started is None else self._started
 
     def read(self) -> None:
-        """Take in what has been written since the last time."""
+        """Read what has been written since the last time."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:

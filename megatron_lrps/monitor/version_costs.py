@@ -84,7 +84,7 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
 
     Args:
         campaign: The campaign.
-        runs: Path -> tag -> what it logged, if that was read before.
+        runs: Path -> tag -> its logged figures, if already read.
 
     Raises:
         RefusedError: An event file cannot be read.

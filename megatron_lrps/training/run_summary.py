@@ -32,7 +32,7 @@ def run_summary(
 
     Args:
         path: The path that this process trains.
-        start: Where it starts.
+        start: The start of the run.
         identity: The identity of its data and tokenizer; None without a plan.
         args: Megatron's arguments, validated.
         saved: The arguments of the checkpoint that it starts from; empty from scratch.

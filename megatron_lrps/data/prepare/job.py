@@ -1,4 +1,4 @@
-"""Makes Megatron's ``.bin`` and ``.idx`` from raw text: makes what is missing, and continues what was begun."""
+"""Makes Megatron's ``.bin`` and ``.idx`` from raw text: makes missing indexes, and continues unfinished ones."""
 
 import json
 import signal

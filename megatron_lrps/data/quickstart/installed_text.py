@@ -1,6 +1,6 @@
-"""Real text for the quick start and the studies: what is installed beside this package, nothing is downloaded.
+"""Real text for the quick start and the studies: the text of installed packages; nothing is downloaded.
 
-Each of four versions gets new text, either of a kind of its own or of all kinds mixed. Python's own files are under the
+Each of four versions gets new text, either of its own kind or of all kinds mixed. Python's own files are under the
 PSF licence; numpy, matplotlib, networkx and torch are under BSD licences (matplotlib's is PSF-based), megatron-core is
 Apache-2.0. The text is written into the user's folder only.
 """

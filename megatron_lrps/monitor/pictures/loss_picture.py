@@ -54,7 +54,7 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
 
     Args:
         tree: The plan's tree; a path that has logged nothing is left out.
-        runs: What each of its paths has logged; the loss and ``loss_sets``' tags are drawn.
+        runs: The logged figures of each of its paths; the loss and ``loss_sets``' tags are drawn.
         files: PNG or SVG by their suffix; replaced whole.
         axis: The unit that the axis counts.
 

@@ -50,7 +50,7 @@ class Material:
         tree: The tree of the given plan.
         save: The campaign's folder.
         facts: Path -> the facts of its record, or of the plan.
-        standings: Where each path stands, in the plan's order.
+        standings: The standing of each path, in the plan's order.
         runs: Path -> tag -> the losses, gradient norms and times that it logged.
         printed: Path -> the figures in its logs.
         axis: The horizontal axis of the pictures.

@@ -110,7 +110,7 @@ def pace(runs: Runs, printed: Mapping[str, Printed], *, gpus: bool) -> dict[str,
     """Return how fast each path trained, how steadily, and what it took.
 
     Args:
-        runs: Path -> tag -> what it logged.
+        runs: Path -> tag -> its logged figures.
         printed: Path -> the figures in its logs.
         gpus: Whether a rank is a GPU.
     """

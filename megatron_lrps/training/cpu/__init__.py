@@ -57,7 +57,7 @@ def install() -> None:
     multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
     from megatron_lrps.training.megatron.installed import installed_release
 
-    # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
+    # The process that collects the results of a save's writers. A spawned one, Megatron's default, imports torch
     # anew in each rank's first save, which takes seconds; a fork is safe without CUDA.
     installed_release().results_queue.get()(mp_mode="fork")
     _installed = True

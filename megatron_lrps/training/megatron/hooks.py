@@ -85,7 +85,7 @@ def _in_a_session(hook: Callable[[Session, Call], Any]) -> Callable[[Call], Any]
 
 
 def _parse_args(call: Call) -> Namespace:
-    """Add the plugin's flags; with a plan, put its argument line in front of what the user gave."""
+    """Add the plugin's flags; with a plan, put its argument line in front of the user's."""
     global _session
     own = own_arguments(sys.argv[1:])
     plan = planned(own)

@@ -1,6 +1,6 @@
 """Megatron's own checks of paths' argument lines for a world of any size, and the shards that they would build.
 
-A process of its own, started by ``launch.layout``: a JSON request on standard input, a JSON answer on standard output,
+A separate process, started by ``launch.layout``: a JSON request on standard input, a JSON answer on standard output,
 what Megatron prints on standard error. It needs no GPU: process groups are fake, parameters are on torch's meta
 device, and modules are Megatron's local ones, which have as many parameters as Transformer Engine's.
 """

@@ -1,4 +1,4 @@
-"""The names of Megatron that the plugin touches: what it hooks, what it replaces, and what it asks ``training`` for.
+"""The names of Megatron that the plugin touches: those that it hooks, replaces, and asks ``training`` for.
 
 A name is looked up when it is used and never when this module is imported: the CPU backend must come before Megatron.
 Names that are not the same in all releases are in the release's own file, such as ``release_0_19.py``.

@@ -1,7 +1,7 @@
 """Turns an error with which Megatron refuses a run into one sentence: its condition, values, place and a fix.
 
 Megatron checks its arguments by assertions and errors, hundreds of them, and many without a word. Until training
-begins they are verdicts on what the user asked for; what fails later is a failure, and keeps its traceback.
+begins they are verdicts on what the user asked for; a later error is a failure, and keeps its traceback.
 """
 
 import argparse

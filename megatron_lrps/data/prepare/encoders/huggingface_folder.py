@@ -30,7 +30,7 @@ class HuggingFaceFolder(NamedTuple):
 
 
 def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFolder:
-    """Read the folder with transformers, in a process of its own, offline, running no code from the folder.
+    """Read the folder with transformers, in a separate process, offline, running no code from the folder.
 
     Args:
         folder: Holds at least tokenizer.json; tokenizer_config.json names the EOS token.

@@ -1,6 +1,6 @@
 """Reads a Hugging Face folder as Megatron's HuggingFaceTokenizer does: ``python huggingface_probe.py FOLDER``.
 
-It runs in a process of its own, because transformers imports torch if it finds it. That takes seconds and 0.5 GiB, and
+It runs in a separate process, because transformers imports torch if it finds it. That takes seconds and 0.5 GiB, and
 a tokenizer does not need it. ``{"additional": [...], "texts": [...]}`` on stdin are the special tokens that Megatron
 adds, and the texts to compare readers on. JSON goes to stdout.
 """
