@@ -14,7 +14,7 @@ from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, stored_key, weights_of
 from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.convert.row_blocks import ahead, row_blocks
-from megatron_lrps.convert.safetensors import Entry, header_of, write_file
+from megatron_lrps.convert.safetensors import TensorEntry, header_of, write_file
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint
 from megatron_lrps.errors import RefusedError
@@ -51,13 +51,13 @@ class PlannedExport(NamedTuple):
     model: Model
     dtype: torch.dtype | None
 
-    def entry(self, weight: Weight) -> Entry:
+    def entry(self, weight: Weight) -> TensorEntry:
         """Return a weight as it will be written."""
         stored = self.checkpoint.tensors[stored_key(weight.key, self.checkpoint.tensors)]
-        return Entry(weight.name, weight.shape, self.dtype or stored.dtype)
+        return TensorEntry(weight.name, weight.shape, self.dtype or stored.dtype)
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TensorEntry]:
         """All weights as they will be written."""
         return [self.entry(weight) for weight in weights_of(self.model)]
 

@@ -24,7 +24,7 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """A tensor to write: its name, shape and dtype."""
 
     name: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def header_of(entries: Sequence[Entry]) -> bytes:
+def header_of(entries: Sequence[TensorEntry]) -> bytes:
     """Return the first bytes of a file of these tensors, in this order."""
     head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
@@ -53,7 +53,7 @@ def header_of(entries: Sequence[Entry]) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -> None:
+def write_file(path: Path, entries: Sequence[TensorEntry], values: Iterable[Tensor]) -> None:
     """Write a file and make it durable.
 
     Args:

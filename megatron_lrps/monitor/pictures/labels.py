@@ -29,7 +29,7 @@ _MARK = 4.0
 """The distance from a point's middle to the edge of its mark, in pixels."""
 
 
-class Name(NamedTuple):
+class PlacedName(NamedTuple):
     """A name at a point, which is in the axes' own data, and its colour."""
 
     text: str
@@ -48,7 +48,7 @@ class _Box(NamedTuple):
         return not (beside or self.bottom >= other.top or other.bottom >= self.top)
 
 
-def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
+def name_ends(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> None:
     """Name curves at the right of their ends, one below the other where these are close; a line leads to each.
 
     Args:
@@ -78,7 +78,7 @@ def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             )
 
 
-def _ends_of(column: Sequence[Name], most: int) -> list[Name]:
+def _ends_of(column: Sequence[PlacedName], most: int) -> list[PlacedName]:
     """Return at most so many names: the middle ones are counted instead, since readers look for the extremes."""
     if len(column) <= most:
         return [*column]
@@ -104,7 +104,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     return [max(low, min(base, highest)) + number * gap for number, base in enumerate(bases)]
 
 
-def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name]]:
+def _columns(axes: "Axes", names: Iterable[PlacedName], size: float) -> list[list[PlacedName]]:
     """Group names whose texts could touch at one height, the lowest first."""
     columns: list[list[Name]] = []
     until = 0.0
@@ -117,7 +117,7 @@ def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name
     return [sorted(column, key=lambda each: each.point[1]) for column in columns]
 
 
-def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
+def name_points(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> None:
     """Name points below, above or beside them, on the side where the name covers the least of the curves.
 
     The last point comes first. A name is left out if it would touch an earlier name on every side.
@@ -178,6 +178,6 @@ def _box(pixel: tuple[float, float], x: int, y: int, width: float, height: float
     return _Box(left, bottom, left + width, bottom + height)
 
 
-def _pixel(axes: "Axes", name: Name) -> tuple[float, float]:
+def _pixel(axes: "Axes", name: PlacedName) -> tuple[float, float]:
     x, y = axes.transData.transform(name.point)
     return float(x), float(y)

@@ -21,7 +21,7 @@ from megatron_lrps.monitor.pictures.canvas import (
     write_beside,
 )
 from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, INK, PLANNED, look_of, role_of
-from megatron_lrps.monitor.pictures.labels import LINE, Name, apart, name_ends
+from megatron_lrps.monitor.pictures.labels import LINE, PlacedName, apart, name_ends
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
 
@@ -180,7 +180,7 @@ def _name_listed(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], until: 
         if path.version is not None:
             point = (path.end, _rate(tree, path, path.end))
             mark_end(axes, path, point, trained=until[path.name] >= path.end)
-            names.append(Name(shortened(path.name, LONGEST_NAME), point, look_of(path).colour))
+            names.append(PlacedName(shortened(path.name, LONGEST_NAME), point, look_of(path).colour))
     name_ends(axes, names, size=NORMAL)
 
 

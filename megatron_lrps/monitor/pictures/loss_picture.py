@@ -18,7 +18,7 @@ from megatron_lrps.monitor.pictures.canvas import (
     shortened,
 )
 from megatron_lrps.monitor.pictures.colours import BASELINES, FAINT, look_of, role_of
-from megatron_lrps.monitor.pictures.labels import Name, name_ends, name_points
+from megatron_lrps.monitor.pictures.labels import PlacedName, name_ends, name_points
 from megatron_lrps.monitor.scalars import Runs, Series, finite
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data_files import validation_sets
@@ -150,10 +150,12 @@ def _mark_lost(axes: "Axes", losses: Losses) -> None:
 def _label(axes: "Axes", points: Points) -> None:
     """Name paths that a plan lists at their last points; else the versions, but no baselines, which end there too."""
     if any(path.kind == "explicit" for path in points):
-        name_ends(axes, [Name(path.name, at, look_of(path).colour) for path, at in points.items()], size=SMALL)
+        name_ends(axes, [PlacedName(path.name, at, look_of(path).colour) for path, at in points.items()], size=SMALL)
         return
     named = {path: at for path, at in points.items() if path.version is not None and role_of(path) not in BASELINES}
-    names = [Name(shortened(str(path.version), LONGEST_NAME), at, look_of(path).colour) for path, at in named.items()]
+    names = [
+        PlacedName(shortened(str(path.version), LONGEST_NAME), at, look_of(path).colour) for path, at in named.items()
+    ]
     name_points(axes, names, size=SMALL)
 
 
