@@ -106,7 +106,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
 
 def _columns(axes: "Axes", names: Iterable[PlacedName], size: float) -> list[list[PlacedName]]:
     """Group names whose texts could touch at one height, the lowest first."""
-    columns: list[list[Name]] = []
+    columns: list[list[PlacedName]] = []
     until = 0.0
     for name in sorted(names, key=lambda each: each.point[0]):
         left = _pixel(axes, name)[0]
