@@ -227,6 +227,16 @@ def test_no_two_files_share_a_name() -> None:
     assert not {name: found for name, found in folders.items() if len(found) > 1}
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    """One word, one thing."""
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(_module(file))
+    assert not {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
 def test_contributing_says_where_things_are() -> None:
     """Twenty questions of a newcomer, with one file each, and every part of the package with what it holds."""
     text = (ROOT / "CONTRIBUTING.md").read_text()

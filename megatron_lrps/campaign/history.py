@@ -20,7 +20,7 @@ UNRECORDED = "the run before it ended without a word"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class HistoryLine:
     """Something that happened to a path, once or several times in a row.
 
     Attributes:
@@ -49,13 +49,13 @@ class Entry:
         return f"{what} ({self.times} times, last {self.last_time})" if self.times > 1 else what
 
 
-def condense(events: Iterable[dict[str, Any]]) -> list[Entry]:
+def condense(events: Iterable[dict[str, Any]]) -> list[HistoryLine]:
     """The history of a path without its single saves and deletions.
 
     Args:
         events: Lines of events.jsonl, oldest first. What has the wrong type in them is left out.
     """
-    entries: list[Entry] = []
+    entries: list[HistoryLine] = []
     running = False
     for event in events:
         entry = _entry(event)
@@ -74,7 +74,7 @@ def condense(events: Iterable[dict[str, Any]]) -> list[Entry]:
     return entries
 
 
-def _entry(event: dict[str, Any]) -> Entry | None:
+def _entry(event: dict[str, Any]) -> HistoryLine | None:
     name = _text(event.get("event"))
     if name is None or name in _LEFT_OUT:
         return None
@@ -86,10 +86,10 @@ def _entry(event: dict[str, Any]) -> Entry | None:
         name = next((way for way, is_so in ways if is_so is True), "resumed" if iteration else "started")
     time = _text(event.get("time"))
     reason = next((text for key in ("reason", "message", "name") if (text := _text(event.get(key)))), None)
-    return Entry(time=time, last_time=time, event=name, iteration=iteration, reason=reason)
+    return HistoryLine(time=time, last_time=time, event=name, iteration=iteration, reason=reason)
 
 
-def _what(entry: Entry) -> tuple[str, int | None, str | None]:
+def _what(entry: HistoryLine) -> tuple[str, int | None, str | None]:
     return entry.event, entry.iteration, entry.reason
 
 

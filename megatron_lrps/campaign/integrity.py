@@ -20,7 +20,7 @@ MEANING: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class VerifiedCheckpoint:
     """One checkpoint.
 
     Attributes:
@@ -36,7 +36,7 @@ class Finding:
     damages: tuple[Damage, ...] = ()
 
 
-def verify(campaign: Campaign, names: Iterable[str]) -> Iterator[Finding]:
+def verify(campaign: Campaign, names: Iterable[str]) -> Iterator[VerifiedCheckpoint]:
     """Read every checkpoint of the named paths, one after another."""
     for name in names:
         saved = Checkpoints.in_folder(campaign.folder.path(name).checkpoints)
@@ -44,10 +44,10 @@ def verify(campaign: Campaign, names: Iterable[str]) -> Iterator[Finding]:
             if iteration in saved.complete:
                 yield verify_one(name, saved.at(iteration))
             else:
-                yield Finding(path=name, checkpoint=saved.at(iteration), state="torn")
+                yield VerifiedCheckpoint(path=name, checkpoint=saved.at(iteration), state="torn")
 
 
-def verify_one(path: str, checkpoint: Checkpoint) -> Finding:
+def verify_one(path: str, checkpoint: Checkpoint) -> VerifiedCheckpoint:
     """Read a finished checkpoint."""
     sizes = checkpoint.damages()
     named = {damage.file for damage in sizes}
@@ -59,4 +59,4 @@ def verify_one(path: str, checkpoint: Checkpoint) -> Finding:
         state = "unlisted"
     else:
         state = "whole" if manifest.sha256 else "sizes"
-    return Finding(path=path, checkpoint=checkpoint, state=state, damages=damages)
+    return VerifiedCheckpoint(path=path, checkpoint=checkpoint, state=state, damages=damages)

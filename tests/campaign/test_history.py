@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.history import UNRECORDED, Entry, condense
+from megatron_lrps.campaign.history import UNRECORDED, HistoryLine, condense
 
 
 def at(minute: int, event: Any, **fields: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_a_path_from_its_fork_to_its_end() -> None:
         "done at 1,000",
     ]
     forked = condense(history)[1]
-    assert forked == Entry(
+    assert forked == HistoryLine(
         time="2026-11-24T05:01:00+00:00", last_time="2026-11-24T05:01:00+00:00", event="forked", iteration=400
     )
 
@@ -73,7 +73,7 @@ def test_what_later_versions_record_is_shown_by_its_name() -> None:
 def test_what_has_the_wrong_type_is_left_out(junk: Any) -> None:
     assert condense([{}, {"event": junk}]) == []
     event = {"time": junk, "event": "stopped", "iteration": junk, "reason": junk}
-    assert condense([event]) == [Entry(time=None, last_time=None, event="stopped")]
+    assert condense([event]) == [HistoryLine(time=None, last_time=None, event="stopped")]
     started = {"event": "started", "iteration": junk, "forked": junk}
     assert condense([started])[0].event == ("forked" if junk is True else "started")
 

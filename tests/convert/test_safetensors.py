@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from megatron_lrps.convert.safetensors import Entry, read_folder, write_file
+from megatron_lrps.convert.safetensors import TensorEntry, read_folder, write_file
 from megatron_lrps.errors import RefusedError, StorageError
 
 
 def test_the_library_reads_what_is_written_in_pieces(tmp_path: Path) -> None:
     tensors = {"b": torch.arange(6.0).view(3, 2), "a": torch.ones(5, dtype=torch.bfloat16)}
-    entries = [Entry(name, tuple(value.shape), value.dtype) for name, value in tensors.items()]
+    entries = [TensorEntry(name, tuple(value.shape), value.dtype) for name, value in tensors.items()]
     write_file(tmp_path / "x.safetensors", entries, [tensors["b"][:1], tensors["b"][1:], tensors["a"]])
     found = load_file(tmp_path / "x.safetensors")
     assert found.keys() == tensors.keys()
@@ -24,7 +24,7 @@ def test_the_library_reads_what_is_written_in_pieces(tmp_path: Path) -> None:
 
 def test_missing_values_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="8 bytes are missing"):
-        write_file(tmp_path / "x.safetensors", [Entry("a", (4,), torch.float32)], [torch.zeros(2)])
+        write_file(tmp_path / "x.safetensors", [TensorEntry("a", (4,), torch.float32)], [torch.zeros(2)])
 
 
 def test_what_the_library_writes_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.folders import CampaignFolder
-from megatron_lrps.campaign.integrity import Finding
+from megatron_lrps.campaign.integrity import VerifiedCheckpoint
 from megatron_lrps.campaign.lineage import Facts
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.releases import notes_of
@@ -62,7 +62,7 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(
             module,
             "verify_one",
-            lambda *_: Finding(path=path, checkpoint=checkpoint, state="whole"),
+            lambda *_: VerifiedCheckpoint(path=path, checkpoint=checkpoint, state="whole"),
         )
         monkeypatch.setattr(
             module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, None, "", None)

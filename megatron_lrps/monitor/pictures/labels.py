@@ -20,7 +20,7 @@ ASIDE = 8.0
 """The distance of a name from its point, in points of text."""
 _SIDES = ((0, -1, "center", "top"), (0, 1, "center", "bottom"), (-1, 0, "right", "center"), (1, 0, "left", "center"))
 _BEYOND, _OVER = 15.0, 6.0
-"""A name may reach so many pixels out of its axes at the right, and at the top."""
+"""The pixels that a name may reach out of its axes, at the right and at the top."""
 _IN_FRONT, _HEAVY = 1.2, 10
 """The line width from which a curve is in front, and how many faint points a place on it weighs."""
 _STEP = 4.0
@@ -29,7 +29,7 @@ _MARK = 4.0
 """The distance from a point's middle to the edge of its mark, in pixels."""
 
 
-class Name(NamedTuple):
+class PlacedName(NamedTuple):
     """A name at a point, which is in the axes' own data, and its colour."""
 
     text: str
@@ -48,7 +48,7 @@ class _Box(NamedTuple):
         return not (beside or self.bottom >= other.top or other.bottom >= self.top)
 
 
-def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
+def name_ends(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> None:
     """Name curves at the right of their ends, one below the other where these are close; a line leads to each.
 
     Args:
@@ -78,8 +78,8 @@ def name_ends(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
             )
 
 
-def _ends_of(column: Sequence[Name], most: int) -> list[Name]:
-    """At most so many names: the middle ones are counted instead, since the lowest and the highest are looked for."""
+def _ends_of(column: Sequence[PlacedName], most: int) -> list[PlacedName]:
+    """Return at most so many names: the middle ones are counted instead, since readers look for the extremes."""
     if len(column) <= most:
         return [*column]
     low, high = column[: most // 2], column[len(column) - (most - 1) // 2 :]
@@ -88,7 +88,7 @@ def _ends_of(column: Sequence[Name], most: int) -> list[Name]:
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least a ``gap`` apart, as near to the wanted places, which rise, as possible.
+    """Return places at least a ``gap`` apart, as near to the wanted places, which rise, as possible.
 
     They lie within ``low`` and ``high`` if there is enough room.
     """
@@ -104,9 +104,9 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     return [max(low, min(base, highest)) + number * gap for number, base in enumerate(bases)]
 
 
-def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name]]:
-    """Names whose texts could touch if they stood at one height, the lowest first."""
-    columns: list[list[Name]] = []
+def _columns(axes: "Axes", names: Iterable[PlacedName], size: float) -> list[list[PlacedName]]:
+    """Group names whose texts could touch at one height, the lowest first."""
+    columns: list[list[PlacedName]] = []
     until = 0.0
     for name in sorted(names, key=lambda each: each.point[0]):
         left = _pixel(axes, name)[0]
@@ -117,7 +117,7 @@ def _columns(axes: "Axes", names: Iterable[Name], size: float) -> list[list[Name
     return [sorted(column, key=lambda each: each.point[1]) for column in columns]
 
 
-def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
+def name_points(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> None:
     """Name points below, above or beside them, on the side where the name covers the least of the curves.
 
     The last point comes first. A name is left out if it would touch an earlier name on every side.
@@ -151,7 +151,7 @@ def name_points(axes: "Axes", names: Iterable[Name], *, size: float) -> None:
 
 
 def _crowd(axes: "Axes") -> list[tuple[float, float, int]]:
-    """What names should not cover: (x, y, weight) in pixels along the axes' curves; those in front weigh more."""
+    """Return points that names should not cover: (x, y, weight) in pixels along curves; those in front weigh more."""
     found: list[tuple[float, float, int]] = []
     for line in axes.get_lines():
         if line.get_transform() != axes.transData:
@@ -178,6 +178,6 @@ def _box(pixel: tuple[float, float], x: int, y: int, width: float, height: float
     return _Box(left, bottom, left + width, bottom + height)
 
 
-def _pixel(axes: "Axes", name: Name) -> tuple[float, float]:
+def _pixel(axes: "Axes", name: PlacedName) -> tuple[float, float]:
     x, y = axes.transData.transform(name.point)
     return float(x), float(y)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from megatron_lrps.monitor.pictures.canvas import new_figure
-from megatron_lrps.monitor.pictures.labels import Name, apart, name_ends, name_points
+from megatron_lrps.monitor.pictures.labels import PlacedName, apart, name_ends, name_points
 
 INK = "#333333"
 
@@ -27,9 +27,9 @@ def test_places_are_a_gap_apart_and_near_to_those_wanted(wanted: list[float], pl
 
 
 def placed(
-    put: Callable[..., None], names: list[Name], points: list[tuple[float, float]]
+    put: Callable[..., None], names: list[PlacedName], points: list[tuple[float, float]]
 ) -> dict[str, tuple[float, float, float, float]]:
-    """Name -> its text's left, bottom, right and top, in pixels of axes of 0 to 100, 1000 pixels by 500."""
+    """PlacedName -> its text's left, bottom, right and top, in pixels of axes of 0 to 100, 1000 pixels by 500."""
     with new_figure(1000, 500) as figure:
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
@@ -47,8 +47,8 @@ def placed(
 
 
 def test_ends_at_one_point_are_named_one_below_the_other() -> None:
-    names = [Name(f"from-{number}", (50, 20), INK) for number in range(6)]
-    names += [Name("alone", (10, 80), INK), Name("near", (52, 20.5), INK)]
+    names = [PlacedName(f"from-{number}", (50, 20), INK) for number in range(6)]
+    names += [PlacedName("alone", (10, 80), INK), PlacedName("near", (52, 20.5), INK)]
     boxes = placed(name_ends, names, [])
     assert len(boxes) == 8
     column = sorted(box for name, box in boxes.items() if name != "alone")
@@ -59,7 +59,7 @@ def test_ends_at_one_point_are_named_one_below_the_other() -> None:
 
 
 def test_of_more_ends_than_there_is_room_for_the_middle_ones_are_counted() -> None:
-    names = [Name(f"p{number}", (50, number), INK) for number in range(60)]
+    names = [PlacedName(f"p{number}", (50, number), INK) for number in range(60)]
     boxes = placed(name_ends, names, [])
     # A line of 10 points is 13.9 pixels, 1.3 of them 18.06: 27 lines in 500 pixels, of which one is the count's.
     assert len(boxes) == 27
@@ -78,14 +78,14 @@ def test_of_more_ends_than_there_is_room_for_the_middle_ones_are_counted() -> No
     ],
 )
 def test_a_name_covers_no_other_point_where_a_side_is_free(crowd: list[tuple[float, float]], side: str) -> None:
-    left, bottom, right, top = placed(name_points, [Name("v1", (50, 50), INK)], [(50, 50), *crowd])["v1"]
+    left, bottom, right, top = placed(name_points, [PlacedName("v1", (50, 50), INK)], [(50, 50), *crowd])["v1"]
     # The point is at 500, 250.
     found = {"below": top < 250, "above": bottom > 250, "left": right < 500, "right": left > 500}
     assert [name for name, holds in found.items() if holds] == [side]
 
 
 def test_a_name_that_would_touch_another_wherever_it_stood_is_left_out() -> None:
-    names = [Name(f"version-{number}", (50 + number / 100, 50), INK) for number in range(6)]
+    names = [PlacedName(f"version-{number}", (50 + number / 100, 50), INK) for number in range(6)]
     boxes = placed(name_points, names, [])
     assert list(boxes) == ["version-5", "version-4", "version-3", "version-2"]  # below, above, left, right
 
@@ -101,6 +101,6 @@ def test_a_name_stands_on_faint_noise_rather_than_on_a_curve_in_front() -> None:
             axes.plot(noise, [height] * len(noise), linewidth=0.6)
         axes.plot([50, 0], [50, 50], linewidth=2.5)
         figure.draw_without_rendering()
-        name_points(axes, [Name("v2", (50.0, 50.0), INK)], size=10)
+        name_points(axes, [PlacedName("v2", (50.0, 50.0), INK)], size=10)
         (text,) = axes.texts
         assert text.get_position()[0] == 0.0  # neither left nor right, where the curve is
