@@ -1,6 +1,6 @@
-"""A campaign on disk: its paths, their checkpoints and records, what may not change, what stays.
+"""A campaign on disk: its paths, their checkpoints and records, the past that may not change, and what gc keeps.
 
-Start with ``campaign.py`` and ``folders.py``. A checkpoint is in ``checkpoint.py``, what is known of a path in
-``record.py``, ``lineage.py`` and ``standing.py``, and what may not change in ``past.py``. ``start_point.py`` says which
-checkpoint a path starts from, ``keep.py`` and ``removal.py`` which checkpoints stay and how the others go.
+Start with ``campaign.py`` and ``folders.py``. A checkpoint is in ``checkpoint.py``, the facts on a path in
+``record.py``, ``lineage.py`` and ``standing.py``, and the past that may not change in ``past.py``. ``start_point.py``
+chooses the checkpoint a path starts from; ``keep.py`` decides which checkpoints stay, ``removal.py`` deletes the rest.
 """

@@ -1,6 +1,6 @@
-"""The accepted plan, and the past that it tells of: a running campaign's plan may grow.
+"""Accepting a plan: a running campaign's plan may grow, but may not change what has been trained.
 
-``past.py`` compares that past with what a new plan says.
+``past.py`` compares the trained past with a new plan.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,25 +22,25 @@ from megatron_lrps.storage.files import write_atomic
 
 
 def accept(campaign: Campaign, allow: Sequence[str] = ()) -> None:
-    """Take a campaign's plan: compare it with the accepted one, then make it the accepted one.
+    """Accept a campaign's plan after comparing it with the one accepted before.
 
     Args:
         campaign: The campaign of the plan.
         allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
 
     Raises:
-        RefusedError: where it changes what has been trained, naming the key and both values.
-        StorageError: where plan.yaml cannot be written.
+        RefusedError: if it changes what has been trained, naming the key and both values.
+        StorageError: if plan.yaml cannot be written.
     """
     if refuse_contradiction(campaign, allow):
         write_atomic(campaign.folder.plan, _accepted_text(campaign.tree))
 
 
 def refuse_contradiction(campaign: Campaign, allow: Sequence[str] = ()) -> bool:
-    """Compare a plan with the accepted one; writes nothing. Takes and raises what ``accept`` does, but StorageError.
+    """Compare a plan with the accepted one; write nothing. Arguments and errors as ``accept``, without StorageError.
 
     Returns:
-        Whether it differs from the accepted one.
+        Whether the plans differ.
     """
     accepted = campaign.with_accepted().accepted
     if accepted is not None:
@@ -56,7 +56,7 @@ def _accepted_text(tree: Tree) -> str:
 
 
 def _trained(folder: CampaignFolder, path: PlannedPath) -> int:
-    """The iteration that a path has been trained to; its fork where it has trained nothing itself."""
+    """Return the iteration a path has been trained to; its fork if it has trained nothing itself."""
     newest = Checkpoints.in_folder(folder.path(path.name).checkpoints).newest
     return path.fork if newest is None else newest
 
@@ -67,7 +67,7 @@ def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow:
     Args:
         old: The accepted plan's tree.
         new: The plan to be accepted.
-        trained: Path of ``old`` -> iteration that it has been trained to.
+        trained: Path of ``old`` -> the iteration it has been trained to.
         allow: Destinations of Megatron's arguments that may differ.
 
     Raises:
@@ -87,12 +87,12 @@ def refuse_changed_past(old: Tree, new: Tree, trained: Mapping[str, int], allow:
 
 
 def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = None) -> Past:
-    """What a plan says has been trained.
+    """Return the trained past according to a plan.
 
     Args:
-        tree: The plan's.
-        trained: Path -> the iteration that it has been trained to; paths that are not in it have trained nothing.
-        data: What the records say of the content of its data.
+        tree: The plan's tree.
+        trained: Path -> the iteration it has been trained to; missing paths have trained nothing.
+        data: The recorded content of its data.
     """
     plan = tree.plan
 
@@ -125,7 +125,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 schedule=path.schedule,
                 until=trained[path.name],
                 batch=plan.global_batch_size,
-                # Main only stops at its last fork point: that it has gone further changes no version.
+                # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
                     **{key: getattr(path, key) for key in ("parent", "fork", "order")},
@@ -140,7 +140,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
 
 
 def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
-    """The refusal of a plan that changes the past."""
+    """Return the error for a plan that changes the past."""
     key, then, now, otherwise = change.key, change.then, change.now, ""
     if (name := change.argument) is not None:
         argument = arguments()[name]
@@ -157,20 +157,20 @@ def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
 
 
 def _identity_flags(plan: Plan) -> dict[str, FlagValue]:
-    """The flags of a plan that ``megatron:`` may say, and what it means where it does not."""
+    """Return the plan's ``megatron:`` flags, with the implied values of flags that it does not set."""
     cpu = CPU_FLAGS if plan.launch.device == "cpu" else {}
     return {"max-position-embeddings": plan.sequence_length, **cpu, **plan.megatron}
 
 
 def _shared(plan: Plan) -> dict[str, object]:
-    """What all paths of a plan share, by key."""
+    """Return the values that all paths of a plan share, by key."""
     tokenizer = plan.tokenizer
     return {
         "sequence_length": plan.sequence_length,
         "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "main.iteration": plan.main and plan.main.iteration,
-        # Neither `model` nor `train`: what the model holds counts.
+        # Neither `model` nor `train`: the content of the model file counts.
         **{
             f"tokenizer.{key}": tokenizer and getattr(tokenizer, key)
             for key in ("type", "vocab_size", "pattern", "num_special_tokens", "special_tokens")

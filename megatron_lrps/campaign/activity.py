@@ -1,7 +1,7 @@
-"""What the job of a path does now, besides training: ``<path>/doing.json``, which its first rank replaces.
+"""What a path's job is doing besides training: ``<path>/doing.json``, which its first rank rewrites.
 
-It is for those who look, and nothing is decided by it. It counts only while the job that wrote it holds the path, so
-what a killed job leaves says nothing. It is not synced to the disk, since nobody asks for it after a crash.
+The file is for display only; no decision depends on it. It is valid only while the job that wrote it holds the path,
+so leftovers of a killed job are ignored. It is not synced to disk, since nobody needs it after a crash.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from megatron_lrps.storage.owner import Owner
 
 FILE = "doing.json"
 EXECUTOR = ".executor"
-"""In a path's ``logs``: the file that ``lrps run`` locks while it trains the path."""
+"""The file in a path's ``logs`` that ``lrps run`` locks while it trains the path."""
 EVERY_S = 1.0
-"""Counts within an evaluation are written no more often."""
+"""The minimum time between two counts written within an evaluation, in seconds."""
 
 What = Literal["starting", "reading", "loading", "training", "evaluating", "saving", "finishing"]
 _WORDS: dict[What, str] = {
@@ -37,14 +37,14 @@ _WORDS: dict[What, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Doing:
-    """What a job does.
+    """A job's current activity.
 
     Attributes:
-        what: What it does, in one word.
-        since: When it began that, in seconds since 1970 by its node's clock; None where that is not known.
+        what: The activity, in one word.
+        since: When it began, in seconds since 1970 by its node's clock; None if unknown.
         name: The validation set that it evaluates on.
-        done: How many of its iterations are done.
-        total: How many there are; of a checkpoint, its iteration.
+        done: The number of its iterations that are done.
+        total: The number of iterations in all; for a checkpoint, its iteration.
     """
 
     what: What
@@ -64,16 +64,16 @@ class Doing:
         return words
 
     def to_json(self) -> dict[str, Any]:
-        """As ``lrps status --json`` has it."""
+        """Return the activity as ``lrps status --json`` prints it."""
         return {"what": self.what, "name": self.name, "done": self.done, "total": self.total, "since": self.since}
 
 
 class Teller:
-    """Says what the job that holds a path does.
+    """Writes the activity of the job that holds a path.
 
     Args:
         folder: The path's folder.
-        token: The token of the job's hold of the path.
+        token: The token of the job's ownership of the path.
     """
 
     def __init__(self, folder: PathFolder, token: str) -> None:
@@ -82,7 +82,7 @@ class Teller:
         self._written = -EVERY_S
 
     def tell(self, what: What, *, name: str | None = None, done: int | None = None, total: int | None = None) -> None:
-        """Say what the job does from now on; a new count of the same thing is passed over within a second."""
+        """Write what the job does from now on; skip a new count of the same activity within a second."""
         before, now = self._doing, time.monotonic()
         same = before is not None and (before.what, before.name) == (what, name)
         if same and now - self._written < EVERY_S:
@@ -90,17 +90,17 @@ class Teller:
         since = before.since if before is not None and same else time.time()
         self._doing, self._written = Doing(what=what, since=since, name=name, done=done, total=total), now
         temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):  # training goes on where nobody can be told
+        with contextlib.suppress(OSError):  # training goes on even if this cannot be written
             temporary.write_text(json.dumps({"token": self._token, **self._doing.to_json()}), encoding="utf-8")
             temporary.replace(self._file)
 
 
 def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
-    """What the holder of a path does, as far as it says so; None where nobody holds it.
+    """Return what the holder of a path reports doing; None if nobody holds it.
 
     Args:
         folder: The path's folder.
-        owner: The job that holds it, as ``ownership.holder`` says.
+        owner: The job that holds it, from ``ownership.holder``.
     """
     if owner is None:
         return None
@@ -119,14 +119,14 @@ def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
 
 
 def starts(folder: PathFolder, locks: Path = Path("/proc/locks")) -> bool:
-    """Whether ``lrps run`` on this machine has taken the path, and its ranks have said nothing yet: they are starting.
+    """Whether ``lrps run`` on this machine has taken the path and its ranks are still starting.
 
-    The kernel is asked which locks there are: to try the lock would refuse a run that starts just then.
+    The lock is looked up in the kernel's list: trying it would refuse a run that starts at that moment.
     """
     try:
         status = (folder.logs / EXECUTOR).stat()
         with contextlib.suppress(FileNotFoundError):
-            if folder.events.stat().st_mtime_ns > status.st_mtime_ns:  # they have ended, and the executor is about to
+            if folder.events.stat().st_mtime_ns > status.st_mtime_ns:  # the ranks have ended, the executor soon will
                 return False
         held = re.findall(r": FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) ", locks.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The run that a main path goes on from. It is told from others by its content, wherever its folder lies."""
+"""The run that a main path continues from. Its content identifies it, wherever its folder is."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ _BLOCK = 64 * 1024
 
 
 def content_of(checkpoint: Checkpoint) -> str | None:
-    """A hash of a checkpoint's content; None where it is not whole.
+    """Return a hash of a checkpoint's content; None if it is not whole.
 
-    Every file's name and size count, and of its bytes up to 64 KiB from the middle: the weights and moments of two runs
-    differ everywhere, and a checkpoint of a thousand shards takes seconds.
+    It covers each file's name, size and up to 64 KiB from its middle: the weights and moments of two runs differ
+    everywhere, and a checkpoint of a thousand shards takes only seconds.
     """
     if not checkpoint.is_complete:
         return None
@@ -39,11 +39,11 @@ def content_of(checkpoint: Checkpoint) -> str | None:
 
 
 def with_content(record: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Main's record with the content of the checkpoint that it was adopted from, taken once.
+    """Return main's record with the content hash of its adopted checkpoint, which is computed once.
 
     Args:
-        record: The record to be written; where nothing is adopted it is returned as it is.
-        before: The one that it replaces.
+        record: The record to write; returned unchanged if nothing is adopted.
+        before: The record that it replaces.
     """
     adopted = record.get("adopted")
     if adopted is None:
@@ -59,14 +59,14 @@ def _content_in(record: Mapping[str, Any]) -> str | None:
 
 
 def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint, about to be adopted once more, that is not the one that main was adopted from.
+    """Refuse to adopt a checkpoint again if it is not the one that main was adopted from.
 
     Args:
         main: The main path's folder.
         checkpoint: The checkpoint.
 
     Raises:
-        RefusedError: naming it.
+        RefusedError: naming the checkpoint.
     """
     known = _content_in(read_record(main) or {})
     if known is not None and content_of(checkpoint) != known:
@@ -77,14 +77,14 @@ def refuse_other_content(main: PathFolder, checkpoint: Checkpoint) -> None:
 
 
 def changed_adoption(old: Plan, new: Plan) -> Change | None:
-    """Whether another run is adopted than the one that main has been trained on from; its folder may have moved.
+    """Return the change if the new plan adopts a different run; the run's folder may have moved.
 
     Args:
         old: The accepted plan.
-        new: The plan to be accepted, of the same ``main.iteration``.
+        new: The plan to be accepted, with the same ``main.iteration``.
     """
     if old.main is None or new.main is None or old.main.adopt == new.main.adopt:
-        return None  # the ranks compare its content where they read it again
+        return None  # the ranks compare its content when they read it again
     then, now = (Checkpoint(plan.main.adopt, plan.main.iteration) for plan in (old, new) if plan.main)
     known = _content_in(read_record(CampaignFolder(old.folder).path(MAIN)) or {}) or content_of(then)
     found = content_of(now)

@@ -1,4 +1,4 @@
-"""A campaign: the tree of paths that its plan draws, and the folder that they lie in."""
+"""A campaign: the tree of paths that its plan describes, and the folder that holds them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +11,11 @@ from megatron_lrps.plan.load import load_yaml, parse_mapping
 
 @dataclass(frozen=True)
 class Campaign:
-    """All that one plan describes.
+    """A campaign, as its plan describes it.
 
     Attributes:
-        tree: The paths and windows that the plan draws.
-        accepted: The same of the plan that the campaign goes by, once ``with_accepted`` has read it and there is one.
+        tree: The paths and windows of the given plan.
+        accepted: The tree of the accepted plan, if there is one and ``with_accepted`` has read it.
     """
 
     tree: Tree
@@ -23,7 +23,7 @@ class Campaign:
 
     @classmethod
     def open(cls, plan_file: Path | str) -> "Campaign":
-        """Read a plan and draw its tree of paths; nothing needs to be on disk yet but the plan.
+        """Read a plan and expand it to its tree of paths; only the plan needs to be on disk.
 
         Raises:
             PlanError: The plan is wrong, in one line.
@@ -31,7 +31,7 @@ class Campaign:
         return cls(expand(load_plan(plan_file)))
 
     def with_accepted(self) -> "Campaign":
-        """The same with the accepted plan as it is on disk now.
+        """Return this campaign with the accepted plan as it is on disk now.
 
         Raises:
             RefusedError: The accepted plan is damaged.
@@ -40,7 +40,7 @@ class Campaign:
         if not file.is_symlink() and not file.exists():
             return replace(self, accepted=None)
         try:
-            # A campaign is where its folder is: a plan accepted by lrps 0.1 says where that was once.
+            # The folder may have moved: a plan accepted by lrps 0.1 records its old place.
             keys = load_yaml(file, "plan") | {"save": str(self.folder.root)}
             return replace(self, accepted=expand(parse_mapping(keys, base=self.folder.root)))
         except PlanError as error:
@@ -56,7 +56,7 @@ class Campaign:
 
     @property
     def folder(self) -> CampaignFolder:
-        """Where its things lie on disk."""
+        """The folder of the campaign on disk."""
         return CampaignFolder(self.plan.folder)
 
     @property
@@ -66,9 +66,9 @@ class Campaign:
 
     @property
     def trees(self) -> list[Tree]:
-        """The given plan's tree, then the accepted plan's where it was read: either may need what lies on disk."""
+        """The given plan's tree, then the accepted plan's if read: either may need the checkpoints on disk."""
         return [self.tree] if self.accepted is None else [self.tree, self.accepted]
 
     def path(self, name: str) -> PlannedPath:
-        """The path of that name; raises PlanError naming those that exist."""
+        """Return the path of that name; raises PlanError naming those that exist."""
         return self.tree.path(name)

@@ -1,4 +1,4 @@
-"""A checkpoint: one folder that Megatron has saved, and all those of a path.
+"""A checkpoint, which is one folder that Megatron has saved, and all checkpoints of a path.
 
 ``<save>/paths/<path>/checkpoints`` is Megatron's ``--save`` folder. It holds ``iter_0000100`` and so on, and Megatron's
 tracker, the file that names the iteration from which stock Megatron resumes.
@@ -12,12 +12,12 @@ from megatron_lrps.campaign.manifest import Damage, Manifest, damaged_contents, 
 
 ITERATION = re.compile(r"iter_(\d{7,})\Z")
 TRACKER = "latest_checkpointed_iteration.txt"
-"""Megatron's file beside the checkpoints: the iteration that stock resumes from."""
+"""Megatron's tracker file beside the checkpoints: the iteration that stock resumes from."""
 
 
 @dataclass(frozen=True, order=True)
 class Checkpoint:
-    """One checkpoint, whether it is there or not.
+    """One checkpoint, whether it exists or not.
 
     Attributes:
         save: Megatron's ``--save`` folder.
@@ -29,7 +29,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path:
-        """Its own folder, as Megatron names it."""
+        """The checkpoint's folder, as Megatron names it."""
         return self.save / f"iter_{self.iteration:07d}"
 
     @property
@@ -49,25 +49,25 @@ class Checkpoint:
 
     @property
     def manifest(self) -> Manifest | None:
-        """What its files must be; None where it has no manifest, or a damaged one."""
+        """The manifest of its files; None if it is missing or damaged."""
         return read_manifest(self.folder)
 
     @property
     def digest(self) -> str | None:
-        """One hash for the whole checkpoint; None before the hashes were taken, and where it has no manifest."""
+        """One hash for the whole checkpoint; None before the hashes were taken, or without a manifest."""
         manifest = self.manifest
         return manifest.digest if manifest else None
 
     def damages(self) -> list[Damage]:
-        """The files that are missing, or have another size than they were saved with."""
+        """Return the files that are missing or differ in size from what was saved."""
         return damaged_sizes(self.folder)
 
     def damaged_contents(self, *, part: int = 0, parts: int = 1) -> list[Damage]:
-        """The files whose content is not what was saved; none where no hashes were taken.
+        """Return the files whose content is not what was saved; none if no hashes were taken.
 
         Args:
-            part: Which share of the files to read, as each rank reads one.
-            parts: How many shares there are.
+            part: The share of the files to read; each rank reads one share.
+            parts: The number of shares.
         """
         return damaged_contents(self.folder, part=part, parts=parts)
 
@@ -77,12 +77,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What a ``--save`` folder holds, as it was when it was looked at.
+    """The checkpoints in a ``--save`` folder at the time it was read.
 
     Attributes:
         save: The ``--save`` folder.
-        complete: Iterations of the checkpoints that were finished, rising.
-        torn: Iterations of those whose save was cut off, rising.
+        complete: Iterations of the finished checkpoints, rising.
+        torn: Iterations of checkpoints whose save was cut off, rising.
     """
 
     save: Path
@@ -91,13 +91,13 @@ class Checkpoints:
 
     @classmethod
     def in_folder(cls, save: Path) -> "Checkpoints":
-        """Look at a ``--save`` folder; one that is not there holds none."""
+        """Read a ``--save`` folder; a missing folder holds no checkpoints."""
         complete: list[int] = []
         torn: list[int] = []
         if save.is_dir():
             for entry in save.iterdir():
                 match = ITERATION.match(entry.name)
-                # Another spelling of the same number would not be found by its iteration.
+                # A different spelling of the same number could not be found by its iteration.
                 if match and entry.name == Checkpoint(save, int(match[1])).folder.name and entry.is_dir():
                     (complete if is_complete(entry) else torn).append(int(match[1]))
         return cls(save, tuple(sorted(complete)), tuple(sorted(torn)))
@@ -108,12 +108,12 @@ class Checkpoints:
         return self.complete[-1] if self.complete else None
 
     def at(self, iteration: int) -> Checkpoint:
-        """The checkpoint of an iteration, there or not."""
+        """Return the checkpoint of an iteration, whether it exists or not."""
         return Checkpoint(self.save, iteration)
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder is a torch_dist checkpoint that was finished: both metadata files are written last."""
+    """Whether a folder is a finished torch_dist checkpoint: both metadata files are written last."""
     try:
         files = [folder / name for name in (".metadata", "metadata.json")]
         return all(file.is_file() and file.stat().st_size for file in files)

@@ -1,6 +1,6 @@
-"""Cutting a version off a running main path: the request, its answer, and the plan that grows by it.
+"""Cutting a version off a running main path: the request, its answer, and the extended plan.
 
-``<save>/paths/main/cut.json`` asks the job that trains main to save where it is. The job saves at its next
+``<save>/paths/main/cut.json`` asks the job that trains main to save at its current iteration. The job saves at its next
 iteration boundary, answers with the event ``cut`` in main's history, and removes the request.
 """
 
@@ -21,39 +21,39 @@ EVENT = "cut"
 
 @dataclass(frozen=True, kw_only=True)
 class CutRequest:
-    """One request; ``token`` tells its answer from another's."""
+    """A request; ``token`` matches it with its answer."""
 
     name: str
     token: str
 
 
 def request_file(main: PathFolder) -> Path:
-    """Where a request to main's job lies."""
+    """Return the file that holds a request to main's job."""
     return main.root / "cut.json"
 
 
 def ask(main: PathFolder, name: str) -> CutRequest:
-    """Ask main's job to save where it is; raises StorageError."""
+    """Ask main's job to save now; raises StorageError."""
     request = CutRequest(name=name, token=secrets.token_hex(8))
     write_atomic(request_file(main), f'{{"name": "{request.name}", "token": "{request.token}"}}\n')
     return request
 
 
 def asked(main: PathFolder) -> CutRequest | None:
-    """The request that waits, or None; a torn one is none."""
+    """Return the waiting request, or None; a torn one counts as none."""
     data = read_json(request_file(main)) or {}
     name, token = data.get("name"), data.get("token")
     return CutRequest(name=name, token=token) if isinstance(name, str) and isinstance(token, str) else None
 
 
 def withdraw(main: PathFolder, request: CutRequest) -> None:
-    """Take a request back, or mark it as answered: the file goes, unless it is another request by now."""
+    """Remove a request, withdrawn or answered, unless the file holds a newer one by now."""
     if asked(main) == request:
         request_file(main).unlink(missing_ok=True)
 
 
 def answered(main: PathFolder, request: CutRequest) -> int | None:
-    """The iteration that main's job saved for a request, or None so far."""
+    """Return the iteration that main's job saved for a request, or None if it has not yet."""
     for event in reversed(events(main)):
         if event.get("event") == EVENT and event.get("token") == request.token:
             iteration = event.get("iteration")
@@ -62,7 +62,7 @@ def answered(main: PathFolder, request: CutRequest) -> int | None:
 
 
 def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape: str | None) -> str:
-    """A plan file's text with one more cut; its comments and order stay.
+    """Return a plan file's text with one more cut; its comments and order stay.
 
     Args:
         text: The text of the plan file.
@@ -73,7 +73,7 @@ def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape
         shape: The shape of its decay, or None for the campaign's shape.
 
     Raises:
-        PlanError: where the text is written in a way that cannot be added to.
+        PlanError: if the text is written in a way that cannot be extended.
     """
     decay = f", decay: {{shape: {shape}}}" if shape else ""
     entry = f"- {{name: {name}, fork: {fork}, iters: {iters}{decay}}}\n"
@@ -91,7 +91,7 @@ def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape
         grown = "".join([*lines[:line], " " * found.start_mark.column + entry, *lines[line:]])
     else:
         raise PlanError("cuts: is no block list, where a line could be added.", fix)
-    # What was written by its text is compared by its meaning: one cut more, and nothing else.
+    # The edit is textual, so its meaning is compared: one more cut, and nothing else.
     again = parse_plan(grown, base=plan.base)
     same = again.model_dump(exclude={"cuts"}) == plan.model_dump(exclude={"cuts"})
     if not same or again.cuts[:-1] != plan.cuts:
@@ -100,7 +100,7 @@ def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The line that a node's own text ends on; a block's end mark lies behind the comments that follow it."""
+    """Return the line that a node's own text ends on; a block's end mark comes after trailing comments."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(node, yaml.MappingNode) else last

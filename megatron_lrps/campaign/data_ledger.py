@@ -1,7 +1,7 @@
-"""Which data a path has read, and how often: ranges of the timeline, and what each index gave to them. Pure.
+"""Which data a path has read, and how often: ranges of the timeline, and the samples drawn from each index. Pure.
 
-Works on windows as records, checkpoints and plans give them alike (``plan.data.window_facts``). Samples are exact
-where a window draws from one index; among several Megatron keeps their weights to within a few samples.
+Works on windows in the form of ``plan.data.window_facts``, which records, checkpoints and plans share. Samples are
+exact if a window draws from one index; among several, Megatron keeps the weights to within a few samples.
 """
 
 import itertools
@@ -12,15 +12,15 @@ from megatron_lrps.plan.window_samples import Interleaved
 
 
 class Drawn(NamedTuple):
-    """What one index gave to a range.
+    """The samples that a range draws from one index.
 
     Attributes:
         version: The version whose training data the index belongs to.
         prefix: The index.
         replayed: Whether it was drawn for the window of a later version.
         samples: The number of samples, which may be off by a few.
-        epochs: How often they read the whole index; None if its tokens are not known.
-        known: What is known of its content: its fingerprint and ``tokens``.
+        epochs: The number of passes over the whole index; None if its tokens are not known.
+        known: The known facts about its content: its fingerprint and ``tokens``.
     """
 
     version: str
@@ -37,11 +37,11 @@ class Range(NamedTuple):
     Attributes:
         path: The path that reads them.
         version: The version of the window.
-        order: ``chained``: the range is a stretch of the timeline; ``mixed``: they come shuffled with other windows'.
+        order: ``chained``: the range is a stretch of the timeline; ``mixed``: it is shuffled with other windows.
         start: The path reads them in the iterations (start, until].
         until: The end of these iterations.
-        samples: The number of samples; it is not exact if the path reads a part of a mixed order.
-        drawn: What each index gave, the window's own indexes first.
+        samples: The number of samples; it is not exact if the path reads only part of a mixed order.
+        drawn: The samples from each index, the window's own indexes first.
     """
 
     path: str
@@ -54,13 +54,13 @@ class Range(NamedTuple):
 
 
 class Total(NamedTuple):
-    """What one index gave to a version in all.
+    """The samples that a version draws from one index in total.
 
     Attributes:
         version: The version whose training data the index belongs to.
         prefix: The index.
         samples: The number of samples, which may be off by a few.
-        replayed: How many of them were drawn for the windows of later versions.
+        replayed: The number of them that were drawn for later versions' windows.
         epochs: As in ``Drawn``.
         known: As in ``Drawn``.
     """
@@ -76,15 +76,15 @@ class Total(NamedTuple):
 def ranges_of(
     path: str, data: Mapping[str, Any], start: int, until: int, *, batch: int, sequence_length: int
 ) -> list[Range]:
-    """What a path reads in the iterations (start, until], window by window.
+    """Return what a path reads in the iterations (start, until], window by window.
 
     Args:
         path: The name of the path.
         data: ``windows`` from the timeline's start on, and ``order``.
         start: The iteration after which it reads.
         until: The last iteration.
-        batch: Samples of an iteration.
-        sequence_length: Tokens of a sample.
+        batch: Samples per iteration.
+        sequence_length: Tokens per sample.
     """
     found: list[Range] = []
     windows, mixed = data["windows"], data["order"] == "mixed"
@@ -118,7 +118,7 @@ def ranges_of(
 
 
 def _parts(window: Mapping[str, Any], batch: int) -> dict[str, int]:
-    """Version -> samples of the window that are drawn from its data, the window's own first."""
+    """Return version -> samples that the window draws from its data, the window's own version first."""
     replayed = window["replay"]["samples"] if "replay" in window else {}
     own = window["iterations"] * batch - sum(replayed.values())
     return {window["version"]: max(own, 0), **{name: count for name, count in replayed.items() if count}}
@@ -143,9 +143,9 @@ def _drawn(
 
 
 def totals_of(ranges: Iterable[Range]) -> list[Total]:
-    """Ranges together, index by index in the order they were first read; the later record of an index counts.
+    """Sum ranges by index, in the order of first reading; the later record of an index counts.
 
-    An index is told by its content where that is recorded, as it may have been moved between two paths.
+    An index is identified by its recorded content, if any, as it may have been moved between two paths.
     """
     listed = [drawn for stretch in ranges for drawn in stretch.drawn]
     content = {drawn.prefix: _content(drawn) for drawn in listed if _content(drawn)}
@@ -168,5 +168,5 @@ def totals_of(ranges: Iterable[Range]) -> list[Total]:
 
 
 def _content(drawn: Drawn) -> str:
-    """What tells an index from another wherever it lies; empty where that is not recorded."""
+    """Return the content hash that identifies an index; empty if none is recorded."""
     return "".join(str(drawn.known.get(key, "")) for key in ("idx_sha256", "bin_sample_sha256"))

@@ -16,7 +16,7 @@ _PLAIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A key and its two values; None where one side lacks it."""
+    """A key and its two values; None for a side that lacks it."""
 
     key: str
     a: Any
@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         differences: The values that differ, in the order of a record.
         same: The number of equal values.
-        one_sided: Keys that only one of the two records has.
+        one_sided: Keys that only one of the records has.
     """
 
     differences: tuple[Difference, ...]
@@ -39,8 +39,8 @@ class Comparison:
 
 
 def compare(a: Facts, b: Facts) -> Comparison:
-    """Compare what made two versions; names, checkpoints and history differ anyway and are left out."""
-    # A plan alone does not know the data's fingerprints: without them on both sides all data would look changed.
+    """Compare how two versions were made, without names, checkpoints and history, which always differ."""
+    # A plan alone has no data fingerprints: unless both sides have them, all data would look changed.
     hashes = a.record == b.record == "read"
     left, right = _comparable(a.values, hashes=hashes), _comparable(b.values, hashes=hashes)
     both = [key for key in {**left, **right} if key in LATER or (key in left and key in right)]
@@ -51,7 +51,7 @@ def compare(a: Facts, b: Facts) -> Comparison:
 
 
 def _walk(key: str, a: Any, b: Any) -> Iterator[Difference | None]:
-    """The values below a key: each difference, and None for each that is equal."""
+    """Yield each difference below a key, and None for each equal value."""
     if isinstance(a, dict) and isinstance(b, dict):
         for each in {**a, **b}:
             if each in a and each in b:
@@ -63,7 +63,7 @@ def _walk(key: str, a: Any, b: Any) -> Iterator[Difference | None]:
 
 
 def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
-    """A record's values by keys that mean the same in every version."""
+    """Return a record's values by keys that mean the same in every version."""
     found = {key: values[key] for key in _PLAIN if key in values}
     if words := schedule_words(values):
         found["schedule"] = {str(number): text for number, text in enumerate(words, 1)}
@@ -77,7 +77,7 @@ def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
 def _window(window: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
     train = {}
     for number, (weight, prefix, prints) in enumerate(window["data"], 1):
-        # By its own name: where it lies makes no version another one.
+        # By its file name: its folder does not change a version.
         name = Path(prefix).name
         train[name if name not in train else f"{name} ({number})"] = {"weight": weight, **(prints if hashes else {})}
     replay = {"replay": window["replay"]} if "replay" in window else {}

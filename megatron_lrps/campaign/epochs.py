@@ -1,4 +1,4 @@
-"""How often a campaign's windows read their data, and the limit to it: repeated data soon teach nothing."""
+"""Epochs: how often a campaign's windows read their data, and the limit, as repeated data soon teach nothing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _ROUNDING = 1e-9
 
 
 def planned_windows(tree: Tree) -> list[dict[str, Any]]:
-    """All windows with the tokens of those indexes that are there and can be read; no large read."""
+    """Return all windows, with token counts for the indexes that can be read; no large read."""
     return [window_facts(tree, window, _tokens) for window in tree.windows]
 
 
@@ -26,7 +26,7 @@ def _tokens(prefix: Path) -> dict[str, int]:
 
 
 def whole_windows(tree: Tree, windows: Sequence[Mapping[str, Any]]) -> list[Range]:
-    """What each window draws from every index, the windows taken as a whole."""
+    """Return what each whole window draws from every index."""
     return ranges_of(
         "",
         {"windows": windows, "order": "chained"},
@@ -38,7 +38,7 @@ def whole_windows(tree: Tree, windows: Sequence[Mapping[str, Any]]) -> list[Rang
 
 
 def limit_of(tree: Tree, version: str) -> float:
-    """A version's ``max_epochs``, or the campaign's."""
+    """Return a version's ``max_epochs``, or the campaign's."""
     own = next((each.max_epochs for each in tree.plan.versions if each.name == version), None)
     return tree.plan.max_epochs if own is None else own
 
@@ -46,13 +46,13 @@ def limit_of(tree: Tree, version: str) -> float:
 def refuse_repeats(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str, Any]], position: int = 0) -> None:
     """Refuse a path whose windows read an index more often than their version's ``max_epochs``.
 
-    What earlier windows have read of the index counts as well. Indexes whose tokens are not known are left out.
+    Reads by earlier windows count as well. Indexes with an unknown number of tokens are left out.
 
     Args:
         tree: The plan's tree.
         path: One of its paths.
-        windows: The windows of the path, as ``plan.data.window_facts`` gives them.
-        position: The iteration that the path has come to; windows that it has passed are not refused any more.
+        windows: The windows of the path, in the form of ``plan.data.window_facts``.
+        position: The path's current iteration; windows before it are not refused any more.
 
     Raises:
         RefusedError: naming the version, the index, its epochs and the limit.

@@ -1,4 +1,4 @@
-"""Where a campaign's things lie on disk.
+"""The files of a campaign on disk.
 
 ::
 
@@ -8,8 +8,8 @@
     <save>/paths/<path>/events.jsonl     append-only history
     <save>/paths/<path>/pins.json        checkpoints that a user protects
     <save>/paths/<path>/owner.json       the job that writes here, with its heartbeat
-    <save>/paths/<path>/doing.json       what that job does now, for those who look
-    <save>/paths/<path>/alerts.json      what its alert rules went by at its last save
+    <save>/paths/<path>/doing.json       what that job does now, for display
+    <save>/paths/<path>/alerts.json      the state of its alert rules at its last save
     <save>/paths/<path>/logs/            what the launcher's processes printed
     <save>/tensorboard/<path>/
     <save>/report/                       tables and pictures
@@ -30,7 +30,7 @@ class PathFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Megatron's ``--save`` of this path."""
+        """Megatron's ``--save`` folder of this path."""
         return self.root / "checkpoints"
 
     @property
@@ -45,7 +45,7 @@ class PathFolder:
 
     @property
     def logs(self) -> Path:
-        """Launcher logs."""
+        """The launcher's logs."""
         return self.root / "logs"
 
 
@@ -66,13 +66,13 @@ class CampaignFolder:
         return self.root / "report"
 
     def path(self, name: str) -> PathFolder:
-        """The folder of the path ``name``."""
+        """Return the folder of the path ``name``."""
         return PathFolder(checkpoints_folder(self.root, name).parent)
 
     def origin(self, path: PlannedPath) -> Path | None:
-        """The checkpoints that a path starts from the first time: its parent's, an adopted run's, or none."""
+        """Return the checkpoints that a path first starts from: its parent's, an adopted run's, or None."""
         return self.path(path.parent).checkpoints if path.parent is not None else path.adopted
 
     def tensorboard(self, name: str) -> Path:
-        """TensorBoard's run folder of the path ``name``."""
+        """Return TensorBoard's run folder of the path ``name``."""
         return self.root / "tensorboard" / name

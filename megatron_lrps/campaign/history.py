@@ -1,4 +1,4 @@
-"""A path's history in few lines: how it started, went on, stopped, and what was refused."""
+"""A path's condensed history: how it started, resumed and stopped, and what was refused."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,13 +24,13 @@ class HistoryLine:
     """Something that happened to a path, once or several times in a row.
 
     Attributes:
-        time: When it first happened, as events.jsonl says (UTC).
+        time: When it first happened, from events.jsonl (UTC).
         last_time: When it last happened in that row.
-        times: How often it happened.
+        times: The number of times it happened.
         event: ``started`` (from scratch), ``adopted``, ``forked``, ``resumed``, ``stopped``, ``skipped``, ``refused``,
-            ``storage``, ``failed``, ``done``, or what else events.jsonl names.
+            ``storage``, ``failed``, ``done``, or another event of events.jsonl.
         iteration: The iteration at which it happened.
-        reason: Why it happened, or what was said.
+        reason: Why it happened, or its message.
     """
 
     time: str | None

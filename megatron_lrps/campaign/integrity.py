@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a campaign are what was saved, file by file. Loads none of them."""
+"""Verifying a campaign's checkpoints file by file, without loading them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class VerifiedCheckpoint:
     Attributes:
         path: The path's name.
         checkpoint: The checkpoint.
-        state: One of the keys of ``MEANING``, which says what each means.
-        damages: The files that are not as they were saved.
+        state: One of the keys of ``MEANING``, which explains them.
+        damages: The files that differ from what was saved.
     """
 
     path: str

@@ -1,8 +1,8 @@
-"""Which checkpoints of a campaign stay, and why. Pure: ``removal.py`` looks at the disk, and deletes.
+"""Which checkpoints of a campaign gc keeps, and why. Pure: ``removal.py`` reads the disk and deletes.
 
-The policies are the user's choice. Beside what they keep stays whatever something else refers to:
-fork points, ends, pins. This is no option, so no policy can lose one of them. Only the fork point of a
-version that is trained and released may go, where the plan says so (``keep.released_forks: false``).
+The user chooses the policies. Checkpoints that something refers to (fork points, ends, pins) stay in any case, so no
+policy can lose one of them. Only the fork point of a trained and released version may go, if the plan allows it
+(``keep.released_forks: false``).
 """
 
 from collections import defaultdict
@@ -16,55 +16,55 @@ from megatron_lrps.plan.paths import MAIN
 
 
 class Policy(Protocol):
-    """Says which checkpoints of one path stay."""
+    """Decides which checkpoints of one path stay."""
 
     def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
-        """Kept iteration -> why; ``checkpoints`` are the path's, rising."""
+        """Return kept iteration -> why; ``checkpoints`` are the path's, rising."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatestN:
-    """The newest ``n``, at least 1: what a path resumes from is always among them."""
+    """The newest ``n`` checkpoints, at least 1, so that the one to resume from always stays."""
 
     n: int
 
     def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
-        """The last ``n`` of them."""
+        """Return the last ``n`` of them."""
         kept = dict.fromkeys(checkpoints[-self.n :], f"among the newest {self.n}")
         return {**kept, **dict.fromkeys(checkpoints[-1:], "the newest")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EveryN:
-    """Those at multiples of ``n`` iterations."""
+    """The checkpoints at multiples of ``n`` iterations."""
 
     n: int
 
     def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
-        """The multiples among them."""
+        """Return the multiples of ``n`` among them."""
         return {each: f"every {self.n} iterations" for each in checkpoints if each % self.n == 0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """Those that something refers to: iteration -> what."""
+    """The checkpoints that something refers to: iteration -> what."""
 
     reasons: Mapping[int, str]
 
     def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
-        """Those of them that are named."""
+        """Return those of them that something refers to."""
         return {each: self.reasons[each] for each in checkpoints if each in self.reasons}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnyOf:
-    """Those that at least one of the policies keeps, with the reasons of all."""
+    """The checkpoints that at least one policy keeps, with all reasons."""
 
     of: tuple[Policy, ...]
 
     def keeps(self, checkpoints: Sequence[int]) -> dict[int, str]:
-        """The union."""
+        """Return the union."""
         reasons: defaultdict[int, list[str]] = defaultdict(list)
         for policy in self.of:
             for iteration, reason in policy.keeps(checkpoints).items():
@@ -74,21 +74,21 @@ class AnyOf:
 
 @dataclass(frozen=True, kw_only=True)
 class PathOnDisk:
-    """What lies in a path's folder, before anything is decided about it.
+    """A path's folder as gc finds it.
 
-    It is no ``Standing``: gc also judges paths that no plan names, and must know of every file that may protect one.
+    It is no ``Standing``: gc also judges paths that no plan names, and needs every file that may protect a checkpoint.
 
     Attributes:
         path: The path's name.
         complete: Iterations of its complete checkpoints, rising.
-        torn: Iterations whose save was cut off, or goes on right now; rising.
-        damaged: Complete checkpoint -> the damage to its files. They are looked at from the newest down, to the oldest
-            one that ``keep.latest`` counts.
-        trash: Folders that an interrupted gc has left -> their iteration.
-        referred: Iteration -> what on this disk refers to it: a pin, Megatron's tracker file, a symbolic link.
+        torn: Iterations whose save was cut off or is still running, rising.
+        damaged: Complete checkpoint -> the damage to its files, searched from the newest down to the oldest one
+            that ``keep.latest`` counts.
+        trash: Folder left by an interrupted gc -> its iteration.
+        referred: Iteration -> what refers to it on this disk: a pin, Megatron's tracker file, a symbolic link.
         parent: The parent that its record (path.json) names, or None.
         fork: The fork iteration in its record.
-        end: The end in its record, or None if that does not say.
+        end: The end in its record, or None if it has none.
         released: Whether its version is released.
     """
 
@@ -106,15 +106,15 @@ class PathOnDisk:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What gc does with one checkpoint.
+    """gc's decision on one checkpoint.
 
     Attributes:
         path: The path's name.
         iteration: The iteration of the checkpoint.
-        trash: The name of its folder where an interrupted gc has left it, else None.
+        trash: The name of its folder if an interrupted gc left it, else None.
         keep: Whether it stays.
         reason: Why it stays or goes.
-        loses: What cannot be done any more once it is gone, in words; empty if it stays, or was of no use.
+        loses: What its removal makes impossible, in words; empty if it stays or was of no use.
     """
 
     path: str
@@ -126,12 +126,12 @@ class Verdict:
 
 
 def decide(trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep) -> list[Verdict]:
-    """The verdict on every checkpoint of a campaign, path by path, each path's leftovers first and then rising.
+    """Decide on every checkpoint of a campaign, path by path: each path's leftovers first, then rising.
 
     Args:
-        trees: The trees of the given plan and of the accepted one; what either needs stays.
-        found: What lies on disk, path by path.
-        keep: The ``keep`` of the plan.
+        trees: The trees of the given and the accepted plan; what either needs stays.
+        found: The paths' folders on disk.
+        keep: The plan's ``keep``.
     """
     needed, given_up = _needed(trees, found, keep)
     verdicts = []
@@ -143,7 +143,7 @@ def decide(trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep) -> li
         if any(each.path in tree.by_name for tree in trees):
             kept, lost = _of_path(each, needed[each.path], keep)
         else:
-            # Whoever took it from the plan may want it back, and no plan says what it is good for.
+            # The user may put the path back into the plan, and no plan says what its checkpoints are for.
             kept, lost = dict.fromkeys((*each.complete, *each.torn), f"no plan names {each.path}"), {}
         for iteration, reason in sorted((kept | lost).items()):
             keeps, released = iteration in kept, given_up[each.path].get(iteration, [])
@@ -156,21 +156,21 @@ def decide(trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep) -> li
 
 
 def _loses(path: str, released: Sequence[str]) -> str:
-    """What a whole checkpoint of ``path`` was good for; ``released`` are the versions that forked off it."""
+    """Return what a whole checkpoint of ``path`` was for; ``released`` are the versions that forked off it."""
     anew = [f"{name} cannot be trained anew from its fork point" for name in released]
     off = f"no version can be cut off {path} there (lrps cut --at)" if path == MAIN else f"{path} cannot go back there"
     return "; ".join([*anew, off])
 
 
 def _of_path(found: PathOnDisk, needed: Mapping[int, str], keep: Keep) -> tuple[dict[int, str], dict[int, str]]:
-    """Why each of a path's checkpoints stays, and why each of the others goes."""
+    """Return why each of a path's kept checkpoints stays, and why each of the others goes."""
     referring = (Pinned(reasons=needed), Pinned(reasons=found.referred))
     chosen: list[Policy] = [LatestN(n=keep.latest)]
     if keep.every is not None:
         chosen.append(EveryN(n=keep.every))
     whole = [iteration for iteration in found.complete if iteration not in found.damaged]
     kept = AnyOf(of=(*referring, *chosen)).keeps(whole)
-    # Damaged ones do not count, and are left to whoever may fix them until enough whole ones have come after them.
+    # Damaged ones do not count. They stay, in case somebody can fix them, until enough whole ones follow.
     damaged = Pinned(reasons={iteration: f"damaged: {what}" for iteration, what in found.damaged.items()})
     kept |= AnyOf(of=(damaged, *referring)).keeps(sorted(found.damaged))
     kept |= {iteration: f"torn; {why}" for iteration, why in AnyOf(of=referring).keeps(found.torn).items()}
@@ -185,11 +185,11 @@ def _of_path(found: PathOnDisk, needed: Mapping[int, str], keep: Keep) -> tuple[
 def _needed(
     trees: Sequence[Tree], found: Sequence[PathOnDisk], keep: Keep
 ) -> tuple[defaultdict[str, dict[int, str]], defaultdict[str, defaultdict[int, list[str]]]]:
-    """Whose fork point or end a checkpoint is, by the plans and by what the paths' own records say.
+    """Find the fork points and ends among the checkpoints, by the plans and by the paths' own records.
 
     Returns:
-        Path -> iteration -> why it is needed; and path -> iteration -> the released versions that forked off it and
-        do not need it any more, as the plan gives their fork points up.
+        Path -> iteration -> why it is needed; and path -> iteration -> the released versions that forked off it but
+        no longer need it, because the plan gives up their fork points.
     """
     by_name = {each.path: each for each in found}
     reasons: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))

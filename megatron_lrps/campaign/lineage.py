@@ -1,4 +1,4 @@
-"""What made a path: its record with every type checked, or where there is none, the plan's word."""
+"""How a path was made, from its record with every type checked, or from the plan if there is no record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ CheckpointState = Literal["present", "changed", "gone"]
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of how a path was made; where it stands now is ``standing.Standing``.
+    """The known facts on how a path was made; its present state is ``standing.Standing``.
 
     Attributes:
         name: The name of the path.
         record: ``read``; or path.json is ``torn``, or ``missing`` though the path was started; or ``not_started``.
-        values: What path.json says, by its keys, each of the type it should have. Where it was not read: what the
-            plan says, which knows no fingerprints, layout, libraries or checkpoints; empty for a path of no plan.
-        notes: What is wrong with the record, a sentence each.
+        values: The values of path.json by key, each of its proper type. If it was not read, the plan's values,
+            without fingerprints, layout, libraries or checkpoints; empty for a path of no plan.
+        notes: The faults of the record, a sentence each.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A path's part in making a version: its iterations (start, until]; None where that is unknown.
+    """A path's part in making a version: its iterations (start, until]; None if unknown.
 
-    ``adopted`` is the folder of the run that the path goes on from at ``start``, which is no path of the campaign.
+    ``adopted`` is the folder of the run outside the campaign that the path continues from at ``start``.
     """
 
     path: str
@@ -54,13 +54,13 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedCheckpoint:
-    """A checkpoint of a path.
+    """A checkpoint of a path, compared with the path's record.
 
     Attributes:
         iteration: The iteration of the checkpoint.
         sha256: The hash of its manifest; None before the hashes were taken, or if it has no manifest.
         recorded: The hash that path.json records, or None.
-        state: ``present``, ``changed``: path.json has another hash, or ``gone``: path.json alone knows it.
+        state: ``present``, ``changed`` (path.json has a different hash) or ``gone`` (only path.json lists it).
     """
 
     iteration: int
@@ -70,14 +70,14 @@ class RecordedCheckpoint:
 
 
 def resolve(campaign: Campaign, wanted: str) -> str:
-    """The name of the path that is called ``wanted``, or that gives the version of that name.
+    """Return the name of the path called ``wanted``, or of the path that gives the version of that name.
 
     Args:
-        campaign: The campaign, with its accepted plan; a path that no plan names any more is found in its folder.
+        campaign: The campaign, with its accepted plan; paths that no plan names any more are found in its folder.
         wanted: What the user typed.
 
     Raises:
-        RefusedError: for no such path, and for a version that several paths give; naming those there are.
+        RefusedError: no path matches, or several paths give the version; names the existing paths.
     """
     if any(wanted in tree.by_name for tree in campaign.trees):
         return wanted
@@ -90,12 +90,12 @@ def resolve(campaign: Campaign, wanted: str) -> str:
         return next(iter(ends))
     if is_name(wanted) and campaign.folder.path(wanted).root.is_dir():
         return wanted
-    campaign.path(wanted)  # refuses it, naming those that exist
+    campaign.path(wanted)  # refuses the name and lists those that exist
     return wanted
 
 
 def facts_of(campaign: Campaign, name: str) -> Facts:
-    """What is known of a path; raises RefusedError where a newer lrps wrote its record."""
+    """Return the known facts of a path; raises RefusedError if a newer lrps wrote its record."""
     folder = campaign.folder.path(name)
     record = read_record(folder)
     if record is not None:
@@ -132,7 +132,7 @@ def _checked(record: Mapping[str, Any], folder: PathFolder, campaign: str) -> Fa
 
 
 def _by_plan(campaign: Campaign, name: str) -> dict[str, Any]:
-    """As much of a record as the first plan with that path knows; empty where none has it."""
+    """Return the part of a record that the first plan with that path knows; empty if none has it."""
     tree = next((tree for tree in campaign.trees if name in tree.by_name), None)
     if tree is None:
         return {}
@@ -142,7 +142,7 @@ def _by_plan(campaign: Campaign, name: str) -> dict[str, Any]:
 
 
 def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
-    """What the plan alone says of a path, as its record has it."""
+    """Return a path's record values as far as the plan alone has them."""
     plan = tree.plan
     adopted = {"folder": str(path.adopted), "iteration": path.fork, "sha256": None} if path.adopted else None
     return {
@@ -158,7 +158,7 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
 
 
 def chain_of(campaign: Campaign, facts: Facts) -> list[Link]:
-    """Every path that a version came through, the root first; whose start is 0, or where it is adopted, or unknown."""
+    """Return the paths that a version came through, root first; it starts at 0 or its adoption, None if unknown."""
     links: list[Link] = []
     until = facts.values.get("end")
     while True:
@@ -167,18 +167,18 @@ def chain_of(campaign: Campaign, facts: Facts) -> list[Link]:
         links.insert(0, Link(path=facts.name, start=start, until=until, adopted=adopted))
         if parent is None:
             return links
-        if parent in {link.path for link in links}:  # no plan does that, a record may
+        if parent in {link.path for link in links}:  # a cycle: no plan has one, but a record may
             return [Link(path=parent, start=None, until=start), *links]
         facts, until = facts_of(campaign, parent), start
 
 
 def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[Range]:
-    """What a version has read, its parents' part first; what it will read, where nothing is recorded of it.
+    """Return what a version has read, its parents' part first; if nothing is recorded, what it will read.
 
     Args:
         campaign: As in ``resolve``.
-        facts: What is known of the version.
-        links: The paths that it came through. A link whose iterations, data or sizes are not known is left out.
+        facts: The known facts of the version.
+        links: The paths that it came through. Links with unknown iterations, data or sizes are left out.
     """
     found: list[Range] = []
     for link in links:
@@ -191,7 +191,7 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
             read = values["consumed_samples"] // batch
             if known is facts:
                 until = min(until, read)
-            elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown since
+            elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown
                 values = _by_plan(campaign, link.path) or values
         found += ranges_of(
             link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
@@ -200,7 +200,7 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
 
 
 def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]:
-    """The complete checkpoints of a path, and those that only its record knows, by iteration."""
+    """Return a path's complete checkpoints and those that only its record lists, by iteration."""
     recorded = {entry["iteration"]: entry["sha256"] for entry in facts.values.get("checkpoints", [])}
     there = Checkpoints.in_folder(folder.checkpoints)
     found = []
@@ -217,16 +217,16 @@ def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]
 def _digest(checkpoint: Checkpoint) -> str | None:
     try:
         return checkpoint.digest
-    except UnicodeEncodeError:  # lone surrogates in it
+    except UnicodeEncodeError:  # it has lone surrogates
         return None
 
 
 def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[str]:
-    """A path's learning rate, a line a segment, over iterations (in samples where the batch is unknown).
+    """Describe a path's learning rate, one line per segment, in iterations (in samples if the batch is unknown).
 
     Args:
         values: The values of the path's record.
-        until: The iteration up to which it is told, such as the fork of a version off the path; None tells all.
+        until: The iteration to describe it to, such as a version's fork off the path; None for all of it.
     """
     if "schedule" not in values:
         return []

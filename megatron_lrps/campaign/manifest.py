@@ -1,8 +1,8 @@
-"""What a checkpoint's files must be: sizes as soon as it is durable, hashes a moment later.
+"""The manifest of a checkpoint's files: sizes as soon as it is durable, hashes a moment later.
 
 ``lrps-manifest.jsonl`` lies in the checkpoint's own folder. Its first line has the hash of the second, which lists the
-files. Sizes cost a look at each file and are written before anybody is told of the checkpoint. Hashes cost a second
-pass over the data and are taken while training goes on.
+files. Sizes cost one stat per file and are written before the checkpoint is announced. Hashes cost a second pass over
+the data and are taken while training goes on.
 A checkpoint without a manifest (stock Megatron's) is judged by Megatron's own last files alone.
 """
 
@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A file of a checkpoint that is not as it was saved."""
+    """A file of a checkpoint that differs from what was saved."""
 
     file: str
     what: str
@@ -38,7 +38,7 @@ class Manifest:
 
     Attributes:
         bytes: File name -> size.
-        sha256: File name -> hash; empty until they have been taken.
+        sha256: File name -> hash; empty until the hashes have been taken.
     """
 
     bytes: Mapping[str, int]
@@ -54,7 +54,7 @@ class Manifest:
 
 
 def take_sizes(folder: Path) -> Manifest:
-    """Write the manifest of a checkpoint whose files are all there, without hashes; raises StorageError."""
+    """Write the manifest of a finished checkpoint, without hashes; raises StorageError."""
     try:
         sizes = {file.name: file.stat().st_size for file in _files(folder)}
         sync_small_files(folder)
@@ -66,7 +66,7 @@ def take_sizes(folder: Path) -> Manifest:
 
 
 def sync_small_files(folder: Path) -> None:
-    """Write a checkpoint's files to the disk but for the large ones, which Megatron syncs itself; raises OSError."""
+    """Sync a checkpoint's files to disk except the large ones, which Megatron syncs itself; raises OSError."""
     for file in _files(folder):
         if file.suffix != ".distcp":
             sync(file)
@@ -74,7 +74,7 @@ def sync_small_files(folder: Path) -> None:
 
 
 def take_hashes(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file and write the manifest again; raises StorageError, also where a file has changed its size."""
+    """Hash every file and rewrite the manifest; raises StorageError, also if a file has changed its size."""
     hashes = {}
     for name, size in manifest.bytes.items():
         try:
@@ -90,7 +90,7 @@ def take_hashes(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """A checkpoint's manifest, or None where it has none, or one that is damaged."""
+    """Read a checkpoint's manifest; None if it is missing or damaged."""
     lines = read_lines(folder / MANIFEST)
     if len(lines) != 2 or lines[0] != _head(lines[1]):
         return None
@@ -108,7 +108,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def damaged_sizes(folder: Path) -> list[Damage]:
-    """Files that are missing or have another size than they were saved with."""
+    """Return the files that are missing or differ in size from what was saved."""
     manifest = read_manifest(folder)
     if manifest is None:
         present = (folder / MANIFEST).exists()
@@ -126,18 +126,18 @@ def damaged_sizes(folder: Path) -> list[Damage]:
 
 
 def damaged_contents(folder: Path, *, part: int = 0, parts: int = 1) -> list[Damage]:
-    """Files whose content is not what was saved; nothing where hashes were never taken.
+    """Return the files whose content is not what was saved; none if hashes were never taken.
 
     Args:
         folder: The checkpoint.
-        part: Which share of the files to read: ranks read one each.
-        parts: How many shares there are.
+        part: The share of the files to read; each rank reads one share.
+        parts: The number of shares.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         return damaged_sizes(folder)
     damages = []
-    # Largest first, in turn, so that no rank reads much more than another.
+    # Dealt out largest first, so that no rank reads much more than another.
     for name in sorted(manifest.sha256, key=lambda name: (-manifest.bytes[name], name))[part::parts]:
         try:
             digest, _ = _hash(folder / name)

@@ -1,9 +1,9 @@
-"""What has been trained may not change: the one comparison of a past with what is to go on from it.
+"""Comparing a trained past with the plan or run that continues it: what has been trained may not change.
 
-Three witnesses tell of a past, each at its moment: the accepted plan when a plan is given (``accepted_plan.py``), a
-checkpoint's arguments and identity before a run loads it (``same_run.py``), and the state of its scheduler when it is
-loaded (``training/megatron/scheduler.py``). What the new plan, or the run, takes for its past is described in the same
-way, and the two are compared here.
+A past comes from one of three sources: the accepted plan when a plan is given (``accepted_plan.py``), a checkpoint's
+arguments and identity before a run loads it (``same_run.py``), and the state of its scheduler when it is loaded
+(``training/megatron/scheduler.py``). The past that the new plan or run assumes is described in the same way, and the
+two are compared here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ _FORK = "fork from a checkpoint on the maximal path, or restore the plan that tr
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A file, or an index of training data, that is told by its content wherever it lies.
+    """A file, or an index of training data, that its content identifies.
 
     Attributes:
-        place: Where it lies, or None.
-        read: Reads its content there, part by part; None where it cannot be read.
-        recorded: The content that a run has recorded of it, or None.
+        place: Its path, or None.
+        read: Reads its content there, part by part; returns None if it cannot be read.
+        recorded: The content that a run has recorded for it, or None.
     """
 
     place: Path | str | None
@@ -44,8 +44,8 @@ class PastWindow:
 
     Attributes:
         version: The version's name.
-        iterations: How long it is.
-        replay: What it replays of earlier windows, comparable, and a text by ``str``.
+        iterations: Its length.
+        replay: Its replay of earlier windows: comparable, and readable by ``str``.
         data: (weight, index) of its training data.
     """
 
@@ -57,14 +57,14 @@ class PastWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class PastPath:
-    """A path, as far as it has been trained.
+    """The trained part of a path.
 
     Attributes:
         schedule: Its learning rate.
-        until: Where it has come to, in iterations; in samples where ``batch`` is None.
-        batch: Samples of an iteration, or None.
-        end: Where the path ends, unless it may end before what has been trained.
-        values: What else makes it the path that it is, such as its fork.
+        until: The position it has been trained to, in iterations; in samples if ``batch`` is None.
+        batch: Samples per iteration, or None.
+        end: The end of the path, unless it may end before the trained position.
+        values: The other values that identify the path, such as its fork.
     """
 
     schedule: Schedule
@@ -76,16 +76,16 @@ class PastPath:
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What has been trained, as far as its witness tells.
+    """The trained past, as far as its source knows it.
 
     Attributes:
-        values: Key -> value. A key that one side lacks is not compared.
+        values: Key -> value. Keys that one side lacks are not compared.
         arguments: Megatron's arguments by destination.
         tokenizer: The tokenizer's file or folder.
         windows: The windows of the timeline, from its start on.
-        trained: The iteration that the windows have been trained to; later ones may change. None: all are mixed, so
-            all have been trained.
-        paths: Name -> path. A path that one side lacks is not compared.
+        trained: The iteration that the windows have been trained to; later windows may change. None: all are mixed,
+            so all have been trained.
+        paths: Name -> path. Paths that one side lacks are not compared.
     """
 
     values: Mapping[str, object] = field(default_factory=dict)
@@ -96,10 +96,10 @@ class Past:
     paths: Mapping[str, PastPath] = field(default_factory=dict)
 
     def changes(self, now: "Past", allow: Sequence[str] = ()) -> Iterator[Change]:
-        """What differs in what is given now, each with both values; the first one is to be refused.
+        """Yield each change from this past with both values; the caller refuses the first.
 
         Args:
-            now: The new plan's, or the run's.
+            now: The past that the new plan or the run assumes.
             allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
         """
         yield from _changed_values("", self.values, now.values)
@@ -112,16 +112,16 @@ class Past:
                 yield from _changed_path(name, path, now.paths[name])
 
     def refuse_run(self, run: "Past", name: str, *, allow: Sequence[str] = ()) -> None:
-        """Refuse a run that does not have the past that the checkpoint of that name tells of.
+        """Refuse a run whose past differs from that of the checkpoint ``name``.
 
         Raises:
-            RefusedError: naming what differs and both values.
+            RefusedError: naming the difference and both values.
         """
         for change in self.changes(run, allow):
             raise change.from_checkpoint(name)
 
     def trained_windows(self) -> Iterator[PastWindow]:
-        """The windows that have been begun. Even inside of one its length counts: its data were cut by it."""
+        """The windows that have begun. The length of a half-trained one counts too, as it determines its samples."""
         start = 0
         for window in self.windows:
             if self.trained is None or start < self.trained:
@@ -148,14 +148,14 @@ def _changed_window(then: PastWindow, now: PastWindow) -> Iterator[Change]:
 
 
 def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = False) -> Iterator[Change]:
-    """Whether something is another by its content; what is at the same place is compared by the ranks."""
+    """Yield a change if the contents differ; the ranks compare what is at the same place."""
     if now.recorded is None and then.place == now.place:
         return
     if then.place is None or now.place is None:
         yield Change(key=key, then=then.place, now=now.place)
         return
     before = then.content
-    # Data that nothing reads any more may be gone; what is missing otherwise is refused as missing.
+    # Data that nothing reads any more may be gone; other missing data are refused as missing.
     after = now.content if before is not None else None
     if before is None or (after is None and not may_be_gone):
         yield Change(key=key, then=then.place, now=f"{now.place}, whose content cannot be compared", fix=_COPY)

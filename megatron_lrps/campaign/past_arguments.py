@@ -1,4 +1,4 @@
-"""What may not change of a past (``Change``); which of Megatron's arguments that is, and which may be allowed."""
+"""Changes of a past (``Change``): which of Megatron's arguments may not differ, and which may be allowed to."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _WHY: dict[str, str] = {
     "fp8_recipe": "the saved scales belong to it",
     "tokenizer_type": "the same ids would mean other text",
 }
-"""Reasons that say more than the class of the argument does."""
+"""Reasons that are more specific than the argument's class."""
 ALLOW_DISK = "disk"
 _OWN = "lrps_"
 
@@ -33,14 +33,14 @@ _ABSENT = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Something that was trained in one way and is now given in another.
+    """A value that differs from the one that was trained.
 
     Attributes:
-        key: A key of the plan, a flag, or in words what it is.
+        key: A key of the plan, a flag, or a description.
         then: The value that has been trained.
         now: The value that is given now.
-        argument: The destination of Megatron's argument, where it is one.
-        why: Why it may not change, where that needs saying.
+        argument: The destination, if it is an argument of Megatron's.
+        why: Why it may not change, if that is not obvious.
         fix: What to do about it.
     """
 
@@ -52,7 +52,7 @@ class Change:
     fix: str = RESTORE
 
     def from_checkpoint(self, name: str) -> RefusedError:
-        """The refusal of a run that does not fit the checkpoint of that name."""
+        """Return the refusal of a run that does not fit the checkpoint ``name``."""
         why = f": {self.why}" if self.why else ""
         return RefusedError(
             f"{self.key}: {_shown(self.now)} in this run, {_shown(self.then)} in {name}{why}.", f"{self.fix}."
@@ -60,15 +60,15 @@ class Change:
 
 
 def changed_arguments(then: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence[str] = ()) -> Iterator[Change]:
-    """The arguments that differ and may not.
+    """Yield the arguments that differ and may not.
 
-    All are compared that the table of Megatron's arguments does not let differ, and those that it does not know where
-    both sides have them. A value that one side lacks, as an older checkpoint does, is Megatron's default.
+    Compares all arguments that the table of Megatron's arguments does not let differ, and unknown ones if both sides
+    have them. A value that one side lacks, as older checkpoints do, is Megatron's default.
 
     Args:
-        then: What has been trained, by destination; where it is empty, nothing is known.
-        now: What is given now, likewise.
-        allow: Destinations that may differ, as ``allowed`` gives them.
+        then: The trained values by destination; if empty, nothing is known.
+        now: The values given now, likewise.
+        allow: Destinations that may differ, from ``allowed``.
     """
     if not then:
         return
@@ -84,14 +84,14 @@ def changed_arguments(then: Mapping[str, Any], now: Mapping[str, Any], allow: Se
 
 
 def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
-    """What ``--lrps-allow`` names, as destinations.
+    """Return the destinations that ``--lrps-allow`` names.
 
     Args:
-        keys: As the user gave them: destinations, or flags with or without dashes.
-        known: Destinations of the run, which a script may have added to Megatron's.
+        keys: The user's words: destinations, or flags with or without dashes.
+        known: Destinations of the run, including those that a script added to Megatron's.
 
     Raises:
-        RefusedError: for a key that nothing compares, or that may not differ.
+        RefusedError: a key is not compared, or may not differ.
     """
     others = [*known]
     found = []
@@ -114,22 +114,22 @@ def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:
 
 
 def may_be_allowed(key: str) -> bool:
-    """Whether ``--lrps-allow`` lets an argument differ that is compared."""
+    """Whether ``--lrps-allow`` can let a compared argument differ."""
     argument = arguments().get(key)
     return argument is None or CLASSES[argument.in_class].allowable
 
 
 def _works_itself_out(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     if key == "num_query_groups":
-        return not now.get("group_query_attention")  # Megatron overwrites it while it builds the model
+        return not now.get("group_query_attention")  # Megatron overwrites it while building the model
     if key == "padded_vocab_size":
         tensor = "tensor_model_parallel_size"
-        return (then.get(tensor) or 1) != (now.get(tensor) or 1)  # it is padded to a multiple of that
+        return (then.get(tensor) or 1) != (now.get(tensor) or 1)  # it is padded to a multiple of this
     return False
 
 
 def _values(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Any, Any] | None:
-    """The value then and the value now; None where one is unknown."""
+    """Return the value then and the value now; None if one is unknown."""
     before, after = then.get(key, _ABSENT), now.get(key, _ABSENT)
     if _ABSENT in (before, after):
         argument = arguments().get(key)
@@ -164,6 +164,6 @@ def _shown(value: object) -> str:
 
 
 def shortened(value: object) -> str:
-    """A value as text, cut where it is long, as hashes are."""
+    """Return a value as text, shortened if it is long, such as a hash."""
     text = str(value)
     return text if len(text) <= 16 else text[:16] + "..."

@@ -1,9 +1,9 @@
 """Refusing a checkpoint that would run code when it is loaded.
 
-A torch_dist checkpoint's ``.metadata`` is a pickle, which torch loads as it is, and a pickle may call any function
-by name. So is the state of each of Transformer Engine's FP8 layers, inside of a tensor of bytes. Both are read here
-with inert stand-ins in place of everything they name, and only the names that torch, Megatron and Transformer Engine
-write are accepted. The rest of a checkpoint is loaded weights-only.
+A torch_dist checkpoint's ``.metadata`` is a pickle that torch loads unchecked, and a pickle may call any function by
+name. The state of each Transformer Engine FP8 layer is a pickle too, inside a tensor of bytes. Both are read here with
+inert stand-ins for everything they name, and only names that torch, Megatron and Transformer Engine write are
+accepted. The rest of a checkpoint is loaded weights-only.
 """
 
 import io
@@ -38,10 +38,10 @@ KNOWN = _names(
         f"{_CHECKPOINT}.planner": ("BytesIOWriteData", "SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"),
     }
 )
-"""(module, name) of what torch 2.13 and megatron-core 0.19 write into a ``.metadata``."""
+"""(module, name) of the objects that torch 2.13 and megatron-core 0.19 write into a ``.metadata``."""
 
 _STORAGES = (("torch.storage", "_load_from_bytes"), ("megatron.core.safe_globals", "safe_load_from_bytes"))
-"""What rebuilds the storage of a pickled tensor: torch's own, which megatron-core 0.19 replaces by one of its own."""
+"""The functions that rebuild a pickled tensor's storage: torch's, and its replacement in megatron-core 0.19."""
 _RECIPES = ("DelayedScaling", "Float8BlockScaling", "Float8CurrentScaling", "MXFP8BlockScaling", "NVFP4BlockScaling")
 KNOWN_IN_STATES = frozenset(_STORAGES) | _names(
     {
@@ -54,12 +54,12 @@ KNOWN_IN_STATES = frozenset(_STORAGES) | _names(
         "transformer_engine.common.recipe": (*_RECIPES, "Format", "MMParams", "QParams", "_FormatHelper"),
     }
 )
-"""What Transformer Engine pickles of an FP8 layer, mostly delayed scaling's history; as megatron-core 0.19 lists it."""
+"""The objects that Transformer Engine pickles for an FP8 layer (mostly delayed scaling), per megatron-core 0.19."""
 _UNTRUSTED = "do not load it; restore the checkpoint from a copy that you trust, or move it away."
 
 
 class Inert:
-    """Stands in for every class and function: whatever is done with it does nothing."""
+    """A stand-in for every class and function; any operation on it does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -90,7 +90,7 @@ class _UnknownNameError(Exception):
 
 
 def _read_storage(content: bytes) -> Inert:
-    """In place of torch's, which would load any object at all."""
+    """Stand in for torch's function, which would load any object."""
     import torch
 
     torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -101,23 +101,23 @@ def refuse_code(checkpoint: Path) -> None:
     """Refuse a checkpoint whose ``.metadata`` names anything but torch's own records; nothing in it is executed.
 
     Raises:
-        RefusedError: naming what it would call, or that it is no pickle.
+        RefusedError: naming what it would call, or saying that it is no pickle.
     """
     file = checkpoint / ".metadata"
     try:
         with file.open("rb") as stream:
             _Reader(stream, KNOWN).load()
-    except Exception as error:  # a pickle can fail with any error at all
+    except Exception as error:  # a pickle can fail with any error
         raise _refusal(str(file), error) from None
 
 
 def refuse_code_in_states(checkpoint: Path) -> None:
-    """Refuse a checkpoint one of whose Transformer Engine states names anything but what that writes itself.
+    """Refuse a checkpoint with a Transformer Engine state that names anything Transformer Engine does not write.
 
-    To be called after ``refuse_code``. Nothing in a state is executed.
+    Call it after ``refuse_code``. Nothing in a state is executed.
 
     Raises:
-        RefusedError: naming the state and what it would call, or that it cannot be read.
+        RefusedError: naming the state and what it would call, or saying that it cannot be read.
     """
     import torch
     from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -139,12 +139,12 @@ def refuse_code_in_states(checkpoint: Path) -> None:
 
 
 def is_state(key: str) -> bool:
-    """Whether a checkpoint's key is that of the state of one of Transformer Engine's layers."""
+    """Whether a checkpoint's key is that of a Transformer Engine layer's state."""
     return "._extra_state" in key and not key.startswith(("optimizer.", "chained_"))
 
 
 def refuse_foreign_file(checkpoint: Path, name: object) -> None:
-    """Refuse a record that names anything but a file of the checkpoint's own folder; raises RefusedError."""
+    """Refuse a record that names a file outside the checkpoint's own folder; raises RefusedError."""
     if not isinstance(name, str) or Path(name).name != name:
         raise RefusedError(f"{checkpoint / '.metadata'} refers to {name!r}, which is no file of its own.", _UNTRUSTED)
 

@@ -1,4 +1,4 @@
-"""pins.json: checkpoints of a path that somebody wants to stay, and why."""
+"""pins.json: the checkpoints of a path that users want to keep, and why."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Pin:
 
     Attributes:
         iteration: The iteration of the checkpoint.
-        note: What the user says of it; may be empty.
+        note: The user's note; may be empty.
         time: When it was pinned, in UTC.
     """
 
@@ -28,10 +28,10 @@ class Pin:
 
 
 def read_pins(folder: PathFolder) -> dict[int, Pin]:
-    """The path's pins by iteration, rising.
+    """Read the path's pins by iteration, rising.
 
     Raises:
-        RefusedError: where pins.json is not as it was written: a pin that cannot be read might be on any checkpoint.
+        RefusedError: pins.json is damaged: an unreadable pin might be on any checkpoint.
     """
     file = _file(folder)
     if not file.is_symlink() and not file.exists():
@@ -48,11 +48,11 @@ def read_pins(folder: PathFolder) -> dict[int, Pin]:
 
 
 def add_pin(folder: PathFolder, iteration: int, note: str) -> None:
-    """Pin a checkpoint; one that is pinned already gets the new note.
+    """Pin a checkpoint; an existing pin gets the new note.
 
     Raises:
-        RefusedError: where the path has no complete checkpoint of that iteration, naming those it has.
-        StorageError: where pins.json cannot be written.
+        RefusedError: the path has no complete checkpoint of that iteration; names those it has.
+        StorageError: pins.json cannot be written.
     """
     saved = Checkpoints.in_folder(folder.checkpoints)
     if iteration not in saved.complete:

@@ -1,4 +1,4 @@
-"""path.json and events.jsonl: what a path is, and what happened to it."""
+"""path.json and events.jsonl: the record of a path, and its history."""
 
 import json
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ def write_record(folder: PathFolder, record: dict[str, Any]) -> None:
 
 
 def read_record(folder: PathFolder) -> dict[str, Any] | None:
-    """path.json, or None where it is absent, torn or not as ``write_record`` writes it.
+    """Read path.json; None if it is absent, torn or not in the form of ``write_record``.
 
     Raises:
-        RefusedError: where a newer lrps has written it, whose keys may mean something else.
+        RefusedError: a newer lrps has written it, whose keys may mean something else.
     """
     record = read_json(folder.record)
     version = record.get("record_version") if record is not None else None
@@ -35,10 +35,10 @@ def read_record(folder: PathFolder) -> dict[str, Any] | None:
 
 
 def log_event(folder: PathFolder, event: str, **fields: Any) -> None:
-    """Append an event to the path's history: its name, the time in UTC, and what it says."""
+    """Append an event to the path's history: its name, the time in UTC, and its fields."""
     append_line(folder.events, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields})
 
 
 def events(folder: PathFolder, *, after_line: int = 0) -> list[dict[str, Any]]:
-    """The path's history, oldest first; of the lines after so many in its file."""
+    """Read the path's history, oldest first, without the first ``after_line`` lines of its file."""
     return read_lines(folder.events, after_line=after_line)

@@ -1,4 +1,4 @@
-"""Which values path.json may hold: nothing that is read from a disk is trusted."""
+"""The values that path.json may hold: nothing read from disk is trusted."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from megatron_lrps.plan.keys.values import plain_name
 from megatron_lrps.schedule import Schedule
 
 LATER = ("exports", "scores", "released")
-"""Keys that a record gets only after training; what they hold is not checked beyond being plain JSON."""
+"""Keys that a record gets only after training; their values need only be plain JSON."""
 _MAX_DEPTH = 8
 
 
 def is_name(value: Any) -> bool:
-    """Whether it may become a folder's name."""
+    """Whether a value may be used as a folder's name."""
     try:
         return bool(plain_name(value))
     except ValueError:
@@ -21,7 +21,7 @@ def is_name(value: Any) -> bool:
 
 
 def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
-    """JSON without what JSON does not have (nan), and not deeper than anybody writes it."""
+    """Return a value as valid JSON: nan and inf become None, and too deep nesting ``...``."""
     if isinstance(value, dict | list) and not depth:
         return "..."
     if isinstance(value, dict):
@@ -66,7 +66,7 @@ def _is_list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 def _is_data_set(value: Any) -> bool:
     match value:
         case [weight, str(), dict(known)]:
-            found = {"tokens": None} | known  # records of 0.1 had none
+            found = {"tokens": None} | known  # records of lrps 0.1 have none
             count = _is_count(found["tokens"]) or found["tokens"] is None
             texts = _has(found, idx_sha256=_is_text, bin_bytes=_is_count, bin_sample_sha256=_is_text)
             return _is_number(weight) and weight > 0 and texts and count and len(found) == 4
@@ -84,7 +84,7 @@ def _is_window(value: Any) -> bool:
 
 
 def is_data(value: Any) -> bool:
-    """Whether it is what a run records of its data: ``Identity.to_json``."""
+    """Whether a value is a run's record of its data: ``Identity.to_json``."""
     return _has(value, windows=_is_list_of(_is_window), tokenizer=_is_text_or_none, order=_is_text)
 
 
@@ -113,8 +113,8 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "checkpoints": _is_list_of(lambda value: _has(value, iteration=_is_count, sha256=_is_text_or_none)),
     "libraries": _is_flat,
 }
-"""Each key that ``training.run.record`` writes, and whether a value can be its."""
+"""Each key that ``training.run.record`` writes -> the check of its value."""
 SOMETIMES: dict[str, Callable[[Any], bool]] = {
     "adopted": lambda value: _has(value, folder=_is_text, iteration=_is_count, sha256=_is_text_or_none),
 }
-"""The same of keys that only some records have: of a main path that goes on from an adopted run."""
+"""The same for the keys of a main path that continues from an adopted run."""

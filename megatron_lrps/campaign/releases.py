@@ -1,8 +1,8 @@
-"""What becomes of a path after its training: its exports, its scores, its release.
+"""Notes on a path after its training: its exports, its scores, its release.
 
-path.json has one writer at a time, and that may be a job that trains. So a note goes into events.jsonl, to which
-anybody may append, and path.json has the sum of all notes: a job puts it there with each record that it writes, and
-where no job holds the path, whoever makes a note does. Until then ``lineage.facts_of`` knows it from events.jsonl.
+path.json has one writer at a time, which may be a training job. A note is therefore appended to events.jsonl, which any
+process may do, and path.json gets the sum of all notes: from the job, with each record that it writes, or from the
+note's writer if no job holds the path. Until then ``lineage.facts_of`` reads the notes from events.jsonl.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ _TRIES = 100
 
 
 def note(folder: PathFolder, kind: Kind, name: str, *, iteration: int, **facts: Any) -> None:
-    """Record something of a path, durably; a later note of the same kind and name replaces it.
+    """Record a note on a path, durably; a later note of the same kind and name replaces it.
 
     Args:
         folder: The path's folder.
         kind: The kind of the note.
         name: The folder of the export, the name of the scores, or the version.
         iteration: The iteration of the checkpoint that it is about.
-        facts: What is known of it, as JSON.
+        facts: The note's content, as JSON.
 
     Raises:
         StorageError: the disk refuses.
     """
     event = next(event for event, key in _EVENTS.items() if key == kind)
     log_event(folder, event, iteration=iteration, name=name, facts=facts)
-    # Another's note may come in between: whoever writes last has read all of them.
+    # Another note may come in between: the last writer has read all notes.
     for _ in range(_TRIES):
         record = read_record(folder)
         if record is None or holder(folder.root) is not None or (noted := with_notes(record, folder)) == record:
@@ -44,7 +44,7 @@ def note(folder: PathFolder, kind: Kind, name: str, *, iteration: int, **facts: 
 
 
 def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
-    """All notes of a path: kind -> name -> ``iteration``, ``time`` and its facts; kinds without a note are left out."""
+    """Return a path's notes: kind -> name -> ``iteration``, ``time`` and facts; kinds without notes are left out."""
     found: dict[str, dict[str, Any]] = {}
     for event in events(folder):
         name, facts = event.get("name"), event.get("facts")
@@ -55,7 +55,7 @@ def notes_of(folder: PathFolder) -> dict[str, dict[str, Any]]:
 
 
 def releases_of(folder: PathFolder, iteration: int) -> list[dict[str, Any]]:
-    """What is noted of the releases of a path's checkpoint of that iteration; empty where it is not released."""
+    """Return the release notes of a path's checkpoint at an iteration; empty if it is not released."""
     return [each for each in notes_of(folder).get("released", {}).values() if each.get("iteration") == iteration]
 
 
@@ -69,8 +69,8 @@ def note_unmet(
         version: The version that was to be released.
         iteration: The iteration of the checkpoint.
         sha256: The hash of its manifest, or None.
-        gate: The file of conditions; None where it was promoted without one, and had not met one before.
-        unmet: Condition -> the same with its numbers.
+        gate: The file of conditions; None if it was promoted without one after failing one earlier.
+        unmet: Condition -> the condition with its numbers.
 
     Raises:
         StorageError: the disk refuses.
@@ -83,7 +83,7 @@ def note_unmet(
 
 
 def unmet_before(folder: PathFolder, version: str, *, iteration: int, sha256: str | None) -> list[str]:
-    """Conditions that this checkpoint has not met when it was to be released, each once, oldest first."""
+    """Return the conditions that this checkpoint failed at earlier promotions, each once, oldest first."""
     found: dict[str, None] = {}
     for event in _unmet(folder, version, iteration):
         facts = event["facts"]
@@ -102,7 +102,7 @@ def _unmet(folder: PathFolder, version: str, iteration: int) -> list[dict[str, A
 
 
 def with_notes(record: Mapping[str, Any], folder: PathFolder) -> dict[str, Any]:
-    """A record as it is with the path's notes; a trained path of a released version is ``released``."""
+    """Return a record with the path's notes added; the trained path of a released version is ``released``."""
     notes = notes_of(folder)
     noted = {**record, **notes}
     if "released" in notes and record.get("status") == "trained":

@@ -1,7 +1,7 @@
-"""Removing checkpoints: what lies on disk, and deleting in an order that a crash cannot make worse.
+"""Removing checkpoints: reading the disk, and deleting in an order that is safe against crashes.
 
-A checkpoint is first renamed to ``.trash-iter_0000100-<token>`` beside it, which no reader of checkpoints knows: at
-no moment does a half-deleted one look complete, or like a save that was cut off. The next gc finishes what is left.
+A checkpoint is first renamed to ``.trash-iter_0000100-<token>`` beside it, which no reader takes for a checkpoint, so a
+half-deleted one never looks complete, or like a save that was cut off. The next gc removes leftovers.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ _TRASH = re.compile(r"\.trash-iter_(\d{7,})-[0-9a-f]{8}\Z")
 
 
 def judge(campaign: Campaign) -> list[Verdict]:
-    """What gc does with every checkpoint of a plan's campaign; changes nothing.
+    """Return gc's decision on every checkpoint of a plan's campaign; changes nothing.
 
     Raises:
-        RefusedError: where a file that may protect a checkpoint cannot be read.
-        StorageError: where the disk refuses.
+        RefusedError: a file that may protect a checkpoint cannot be read.
+        StorageError: the disk refuses.
     """
     campaign, keep = campaign.with_accepted(), campaign.plan.keep
     try:
@@ -43,26 +43,26 @@ def judge(campaign: Campaign) -> list[Verdict]:
 
 
 def sweep(campaign: Campaign, doomed: Sequence[Verdict]) -> Iterator[Verdict]:
-    """Delete checkpoints that ``judge`` has given up, oldest first; yields each that is gone.
+    """Delete the checkpoints that ``judge`` gave up, oldest first; yields each deleted one.
 
     Raises:
         RefusedError: as ``judge``.
-        StorageError: where the disk refuses; what was begun is finished by the next gc.
+        StorageError: the disk refuses; the next gc finishes what was begun.
     """
     for verdict in sorted(doomed, key=lambda each: (each.trash is None, each.iteration, each.path)):
-        # Deleting takes minutes. Meanwhile another may be pinned, or a grown plan fork off it.
+        # Deleting takes minutes. Meanwhile the next one may be pinned, or become a new fork point.
         if any(_same(verdict, now) for now in judge(campaign) if not now.keep) and _remove(campaign, verdict):
             yield verdict
 
 
 def folder_of(campaign: Campaign, verdict: Verdict) -> Path:
-    """Where a verdict's checkpoint lies."""
+    """Return the folder of a verdict's checkpoint."""
     checkpoints = campaign.folder.path(verdict.path).checkpoints
     return checkpoints / verdict.trash if verdict.trash else Checkpoint(checkpoints, verdict.iteration).folder
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes that a folder takes, 0 for a symbolic link; what vanishes meanwhile is left out. Raises StorageError."""
+    """Return a folder's bytes on disk, 0 for a symbolic link; skip vanished files. Raises StorageError."""
     size = 0
     try:
         pending = [] if folder.is_symlink() else [folder]
@@ -83,7 +83,7 @@ def _same(one: Verdict, other: Verdict) -> bool:
 
 
 def _remove(campaign: Campaign, verdict: Verdict) -> bool:
-    """Delete one checkpoint, or what is left of one; False where somebody else has taken it away already."""
+    """Delete one checkpoint, or its leftovers; False if another process has already removed it."""
     path, folder = campaign.folder.path(verdict.path), folder_of(campaign, verdict)
     trash = folder
     try:
@@ -93,7 +93,7 @@ def _remove(campaign: Campaign, verdict: Verdict) -> bool:
                 folder.rename(trash)
             except FileNotFoundError:
                 return False
-            # Else a machine that fails now could come up with the old name on what is half gone.
+            # Otherwise a machine that fails now could come up with the old name on a half-deleted folder.
             sync(path.checkpoints)
         _logging_first(path, verdict, lambda: shutil.rmtree(trash, onexc=_unless_gone))
     except OSError as error:
@@ -111,7 +111,7 @@ def _logging_first(path: PathFolder, verdict: Verdict, delete: Callable[[], None
     try:
         log()
     except StorageError:
-        # The disk is full, which is what gc is for: the line fits once the checkpoint is gone.
+        # A full disk is the reason to run gc: the line fits once the checkpoint is gone.
         delete()
         log()
     else:
@@ -119,13 +119,13 @@ def _logging_first(path: PathFolder, verdict: Verdict, delete: Callable[[], None
 
 
 def _unless_gone(_: Callable[..., Any], __: str, error: BaseException) -> None:
-    """Another gc may finish the same leftovers."""
+    """Ignore a missing file: another gc may delete the same leftovers."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def _survey(campaign: Campaign, latest: int) -> list[PathOnDisk]:
-    """What lies in the folder of every path, of those that no plan names too; raises OSError."""
+    """Read the folders of all paths, including those that no plan names; raises OSError."""
     named = {name for tree in campaign.trees for name in tree.by_name}
     root = campaign.folder.root / "paths"
     present = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
@@ -155,7 +155,7 @@ def _survey(campaign: Campaign, latest: int) -> list[PathOnDisk]:
 
 
 def _record(folder: PathFolder, *, needed: bool) -> dict[str, Any]:
-    """path.json, or nothing where it says nothing; refused where only it knows the path's fork point."""
+    """Read path.json, empty if it is unreadable; refused if only it has the path's fork point."""
     record = read_record(folder)
     if record is not None:
         parent, numbers = record.get("parent"), [record.get("fork", 0), record.get("end", 0)]
@@ -174,8 +174,8 @@ def _record(folder: PathFolder, *, needed: bool) -> dict[str, Any]:
 def _cut_off(folder: Path) -> bool:
     """Whether a save's last files are missing or empty.
 
-    ``is_complete`` takes a disk that does not answer for an incomplete checkpoint, on which nothing may be deleted:
-    here that raises OSError.
+    Raises OSError if the disk does not answer. ``is_complete`` would take that for an incomplete checkpoint, which must
+    not be deleted for that reason.
     """
     for name in (".metadata", "metadata.json"):
         try:
@@ -187,7 +187,7 @@ def _cut_off(folder: Path) -> bool:
 
 
 def _damaged(folder: PathFolder, saved: Checkpoints, latest: int) -> dict[int, str]:
-    """Complete checkpoint -> what a resume has found or would find wrong with it, down to the ``latest``-th whole."""
+    """Return complete checkpoint -> the damage a resume has found or would find, to the ``latest``-th whole one."""
     damaged = {iteration: why for iteration, why in _skipped(folder).items() if iteration in saved.complete}
     whole = 0
     for iteration in reversed(saved.complete):
@@ -200,7 +200,7 @@ def _damaged(folder: PathFolder, saved: Checkpoints, latest: int) -> dict[int, s
 
 
 def _skipped(folder: PathFolder) -> dict[int, str]:
-    """What the path's last start has read and found wrong; its run goes on below those, and may save them anew."""
+    """Return the damage that the path's last start found; its run resumes below that and may save anew."""
     skipped: dict[int, str] = {}
     pending: dict[int, str] = {}
     for event in events(folder):
@@ -224,7 +224,7 @@ def _leftovers(checkpoints: Path) -> dict[str, int]:
 
 
 def _referred(folder: PathFolder, iterations: Sequence[int], links: dict[str, Path]) -> dict[int, str]:
-    """Iteration -> what on this disk refers to it, in words."""
+    """Return iteration -> what refers to it on this disk, in words."""
     reasons: dict[int, list[str]] = {iteration: [] for iteration in iterations}
     for pin in read_pins(folder).values():
         text = pin.note if pin.note.isprintable() else repr(pin.note)
@@ -243,7 +243,7 @@ def _referred(folder: PathFolder, iterations: Sequence[int], links: dict[str, Pa
 
 
 def _link_targets(folders: Sequence[Path]) -> dict[str, Path]:
-    """Real folder -> the symbolic link in a path's checkpoints, or above them, that leads to it."""
+    """Return real folder -> the symbolic link to it, among a path's checkpoints or above them."""
     links: dict[str, Path] = {}
     for folder in folders:
         if folder.is_dir():
@@ -253,5 +253,5 @@ def _link_targets(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _is_linked(checkpoints: Path) -> bool:
-    """Whether a path's checkpoints are reached through a link; the campaign's own folder has none in its name."""
+    """Whether a path's checkpoints are reached through a link; the campaign's folder itself is resolved."""
     return os.path.realpath(checkpoints) != str(checkpoints)

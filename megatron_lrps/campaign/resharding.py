@@ -1,7 +1,7 @@
-"""Which checkpoints another parallel layout reads without loss: what megatron-core 0.19 does right, and what not.
+"""Which checkpoints another parallel layout can load without loss in megatron-core 0.19.
 
 Found by loading checkpoints into other layouts, saving them again and comparing every tensor
-(``tests/training/test_layouts.py``; the table is in ``docs/layouts.md``). Weights alone always move.
+(``tests/training/test_layouts.py``; the table is in ``docs/layouts.md``). Weights alone always load.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from megatron_lrps.errors import RefusedError
 
 RESHARDABLE = "dist_ckpt_optim_fully_reshardable"
-"""What ``--lrps-allow`` calls it where a user knows that every bucket ends where the next one begins."""
+"""The ``--lrps-allow`` key for users who know that every bucket ends where the next one begins."""
 
 _LAYOUT: dict[str, str] = {
     "tensor_model_parallel_size": "TP",
@@ -35,10 +35,10 @@ def refuse_lossy_saves(run: Mapping[str, Any], allow: Sequence[str] = ()) -> Non
 
     Args:
         run: Megatron's arguments by destination.
-        allow: What ``--lrps-allow`` names.
+        allow: The keys of ``--lrps-allow``.
 
     Raises:
-        RefusedError: before anything is trained.
+        RefusedError: the optimizer's state would be lost; raised before training.
     """
     if (why := _buckets(run)) and RESHARDABLE not in allow:
         raise RefusedError(
@@ -50,16 +50,16 @@ def refuse_lossy_saves(run: Mapping[str, Any], allow: Sequence[str] = ()) -> Non
 def refuse_other_layout(
     checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str, *, allow: Sequence[str] = ()
 ) -> None:
-    """Refuse a layout that megatron-core does not load the checkpoint's optimizer state into without loss.
+    """Refuse a layout into which megatron-core cannot load the checkpoint's optimizer state without loss.
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination.
         run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
-        allow: What ``--lrps-allow`` names.
+        allow: The keys of ``--lrps-allow``.
 
     Raises:
-        RefusedError: naming what differs, both values and the fix.
+        RefusedError: naming the difference, both values and the fix.
     """
     experts = "expert_model_parallel_size"
     if (here := run.get(experts) or 1) != (there := checkpoint.get(experts) or 1):
@@ -95,14 +95,14 @@ def refuse_other_layout(
 
 
 def _buckets(args: Mapping[str, Any]) -> str:
-    """Why a rank's gradients are in several buckets while its saves take them for one; "" where they are not."""
+    """Return why a rank has several gradient buckets while its saves assume one; "" if that is not so."""
     if not (args.get("use_distributed_optimizer") and args.get(RESHARDABLE)):
         return ""
     if args.get("overlap_grad_reduce"):
         return "--overlap-grad-reduce cuts the gradients into buckets"
     stages = args.get("pipeline_model_parallel_size") or 1
     if stages > 1 and not args.get("untie_embeddings_and_output_weights"):
-        # Whether the bucket before it ends at a multiple of its padding depends on the model's sizes.
+        # Whether the previous bucket ends at a multiple of its padding depends on the model's sizes.
         return "tied embeddings have a bucket of their own where there are pipeline stages"
     return ""
 
@@ -114,7 +114,7 @@ def _one_instance(args: Mapping[str, Any]) -> bool:
 def _differing(
     checkpoint: Mapping[str, Any], run: Mapping[str, Any], names: Mapping[str, str]
 ) -> dict[str, tuple[Any, Any]]:
-    """Name -> (the checkpoint's value, the run's), where they differ; a size that is not set is 1."""
+    """Return name -> (the checkpoint's value, the run's) for values that differ; a size that is not set is 1."""
     found = {}
     for key, name in names.items():
         there, here = checkpoint.get(key), run.get(key)

@@ -1,7 +1,7 @@
-"""What must agree between a run and the checkpoint that it continues or forks from: the past that the checkpoint tells.
+"""Checking that a run agrees with the checkpoint that it continues or forks from.
 
-Both sides are plain mappings: the checkpoint's own saved Megatron arguments, and the run's. Nothing here loads
-anything; ``start_point.py`` says which checkpoint it is.
+Both sides are plain mappings: the Megatron arguments saved in the checkpoint, and the run's. Nothing is loaded here;
+``start_point.py`` chooses the checkpoint.
 """
 
 import json
@@ -17,19 +17,19 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import flag_of
 
 NAMED_FILES = "lrps_named_files"
-"""Megatron argument that carries their hashes into every checkpoint, as JSON."""
+"""The Megatron argument that carries the files' hashes into every checkpoint, as JSON."""
 _FILES = ("vocab_file", "merge_file", "metadata_path", "te_precision_config_file")
-"""Destinations: what a token is, and in which format a layer computes. Other files are read into arguments that are
-compared, or are written."""
+"""Destinations of the files that define tokens and the number format of layers. Other files are read into arguments
+that are compared, or are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a campaign's checkpoint carries about its data, beside Megatron's arguments.
+    """The identity of a checkpoint's data, saved beside Megatron's arguments.
 
     Attributes:
-        windows: Each window up to the path's end, as ``plan.data.window_facts`` gives it. The fingerprint and the
-            tokens of each index prefix are known.
+        windows: Each window up to the path's end, from ``plan.data.window_facts``, with the fingerprint and the
+            tokens of each index prefix.
         tokenizer: The fingerprint of the tokenizer's file, or None.
         order: ``chained`` or ``mixed``.
     """
@@ -39,7 +39,7 @@ class Identity:
     order: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain lists and dicts."""
+        """Return the identity as plain lists and dicts."""
         return {"windows": self.windows, "tokenizer": self.tokenizer, "order": self.order}
 
 
@@ -52,7 +52,7 @@ def refuse_other_run(
         checkpoint: Arguments saved in the checkpoint, by destination (``vars(args)``).
         run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
-        allow: Destinations that may differ, as ``past_arguments.allowed`` gives them.
+        allow: Destinations that may differ, from ``past_arguments.allowed``.
 
     Raises:
         RefusedError: naming the argument, both values and why.
@@ -92,7 +92,7 @@ def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: i
         name: The checkpoint, for the message.
 
     Raises:
-        RefusedError: naming what differs, both values and the fix.
+        RefusedError: naming the difference, both values and the fix.
     """
     past, now = (
         Past(
@@ -107,16 +107,16 @@ def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: i
 
 
 def named_files(args: Mapping[str, Any]) -> str:
-    """The content of each such file that a run names, for ``NAMED_FILES``; raises RefusedError where one is missing."""
+    """Return the content hashes of a run's files, for ``NAMED_FILES``; raises RefusedError if a file is missing."""
     return json.dumps({name: file_sha256(str(args[name])) for name in _FILES if args.get(name)})
 
 
 def refuse_other_files(checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str) -> None:
-    """Refuse a run whose files hold something else than those that trained the checkpoint.
+    """Refuse a run whose files differ in content from those that trained the checkpoint.
 
     Args:
-        checkpoint: Arguments saved in the checkpoint, by destination. A checkpoint of stock
-            Megatron or of lrps 0.1 does not say.
+        checkpoint: Arguments saved in the checkpoint, by destination. Checkpoints of stock
+            Megatron and of lrps 0.1 do not record them.
         run: The arguments of this run, likewise.
         name: The checkpoint, for the message.
 

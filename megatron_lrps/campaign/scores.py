@@ -1,4 +1,4 @@
-"""``<save>/eval/<path>/results.json``: a version's scores, and of which checkpoint they are."""
+"""``<save>/eval/<path>/results.json``: a version's scores, and the checkpoint they belong to."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from megatron_lrps.storage.files import read_json, write_atomic
 
 FORMAT = 1
 _NAMES = {"ppl": "perplexity", "loss": "loss", "bpb": "bits_per_byte"}
-"""A gate's word -> the key of a set's result."""
+"""The name of a score in a gate -> its key in a set's result."""
 _MEASURE = ("idx_sha256", "bin_sample_sha256", "length", "limit", "tokens", "dtype")
 
 
@@ -37,16 +37,16 @@ class Results:
 
     @property
     def file(self) -> Path:
-        """Where they are."""
+        """The file of the scores."""
         return self.folder / "results.json"
 
     @property
     def replaces(self) -> int | None:
-        """The iteration of another checkpoint's scores, which a write moves aside; None where there are none."""
+        """The iteration of a different checkpoint's scores, which ``write`` moves aside; None if there are none."""
         return self._older["iteration"] if self._older else None
 
     def write(self) -> None:
-        """Write what there is; scores of another checkpoint stay beside it. Raises StorageError."""
+        """Write the scores so far; those of a different checkpoint are moved aside. Raises StorageError."""
         if self._older:
             kept = self.folder / f"results-{self._older['iteration']}-{str(self._older['checkpoint_sha256'])[:8]}.json"
             write_atomic(kept, json.dumps(self._older, indent=2) + "\n")
@@ -54,20 +54,20 @@ class Results:
         write_atomic(self.file, json.dumps(self.to_json(), indent=2) + "\n")
 
     def to_json(self) -> dict[str, Any]:
-        """As the file has it."""
+        """Return the content of the file."""
         return {**self._of, "perplexity": self.perplexity, "tasks": self.tasks}
 
 
 def scores_folder(folder: CampaignFolder, path: str) -> Path:
-    """Where a path's scores are."""
+    """Return the folder of a path's scores."""
     return folder.root / "eval" / path
 
 
 def read_results(folder: CampaignFolder, path: str) -> dict[str, Any] | None:
-    """A path's scores; None where there are none, or the file is torn or not as ``Results`` writes it.
+    """Read a path's scores; None if there are none, or the file is torn or not in the form of ``Results``.
 
     Raises:
-        RefusedError: where a newer lrps has written them.
+        RefusedError: a newer lrps has written them.
     """
     file = scores_folder(folder, path) / "results.json"
     found = read_json(file)
@@ -84,7 +84,7 @@ def read_results(folder: CampaignFolder, path: str) -> dict[str, Any] | None:
 
 
 def scores_of(results: Mapping[str, Any]) -> dict[str, float]:
-    """Every number by its name in a gate: ``ppl/v1-web``, ``bpb/v1-web``, ``acc/arc_easy``."""
+    """Return every score by its name in a gate: ``ppl/v1-web``, ``bpb/v1-web``, ``acc/arc_easy``."""
     scores: dict[str, float] = {}
     for name, result in results["perplexity"].items():
         for word, key in _NAMES.items():
@@ -96,7 +96,7 @@ def scores_of(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def measured_by(results: Mapping[str, Any], score: str) -> dict[str, Any]:
-    """How a score was measured: two that are to be compared must agree in all of it."""
+    """Return how a score was measured; scores can be compared only if all of it agrees."""
     word, _, name = score.partition("/")
     if word in _NAMES:
         result = results["perplexity"].get(name, {})
@@ -105,7 +105,7 @@ def measured_by(results: Mapping[str, Any], score: str) -> dict[str, Any]:
 
 
 def perplexity_of(loss: float) -> float:
-    """exp of a loss in nats; infinite where that is no float."""
+    """Return exp of a loss in nats; infinite on overflow."""
     try:
         return math.exp(loss)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Where a path stands, read from its checkpoints, its history and its holder; and what makes it trained."""
+"""A path's state, read from its checkpoints, history and holder; and when a path counts as trained."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,18 +11,18 @@ from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.campaign.record import events
 from megatron_lrps.plan import PlannedPath
 
-if TYPE_CHECKING:  # `lrps plan` asks for no holder and hardly for a release, and starts without what knows of them
+if TYPE_CHECKING:  # `lrps plan` hardly needs these modules, and starts faster without them
     from megatron_lrps.campaign.activity import Doing
     from megatron_lrps.storage.owner import Owner
 
 ENDED = ("trained", "released")
 """States of a path that is trained to its end."""
 HALF_WAY = ("in_progress", "stopped", "interrupted", "failed")
-"""States of a path that has begun, and is not."""
+"""States of a path that has begun but is not trained to its end."""
 LATEST = 20
-"""Alerts of a path that are shown, at the most."""
+"""The maximum number of a path's alerts that are shown."""
 _TURNS = ("started", "stopped", "done", "refused", "storage", "failed")
-"""Events that say how a run began or ended; others are remarks of one that goes on, or later notes."""
+"""Events that begin or end a run; others are remarks of a running one, or later notes."""
 _REASONS = {
     "signal": "Ctrl-C or a signal",
     "duration": "its time limit",
@@ -34,10 +34,10 @@ _ALERT = {"time": str, "iteration": int, "kind": str, "message": str, "values": 
 
 
 def trained_to(campaign: Campaign, path: PlannedPath, iteration: int) -> bool:
-    """Whether the path is trained to an iteration: the one judgement of all commands and jobs.
+    """Whether the path is trained to an iteration; all commands and jobs use this test.
 
-    Its checkpoint there was finished and has the files that its manifest lists, in their sizes. What happened to the
-    ranks afterwards takes nothing away from it.
+    It is if its checkpoint there was finished and has the files that its manifest lists, in their sizes, whatever
+    happened to the ranks afterwards.
     """
     return (
         path.fork < iteration <= path.end
@@ -46,14 +46,14 @@ def trained_to(campaign: Campaign, path: PlannedPath, iteration: int) -> bool:
 
 
 def end_is_kept(campaign: Campaign, path: PlannedPath, iteration: int, history: Sequence[Mapping[str, Any]]) -> bool:
-    """As ``trained_to``, after ranks have failed: what they may not have come to is written to the disk first.
+    """As ``trained_to``, after ranks have failed: first syncs to disk what they may not have synced.
 
     Args:
         campaign: The campaign.
         path: The path.
         iteration: The iteration that they were to train it to.
-        history: The events that they left, oldest first: a checkpoint in whose content they found damage, and that
-            they have not saved anew, is none.
+        history: The events that they left, oldest first. A checkpoint whose content they found damaged does not
+            count unless they saved it anew.
     """
     told = [event.get("event") for event in history if event.get("iteration") == iteration]
     if [name for name in told if name in ("saved", "skipped")][-1:] == ["skipped"]:
@@ -62,25 +62,25 @@ def end_is_kept(campaign: Campaign, path: PlannedPath, iteration: int, history: 
         return False
     try:
         sync_small_files(Checkpoint(campaign.folder.path(path.name).checkpoints, iteration).folder)
-    except OSError:  # then nobody knows what a crash of this machine would leave
+    except OSError:  # then it is unknown what a crash of this machine would leave
         return False
     return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where a path stands, read from its checkpoints and its history (not from what its record claims).
+    """A path's state, read from its checkpoints and its history, not from its record.
 
     Attributes:
         path: The path.
         state: ``waiting`` for its fork point, ``ready``, one of ``HALF_WAY``, or one of ``ENDED``.
-        why: What explains the state, or None.
+        why: The reason for the state, or None.
         saved: The iteration of its newest complete checkpoint, or None; a branch that has saved nothing is at its fork.
-        ready: Its fork point exists, or it needs none.
+        ready: Whether its fork point exists or it needs none.
         torn: Iterations whose save was cut off.
         last_event: The last event of its history, with its time.
         alerts: Its latest alerts, oldest first.
-        doing: What the job that holds it does; None where nobody holds it, or the job does not say.
+        doing: What the job that holds it does; None if nobody holds it or the job does not say.
     """
 
     path: PlannedPath
@@ -95,25 +95,25 @@ class Standing:
 
     @property
     def done(self) -> bool:
-        """Whether it is trained to its end, as ``trained_to`` judges."""
+        """Whether it is trained to its end, by ``trained_to``."""
         return self.state in ENDED
 
     @property
     def position(self) -> int:
-        """The iteration that it goes on from."""
+        """The iteration that it continues from."""
         return self.saved or self.path.fork
 
     @property
     def iterations_left(self) -> int:
-        """How many iterations are still to be trained."""
+        """The iterations still to train."""
         return self.path.end - max(self.path.fork, self.saved or 0)
 
     def held_by(self, folder: PathFolder, owner: "Owner | None") -> "Standing":
-        """The same with what the path's holder does now; the files that it was read from say nothing of that.
+        """Return this standing with the holder's present activity, which its own files do not have.
 
         Args:
             folder: The path's folder.
-            owner: Who holds it now, as ``ownership.holder`` says.
+            owner: The job that holds it now, from ``ownership.holder``.
         """
         from megatron_lrps.campaign.activity import Doing, doing_of, starts
 
@@ -136,7 +136,7 @@ class Standing:
         return although if training else f"{although}, {self.doing}"
 
     def to_json(self) -> dict[str, Any]:
-        """As ``lrps status --json`` gives it."""
+        """Return the standing as ``lrps status --json`` prints it."""
         path = self.path
         return {
             **{key: getattr(path, key) for key in ("name", "kind", "version", "parent", "fork")},
@@ -154,7 +154,7 @@ class Standing:
 
 
 def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
-    """Where a path stands by its files, however often they are looked at; ``Standing.held_by`` adds its holder."""
+    """Return a path's standing by its files alone; ``Standing.held_by`` adds its holder."""
     folder = campaign.folder.path(path.name)
     own = Checkpoints.in_folder(folder.checkpoints)
     done = trained_to(campaign, path, path.end)
@@ -205,7 +205,7 @@ def _why(turn: Mapping[str, Any]) -> str | None:
 
 
 def _passed(campaign: Campaign, path: PlannedPath) -> str | None:
-    """Why a fork point will never be there, or None: a parent saves it when it comes by."""
+    """Return why a fork point will never be saved, or None; a parent saves it when it reaches that iteration."""
     if path.adopted is not None:
         return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
     newest = Checkpoints.in_folder(campaign.folder.path(str(path.parent)).checkpoints).newest
@@ -213,7 +213,7 @@ def _passed(campaign: Campaign, path: PlannedPath) -> str | None:
 
 
 def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The latest alerts of a path's events, oldest first; what has the wrong type in them is null.
+    """Return the latest alerts among a path's events, oldest first; values of the wrong type are null.
 
     Args:
         history: Lines of events.jsonl, oldest first.
@@ -226,7 +226,7 @@ def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def alert_words(alert: Mapping[str, Any]) -> str:
-    """An alert on one line, whatever its record holds."""
+    """Return an alert as one line, whatever its record holds."""
     where = "?" if alert["iteration"] is None else f"{alert['iteration']:,}"
     text = alert["message"] or alert["kind"] or "without a word"
     return f"alert at iteration {where}: {text if text.isprintable() else repr(text)} ({alert['time'] or 'no time'})"

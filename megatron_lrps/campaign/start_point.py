@@ -1,4 +1,4 @@
-"""Fork or resume: which checkpoint a path starts from. Its own folder comes first, ever after the fork."""
+"""Fork or resume: which checkpoint a path starts from. Once it has forked, its own checkpoints come first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from megatron_lrps.plan.flags import PRETRAINED
 
 @dataclass(frozen=True, kw_only=True)
 class StartPoint:
-    """The checkpoint that a run of a path starts from; it is decided before the run and kept for its whole length.
+    """The checkpoint that a run of a path starts from; decided before the run, and fixed for its duration.
 
     Attributes:
         checkpoint: The checkpoint that it loads; None if it starts from scratch.
-        forked: Whether the checkpoint is the parent's, or that of an adopted run, and not its own.
-        skipped: Own checkpoint -> why it is not used; those are left alone.
+        forked: Whether the checkpoint is the parent's or an adopted run's, not its own.
+        skipped: Own checkpoint -> why it is not used; these are left alone.
     """
 
     checkpoint: Checkpoint | None
@@ -30,12 +30,12 @@ class StartPoint:
 
     @property
     def iteration(self) -> int:
-        """The iteration that it starts after, 0 from scratch."""
+        """The iteration that it starts after; 0 from scratch."""
         return self.checkpoint.iteration if self.checkpoint else 0
 
     @property
     def name(self) -> str:
-        """The checkpoint, for messages."""
+        """The checkpoint's name in messages."""
         return str(self.checkpoint) if self.checkpoint else "scratch"
 
 
@@ -48,25 +48,25 @@ def find_start(
     damaged: Mapping[int, str] | None = None,
     adopted: bool = False,
 ) -> StartPoint:
-    """The newest whole checkpoint of the path's own, else its fork point, else scratch.
+    """Return the path's newest whole checkpoint, else its fork point, else scratch.
 
-    Whole is what was finished and has the files that its manifest lists, in their sizes.
+    A checkpoint is whole if it was finished and has the files that its manifest lists, in their sizes.
 
     Args:
         own: The path's ``--save`` folder.
         parent: The parent's checkpoints, or None for a path without a parent.
         fork: The fork iteration.
         end: The path's last iteration.
-        damaged: Own checkpoint -> the damage to its content, if somebody has read it.
-        adopted: Whether ``parent`` is no path of the campaign, but the run that its main path goes on from.
+        damaged: Own checkpoint -> the damage to its content, if it has been read.
+        adopted: Whether ``parent`` is the run that main continues from, and no path of the campaign.
 
     Raises:
-        RefusedError: where the folder holds another path's checkpoints, or the fork point is missing, naming
-            those that exist.
+        RefusedError: the folder holds another path's checkpoints, or the fork point is missing; names those that
+            exist.
     """
     saved = Checkpoints.in_folder(own)
     complete = saved.complete
-    # A main path that a changed plan ends earlier may have passed its end; a branch past its own is another's.
+    # Main may have passed its end if a changed plan ends it earlier; a branch past its end is a different path's.
     passed = (parent is None or adopted) and bool(complete) and complete[-1] > end
     if passed and end not in complete:
         raise RefusedError(
@@ -114,7 +114,7 @@ def find_start(
 
 
 def _refuse_adopted(run: Checkpoints, iteration: int) -> NoReturn:
-    """Refuse a run that cannot be adopted at an iteration, as that checkpoint of it is not there or not whole."""
+    """Refuse to adopt a run at an iteration whose checkpoint is missing or not whole."""
     at, torn, there = run.at(iteration), iteration in run.torn, run.complete
     if not run.save.is_dir():
         raise RefusedError(f"main.adopt: {run.save} is no folder.", "name the --save folder of the run, or mount it.")
@@ -131,7 +131,7 @@ def _refuse_adopted(run: Checkpoints, iteration: int) -> NoReturn:
 
 
 def refuse_damaged_fork(checkpoint: Checkpoint, damage: Damage, *, adopted: bool = False) -> NoReturn:
-    """Refuse a branch whose fork point is there and not as it was saved: no other checkpoint can stand in for it."""
+    """Refuse a branch whose fork point is damaged: no other checkpoint can replace it."""
     if adopted:
         raise RefusedError(
             f"main.adopt: {checkpoint} is damaged: {damage}.", "restore it from a copy, or name another main.iteration."
@@ -143,7 +143,7 @@ def refuse_damaged_fork(checkpoint: Checkpoint, damage: Damage, *, adopted: bool
 
 
 def refuse_missing_weights(campaign: Campaign, path: PlannedPath) -> None:
-    """Refuse missing ``megatron.pretrained-checkpoint`` while the path still starts from it; raises PlanError."""
+    """Refuse a missing ``megatron.pretrained-checkpoint`` if the path still starts from it; raises PlanError."""
     weights = campaign.plan.megatron.get(PRETRAINED)
     if weights is None or path.parent is not None or standing_of(campaign, path).saved:
         return

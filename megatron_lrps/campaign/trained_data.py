@@ -1,4 +1,4 @@
-"""The content of the data and the tokenizer that a campaign was trained on: recorded, or read where they lie."""
+"""The content of a campaign's training data and tokenizer, from its records or read from the files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree
 
 CONTENT = ("idx_sha256", "bin_bytes", "bin_sample_sha256")
-"""What tells the content of an index from another."""
+"""The keys that identify an index by its content."""
 
 
 class TrainedData:
-    """What a campaign's records say of the content that its paths were trained on.
+    """The recorded content of the data that a campaign's paths were trained on.
 
     Args:
         tree: The tree of the accepted plan.
@@ -26,20 +26,20 @@ class TrainedData:
         campaign = CampaignFolder(tree.plan.folder)
         records = (read_record(campaign.path(path.name)) or {} for path in tree.paths)
         data = [record["data"] for record in records if is_data(record.get("data"))]
-        # A path that has read more of the timeline says more of it.
+        # A path that has read more of the timeline has recorded more of it.
         data.sort(key=lambda each: len(each["windows"]))
         self._windows = {window["version"]: window["data"] for each in data for window in each["windows"]}
         known = data[-1]["tokenizer"] if data else None
         self.tokenizer = {"sha256": known} if known else None
 
     def index(self, version: str, number: int) -> Mapping[str, Any] | None:
-        """The content of the index at a place in a version's training data, or None where nothing is recorded."""
+        """Return the content of the index at a position in a version's training data; None if not recorded."""
         listed = self._windows.get(version, [])
         return {part: listed[number][2][part] for part in CONTENT} if number < len(listed) else None
 
 
 def index_content(prefix: Path) -> Mapping[str, Any] | None:
-    """The content of an index of training data; None where it cannot be read."""
+    """Read the content of an index of training data; None if it cannot be read."""
     try:
         return fingerprint(prefix).to_json()
     except RefusedError:
@@ -47,7 +47,7 @@ def index_content(prefix: Path) -> Mapping[str, Any] | None:
 
 
 def tokenizer_content(model: Path) -> Mapping[str, Any] | None:
-    """The content of a tokenizer's file or folder; None where it cannot be read."""
+    """Read the content of a tokenizer's file or folder; None if it cannot be read."""
     try:
         return {"sha256": tokenizer_fingerprint(model)}
     except RefusedError:

@@ -7,7 +7,7 @@ from megatron_lrps.plan.data_files import validation_sets
 
 
 def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
-    """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron breaks off when it evaluates.
+    """Refuse a validation set that leaves a data-parallel rank without a sample: Megatron would fail to evaluate.
 
     Args:
         tree: The plan's tree.
@@ -20,7 +20,7 @@ def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
     length = tree.plan.sequence_length
     for name, prefix in validation_sets(tree, path).items():
         tokens = token_count(prefix)
-        samples = max(tokens - 1, 0) // length  # a sample's labels are one token further
+        samples = max(tokens - 1, 0) // length  # the labels of a sample are shifted by one token
         if samples < ranks:
             raise RefusedError(
                 f"Validation set {name} has {tokens} tokens ({prefix}), {samples} samples of {length}, and each of "

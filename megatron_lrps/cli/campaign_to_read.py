@@ -1,4 +1,4 @@
-"""A campaign for a command that only reads it: also by the plan that was accepted, and on a disk that may fail."""
+"""Opens a campaign for a command that only reads it: also by its accepted plan, and on a disk that may fail."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from megatron_lrps.errors import RefusedError, StorageError
 
 @contextlib.contextmanager
 def open_to_read(plan_file: Path) -> Iterator[tuple[Campaign, tuple[str, ...]]]:
-    """A plan's campaign with its accepted plan, and a note if that is damaged; raises StorageError."""
+    """Yield a plan's campaign with its accepted plan, and a note if that is damaged; raises StorageError."""
     campaign, notes = Campaign.open(plan_file), tuple[str, ...]()
     try:
         try:

@@ -1,4 +1,4 @@
-"""The answers to the questions of ``lrps init``: what each has to be, and what it comes to."""
+"""The answers to the questions of ``lrps init``: what each must be, and its result."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from megatron_lrps.plan.keys.values import count
 from megatron_lrps.plan.load import parse_mapping
 
 BYTES_A_TOKEN = 3
-"""About how many bytes of text make a token."""
+"""The approximate bytes of text per token."""
 LEAST_ITERS = 20
 """The shortest version: with fewer iterations there is hardly a warm-up or a decay."""
 MOST_EPOCHS = 4
@@ -21,19 +21,19 @@ MOST_EPOCHS = 4
 
 
 class Found(NamedTuple):
-    """Raw text: as the plan is to name it, and the files that this means."""
+    """Raw text: its name in the plan, and its files."""
 
     written: str
     files: tuple[SourceFile, ...]
 
     @property
     def bytes(self) -> int:
-        """About how much text there is: packed files hold some three times their size."""
+        """The approximate bytes of text: packed files hold some three times their size."""
         return sum(file.bytes * (3 if file.packing or file.kind == "parquet" else 1) for file in self.files)
 
     @property
     def text(self) -> Text:
-        """As the draft takes it: one long file of plain text is hardly one document."""
+        """The text for the draft: one long file of plain text is hardly one document."""
         plain = all(file.kind == "text" for file in self.files)
         return Text(files=self.written, documents=("paragraph" if len(self.files) == 1 else "file") if plain else None)
 
@@ -47,7 +47,7 @@ class Length(NamedTuple):
 
 
 def _text_named(folder: Path, given: str) -> Found:
-    """The files that the user means; relative to the plan's folder where they are below it, else in full."""
+    """Return the files that the user means, relative to the plan's folder if below it, else in full."""
     base = folder.resolve()
     try:
         name = written(absolute(given, Path.cwd()), base)
@@ -61,7 +61,7 @@ def _text_named(folder: Path, given: str) -> Found:
 
 
 def training_text(folder: Path, given: str) -> list[Found]:
-    """The text of each version, from names as a shell has them; raises RefusedError."""
+    """Return the text of each version, from names as a shell has them; raises RefusedError."""
     try:
         names = shlex.split(given)
     except ValueError as error:
@@ -81,7 +81,7 @@ def training_text(folder: Path, given: str) -> list[Found]:
 
 
 def held_out_text(folder: Path, train: Sequence[Found], given: str) -> Found:
-    """The text to validate on; raises RefusedError if it is trained on too."""
+    """Return the text to validate on; raises RefusedError if it is trained on too."""
     found = _text_named(folder, given)
     trained = {file.path.resolve() for each in train for file in each.files}
     if shared := [file.path for file in found.files if file.path.resolve() in trained]:
@@ -94,7 +94,7 @@ def held_out_text(folder: Path, train: Sequence[Found], given: str) -> Found:
 
 
 def model_size_named(given: str, held_out: Found) -> str:
-    """The name of a size that the held-out text is long enough for; raises RefusedError."""
+    """Return the name of a size that the held-out text is long enough for; raises RefusedError."""
     if given not in SIZES:
         raise RefusedError(f"There is no size {given!r}.", f"choose one of {', '.join(SIZES)}.")
     if held_out.bytes < (sample := SIZES[given].sequence_length * BYTES_A_TOKEN):
@@ -106,7 +106,7 @@ def model_size_named(given: str, held_out: Found) -> str:
 
 
 def proposed_length(size: str, train: Sequence[Found]) -> str:
-    """Iterations that read the shortest version's text about once; empty where there is too little."""
+    """Return the iterations that read the shortest version's text about once; empty if it is too short."""
     once = min(each.bytes for each in train) // BYTES_A_TOKEN // SIZES[size].tokens
     if MOST_EPOCHS * once < LEAST_ITERS:
         return ""
@@ -114,7 +114,7 @@ def proposed_length(size: str, train: Sequence[Found]) -> str:
 
 
 def length_of(size: str, train: Sequence[Found], given: str) -> Length:
-    """The length that was given in iterations or tokens; raises RefusedError if the text is too short for it."""
+    """Return the length that was given in iterations or tokens; raises RefusedError if the text is too short for it."""
     number, tokens = given.strip().removesuffix("tokens").removesuffix("iterations").strip(), SIZES[size].tokens
     in_tokens = given.strip().endswith("tokens")
     try:

@@ -9,7 +9,7 @@ from megatron_lrps.errors import LrpsError, RefusedError
 
 
 def path_names(context: typer.Context, incomplete: str) -> list[str]:
-    """The paths of the plan on the command line, for a shell's completion; none if that is not a plan."""
+    """Return the paths of the plan on the command line, for a shell's completion; none if that is not a plan."""
     from megatron_lrps.campaign.campaign import Campaign
 
     # While an option waits for its value, nothing has been parsed yet: the plan is the first word then.

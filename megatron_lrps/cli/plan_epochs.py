@@ -1,4 +1,4 @@
-"""How often ``lrps plan`` reads each index, by the version windows that draw from it."""
+"""The epochs of each index in ``lrps plan``, by the version windows that draw from it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ from megatron_lrps.plan.file_paths import within
 
 
 def window_epochs(tree: Tree) -> list[dict[str, Any]]:
-    """What each window draws from which index, as ``lrps plan --json`` gives it.
+    """Return what each window draws from which index, as in ``lrps plan --json``.
 
     Returns:
         Per window ``version``, ``iterations``, ``samples``, ``replay`` (as in records, or null), ``max_epochs``, and
         ``data[]``: ``version``, ``prefix``, ``replayed``, ``samples``, ``tokens``, ``epochs`` and ``epochs_in_all``,
-        those of the windows before with it; null where the index is not there.
+        those of the windows before with it; null if the index is missing.
     """
     windows = planned_windows(tree)
     ranges = whole_windows(tree, windows)
@@ -49,7 +49,7 @@ def _data(stretch: Range, so_far: Sequence[Range]) -> list[dict[str, Any]]:
 
 
 def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
-    """``window_epochs`` of the indexes that are there, a line each; empty where none is."""
+    """Format ``window_epochs`` of the existing indexes, a line each; empty if there are none."""
     rows = []
     for window in windows:
         for each in window["data"]:

@@ -8,7 +8,7 @@ _GB = 10**9
 
 
 def layout_text(facts: dict[str, Any]) -> str:
-    """The answer of ``launch.layout_check.check_layout`` as a table, with what it leaves open below."""
+    """Format the answer of ``launch.layout_check.check_layout`` as a table, with what it leaves open below."""
     names: dict[tuple[object, ...], list[str]] = {}
     for name, path in facts["paths"].items():
         names.setdefault(_row(path), []).append(name)

@@ -16,18 +16,18 @@ from megatron_lrps.plan.keys.slurm_job import seconds_of
 def simulate(
     tree: Tree, assumed: Mapping[str, float | None], *, gpus: int | None, size: ModelSize | None, tflops: float | None
 ) -> dict[str, Any]:
-    """Play the campaign at the plan's save interval and at others, as ``lrps plan --json`` gives it.
+    """Simulate the campaign at the plan's save interval and at others, as in ``lrps plan --json``.
 
     Args:
-        tree: The plan's.
-        assumed: ``mtbf_hours``, ``queue_hours``, ``save_minutes``, ``seconds_per_iter`` and ``seeds``, None where the
+        tree: The plan's tree.
+        assumed: ``mtbf_hours``, ``queue_hours``, ``save_minutes``, ``seconds_per_iter`` and ``seeds``, None if the
             command line does not say.
-        gpus: Of a job; None: what ``launch`` says.
-        size: The model's, for the time of an iteration where it is not given.
+        gpus: The GPUs of a job; None: as ``launch`` says.
+        size: The model's size, for an iteration's time if that is not given.
         tflops: Achieved per GPU, likewise.
 
     Raises:
-        RefusedError: where the time of an iteration is not known, or no save interval lets the campaign end.
+        RefusedError: if the time of an iteration is not known, or no save interval lets the campaign end.
     """
     plan, slurm = tree.plan, tree.plan.launch.slurm
     per_node = slurm.gpus_per_node if slurm else plan.launch.local.processes
@@ -94,7 +94,7 @@ def _facts(each: Outcome) -> dict[str, Any]:
 
 
 def simulation_text(facts: dict[str, Any]) -> str:
-    """The answer of ``simulate`` as two tables: save intervals, and when each path ends at the plan's own."""
+    """Format the answer of ``simulate`` as two tables: save intervals, and when each path ends at the plan's own."""
     limit = f", told to requeue after {facts['limit_hours']:.3g} h" if facts["limit_hours"] is not None else ""
     own, best = facts["save_interval"], facts["best_interval"]
     rows = []

@@ -1,4 +1,4 @@
-"""What several commands print: progress, recorded values, owners, jobs, the check of logits, scores."""
+"""Output that several commands share: progress, recorded values, owners, jobs, the check of logits, scores."""
 
 import json
 import re
@@ -23,12 +23,12 @@ def say(line: str) -> None:
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
-    """Print what ``--json`` gives."""
+    """Print the answer of ``--json``."""
     typer.echo(json.dumps(facts, indent=2))
 
 
 def value_text(value: Any) -> str:
-    """A value for a terminal: hashes shortened, no control characters, a mapping on one line."""
+    """Format a value for a terminal: hashes shortened, no control characters, a mapping on one line."""
     match value:
         case None:
             return "-"
@@ -50,7 +50,7 @@ def value_text(value: Any) -> str:
 
 
 def owner_facts(owner: Owner | None) -> dict[str, Any] | None:
-    """Who trains a path, as ``lrps status --json`` and ``lrps show --json`` give it.
+    """Return who trains a path, as in ``lrps status --json`` and ``lrps show --json``.
 
     None if nobody trains the path; every value is null if the owner's record cannot be read.
     """
@@ -61,7 +61,7 @@ def owner_facts(owner: Owner | None) -> dict[str, Any] | None:
 
 
 def job_text(jobs: Sequence[dict[str, Any]]) -> str:
-    """A path's jobs in one line: the first that runs or waits, else the last one that ended."""
+    """Describe a path's jobs in one line: the first that runs or waits, else the last one that ended."""
     active = [job for job in jobs if job["active"]]
     if not jobs:
         return "-"

@@ -20,11 +20,11 @@ from megatron_lrps.monitor.live_standing import LiveStanding, Watch
 from megatron_lrps.monitor.text_table import number_words
 
 JOBS_EVERY_S = 30.0
-"""Slurm's controller is asked no more often."""
+"""The fewest seconds between queries of Slurm."""
 ALERTS_SHOWN = 5
 _NUMBERS = ("iteration", "loss", "next lr", "grad norm", "tokens/s", "left", "logged")
 _DROPPED = ("next lr", "grad norm", "logged", "tokens/s", "left", "job", "alerts", "loss")
-"""Columns that a narrow terminal goes without, the first of them first; path, state and iteration stay."""
+"""Columns that a narrow terminal drops, in this order; path, state and iteration stay."""
 _GAP = 2
 _SHORTEST_NAME = 8
 
@@ -39,7 +39,7 @@ def watch_status(plan_file: Path, *, every: float) -> None:
         every: Seconds between looks.
 
     Raises:
-        PlanError: where the plan is none.
+        PlanError: if the plan is not one.
     """
     watch = Watch(plan_file)
     looks = _looks(watch, every)
@@ -100,7 +100,7 @@ def _screen(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs, console: Con
     while below and _height(below, console) > console.height // 2:
         below = below[1:]
     room = max(1, console.height - _height([*below, ending], console) - 2)  # the header, and the cursor's line
-    # What moves is what one wants to see; a row's place stays the plan's.
+    # Paths in training are kept first; rows stay in the plan's order.
     kept = sorted(range(len(rows)), key=lambda at: rows[at].figures is None or rows[at].done)[:room]
     shown = [rows[at] for at in sorted(kept)]
     hidden = len(rows) - len(shown)
@@ -141,7 +141,7 @@ def _below(watch: Watch, rows: Sequence[LiveStanding]) -> list[str]:
 
 
 def _lines(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs) -> Iterator[str]:
-    """What there is to say of each path; ages are left out, or every look would be news."""
+    """Yield a line on each path, without ages, which would make every look news."""
     for row in rows:
         cells = _cells(row)
         parts = [f"{row.path.name}: {row.state}", f"iteration {cells['iteration']}"]

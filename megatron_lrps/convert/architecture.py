@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""What Megatron's ``--use-rope-scaling`` fixes (rotary_pos_embedding.py)."""
+"""The values that Megatron fixes for ``--use-rope-scaling`` (rotary_pos_embedding.py)."""
 
 ROPE_FACTOR = 8.0
 """megatron-core 0.19 builds its models with this factor: ``gpt_config_from_args`` drops ``--rope-scaling-factor``."""

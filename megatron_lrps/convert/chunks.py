@@ -1,6 +1,6 @@
 """A chunk of a tensor in a ``.distcp`` file.
 
-Only torch's own header of it is loaded, weights-only. The header says where in the file the values lie."""
+Only torch's own header is loaded, weights-only. The header says where in the file the values lie."""
 
 import contextlib
 import io
@@ -69,7 +69,7 @@ class View(io.RawIOBase):
 
 @contextlib.contextmanager
 def reading(path: Path, where: str) -> Iterator[None]:
-    """Say which file a failed read is of: StorageError if the disk fails, or else RefusedError, as it is damaged."""
+    """Name the file of a failed read: StorageError if the disk fails, else RefusedError, as the file is damaged."""
     try:
         yield
     except OSError as error:
@@ -82,7 +82,7 @@ def reading(path: Path, where: str) -> Iterator[None]:
 
 
 def place(folder: Path, chunk: Chunk, dtype: torch.dtype) -> int | Tensor:
-    """The byte at which a chunk's values begin in its file, or the values themselves if they do not lie row by row."""
+    """Return the byte at which a chunk's values begin in its file, or the values if they do not lie row by row."""
     path = folder / chunk.file
     with reading(path, f"byte {chunk.begin}"), path.open("rb") as file:
         view = cast("IO[bytes]", View(file, chunk.begin, chunk.length))

@@ -103,7 +103,7 @@ def _hugging_face(spec: TokenizerSpec, source: Path, reference: Encoder, folder:
     if (source / _CHAT).is_file():
         shutil.copyfile(source / _CHAT, folder / _CHAT)
     texts = list(trap_texts(reference.tokens() if isinstance(reference, TokenizersReference) else []))
-    # Without its BOS and EOS a text has other ids than by default; those within are compared then.
+    # Without BOS and EOS a text's ids differ from the default; then the ids between are compared.
     shipped = _ship(
         folder, spec.backend, {"model_max_length": max_length, **settings}, reference, texts, special=spec.wrapped
     )
@@ -130,7 +130,7 @@ def _ship(
     *,
     special: bool = True,
 ) -> Shipped | None:
-    """Write the tokenizer where transformers gives its ids: beside config.json or apart. None if it never does."""
+    """Write the tokenizer beside config.json or apart, wherever transformers gives its ids; None if it never does."""
     for place in (folder, folder / "tokenizer"):
         place.mkdir(exist_ok=True)
         (place / "tokenizer.json").write_text(backend, encoding="utf-8")
@@ -146,7 +146,7 @@ def _ship(
 
 
 def _differ(folder: Path, reference: Encoder, texts: Sequence[str], *, special: bool) -> bool:
-    """Whether transformers gives any text other ids than the reference."""
+    """Whether transformers and the reference differ in the ids of any text."""
     arguments = ["-P", str(Path(__file__).with_name("transformers_ids.py")), str(folder)]
     given = {"texts": texts, "special": special}
     failed = f"transformers could not read the tokenizer of {folder}"

@@ -1,4 +1,4 @@
-"""Work in a Python process of its own: its libraries print, keep memory and hold state as they like."""
+"""Work in a separate Python process, whose libraries may print, keep memory and hold state freely."""
 
 import contextlib
 import json
@@ -30,8 +30,8 @@ def python_lines(
     """Run ``python ARGUMENTS``, and give each line of its output as it comes. The process ends with this one.
 
     Args:
-        arguments: What stands behind the interpreter's name.
-        given: What the process reads on stdin, as JSON.
+        arguments: The arguments after the interpreter's name.
+        given: The JSON that the process reads on stdin.
         env: Variables besides those of this process.
         failed: The beginning of the error, such as ``lm-eval failed``.
         fix: The fix of the error.

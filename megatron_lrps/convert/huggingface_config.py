@@ -13,7 +13,7 @@ from megatron_lrps.errors import RefusedError
 
 
 def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> dict[str, Any]:
-    """A model's config.json.
+    """Return a model's config.json.
 
     Args:
         model: The model.
@@ -35,7 +35,7 @@ def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> 
 
 
 def model_of_config(config: Mapping[str, Any], name: str) -> Model:
-    """The model that a config.json describes.
+    """Return the model that a config.json describes.
 
     Args:
         config: The content of the file.

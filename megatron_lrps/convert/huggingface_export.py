@@ -21,17 +21,17 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-"""What ``--dtype`` can be."""
+"""The values of ``--dtype``."""
 FLOATS = (*DTYPES.values(), torch.float16)
-"""What weights can be saved in."""
+"""The dtypes of saved weights."""
 SHARD_BYTES = 5 * 10**9
 """The largest file, unless a single tensor is larger."""
 IGNORED = ("rng_state", "rerun_state_machine_state")
-"""How the keys begin that are no weights."""
+"""The prefixes of keys that are not weights."""
 
 
 class Exported(NamedTuple):
-    """What was written: the number of weights, their bytes, and the number of files."""
+    """A written export: the number of weights, their bytes, and the number of files."""
 
     tensors: int
     bytes: int
@@ -52,7 +52,7 @@ class PlannedExport(NamedTuple):
     dtype: torch.dtype | None
 
     def entry(self, weight: Weight) -> TensorEntry:
-        """A weight as it will be written."""
+        """Return a weight as it will be written."""
         stored = self.checkpoint.tensors[stored_key(weight.key, self.checkpoint.tensors)]
         return TensorEntry(weight.name, weight.shape, self.dtype or stored.dtype)
 
@@ -63,7 +63,7 @@ class PlannedExport(NamedTuple):
 
     @property
     def ignored(self) -> list[str]:
-        """What the checkpoint holds that has no place in the export, in words."""
+        """The parts of the checkpoint without a place in the export, in words."""
         fp8 = self.checkpoint.args.get("fp8")
         return [f"the scales of FP8 training (--fp8-format {fp8})"] if fp8 else []
 
@@ -79,7 +79,7 @@ def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = N
     Args:
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
-        dtype: A key of ``DTYPES``, or None to keep what was saved.
+        dtype: A key of ``DTYPES``, or None to keep the saved one.
 
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.
@@ -118,7 +118,7 @@ def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = N
 
 
 def shards_of(planned: PlannedExport, limit: int) -> list[list[Weight]]:
-    """The weights in files of at most ``limit`` bytes, a larger weight in one of its own."""
+    """Split the weights into files of at most ``limit`` bytes, a larger weight in one of its own."""
     shards: list[list[Weight]] = []
     room = 0
     for weight in weights_of(planned.model):
@@ -188,7 +188,7 @@ def _blocks(planned: PlannedExport, weights: Sequence[Weight]) -> Iterator[Tenso
 
 
 def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:
-    """A weight's values in blocks of about ``BLOCK_BYTES``, one after the other, as saved; raises as ``read``."""
+    """Yield a weight's values in blocks of about ``BLOCK_BYTES``, in order, as saved; raises as ``read``."""
     key = stored_key(weight.key, checkpoint.tensors)
     row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize
     blocks = (

@@ -23,15 +23,15 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json, write_atomic
 
 WITHOUT_ITERATION = "release"
-"""What Megatron calls a checkpoint without an iteration, both the folder and in the tracker."""
+"""Megatron's name for a checkpoint without an iteration, both as folder and in the tracker."""
 PADDING = 1024
 """The rows of the word embedding are a multiple of this: Megatron's default of 128 for each of eight tensor ranks."""
 _UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
-"""Endings of the names of weights that older versions of transformers saved, but that are no parameters."""
+"""Endings of the names of weights that older versions of transformers saved, but that are not parameters."""
 
 
 class Imported(NamedTuple):
-    """What was written.
+    """A written import.
 
     Attributes:
         folder: The folder to give Megatron as ``--pretrained-checkpoint``.
@@ -54,7 +54,7 @@ class PlannedImport(NamedTuple):
 
 
 def plan_import(source: Path) -> PlannedImport:
-    """Read what a folder holds, and check that Megatron has a place for all of it.
+    """Read a folder, and check that Megatron has a place for all of it.
 
     Raises:
         RefusedError: naming the key or the weight that has no place in Megatron, is missing, or has another shape.
@@ -92,7 +92,7 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
 
     Raises:
         RefusedError: as ``staged``.
-        StorageError: no room, or the disk refuses; nothing of it is left.
+        StorageError: no room, or the disk fails; nothing of it is left.
     """
     model = planned.model
     rows = -(-model.vocab // PADDING) * PADDING
@@ -122,7 +122,7 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
 
 
 def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: dict[str, Tensor]) -> Tensor:
-    """The rows of one block of Megatron's tensor, put together from the Hugging Face weights."""
+    """Return the rows of one block of Megatron's tensor, joined from the Hugging Face weights."""
     joined = torch.empty((block.stop - block.start, *block.shape[len(block.index) + 1 :]), dtype=block.dtype)
     for weight in weights:
         placed, at = planned.weights[weight.name], 0

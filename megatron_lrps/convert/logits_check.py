@@ -25,7 +25,7 @@ class Compared(NamedTuple):
 
 
 def probe_tokens(vocab: int, positions: int, *, sequences: int = 4, longest: int = 128) -> list[list[int]]:
-    """The token sequences to compare on, drawn from the whole vocabulary; the same every time."""
+    """Return the token sequences to compare on, drawn from the whole vocabulary; the same every time."""
     drawn = np.random.default_rng(20241007).integers(0, vocab, (sequences, min(longest, positions)))
     tokens: list[list[int]] = drawn.tolist()
     return tokens
@@ -48,11 +48,11 @@ def compare_logits(
         tokens: Sequences of one length.
         vocab: The number of tokens without padding; the logits of these are compared.
         dtype: The torch name of the dtype that the export was rounded to, or None.
-        by: What computes the logits of the export.
+        by: The library that computes the export's logits.
 
     Raises:
         RefusedError: the logits differ by more than ``TOLERANCE``, or transformers misses weights.
-        LrpsError: one of them could not compute; the error says its own words.
+        LrpsError: one of them could not compute; the error quotes its message.
     """
     asked = {"tokens": tokens, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:

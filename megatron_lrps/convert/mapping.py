@@ -56,7 +56,7 @@ class Weight:
 
 
 def weights_of(model: Model) -> list[Weight]:
-    """Every weight of the model, in the order of its layers."""
+    """Return every weight of the model, in the order of its layers."""
     names = FAMILIES[model.family].names
     hidden = (model.hidden,)
     found = [Weight(name=names.embedding, key=WORD_EMBEDDING, index=(), rows=((0, model.vocab),), inner=hidden)]
@@ -142,7 +142,7 @@ def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
 def _projections(
     model: Model, names: WeightNames, index: tuple[int, ...], key: str, parts: Sequence[str], ffn: int
 ) -> Iterator[Weight]:
-    """An MLP's gate, up and down projection, or up and down; gate and up are one tensor of Megatron's."""
+    """Yield an MLP's gate, up and down projection, or up and down; gate and up are one tensor of Megatron's."""
     *first, second = parts
     for number, name in enumerate(first):
         rows = ((number * ffn, (number + 1) * ffn),)
@@ -151,7 +151,7 @@ def _projections(
 
 
 def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
-    """Megatron's tensors of a model: key -> whole shape.
+    """Return Megatron's tensors of a model: key -> whole shape.
 
     Args:
         model: The model.
@@ -168,7 +168,7 @@ def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
 
 
 def stored_key(key: str, stored: Mapping[str, object]) -> str:
-    """The name under which a checkpoint has the tensor ``key``, or ``key`` itself if it does not have it."""
+    """Return the name under which a checkpoint has the tensor ``key``, or ``key`` itself if it does not have it."""
     if key not in stored:
         for usual, other in _ALIASES.items():
             if key.startswith(usual) and (alias := other + key.removeprefix(usual)) in stored:
@@ -177,5 +177,5 @@ def stored_key(key: str, stored: Mapping[str, object]) -> str:
 
 
 def elements(shape: tuple[int, ...]) -> int:
-    """The number of values in a tensor."""
+    """Return the number of values in a tensor."""
     return math.prod(shape)

@@ -117,7 +117,7 @@ class PlannedWeights:
         return sum(elements(block.sizes) * block.dtype.itemsize for block in self.blocks)
 
     def read(self, block: Block) -> Tensor:
-        """A block's values, [rows, ...]; raises as ``OpenCheckpoint.read``."""
+        """Return a block's values, [rows, ...]; raises as ``OpenCheckpoint.read``."""
         there = self.checkpoint.tensors[block.key].shape[len(block.index)]
         stop = min(block.stop, there)
         if block.stop <= there:
@@ -127,7 +127,7 @@ class PlannedWeights:
         return torch.cat([own, row.expand(block.stop - block.start - len(own), *row.shape)])
 
     def _padding_row(self, key: str) -> Tensor:
-        """A row for no token: the last padding row, which training has pushed down, or else the mean row."""
+        """Return a row for no token: the last padding row, which training has pushed down, or else the mean row."""
         if key not in self._padding:
             stored, read = self.checkpoint.tensors[key], self.checkpoint.read
             rows = stored.shape[0]
@@ -140,7 +140,7 @@ class PlannedWeights:
 
 
 def leading_dimensions(key: str) -> int:
-    """How many of a tensor's dimensions count layers and experts."""
+    """Return how many of a tensor's dimensions count layers and experts."""
     match = _LEADS.match(key)
     return (match[1] is None) + (match[2] is not None) if match else 0
 
@@ -152,7 +152,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer.
         layout: The layout that Megatron will load the export with.
-        dtype: A key of ``DTYPES``, or None to keep what was saved.
+        dtype: A key of ``DTYPES``, or None to keep the saved one.
 
     Raises:
         RefusedError: the layout does not divide the model, or the checkpoint is not as Megatron saves a GPT model.
@@ -262,7 +262,7 @@ def _write_file(path: Path, weights: PlannedWeights, names: Mapping[tuple[str, t
 
 
 def _name(weights: PlannedWeights, key: str, index: tuple[int, ...]) -> str:
-    """The name in the trained model's own ``state_dict()`` if one rank holds all of it."""
+    """Return the name in the trained model's own ``state_dict()`` if one rank holds all of it."""
     match = _LEADS.match(key)
     if not key.startswith(_TRUNKS):
         raise RefusedError(

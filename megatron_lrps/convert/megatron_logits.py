@@ -1,6 +1,6 @@
 """Logits computed by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
 
-This runs in a process of its own, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
+This runs in a separate process, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
 computes in fp32. It reads ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin: sequences of one length,
 and the dtype that the export was rounded to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
 """
@@ -70,7 +70,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
 
 
 def load_model(checkpoint: Path) -> Any:
-    """Megatron's model of a checkpoint, on the CPU in fp32.
+    """Load a checkpoint into Megatron's model, on the CPU in fp32.
 
     Megatron's own code loads the weights. The scales of FP8 training have no place in this model.
     """
@@ -95,7 +95,7 @@ def load_model(checkpoint: Path) -> Any:
 
 
 def logits_of(model: Any, ids: Any) -> Any:
-    """The logits [batch, length, padded vocabulary] of ids [batch, length]."""
+    """Return the logits [batch, length, padded vocabulary] of ids [batch, length]."""
     import torch
 
     return model(ids, torch.arange(ids.shape[1]).expand_as(ids), None)

@@ -1,6 +1,6 @@
 """A model from Megatron's arguments, and Megatron's arguments for a model.
 
-Whatever changes what a model computes and has no counterpart in a Hugging Face family is refused by name.
+Arguments that change the computation and have no counterpart in a Hugging Face family are refused by name.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
 
 
 def model_of_args(args: Mapping[str, Any], vocab: int) -> Model:
-    """The model that a checkpoint's arguments describe.
+    """Return the model that a checkpoint's arguments describe.
 
     Args:
         args: Megatron's arguments, by destination.
@@ -109,7 +109,7 @@ def _refused(name: str, value: Any) -> RefusedError:
 
 
 def args_of(model: Model) -> dict[str, Any]:
-    """Megatron's arguments for a model, by destination: those that decide what the model is, and no others."""
+    """Return Megatron's arguments for a model, by destination: only those that decide what the model is."""
     layer = FAMILIES[model.family].arguments
     args: dict[str, Any] = {
         "num_layers": model.layers,

@@ -16,7 +16,7 @@ _BEGIN, _END = "<!-- scores by lrps -->", "<!-- end of scores -->"
 
 
 class Lineage(NamedTuple):
-    """What is known of how a version was made.
+    """The known history of how a version was made.
 
     Attributes:
         facts: The facts of its path.
@@ -32,8 +32,8 @@ class Lineage(NamedTuple):
 
 
 def lineage_of(facts: Facts, links: Sequence[Link], of_path: Iterable[Facts], ranges: Sequence[Range]) -> Lineage:
-    """The lineage of a version. ``of_path`` holds the facts of every path in ``links``."""
-    until = {link.path: link.until for link in links}  # main goes on behind the fork: that is of no part of the version
+    """Return the lineage of a version. ``of_path`` holds the facts of every path in ``links``."""
+    until = {link.path: link.until for link in links}  # main goes on after the fork: that is not part of the version
     schedules = {each.name: schedule_words(each.values, until.get(each.name)) for each in of_path}
     return Lineage(facts, links, schedules, ranges)
 
@@ -50,7 +50,7 @@ def model_card(
     ignored: Sequence[str],
     base: Path,
 ) -> str:
-    """The README.md of an export.
+    """Return the README.md of an export.
 
     Args:
         lineage: How the version was made.
@@ -60,7 +60,7 @@ def model_card(
         sha256: The hash of the checkpoint's manifest, or None.
         dtype: The dtype of the weights.
         tokenizer: A sentence on the tokenizer.
-        ignored: What the checkpoint holds that has no place in the export.
+        ignored: The parts of the checkpoint without a place in the export.
         base: The plan's folder. Data below it are named relative to it, others by the last part of their path.
     """
     values = lineage.facts.values
@@ -107,7 +107,7 @@ def model_card(
 
 
 def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = ()) -> str:
-    """The card with the scores of a version, in place of those that it shows.
+    """Return the card with the scores of a version, in place of those that it shows.
 
     Args:
         card: The README.md of an export.
@@ -178,7 +178,7 @@ def _row(*cells: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value for a table cell: one line, with Markdown and HTML escaped."""
+    """Return a value for a table cell: one line, with Markdown and HTML escaped."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{key} {each}" for key, each in value.items())
     plain = "".join(each if each.isprintable() else " " for each in str(value))

@@ -27,7 +27,7 @@ _DEFAULTS = {
 
 
 def flags_of(model: Model) -> dict[str, Any]:
-    """Every flag that decides what the model is; a flag that must not be given is False."""
+    """Return every flag that decides what the model is; a flag that must not be given is False."""
     args, names = args_of(model), list(_DECIDING)
     args |= {"norm_epsilon": model.epsilon, "disable_bias_linear": not model.bias}
     if not args["group_query_attention"]:
@@ -43,7 +43,7 @@ def flags_of(model: Model) -> dict[str, Any]:
 
 
 def _unset(flag: str, given: Mapping[str, Any]) -> Any:
-    """The value that Megatron takes for a flag that is not among ``given``."""
+    """Return the value that Megatron takes for a flag that is not among ``given``."""
     hidden, heads = given.get("hidden-size", 0), given.get("num-attention-heads", 1)
     match flag:
         case "moe-router-topk":
@@ -58,14 +58,14 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
 
 
 def plan_lines(model: Model, pretrained: str) -> list[str]:
-    """The lines to put under ``megatron:`` in a plan."""
+    """Return the lines to put under ``megatron:`` in a plan."""
     flags = flags_of(model)
     given = {flag: value for flag, value in flags.items() if value != _unset(flag, flags)}
     return [f"{flag}: {_yaml(value)}" for flag, value in {**given, PRETRAINED: pretrained}.items()]
 
 
 def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> None:
-    """Refuse a plan that would build another model than the one that the weights belong to.
+    """Refuse a plan whose model is not the one that the weights belong to.
 
     Raises:
         RefusedError: naming every flag that differs with both values, and the lines that fit.
@@ -86,7 +86,7 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
 
 
 def _plain(value: Any) -> Any:
-    """A value to compare: a number as a number, and a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
+    """Normalise a value to compare: numbers as numbers, a window as Megatron reads it, ``(15, 0)`` like ``15,0``."""
     if isinstance(value, bool):
         return value
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value).replace(" ", "").strip("()")

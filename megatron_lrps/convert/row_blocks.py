@@ -18,12 +18,12 @@ def row_blocks(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """The bytes of the values in their order; copied only if the tensor is not contiguous."""
+    """Return the bytes of the values in their order; copied only if the tensor is not contiguous."""
     return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same blocks, but the next one is read while the caller works on one."""
+    """Yield the same blocks, but the next one is read while the caller works on one."""
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(next, blocks, None)
         while (block := job.result()) is not None:
@@ -32,7 +32,7 @@ def ahead(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def mean_row(blocks: Iterable[Tensor]) -> Tensor:
-    """The mean of all rows of the blocks, in fp64."""
+    """Return the mean of all rows of the blocks, in fp64."""
     count, total = 0, torch.zeros((), dtype=torch.float64)
     for block in blocks:
         count += len(block)

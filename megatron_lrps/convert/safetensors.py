@@ -33,12 +33,12 @@ class TensorEntry(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size of its values."""
+        """The bytes of its values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def header_of(entries: Sequence[TensorEntry]) -> bytes:
-    """What a file of these tensors, in this order, begins with."""
+    """Return the first bytes of a file of these tensors, in this order."""
     head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for entry in entries:
@@ -58,11 +58,11 @@ def write_file(path: Path, entries: Sequence[TensorEntry], values: Iterable[Tens
 
     Args:
         path: The file, new.
-        entries: Its tensors, in order.
+        entries: The file's tensors, in order.
         values: Their values in that order, a tensor in one or more pieces, each of its entry's dtype.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk fails.
     """
     expected = sum(entry.bytes for entry in entries)
     try:
@@ -81,7 +81,7 @@ def write_file(path: Path, entries: Sequence[TensorEntry], values: Iterable[Tens
 
 
 def write_all(descriptor: int, block: memoryview) -> None:
-    """``os.write`` until all of it is written; raises OSError."""
+    """Call ``os.write`` until everything is written; raises OSError."""
     while block:
         block = block[os.write(descriptor, block) :]
 
@@ -103,7 +103,7 @@ class FileTensor:
     dtype: torch.dtype
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The rows from ``start`` to before ``stop``, all by default; raises StorageError.
+        """Return the rows from ``start`` to before ``stop``, all by default; raises StorageError.
 
         The file is opened for each read. The library maps it into memory, and the pages that were read would count as
         this process's memory for as long as it stays open. A disk that fails meanwhile ends the process with SIGBUS.
@@ -119,7 +119,7 @@ class FileTensor:
 
 
 def read_folder(folder: Path) -> dict[str, FileTensor]:
-    """The tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError if one is damaged."""
+    """Return the tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError if one is damaged."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise RefusedError(

@@ -13,13 +13,13 @@ from megatron_lrps.storage.files import sync
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A hidden folder beside ``target`` that takes its name when the block ends without an error.
+    """Yield a hidden folder beside ``target`` that takes its name when the block ends without an error.
 
-    What a killed process has left there is removed first. Two processes cannot write the same target.
+    The remains of a killed process are removed first. Two processes cannot write the same target.
 
     Raises:
         RefusedError: ``target`` exists, or another process is writing it.
-        StorageError: the disk refuses.
+        StorageError: the disk fails.
     """
     if target.is_symlink() or target.exists():
         raise RefusedError(f"{target} exists already.", "move it away, or give another --output.")

@@ -1,6 +1,6 @@
 """A sentencepiece model or a TikTokenizer vocabulary as a ``tokenizers`` JSON.
 
-The caller compares its ids with those of the own library before it is used. transformers can convert a sentencepiece
+The caller compares its ids with those of its own library before it is used. transformers can convert a sentencepiece
 model itself, but gives other ids for leading spaces and for unigram models.
 """
 
@@ -22,9 +22,9 @@ from megatron_lrps.errors import RefusedError
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _UNIGRAM, _BPE = 1, 2
 _NEVER = -1e9
-"""The score of a unigram piece that no text may become."""
+"""The score of a unigram piece that must never be used."""
 SPACE = "\u2581"
-"""What sentencepiece writes for a space."""
+"""The character that sentencepiece writes for a space."""
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _CHARACTERS = {byte: chr(byte) for byte in _PRINTED} | {
@@ -40,7 +40,7 @@ class _Piece(NamedTuple):
 
 
 class SpecialTokens(NamedTuple):
-    """The tokens that begin a document, end one, and stand for what is unknown; None for one that does not exist."""
+    """The tokens for a document's beginning, its end, and unknown text; None for one that does not exist."""
 
     bos: str | None
     eos: str | None
@@ -48,7 +48,7 @@ class SpecialTokens(NamedTuple):
 
 
 def tiktoken_json(spec: TokenizerSpec) -> str:
-    """The JSON of a TikTokenizer vocabulary; raises RefusedError as ``TiktokenReference``."""
+    """Return the JSON of a TikTokenizer vocabulary; raises RefusedError as ``TiktokenReference``."""
     special, ranks = special_tokens(spec), read_ranks(spec)
     words = {"type": "Split", "pattern": {"Regex": PATTERNS[spec.pattern]}, "behavior": "Isolated", "invert": False}
     known = {token: rank for rank, token in enumerate(ranks)}
@@ -71,10 +71,10 @@ def _text(token: bytes) -> str:
 
 
 def sentencepiece_json(path: Path) -> tuple[str, SpecialTokens]:
-    """The JSON of a sentencepiece model file, and its special tokens.
+    """Return the JSON of a sentencepiece model file, and its special tokens.
 
     Raises:
-        RefusedError: it is no model, or of a kind (word, char, whitespace as suffix) that is not converted.
+        RefusedError: it is not a model, or of a kind (word, char, whitespace as suffix) that is not converted.
     """
     processor = load_processor(path)
     parts: dict[int, list[Any]] = defaultdict(list)
@@ -139,7 +139,7 @@ def _whole(added: list[dict[str, Any]], *, normalizer: Any, pre_tokenizer: Any, 
 
 
 def _bpe(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], **own: Any) -> dict[str, Any]:
-    """A BPE model; ``own`` are its settings that are not the usual ones."""
+    """Return a BPE model; ``own`` are its unusual settings."""
     return {
         "type": "BPE",
         "dropout": None,
@@ -158,7 +158,7 @@ def _bpe(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], **own: Any
 def _merges[Piece: (str, bytes)](
     known: Mapping[Piece, int], cost: Callable[[Piece], float]
 ) -> list[tuple[Piece, Piece]]:
-    """Every way to make a piece of two others, the cheapest piece first, as both libraries merge."""
+    """Return every pair that merges into a piece, the cheapest piece first, as both libraries merge."""
     found: list[tuple[float, int, int, Piece, Piece]] = []
     for piece in known:
         for cut in range(1, len(piece)):
@@ -169,10 +169,10 @@ def _merges[Piece: (str, bytes)](
 
 
 def _borders(pieces: list[_Piece]) -> dict[str, Any] | None:
-    """Keeps the characters ``<0x41>`` or ``</s>`` of a text from becoming the token of that name.
+    """Keep the characters ``<0x41>`` or ``</s>`` of a text from becoming the token of that name.
 
     A unigram path through such a piece costs less than one through an unknown character, whatever its score. A border
-    inside the name changes nothing else where no piece of text reaches across it.
+    inside the name changes nothing else if no piece of text reaches across it.
     """
     normal = [piece.text for piece in pieces if piece.kind == _NORMAL]
     names = [piece.text for piece in pieces if piece.kind in (_UNKNOWN, _CONTROL, _BYTE) and len(piece.text) > 1]

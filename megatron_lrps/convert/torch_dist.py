@@ -1,8 +1,8 @@
 """Reads a torch_dist checkpoint row by row. It needs no model and no process group, and runs no code of a pickle.
 
-A tensor lies in chunks, as the ranks that saved it held it; a chunk is what ``torch.save`` wrote at some offset of a
-``.distcp`` file. Of a chunk only torch's own header is loaded, weights-only; rows are then read straight from where
-their bytes are, so that memory is what the caller asks for, whatever the model's size.
+A tensor is stored in the chunks that the saving ranks held; ``torch.save`` wrote each at some offset of a ``.distcp``
+file. Only torch's own header of a chunk is loaded, weights-only; its rows are then read straight from their bytes, so
+that memory is what the caller asks for, whatever the model's size.
 """
 
 import io
@@ -100,7 +100,7 @@ class OpenCheckpoint:
         return rows
 
     def read_state(self, key: str) -> bytes:
-        """What ``torch.save`` wrote of a state; raises RefusedError if it could run code, and StorageError."""
+        """Return the ``torch.save`` bytes of a state; raises RefusedError if they could run code, and StorageError."""
         chunk = self.states[key]
         path = self.folder / chunk.file
         with reading(path, key), path.open("rb") as file:
@@ -152,7 +152,7 @@ def open_checkpoint(folder: Path) -> OpenCheckpoint:
         states = dict(_states(folder, metadata))
     except RefusedError:
         raise
-    except Exception as error:  # whatever a torn pickle or a foreign format gives
+    except Exception as error:  # a torn pickle or a foreign format can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", fix) from None
     return OpenCheckpoint(folder=folder, args=args, tensors=tensors, states=states)
@@ -181,7 +181,7 @@ def _states(folder: Path, metadata: Any) -> Iterator[tuple[str, Chunk]]:
 def _chunk(
     folder: Path, info: Any, file_sizes: dict[str, int], offsets: Iterable[int] = (), sizes: Iterable[int] = ()
 ) -> Chunk:
-    """What the metadata say of a chunk; refuses one that does not lie within a file of the checkpoint's."""
+    """Read a chunk from the metadata; refuse one that does not lie within a file of the checkpoint."""
     name = info.relative_path
     refuse_foreign_file(folder, name)
     if name not in file_sizes:
@@ -202,7 +202,7 @@ def _chunk(
 
 
 def _args(folder: Path, metadata: Any) -> dict[str, Any]:
-    """Megatron's arguments. They lie in the common state, which ``torch.save`` wrote."""
+    """Return Megatron's arguments from the common state, which ``torch.save`` wrote."""
     from torch.distributed.checkpoint.metadata import MetadataIndex
 
     info = metadata.storage_data.get(MetadataIndex(COMMON_STATE))
@@ -219,7 +219,7 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
 
 
 class _CommonState(pickle.Unpickler):
-    """Reads Megatron's common state without Megatron, and without running code that the pickle names."""
+    """A reader of Megatron's common state without Megatron, and without running code that the pickle names."""
 
     def find_class(self, module: str, name: str) -> Any:
         plain = {("argparse", "Namespace"): Namespace, ("collections", "OrderedDict"): OrderedDict}
@@ -230,10 +230,10 @@ class _CommonState(pickle.Unpickler):
 
 
 class Opaque(Inert):
-    """Stands for a value of Megatron's arguments that is not plain."""
+    """A placeholder for a value of Megatron's arguments that is not plain."""
 
     def append(self, value: Any) -> None:
-        """What a pickle calls on a subclass of list."""
+        """Serve a pickle's call on a subclass of list."""
 
     def extend(self, values: Any) -> None:
-        """What a pickle calls on a subclass of list."""
+        """Serve a pickle's call on a subclass of list."""

@@ -53,18 +53,18 @@ class Block:
 
 
 def blocks_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...]) -> Iterator[Block]:
-    """The part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
+    """Yield the part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
     rows, *inner = shape[len(index) :]
     for start, stop in row_blocks(0, rows, math.prod(inner) * dtype.itemsize):
         yield Block(key, shape, dtype, index, start, stop)
 
 
 ReadBlock = Callable[[Block], Tensor]
-"""Gives a block's values, [rows, ...]."""
+"""Returns a block's values, [rows, ...]."""
 
 
 def reading_ahead(blocks: Sequence[Block], read: ReadBlock) -> ReadBlock:
-    """The same as ``read``, for blocks that are asked for in order: one is read while the one before is written."""
+    """Wrap ``read`` for blocks that are asked for in order: one is read while the one before is written."""
     values = zip(blocks, ahead(map(read, blocks)), strict=True)
 
     def following(block: Block) -> Tensor:
@@ -89,7 +89,7 @@ def write_checkpoint(
         args: Megatron's arguments that decide what the model is, by destination.
         blocks: Every block of every tensor.
         read: Called once for each block, when it is written.
-        states: The states of Transformer Engine's linear layers: key -> gives what ``torch.save`` wrote.
+        states: The states of Transformer Engine's linear layers: key -> function that returns its ``torch.save`` bytes.
 
     Raises:
         LrpsError: what ``read`` raises.
@@ -108,7 +108,7 @@ def write_checkpoint(
 
 
 def _cause(error: CheckpointException) -> BaseException:
-    """What went wrong: torch wraps it, and its zip writer covers a full disk with an error of its own."""
+    """Return the original error: torch wraps it, and its zip writer hides a full disk behind its own error."""
     cause: BaseException | None = next(failure for failure, _ in error.failures.values())
     while cause is not None and not isinstance(cause, OSError | LrpsError):
         cause = cause.__cause__ or cause.__context__
@@ -116,7 +116,7 @@ def _cause(error: CheckpointException) -> BaseException:
 
 
 class _Planner(DefaultSavePlanner):
-    """Hands torch one block after the other; torch's own planner wants all tensors in memory."""
+    """A planner that hands torch one block at a time; torch's own needs all tensors in memory."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Planner(DefaultSavePlanner):
         self._args, self._blocks, self._read, self._states = args, blocks, read, states
 
     def create_local_plan(self) -> SavePlan:
-        """One item a block, one for the arguments, and one a state."""
+        """Plan one item per block, one for the arguments, and one per state."""
         self._values: dict[MetadataIndex, Block | None] = {MetadataIndex(COMMON_STATE): None}
         items = []
         for block in self._blocks:
@@ -148,7 +148,7 @@ class _Planner(DefaultSavePlanner):
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
-        """A block's values, or the bytes of a state."""
+        """Return a block's values, or the bytes of a state."""
         block = self._values.get(write_item.index)
         if block is not None:
             return self._read(block).view(block.sizes)
@@ -158,14 +158,14 @@ class _Planner(DefaultSavePlanner):
 
 
 def _saved(state: Any) -> bytes:
-    """As Megatron saves an object: in a list."""
+    """Save an object as Megatron does: in a list."""
     stream = io.BytesIO()
     torch.save([state], stream)
     return stream.getvalue()
 
 
 def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
-    """The states that Megatron's layer specs ask for beside each linear layer's weight, for layers that are not FP8."""
+    """Return the states that Megatron's layer specs need beside each linear layer's weight, for non-FP8 layers."""
     states: dict[str, Callable[[], bytes]] = {}
     for block in blocks:
         if block.index and ".linear_" in block.key and block.key.endswith(".weight"):

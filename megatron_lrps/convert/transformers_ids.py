@@ -1,7 +1,7 @@
 """The ids that transformers gives for texts: ``python transformers_ids.py FOLDER``.
 
 It reads ``{"texts": [...], "special": true}`` on stdin and prints ``{"ids": [...]}``. ``special`` keeps the BOS and EOS
-that the tokenizer adds. It runs in a process of its own, because transformers imports torch wherever it finds it.
+that the tokenizer adds. It runs in a separate process, because transformers imports torch wherever it finds it.
 """
 
 import json

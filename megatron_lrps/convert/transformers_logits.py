@@ -1,4 +1,4 @@
-"""Logits computed by transformers, in a process of its own: ``python transformers_logits.py FOLDER OUT``.
+"""Logits computed by transformers, in a separate process: ``python transformers_logits.py FOLDER OUT``.
 
 It reads ``{"tokens": [[...], ...]}`` on stdin. OUT is a .npy file, float32 [sequences, tokens, vocabulary]. The keys
 that transformers misses or does not expect go to stdout as JSON.

@@ -1,4 +1,4 @@
-"""Which checkpoint a version is. Imports no torch, so that a wrong name is refused at once."""
+"""Finds the checkpoint of a version. Imports no torch, so that a wrong name is refused at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from megatron_lrps.errors import RefusedError
 
 @dataclass(frozen=True)
 class VersionCheckpoint:
-    """A version and the checkpoint that it is.
+    """A version and its checkpoint.
 
     Attributes:
         campaign: The campaign, with its accepted plan.
         name: The version or the path, as the user calls it.
-        facts: What is known of the path.
+        facts: The known facts of the path.
         checkpoint: The checkpoint.
         sha256: The hash of its manifest, or None.
     """
@@ -30,7 +30,7 @@ class VersionCheckpoint:
 
     @property
     def path(self) -> str:
-        """The path that the checkpoint is of."""
+        """The path of the checkpoint."""
         return self.facts.name
 
     @property
@@ -50,10 +50,10 @@ class VersionCheckpoint:
 
 
 def find_version_checkpoint(plan_file: Path, name: str, iteration: int | None) -> VersionCheckpoint:
-    """The checkpoint of a version: the end of its path, or that of ``iteration``.
+    """Return the checkpoint of a version: the end of its path, or that of ``iteration``.
 
     Raises:
-        RefusedError: there is no such version or checkpoint; the message names those that there are.
+        RefusedError: there is no such version or checkpoint; the message names the existing ones.
     """
     campaign = Campaign.open(plan_file).with_accepted()
     path = resolve(campaign, name)

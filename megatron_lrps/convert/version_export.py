@@ -29,17 +29,17 @@ from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
 
 RECORD = "lrps.json"
-"""The file in an export that says what it was made from."""
+"""The file in an export that records its source."""
 
 
 class ExportedVersion(NamedTuple):
-    """What `lrps export` did.
+    """The result of `lrps export`.
 
     Attributes:
         folder: The folder of the export.
-        written: What was written, or None if the export was there already.
+        written: The written files, or None if the export was there already.
         statement: A sentence on the tokenizer; empty if the export was there already.
-        compared: What the check found, or None without a check.
+        compared: The result of the check, or None without a check.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ def export_to_hugging_face(
     Args:
         version: The version.
         output: The folder, instead of ``version.export``.
-        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         workers: The number of files written at a time.
         shard_bytes: The size of the largest file.
         check: Compare the logits with Megatron's.
@@ -112,7 +112,7 @@ def export_to_megatron(
         form: ``torch`` for one file, or ``torch_dist`` for a checkpoint that Megatron loads.
         layout: The layout to load it with.
         output: The folder, instead of one beside ``version.export``.
-        dtype: ``bf16``, ``fp32``, or None to keep what was saved.
+        dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         check: Compare the logits of the export with those of the version's checkpoint, both by Megatron.
         say: Called with a line for each step.
     """

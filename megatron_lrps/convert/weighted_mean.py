@@ -1,7 +1,7 @@
 """A weighted mean of checkpoints as a checkpoint of its own, block by block: memory does not grow with the model.
 
-Comes in: complete torch_dist checkpoints of one path, of any parallel layout, and a weight for each. Goes out: a
-torch_dist checkpoint of weights alone, with its manifest and ``lrps-merge.json``, which says what it was made of. Each
+In: complete torch_dist checkpoints of one path, of any parallel layout, and a weight for each. Out: a
+torch_dist checkpoint of weights alone, with its manifest and ``lrps-merge.json``, which lists its sources. Each
 value is added up in fp32, the oldest checkpoint first, and rounded once to the dtype that it was saved in; so the bits
 do not depend on the layout. Neither a GPU nor a process group is needed, and nothing is unpickled.
 """
@@ -62,7 +62,7 @@ class WeightedMean:
                     yield blocks_of(key, stored.shape, stored.dtype, index)
 
     def read(self, block: Block) -> Tensor:
-        """The mean of a block, [rows, ...] in the saved dtype.
+        """Return the mean of a block, [rows, ...] in the saved dtype.
 
         Raises:
             RefusedError: A checkpoint does not hold all of it.

@@ -24,7 +24,7 @@ templates are left out, because they may change without a change of any id in th
 
 @dataclass(frozen=True, kw_only=True)
 class DataFingerprint:
-    """Identifies one Megatron ``.bin``/``.idx`` pair.
+    """The identity of a Megatron ``.bin``/``.idx`` pair.
 
     The ``.idx`` is hashed whole. It holds every sequence length, so any other cut of the text shows. From the ``.bin``
     the size and up to 64 blocks of 64 KiB count, so that a file of terabytes takes about a second. A change that keeps
@@ -36,7 +36,7 @@ class DataFingerprint:
     bin_sample_sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a plain dict."""
+        """Return the fields as a plain dict."""
         return asdict(self)
 
     @classmethod
@@ -75,7 +75,7 @@ def fingerprint(prefix: Path | str) -> DataFingerprint:
 
 
 def file_sha256(path: Path | str) -> str:
-    """The sha256 of a whole file, as 64 hexadecimal digits.
+    """Return the sha256 of a whole file, as 64 hexadecimal digits.
 
     Raises:
         RefusedError: The file is missing or unreadable.
@@ -84,7 +84,7 @@ def file_sha256(path: Path | str) -> str:
 
 
 def tokenizer_fingerprint(path: Path | str) -> str:
-    """The sha256 of a tokenizer: its file, or the tokenizer files of a Hugging Face folder.
+    """Return the sha256 of a tokenizer: its file, or the tokenizer files of a Hugging Face folder.
 
     From a folder the relative names and contents of ``TOKENIZER_FILES`` count, in sorted order.
 
@@ -107,7 +107,7 @@ def tokenizer_fingerprint(path: Path | str) -> str:
 
 
 def _sample_offsets(size: int) -> list[int]:
-    """The first bytes of the sampled blocks of a file. The first and the last block are among them."""
+    """Return the first bytes of the sampled blocks of a file. The first and the last block are among them."""
     if size <= SAMPLE_BLOCKS * SAMPLE_BLOCK_BYTES:
         return list(range(0, size, SAMPLE_BLOCK_BYTES))
     last = size - SAMPLE_BLOCK_BYTES

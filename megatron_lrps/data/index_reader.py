@@ -39,7 +39,7 @@ _CHUNK_SEQUENCES = 1 << 20
 
 
 class IndexFacts(NamedTuple):
-    """What a ``.bin``/``.idx`` pair holds. Tokens include the EOD of each document."""
+    """The counts of a ``.bin``/``.idx`` pair. Tokens include the EOD of each document."""
 
     documents: int
     tokens: int
@@ -73,7 +73,7 @@ def index_facts(prefix: Path | str) -> IndexFacts:
 
 
 def token_count(prefix: Path | str) -> int:
-    """The tokens of ``prefix.bin`` from its size, which takes one small read for any number of documents.
+    """Return the tokens of ``prefix.bin`` from its size, which takes one small read for any number of documents.
 
     Raises:
         RefusedError: A file is missing, or the ``.idx`` is not an index.
@@ -95,7 +95,7 @@ def _unreadable(idx: Path, error: OSError) -> RefusedError:
 
 
 def _read_header(idx: Path, header: bytes) -> tuple[int, int, int]:
-    """The sequences, document indices and bytes per token in a header."""
+    """Return the sequences, document indices and bytes per token in a header."""
     if len(header) == HEADER.size:
         magic, version, code, sequences, indices = HEADER.unpack(header)
         if magic == MAGIC and version == VERSION and code in TOKEN_BYTES and indices > 0:

@@ -34,7 +34,7 @@ def write_index(prefix: Path, tokens: Iterable[bytes], lengths: Lengths, dtype: 
         prefix: Path of both files without ``.bin`` and ``.idx``.
         tokens: The content of the ``.bin``, in blocks of any size.
         lengths: The tokens of each document; a document with 0 has no sequence in the index.
-        dtype: Of the tokens, uint16 or int32.
+        dtype: The tokens' type, uint16 or int32.
 
     Raises:
         StorageError: A file could not be written. The earlier pair is intact, or has no ``.idx``.
@@ -78,7 +78,7 @@ class _Hashed:
 
     @property
     def sha256(self) -> str:
-        """Of all that was written."""
+        """The hash of everything written."""
         return self._hash.hexdigest()
 
 

@@ -7,7 +7,7 @@ from megatron_lrps.errors import RefusedError
 
 
 def library(name: str, fix: str) -> Any:
-    """The Python package ``name``. Raises RefusedError with ``fix`` if it is not installed."""
+    """Import the Python package ``name``. Raises RefusedError with ``fix`` if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Reads the fields of a protobuf message, as which a sentencepiece model is stored, with the standard library alone.
+"""Reads the fields of a protobuf message, such as a sentencepiece model, with the standard library alone.
 
 The ``sentencepiece_model_pb2`` of the sentencepiece wheel refuses every protobuf library that is older than the one it
 was made with, so it fails in many containers.
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """The number and value of each field of a message."""
+    """Yield the number and value of each field of a message."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)

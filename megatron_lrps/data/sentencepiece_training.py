@@ -51,7 +51,7 @@ def train_sentencepiece(
 
     Raises:
         RefusedError: sentencepiece is not installed, or the texts cannot give ``vocab_size`` tokens.
-        StorageError: The file could not be written. What was there before is intact.
+        StorageError: The file could not be written. The previous file is intact.
     """
     model = io.BytesIO()
     try:
@@ -72,7 +72,7 @@ def train_sentencepiece(
 
 
 def load_processor(model_path: Path) -> Any:
-    """The library's ``SentencePieceProcessor`` of a model file. Raises RefusedError if the file is not a model."""
+    """Load the library's ``SentencePieceProcessor`` of a model file. Raises RefusedError if the file is not a model."""
     library = _sentencepiece()
     try:
         return library.SentencePieceProcessor(model_file=str(model_path))
@@ -87,7 +87,7 @@ def _sentencepiece() -> Any:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Non-blank lines. Training sees no line feed, so a line feed becomes the byte token ``<0x0A>``."""
+    """Yield non-blank lines. Training sees no line feed, so a line feed becomes the byte token ``<0x0A>``."""
     for text in texts:
         for line in text.split("\n"):
             if line.strip():

@@ -1,4 +1,4 @@
-"""How many tokens a plan's tokenizer has, from its file alone. No tokenizer library is imported."""
+"""The number of tokens of a plan's tokenizer, from its file alone. No tokenizer library is imported."""
 
 import json
 import re
@@ -16,12 +16,12 @@ _PIECES = 1
 
 
 def vocabulary_of(plan: Plan) -> Vocabulary:
-    """The rows of the plan's embeddings, from its tokenizer's file if that exists."""
+    """Return the rows of the plan's embeddings, from its tokenizer's file if that exists."""
     return vocabulary_by_plan(plan, _tokens(plan))
 
 
 def _tokens(plan: Plan) -> int | None:
-    """Tokens in the file; None if there is no file, if it cannot be read, or if the plan's own number counts."""
+    """Return the file's tokens; None if there is no file, it cannot be read, or the plan's own number counts."""
     tokenizer = plan.tokenizer
     if tokenizer is None or tokenizer.model is None or tokenizer.megatron_type in ("NullTokenizer", "TikTokenizer"):
         return None
@@ -35,7 +35,7 @@ def _tokens(plan: Plan) -> int | None:
 
 
 def _of_folder(folder: Path, tokenizer: Tokenizer) -> int:
-    """Entries of the vocabulary and of the added tokens. The merges, which are most of the file, are not read."""
+    """Count the vocabulary and the added tokens. The merges, which are most of the file, are not read."""
     text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     tokens = set(tokenizer.special_tokens or ())
     for key in ("vocab", "added_tokens"):
@@ -45,6 +45,6 @@ def _of_folder(folder: Path, tokenizer: Tokenizer) -> int:
 
 
 def _value_of(text: str, key: str) -> Iterator[Any]:
-    """The items of the first list or mapping under the key. In a token's text the key's quotes would be escaped."""
+    """Return the items of the first list or mapping under the key. Inside a token the quotes would be escaped."""
     found = re.search(rf'"{key}"\s*:\s*', text)
     return iter(json.JSONDecoder().raw_decode(text, found.end())[0] or () if found else ())

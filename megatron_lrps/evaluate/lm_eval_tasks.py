@@ -1,4 +1,4 @@
-"""The scores of an export on lm-eval's tasks. lm-eval runs in a process of its own."""
+"""The scores of an export on lm-eval's tasks. lm-eval runs in a separate process."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def run_tasks(
     task_folder: Path | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the scores of the tasks to the results. A task that was scored in the same way before is not again.
+    """Add the scores of the tasks to the results. A task already scored in the same way is skipped.
 
     Args:
         export: The Hugging Face folder.
@@ -35,7 +35,7 @@ def run_tasks(
 
     Raises:
         RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
-        LrpsError: lm-eval fails; the error says its own words.
+        LrpsError: lm-eval fails; the error quotes its message.
         StorageError: the disk fails.
     """
     settings = settings_of(asked)
@@ -53,11 +53,11 @@ def run_tasks(
 def score_tasks(
     export: Path, tasks: Sequence[str], asked: Evaluation, *, task_folder: Path | None, gpu: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Each task's result as ``results.json`` has it, and lm-eval's whole output.
+    """Return each task's result as in ``results.json``, and lm-eval's whole output.
 
     Raises:
         RefusedError: lm-eval is not installed, or the export has no tokenizer that transformers can read.
-        LrpsError: lm-eval fails; the error says its own words.
+        LrpsError: lm-eval fails; the error quotes its message.
     """
     _require(asked.backend)
     model = {"pretrained": str(export.absolute()), "tokenizer": str(_tokenizer(export)), "trust_remote_code": False}
@@ -104,12 +104,12 @@ def has_gpu() -> bool:
 
 
 def settings_of(asked: Evaluation) -> dict[str, Any]:
-    """What must be the same for two scores of a task to be comparable."""
+    """Return the settings that must agree for two scores of a task to be comparable."""
     return {"few_shot": asked.few_shot, "limit": asked.limit, "backend": asked.backend}
 
 
 def metrics_of(scores: Mapping[str, Any]) -> dict[str, float]:
-    """lm-eval's ``{"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": ...}`` as ``{"acc": 0.5, "acc_stderr": 0.1}``.
+    """Map lm-eval's ``{"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": ...}`` to ``{"acc": 0.5, "acc_stderr": 0.1}``.
 
     A metric of a named filter keeps it: ``exact_match,strict-match``.
     """

@@ -28,7 +28,7 @@ def measure(
     limit: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the perplexity on every set to the results. A set that was measured in the same way before is not again.
+    """Add the perplexity on every set to the results. A set already measured in the same way is skipped.
 
     Args:
         version: The version.
@@ -40,7 +40,7 @@ def measure(
 
     Raises:
         RefusedError: a set, the export or the tokenizer is missing, or does not belong to the version.
-        LrpsError: the engine could not compute; the error says its own words.
+        LrpsError: the engine could not compute; the error quotes its message.
         StorageError: the disk fails.
     """
     path = version.path
@@ -85,7 +85,7 @@ def scored(
 
     Raises:
         RefusedError: a set cannot be read.
-        LrpsError: the engine could not compute; the error says its own words.
+        LrpsError: the engine could not compute; the error quotes its message.
     """
     asked = {
         "engine": engine,
@@ -121,7 +121,7 @@ def scored(
 
 
 def _key(prefix: Path, engine: str, length: int, limit: int | None) -> dict[str, Any]:
-    """What must be the same for an older result to count."""
+    """Return the settings that must agree for an older result to count."""
     known = fingerprint(prefix)
     return {
         "engine": engine,

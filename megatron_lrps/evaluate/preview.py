@@ -1,6 +1,6 @@
-"""How good a version would be today: a mean of the main path's latest checkpoints, scored while main trains on.
+"""The scores of a version cut today: a mean of the main path's latest checkpoints, scored while main trains on.
 
-Comes in: a campaign, and which of main's checkpoints are merged by which weights. Goes out: the merged checkpoint, and
+In: a campaign, main's checkpoints to merge, and their weights. Out: the merged checkpoint, and
 its perplexity on every validation set beside that of main as it stands.
 """
 
@@ -26,8 +26,8 @@ class Score:
 
     Attributes:
         name: The set.
-        main: Of main's newest checkpoint.
-        merged: Of the mean.
+        main: The perplexity of main's newest checkpoint.
+        merged: The perplexity of the mean.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Score:
 
 
 def checkpoints_to_merge(campaign: Campaign, *, share: float, count: int) -> list[Checkpoint]:
-    """Main's whole checkpoints over the last share of what it has trained, oldest first, evenly thinned to ``count``.
+    """Return main's whole checkpoints over its last share of training, oldest first, evenly thinned to ``count``.
 
     Raises:
         RefusedError: There are fewer than two.
@@ -76,10 +76,10 @@ def preview(
         weights: The kind of weights, as ``merge_weights`` takes it.
         limit: The most tokens of a validation set, or None.
         output: The ``--save`` folder that keeps the merged checkpoint; without it nothing is kept.
-        say: Is told what goes on.
+        say: Called with progress messages.
 
     Yields:
-        The score on each set, as soon as it is there.
+        The score on each set, as soon as it is computed.
 
     Raises:
         RefusedError: A checkpoint is damaged or of another model, or a validation set is missing.

@@ -62,13 +62,13 @@ def promote(
             that neither another gate nor the lack of one lets it through.
         despite: Release the version although it does not meet its gate. Its record says so.
         check: Compare the export's logits with Megatron's.
-        dtype: The dtype of the export, or None to keep what was saved.
+        dtype: The dtype of the export, or None to keep the saved one.
         say: Called with a line for each step.
 
     Raises:
         RefusedError: the checkpoint is damaged or cannot be exported, the export computes something else than
             Megatron, or the version does not meet the gate.
-        LrpsError: an engine fails; the error says its own words.
+        LrpsError: an engine fails; the error quotes its message.
         StorageError: the disk fails.
     """
     conditions = read_gate_file(gate) if gate else []
@@ -187,7 +187,7 @@ def _judge_again(version: VersionCheckpoint, texts: list[str]) -> list[Judged]:
 
 
 def _state_of(export: Path) -> list[list[Any]] | None:
-    """The names, sizes and times of an export's weights, which show a change; None if the export is missing."""
+    """Return the names, sizes and times of an export's weights, which show a change; None if the export is missing."""
     files = sorted([*export.glob("*.safetensors"), export / "config.json"])
     try:
         return [[file.name, (state := file.stat()).st_size, state.st_mtime_ns] for file in files]
@@ -210,7 +210,7 @@ class _Steps:
         return step in self._steps
 
     def get(self, step: str) -> dict[str, Any]:
-        """The facts of a step; empty if it was not done."""
+        """Return the facts of a step; empty if it was not done."""
         found = self._steps.get(step)
         return found if isinstance(found, dict) else {}
 

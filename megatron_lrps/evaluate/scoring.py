@@ -23,18 +23,18 @@ def evaluate(
     export: Path | None,
     say: Callable[[str], None],
 ) -> Results:
-    """Score a version. What was scored in the same way before is not scored again.
+    """Score a version. Scores already computed in the same way are kept.
 
     Args:
         version: The version.
-        asked: What to score, and how.
+        asked: The scores to compute, and how.
         task_folder: ``asked.task_folder``, absolute.
         export: The Hugging Face folder; <save>/exports/VERSION by default.
         say: Called with a line for each step.
 
     Raises:
         RefusedError: the export is missing or was made from another checkpoint, or something that it needs is missing.
-        LrpsError: an engine fails; the error says its own words.
+        LrpsError: an engine fails; the error quotes its message.
         StorageError: the disk fails.
     """
     folder = export or version.export

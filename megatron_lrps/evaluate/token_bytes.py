@@ -15,7 +15,7 @@ from megatron_lrps.data.sentencepiece_training import load_processor
 
 
 class ByteCounter:
-    """Counts the bytes of UTF-8 text that a token stream stands for.
+    """A counter of the UTF-8 bytes that a token stream stands for.
 
     Special tokens such as the EOD count for nothing. If a sentencepiece model writes a space before each text, that
     space is subtracted at the start of every document. Text that sentencepiece normalised away or had no piece for is
@@ -26,7 +26,7 @@ class ByteCounter:
         self._lengths, self._eod, self._prefixed = lengths, eod, prefixed
 
     def count(self, tokens: NDArray[Any]) -> int:
-        """The bytes of all tokens but the first, which no window predicts."""
+        """Return the bytes of all tokens but the first, which no window predicts."""
         total = int(self._lengths[tokens[1:]].sum())
         if self._prefixed is not None:
             total -= int((self._prefixed[tokens[1:]] & (tokens[:-1] == self._eod)).sum())
@@ -34,7 +34,7 @@ class ByteCounter:
 
 
 def byte_counter(spec: TokenizerSpec) -> ByteCounter | None:
-    """The counter for a tokenizer; None if its ids do not tell how many bytes they stand for."""
+    """Return the counter for a tokenizer; None if its ids do not tell how many bytes they stand for."""
     if spec.model is None:
         return None
     reference = load_reference(spec)
@@ -64,7 +64,7 @@ def _sentencepiece(spec: TokenizerSpec, eod: int) -> ByteCounter:
 
 
 def _byte_level(backend: str, size: int, eod: int) -> ByteCounter | None:
-    """Each character of a byte-level piece is one byte. Other Hugging Face tokenizers are not counted."""
+    """Count each character of a byte-level piece as one byte; None for other Hugging Face tokenizers."""
     whole = json.loads(backend)
     decoder = whole.get("decoder") or {}
     parts = decoder.get("decoders", [decoder])

@@ -1,4 +1,4 @@
-"""The loss on validation sets, computed in a process of its own: ``python -m megatron_lrps.evaluate.validation_loss``.
+"""The loss on validation sets, computed in a separate process: ``python -m megatron_lrps.evaluate.validation_loss``.
 
 On stdin ``{"engine": "export" or "megatron", "folder": ..., "vocab": ..., "length": ..., "limit": ... or null,
 "sets": {name: prefix}}``. A line of JSON for each set goes to stdout as it is done: ``set``, ``loss_sum`` (nats),
@@ -34,10 +34,10 @@ def batches(windows: TokenWindows) -> Iterator[Any]:
 
 
 def loss_sum(logits: Callable[[Any], Any], rows: Iterable[Any], vocab: int, device: str) -> tuple[float, int]:
-    """The sum of the losses in nats, and the number of tokens that were predicted.
+    """Return the sum of the losses in nats, and the number of tokens that were predicted.
 
     Args:
-        logits: Gives the logits [batch, length, vocabulary or more] of ids [batch, length].
+        logits: Returns the logits [batch, length, vocabulary or more] of ids [batch, length].
         rows: The batches, [batch, length + 1].
         vocab: The size of the vocabulary; the logits behind it are padding.
         device: The device of the ids.

@@ -28,13 +28,13 @@ class TokenWindows(NamedTuple):
     length: int
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Give each window with the token behind it: int64 [length + 1]."""
+        """Yield each window with the token after it: int64 [length + 1]."""
         for begin in range(0, len(self.tokens) - 1, self.length):
             yield self.tokens[begin : begin + self.length + 1].astype(np.int64)
 
 
 def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
-    """Every validation set of the plan by name, and the names of those that are missing.
+    """Return every validation set of the plan by name, and the names of those that are missing.
 
     The sets of the path's own windows must exist. Those of later versions show how a model does on data that it has not
     seen yet, so they are used if they exist.
@@ -58,7 +58,7 @@ def sets_of(tree: Tree, path: PlannedPath) -> tuple[dict[str, Path], list[str]]:
 
 
 def read_windows(prefix: Path, *, length: int, limit: int | None = None) -> TokenWindows:
-    """The windows of ``prefix.bin``, which is mapped into memory and not read yet.
+    """Return the windows of ``prefix.bin``, which is mapped into memory and not read yet.
 
     Args:
         prefix: The path of the index, without ``.bin``.

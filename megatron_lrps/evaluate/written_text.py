@@ -1,6 +1,6 @@
-"""Text that an export writes, in a process of its own: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``.
+"""Text that an export writes, in a separate process: ``python -m megatron_lrps.evaluate.written_text FOLDER TOKENS``.
 
-A JSON list of prompts on stdin; on stdout a line of JSON for each, the text that follows it.
+It reads a JSON list of prompts on stdin, and prints the text that follows each as a line of JSON.
 """
 
 import json
@@ -18,7 +18,7 @@ DRAWN = {"do_sample": True, "top_k": 10, "temperature": 0.8}
 
 
 def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
-    """The text that an export writes after each prompt, the same each time. transformers computes it on the CPU.
+    """Return an export's text after each prompt, the same each time. transformers computes it on the CPU.
 
     Args:
         folder: A Hugging Face folder with its tokenizer.
@@ -26,7 +26,7 @@ def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
         tokens: The number of tokens to write; fewer if the model has no more positions.
 
     Raises:
-        LrpsError: transformers is missing or fails; the error says its own words.
+        LrpsError: transformers is missing or fails; the error quotes its message.
     """
     arguments = ["-m", "megatron_lrps.evaluate.written_text", str(folder), str(tokens)]
     env, failed = {**OFFLINE, **ON_CPU}, "The export's text failed"
@@ -34,7 +34,7 @@ def written(folder: Path, prompts: Sequence[str], *, tokens: int) -> list[str]:
 
 
 def main(folder: str, tokens: int) -> None:
-    """Write."""
+    """Write a text for each prompt."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # transformers prints as it likes
     import torch

@@ -1,1 +1,1 @@
-"""Starting paths: on this machine, later on a cluster."""
+"""Starting the training of paths, on this machine or on a Slurm cluster."""

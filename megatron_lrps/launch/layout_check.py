@@ -1,7 +1,7 @@
-"""Whether Megatron accepts a plan's parallel layout, and what each GPU would hold; the cluster itself is not needed.
+"""Checks that Megatron accepts a plan's parallel layout, and what each GPU would hold, without the cluster.
 
-Megatron's checks run in a process of their own (``training.megatron.model_shards``), because they need torch and change
-what it says about CUDA.
+Megatron's checks run in a process of their own (``training.megatron.model_shards``), because they need torch and patch
+its answers about CUDA.
 """
 
 import importlib.util
@@ -24,10 +24,10 @@ from megatron_lrps.plan.vocabulary import ASSUMED_VOCABULARY
 
 CHECKER = "megatron_lrps.training.megatron.model_shards"
 GPU_BYTES = 80 * 10**9
-"""The memory of one H100."""
+"""The memory of one H100, in bytes."""
 _TIMEOUT_S = 600.0
 SUBMIT_S = 120.0
-"""The time that `lrps submit` gives the checks."""
+"""The time limit of the checks in `lrps submit`, in seconds."""
 
 _NEEDS_TE = re.compile(r"\bTE\b|transformer.?engine", re.IGNORECASE)
 
@@ -40,7 +40,7 @@ def check_before_submit(campaign: Campaign) -> str:
     """Ask Megatron, if it is on this machine, whether it would refuse a path; this takes two minutes at most.
 
     Returns:
-        What is left to the jobs to find out, or nothing.
+        What only the jobs will find out, or an empty text.
 
     Raises:
         RefusedError: Megatron refuses a path; it holds Megatron's message and the fix.
@@ -104,7 +104,7 @@ def check_layout(campaign: Campaign, *, seconds: float = _TIMEOUT_S) -> dict[str
 
 
 def _adopted(campaign: Campaign) -> dict[str, tuple[str, int]]:
-    """The folder and iteration of the checkpoint that a path has still to adopt, if that is here and whole."""
+    """Return folder and iteration of each checkpoint still to be adopted, if it is here and whole."""
     found = {}
     for path in campaign.paths:
         state = standing_of(campaign, path)
@@ -114,7 +114,7 @@ def _adopted(campaign: Campaign) -> dict[str, tuple[str, int]]:
 
 
 def _vocabulary(plan: Plan) -> tuple[int | None, bool]:
-    """The number of tokens (None: the tokenizer is here and says it), and whether that is assumed."""
+    """Return the number of tokens (None: the tokenizer is here and gives it), and whether it is assumed."""
     tokenizer = plan.tokenizer
     if tokenizer and (not tokenizer.model or tokenizer.model.exists()):
         return None, False

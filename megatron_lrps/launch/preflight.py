@@ -1,7 +1,7 @@
-"""What is refused before a run, so that no rank starts and no job is queued in vain.
+"""Checks before a run, so that no rank starts and no job is queued in vain.
 
-`lrps plan` says all of it (``refusals``), and `lrps run` and `lrps submit` leave with exit code 78 (``refuse_unfit``).
-`lrps plan` takes data that do not exist yet, because people plan before they prepare, and checks what does exist.
+`lrps plan` shows all refusals (``refusals``), and `lrps run` and `lrps submit` exit with 78 (``refuse_unfit``). `lrps
+plan` accepts data that do not exist yet, because people plan before they prepare, and checks what does exist.
 """
 
 import math
@@ -26,7 +26,7 @@ from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_b
 
 
 def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[RefusedError]:
-    """All reasons against training a campaign that can be seen without Megatron and without missing data.
+    """Return all reasons not to train a campaign that are known without Megatron and without missing data.
 
     Args:
         campaign: The campaign.
@@ -70,7 +70,7 @@ def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
 
 
 def nothing_to_do(campaign: Campaign, only: str | None) -> str:
-    """The answer if all that was asked for is trained."""
+    """Return the message for a request that is already trained."""
     what = f"Path {only} is" if only else f"All {len(campaign.paths)} paths of campaign {campaign.plan.campaign} are"
     return f"{what} trained; there is nothing to do."
 
@@ -103,7 +103,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:
-    """The iteration that a path trains on from."""
+    """Return the iteration that a path continues from."""
     return standing_of(campaign, path).position
 
 
@@ -128,7 +128,7 @@ def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Map
 
 
 def _replicas(plan: Plan, ranks: int) -> int | None:
-    """The data-parallel size; None if the plan's parallel sizes are not numbers or do not divide the ranks."""
+    """Return the data-parallel size; None if the plan's parallel sizes are not numbers or do not divide the ranks."""
     sizes = [plan.megatron.get(flag, 1) for flag in (TP, PP, CP)]
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         return None
@@ -156,8 +156,8 @@ def refuse_full_disk(campaign: Campaign, size: ModelSize | None) -> None:
 def refuse_missing_files(plan: Plan) -> None:
     """Refuse a gate file that is wrong, and small files that the plan names but that do not exist.
 
-    A file in a folder that is neither the plan's own nor on this machine is not refused: the machine that has the
-    folder will see.
+    Files in a folder that is neither the plan's nor on this machine are not refused: the machine that has the folder
+    checks them.
 
     Raises:
         RefusedError: naming the key and the file.

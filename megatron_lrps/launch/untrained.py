@@ -1,4 +1,4 @@
-"""The paths of a campaign that are still to be trained, and the checkpoints that they start from."""
+"""The untrained paths of a campaign, and the checkpoints that they start from."""
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.standing import standing_of
@@ -8,7 +8,7 @@ from megatron_lrps.plan import PlannedPath
 
 
 def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
-    """The untrained paths, each of which can start now or after those before it.
+    """Return the untrained paths, each of which can start now or after those before it.
 
     Args:
         campaign: The campaign.
@@ -32,12 +32,12 @@ def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
 
 
 def start_of(campaign: Campaign, path: PlannedPath) -> StartPoint:
-    """The checkpoint that a path starts from; raises RefusedError if its fork point is missing."""
+    """Return the checkpoint that a path starts from; raises RefusedError if its fork point is missing."""
     folder = campaign.folder
     own, parent, adopted = folder.path(path.name).checkpoints, folder.origin(path), path.adopted is not None
     try:
         return find_start(own, parent=parent, fork=path.fork, end=path.end, adopted=adopted)
     except RefusedError as error:
         if adopted:
-            raise  # it names the plan's key
+            raise  # the error names the plan's key
         raise RefusedError(f"path {path.name}: {error.what}", error.fix) from None

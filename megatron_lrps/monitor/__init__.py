@@ -1,1 +1,1 @@
-"""A campaign for those who look at it: figures, tables, pictures, pages. All of it is read from files."""
+"""Views of a campaign: figures, tables, pictures, pages. All of it is read from files."""

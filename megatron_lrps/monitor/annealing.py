@@ -11,8 +11,8 @@ For a given alpha and lambda the law is linear in L0, A and C. So both are searc
 other three solved for by weighted least squares, none negative; weights make it Huber's robust loss on the relative
 residuals, which are those of log loss for residuals as small as these.
 
-How hard a window's data are moves its losses by more than annealing does. A branch reads the samples that main reads,
-so where main has read them too, a branch is fitted by how far its loss is from main's: that has no such path.
+The difficulty of a window's data moves its losses more than annealing does. A branch reads the samples that main reads,
+so if main has read them too, a branch is fitted by how far its loss is from main's: data do not move that.
 """
 
 import itertools
@@ -29,7 +29,7 @@ MOMENTA = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)
 """The values of lambda that are tried. The paper finds 0.99 to 0.999 over tens of thousands of iterations. The loss of
 a short campaign follows its learning rate at once, which is 0."""
 EXPONENTS = (0.02, 2.0)
-"""Alpha is searched between these."""
+"""The search range of alpha."""
 _HUBER = 1.345
 """Huber's threshold in robust standard deviations: 95 % of least squares' efficiency on normal noise."""
 _ROUNDS = 6
@@ -57,7 +57,7 @@ class Rates:
         return np.cumsum(self.shares)
 
     def annealing(self, momentum: float) -> Floats:
-        """S2 after each iteration, for one lambda."""
+        """Return S2 after each iteration, for one lambda."""
         falls = -np.diff(self.shares, prepend=self.shares[:1])
         falls[: self.warm + 1] = 0.0
         area = np.zeros_like(falls)
@@ -97,7 +97,7 @@ class Pieces:
         return np.asarray(self.edges.sum(axis=1) // 2 - 1)
 
     def annealing(self, momentum: float) -> Floats:
-        """Mean S2 of each piece."""
+        """Return the mean S2 of each piece."""
         total = np.concatenate(([0.0], np.cumsum(self.rates.annealing(momentum))))
         first, last = self.edges.T
         return np.asarray((total[last] - total[first - 1]) / (last - first + 1))
@@ -125,7 +125,7 @@ class Law:
     residual: float
 
     def losses(self, rates: Rates) -> Floats:
-        """The loss of every iteration of a curve."""
+        """Return the loss of every iteration of a curve."""
         losses = self.floor + self.scale * np.maximum(rates.forward, _TINY) ** -self.exponent
         if self.gain is not None and self.momentum is not None:
             losses = losses - self.gain * rates.annealing(self.momentum)
@@ -188,14 +188,14 @@ class _Equations:
         return cls(*(np.concatenate(each) for each in (target, loss, own, forward, main_forward)))
 
     def design(self, exponent: float, area: Floats | None) -> Floats:
-        """[pieces, coefficients L0, A and, where there is an area, C], as shares of the loss."""
+        """Return [pieces, coefficients L0, A and, if there is an area, C], as shares of the loss."""
         power = self.forward**-exponent - (1.0 - self.own) * self.main_forward**-exponent
         columns = [self.own, power, *([] if area is None else [-area])]
         return np.stack(columns, axis=1) / self.loss[:, None]
 
 
 def _solve(design: Floats, target: Floats) -> tuple[float, Floats]:
-    """(Huber cost, coefficients) of the best law with this design."""
+    """Return (Huber cost, coefficients) of the best law with this design."""
     coefficients = _not_negative(design, target, np.ones_like(target))
     for _ in range(_ROUNDS):
         errors = np.abs(design @ coefficients - target)
@@ -208,7 +208,7 @@ def _solve(design: Floats, target: Floats) -> tuple[float, Floats]:
 
 
 def _not_negative(design: Floats, target: Floats, weights: Floats) -> Floats:
-    """Weighted least squares of ``design @ x = target``, no x below 0: of the few columns, every choice is tried."""
+    """Solve ``design @ x = target`` by weighted least squares, no x below 0, trying every choice of the few columns."""
     root = np.sqrt(weights)
     matrix, wanted = design * root[:, None], target * root
     count = matrix.shape[1]

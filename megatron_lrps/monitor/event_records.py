@@ -12,11 +12,11 @@ HEADER, FOOTER = 12, 4
 
 
 def next_record(stream: BinaryIO) -> bytes | None:
-    """The data of the record that begins where the stream stands; None where they are damaged.
+    """Return the data of the record at the stream's position; None if they are damaged.
 
     Raises:
-        EOFError: where no whole record follows: the end, half a record of a killed writer, or a crash's zeros. The
-            stream then stands anywhere.
+        EOFError: if no whole record follows: the end, half a record of a killed writer, or a crash's zeros. The
+            stream's position is then undefined.
     """
     header = stream.read(HEADER)
     if len(header) < HEADER:
@@ -43,7 +43,7 @@ _CRC32C = _crc32c_table()
 
 
 def checksum(data: bytes) -> int:
-    """CRC-32C, masked as in TensorFlow's core/lib/hash/crc32c.h."""
+    """Return the CRC-32C, masked as in TensorFlow's core/lib/hash/crc32c.h."""
     crc, table = 0xFFFFFFFF, _CRC32C
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8

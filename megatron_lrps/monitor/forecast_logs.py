@@ -14,7 +14,7 @@ from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.schedule import Schedule
 
 LEAST = 100
-"""A fit needs so many logged iterations of main after those that are left out."""
+"""The fewest logged iterations of main that a fit needs after those left out."""
 LEFT_OUT = 0.1
 """The first share of main's logged iterations after the warm-up is not fitted: no power law falls as steeply."""
 PIECES, SHORTEST = 200, 5
@@ -85,7 +85,7 @@ class Logs:
         return np.array(rates) / self.plan.lr.max
 
     def rates(self, schedule: Schedule, fork: int, end: int) -> Rates:
-        """The learning rates of a curve that is main's up to the fork."""
+        """Return the learning rates of a curve that is main's up to the fork."""
         shares = np.concatenate((self._shares_of_main[:fork], self._shares(schedule, fork, end)))
         return Rates(shares, self.main.schedule.warmup // self.batch)
 
@@ -109,5 +109,5 @@ class Logs:
         )
 
     def last(self, iterations: int, length: int) -> int:
-        """The number of iterations whose mean loss is the final loss."""
+        """Return the number of iterations whose mean loss is the final loss."""
         return min(length, max(LAST, int(LAST_SHARE * iterations)))

@@ -1,4 +1,4 @@
-"""Where every path of a campaign is right now, from files on disk, looked at again and again for little."""
+"""The current state of every path of a campaign, from files on disk, cheap to read again and again."""
 
 import time
 from dataclasses import dataclass, replace
@@ -14,24 +14,24 @@ from megatron_lrps.storage.owner import BEAT_S, Owner
 from megatron_lrps.storage.ownership import FILE, holder
 
 QUIET_S, QUIET_ITERATIONS = 600.0, 20
-"""A path that has logged nothing for ten minutes, or twenty iterations where that is longer, is given no time left."""
+"""A path that has logged nothing for ten minutes, or twenty iterations if that is longer, is given no time left."""
 BEFORE = ("starting", "reading", "loading")
-"""What a job does before its first iteration; the pace so far is that of the run before it."""
+"""The activities of a job before its first iteration; until then the pace is the previous run's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveStanding:
-    """Where a path is right now: its standing, and what it has logged since.
+    """The current state of a path: its standing, and what it has logged since.
 
     Attributes:
         path: The path.
-        standing: Where it stands, or None where that could never be read.
+        standing: The path's standing, or None if it could never be read.
         held: Whether a job holds it: it trains, starts, or does what is left to do after the last iteration.
-        figures: What it logged last, or None.
+        figures: The latest logged figures, or None.
         tokens_per_second: By the clock, saves and evaluations included, or None.
-        seconds_left: At this pace; None where it is not being trained.
+        seconds_left: At this pace; None if it is not being trained.
         age: Seconds since it logged, or None.
-        trouble: What could not be read, or None.
+        trouble: A text on what could not be read, or None.
     """
 
     path: PlannedPath
@@ -60,9 +60,9 @@ class LiveStanding:
 
     @property
     def iteration(self) -> int:
-        """The last iteration that it has logged; of a trained path its end.
+        """The last logged iteration; for a trained path its end.
 
-        Of one that nobody trains it is what is saved: what it has logged after that is trained again.
+        If nobody trains the path, it is the last saved one: later iterations are trained again.
         """
         if self.standing is None:
             return self.path.fork
@@ -80,7 +80,7 @@ class Watch:
     """A campaign that is looked at again and again; its plan may grow meanwhile.
 
     Args:
-        plan_file: The plan; raises PlanError where it is none.
+        plan_file: The plan; raises PlanError if it is not one.
     """
 
     def __init__(self, plan_file: Path) -> None:
@@ -97,9 +97,9 @@ class Watch:
         self._owners: dict[str, tuple[Any, float, Owner | None]] = {}
 
     def look(self) -> list[LiveStanding]:
-        """Where each path is, in the plan's order. What cannot be read is said with it and tried again."""
+        """Return each path's state, in the plan's order. Anything unreadable is reported with it and tried again."""
         self._reread_plan()
-        # A path's state depends on its parent's checkpoints, so one change is looked into for all.
+        # A path's state depends on its parent's checkpoints, so one change is checked for all.
         folders = [self.campaign.folder.path(path.name) for path in self.campaign.paths]
         seen = fingerprint(*(file for folder in folders for file in (folder.events, folder.checkpoints, folder.record)))
         if seen != self._seen:
@@ -135,7 +135,7 @@ class Watch:
         return live if figures is None else self._timed(live, figures, now, trains=held and not starts)
 
     def _owner(self, path: PlannedPath) -> Owner | None:
-        """Who holds the path. Whether another machine's job lives is asked with each of its heartbeats, or instead."""
+        """Return the path's holder, looked up again at each of its heartbeats, or after as long without one."""
         root = self.campaign.folder.path(path.name).root
         seen, now = fingerprint(root / FILE), time.monotonic()
         known = self._owners.get(path.name)

@@ -109,7 +109,7 @@ class Outlook:
 
 
 def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()) -> Outlook:
-    """Fit the law to a campaign's logs and ask it for its next versions.
+    """Fit the law to a campaign's logs, and predict its next versions.
 
     Args:
         campaign: The campaign.
@@ -209,7 +209,7 @@ def _notes(outlook: Outlook, logs: Logs, *, future: bool) -> list[str]:
         count = len(logs.finished)
         have = "no branch is finished yet" if not count else "one branch is finished, and the fit needs it for C"
         notes.append(f"The error is unknown: {have}.")
-    # How hard a window is moves all of its losses; what tells alphas apart is how far they are below main.
+    # A window's difficulty moves all of its losses; alphas differ by how far they are below main.
     limit = outlook.gain_error if outlook.gain_error is not None else outlook.error
     for version in dict.fromkeys(each.version for each in outlook.forecasts):
         losses = [each.loss for each in outlook.forecasts if each.version == version and each.loss is not None]

@@ -1,10 +1,10 @@
-"""What Megatron printed of a path, as figures of TensorBoard's own tags: for where its event files lack them.
+"""The figures that Megatron printed for a path, under TensorBoard's own tags, for gaps in its event files.
 
-Written for ``training_log`` and ``evaluate_and_print_results`` of megatron-core 0.19. What a line does not say exactly
-is left out, or given another name:
+Written for ``training_log`` and ``evaluate_and_print_results`` of megatron-core 0.19. Figures that a line does not
+give exactly are left out, or given another name:
 
 - The loss of a line is the mean since the line before. The second line after a start is the mean from the start on,
-  the first iteration included again, so its loss is left out; where lines are further apart than an iteration, theirs
+  the first iteration included again, so its loss is left out; if lines are further apart than an iteration, theirs
   are ``lm loss mean``.
 - The times of a start's first two lines hold the start-up.
 - A line whose iteration was skipped, or gave no finite loss, prints a loss of 0.
@@ -91,7 +91,7 @@ def read_printed(folder: Path) -> Printed:
 
 @dataclass
 class _Start(JobStart):
-    """One start of a job, as its lines tell it; ``known`` where its first line is known to be the first."""
+    """One start of a job, as its lines tell it; ``known`` if its first line is known to be the first."""
 
     known: bool = False
     ranks: int | None = None
@@ -130,7 +130,7 @@ class _Start(JobStart):
 
 
 def _read(lines: Iterable[str]) -> list[_Start]:
-    """The starts in one log: a requeued job goes on in the log it had."""
+    """Return the starts in one log: a requeued job goes on in the log it had."""
     starts: list[_Start] = []
     now, ranks = _Start(), None
     for line in lines:
@@ -157,7 +157,7 @@ def _read(lines: Iterable[str]) -> list[_Start]:
 
 
 def seconds_of(time: str) -> float | None:
-    """An ISO time in seconds since 1970; None if it is not one.
+    """Convert an ISO time to seconds since 1970; None if it is not one.
 
     A time without a zone, as Megatron prints it, is taken to be in this machine's zone.
     """

@@ -9,7 +9,7 @@ from megatron_lrps.monitor.printed_figures import Printed, read_printed
 
 
 def printed_of(campaign: CampaignFolder, path: str, notes: list[str]) -> Printed:
-    """The figures in the logs of a path; none if a log cannot be read, which adds a note."""
+    """Return the figures in the logs of a path; none if a log cannot be read, which adds a note."""
     try:
         return read_printed(campaign.path(path).logs)
     except OSError as error:
@@ -18,7 +18,7 @@ def printed_of(campaign: CampaignFolder, path: str, notes: list[str]) -> Printed
 
 
 def results_of(campaign: CampaignFolder, path: str, notes: list[str]) -> dict[str, Any] | None:
-    """The ``results.json`` of a path; None if it has none, or if it cannot be read, which adds a note."""
+    """Return the ``results.json`` of a path; None if it has none, or if it cannot be read, which adds a note."""
     file = scores_folder(campaign, path) / "results.json"
     try:
         found = read_results(campaign, path)

@@ -1,7 +1,7 @@
-"""The newest of what a path logs to TensorBoard, read as it is written: each look reads what is new, and no more.
+"""The newest figures that a path logs to TensorBoard, read as they are written: each look reads only new ones.
 
 ``scalars.py`` reads whole runs. A campaign's files grow to hundreds of megabytes, so here only the end of the newest
-one is read, and later what has been appended. Records carry checksums: what is torn or not all there yet is left.
+one is read, and later what has been appended. Records carry checksums: torn or incomplete ones are left.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from megatron_lrps.monitor.event_records import HEADER, next_record
 from megatron_lrps.monitor.scalars import DERIVED, Point
 
 TAIL_BYTES = 32 * 1024
-"""The first look reads so much of a file's end: some fifty iterations of Megatron's tags."""
+"""The bytes of a file's end that the first look reads: some fifty iterations of Megatron's tags."""
 PACE_OVER = 64
 """The pace is a mean over so many iterations at most."""
 _LOSS, _RATE, _NORM = "lm loss", "learning-rate", "grad-norm"
@@ -31,8 +31,8 @@ class Figures:
     Attributes:
         iteration: The last one with a loss.
         loss: In nats a token.
-        next_lr: The learning rate of the iteration to come, as Megatron logs it; None where it is not logged.
-        grad_norm: None where it is not logged.
+        next_lr: The learning rate of the iteration to come, as Megatron logs it; None if it is not logged.
+        grad_norm: None if it is not logged.
         seconds: The mean time of an iteration by the clock, saves and evaluations included; None for a first iteration.
         logged_at: The time in seconds since 1970, by the clock of the node that trains.
     """
@@ -46,7 +46,7 @@ class Figures:
 
 
 class Follower:
-    """Follows one path's run folder.
+    """The follower of a path's run folder.
 
     Args:
         folder: ``<save>/tensorboard/<path>``; need not exist.
@@ -57,12 +57,12 @@ class Follower:
         self._files: dict[str, _Growing] = {}
 
     def look(self) -> Figures | None:
-        """The newest figures; None where there are none. Raises OSError where a file cannot be read."""
+        """Return the newest figures; None if there are none. Raises OSError if a file cannot be read."""
         if self._folder.is_dir():
             for file in self._folder.iterdir():
                 if file.name.startswith("events.out.tfevents.") and file.suffix != DERIVED:
                     self._files.setdefault(file.name, _Growing(file))
-        # A job that has just been restarted has logged nothing yet: what the one before it did still stands.
+        # A job that has just been restarted has logged nothing yet: the last job's figures still stand.
         for growing in sorted(self._files.values(), key=lambda each: each.started(), reverse=True):
             growing.read()
             if (figures := growing.figures()) is not None:
@@ -84,7 +84,7 @@ class _Growing:
         self._losses: deque[Point] = deque(maxlen=PACE_OVER)
 
     def started(self) -> float:
-        """When its first record was written: what was begun and has none is the newest."""
+        """Return when its first record was written: a file without one is the newest."""
         if self._started is None:
             try:
                 with self._path.open("rb") as stream, contextlib.suppress(EOFError):
@@ -95,7 +95,7 @@ class _Growing:
         return float("inf") if self._started is None else self._started
 
     def read(self) -> None:
-        """Take in what has been written since the last time."""
+        """Read what has been written since the last time."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
@@ -126,7 +126,7 @@ class _Growing:
                     self._losses.append(point)
 
     def figures(self) -> Figures | None:
-        """The figures of the last iteration with a loss."""
+        """Return the figures of the last iteration with a loss."""
         if not self._losses:
             return None
         first, last = self._losses[0], self._losses[-1]
@@ -143,13 +143,13 @@ class _Growing:
 
 
 def _event(stream: BinaryIO) -> Event | None:
-    """The event that begins where the stream stands, or None where it is damaged; raises EOFError as records do."""
+    """Return the event at the stream's position, or None if it is damaged; raises EOFError as records do."""
     record = next_record(stream)
     return None if record is None else Event.FromString(record)
 
 
 def _first_record(data: bytes) -> int:
-    """The place of the first whole record in a piece of a file; its length if there is none."""
+    """Return the place of the first whole record in a piece of a file; its length if there is none."""
     stream = io.BytesIO(data)
     for at in range(len(data) - HEADER):
         # A length above any record's is told apart without its checksum, as nearly all are.
@@ -162,7 +162,7 @@ def _first_record(data: bytes) -> int:
 
 
 def fingerprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
-    """The sizes and times of change of files or folders, which differ once one has changed; None if it is not there."""
+    """Return sizes and change times of files or folders, which differ once one has changed; None for a missing one."""
     return tuple(_seen(file) for file in files)
 
 

@@ -45,11 +45,11 @@ class Point(NamedTuple):
 
 
 def read_scalars(folder: Path, tag: str) -> Series:
-    """(step, value) of one tag in a run folder, steps rising, each once; empty where nothing was logged.
+    """Read (step, value) of one tag in a run folder, steps rising, each once; empty if nothing was logged.
 
     Args:
         folder: ``<save>/tensorboard/<path>``; need not exist.
-        tag: E.g. ``lm loss``. Its steps are iterations, or consumed samples where it ends in ``vs samples``.
+        tag: E.g. ``lm loss``. Its steps are iterations, or consumed samples if it ends in ``vs samples``.
 
     Raises:
         RefusedError: An event file cannot be read.
@@ -58,9 +58,9 @@ def read_scalars(folder: Path, tag: str) -> Series:
 
 
 def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, Series]:
-    """Tag -> (step, value) pairs of a run folder, read in one pass.
+    """Read tag -> (step, value) pairs of a run folder in one pass.
 
-    Of a step that one file holds several times the first value counts: Megatron writes the test loss last, under
+    If one file holds a step several times, the first value counts: Megatron writes the test loss last, under
     the validation loss's tag. A later file replaces what earlier ones hold from its own first step on, because a
     restart retrains these iterations.
 
@@ -78,7 +78,7 @@ def read_run(folder: Path, wanted: Collection[str] | None = None) -> dict[str, S
 def read_points(
     folder: Path, wanted: Callable[[str], bool] | None = None, *, derived: bool = False
 ) -> dict[str, list[Point]]:
-    """Tag -> points of a run folder: the values with their times.
+    """Read tag -> points of a run folder: the values with their times.
 
     Args:
         folder: ``<save>/tensorboard/<path>``; need not exist.
@@ -93,12 +93,12 @@ def read_points(
 
 
 def finite(series: Series) -> Series:
-    """The values that are neither infinite nor NaN."""
+    """Return the values that are neither infinite nor NaN."""
     return [(step, value) for step, value in series if math.isfinite(value)]
 
 
 def median_words(values: Sequence[float], digits: int, *, last: int | None = None) -> str | None:
-    """The median of the finite values, and how many are not finite; None where there are no values.
+    """Return the median of the finite values, and how many are not finite; None if there are no values.
 
     Args:
         values: The values in the order of their logging.
@@ -130,7 +130,7 @@ class JobStart:
     validated_from: dict[str, int] = field(default_factory=dict)
 
     def add(self, tag: str, point: Point, wanted: Callable[[str], bool] | None = None) -> None:
-        """Take a point in; of a step that has one of the tag already the first stays."""
+        """Add a point; if the step already has one of the tag, the first stays."""
         step = point.step
         if VALIDATION in tag:
             self.validated_from[tag] = min(step, self.validated_from.get(tag, step))
@@ -141,7 +141,7 @@ class JobStart:
             self.points.setdefault(tag, {}).setdefault(step, point)
 
     def replaces_from(self, tag: str) -> int | None:
-        """The step from which this start replaces earlier values of ``tag``.
+        """Return the step from which this start replaces earlier values of ``tag``.
 
         A validation loss alone replaces no training loss: a job that is started again after its last iteration
         only validates there.
@@ -151,7 +151,7 @@ class JobStart:
 
 
 def merged(starts: Iterable[JobStart]) -> dict[str, list[Point]]:
-    """Tag -> points of a job's starts together, steps rising: a later start replaces what it trained again."""
+    """Merge the points of a job's starts by tag, steps rising: a later start replaces what it trained again."""
     run: dict[str, dict[int, Point]] = {}
     # The names of event files give whole seconds only, and a job that fails at once is restarted within one.
     for start in sorted(starts, key=lambda start: start.started):
@@ -181,7 +181,7 @@ def _read_file(path: Path, wanted: Callable[[str], bool] | None) -> JobStart:
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """The records of a file, damaged ones left out; ends without noise where no whole one follows."""
+    """Yield the records of a file without damaged ones; end silently if no whole one follows."""
     with path.open("rb") as stream, contextlib.suppress(EOFError):
         while True:
             if (record := next_record(stream)) is not None:

@@ -1,4 +1,4 @@
-"""What versions cost and how they score, as a table: for a terminal, as CSV, JSON, HTML and LaTeX."""
+"""The costs and scores of versions as a table: for a terminal, as CSV, JSON, HTML and LaTeX."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ _HEADERS = ("version", "paradigm", "path", "end", "iterations", "cost so far", "
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """The versions of a campaign beside each other: what they cost, and their scores.
+    """The versions of a campaign beside each other: costs and scores.
 
     Attributes:
         campaign: The campaign's name.
@@ -53,7 +53,7 @@ class ScoreTable:
         return bool(self.trained) and every != self.trained
 
     def cell(self, row: VersionCost, name: str) -> str:
-        """A score, with a mark where it is by the training's own validation; or ``-``."""
+        """Return a score, with a mark if it is by the training's own validation; or ``-``."""
         value = self.scores[row.path].get(name)
         mark = TRAINED if self.mixed and (row.path, name) in self.trained else ""
         return "-" if value is None else number_words(value, 4) + mark
@@ -62,7 +62,7 @@ class ScoreTable:
 def score_table(
     versions: VersionCosts, results: Mapping[str, Mapping[str, Any]], *, only: Sequence[str] = ()
 ) -> ScoreTable:
-    """Rows and scores of a campaign.
+    """Return the rows and scores of a campaign.
 
     Args:
         versions: The costs of the versions.
@@ -98,7 +98,7 @@ def score_table(
 
 
 def shown_scores(results: Mapping[str, Any]) -> dict[str, float]:
-    """The scores without the loss, which perplexity says already, and without standard errors."""
+    """Return the scores without the loss, which perplexity says already, and without standard errors."""
     scores = scores_of(results).items()
     return {name: value for name, value in scores if not name.startswith("loss/") and "_stderr" not in name}
 
@@ -110,7 +110,7 @@ def _validated(row: VersionCost) -> dict[str, float]:
 def _not_alike(
     rows: Sequence[VersionCost], results: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Scores of one name that were not measured alike: their difference says nothing."""
+    """Name scores of one name that were not measured alike: their difference says nothing."""
     notes = []
     for name in dict.fromkeys(name for found in scores.values() for name in found):
         having = [row.path for row in rows if name in scores[row.path]]
@@ -150,7 +150,7 @@ def _facts(row: VersionCost) -> tuple[str, ...]:
 
 
 def as_text(found: ScoreTable) -> str:
-    """For a terminal: a table of costs, and scores in tables of at most 120 characters; ``*`` marks the best."""
+    """Format for a terminal: a table of costs, and scores in tables of at most 120 characters; ``*`` marks the best."""
     parts = [table(_HEADERS, [_facts(row) for row in found.rows])]
     columns = list(found.names)
     while columns:
@@ -173,7 +173,7 @@ def as_text(found: ScoreTable) -> str:
 
 
 def as_csv(found: ScoreTable) -> str:
-    """A line for each row; scores at full precision, empty where there is none; at last who has measured each."""
+    """Format a line per row: scores at full precision, empty if there is none; last, who has measured each."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow((*_KEYS, *found.names, "by_training"))
@@ -184,7 +184,7 @@ def as_csv(found: ScoreTable) -> str:
 
 
 def as_json(found: ScoreTable) -> str:
-    """Keys: ``campaign``, ``versions`` (a list, each with its ``scores`` by name, and ``by_training``), ``notes``."""
+    """Return JSON: ``campaign``, ``versions`` (a list, each with ``scores`` by name, ``by_training``), ``notes``."""
     rows = [
         {
             **{key: getattr(row, key) for key in _KEYS},
@@ -201,7 +201,7 @@ def _by_training(found: ScoreTable, row: VersionCost) -> list[str]:
 
 
 def as_html(found: ScoreTable) -> str:
-    """A page of its own: no script, nothing fetched. The best score of a version is bold."""
+    """Format as a page: no script, nothing fetched. The best score of a version is bold."""
     from megatron_lrps.monitor.report.page import render  # jinja2 comes with it
 
     title = f"Versions of {found.campaign}"
@@ -223,7 +223,7 @@ class ScoreColumns(NamedTuple):
 
 
 def score_columns(found: ScoreTable) -> ScoreColumns:
-    """What a page shows of the versions."""
+    """Return the columns for a page."""
     rows = [(*_path_first(_facts(row)), *(found.cell(row, name) for name in found.names)) for row in found.rows]
     best = [
         (at, len(_HEADERS) + column)
@@ -240,7 +240,7 @@ def _path_first(cells: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def as_latex(found: ScoreTable) -> str:
-    """A booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
+    """Format as a booktabs tabular; notes are comments in front of it. The best score of a version is bold."""
     lines = [f"% {each.replace(TRAINED, 'A dagger:')}" for each in found.notes]
     lines += [
         f"\\begin{{tabular}}{{lll{'r' * (len(_HEADERS) - 3 + len(found.names))}}}",

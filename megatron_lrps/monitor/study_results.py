@@ -30,7 +30,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """The spread of the values; None if there are none, or if one is not finite."""
+    """Return the spread of the values; None if there are none, or if one is not finite."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite or len(finite) != len(values):
         return None
@@ -60,13 +60,13 @@ class Line:
         return spread(list(self.perplexity.values()))
 
     def ratio(self, paradigm: str) -> Spread | None:
-        """This perplexity over that of the same version and seed by another paradigm."""
+        """Return this perplexity over that of the same version and seed by another paradigm."""
         other = self.to.get(paradigm, {})
         return spread([value / other[seed] for seed, value in self.perplexity.items() if seed in other])
 
 
 def lines_of(tables: Mapping[tuple[str, int], VersionCosts]) -> list[Line]:
-    """Every version of every run, from the version tables of (run, seed); what is not validated yet is left out."""
+    """Return every version of every run from the tables of (run, seed), without those not yet validated."""
     runs: dict[str, dict[int, dict[str, VersionCost]]] = {}
     for (run, seed), versions in tables.items():
         runs.setdefault(run, {})[seed] = {row.path: row for row in versions.rows}
@@ -94,7 +94,7 @@ def _measured(rows: Iterable[tuple[int, VersionCost | None]]) -> Iterable[tuple[
 
 
 def not_finite(tables: Mapping[tuple[str, int], VersionCosts]) -> list[str]:
-    """What was validated, and is infinite or no number: it is in no line, which would hide a run that has diverged."""
+    """Name validated results that are infinite or NaN: they are in no line, which would hide a diverged run."""
     return [
         f"{run}, seed {seed}: {row.path} has a perplexity that is not finite, and is in no mean"
         for (run, seed), versions in tables.items()
@@ -104,7 +104,7 @@ def not_finite(tables: Mapping[tuple[str, int], VersionCosts]) -> list[str]:
 
 
 def verdicts(lines: Sequence[Line]) -> list[str]:
-    """For each run, whether LRPS is as good as PTFS and better than CPT, by mean over seeds, from version 2 on."""
+    """Say for each run whether LRPS is as good as PTFS and better than CPT, by mean over seeds, from version 2 on."""
     said = []
     for run in dict.fromkeys(line.run for line in lines):
         ours = [line for line in lines if line.run == run and line.row.paradigm == "lrps"][1:]
@@ -136,12 +136,12 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def as_text(lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
-    """For a terminal; ``notes`` are what ``not_finite`` says."""
+    """Format for a terminal; ``notes`` come from ``not_finite``."""
     return "\n".join([table(_HEADERS, [_cells(line) for line in lines]), "", *verdicts(lines), *notes])
 
 
 def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = (), *, notes: Sequence[str] = ()) -> str:
-    """A page: the table, what holds, what ``not_finite`` says, and pictures by their paths from it."""
+    """Format as a page: the table, verdicts, notes of ``not_finite``, and pictures by relative paths."""
     rows = [_HEADERS, ("---",) * len(_HEADERS), *(_cells(line) for line in lines)]
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     shown = "".join(f"\n![{picture.stem}]({picture.as_posix()})\n" for picture in pictures)
@@ -149,7 +149,7 @@ def as_markdown(lines: Sequence[Line], title: str, pictures: Sequence[Path] = ()
 
 
 def as_csv(lines: Sequence[Line]) -> str:
-    """A line for each seed, at full precision."""
+    """Format a line per seed, at full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("run", "seed", "version", "paradigm", "path", "end", "cost", "of_ptfs", "perplexity"))
@@ -161,7 +161,7 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 
 def as_json(lines: Sequence[Line]) -> str:
-    """``lines[]`` and ``verdicts[]``."""
+    """Return JSON: ``lines[]`` and ``verdicts[]``."""
     facts: list[dict[str, Any]] = [
         {
             "run": line.run,

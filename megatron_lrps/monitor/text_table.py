@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under headers; columns whose every cell is a number (or ``-``) are right-aligned.
+    """Format rows under headers; columns with only numbers (or ``-``) are right-aligned.
 
     Args:
         headers: One per column.
@@ -31,11 +31,11 @@ def _numeric(cell: str) -> bool:
 
 
 def number_words(value: float, digits: int) -> str:
-    """A figure in words: rounded, but never to nothing, and said where it is infinite or no number.
+    """Format a figure: rounded, but never to nothing; infinity and NaN are named.
 
     Args:
         value: The figure.
-        digits: After the point; what would keep less than two of its own digits then is given with two: 0.0031.
+        digits: Digits after the point; a number left with fewer than two of its own gets two: 0.0031.
     """
     if not math.isfinite(value):
         return "not finite"
@@ -47,7 +47,7 @@ def number_words(value: float, digits: int) -> str:
 
 
 def count_words(count: int) -> str:
-    """A large number with three digits: 9.24M, 1.2B, 100,000B; below a million in full."""
+    """Format a large number with three digits: 9.24M, 1.2B, 100,000B; below a million in full."""
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
         if count >= size:
             return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:,.0f}{unit}"
@@ -55,7 +55,7 @@ def count_words(count: int) -> str:
 
 
 def epochs_words(epochs: float | None) -> str:
-    """Epochs with three digits; ``-`` where the index's tokens are not known."""
+    """Format epochs with three digits; ``-`` if the index's tokens are unknown."""
     if epochs is None:
         return "-"
     return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
@@ -66,9 +66,9 @@ LONGEST = 400
 
 
 def clean(text: str) -> str:
-    """A text from a file, cut where it is very long, and without what XML and UTF-8 do not have.
+    """Clean a text from a file: cut if very long, without characters that XML and UTF-8 lack.
 
-    Not printable are controls, lone surrogates, and marks that turn the direction of all that follows.
+    Unprintable are controls, lone surrogates, and marks that turn the direction of later text.
     """
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return "".join(

@@ -1,4 +1,4 @@
-"""What each version cost so far, and its perplexity on every validation set."""
+"""The cost of each version so far, and its perplexity on every validation set."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from megatron_lrps.plan.version_source import iterations_for, sources_of
 
 @dataclass(frozen=True, kw_only=True)
 class ParadigmCost:
-    """What a paradigm's planned versions cost together, in iterations, and the same versions by PTFS and CPT.
+    """The total cost of a paradigm's planned versions, in iterations, and of the same by PTFS and CPT.
 
     Versions that were cut off main later cost ``cuts`` iterations besides, which no share counts.
     """
@@ -27,12 +27,12 @@ class ParadigmCost:
 
     @property
     def of_ptfs(self) -> float:
-        """Share of PTFS: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
+        """The share of PTFS: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
         return self.iterations / self.ptfs
 
     @property
     def of_cpt(self) -> float:
-        """Share of CPT."""
+        """The share of CPT."""
         return self.iterations / self.cpt
 
 
@@ -66,13 +66,13 @@ class VersionCost:
 
     @property
     def cost_words(self) -> tuple[str, str]:
-        """The cost, and its share of PTFS; of listed paths dashes, since alternatives together are no price."""
+        """The cost, and its share of PTFS; dashes for listed paths, since alternatives have no total."""
         return ("-", "-") if self.paradigm == "explicit" else (f"{self.cost:,}", f"{self.of_ptfs:.0%}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VersionCosts:
-    """All versions of a campaign, one paradigm's beside the other's, and what each paradigm costs in all."""
+    """All versions of a campaign, paradigms side by side, and the total cost of each paradigm."""
 
     campaign: str
     totals: tuple[ParadigmCost, ...]
@@ -80,11 +80,11 @@ class VersionCosts:
 
 
 def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCosts:
-    """The table of a campaign, from its plan and its TensorBoard files.
+    """Return the table of a campaign, from its plan and its TensorBoard files.
 
     Args:
         campaign: The campaign.
-        runs: Path -> tag -> what it logged, if that was read before.
+        runs: Path -> tag -> its logged figures, if already read.
 
     Raises:
         RefusedError: An event file cannot be read.

@@ -1,4 +1,4 @@
-"""The plan file: reading it, expanding it to a tree of paths, and each path's Megatron flags. Pure."""
+"""The plan file: reading it, expanding it to a tree of paths, and making each path's Megatron flags. Pure."""
 
 from megatron_lrps.plan.keys.versions import Version
 from megatron_lrps.plan.load import load_plan, parse_plan, plan_hash, plan_text

@@ -48,7 +48,7 @@ script_flags: {{my-router-noise: 0.1}}     # python -m megatron_lrps my_pretrain
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """Return the whole page in Markdown."""
     classes = "".join(
         f"| [{name}](#{name}) | {each.does} | {'compared' if each.compared else 'may differ'} "
         f"| {('yes' if each.allowable else 'never') if each.compared else ''} |\n"

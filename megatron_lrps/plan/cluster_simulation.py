@@ -1,9 +1,9 @@
-"""When a campaign would be done on a cluster whose nodes fail, and what that wastes, by save interval. Pure.
+"""Simulates a campaign on a cluster with failing nodes: finish time and waste by save interval. Pure.
 
-A simulation of jobs as `lrps submit` makes them: a path that others fork off is a chain of legs, each to a fork point,
-and a branch starts when the leg to its fork point is trained. A job waits in the queue, starts up, trains, and stands
-still while it saves. A failed node throws it back to its last save and into the queue; a time limit puts it only into
-the queue. Times are in hours, positions in iterations.
+The simulated jobs are those of `lrps submit`: a path that others fork off is a chain of legs, each to a fork point, and
+a branch starts when the leg to its fork point is trained. A job waits in the queue, starts up, trains, and pauses while
+it saves. A failed node returns it to its last save and to the queue; a time limit returns it only to the queue. Times
+are in hours, positions in iterations.
 """
 
 import math
@@ -17,18 +17,17 @@ from megatron_lrps.plan.path_legs import Leg, legs_of
 from megatron_lrps.plan.paths import Tree
 
 MTBF_HOURS = 6300.0
-"""Mean time between failures of a node of 8 GPUs: 419 unexpected interruptions of 2,048 nodes in 54 days (Llama 3,
+"""Mean hours between failures of an 8-GPU node: 419 unexpected interruptions of 2,048 nodes in 54 days (Llama 3,
 arXiv 2407.21783, table 5)."""
 RESTART_HOURS = 10 / 60
-"""From a job's start to its first iteration: health checks, imports, connections, loading the checkpoint."""
+"""Hours from a job's start to its first iteration: health checks, imports, connections, loading."""
 _HOPELESS = math.log(10_000)
-"""A cycle between saves of this many mean times between failures is tried ten thousand times before it succeeds
-once."""
+"""A cycle between saves that lasts this many mean times between failures succeeds once in ten thousand tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What a job runs on.
+    """The cluster that jobs run on.
 
     Attributes:
         nodes: The number of nodes of a job. If one fails, the job ends.
@@ -36,9 +35,9 @@ class Cluster:
         iteration_hours: The time of one iteration.
         mtbf_hours: Mean time between failures of one node; times are exponentially distributed.
         queue_hours: Mean wait of a job that is submitted or requeued, exponentially distributed; 0 for none.
-        save_hours: How long training stands still for a save.
-        limit_hours: When a job is told to save and requeue, after its start; None for no time limit.
-        restart_hours: From a job's start to its first iteration.
+        save_hours: The pause in training for a save.
+        limit_hours: The time after its start when a job must save and requeue; None for no time limit.
+        restart_hours: The time from a job's start to its first iteration.
     """
 
     nodes: int
@@ -52,17 +51,17 @@ class Cluster:
 
     @property
     def job_mtbf_hours(self) -> float:
-        """Mean time between failures of all its nodes."""
+        """Mean time between failures of a whole job."""
         return self.mtbf_hours / self.nodes
 
     @property
     def young_hours(self) -> float:
-        """Training between saves that wastes least, to first order: sqrt(2 save MTBF) (Young 1974, Daly 2006)."""
+        """Training hours between saves that waste least, to first order: sqrt(2 save MTBF) (Young 1974, Daly 2006)."""
         return math.sqrt(2 * self.save_hours * self.job_mtbf_hours)
 
 
 class LegHours(NamedTuple):
-    """How long one leg took.
+    """The duration of one leg.
 
     Attributes:
         elapsed: Hours from the submission of its job to its end.
@@ -74,7 +73,7 @@ class LegHours(NamedTuple):
 
 
 def run_leg(random: Random, cluster: Cluster, leg: Leg, interval: int) -> LegHours:
-    """Play one leg, saved at multiples of ``interval`` iterations and at its end.
+    """Simulate one leg, saved at multiples of ``interval`` iterations and at its end.
 
     Raises:
         RefusedError: the time limit is too short to train and save one iteration.
@@ -106,13 +105,13 @@ def run_leg(random: Random, cluster: Cluster, leg: Leg, interval: int) -> LegHou
 
 
 def _to_end(cluster: Cluster, position: int, end: int, interval: int) -> float:
-    """Hours from a position to the end of a leg, all saves included and the last one too."""
+    """Return the hours from a position to the end of a leg, including all saves."""
     saves = (end - 1) // interval - position // interval + 1
     return (end - position) * cluster.iteration_hours + saves * cluster.save_hours
 
 
 def _positions(cluster: Cluster, position: int, hours: float, interval: int) -> tuple[int, int]:
-    """(last saved, last trained) iteration after so many hours of training and saving from a position."""
+    """Return the (last saved, last trained) iteration after ``hours`` of training and saving."""
     step, cycle = cluster.iteration_hours, interval * cluster.iteration_hours + cluster.save_hours
     boundary = (position // interval + 1) * interval
     first = (boundary - position) * step + cluster.save_hours
@@ -125,14 +124,14 @@ def _positions(cluster: Cluster, position: int, hours: float, interval: int) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a save interval leads to, over all seeds.
+    """The result of a save interval, over all seeds.
 
     Attributes:
         interval: Iterations between saves.
-        finish_hours: (median, 90 %) from submission to the campaign's end; None where it hardly ever ends.
-        wasted_gpu_hours: Mean GPU-hours of start-up, saves, and training that is lost; None likewise.
-        wasted_share: The share of these in all GPU-hours that jobs held.
-        ends_hours: Path -> (median, 90 %) of when it is trained.
+        finish_hours: (median, 90 %) from submission to the campaign's end; None if it hardly ever ends.
+        wasted_gpu_hours: Mean GPU-hours of start-up, saves and lost training; None likewise.
+        wasted_share: Their share of all GPU-hours that jobs held.
+        ends_hours: Path -> (median, 90 %) hours until it is trained.
     """
 
     interval: int
@@ -143,7 +142,7 @@ class Outcome:
 
 
 def simulate(tree: Tree, cluster: Cluster, interval: int, seeds: int) -> Outcome:
-    """Play the campaign once for each seed in 0 .. seeds - 1; the same seeds give the same outcome.
+    """Simulate the campaign once for each seed in 0 .. seeds - 1; the same seeds give the same outcome.
 
     Raises:
         RefusedError: as ``run_leg``.
@@ -157,7 +156,7 @@ def simulate(tree: Tree, cluster: Cluster, interval: int, seeds: int) -> Outcome
     for seed in range(seeds):
         trained: dict[tuple[str, int] | None, float] = {None: 0.0}
         for number, leg in enumerate(legs):
-            # A stream for each leg: all intervals meet the same luck, so that they can be compared.
+            # One stream per leg: all intervals get the same random numbers, so that they can be compared.
             hours = run_leg(Random(f"{seed} {number}"), cluster, leg, interval)
             held += hours.held
             trained[leg.key] = trained[leg.before] + hours.elapsed
@@ -179,7 +178,7 @@ def _spread(hours: list[float]) -> tuple[float, float]:
 
 
 def intervals_around(tree: Tree, cluster: Cluster, own: int) -> list[int]:
-    """The plan's own save interval, and others from a quarter to four times of Young's, in steps of sqrt(2)."""
+    """Return the plan's save interval, and others from a quarter to four times Young's, in steps of sqrt(2)."""
     longest = max(leg.until - leg.start for leg in legs_of(tree))
     young = cluster.young_hours / cluster.iteration_hours
     found = {min(longest, max(1, round(young * 2 ** (step / 2)))) for step in range(-4, 5)}

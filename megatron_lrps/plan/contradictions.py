@@ -1,4 +1,4 @@
-"""What a plan's parts may not say together, whatever its paradigm; all raise PlanError."""
+"""Contradictions between a plan's parts, whatever its paradigm; all functions raise PlanError."""
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
@@ -15,10 +15,10 @@ from megatron_lrps.schedule.paradigms import MAIN, branch_length
 
 
 def refuse_shared_data(plan: Plan) -> None:
-    """Refuse training data that are read twice, or that validate.
+    """Refuse training data that are used twice, or also for validation.
 
-    Every window draws from the start of its indexes: a second one on the same index would read the first one's
-    samples again, and its version would learn nothing new.
+    Every window draws from the start of its indexes: a second window on the same index would read the same samples
+    again, and its version would learn nothing new.
     """
     seen: dict[Path, str] = {}
     for version in plan.versions:
@@ -43,7 +43,7 @@ def refuse_shared_data(plan: Plan) -> None:
 
 
 def refuse_twins(key: str, names: list[str]) -> None:
-    """Refuse two equal names; ``key`` is the plan's list that they are in."""
+    """Refuse duplicate names; ``key`` is the plan's list that they are in."""
     # Case-insensitive file systems would put two such paths into one folder.
     seen: dict[str, str] = {}
     for name in names:
@@ -62,7 +62,7 @@ def refuse_twins(key: str, names: list[str]) -> None:
 def refuse_impossible_fork(plan: Plan, window: Window) -> None:
     """Refuse a branch of less than one iteration, and one that would fork before main has warmed up or trained.
 
-    Every fix that is offered works by itself. No path forks at the iteration up to which main is adopted, since its
+    Every suggested fix works by itself. No path forks at the iteration up to which main is adopted, since its
     fork point would be in no folder of the campaign.
     """
     alpha, warm = plan.decay_of(window.version).alpha, plan.lr.warmup_iters
@@ -70,7 +70,7 @@ def refuse_impossible_fork(plan: Plan, window: Window) -> None:
     start, iterations = window.start, window.iterations
     least_fork = max(warm, begins)
 
-    def possible(alpha: float, iterations: int) -> bool:  # main must also go beyond its warm-up
+    def possible(alpha: float, iterations: int) -> bool:  # main must also train past its warm-up
         fork = start + iterations - branch_length(alpha, iterations)
         return alpha * iterations >= 1 and fork > least_fork
 
@@ -102,7 +102,7 @@ def refuse_impossible_fork(plan: Plan, window: Window) -> None:
 
 
 def refuse_impossible_cut(plan: Plan, cut: Cut) -> None:
-    """Refuse a cut that forks off main before it has warmed up, or where it is adopted."""
+    """Refuse a cut that forks off main before the end of its warm-up, or at its adopted iteration."""
     key, warm = f"cuts.{cut.name}", plan.lr.warmup_iters
     if cut.fork < warm:
         raise PlanError(
@@ -116,7 +116,7 @@ def refuse_impossible_cut(plan: Plan, cut: Cut) -> None:
 
 
 def refuse_impossible_warmup(plan: Plan, first: Window, paradigm: str) -> None:
-    """Refuse a warm-up that the first version of PTFS or CPT has no room for, and none where it is to be repeated."""
+    """Refuse a warm-up too long for the first version of PTFS or CPT, and a missing one that is to be repeated."""
     warm = plan.lr.warmup_iters
     if paradigm == "cpt-rewarm" and not warm:
         raise PlanError(
@@ -130,7 +130,7 @@ def refuse_impossible_warmup(plan: Plan, first: Window, paradigm: str) -> None:
 
 
 def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
-    """Refuse paths that read past the timeline, or that end inside of their warm-up."""
+    """Refuse paths that read past the timeline, or that end inside their warm-up."""
     last = windows[-1].end
     for path in paths:
         if path.end > last:

@@ -1,4 +1,4 @@
-"""What a campaign costs: iterations against PTFS and CPT, GPU-hours, and checkpoint storage. Pure."""
+"""The cost of a campaign: iterations compared with PTFS and CPT, GPU-hours, and checkpoint storage. Pure."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from megatron_lrps.plan.vocabulary import Vocabulary, vocabulary_by_plan, whole
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Iterations of all versions together.
+    """The iterations of all versions together.
 
     Attributes:
         planned: The iterations that the paths of the plan train (the sum over its paradigms), cuts included.
-        lrps: The iterations by path switching, or None if the plan has no such paths. Cuts do not count here and below:
-            they are versions besides the planned ones, which nobody would retrain from scratch.
+        lrps: The iterations by path switching, or None if the plan has no such paths. Here and below, cuts do not
+            count: they are versions besides the planned ones, which nobody would retrain from scratch.
         ptfs: The iterations by retraining every version from scratch on all data so far, those of an adopted run too.
-        cpt: The iterations by continuing from the last version on new data; the first one from an adopted run, where
+        cpt: The iterations by continuing from the last version on new data; the first one from an adopted run, if
             there is one.
     """
 
@@ -33,7 +33,7 @@ class Cost:
 
 
 def cost_of(tree: Tree) -> Cost:
-    """Cost of a tree's campaign, and of the same versions by the other paradigms."""
+    """Return the cost of a tree's campaign, and of the same versions by the other paradigms."""
     ends = [end for _, end in tree.planned_ends]
     has_lrps = any(path.paradigm == "lrps" for path in tree.paths)
     return Cost(
@@ -45,7 +45,7 @@ def cost_of(tree: Tree) -> Cost:
 
 
 def planned_iterations(tree: Tree, paradigm: str) -> int:
-    """Iterations that a paradigm needs for the planned versions, cuts left out; listed paths are all counted."""
+    """Return the iterations of a paradigm for the planned versions, without cuts; all listed paths count."""
     if paradigm == "explicit":
         return tree.iterations(paradigm)
     cuts = {cut.name for cut in tree.plan.cuts}
@@ -56,11 +56,11 @@ def planned_iterations(tree: Tree, paradigm: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """A GPT's size from its Megatron flags.
+    """A GPT's size, computed from its Megatron flags.
 
     Attributes:
-        parameters: All weights, embeddings included.
-        flops_per_sample: Floating-point operations of one sample's forward and backward pass.
+        parameters: The number of weights, embeddings included.
+        flops_per_sample: Floating-point operations of the forward and backward pass of one sample.
         vocabulary: The vocabulary that it was computed with.
         checkpoint_bytes: The size of one save.
     """
@@ -72,14 +72,14 @@ class ModelSize:
 
 
 def model_size(plan: Plan, vocabulary: Vocabulary | None = None) -> ModelSize | None:
-    """The model's size, or None where the plan does not name num-layers and hidden-size, or has experts or MLA.
+    """Return the model's size; None if the plan lacks num-layers or hidden-size, or has experts or MLA.
 
-    Counts dense GPTs: matrix products of attention (QKV, scores, context, projection), MLP and logits, each
-    2 operations a multiply-add, three passes' worth.
+    Counts dense GPTs: matrix products of attention (QKV, scores, context, projection), MLP and logits, with
+    2 operations per multiply-add, times three for forward and backward.
 
     Args:
         plan: The plan.
-        vocabulary: The vocabulary of its tokenizer (``data.tokenizer_size``). None takes what the plan alone says.
+        vocabulary: The vocabulary of its tokenizer (``data.tokenizer_size``). None uses the plan alone.
     """
     flags = plan.megatron
     layers, hidden = whole(flags.get("num-layers")), whole(flags.get("hidden-size"))
@@ -111,16 +111,16 @@ def model_size(plan: Plan, vocabulary: Vocabulary | None = None) -> ModelSize | 
 
 
 def gpu_hours(iterations: int, plan: Plan, size: ModelSize, tflops: float) -> float:
-    """GPU-hours of ``iterations`` at ``tflops`` achieved per GPU (1e12 operations a second)."""
+    """Return the GPU-hours of ``iterations`` at ``tflops`` achieved per GPU (1e12 operations per second)."""
     return iterations * plan.global_batch_size * size.flops_per_sample / (tflops * 1e12) / 3600
 
 
 def bytes_per_parameter(plan: Plan) -> int:
-    """What a torch_dist checkpoint holds of each parameter.
+    """Return the bytes per parameter in a torch_dist checkpoint.
 
-    The weights (2 bytes in bf16 and fp16, else 4); of the optimizer two moments of Adam or one of SGD (4 each), and
-    fp32 master weights (4) where the weights are in half precision or the optimizer is distributed, which keeps its own
-    of fp32 weights too. What a precision-aware optimizer saves of that is not counted.
+    The weight (2 bytes in bf16 and fp16, else 4), two moments of Adam or one of SGD (4 each), and an fp32 master weight
+    (4) if the weights are in half precision or the optimizer is distributed, which has its own copy of fp32 weights
+    too. The savings of a precision-aware optimizer are not counted.
     """
     flags = plan.megatron
     half = bool(flags.get("bf16") or flags.get("fp16"))
@@ -132,11 +132,11 @@ def bytes_per_parameter(plan: Plan) -> int:
 
 
 def checkpoints_kept(tree: Tree) -> int:
-    """Checkpoints that must stay: every fork point, and every path's end."""
+    """Return the number of checkpoints that must stay: every fork point and every path's end."""
     points = {(path.name, path.end) for path in tree.paths}
     points |= {(path.name, fork) for path in tree.paths for fork in tree.fork_points(path.name)}
     return len(points)
 
 
 _OTHER_MODELS = ("num-experts", "multi-latent-attention", "hybrid-layer-pattern", "hybrid-override-pattern")
-"""Flags of models whose size the formula for dense GPTs would get wrong: no figure is better than a wrong one."""
+"""Flags of models whose size the dense-GPT formula would get wrong: no figure is better than a wrong one."""

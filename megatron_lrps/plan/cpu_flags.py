@@ -1,7 +1,7 @@
-"""What a CPU run needs on Megatron's command line and in its environment. Imports nothing."""
+"""The Megatron flags and environment variables of a CPU run. Imports nothing."""
 
 CPU_FLAGS: dict[str, str | bool] = {
-    # Transformer Engine and the fused kernels exist for CUDA alone.
+    # Transformer Engine and the fused kernels exist only for CUDA.
     "transformer-impl": "local",
     "attention-backend": "unfused",
     "no-gradient-accumulation-fusion": True,
@@ -15,10 +15,10 @@ CPU_FLAGS: dict[str, str | bool] = {
     # use here: all tensor-parallel shards would start alike.
     "use-cpu-initialization": True,
     "distributed-backend": "gloo",
-    # A process for loading costs more than it saves where training itself has few cores.
+    # A loader process costs more than it saves if training has few cores.
     "num-workers": "0",
 }
-"""Megatron flag without its dashes -> its value, ``True`` for a switch."""
+"""Megatron flag without its dashes -> its value; ``True`` for a switch."""
 
 CPU_ENV: dict[str, str] = {
     # Compiling would cost minutes and need a C++ compiler.

@@ -1,4 +1,4 @@
-"""Which data a path reads: index prefixes (X.bin with X.idx) by window. Looks at no file's content."""
+"""The data that a path reads: index prefixes (X.bin with X.idx) by window. Reads no file's content."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from megatron_lrps.plan.window_samples import portions_of, windows_read
 
 
 def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
-    """Name -> index prefix of every validation set of the path's windows, e.g. ``v1-web``.
+    """Return name -> index prefix of every validation set of the path's windows, e.g. ``v1-web``.
 
     A set that several versions name is evaluated once, under the first version's name for it.
-    Raises PlanError where two different sets get one name.
+    Raises PlanError if two different sets get one name.
     """
     sets: dict[str, Path] = {}
     for window in tree.windows_of(path):
@@ -34,17 +34,17 @@ def validation_sets(tree: Tree, path: PlannedPath) -> dict[str, Path]:
 
 
 def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
-    """A window as records, checkpoints and ``--json`` give it.
+    """Return a window in the form of records, checkpoints and ``--json``.
 
     Args:
-        tree: The plan's.
-        window: One of its.
-        known: What is known of an index prefix's content; an empty mapping where the plan alone speaks.
+        tree: The plan's tree.
+        window: One of its windows.
+        known: Returns the known facts on an index prefix's content; empty if only the plan is known.
 
     Returns:
-        ``version``, ``iterations``, ``data``: [weight, prefix, what is known] of its own training data, a prefix in the
-        campaign's folder relative to that; and where
-        it replays, ``replay``: ``share``, and ``samples`` by the version whose data they are drawn from.
+        ``version``, ``iterations``, ``data``: [weight, prefix, known facts] of its own training data (prefixes
+        in the campaign's folder are relative to it); and for a replay, ``replay``: ``share``, and ``samples`` by source
+        version.
     """
     facts: dict[str, Any] = {
         "version": window.version.name,
@@ -61,19 +61,19 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
 
 
 def missing_indexes(tree: Tree) -> list[Path]:
-    """Prefixes that the plan names and whose .bin or .idx is not there."""
+    """Return the prefixes in the plan whose .bin or .idx is missing."""
     named = [prefix for window in tree.windows for _, prefix in window.version.train]
     named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
     return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
 
 
 def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
-    """Refuse a path whose training or validation data are not there.
+    """Refuse a path whose training or validation data are missing.
 
     Args:
-        tree: The plan's.
-        path: One of its.
-        position: The iteration that the path has come to; training data that it reads no more may be gone.
+        tree: The plan's tree.
+        path: One of its paths.
+        position: The path's current iteration; training data that it no longer reads may be gone.
 
     Raises:
         PlanError: naming the key.
@@ -94,7 +94,7 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
 
 
 def has_sources(plan: Plan, prefix: Path) -> bool:
-    """Whether the plan names the raw text of an index, of which `lrps prepare` makes it."""
+    """Whether the plan names the raw text from which `lrps prepare` makes an index."""
     return any(prefix in version.sources for version in plan.versions)
 
 
@@ -110,12 +110,12 @@ _FILES = (".bin", ".idx")
 
 
 def _lacking(prefix: Path) -> list[str]:
-    """Which of an index's files are not there."""
+    """Return an index's missing files."""
 
     def there(file: Path) -> bool:
         try:
             return file.is_file()
-        except OSError:  # a name too long, a folder that may not be entered
+        except OSError:  # a name that is too long, a folder without permission
             return False
 
     return [ending for ending in _FILES if not there(Path(f"{prefix}{ending}"))]

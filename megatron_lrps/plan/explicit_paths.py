@@ -1,4 +1,4 @@
-"""``paths:`` of a plan: curves that no paradigm draws, each with its parent, fork, end and pieces."""
+"""A plan's ``paths:``: curves outside any paradigm, each with its parent, fork, end and pieces."""
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.contradictions import refuse_twins
@@ -9,7 +9,7 @@ from megatron_lrps.schedule import Schedule, Segment, continuous_shapes
 
 
 def explicit_paths(plan: Plan) -> list[PlannedPath]:
-    """The paths that a plan lists itself.
+    """Return the paths that a plan lists itself.
 
     Raises:
         PlanError: A parent, a fork, an end or a schedule is impossible.

@@ -1,8 +1,8 @@
-"""The plan's keys that name files: one type for all of them, resolved where the plan is read and nowhere else.
+"""File paths in the plan: one type for all keys that name files, resolved once, when the plan is read.
 
 A path may be absolute, start at the plan file's folder, at a home folder (``~``), or hold environment variables
-(``$SCRATCH``, ``${SCRATCH}``; ``$$`` is a dollar sign). From the YAML border on it is absolute. The accepted plan
-writes what lies in the campaign's folder relative to that folder, so that a campaign is where its folder is.
+(``$SCRATCH``, ``${SCRATCH}``; ``$$`` is a dollar sign). After reading it is absolute. The accepted plan writes paths in
+the campaign's folder relative to that folder, so that a campaign can be moved.
 """
 
 import glob
@@ -24,21 +24,21 @@ PATH_FLAGS = (
     "pretrained-checkpoint", "result-rejected-tracker-filename", "rl-profile-dir", "te-precision-config-file",
     "titles-data-path", "tokenizer-metadata", "vocab-file", "wandb-save-dir",
 )  # fmt: skip
-"""Flags of Megatron that name files and stand under ``megatron:``; they start at the plan's folder too."""
+"""Flags under ``megatron:`` that name files; they start at the plan's folder too."""
 
 _VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([^}]*)\}?)")
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 
 
 def absolute(written: str, base: Path) -> Path:
-    """A path of the plan as an absolute one; a link that it ends in is kept, those on the way are followed.
+    """Return a plan's path as an absolute one; links are followed, except in the last component.
 
     Args:
-        written: As the plan has it.
-        base: The folder where relative paths start.
+        written: The path as the plan has it.
+        base: The folder that relative paths start from.
 
     Raises:
-        ValueError: it is empty, an address, or names a variable or a home folder that is not there; with the fix.
+        ValueError: it is empty, an address, or names a missing variable or home folder; with the fix.
     """
     full = os.path.join(base, _expanded(written))  # noqa: PTH118 - Path() would take the `.` off `./~name`
     folder, name = os.path.split(full.rstrip("/") or "/")
@@ -51,14 +51,14 @@ def absolute(written: str, base: Path) -> Path:
 
 
 def written(path: Path, folder: Path | None = None) -> str:
-    """What ``absolute`` reads back as ``path``: relative to ``folder``, where it lies in there."""
+    """Return the text that ``absolute`` reads back as ``path``: relative to ``folder`` if inside it."""
     inside = folder is not None and path.is_relative_to(folder)
     text = str(path.relative_to(folder) if inside and folder else path).replace("$", "$$")
     return f"./{text}" if text.startswith("~") or not text.strip() else text
 
 
 def within(file: str | Path, base: Path) -> str:
-    """A file's name as people are shown it: from ``base`` on, where it lies in there."""
+    """Return a file's name for display: relative to ``base`` if inside it."""
     path = Path(file)
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(file)
 
@@ -91,18 +91,18 @@ def _value(found: re.Match[str]) -> str:
 
 
 def base_of(info: ValidationInfo) -> Path:
-    """Where relative paths start: the folder of the plan that is being read."""
+    """Return the folder that relative paths start from."""
     return Path((info.context or {}).get("base") or Path.cwd())
 
 
 def _read(value: Any, info: ValidationInfo) -> Path:
-    if isinstance(value, Path):  # of another plan's model, and so resolved
+    if isinstance(value, Path):  # from another plan's model, so it is resolved already
         return value
     return absolute(_text(value), base_of(info))
 
 
 def _read_pattern(value: Any, info: ValidationInfo) -> Path:
-    """As ``_read``, but for a glob, whose links are followed by whoever looks for its files."""
+    """As ``_read``, but keep a glob unresolved: its links are followed when its files are listed."""
     if isinstance(value, Path) or not glob.has_magic(_text(value)) or (path := absolute(value, base_of(info))).exists():
         return _read(value, info)
     pattern = _expanded(value)
@@ -125,33 +125,33 @@ _WRITTEN = PlainSerializer(_write, return_type=str, when_used="json")
 FilePath = Annotated[Path, BeforeValidator(_read), _WRITTEN]
 """A file, a folder or an index prefix that a plan names; relative ones start at the context's ``base``.
 
-Written as JSON it is relative to the context's ``folder`` where it lies in there; without ``places`` only its name.
+In JSON it is relative to the context's ``folder`` if inside it; without ``places`` only its name.
 """
 FilePattern = Annotated[Path, BeforeValidator(_read_pattern), _WRITTEN]
 """A file, a folder or a glob."""
 
 
 def paths_in(model: BaseModel, **parts: Any) -> list[Path]:
-    """Every path that a model names, in the order of its keys; ``parts`` are pydantic's ``include`` and ``exclude``."""
+    """Return all paths in a model, in the order of its keys; ``parts`` are pydantic's ``include`` and ``exclude``."""
     found: list[Path] = []
     model.model_dump(mode="json", context={"found": found}, **parts)
     return found
 
 
 def read_program(command: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    """A command whose program starts at the plan's folder where its name has a slash; else PATH finds it."""
+    """Resolve a command's program from the plan's folder if its name has a slash; else PATH finds it."""
     program, *arguments = command or ("",)
     return (str(absolute(program, base_of(info))), *arguments) if "/" in program else command
 
 
 def write_program(command: tuple[str, ...], info: SerializationInfo) -> list[str]:
-    """What ``read_program`` reads back."""
+    """Return the text that ``read_program`` reads back."""
     program, *arguments = command or ("",)
     return [_write(Path(program), info), *arguments] if "/" in program else list(command)
 
 
 def read_flags[V](flags: dict[str, V], info: ValidationInfo) -> dict[str, V | str]:
-    """Megatron's flags with those of ``PATH_FLAGS`` resolved; raises ValueError naming the flag."""
+    """Return Megatron's flags with those of ``PATH_FLAGS`` resolved; raises ValueError naming the flag."""
     found: dict[str, V | str] = {}
     for flag, value in flags.items():
         resolves = flag in PATH_FLAGS and isinstance(value, str)
@@ -163,7 +163,7 @@ def read_flags[V](flags: dict[str, V], info: ValidationInfo) -> dict[str, V | st
 
 
 def write_flags[V](flags: dict[str, V], info: SerializationInfo) -> dict[str, V | str]:
-    """What ``read_flags`` reads back."""
+    """Return the flags that ``read_flags`` reads back."""
     return {
         flag: _write(Path(value), info) if flag in PATH_FLAGS and isinstance(value, str) else value
         for flag, value in flags.items()

@@ -1,4 +1,4 @@
-"""The first plan of a campaign, commented, from the few things that only its user knows."""
+"""The first plan of a campaign, with comments, made from the few facts that only its user knows."""
 
 import json
 import re
@@ -6,20 +6,20 @@ import textwrap
 from dataclasses import dataclass
 
 SCHEMA_FILE = "plan.schema.json"
-"""The JSON schema that lies beside the plan, for editors."""
+"""The JSON schema beside the plan, for editors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A model and how it is trained; what a draft begins with, to be changed.
+    """A model and its training settings, with which a draft begins.
 
     Attributes:
-        about: What it is for, as a phrase.
-        sequence_length: Tokens of a sample.
-        global_batch_size: Samples of an iteration.
+        about: Its purpose, as a phrase.
+        sequence_length: Tokens per sample.
+        global_batch_size: Samples per iteration.
         max_lr: The maximal learning rate; the minimal one is a tenth.
-        vocab_size: The tokens of the tokenizer that is trained, if there is enough text.
-        max_iters: The most iterations of a version that are proposed.
+        vocab_size: The vocabulary size of the trained tokenizer, if there is enough text.
+        max_iters: The maximum iterations that are proposed for a version.
         flags: The flags of Megatron.
     """
 
@@ -83,7 +83,7 @@ SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """Raw text as the plan is to name it: a file, a folder or a glob; ``documents`` where it is plain text."""
+    """Raw text as the plan names it: a file, a folder or a glob; ``documents`` if it is plain text."""
 
     files: str
     documents: str | None = None
@@ -91,15 +91,15 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What the first plan says.
+    """The values of the first plan.
 
     Attributes:
         name: The name of the campaign.
         train: The text of each version.
-        valid: The text that is held out.
+        valid: The held-out text.
         size: A key of ``SIZES``.
-        vocab_size: The tokens of the tokenizer that is trained.
-        length: The length of each version, as the plan writes it: (``iters`` or ``tokens``, a count).
+        vocab_size: The vocabulary size of the trained tokenizer.
+        length: The length of each version in the plan: (``iters`` or ``tokens``, a count).
         iters: The same length in iterations.
         device: ``cpu`` or ``gpu``.
         why: The reason for this device, which becomes a comment.
@@ -119,7 +119,7 @@ class Draft:
 
 
 def draft_text(draft: Draft) -> str:
-    """The plan as its file holds it."""
+    """Return the text of the plan file."""
     size = SIZES[draft.size]
     flags = {**size.flags, "save-interval": _every(draft.iters, 4), "eval-interval": _every(draft.iters, 2)}
     versions = "".join(
@@ -189,13 +189,13 @@ def _source(text: Text) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Text as YAML: bare where no reader could take it for anything else."""
+    """Return text as YAML, unquoted if no reader could take it for anything else."""
     plain = re.fullmatch(r"(?:[A-Za-z_.][\w.-]*)?(?:/[\w.*-]+)+", text, re.ASCII)
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def warmup_of(iters: int) -> int:
-    """A twentieth of the first version, 500 iterations at the most."""
+    """Return a twentieth of the first version, at most 500 iterations."""
     return min(500, max(1, iters // 20))
 
 

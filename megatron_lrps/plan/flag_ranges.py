@@ -1,7 +1,7 @@
-"""Megatron's numbers that its parser takes whatever they are, and that break off, or are wrong, outside of a range.
+"""Valid ranges of numbers that Megatron's parser accepts unchecked, but that fail or mislead outside of a range.
 
-A negative ``clip-grad`` clips nothing without a word; ``num-layers: 0`` is a division by zero. Pure; what of the
-command line contradicts a plan is not known here.
+A negative ``clip-grad`` silently clips nothing; ``num-layers: 0`` is a division by zero. Pure; contradictions between
+the command line and a plan are checked elsewhere.
 """
 
 import signal
@@ -19,7 +19,7 @@ _COUNTS = (
     "num-distributed-optimizer-instances", "log-interval", "save-interval", "tensorboard-log-interval",
     "distributed-timeout-minutes", "seed",
 )  # fmt: skip
-"""1 or more: megatron-core 0.19 takes a 0 of none of them for "none" or "never"."""
+"""1 or more: for none of these does megatron-core 0.19 take 0 as "none" or "never"."""
 _ABOVE_ZERO = ("norm-epsilon", "layernorm-epsilon", "initial-loss-scale")
 _NOT_NEGATIVE = (
     "mtp-num-layers", "num-experts", "recompute-num-layers", "train-iters", "eval-iters", "eval-interval",
@@ -41,15 +41,15 @@ _GPU_ALONE = {
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
     "sequence-parallel": "torch's layer norm does not work on parts of a sequence",
 }
-"""Flags that the CPU backend would leave out without a word, or break off at -> why. A size of 1 is none."""
+"""Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 means the feature is off."""
 
 
 def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
-    """Refuse numbers that Megatron would break off at, or take for something else.
+    """Refuse numbers that Megatron would fail at or misread.
 
     Args:
-        flags: Flag without its dashes -> value; what is no number is left to others.
-        prefix: What stands in front of a flag in messages: ``megatron.`` or ``--``.
+        flags: Flag without its dashes -> value; values that are no numbers are not checked.
+        prefix: The prefix of a flag in messages: ``megatron.`` or ``--``.
 
     Raises:
         PlanError: naming the flag, its value and the range.
@@ -77,7 +77,7 @@ def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
 
 
 def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
-    """Refuse what the CPU backend has not; arguments as those of ``refuse_out_of_range``. Raises PlanError."""
+    """Refuse features that the CPU backend lacks; arguments as in ``refuse_out_of_range``. Raises PlanError."""
     for name, why in _GPU_ALONE.items():
         value = flags.get(name)
         if value not in (None, False) and _number(value) != 1:

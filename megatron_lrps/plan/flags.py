@@ -1,7 +1,7 @@
-"""The Megatron argument line of a path: what the plan says itself, then what it passes through.
+"""The Megatron argument line of a path: flags from the plan's own keys, then those it passes through.
 
-One function makes it for `lrps args`, for the local executor and for Slurm, and the training side makes it
-again from the same plan to see whether the flags it was given agree.
+One function makes it for `lrps args`, for the local executor and for Slurm. The training side makes it again
+from the same plan, to check the flags it was given.
 """
 
 from pathlib import Path
@@ -35,10 +35,10 @@ _DECIDED_BY = {
     "tokenizer.num_special_tokens": "tiktoken-num-special-tokens",
     "tokenizer.special_tokens": "tokenizer-special-tokens",
 }
-"""A key of the plan -> the flags of Megatron that it decides."""
+"""Key of the plan -> the Megatron flags that it sets."""
 
 OWNED = {flag: key for key, flags in _DECIDED_BY.items() for flag in flags.split()}
-"""Megatron flags that the plan decides by a key of its own: in ``megatron:`` they are refused."""
+"""Megatron flag that a plan key sets -> that key; ``megatron:`` may not have these flags."""
 
 UNSAFE: dict[str, str] = {
     "finetune": "it drops the optimizer and the position; a fork keeps both",
@@ -67,13 +67,13 @@ UNSAFE: dict[str, str] = {
     ),
     "skip-train": "it trains nothing; lrps eval scores what is trained",
 }
-"""Megatron flags under which a campaign would be silently wrong, or could not go on: refused, with the reason."""
+"""Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 
 NO_RESUME: dict[tuple[str, FlagValue], str] = {
     ("optimizer", "sgd"): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or "
     "resume"
 }
-"""Values of Megatron's flags that no path could be continued with."""
+"""Megatron flag values with which no path could be continued -> the reason."""
 
 DEFAULTS: dict[str, FlagValue] = {
     "micro-batch-size": 1,
@@ -89,7 +89,7 @@ DEFAULTS: dict[str, FlagValue] = {
     "tensorboard-log-interval": 1,
     "distributed-timeout-minutes": 30,
 }
-"""What a path runs with unless ``megatron:`` says otherwise."""
+"""The flags of a path, unless ``megatron:`` sets them otherwise."""
 
 PRETRAINED = "pretrained-checkpoint"
 """Weights (`lrps import`) that a path without a parent starts from while it has no checkpoint of its own."""
@@ -99,15 +99,15 @@ FIXED = ("ckpt-format", "dataloader-type", "exit-signal-handler")
 
 
 def checkpoints_folder(folder: Path, path: str) -> Path:
-    """Where a path's checkpoints lie in the campaign's folder (Megatron's own layout inside)."""
+    """Return a path's checkpoints folder in the campaign's folder (Megatron's own layout inside)."""
     return folder / "paths" / path / "checkpoints"
 
 
 def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
-    """Flag -> value for a path, without the leading dashes and without ``--lrps-*``.
+    """Return flag -> value for a path, without the leading dashes and without ``--lrps-*``.
 
     Raises:
-        PlanError: for a flag in ``megatron:`` that the plan decides otherwise, or that would make it wrong.
+        PlanError: a flag in ``megatron:`` contradicts the plan, or would make it wrong.
     """
     plan = tree.plan
     _refuse_owned(plan)
@@ -155,7 +155,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
 
 
 def warmup_init(plan: Plan) -> float:
-    """Where the warm-up starts (``--lr-warmup-init``, 0 by default); raises PlanError."""
+    """Return the learning rate at the start of the warm-up (``--lr-warmup-init``, default 0); raises PlanError."""
     value = plan.megatron.get("lr-warmup-init", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= plan.lr.max:
         raise PlanError(f"megatron.lr-warmup-init: {shown(value)} is not a number in [0, lr.max].", "correct it.")
@@ -163,12 +163,12 @@ def warmup_init(plan: Plan) -> float:
 
 
 def lr_range(plan: Plan) -> dict[str, float]:
-    """What `Schedule.lr` needs besides a position, by its names; raises PlanError."""
+    """Return the keyword arguments of `Schedule.lr`; raises PlanError."""
     return {"max_lr": plan.lr.max, "min_lr": plan.lr.min, "init_lr": warmup_init(plan)}
 
 
 def argument_line(flags: dict[str, FlagValue]) -> list[str]:
-    """The flags as an argument list: true is a switch, false leaves the flag out, a list gives its items."""
+    """Return the flags as an argument list: true is a switch, false leaves the flag out, a list gives its items."""
     line: list[str] = []
     for flag, value in flags.items():
         if value is False:

@@ -1,4 +1,4 @@
-"""A gate: conditions on a version's scores, one a line, such as ``ppl/v1-web <= 1.01 * v2``. Pure."""
+"""A gate: conditions on a version's scores, one per line, such as ``ppl/v1-web <= 1.01 * v2``. Pure."""
 
 import math
 import operator
@@ -18,7 +18,7 @@ _LINE = re.compile(
 )
 _SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 PREVIOUS = "previous"
-"""In place of a version's name: the one before, of the same paradigm. For the first such a condition holds."""
+"""The name for the previous version of the same paradigm. For the first version, its conditions hold."""
 _SET_WORDS = ("ppl", "loss", "bpb")
 
 
@@ -29,7 +29,7 @@ class Condition(NamedTuple):
         text: The line as it was written.
         score: A name such as ``ppl/v1-web``, or ``ppl/web`` if only one version has a set of that name.
         sign: ``<=``, ``>=``, ``<`` or ``>``.
-        factor: What the other version's score is multiplied by; or the number itself.
+        factor: The factor of the other version's score; or the number itself.
         version: The other version, ``PREVIOUS``, or None for a number.
     """
 
@@ -47,8 +47,8 @@ class Judged(NamedTuple):
         condition: The line of the gate.
         value: The score of the version.
         other: The score of the other version, or None if the line has a number.
-        holds: Whether it is met; never where a score is no number.
-        against: The name of the other version. None if the line has a number, and if no version is before.
+        holds: Whether it is met; False if a score is not finite.
+        against: The name of the other version; None if the line has a number, or if no version is before.
     """
 
     condition: Condition
@@ -69,7 +69,7 @@ class Judged(NamedTuple):
 
 
 def read_gate_file(file: Path) -> list[Condition]:
-    """The conditions in a file; raises RefusedError as ``read_gate``, and where it cannot be read."""
+    """Read the conditions in a file; raises RefusedError as ``read_gate``, and if it cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -78,7 +78,7 @@ def read_gate_file(file: Path) -> list[Condition]:
 
 
 def previous_of(tree: Tree, name: str) -> str | None:
-    """The path of the version before that of the path ``name``, of the same paradigm; None for the first."""
+    """Return the path of the previous version of ``name``'s paradigm; None for the first."""
     path = tree.path(name)
     if path.version is None:
         return None
@@ -89,7 +89,7 @@ def previous_of(tree: Tree, name: str) -> str | None:
 
 
 def read_gate(text: str, name: str) -> list[Condition]:
-    """A gate's conditions; empty lines and what follows a ``#`` are left out.
+    """Read a gate's conditions, without empty lines and comments after ``#``.
 
     Raises:
         RefusedError: A line is not a condition, or there is no condition.
@@ -121,17 +121,17 @@ def judge(
     measured: Callable[[str, str], Mapping[str, object]],
     previous: str | None = None,
 ) -> list[Judged]:
-    """Each condition with its numbers.
+    """Return each condition with its numbers.
 
     Args:
         conditions: The conditions, from ``read_gate``.
-        version: The one that is to be released.
-        scores: Version -> its scores by name; raises RefusedError where it has none.
+        version: The version to be released.
+        scores: Version -> its scores by name; raises RefusedError if it has none.
         measured: (version, score) -> how it was measured.
-        previous: What ``previous`` stands for, or None: there is none.
+        previous: The version that ``previous`` names, or None if there is none.
 
     Raises:
-        RefusedError: a score is not there, is of several sets, or was measured otherwise for the other version.
+        RefusedError: a score is missing, is ambiguous, or was measured differently for the other version.
     """
     judged = []
     for condition in conditions:
@@ -160,10 +160,10 @@ def judge(
 
 
 def full_name(score: str, scores: Mapping[str, float], version: str) -> str:
-    """A score's name, where the set may be called as its version calls it: ``ppl/web`` for ``ppl/v1-web``.
+    """Return a score's full name, given with or without the set's version: ``ppl/web`` for ``ppl/v1-web``.
 
     Raises:
-        RefusedError: there is none, or sets of several versions are called so.
+        RefusedError: there is no such score, or sets of several versions have that name.
     """
     if score in scores:
         return score

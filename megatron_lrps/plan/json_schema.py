@@ -1,4 +1,4 @@
-"""The plan as a JSON schema, for editors and other tools. What a key means is the text under it in its model."""
+"""The plan as a JSON schema, for editors and other tools. A key is described by the text under it in its model."""
 
 import ast
 import inspect
@@ -14,17 +14,17 @@ from megatron_lrps.schedule import SHAPES
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without a title for each key, which would be the key once more."""
+    """Omits the title of each key, which would only repeat the key."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def plan_schema() -> dict[str, Any]:
-    """What a plan.yaml may hold, as JSON Schema (draft 2020-12).
+    """Return the JSON Schema (draft 2020-12) of plan.yaml.
 
-    It knows every key, the type of its value and the limits of that value alone. What concerns several keys together,
-    such as where a branch may fork, is refused by `lrps plan` only.
+    It has every key with the type and limits of its value. Only `lrps plan` checks rules on several keys, such as where
+    a branch may fork.
     """
     schema = Plan.model_json_schema(schema_generator=_Untitled)
     models = {model.__name__: model for model in PlanModel.__subclasses__()}
@@ -35,24 +35,24 @@ def plan_schema() -> dict[str, Any]:
             keys[key]["description"] = texts[key]
     shapes = "; ".join(f"`{name}` {shape.about}" for name, shape in SHAPES.items())
     keys_of(schema["$defs"]["Decay"])["shape"]["description"] += f" {shapes[0].upper()}{shapes[1:]}."
-    del schema["properties"]["base"]  # where relative paths start: the reader sets it, no plan does
+    del schema["properties"]["base"]  # the folder that relative paths start from: the reader sets it, no plan does
     for name in ("Version", "Cut"):
-        # Kept as it is written, since only what is written goes over the campaign's decay.
+        # Only the keys that are written override the campaign's decay.
         keys_of(schema["$defs"][name])["decay"]["anyOf"][0] = {"$ref": "#/$defs/Decay"}
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "The plan of a Megatron-LRPS campaign"}
 
 
 def keys_of(part: dict[str, Any]) -> dict[str, Any]:
-    """Key -> its schema, of a section's; also where the section has shorter forms."""
+    """Return key -> its schema in a section, also if the section has shorter forms."""
     forms = [part, *part.get("anyOf", [])]
     found: dict[str, Any] = next(form["properties"] for form in forms if "properties" in form)
     return found
 
 
 def texts_of(model: type[BaseModel]) -> dict[str, str]:
-    """Key -> the text under it in the model's source.
+    """Return key -> the text under it in the model's source.
 
-    Read here and not by pydantic (``use_attribute_docstrings``), which would parse every model at each start.
+    Not read by pydantic (``use_attribute_docstrings``), which would parse every model at each start.
     """
     [body] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     assert isinstance(body, ast.ClassDef)
@@ -64,6 +64,6 @@ def texts_of(model: type[BaseModel]) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """A docstring as Markdown: paragraphs on one line each, code between single backticks."""
+    """Return a docstring as Markdown: paragraphs on one line each, code between single backticks."""
     paragraphs = text.replace("``", "`").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

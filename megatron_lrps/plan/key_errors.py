@@ -1,4 +1,4 @@
-"""What is wrong with a plan's keys, in one line: the key as the reader finds it, the value, and the fix."""
+"""One-line errors for a plan's keys: the key as the reader finds it, the value, and the fix."""
 
 import difflib
 from collections.abc import Iterator
@@ -21,24 +21,24 @@ _FIXES = {
     "string_type": "give text, in quotes if it looks like a number.",
 }
 _ONE_OF = {"versions": "version", "cuts": "cut", "paths": "path"}
-"""Lists whose items have names -> what one of them is called."""
+"""Lists of named items -> the word for one item."""
 _CLOSE = 0.75
-"""Share of letters that a misspelt key has in common with what was meant (difflib's ratio)."""
+"""The minimum similarity of a misspelt key and the intended one (difflib's ratio)."""
 _CLOSE_WORD = 0.5
-"""The same of the words that differ: micro_batch_size is no misspelt global_batch_size."""
+"""The same for the words that differ: micro_batch_size is no misspelt global_batch_size."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> PlanError:
-    """The first error of pydantic's in one line: key, value, fix.
+    """Return pydantic's first error in one line: key, value, fix.
 
     Args:
-        error: What validating ``data`` as ``model`` has raised.
-        model: The section's.
-        data: What the file says, in which items are found that have names.
-        prefix: The section's own place, where it is not the whole file.
+        error: The error from validating ``data`` as ``model``.
+        model: The section's model.
+        data: The file's content, which gives the names of items.
+        prefix: The section's place, if it is not the whole file.
     """
     details = error.errors(include_url=False)
-    # A list with an item that is refused is called too short as well.
+    # pydantic also calls a list too short if one of its items is refused.
     details = [
         each
         for each in details
@@ -63,17 +63,17 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, prefix: s
         fix = message.replace("Input should", "the value should").replace("Dictionary should", "the mapping should")
         return PlanError(f"{key}: {value} is not valid here{more}.", _FIXES.get(kind) or f"{fix}.")
     what, _, fix = message.partition("; ")
-    # What concerns a whole mapping names its values itself.
+    # An error on a whole mapping names its values itself.
     start = f"{key}:" if isinstance(first["input"], dict) else f"{key}: {value}"
     return PlanError(f"{start} {what}{more}.", f"{fix or 'change this value'}.")
 
 
 def place(loc: Loc, data: Any) -> str:
-    """A place in a plan as every message names it: ``versions.v1.iters``, or ``versions[0].name`` without a name.
+    """Return a place in a plan as all messages name it: ``versions.v1.iters``, or ``versions[0].name`` without a name.
 
     Args:
         loc: Keys and positions, from the outermost inwards.
-        data: What they lead into.
+        data: The content that they index.
     """
     text, remark, container = "", "", ""
     for part in loc:
@@ -88,12 +88,12 @@ def place(loc: Loc, data: Any) -> str:
         elif isinstance(data, dict) and isinstance(part, str):
             data, container = data.get(part), part
             text += f".{key_text(part)}"
-        # Else it is no place of the reader's: a list that was made of a single value, or a member of a union.
+        # Otherwise not in the file: a list made of a single value, or a member of a union.
     return text.removeprefix(".") + remark
 
 
 def key_text(key: str) -> str:
-    """A key as messages show it: on one line, whatever the plan holds."""
+    """Return a key for messages: on one line, whatever the plan holds."""
     return key if key.isprintable() and len(key) <= 60 else shown(key)
 
 
@@ -117,7 +117,7 @@ def _fix_of_unknown(model: type[BaseModel], loc: Loc, value: Any, meant: str | N
 
 
 def _meant(model: type[BaseModel], loc: Loc) -> str | None:
-    """The key of the same section that an unknown one resembles, or None."""
+    """Return the key of the same section that an unknown key resembles, or None."""
     key, known = _plain(str(loc[-1])), _keys_at(model, loc[:-1])
     if key in known:
         return key
@@ -136,7 +136,7 @@ def _plain(key: str) -> str:
 
 
 def _keys_at(model: type[BaseModel], loc: Loc) -> list[str]:
-    """The keys that a plan may have at a place."""
+    """Return the keys that a plan may have at a place."""
     at: list[Any] = [model]
     for part in loc:
         at = [inner for each in at for inner in _inside(each, part)]
@@ -150,7 +150,7 @@ def _names(annotation: Any) -> list[str]:
 
 
 def _inside(annotation: Any, part: str | int | None) -> list[Any]:
-    """The types that a value of this type may hold under a key or at a position; None: at any."""
+    """Return the types of the values in this type at a key or position; None: at any."""
     if _is_model(annotation):
         fields = annotation.model_fields
         return _members(fields[part].annotation) if part in fields else []
@@ -161,7 +161,7 @@ def _inside(annotation: Any, part: str | int | None) -> list[Any]:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """A type without its annotations; of a union, all its members."""
+    """Return a type without its annotations; for a union, all its members."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -174,7 +174,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _everywhere(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, str]]:
-    """(place, key) of every key below a section, items of lists being called NAME."""
+    """Yield (place, key) for every key below a section; list items are called NAME."""
     for name in _names(model):
         yield f"{at}{name}", name
         for inner in _members(model.model_fields[name].annotation):

@@ -1,4 +1,4 @@
-"""Reading plan.yaml: one clear line for whatever is wrong with it."""
+"""Reading plan.yaml, with one clear line for any error."""
 
 import hashlib
 import json
@@ -21,20 +21,20 @@ else:
     _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_DEPTH, MAX_NODES = 50, 100_000
-"""What a plan may hold: deeper nesting overflows the C stack, and aliases of aliases grow without a bound."""
+"""Limits of a plan: deeper nesting overflows the C stack, and nested aliases grow without bound."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
 _NAMES = {"campaign", "name", "parent", "version"}
 _NULL_TOKENIZER = ("type", "null")
-"""The tokenizer that is called null, which YAML would read as nothing."""
+"""The tokenizer type named null, which YAML would read as no value."""
 
 
 class _Loader(_BaseLoader):
-    """YAML's safe loader, which also refuses a key that is given twice (YAML would keep the last)."""
+    """YAML's safe loader, which also refuses duplicate keys (YAML would keep the last)."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """The value of a node; PyYAML itself lets through a KeyError for `!!bool maybe`, and the like."""
+        """Return the value of a node; PyYAML raises bare errors, such as KeyError for `!!bool maybe`."""
         try:
             return super().construct_object(node, deep)
         except (yaml.YAMLError, PlanError):
@@ -47,7 +47,7 @@ class _Loader(_BaseLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's safe dumper, which quotes what ``_Loader`` or any other reader would take for a number or a date."""
+    """YAML's safe dumper, which quotes text that any reader could take for a number or a date."""
 
 
 # YAML 1.1 reads 010 as 8, 12:30 as 750, 2024-11-01 as a date, and 3e-4 as text: nobody means that. Here a number is
@@ -112,7 +112,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def _refuse_bombs(text: str) -> None:
     """Refuse what would overflow the stack or the memory, from the events alone, before anything is built."""
     sizes: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []  # (anchor, size of all before it)
+    open_nodes: list[tuple[str | None, int]] = []  # (anchor, size of everything before it)
     total = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -134,7 +134,7 @@ def _refuse_bombs(text: str) -> None:
 
 
 def load_plan(path: str | Path) -> Plan:
-    """The plan in the file ``path``.
+    """Read the plan in the file ``path``.
 
     Raises:
         PlanError: naming the key, the value and the fix.
@@ -143,7 +143,7 @@ def load_plan(path: str | Path) -> Plan:
 
 
 def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
-    """The keys in a YAML file, read as a plan's are; ``what`` it is called in an error. Raises PlanError."""
+    """Read the keys of a YAML file like a plan's; errors call it ``what``. Raises PlanError."""
     return _parse_yaml(_read(path, what), str(path))
 
 
@@ -153,7 +153,7 @@ def _read(path: str | Path, what: str) -> str:
     except FileNotFoundError:
         fix = f"name a {what} file, such as those in examples/."
         raise PlanError(f"{what} {path} does not exist.", fix) from None
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of nobody
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of an unknown user
         raise PlanError(
             f"{what} {path} cannot be read: {error}.", "name a text file in UTF-8 that you may read."
         ) from None
@@ -174,12 +174,12 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
 
 
 def parse_plan(text: str, *, base: Path, name: str = "plan") -> Plan:
-    """The plan in ``text``, its relative paths starting at ``base``; raises PlanError."""
+    """Read the plan in ``text``, with relative paths starting at ``base``; raises PlanError."""
     return parse_mapping(_parse_yaml(text, name), base=base)
 
 
 def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
-    """The plan of these keys, its relative paths starting at ``base``; raises PlanError."""
+    """Return the plan of these keys, with relative paths starting at ``base``; raises PlanError."""
     if "base" in data:
         raise PlanError("base is an unknown key.", "remove it; relative paths start at the folder of the plan file.")
     try:
@@ -196,24 +196,24 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
 
 
 def _explained(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> PlanError:
-    from megatron_lrps.plan.key_errors import explain  # a hundredth of a start, for a refusal alone
+    from megatron_lrps.plan.key_errors import explain  # needed only for a refusal, and takes a hundredth of a start
 
     return explain(error, model, data, prefix)
 
 
 def plan_text(plan: Plan, *, inside: Path | None = None) -> str:
-    """A plan as YAML that reads back to the same plan.
+    """Return a plan as YAML that reads back to the same plan.
 
     Args:
-        plan: What it is to say.
-        inside: The folder that the text is to lie in: paths below it are written relative to it, so that it can be
-            moved. Without it all are absolute, and the text can be read from any folder.
+        plan: The plan.
+        inside: The folder that the text will be in: paths below it are written relative to it, so that it can be
+            moved. Without it all paths are absolute, and the text can be read from any folder.
     """
     data = plan.model_dump(mode="json", exclude_unset=True, context={"folder": inside})
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan's meaning: key order, comments and the places of its files do not change it."""
+    """Return the SHA-256 of the plan's meaning: key order, comments and the folders of its files do not change it."""
     data = plan.model_dump(mode="json", exclude_unset=True, exclude={"save"}, context={"places": False})
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

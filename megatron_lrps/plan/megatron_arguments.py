@@ -22,10 +22,10 @@ RELEASE = "0.19.2"
 
 @dataclass(frozen=True, kw_only=True)
 class ArgumentClass:
-    """What a class of arguments does.
+    """A class of arguments.
 
     Attributes:
-        does: In words, after "it".
+        does: What the class does, in words, after "it".
         compared: Whether a run's value must be that of the checkpoint it continues.
         allowable: Whether ``--lrps-allow`` lets it differ.
     """
@@ -60,7 +60,7 @@ CLASSES: Mapping[str, ArgumentClass] = {
     "machine": ArgumentClass(does="concerns processes, signals, networks and their watchdogs", compared=False),
     "derived": ArgumentClass(does="has no flag: Megatron works it out, or counts in it", compared=False),
 }
-"""An argument in no class that may differ is compared: the classes that may differ are the allow-list."""
+"""The classes. Those whose arguments may differ are an allow-list: all other arguments are compared."""
 
 
 class Argument(NamedTuple):
@@ -69,13 +69,13 @@ class Argument(NamedTuple):
     Attributes:
         destination: Its name on Megatron's ``args``.
         in_class: A key of ``CLASSES``.
-        kind: ``switch``, ``int``, ``float`` or ``text``, of a list with argparse's count behind it (``int+``); "" where
+        kind: ``switch``, ``int``, ``float`` or ``text``, for a list followed by argparse's count (``int+``); "" if
             there is no flag.
         default: Megatron's, before it validates.
-        rewritten: Megatron may replace the default while it validates.
+        rewritten: Whether Megatron may replace the default while it validates.
         flags: Its flags, without dashes.
-        negative: Those of ``flags`` that set a switch to false.
-        choices: What the value must be one of; empty where that is not fixed.
+        negative: The flags among ``flags`` that set a switch to false.
+        choices: The allowed values; empty if they are not fixed.
     """
 
     destination: str
@@ -94,7 +94,7 @@ class Argument(NamedTuple):
 
     @property
     def needs(self) -> str:
-        """What a value must be, in words."""
+        """The required type of a value, in words."""
         if self.kind == "switch":
             return "true or false"
         if self.choices:
@@ -108,7 +108,7 @@ class Argument(NamedTuple):
 
 @cache
 def arguments() -> Mapping[str, Argument]:
-    """The table, by destination, in its order."""
+    """Return the table by destination, in its order."""
     rows = [[*line.split("\t"), "", ""][:6] for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
     defaults = json.loads(f"[{','.join(row[3].removeprefix('~') for row in rows)}]")
     found = {}
@@ -128,31 +128,31 @@ def arguments() -> Mapping[str, Argument]:
 
 @cache
 def by_flag() -> Mapping[str, Argument]:
-    """The table, by flag without dashes."""
+    """Return the table by flag, without dashes."""
     return {flag: argument for argument in arguments().values() for flag in argument.flags}
 
 
 def is_compared(destination: str) -> bool:
-    """Whether an argument belongs to a path's identity; one that the table does not have does."""
+    """Whether an argument belongs to a path's identity, as all arguments outside the table do."""
     argument = arguments().get(destination)
     return argument is None or CLASSES[argument.in_class].compared
 
 
 def flag_of(destination: str) -> str:
-    """What messages call an argument by: its flag, and where that reads otherwise its destination behind it."""
+    """Return an argument's name in messages: its flag, followed by its destination if that differs."""
     argument = arguments().get(destination)
     flag = argument.flags[0] if argument and argument.flags else destination.replace("_", "-")
     return f"--{flag}" if flag.replace("-", "_") == destination else f"--{flag} ({destination})"
 
 
 def refuse_unknown_flags(flags: Mapping[str, Any]) -> None:
-    """Refuse flags that Megatron does not have, and values that it would not take.
+    """Refuse flags that Megatron does not have, and values that it would reject.
 
     Args:
-        flags: Flag without dashes -> value, as a plan gives them; false leaves a flag out.
+        flags: Flag without dashes -> value, as in a plan; false leaves a flag out.
 
     Raises:
-        PlanError: naming the first one, and the flag that was probably meant.
+        PlanError: naming the first such flag, and the flag that was probably meant.
     """
     for flag, value in flags.items():
         argument = by_flag().get(flag)
@@ -166,7 +166,7 @@ def refuse_unknown_flags(flags: Mapping[str, Any]) -> None:
 
 
 def refuse_known_flags(flags: Mapping[str, Any]) -> None:
-    """Refuse Megatron's own flags under ``script_flags``, where nothing would check them; raises PlanError."""
+    """Refuse Megatron's own flags under ``script_flags``, which are not checked; raises PlanError."""
     for flag in flags:
         if flag in by_flag() or flag.startswith("lrps-"):
             fix = "move it to `megatron:`." if flag in by_flag() else "remove it."
@@ -175,10 +175,10 @@ def refuse_known_flags(flags: Mapping[str, Any]) -> None:
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Destination -> value, as Megatron reads the flags of a plan, for all that belongs to a path's identity.
+    """Return destination -> value as Megatron reads a plan's flags, for all arguments of a path's identity.
 
     Args:
-        flags: As ``refuse_unknown_flags`` takes them; what is not given has its default.
+        flags: As in ``refuse_unknown_flags``; missing flags have their defaults.
     """
     values = {name: each.default for name, each in arguments().items() if is_compared(name)}
     for flag, value in flags.items():
@@ -186,13 +186,13 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
         if argument is not None and argument.destination in values and value is not False:
             try:
                 values[argument.destination] = _read(argument, value, flag)
-            except ValueError:  # in a plan that was accepted before values were checked
+            except ValueError:  # a plan that was accepted before lrps checked values
                 values[argument.destination] = value
     return values
 
 
 def _meant(flag: str, value: Any) -> str:
-    import difflib  # for a refusal alone: every command imports this module
+    import difflib  # only for a refusal: every command imports this module
 
     own = "a flag of your own script belongs under `script_flags:`"
     argument = arguments().get(flag.replace("-", "_"))
@@ -220,7 +220,7 @@ def _taken(argument: Argument, value: Any) -> bool:
 
 
 def _one(argument: Argument, item: Any) -> Any:
-    """An item as argparse reads it off the argument line; raises ValueError."""
+    """Return an item as argparse reads it from the argument line; raises ValueError."""
     convert = {"int": int, "float": float}.get(argument.kind.rstrip("+*3"), str)
     return convert(str(item))
 

@@ -1,4 +1,4 @@
-"""What to do about what Megatron says of a command line or a layout. Pure."""
+"""Fixes for Megatron's errors on a command line or a layout. Pure."""
 
 import re
 
@@ -33,11 +33,11 @@ _FIXES = (
     ("invalid float value", "give a number."),
     ("expected (one|at least one|\\d+) argument", "give its value."),
 )
-"""What Megatron says (a pattern) -> what to do; the first that is found."""
+"""Pattern of a Megatron message -> the fix; the first match counts."""
 
 
 def fix_of(message: str) -> str:
-    """What to do about a message of Megatron's or its parser's."""
+    """Return the fix for a message of Megatron or its parser."""
     return next(
         (fix for pattern, fix in _FIXES if re.search(pattern, message)), "change these flags under `megatron:`."
     )

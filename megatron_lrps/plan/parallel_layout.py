@@ -1,7 +1,7 @@
-"""Which parallel layouts cannot train a plan: the divisions that Megatron asserts, by the plan's own keys. Pure.
+"""Refuses parallel layouts that cannot train a plan: the divisions that Megatron asserts, by the plan's keys. Pure.
 
-What Megatron would say hours later, in a job, is said here before anything starts. A value that is not understood
-(``num-layers: many``, a layout by a string of letters) is left to Megatron, which `lrps plan --check-layout` asks.
+Megatron would report these errors only hours later, in a job. A value that is not understood here (``num-layers:
+many``, a layout given as a string of letters) is left to Megatron, which `lrps plan --check-layout` runs.
 """
 
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ _RANKS = "launch.local.processes, or nodes x gpus_per_node of launch.slurm"
 _OWN_GRIDS = ("tensor-parallel-num-weight-shards", "gtp-weight-remat-size", "hybrid-context-parallel")
 """Flags that divide the ranks by further sizes."""
 _OWN_LAYERS = ("hybrid-layer-pattern", "hybrid-override-pattern", "heterogeneous-layers-config-path")
-"""Flags of models whose layers are not alike."""
+"""Flags of models with different kinds of layers."""
 _UNEVEN = ("pipeline-model-parallel-layout", "decoder-first-pipeline-num-layers", "decoder-last-pipeline-num-layers")
 VIRTUAL = ("num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank")
 _ADDED_LAYERS = ("account-for-embedding-in-pipeline-split", "account-for-loss-in-pipeline-split")
 
 
 def ranks_of(plan: Plan) -> int:
-    """The plan's world size: of ``launch.slurm``, or of ``launch.local`` without it."""
+    """Return the plan's world size, from ``launch.slurm`` if given, else from ``launch.local``."""
     slurm = plan.launch.slurm
     return slurm.nodes * slurm.gpus_per_node if slurm else plan.launch.local.processes
 
 
 def refuse_impossible_layout(plan: Plan, ranks: int) -> None:
-    """Refuse a layout that no Megatron can train on so many ranks.
+    """Refuse a layout that Megatron cannot train on this number of ranks.
 
     Args:
         plan: The plan.
-        ranks: The world size that it is to train on, as ``ranks_of`` or ``launch.local.processes`` says.
+        ranks: The world size to train on, from ``ranks_of`` or ``launch.local.processes``.
 
     Raises:
         PlanError: naming the keys, their values and the fix. Values that are not understood are left to Megatron.
@@ -57,7 +57,7 @@ class _Flags:
     given: dict[str, FlagValue]
 
     def size(self, flag: str, default: int | None = None) -> int | None:
-        """A flag's value where it is a whole number above 0, else None; ``default`` where it is not given."""
+        """Return a flag's value if it is a whole number above 0, else None; ``default`` if it is not given."""
         value = self.given.get(flag)
         if value is None:
             return default
@@ -73,7 +73,7 @@ class _Flags:
 
 
 def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int, int]) -> None:
-    """Ranks by the model's parts, the global batch by its replicas, and experts' own grid."""
+    """Check that ranks divide by the model's parts, the global batch by replicas, and the experts' grid."""
     tp, pp, cp = parallel
     parts = tp * pp * cp
     named = [f"megatron.{flag} {size}" for flag, size in zip((TP, PP, CP), parallel, strict=True) if size > 1]
@@ -141,7 +141,7 @@ def _check_heads(flags: _Flags, tp: int) -> None:
             "choose query groups that divide the heads.",
         )
     ffn = flags.size("ffn-hidden-size")
-    if "ffn-hidden-size" not in flags.given and hidden:  # as Megatron chooses it
+    if "ffn-hidden-size" not in flags.given and hidden:  # Megatron's default
         ffn = int(4 * hidden * 2 / 3 / 64) * 64 if flags.on("swiglu") else 4 * hidden
     if ffn and "num-experts" not in flags.given and ffn % tp:
         raise PlanError(
@@ -182,17 +182,17 @@ def _check_layers(flags: _Flags, pp: int) -> None:
 
 
 def _virtual(flags: _Flags, pp: int) -> list[str]:
-    """The flag that makes virtual stages, or none: one stage that holds all layers of its rank is not virtual."""
+    """Return the flag that makes virtual stages, if any: a stage with all layers of its rank is not virtual."""
     layers, each = flags.size("num-layers"), flags.size(VIRTUAL[0])
     whole = layers and each and each * pp == layers + sum(flags.on(flag) for flag in _ADDED_LAYERS)
     return [] if whole or flags.size(VIRTUAL[1]) == 1 else [flag for flag in VIRTUAL if flags.any((flag,))]
 
 
 def few_microbatches(count: int, stages: int, group: int) -> str:
-    """Why virtual stages cannot train so many micro-batches of a pipeline an iteration; empty where they can.
+    """Return why virtual stages cannot train this number of micro-batches; empty if they can.
 
     Args:
-        count: Micro-batches of one pipeline in an iteration.
+        count: Micro-batches per pipeline and iteration.
         stages: Pipeline stages, without the virtual ones.
         group: Micro-batches that a virtual stage takes at a time.
     """

@@ -1,4 +1,4 @@
-"""A campaign as legs, each of which one job trains: a path from one fork point on it to the next."""
+"""Legs of a campaign, each trained by one job: a path's iterations from one fork point to the next."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Leg:
 
     Attributes:
         path: The path.
-        start: The end of the leg before it, or the fork of the path.
+        start: The end of the previous leg, or the fork of the path.
         until: A fork point on the path, or the end of the path.
     """
 
@@ -21,7 +21,7 @@ class Leg:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The name of the path, and ``until``."""
+        """The path's name, and ``until``."""
         return self.path.name, self.until
 
     @property
@@ -33,9 +33,9 @@ class Leg:
 
 
 def legs_of(tree: Tree) -> list[Leg]:
-    """All legs of a campaign, each after the one that it follows.
+    """Return all legs of a campaign, each after the one that it follows.
 
-    A branch thus starts as soon as its fork point is there, while main trains on.
+    A branch thus starts as soon as its fork point exists, while main trains on.
     """
     legs = []
     for path in tree.paths:

@@ -1,4 +1,4 @@
-"""What a plan expands to: planned paths, and the tree of them."""
+"""Planned paths and their tree, to which a plan expands."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +17,12 @@ PathKind = Literal["main", "branch", "baseline", "explicit"]
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedPath(Curve):
-    """One learning-rate curve to train, named uniquely in the campaign.
+    """One learning-rate curve to train, with a unique name in the campaign.
 
     Attributes:
         kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
         paradigm: ``lrps``, ``ptfs``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
-        adopted: For main alone, the ``--save`` folder of the run that it goes on from at ``fork``. That run is no path
+        adopted: For main only, the ``--save`` folder of the run that it continues from at ``fork``. That run is no path
             of the campaign.
     """
 
@@ -32,19 +32,19 @@ class PlannedPath(Curve):
 
     @property
     def iterations(self) -> int:
-        """Iterations that this path itself trains."""
+        """The iterations that this path itself trains."""
         return self.end - self.fork
 
     @property
     def origin(self) -> str:
-        """Where it starts, in words: its parent, the run that it adopts, or scratch."""
+        """Its start, in words: its parent, the adopted run, or scratch."""
         if self.adopted is not None:
             return adopted_words(self.adopted, self.fork)
         return self.parent or "from scratch"
 
 
 def adopted_words(folder: object, iteration: int) -> str:
-    """What stands in place of "from scratch" where a path goes on from a run that was there already."""
+    """Return the words that replace "from scratch" for a path that continues from an earlier run."""
     return f"adopted from {folder} at iteration {iteration:,}"
 
 
@@ -62,7 +62,7 @@ class Tree:
         return {path.name: path for path in self.paths}
 
     def path(self, name: str) -> PlannedPath:
-        """The path called ``name``; raises PlanError naming those that exist."""
+        """Return the path called ``name``; raises PlanError naming those that exist."""
         if name not in self.by_name:
             raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
         return self.by_name[name]
@@ -74,28 +74,28 @@ class Tree:
 
     @property
     def version_ends(self) -> tuple[tuple[str, int], ...]:
-        """(version, iteration at which it ends) of every version, cuts included, in the order of these iterations."""
+        """(version, iteration at which it ends) of every version, cuts included, by iteration."""
         cuts = tuple((cut.name, cut.fork + cut.iters) for cut in self.plan.cuts)
         return tuple(sorted((*self.planned_ends, *cuts), key=lambda version: version[1]))
 
     @property
     def planned_ends(self) -> tuple[tuple[str, int], ...]:
-        """``version_ends`` without the cuts: what a campaign was planned for, and its cost is judged by."""
+        """``version_ends`` without the cuts: the planned versions, which the cost is computed for."""
         return tuple((window.version.name, window.end) for window in self.windows if not window.adopted)
 
     @property
     def adopted_iterations(self) -> int:
-        """Iterations of the run that main goes on from, which the campaign itself does not train; 0 without one."""
+        """Iterations of the adopted run, which the campaign does not train itself; 0 without one."""
         return sum(window.iterations for window in self.windows if window.adopted)
 
     def fork_points(self, name: str) -> tuple[int, ...]:
-        """Iterations at which other paths fork off the path ``name``, rising."""
+        """Return the iterations at which other paths fork off the path ``name``, rising."""
         return tuple(sorted({path.fork for path in self.paths if path.parent == name}))
 
     def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
-        """The windows that lie before the path's end: what its timeline consists of."""
+        """Return the windows of a path's timeline, which begin before its end."""
         return tuple(window for window in self.windows if window.start < path.end)
 
     def iterations(self, paradigm: str) -> int:
-        """Iterations that all paths of a paradigm train together."""
+        """Return the total iterations of all paths of a paradigm."""
         return sum(path.iterations for path in self.paths if path.paradigm == paradigm)

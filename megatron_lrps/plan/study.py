@@ -47,13 +47,13 @@ class Study(PlanModel):
 
 
 class LoadedStudy(NamedTuple):
-    """A study as its file says it.
+    """A study, read from its file.
 
     Attributes:
-        study: What it says.
+        study: The keys of the file.
         save: Its folder <save>, absolute.
         keys: The base plan's keys.
-        start: Where the relative paths in them start: <save>, or the folder of the plan file that is the base.
+        start: The folder that relative paths in them start from: <save>, or that of the base's plan file.
     """
 
     study: Study
@@ -63,7 +63,7 @@ class LoadedStudy(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One run with one seed: its plan."""
+    """One run with one seed, and its plan."""
 
     run: str
     seed: int
@@ -71,7 +71,7 @@ class Trial(NamedTuple):
 
 
 def load_study(file: Path) -> LoadedStudy:
-    """The study in ``file``.
+    """Read the study in ``file``.
 
     Raises:
         PlanError: naming the key, the value and the fix.
@@ -95,7 +95,7 @@ def load_study(file: Path) -> LoadedStudy:
 
 
 def trials_of(loaded: LoadedStudy, seeds: Sequence[int]) -> list[Trial]:
-    """A plan for every run and seed. Raises PlanError."""
+    """Return a plan for every run and seed. Raises PlanError."""
     trials = []
     for seed in seeds:
         for name, run in loaded.study.runs.items():
@@ -113,7 +113,7 @@ def trials_of(loaded: LoadedStudy, seeds: Sequence[int]) -> list[Trial]:
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``own`` laid over ``base``: mappings key by key, anything else replaced. A run with paths has no paradigm."""
+    """Merge ``own`` over ``base``: mappings key by key, other values replaced. A run with paths has no paradigm."""
     merged = dict(base)
     if "paths" in own:
         merged.pop("paradigm", None)

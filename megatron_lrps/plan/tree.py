@@ -1,4 +1,4 @@
-"""From a plan to its tree of paths: the plan's values go to the paradigms of ``schedule``, and paths come back."""
+"""Expands a plan to its tree of paths, by the paradigms of ``schedule``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,10 +21,10 @@ from megatron_lrps.schedule.paradigms import MAIN, PARADIGMS, Branch, VersionErr
 
 
 def expand(plan: Plan) -> Tree:
-    """The plan's tree of paths.
+    """Return the plan's tree of paths.
 
     Raises:
-        PlanError: Names are given twice, or a fork or a schedule is impossible.
+        PlanError: Names are duplicated, or a fork or a schedule is impossible.
     """
     refuse_twins("versions", [version.name for version in plan.versions] + [cut.name for cut in plan.cuts])
     if plan.cuts and (plan.paths or "lrps" not in plan.paradigm):

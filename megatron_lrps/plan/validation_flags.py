@@ -1,8 +1,7 @@
-"""What a path is evaluated on: the plan's ``valid`` says it, and `megatron:` may not say otherwise. Pure.
+"""Validation flags: the plan's ``valid`` names a path's sets, and `megatron:` may not contradict it. Pure.
 
-Megatron's own flags ask for a number of iterations of a split of the training data. A plan names whole sets instead, so
-that the losses of all paths can be compared; without any there is nothing to evaluate on, and Megatron would break off
-after its last save.
+Megatron's own flags evaluate a number of iterations on a split of the training data. A plan names whole sets instead,
+so that the losses of all paths can be compared. Without any set, Megatron would fail after its last save.
 """
 
 from megatron_lrps.errors import PlanError
@@ -14,31 +13,31 @@ from megatron_lrps.plan.paths import PlannedPath, Tree
 EVAL_ITERS, NAMES = "eval-iters", "validation-set-names"
 _SWITCHES = ("full-validation", "multiple-validation-sets")
 DECIDED = (EVAL_ITERS, NAMES, *_SWITCHES)
-"""Flags that follow from ``versions[].valid``."""
+"""Flags that ``versions[].valid`` sets."""
 
 
 def validation_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
-    """Megatron's flags for the path's validation sets, or for none.
+    """Return Megatron's flags for the path's validation sets, or for none.
 
     Raises:
-        PlanError: for a flag in ``megatron:`` that contradicts what the plan says of validation.
+        PlanError: a flag in ``megatron:`` contradicts the plan's validation.
     """
     refuse_contradicted_validation(tree.plan)
     sets = validation_sets(tree, path)
     if not sets:
         return {EVAL_ITERS: 0, NAMES: False, **dict.fromkeys(_SWITCHES, False)}
     return {
-        EVAL_ITERS: 1,  # overwritten by full validation with each set's own length
+        EVAL_ITERS: 1,  # full validation overwrites it with each set's length
         **dict.fromkeys(_SWITCHES, True),
         NAMES: list(sets),
     }
 
 
 def refuse_contradicted_validation(plan: Plan) -> None:
-    """Refuse flags that ask for an evaluation without data, or for another one than that of the plan's sets.
+    """Refuse flags that request an evaluation without data, or one that differs from the plan's sets.
 
     Raises:
-        PlanError: naming the flag, its value, what the plan says, and the fix.
+        PlanError: naming the flag, its value, the plan's value, and the fix.
     """
     key = next((f"versions.{version.name}.valid" for version in plan.versions if version.valid), None)
     for flag in DECIDED:

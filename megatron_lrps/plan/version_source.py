@@ -1,8 +1,8 @@
-"""What a version is made of, and what must be trained for it.
+"""Sources of versions: the checkpoints that make a version, and must be trained for it.
 
-Every version is the end of a path: of its branch, or of its PTFS or CPT path. Another kind, such as a weighted merge of
-main-path checkpoints, is one more class with what ``VersionSource`` asks for, and one more line in ``sources_of``:
-tables, costs, gates, jobs and the names that commands take go by these alone.
+Every version is the end of a path: of its branch, or of its PTFS or CPT path. A new kind, such as a weighted merge of
+main-path checkpoints, is one more class that implements ``VersionSource``, and one more line in ``sources_of``. Tables,
+costs, gates, jobs and the names in commands use only these.
 """
 
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ from megatron_lrps.plan.paths import Tree
 
 
 class TrainedTo(NamedTuple):
-    """A checkpoint that training gives: the path, and the iteration."""
+    """A trained checkpoint: the path and the iteration."""
 
     path: str
     iteration: int
 
 
 class VersionSource(Protocol):
-    """One way in which the plan makes a version; several paradigms may each have one."""
+    """One way in which the plan makes a version; each paradigm may have one."""
 
     @property
     def version(self) -> str:
@@ -28,7 +28,7 @@ class VersionSource(Protocol):
 
     @property
     def paradigm(self) -> str:
-        """The paradigm that it is compared within."""
+        """The paradigm within which it is compared."""
 
     @property
     def path(self) -> str:
@@ -41,7 +41,7 @@ class VersionSource(Protocol):
 
 @dataclass(frozen=True)
 class BranchEnd:
-    """A version that is the last checkpoint of one path: ``made_of`` is that checkpoint alone."""
+    """A version that is the last checkpoint of one path; ``made_of`` is only that checkpoint."""
 
     version: str
     paradigm: str
@@ -50,7 +50,7 @@ class BranchEnd:
 
 
 def sources_of(tree: Tree) -> tuple[VersionSource, ...]:
-    """All the ways in which a plan makes versions, oldest version first."""
+    """Return the sources of all versions of a plan, oldest version first."""
     order = [version for version, _ in tree.version_ends]
     ends = [
         BranchEnd(path.version, path.paradigm, path.name, (TrainedTo(path.name, path.end),))
@@ -61,9 +61,9 @@ def sources_of(tree: Tree) -> tuple[VersionSource, ...]:
 
 
 def iterations_for(tree: Tree, sources: Iterable[VersionSource]) -> int:
-    """Iterations to train for these versions: of the paths that they are made of, and of their ancestors to the forks.
+    """Return the iterations to train for these versions: those of their paths, and of ancestors up to the forks.
 
-    What several of them share is counted once.
+    Shared iterations count once.
     """
     reach: dict[str, int] = {}
     for source in sources:

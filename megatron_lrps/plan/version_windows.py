@@ -1,5 +1,5 @@
-"""The windows of a plan's timeline: which iterations the new data of each version take, and before them those of a run
-that was there already (``main: {adopt: DIR, iteration: N}``)."""
+"""The windows of a plan's timeline: the iterations of each version's new data, and before them those of an adopted run
+(``main: {adopt: DIR, iteration: N}``)."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from megatron_lrps.plan.keys.versions import Version
 from megatron_lrps.plan.model import Plan
 
 ADOPTED = "adopted"
-"""What the adopted iterations are called in the timeline, where versions' names stand otherwise."""
+"""The name of the adopted iterations in the timeline, in place of a version's name."""
 _CHECKPOINT = re.compile(r"iter_\d+\Z")
 
 
@@ -21,8 +21,8 @@ class Window:
         version: The version that adds it.
         start: The iteration after which it begins.
         end: Its last iteration.
-        adopted: It stands for the iterations of an adopted run (``main.adopt``), whose data are not known. It belongs
-            to no version.
+        adopted: Whether it stands for the iterations of an adopted run (``main.adopt``), whose data are unknown; it
+            then belongs to no version.
     """
 
     version: Version
@@ -37,7 +37,7 @@ class Window:
 
 
 def windows_of(plan: Plan) -> tuple[Window, ...]:
-    """All windows, in the timeline's order; raises PlanError."""
+    """Return all windows, in the timeline's order; raises PlanError."""
     windows = [*_adopted_window(plan)]
     for version in plan.versions:
         start = windows[-1].end if windows else 0
@@ -46,7 +46,7 @@ def windows_of(plan: Plan) -> tuple[Window, ...]:
 
 
 def _iterations_of(plan: Plan, version: Version) -> int:
-    """A version's size in iterations. Tokens are rounded down to whole iterations, and samples must fit.
+    """Return a version's size in iterations. Tokens are rounded down to whole iterations, and samples must fit.
 
     Raises:
         PlanError: The samples are no multiple of the batch, or the tokens give no iteration.
@@ -73,10 +73,10 @@ def _iterations_of(plan: Plan, version: Version) -> int:
 
 
 def _adopted_window(plan: Plan) -> tuple[Window, ...]:
-    """The iterations (0, N] of the timeline where a run is adopted: a window of no data; nothing where none is.
+    """Return the window (0, N] of an adopted run, which has no data; empty if no run is adopted.
 
     Raises:
-        PlanError: for what cannot stand beside an adopted run.
+        PlanError: the plan has keys that cannot be combined with an adopted run.
     """
     if plan.main is None:
         return ()
@@ -96,7 +96,7 @@ def _adopted_window(plan: Plan) -> tuple[Window, ...]:
 
 
 def _refuse_beside(plan: Plan) -> None:
-    """Refuse what reads the data before the adopted iteration, or draws main itself."""
+    """Refuse keys that need the data before the adopted iteration, or that define main themselves."""
     if plan.paths:
         raise PlanError(
             "main.adopt: it is given beside `paths`, and only the paradigm lrps has a main path to adopt.",
@@ -111,7 +111,7 @@ def _refuse_beside(plan: Plan) -> None:
 
 
 def _refuse_folder(plan: Plan) -> None:
-    """Refuse a folder that the campaign writes to, or in it, and a checkpoint's own in place of the run's."""
+    """Refuse a folder that overlaps the campaign's own, and a checkpoint's folder in place of the run's."""
     assert plan.main is not None
     folder, save = plan.main.adopt, plan.folder
     run, campaign = folder.resolve(), save.resolve()

@@ -1,28 +1,28 @@
-"""How many rows the embeddings of a plan's model have. Pure: ``data.vocabulary`` asks the tokenizer's files."""
+"""The number of embedding rows of a plan's model. Pure: ``data.vocabulary`` reads the tokenizer's files."""
 
 from typing import NamedTuple
 
 from megatron_lrps.plan.model import Plan
 
 ASSUMED_VOCABULARY = 32768
-"""Tokens, where neither the plan nor its tokenizer's file says."""
+"""The number of tokens if neither the plan nor its tokenizer's file gives it."""
 _DIVISIBLE_BY = 128
-"""Megatron's default of ``--make-vocab-size-divisible-by``."""
+"""Megatron's default for ``--make-vocab-size-divisible-by``."""
 
 
 class Vocabulary(NamedTuple):
-    """Rows of the embeddings, padded as Megatron pads them; and whether the tokens are only assumed."""
+    """The number of embedding rows, padded as in Megatron; and whether the token count is only assumed."""
 
     size: int
     assumed: bool = False
 
 
 def vocabulary_by_plan(plan: Plan, tokens: int | None = None) -> Vocabulary:
-    """The vocabulary that the plan's flags make of so many tokens.
+    """Return the vocabulary that the plan's flags make of a number of tokens.
 
     Args:
         plan: The plan.
-        tokens: What its tokenizer's file holds; None: it is not there, and the plan itself is asked.
+        tokens: The number in its tokenizer's file; None if the file is missing, so the plan's own number is used.
     """
     flags = plan.megatron
     if padded := whole(flags.get("padded-vocab-size")):
@@ -34,5 +34,5 @@ def vocabulary_by_plan(plan: Plan, tokens: int | None = None) -> Vocabulary:
 
 
 def whole(value: object) -> int | None:
-    """A flag's value where it is a whole number."""
+    """Return a flag's value if it is a whole number, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None

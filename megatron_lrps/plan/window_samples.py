@@ -1,6 +1,6 @@
-"""What a window's samples are drawn from: its own data, and by ``replay`` earlier windows' data. Pure.
+"""The data that a window's samples are drawn from: its own, and with ``replay`` earlier windows'. Pure.
 
-All counts are whole samples in exact arithmetic, so that every machine and every rank gets the same ones.
+All counts are whole samples in exact arithmetic, so that every machine and every rank gets the same counts.
 """
 
 import itertools
@@ -18,8 +18,8 @@ class Portion(NamedTuple):
     """The samples of a window that are drawn from the training data of one window.
 
     Attributes:
-        window: The window that the data belong to: the same one, or an earlier one that is replayed.
-        samples: How many samples, at least 1.
+        window: The window that the data belong to: the same window, or an earlier one that is replayed.
+        samples: The number of samples, at least 1.
     """
 
     window: Window
@@ -27,11 +27,11 @@ class Portion(NamedTuple):
 
 
 def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
-    """What a window consists of, its own data first, then what it replays in the timeline's order.
+    """Return the portions of a window: its own data first, then replayed windows in the timeline's order.
 
     Raises:
-        PlanError: for a replay without an earlier window, of a version that is none of those, or of so small or large
-            a share that no sample is left on one side.
+        PlanError: a replay has no earlier window, names a version that is not earlier, or has a share so small or large
+            that one side gets no sample.
     """
     length = window.iterations * tree.plan.global_batch_size
     replay, key = window.version.replay, f"versions.{window.version.name}.replay"
@@ -49,7 +49,7 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
             )
         weights = _whole([replay.weights.get(name, 0.0) for name in names])
     numerator, denominator = _fraction(replay.share)
-    replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample counts as one
+    replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample rounds up
     if not 0 < replayed < length:
         raise PlanError(
             f"{key}: {replay.share:g} of {length} samples is {replayed} samples, and {length - replayed} samples "
@@ -62,43 +62,43 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
 
 
 def windows_read(tree: Tree, path: PlannedPath, position: int) -> tuple[Window, ...]:
-    """The windows whose training data a path reads after an iteration, replayed ones too, in the timeline's order."""
+    """Return the windows, replayed ones too, whose data a path reads after an iteration, in the timeline's order."""
     ahead = [each for each in tree.windows_of(path) if path.order == "mixed" or each.end > position]
     names = {portion.window.version.name for window in ahead for portion in portions_of(tree, window)}
     return tuple(each for each in tree.windows if each.version.name in names)
 
 
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:
-    """Whole shares of ``total`` by weight; they add up to it, and each is less than 1 from its exact share."""
+    """Split ``total`` into whole shares by weight, each less than 1 from its exact share."""
     ends = [total * end // sum(weights) for end in itertools.accumulate(weights)]
     return [end - before for before, end in itertools.pairwise([0, *ends])]
 
 
 def _fraction(value: float) -> tuple[int, int]:
-    return Decimal(repr(value)).as_integer_ratio()  # of the digits that the plan has: 0.1 is one tenth
+    return Decimal(repr(value)).as_integer_ratio()  # exact from the plan's digits: 0.1 is one tenth
 
 
 def _whole(weights: list[float]) -> list[int]:
-    """Weights in the same proportions as whole numbers."""
+    """Return the weights as whole numbers in the same proportions."""
     fractions = [_fraction(weight) for weight in weights]
     common = math.prod(denominator for _, denominator in fractions)
     return [numerator * common // denominator for numerator, denominator in fractions]
 
 
 class Interleaved(NamedTuple):
-    """Several sequences as one, each spread evenly over the whole: no table, the same on every machine.
+    """Several sequences interleaved evenly, without a table and the same on every machine.
 
-    Position p of n, of which the last sequences have r, is theirs where floor(r (p + 1) / n) rises; among them it is
-    decided likewise. In any stretch the first sequence has its exact share, rounded up or down.
+    If the sequences after the first have r of n positions, position p is theirs if floor(r (p + 1) / n) rises there;
+    among them the rule repeats. In any stretch the first sequence has its exact share, rounded up or down.
 
     Args:
-        counts: Length of each sequence; one at least is not 0.
+        counts: The length of each sequence; at least one is not 0.
     """
 
     counts: tuple[int, ...]
 
     def locate(self, position: int) -> tuple[int, int]:
-        """(sequence, place in it) at ``position``, 0 <= position < the sum of ``counts``."""
+        """Return (sequence, place in it) at ``position``, 0 <= position < the sum of ``counts``."""
         for sequence, total, rest in self._splits():
             before = position * rest // total
             if (position + 1) * rest // total == before:
@@ -107,7 +107,7 @@ class Interleaved(NamedTuple):
         raise IndexError(f"position {position} is outside of {sum(self.counts)} samples")
 
     def before(self, position: int) -> list[int]:
-        """How many of each sequence stand before ``position``, 0 <= position <= the sum of ``counts``."""
+        """Return how many items of each sequence come before ``position``, 0 <= position <= the sum of ``counts``."""
         passed = [0] * len(self.counts)
         for sequence, total, rest in self._splits():
             later = position * rest // total
@@ -116,7 +116,7 @@ class Interleaved(NamedTuple):
         return passed
 
     def _splits(self) -> Iterator[tuple[int, int, int]]:
-        """(sequence, its length with all after it, the length of those after it)."""
+        """Yield (sequence, its length with all later ones, the length of the later ones)."""
         total = sum(self.counts)
         for sequence, count in enumerate(self.counts):
             if total:

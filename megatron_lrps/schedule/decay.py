@@ -1,4 +1,4 @@
-"""A complete decay as segments: of a branch, and of a whole schedule (PTFS, CPT) that holds first."""
+"""Complete decays as segments: of a branch, and of a whole schedule (PTFS, CPT), which holds first."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from megatron_lrps.schedule.shapes import SHAPES, Steps
 
 @dataclass(frozen=True, kw_only=True)
 class DecaySpec:
-    """How a learning rate decays, apart from where.
+    """A decay of the learning rate, without its position.
 
     Attributes:
         shape: One of ``shapes.SHAPES``.
         hold: The share of a whole schedule (PTFS, CPT) that stays at max first.
-        steps: The steps of a stepped shape's whole schedule; None for the shape's own.
-        branch_steps: The steps of a stepped shape's branch; None for the shape's own.
+        steps: For a stepped shape, the steps of a whole schedule; None for the shape's defaults.
+        branch_steps: For a stepped shape, the steps of a branch; None for the shape's defaults.
     """
 
     shape: str = "cosine"
@@ -28,13 +28,13 @@ class DecaySpec:
 
 
 def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
-    """A branch's complete decay from max to min over the samples [start, end).
+    """Return a branch's complete decay from max to min over the samples [start, end).
 
     Args:
-        spec: The shape. The hold of a whole schedule is left out, since the main path is it.
+        spec: The shape. The hold is ignored, since the main path takes its place.
         start: The fork point, in samples.
         end: The version's end, in samples.
-        batch: Samples of an iteration: steps change between iterations, at the nearest boundary.
+        batch: Samples per iteration; steps change at the nearest iteration boundary.
 
     Raises:
         ValueError: A step gets no iteration.
@@ -45,14 +45,14 @@ def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[
 
 
 def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int) -> tuple[Segment, ...]:
-    """A whole schedule (PTFS, CPT) over the samples [start, end): held at max for a share, then decayed.
+    """Return a whole schedule (PTFS, CPT) over the samples [start, end): a hold at max, then a decay.
 
     Args:
         spec: The shape; its hold and its steps are shares of [start, end).
         start: Where the schedule starts, in samples.
-        end: Where it ends.
+        end: Where it ends, in samples.
         after: Where the warm-up ends, >= start. A shape without a hold decays from there, as stock Megatron does.
-        batch: Samples of an iteration.
+        batch: Samples per iteration.
 
     Raises:
         ValueError: The warm-up reaches into the decay, or a step or the decay gets no iteration.
@@ -81,7 +81,7 @@ def _steps(pairs: Steps, start: int, end: int, *, batch: int) -> tuple[Segment, 
     begins = [start + _nearest(share * (end - start), batch) for share, _ in pairs]
     segments = []
     for (share, factor), begin, until in zip(pairs, begins, [*begins[1:], end], strict=True):
-        if until <= begin:  # left out, the learning rate would not come down all the way
+        if until <= begin:  # a step left out would keep the learning rate from reaching its minimum
             iterations = (end - start) // batch
             raise ValueError(f"the step to {factor:g} of max at {share:g} of {iterations} iterations gets none of them")
         segments.append(Segment(kind="factor", start=begin, end=until, factor=factor))

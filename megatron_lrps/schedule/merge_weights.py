@@ -1,4 +1,4 @@
-"""The weights of a merge: a weighted mean of checkpoints that does the work of a decay (WSM, arXiv 2507.17634).
+"""The weights of a merge: a weighted mean of checkpoints that replaces a decay (WSM, arXiv 2507.17634).
 
 A decay makes the last updates of a run count less and less. A mean of checkpoints does the same without training. Let
 N checkpoints lie at equal distances, and let the updates between checkpoint j-1 and checkpoint j count w_j of what they
@@ -15,17 +15,17 @@ MEAN, EMA = "mean", "ema"
 
 
 def merge_kinds() -> tuple[str, ...]:
-    """The names of all kinds of weights: ``mean``, ``ema``, and the continuous decay shapes."""
+    """Return the names of all kinds of weights: ``mean``, ``ema``, and the continuous decay shapes."""
     return (MEAN, EMA, *continuous_shapes())
 
 
 def merge_weights(kind: str, count: int) -> tuple[float, ...]:
-    """The weights of ``count`` checkpoints, oldest first; they add up to 1.
+    """Return the weights of ``count`` checkpoints, oldest first; they add up to 1.
 
     Args:
         kind: ``mean`` for equal weights; ``ema`` for the exponential moving average whose span is ``count``, so each
             checkpoint has (count - 1) / (count + 1) times the weight of the next; or a continuous decay shape.
-        count: How many checkpoints are merged, at least 1.
+        count: The number of checkpoints that are merged, at least 1.
 
     Raises:
         ValueError: The kind is unknown, or there is no checkpoint.
@@ -47,7 +47,7 @@ def merge_weights(kind: str, count: int) -> tuple[float, ...]:
 
 
 def merge_points(end: int, length: int, count: int) -> tuple[int, ...]:
-    """The iterations of ``count`` checkpoints, evenly over the last ``length`` iterations; the last lies at ``end``.
+    """Return the iterations of ``count`` checkpoints, evenly over the last ``length`` iterations up to ``end``.
 
     Raises:
         ValueError: There are fewer iterations than checkpoints, or fewer than ``length`` before ``end``.

@@ -2,13 +2,13 @@
 
 Version i adds T iterations of new data, (start, end] of the timeline; with versions of one length, end = iT.
 
-- lrps: main warms up, and then holds the maximal learning rate for ever. Version i forks off main at
+- lrps: main warms up, and then holds the maximal learning rate forever. Version i forks off main at
   fork = end - alpha T, and decays completely over (fork, end].
 - ptfs: version i runs the whole schedule over (0, end], the data of versions 1..i mixed.
 - cpt: version i goes on from the end of version i-1, and restarts the schedule at the maximum, over (start, end].
 - cpt-rewarm: the same, but each version after the first warms up from the minimum to the maximum again.
 
-Iterations become samples, in which schedules are drawn, by the batch: the samples of an iteration.
+Schedules are in samples: iterations times the batch, which is the samples per iteration.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,12 +36,12 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionUpdate:
-    """A version update: T = end - start iterations of new data, and how the version's learning rate decays.
+    """A version update: T = end - start iterations of new data, and the decay of the version's learning rate.
 
     Attributes:
         name: The version.
         start: The iteration after which its data begin.
-        end: The iteration at which they end, and the version with them.
+        end: The iteration at which the data and the version end.
         alpha: The share of T that its branch decays over.
         decay: The shape of its decay.
     """
@@ -61,7 +61,7 @@ class VersionUpdate:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A path as its paradigm draws it: trained over the iterations (fork, end].
+    """A path of a paradigm, trained over the iterations (fork, end].
 
     Attributes:
         name: The path.
@@ -70,7 +70,7 @@ class Curve:
         fork: The iteration after which it starts.
         end: Its last iteration.
         schedule: Its learning rate over absolute samples, ancestors included.
-        order: ``chained`` reads the versions' data one after another, ``mixed`` all of them shuffled.
+        order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Curve:
 
 
 class VersionError(ValueError):
-    """A version whose schedule cannot be drawn.
+    """The error for a version whose schedule is impossible.
 
     Args:
         version: The version's name.
@@ -96,30 +96,30 @@ class VersionError(ValueError):
 
 
 def branch_length(alpha: float, iterations: int) -> int:
-    """alpha T in whole iterations: how long the branch of a version of T iterations decays."""
+    """Return alpha T in whole iterations, the decay length of the branch of a version of T iterations."""
     return int(alpha * iterations + 0.5)
 
 
 def warmup(end: int) -> tuple[Segment, ...]:
-    """Linear warm-up over the first ``end`` samples; nothing for 0."""
+    """Return a linear warm-up over the first ``end`` samples; nothing for 0."""
     return (Segment(kind="warmup", start=0, end=end),) if end else ()
 
 
 def hold_for_ever(start: int) -> tuple[Segment, ...]:
-    """The maximal learning rate from ``start`` (samples) on, without an end."""
+    """Return an endless hold of the maximal learning rate from ``start`` (samples)."""
     return (Segment(kind="hold", start=start, end=None),)
 
 
 def main_schedule(*, warm: int, batch: int) -> Schedule:
-    """The main path's: ``warm`` iterations of warm-up, then the maximal learning rate for ever."""
+    """Return the main path's schedule: ``warm`` iterations of warm-up, then the maximal learning rate forever."""
     return Schedule((*warmup(warm * batch), *hold_for_ever(warm * batch)))
 
 
 def branch_schedule(main: Schedule, branch: Branch, *, batch: int) -> Schedule:
-    """A branch's: main until the fork, then a complete decay.
+    """Return a branch's schedule: main until the fork, then a complete decay.
 
     Raises:
-        ValueError: The fork lies inside of the warm-up, or the branch is too short for its steps.
+        ValueError: The fork lies inside the warm-up, or the branch is too short for its steps.
     """
     fork, end = branch.fork * batch, branch.end * batch
     return main.followed_by(branch_decay(branch.decay, fork, end, batch=batch), fork)
@@ -133,9 +133,9 @@ def lrps(
     Args:
         versions: In the order of their data.
         warm: Iterations of the warm-up.
-        batch: Samples of an iteration.
-        cuts: Further branches off main, besides those of the versions.
-        begins: The iteration after which main itself starts, if it goes on from an earlier run.
+        batch: Samples per iteration.
+        cuts: Branches off main besides those of the versions.
+        begins: The iteration after which main starts, if it continues from an earlier run.
 
     Raises:
         VersionError: A branch is too short for its steps.
@@ -170,9 +170,9 @@ def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: boo
 
     Args:
         versions: In the order of their data.
-        warm: Iterations of the warm-up of the first version, and with ``rewarm`` of each.
-        batch: Samples of an iteration.
-        rewarm: Warm up again, from the minimum to the maximum, before each schedule that is restarted.
+        warm: Iterations of the first version's warm-up, and with ``rewarm`` of every version's.
+        batch: Samples per iteration.
+        rewarm: Warm up again, from the minimum to the maximum, before each restarted schedule.
 
     Raises:
         VersionError: The warm-up or the steps of a version do not fit into it.
@@ -200,7 +200,7 @@ PARADIGMS: dict[str, Callable[..., Iterator[Curve]]] = {
     "cpt": cpt,
     "cpt-rewarm": partial(cpt, rewarm=True),
 }
-"""Name, as ``paradigm`` of a plan says it -> what draws its paths, parents before children."""
+"""Name, as in a plan's ``paradigm`` -> the function that yields its paths, parents before children."""
 
 
 def _from_scratch(version: VersionUpdate, *, warm: int, batch: int) -> Schedule:

@@ -26,9 +26,8 @@ class Segment:
         start: First position, in samples.
         end: Position after the last, in samples; None for a hold that never ends (the main path).
         shape: For a decay only, a continuous shape in ``shapes.SHAPES``.
-        factor: Share of max_lr, of a factor segment only.
-        whole_end: Where the decay would have come down all the way, in samples, of a decay that is cut before; else
-            None.
+        factor: For a factor segment only, the share of max_lr.
+        whole_end: For a decay that is cut early, where it would have reached the minimum, in samples; else None.
     """
 
     kind: SegmentKind
@@ -39,7 +38,7 @@ class Segment:
     whole_end: int | None = None
 
     def __post_init__(self) -> None:
-        # Records on disk come in here too: what no type checker has seen is checked.
+        # Records on disk come in here too, which no type checker has seen.
         if self.kind not in get_args(SegmentKind):
             raise ValueError(f"segment {self.kind!r} is not one of {', '.join(get_args(SegmentKind))}")
         if type(self.start) is not int or (self.end is not None and type(self.end) is not int):
@@ -63,12 +62,12 @@ class Segment:
                 raise ValueError(f"a decay to sample {self.whole_end} cannot be cut at sample {self.end}, behind it")
 
     def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float) -> float:
-        """Learning rate at ``position`` (samples), which must lie in this segment or at its end."""
+        """Return the learning rate at ``position`` (samples), which must lie in this segment or at its end."""
         if self.kind == "hold":
             return max_lr
         if self.kind == "factor":
             return max(max_lr * cast(float, self.factor), min_lr)
-        # The operations below are in the order of stock Megatron, bit for bit.
+        # Same operations in the same order as stock Megatron, for equal bits.
         whole = cast(int, self.whole_end or self.end)
         elapsed, length = float(position - self.start), float(whole - self.start)
         if self.kind == "warmup":
@@ -79,7 +78,7 @@ class Segment:
         return min_lr + left(elapsed / length) * (max_lr - min_lr)
 
     def to_json(self) -> dict[str, Any]:
-        """As a plain dict, without the fields that this kind does not have."""
+        """Return a plain dict, without the fields that this kind does not have."""
         return {key: value for key, value in asdict(self).items() if value is not None or key == "end"}
 
 
@@ -106,13 +105,13 @@ class Schedule:
         object.__setattr__(self, "_starts", [segment.start for segment in self.segments])
 
     def lr(self, position: int, *, max_lr: float, min_lr: float, init_lr: float = 0.0) -> float:
-        """Learning rate of the iteration that starts after ``position`` samples.
+        """Return the learning rate of the iteration that starts after ``position`` samples.
 
         Args:
             position: Samples consumed before the iteration, >= 0.
             max_lr: The parameter group's maximal learning rate.
-            min_lr: Its floor.
-            init_lr: Where the warm-up starts (``--lr-warmup-init``).
+            min_lr: The group's minimal learning rate.
+            init_lr: The learning rate at the start of the warm-up (``--lr-warmup-init``).
         """
         segment = self.segments[self._index(position)]
         if segment.end is not None and position > segment.end:
@@ -126,22 +125,22 @@ class Schedule:
             raise ValueError(f"position {position} is negative")
         starts: list[int] = self.__dict__["_starts"]
         index = bisect.bisect_right(starts, position) - 1
-        # Stock Megatron takes the warm-up formula at its very end too (num_steps <= lr_warmup_steps).
+        # Stock Megatron applies the warm-up formula at its last position too (num_steps <= lr_warmup_steps).
         if index > 0 and position == starts[index] and self.segments[index - 1].kind == "warmup":
             return index - 1
         return index
 
     @property
     def warmup(self) -> int:
-        """Samples of warm-up, 0 without one."""
+        """The samples of warm-up, 0 without one."""
         first = self.segments[0]
         return cast(int, first.end) if first.kind == "warmup" else 0
 
     def until(self, position: int) -> tuple[Segment, ...]:
-        """What was trained up to ``position``: two schedules with equal pasts gave equal learning rates.
+        """Return the segments up to ``position``: equal results mean equal learning rates so far.
 
-        A cut hold or factor is equal to any other that reaches this far; a cut decay keeps where it would have come
-        down all the way, which shapes its past too.
+        A cut hold or factor equals any other that reaches this far. A cut decay keeps its ``whole_end``, which
+        shapes its past too.
         """
         past: list[Segment] = []
         for segment in self.segments:
@@ -154,21 +153,21 @@ class Schedule:
                 segment = replace(segment, end=position, whole_end=segment.whole_end or segment.end)
             flat = segment.kind in ("hold", "factor")
             if past and flat and (past[-1].kind, past[-1].factor) == (segment.kind, segment.factor):
-                # one hold, in however many pieces
+                # adjacent holds count as one
                 segment = replace(segment, start=past.pop().start)
             past.append(segment)
         return tuple(past)
 
     def followed_by(self, segments: Iterable[Segment], at: int, *, cut: bool = False) -> "Schedule":
-        """This schedule up to the position ``at`` (samples), and then ``segments``: a fork.
+        """Return a fork: this schedule up to the position ``at`` (samples), then ``segments``.
 
         Args:
-            segments: What follows, from ``at`` on.
-            at: The fork.
-            cut: The path itself ends at ``at``: a decay may be left there that has not come down all the way.
+            segments: The segments from ``at`` on.
+            at: The fork, in samples.
+            cut: The path itself ends at ``at``, so an incomplete decay may be left there.
 
         Raises:
-            ValueError: where ``at`` is inside a warm-up or a decay, whose curve cannot be left half-way.
+            ValueError: ``at`` is inside a warm-up or a decay, which cannot be left half-way.
         """
         for segment in self.segments:
             cuttable = segment.kind in ("hold", "factor") or (cut and segment.kind == "decay")
@@ -177,20 +176,20 @@ class Schedule:
         return Schedule((*self.until(at), *segments))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """As plain lists and dicts, for checkpoints and lineage records."""
+        """Return plain lists and dicts, for checkpoints and lineage records."""
         return [segment.to_json() for segment in self.segments]
 
     @classmethod
     def from_json(cls, data: Iterable[dict[str, Any]]) -> "Schedule":
-        """The inverse of ``to_json``; raises ValueError or TypeError on what is no schedule."""
+        """Read the output of ``to_json``; raises ValueError or TypeError if it is no schedule."""
         return cls(tuple(Segment(**item) for item in data))
 
     def stock(self) -> tuple[str, str | None, int | None]:
-        """The nearest stock Megatron schedule: (decay style, WSD style, WSD samples).
+        """Return the nearest stock Megatron schedule: (decay style, WSD style, WSD samples).
 
-        ``("constant", None, None)`` for a main path, ``("WSD", style, samples)`` where the last segment is a
-        decay that stock draws the same and only warm-up and hold come before it. Anything else, which stock
-        cannot draw, is ``("constant", None, None)`` as well.
+        ``("constant", None, None)`` for a main path, ``("WSD", style, samples)`` if the last segment is a decay
+        that stock has too and only warm-up and hold come before it. Anything else, which stock cannot do, is
+        ``("constant", None, None)`` as well.
         """
         *before, last = self.segments
         if (

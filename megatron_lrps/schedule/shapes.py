@@ -1,7 +1,7 @@
-"""Decay shapes. A new one is one entry of ``SHAPES``: plans, flags, documents and forecasts know it by that.
+"""Decay shapes. A new shape is one entry of ``SHAPES``, which plans, flags, documents and forecasts read.
 
 A continuous shape maps the elapsed share x of its decay interval, 0 <= x <= 1, to the share of
-``max_lr - min_lr`` that is left, from 1 (max) to 0 (min). The four that stock Megatron has (cosine, linear, 1-sqrt,
+``max_lr - min_lr`` that is left, from 1 (max) to 0 (min). The four shapes of stock Megatron (cosine, linear, 1-sqrt,
 exponential) do the same operations in the same order as ``megatron/core/optimizer_param_scheduler.py``,
 so that both give the same bits.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 type Steps = tuple[tuple[float, float], ...]
-"""Rising (share of the interval where a step begins, learning rate as a factor of max) pairs."""
+"""Pairs of (share of the interval at which a step begins, learning rate as a factor of max), rising."""
 
 
 def cosine(x: float) -> float:
@@ -36,14 +36,14 @@ def exponential(x: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class DecayShape:
-    """What is known of one decay shape. It has a function, or the name of another's, or steps.
+    """A decay shape, given by a function, by the name of another shape, or by steps.
 
     Attributes:
         about: What it does, as a sentence for docs/plan.md that begins with a verb.
         left: For a continuous shape, the share that is left after the share x of the interval.
         curve: For a shape that borrows its curve, the continuous shape that its decay follows.
-        hold: The share of a whole schedule (PTFS, CPT) that stays at max first. A branch has no such part, since the
-            main path is it.
+        hold: The share of a whole schedule (PTFS, CPT) that stays at max first. A branch has no hold, since the main
+            path takes its place.
         steps: For a stepped shape, the steps of a whole schedule; the rate is max before the first of them.
         branch_steps: For a stepped shape, the steps of a branch; the first begins at share 0.
         stock_style: The ``--lr-wsd-decay-style`` of stock Megatron that draws the same curve; None if it has none.
@@ -77,9 +77,9 @@ SHAPES: dict[str, DecayShape] = {
         about="falls exponentially, 2 * 0.5^x - 1", left=exponential, stock_style="exponential"
     ),
 }  # fmt: skip
-"""Name, as ``decay.shape`` of a plan says it -> the shape."""
+"""Name, as in a plan's ``decay.shape`` -> the shape."""
 
 
 def continuous_shapes() -> tuple[str, ...]:
-    """The shapes that a decay segment of a schedule can have: those with a function of their own."""
+    """Return the shapes that a decay segment can have: those with their own function."""
     return tuple(name for name, shape in SHAPES.items() if shape.left is not None)

@@ -1,4 +1,4 @@
-"""Files that a crash or a kill cannot tear: it leaves the old file or the new one, never a part of one."""
+"""Writing files that a crash or a kill cannot tear: the old file or the new one remains, never a part."""
 
 import contextlib
 import errno
@@ -23,9 +23,9 @@ def write_atomic(path: Path, content: str | bytes, *, temporary: Path | None = N
             file; by default a new name beside it.
 
     Raises:
-        StorageError: The write failed; what was there before is intact.
+        StorageError: The write failed; the old file is intact.
     """
-    # tempfile's files can be read by their owner alone, and a team shares its campaigns.
+    # tempfile makes files that only their owner can read, but a team shares its campaigns.
     temporary = temporary or path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def replacing(*finals: Path) -> Iterator[list[Path]]:
     """Yield a new path for each file; when the block ends, they get the files' names, one after the other.
 
     The new paths are hidden, and end neither in ``.bin`` nor in ``.idx``. They are the same for every call, so that
-    what a kill leaves is overwritten by the next call. If the block fails, they are removed.
+    the next call overwrites the leftovers of a kill. If the block fails, they are removed.
 
     Raises:
         StorageError: A write failed, in the block or after it; a file that did not get its name is as it was.
@@ -59,7 +59,7 @@ def replacing(*finals: Path) -> Iterator[list[Path]]:
         raise write_failed(finals[0], error) from error
     finally:
         for temporary in temporaries:
-            with contextlib.suppress(OSError):  # it must not hide the error that led here
+            with contextlib.suppress(OSError):  # must not hide the original error
                 temporary.unlink(missing_ok=True)
 
 
@@ -79,27 +79,27 @@ def try_lock(stream: IO[Any]) -> bool:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """Give a finished file or folder its name, durably. Raises StorageError."""
+    """Rename a finished file or folder to its final name, durably. Raises StorageError."""
     try:
         sync(temporary)
         temporary.replace(final)
-        sync(final.parent)  # the rename is written in the folder: without this a power cut can undo it
+        sync(final.parent)  # without this a power cut can undo the rename
     except OSError as error:
         raise write_failed(final, error) from error
 
 
 def temporary_name(path: Path) -> Path:
-    """The name that ``path`` has while it is written by ``publish``'s caller."""
+    """Return the name of ``path`` while ``publish``'s caller writes it."""
     return path.with_name(f".{path.name}.tmp")
 
 
 def write_failed(path: Path, error: OSError) -> StorageError:
-    """The error for a write to ``path`` that the system refused."""
+    """Return the error for a write to ``path`` that the system refused."""
     return StorageError(f"{path} could not be written: {error.strerror or error}.", _fix(path, error))
 
 
 def _fix(path: Path, error: OSError) -> str:
-    """What helps: a full disk is only one of the reasons."""
+    """Return the fix for the error; a full disk is only one of the causes."""
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         blocking = (folder for folder in path.parents if folder.exists() and not folder.is_dir())
         if (found := next(blocking, None)) is not None:
@@ -126,9 +126,9 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
             line = (json.dumps(record) + "\n").encode()
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # the last line is torn, and must not take this one with it
+                if file.read(1) != b"\n":  # the last line is torn: start a new one
                     line = b"\n" + line
-            if file.write(line) != len(line):  # a full disk takes a part without an error
+            if file.write(line) != len(line):  # a full disk may write only a part, without an error
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
@@ -136,7 +136,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``; None if the file is absent, torn, or holds something else."""
+    """Read the JSON object in ``path``; None if the file is absent, torn, or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -145,11 +145,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path, *, after_line: int = 0) -> list[dict[str, Any]]:
-    """The JSON objects of an append-only file, one a line; torn lines are left out.
+    """Read the JSON objects of an append-only file, one per line; torn lines are left out.
 
     Args:
         path: The file, which may be absent.
-        after_line: How many lines at its beginning are not read.
+        after_line: The number of lines to skip at its beginning.
     """
     records = []
     try:

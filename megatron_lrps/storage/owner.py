@@ -1,4 +1,4 @@
-"""Who holds a path: the record of a job, and what tells whether its process lives."""
+"""The owner of a path: a job's record, and the evidence that its process is alive."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ BEAT_S = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a path."""
+    """The job that holds a path."""
 
     host: str
     pid: int
-    start: int | None = None  # in ticks after boot: tells the process from a later one with the same pid
+    start: int | None = None  # in ticks after boot: distinguishes a later process with the same pid
     boot: str | None = None  # id of the host's boot
-    namespace: int | None = None  # inode of the pid namespace: in another one, a container, the pid means nothing
+    namespace: int | None = None  # inode of the pid namespace: in a different one (a container) the pid is meaningless
     job: str | None = None  # SLURM_JOB_ID
     restart: int = 0  # SLURM_RESTART_COUNT
     token: str  # random
@@ -38,7 +38,7 @@ UNKNOWN = Owner(host="", pid=0, token="", since="")
 
 
 def evidence(owner: Owner, me: Owner) -> tuple[bool | None, str]:
-    """Whether a job lives, and why not; None where only its heartbeat can tell."""
+    """Return whether a job is alive, and why not; None if only its heartbeat can tell."""
     here = (owner.host, owner.boot, owner.namespace) == (me.host, me.boot, me.namespace)
     if here and owner.boot and owner.namespace and owner.start and (start := _started(owner.pid)) is not None:
         return start == owner.start, "that process has ended"
@@ -46,11 +46,11 @@ def evidence(owner: Owner, me: Owner) -> tuple[bool | None, str]:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started: field 22 of /proc/<pid>/stat, proc(5). 0 where it has ended, None where unknown."""
+    """Return a process's start time: field 22 of /proc/<pid>/stat, proc(5). 0 if it has ended, None if unknown."""
     try:
-        with contextlib.suppress(PermissionError):  # another user's
+        with contextlib.suppress(PermissionError):  # another user's process
             os.kill(pid, 0)
-        # Field 2, the command's name, stands in parentheses and may hold anything.
+        # Field 2, the command's name, is in parentheses and may hold anything.
         state, *after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return 0 if state in (b"Z", b"X") else int(after[18])  # a zombie writes nothing
     except ProcessLookupError:
@@ -60,7 +60,7 @@ def _started(pid: int) -> int | None:
 
 
 def this_process(beat_s: float) -> Owner:
-    """The owner that this process is, with a token of its own."""
+    """Return this process as an owner, with a new token."""
     pid, boot, namespace = os.getpid(), None, None
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -74,7 +74,7 @@ def this_process(beat_s: float) -> Owner:
 
 
 def owner_in(raw: bytes) -> Owner:
-    """The owner that a record names; UNKNOWN unless every field has its type and a possible value."""
+    """Return the owner in a record; UNKNOWN unless every field has its type and a possible value."""
     try:
         data = json.loads(raw)
         owner = Owner(**{field.name: data[field.name] for field in fields(Owner)})

@@ -1,9 +1,9 @@
 """One writer per path: ``<path>/owner.json`` names the job that trains it; its mtime is that job's heartbeat.
 
-No file locks: network file systems lack or fake them. An exclusive link and a rename are atomic there too. Whose
-record lies in owner.json owns the path; it gets there by an exclusive link, or as the one heir of a dead record. The
-heir's claim, ``owner-<digest of the dead record>.next``, is an exclusive link as well. It holds the heir's own record,
-so that an heir who dies is found dead as an owner is, and is renamed onto owner.json, which is thus never absent: no
+File locks are not used: network file systems lack or fake them. An exclusive link and a rename are atomic there too.
+The job recorded in owner.json owns the path. It gets there by an exclusive link, or as the one heir of a dead record.
+The heir's claim, ``owner-<digest of the dead record>.next``, is an exclusive link as well. It holds the heir's own
+record, so that a dead heir is detected like a dead owner. It is renamed onto owner.json, which is thus never absent: no
 third job can slip in between.
 """
 
@@ -30,7 +30,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A file as it was seen; equal while neither its record nor its heartbeat has changed."""
+    """A file as last read; equal while neither its record nor its heartbeat has changed."""
 
     raw: bytes
     mtime_ns: int
@@ -40,28 +40,28 @@ class Ownership:
     """A path held by this process; as a context manager, with a heartbeat."""
 
     def __init__(self, file: Path, record: bytes) -> None:
-        self.lost: str | None = None  # once the path is no longer this process's: why, in one line
+        self.lost: str | None = None  # why this process no longer owns the path, in one line
         self._file, self._record = file, record
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lrps-owner", daemon=True)
 
     @property
     def token(self) -> str:
-        """What tells this hold of the path from any other."""
+        """The token that identifies this ownership of the path."""
         return owner_in(self._record).token
 
     def start(self) -> None:
-        """Start the heartbeat, once; without one, a job of another host takes the path over."""
+        """Start the heartbeat, once; without it, a job on another host takes over the path."""
         if self._thread.ident is None and not self._ended.is_set():
             self._thread.start()
 
     def release(self) -> None:
-        """Give the path back if it is still this process's. Where the disk refuses, this process's end will show."""
+        """Release the path if this process still owns it. If the disk refuses, the end of this process releases it."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=10)  # a file system that hangs must not hang the job's end
         with contextlib.suppress(OSError):
-            # With a last beat, so that an heir who is about to take the path looks again.
+            # With a last heartbeat, so that an heir about to take the path checks again.
             seen = _see(self._file, touch=self._record)
             if seen is not None and seen.raw == self._record:
                 self._file.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ class Ownership:
 
     def _beat(self) -> None:
         while self.lost is None and not self._ended.wait(owner_in(self._record).beat_s):
-            with contextlib.suppress(OSError):  # a file server that restarts: the next beat tries again
+            with contextlib.suppress(OSError):  # the file server may be restarting: the next beat tries again
                 seen = _see(self._file, touch=self._record)
                 if seen is None:
                     self.lost = f"{self._file} is gone, and with it this process's hold of the path."
@@ -86,11 +86,11 @@ class Ownership:
 def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, say: Callable[[str], None]) -> Ownership:
     """Take a path for this process, from a dead job if need be; ``say`` gets a line for that, and before a wait.
 
-    A job of which only heartbeats can be seen is dead when it has missed ``patience`` of its own.
+    A job that shows only heartbeats is dead when it has missed ``patience`` of them.
 
     Raises:
         RefusedError: another job holds the path.
-        StoppedError: an earlier start of this very job does: Slurm has requeued it, and a node it has lost trains on.
+        StoppedError: an earlier start of this job holds it: Slurm has requeued it, and a node it has lost trains on.
         StorageError: the disk refuses.
     """
     me = this_process(beat_s)
@@ -105,7 +105,7 @@ def acquire(folder: Path, *, beat_s: float = BEAT_S, patience: int = PATIENCE, s
 
 
 def holder(folder: Path) -> Owner | None:
-    """Who holds a path, as far as can be seen without waiting; None where nobody does, or a dead job."""
+    """Return the job that holds a path, as far as is known without waiting; None if nobody or a dead job does."""
     try:
         seen = _see(folder / FILE)
     except OSError:
@@ -116,7 +116,7 @@ def holder(folder: Path) -> Owner | None:
     alive, _ = evidence(owner, this_process(BEAT_S))
     if alive is None:
         now = time.time_ns()
-        with contextlib.suppress(OSError):  # who may not write there has no clock but its own
+        with contextlib.suppress(OSError):  # without write access, only the local clock is available
             now = _server_time(folder)
         alive = now - seen.mtime_ns <= PATIENCE * owner.beat_s * 1e9
     return owner if alive else None
@@ -124,8 +124,8 @@ def holder(folder: Path) -> Owner | None:
 
 def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[str], None]) -> None:
     news = ""
-    for _ in range(100):  # a third round is rare: other jobs have been faster
-        # What the file holds decides: a network file system may say of a link or a rename it did that it failed.
+    for _ in range(100):  # a third round is rare: it means that other jobs were faster
+        # The file's content decides: a network file system may report failure for a link or rename that it did.
         seen = _see(file)
         if seen is None:
             with contextlib.suppress(FileExistsError):
@@ -146,7 +146,7 @@ def _take(file: Path, record: bytes, me: Owner, patience: int, say: Callable[[st
 
 
 def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[str], None]) -> str | None:
-    """Why a record's job is dead; None where the record changed meanwhile. Raises where it lives."""
+    """Return why a record's job is dead; None if the record changed meanwhile. Raises if the job is alive."""
     owner = owner_in(seen.raw)
     alive, why = evidence(owner, me)
     if alive is None:
@@ -179,9 +179,9 @@ def _why_dead(file: Path, seen: _Seen, me: Owner, patience: int, say: Callable[[
 
 
 def _see(file: Path, *, touch: bytes | None = None) -> _Seen | None:
-    """What a file holds, None where it is absent; if that is the record ``touch``, it gets a heartbeat first."""
+    """Read a file, None if it is absent; if it holds the record ``touch``, give it a heartbeat first."""
     try:
-        # Opened where a stat would do: NFS may answer that from a cache, for a minute.
+        # Opened, because NFS may answer a stat from a cache for a minute.
         with open(
             file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
         ) as opened:
@@ -205,11 +205,11 @@ def _create(file: Path, record: bytes) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            _write(file, record)  # others may see it half written: an unknown holder, until they look again
+            _write(file, record)  # others may read it half-written: an unknown holder until they read again
 
 
 def _server_time(folder: Path) -> int:
-    """The file server's clock, ns: heartbeats are by it, and hosts' clocks differ."""
+    """Return the file server's clock in ns, which heartbeats use because hosts' clocks differ."""
     with _temporary(folder, b"") as probe:
         return probe.stat().st_mtime_ns
 
@@ -230,7 +230,7 @@ def _write(file: Path, content: bytes) -> None:
             opened.write(content)
             opened.flush()
             os.fsync(opened.fileno())
-            os.utime(opened.fileno())  # to the server's time: a write may be by this host's
+            os.utime(opened.fileno())  # to the server's time: a write may use this host's
         except OSError:
             file.unlink(missing_ok=True)
             raise

@@ -1,1 +1,1 @@
-"""What runs inside Megatron's process."""
+"""The plugin's code inside Megatron's process."""

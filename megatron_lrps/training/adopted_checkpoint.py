@@ -1,4 +1,4 @@
-"""A main path goes on from a run that was there already only if that has all that a fork point has."""
+"""A main path continues an existing run only if that run has everything that a fork point has."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ def refuse_unfit(path: PathToTrain, saved: Mapping[str, Any], identity: Identity
 
 
 def _refuse_other_tokenizer(saved: Mapping[str, Any], identity: Identity, name: str) -> None:
-    """Refuse another tokenizer's content, as far as the run's own is still where that had it."""
+    """Refuse another tokenizer's content, as far as the run's own is still at its old place."""
     model = saved.get("tokenizer_model")
     if not isinstance(model, str) or not Path(model).exists():
         return

@@ -30,13 +30,13 @@ from megatron_lrps.training.megatron import result_check
 from megatron_lrps.training.path_to_train import PathToTrain
 
 MEMORY = "alerts.json"
-"""The file in a path's folder that holds what its rules went by at its last save. Only the last rank writes it."""
+"""The file in a path's folder with the state of its rules at the last save. Only the last rank writes it."""
 _LOSS = "lm loss"
 _SAID = 500
 
 
 class AlertRaiser:
-    """Raises the alerts of one path.
+    """The raiser of one path's alerts.
 
     Args:
         path: The path that this process trains, of a plan.
@@ -79,31 +79,31 @@ class AlertRaiser:
             self._raise(alert)
 
     def loads(self, start: StartPoint) -> None:
-        """Go on where the run that saved this checkpoint was; a fork begins anew, as does a start from scratch."""
+        """Restore the state of the run that saved this checkpoint; a fork and a start from scratch begin anew."""
         if self._judges and self._file is not None and not start.forked and start.iteration:
             memory = read_json(self._file)
             if memory is not None and memory.get("iteration") == start.iteration:
                 self._watcher.recall(memory)
 
     def saved(self, iteration: int) -> None:
-        """Write down what the rules go by at an iteration that is saved: a resume starts from there."""
+        """Write down the state of the rules at a saved iteration: a resume starts from there."""
         if self._file is not None and iteration == self._iteration:
             memory = json.dumps({"iteration": iteration, **self._watcher.memory()})
             self._start(f"alerts of {iteration}", self._write, self._file, memory)
 
     def see_end(self, error: BaseException) -> None:
-        """Raise an alert if Megatron's own check is what ends the run."""
+        """Raise an alert if Megatron's own check ends the run."""
         if (code := result_check.exit_code_of_check(error)) is not None and self._judges:
             said = f"with exit code {code}: {result_check.rejected_result()}"
         elif result_check.raised_by_check(error) and _first_to_say():
-            said = f"on rank {self._args.rank}: {error}"  # of ranks that fail at once, one speaks
+            said = f"on rank {self._args.rank}: {error}"  # if several ranks fail at once, one speaks
         else:
             return
         message = f"Megatron's check of results ended the run {said}"
         self._raise(Alert("rejected", getattr(self._args, "curr_iteration", 0) + 1, message[:_SAID], {}))
 
     def settle(self, seconds: float) -> None:
-        """Wait until what was raised is recorded and its hooks have ended, or no longer than so many seconds."""
+        """Wait until raised alerts are recorded and their hooks have ended, but at most so many seconds."""
         end = time.monotonic() + seconds
         for kind, count in self._unsaid.items():
             message = f"{kind}: {count:,} more until the run ended, within {self._rules.cool_down:g} s of the last one"
@@ -155,8 +155,8 @@ def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rul
 
     Args:
         command: The program and its arguments; no shell sees them.
-        facts: They are JSON on its standard input; texts and numbers are also ``LRPS_ALERT_<KEY>`` in its environment.
-        folder: The folder that it is run in.
+        facts: Given as JSON on standard input; texts and numbers are also ``LRPS_ALERT_<KEY>`` in its environment.
+        folder: The working directory.
         rules: The plan's rules, with the ``hook_timeout``.
     """
     known = {

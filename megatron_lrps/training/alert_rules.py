@@ -1,4 +1,4 @@
-"""The rules that decide which of a path's figures are worth an alert. Each takes a few microseconds an iteration.
+"""The rules that decide which of a path's figures are worth an alert. Each takes a few microseconds per iteration.
 
 The rules and their numbers are the plan's (``plan/keys/alerts.py``). Medians and median absolute deviations, not means:
 one spike must not hide the next one.
@@ -14,14 +14,14 @@ from typing import Any
 from megatron_lrps.plan.keys.alerts import Alerts
 
 SIGMA = 1.4826
-"""Standard deviations in a median absolute deviation, of normally distributed values."""
+"""The standard deviation per median absolute deviation, for normally distributed values."""
 LEAST_SIGMA = 0.005
 """The standard deviation counts as at least this share of the median: a loss that hardly moves has no spikes."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that somebody should know.
+    """An event that somebody should know of.
 
     Attributes:
         kind: ``not_finite``, ``skipped``, ``loss_spike``, ``divergence``, ``grad_norm`` or ``rejected`` (Megatron's
@@ -77,7 +77,7 @@ class RecentValues:
 
 
 class Watcher:
-    """Judges one path's figures as they come.
+    """The judge of one path's figures as they come.
 
     Args:
         rules: The rules of the plan.
@@ -91,13 +91,13 @@ class Watcher:
         self._skipped = 0
 
     def memory(self) -> dict[str, Any]:
-        """Return what the rules go by, as JSON."""
+        """Return the state of the rules, as JSON."""
         best = self._best if math.isfinite(self._best) else None
         recent = {"losses": self._losses.values, "norms": self._norms.values}
         return {"window": self._rules.window, **recent, "best": best, "skipped": self._skipped}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from a memory; one of another length, or a damaged one, is left alone."""
+        """Restore a saved state; one of another length, or a damaged one, is ignored."""
         losses, norms, best, skipped = (memory.get(key) for key in ("losses", "norms", "best", "skipped"))
         known = _finite(losses) and _finite(norms) and (best is None or _finite([best])) and type(skipped) is int
         if not known or memory.get("window") != self._rules.window:
@@ -148,7 +148,7 @@ class Watcher:
             return None
         median = self._losses.median
         least = LEAST_SIGMA * abs(median)
-        if loss <= median + limit * least:  # the deviation takes longer than all the rest
+        if loss <= median + limit * least:  # the deviation is the slowest part
             return None
         sigma = max(SIGMA * self._losses.deviation, least)
         if loss <= median + limit * sigma:
@@ -176,7 +176,7 @@ class Watcher:
 
 
 def _finite(values: Any) -> bool:
-    """Whether these are numbers that a rule can go by."""
+    """Whether these are numbers that a rule can use."""
     return isinstance(values, list) and all(type(each) in (int, float) and math.isfinite(each) for each in values)
 
 

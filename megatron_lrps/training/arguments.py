@@ -68,7 +68,7 @@ def add_arguments(parser: Parser) -> Parser:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What the plan says about this process.
+    """The part of the plan that this process trains.
 
     Attributes:
         campaign: The campaign of the plan.
@@ -185,10 +185,10 @@ def _refuse_contradictions(argv: list[str], line: list[str], plan: Planned | Non
 
 
 def _explicit(argv: list[str], parser: Parser) -> dict[str, tuple[str, Any]]:
-    """Return the flags that are in ``argv`` and not those with a default: destination -> (flag, parsed value)."""
+    """Return the flags given in ``argv``, without defaults: destination -> (flag, parsed value)."""
     written = {item.split("=", 1)[0] for item in argv}
     flags = {action.dest: option for action in parser._actions for option in action.option_strings if option in written}
-    # A destination that is there already gets no default. None where an action adds to what is there.
+    # An existing destination gets no default. None if an action adds to what is there.
     absent = object()
     unset = {
         action.dest: None if isinstance(action, argparse._AppendAction) else absent

@@ -1,6 +1,6 @@
 """A checkpoint's files are read against their hashes while the model is built, so that the load finds them whole.
 
-Each rank reads a share on a thread of its own, and hashing lets the others work.
+Each rank reads a share on a separate thread, and hashing lets the others work.
 """
 
 import threading
@@ -12,7 +12,7 @@ from megatron_lrps.campaign.manifest import Damage
 
 
 class Reading:
-    """Reads this rank's share of a checkpoint.
+    """A reading of this rank's share of a checkpoint.
 
     Args:
         checkpoint: The checkpoint.
@@ -27,7 +27,7 @@ class Reading:
         self._thread.start()
 
     def result(self) -> list[Damage]:
-        """Wait until all ranks have read their shares, and return what they found. All ranks call it together."""
+        """Wait until all ranks have read their shares, and return the damage found. All ranks call it together."""
         self._thread.join()
         gathered: list[list[Damage] | None] = [None] * self._ranks
         torch.distributed.all_gather_object(gathered, self._found)
@@ -36,5 +36,5 @@ class Reading:
     def _read(self) -> None:
         try:
             self._found = self._checkpoint.damaged_contents(part=self._rank, parts=self._ranks)
-        except Exception as error:  # it would end with the thread, and what was not read would pass for whole
+        except Exception as error:  # it would end with the thread, and unread files would pass for whole
             self._found = [Damage(file=self._checkpoint.folder.name, what=f"cannot be checked: {error}")]

@@ -1,4 +1,4 @@
-"""What this process does at the moment, told to those who look (``lrps status``): a start, an evaluation, a save."""
+"""The present activity of this process, for ``lrps status``: a start, an evaluation, a save."""
 
 import contextlib
 import functools
@@ -11,14 +11,14 @@ from megatron_lrps.campaign.folders import PathFolder
 
 
 class CurrentActivity:
-    """Tells what the process does. It says nothing before it holds a plan's path, so only rank 0 ever does."""
+    """The reporter of what the process does. It is silent until it holds a plan's path, so only rank 0 reports."""
 
     def __init__(self) -> None:
         self._teller: Teller | None = None
         self._evaluations = 0
 
     def begin(self, folder: PathFolder, token: str) -> None:
-        """Begin to tell: this process holds the path now.
+        """Begin to report: this process holds the path now.
 
         Args:
             folder: The path's folder.

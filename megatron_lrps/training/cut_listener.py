@@ -10,7 +10,7 @@ from megatron_lrps.training.path_to_train import PathToTrain
 
 
 class CutListener:
-    """Listens for requests to cut a version off the path, which only a plan's main path gets.
+    """The listener for requests to cut a version off the path; only a plan's main path gets them.
 
     Args:
         path: The path that this process trains.
@@ -41,7 +41,7 @@ class CutListener:
         return self.wanted
 
     def answer(self, iteration: int) -> None:
-        """Tell whoever asked for a cut at this iteration that it is saved; nothing where nobody asked."""
+        """Tell whoever asked for a cut at this iteration that it is saved; do nothing if nobody asked."""
         request = self._answers.pop(iteration, None)
         if self._main is not None and request is not None:
             self._path.log(EVENT, iteration=iteration, version=request.name, token=request.token)

@@ -40,7 +40,7 @@ def _run(script: Callable[[], None]) -> int:
 
     tie_children()
     try:
-        gc.disable()  # all that is imported stays: looking for what does not is a tenth of a start
+        gc.disable()  # imported objects stay: looking for garbage takes a tenth of a start
         hooks.install(cpu="--lrps-cpu" in sys.argv)
         gc.enable()
         script()
@@ -75,7 +75,7 @@ def _leave_word(code: int, error: BaseException) -> None:
         error = error.__cause__  # a hook has said it, and ended the rank
     text = (str(error).splitlines() or [""])[0]
     line = f"{code} rank {os.environ.get('RANK', '0')}: {type(error).__name__}: {text}\n"
-    # An error here: another rank was first, or the disk is what failed.
+    # An error here: another rank was first, or the disk failed.
     with contextlib.suppress(OSError), Path(file).open("x", encoding="utf-8", errors="replace") as word:
         word.write(line)
 

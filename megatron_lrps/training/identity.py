@@ -14,13 +14,13 @@ from megatron_lrps.training.arguments import Planned
 
 
 def identity_of(planned: Planned, position: int, recorded: Mapping[str, Any]) -> Identity:
-    """What the path's data and tokenizer are, by content; hashes the .idx of what it still reads, and no other.
+    """Identify the path's data and tokenizer by content; hash the .idx files that it still reads, and no others.
 
     Args:
         planned: The plan's path.
         position: The iteration that it starts from.
-        recorded: ``Identity.to_json`` of the checkpoint there. What it says of training data that the path has passed
-            and does not replay stands, as nothing reads them again: they may be gone.
+        recorded: ``Identity.to_json`` of the checkpoint there. Its entries for training data that the path has passed
+            and does not replay are kept, as nothing reads them again: they may be gone.
     """
     tree, path = planned.tree, planned.path
     read = windows_read(tree, path, position)
@@ -39,7 +39,7 @@ def _known(prefix: Path) -> dict[str, Any]:
 
 
 def _passed(recorded: Mapping[str, Any], window: Window) -> Callable[[Path], dict[str, Any]]:
-    """What is recorded of a window's indexes, in its order, wherever they lay then; read where that is nothing."""
+    """Return a lookup of a window's recorded indexes, wherever they lay then; it reads those without a record."""
     name, listed = window.version.name, [prefix for _, prefix in window.version.train]
     data: list[Any] = next((each["data"] for each in recorded.get("windows", []) if each["version"] == name), [])
     found = {prefix: known for prefix, (_, _, known) in zip(listed, data, strict=False)}
@@ -47,7 +47,7 @@ def _passed(recorded: Mapping[str, Any], window: Window) -> Callable[[Path], dic
 
 
 def _tokenizer(plan: Plan) -> str | None:
-    """What tells a tokenizer from another: its file's fingerprint, or without a file what the plan says of it."""
+    """Return a tokenizer's identity: its file's fingerprint, or without a file what the plan says of it."""
     tokenizer = plan.tokenizer
     if tokenizer is None:
         return None

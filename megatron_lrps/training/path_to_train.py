@@ -1,4 +1,4 @@
-"""The path that this process trains: its learning rate, its folder, where it starts from and where it ends."""
+"""The path that this process trains: its learning rate, folder, start and end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from megatron_lrps.training.arguments import Planned
 
 @dataclass(frozen=True, kw_only=True)
 class PathToTrain:
-    """A path as the process that trains it sees it; nothing of it changes while it is trained.
+    """A path for the process that trains it; constant while it is trained.
 
     Attributes:
         schedule: Its learning rate, from the first sample on.
@@ -56,7 +56,7 @@ class PathToTrain:
 
     @property
     def adopted(self) -> bool:
-        """Whether ``parent`` is a run from outside of the campaign that its main path goes on from."""
+        """Whether ``parent`` is a run from outside the campaign that its main path continues."""
         return self.planned is not None and self.planned.path.adopted is not None
 
     def log(self, event: str, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""The environment variables by which a launcher (torchrun, srun) tells each rank which one it is are checked here."""
+"""Checks the environment variables by which a launcher (torchrun, srun) gives each rank its number."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _NUMBERS = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_PORT": 0}
 
 
 def refuse_wrong_numbers(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse numbers that cannot be: Megatron would break off, or wait for ranks that never come.
+    """Refuse impossible numbers: Megatron would fail, or wait for ranks that never come.
 
     Raises:
         RefusedError: naming the variable and its value.

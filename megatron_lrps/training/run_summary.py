@@ -28,11 +28,11 @@ _GROUPS = {
 def run_summary(
     path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace, saved: Mapping[str, Any]
 ) -> str:
-    """The table, as text; what differs from the checkpoint is said beside it.
+    """Return the table as text, with the differences from the checkpoint beside it.
 
     Args:
         path: The path that this process trains.
-        start: Where it starts.
+        start: The start of the run.
         identity: The identity of its data and tokenizer; None without a plan.
         args: Megatron's arguments, validated.
         saved: The arguments of the checkpoint that it starts from; empty from scratch.
@@ -87,7 +87,7 @@ def _data(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
 
 
 def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, args: Namespace) -> list[str]:
-    """How often the run will read each index, a line a window."""
+    """Say how often the run will read each index, one line per window."""
     if identity is None:
         return []
     sizes = {"batch": args.global_batch_size, "sequence_length": args.seq_length}
@@ -103,7 +103,7 @@ def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, arg
 
 
 def _read_before(path: PathToTrain, saved: Mapping[str, Any]) -> list[str]:
-    """Indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
+    """List indexes of the windows that an adopted run has read too, a line each: their samples are read anew."""
     named = [each for key in ("data_path", "train_data_path") for each in saved.get(key) or () if isinstance(each, str)]
     before = {Path(each).resolve() for each in named}
     windows = path.planned.tree.windows_of(path.planned.path) if path.planned else ()
@@ -121,7 +121,7 @@ def _layout(args: Mapping[str, Any]) -> str:
 
 
 def _random(args: Mapping[str, Any], saved: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Megatron drops the random states where TP or PP is another; nothing reads them without dropout."""
+    """Say that Megatron drops the random states if TP or PP changes; only dropout reads them."""
     moved = saved and any(args.get(key, 1) != saved.get(key, 1) for key in (_GROUPS["TP"], _GROUPS["PP"]))
     if not moved or not (args.get("hidden_dropout") or args.get("attention_dropout")):
         return []

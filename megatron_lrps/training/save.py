@@ -72,7 +72,7 @@ class Committer:
             write_path_record(self._path, self._identity, self._args, "trained")
 
     def settle(self, seconds: float | None = None) -> None:
-        """Wait until all that was committed is hashed, or no longer than so many seconds."""
+        """Wait until everything committed is hashed, but at most so many seconds."""
         end = None if seconds is None else time.monotonic() + seconds
         for thread in self._hashing:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
@@ -87,9 +87,9 @@ class Committer:
 
 
 def clear_unfinished(own: Path, iteration: int, *, rank: int) -> None:
-    """Remove what a broken save has left before its iteration is saved again. All ranks call it together.
+    """Remove the remains of a broken save before its iteration is saved again. All ranks call it together.
 
-    Its last files go first, so that at no moment it looks finished.
+    Its last files go first, so that it never looks finished.
     """
     if rank == 0:
         _remove(Checkpoint(own, iteration).folder)
@@ -109,7 +109,7 @@ def _remove(folder: Path) -> None:
 def storage_error(error: BaseException, own: Path) -> StorageError | None:
     """Return the storage's error behind an error; None if the storage is not at fault.
 
-    Writers in other processes hand over a text in place of their error, so the text and the disk are asked too.
+    Writers in other processes hand over a text in place of their error, so the text and the disk are checked too.
     """
     if (reason := _storage_reason(error, own)) is None:
         return None

@@ -29,7 +29,7 @@ class Session:
 
     Attributes:
         path: The same.
-        activity: What the process does at the moment, for those who look.
+        activity: The present activity of the process, for observers.
         start: Where the path starts; all ranks agree on it.
         cuts: Requests to cut a version off the path.
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
@@ -60,7 +60,7 @@ class Session:
         """Decide on all ranks together where the path starts.
 
         Args:
-            args: Megatron's arguments, validated; they are told what to load.
+            args: Megatron's arguments, validated; what to load is set on them.
 
         Returns:
             Whether the path is trained already, so that the process has nothing to do.
@@ -79,10 +79,10 @@ class Session:
         return trained
 
     def loads(self, args: Namespace) -> None:
-        """Find the checkpoint whole that was read while the model was built, or settle for an older one, or none.
+        """Accept the checkpoint read while the model was built if it is whole, else an older one, or none.
 
         Args:
-            args: Megatron's arguments; they are told what to load.
+            args: Megatron's arguments; what to load is set on them.
 
         Raises:
             RefusedError: on every rank, if a fork point is damaged.
@@ -162,7 +162,7 @@ class Session:
         Megatron leaves with 0 whatever the reason. Rank 0 records the stop, and an error may be an alert.
 
         Args:
-            leaving: What Megatron's training loop has raised.
+            leaving: The exception of Megatron's training loop.
         """
         if self._alerts is not None:
             self._alerts.see_end(leaving)
@@ -186,7 +186,7 @@ class Session:
             self.committer.finish()
 
     def let_go(self) -> None:
-        """Give the path back. Called before the process ends, however it does."""
+        """Release the path. Called before the process ends, however it does."""
         if self._alerts is not None:
             self._alerts.settle(STOP_S)
         if self.committer is not None:

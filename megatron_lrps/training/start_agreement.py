@@ -1,4 +1,4 @@
-"""Where a run starts: rank 0 decides, all ranks agree, and read the checkpoint's files for damage.
+"""The start of a run: rank 0 decides where, all ranks agree, and check the checkpoint's files for damage.
 
 The session calls it once the ranks are connected.
 """
@@ -48,7 +48,7 @@ IDENTITY = "lrps_identity"
 
 
 class StartAgreement:
-    """Where a path starts: rank 0 decides, and all ranks agree on it.
+    """The agreement on a path's start: rank 0 decides, and all ranks agree.
 
     Args:
         path: The path that this process trains.
@@ -130,12 +130,12 @@ class StartAgreement:
             )
 
     def release(self) -> None:
-        """Give the path back."""
+        """Release the path."""
         if self._ownership is not None:
             self._ownership.release()
 
     def _is_damaged(self, start: StartPoint) -> bool:
-        """Whether the checkpoint is not as it was saved, remembered; raises RefusedError if it is a fork point."""
+        """Whether the checkpoint is not as it was saved (cached); raises RefusedError if it is a fork point."""
         reading, self._reading = self._reading, None
         damages = reading.result() if reading is not None else []
         if damages and start.forked and start.checkpoint is not None:
@@ -216,7 +216,7 @@ class StartAgreement:
 
 
 def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
-    """What rank 0 decides, on every rank; so is its refusal."""
+    """Return rank 0's decision on every rank, or raise its refusal."""
     decided: list[Any] = [None]
     if rank == 0:
         try:
@@ -231,12 +231,12 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
 
 
 def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, Any]:
-    """The arguments that a checkpoint was saved with, once they fit a run's.
+    """Return the arguments that a checkpoint was saved with, if they fit a run's.
 
     Args:
-        name: Its folder.
-        iteration: Its own.
-        args: The run's, validated.
+        name: The checkpoint's folder.
+        iteration: The checkpoint's iteration.
+        args: The run's arguments, validated.
 
     Raises:
         RefusedError: it holds code, cannot be read, or is of another run or position.
@@ -253,7 +253,7 @@ def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, A
 
 
 def _recorded(saved: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """The identity that a checkpoint carries; None where it has none, as stock Megatron's."""
+    """Return the identity in a checkpoint; None if it has none, like stock Megatron's."""
     text = saved.get(IDENTITY)
     try:
         recorded: dict[str, Any] | None = json.loads(text) if text else None

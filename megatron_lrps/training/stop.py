@@ -1,4 +1,4 @@
-"""Why a run stops before its path's end, and the exit code that tells its launcher whether to start it again."""
+"""The reason for a stop before a path's end, and the exit code that tells its launcher whether to start it again."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -23,7 +23,7 @@ class Stop:
 
     @classmethod
     def at(cls, iteration: int, *, until: int, signalled: bool, interval: int | None) -> Self:
-        """Find the reason of a stop.
+        """Find the reason for a stop.
 
         Args:
             iteration: The last iteration that was trained.
@@ -39,5 +39,5 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """0 at the end of a part, else 75: the same command continues the path."""
+        """The exit code, 0 at the end of a part, else 75: the same command continues the path."""
         return EXIT_DONE if self.reason == "until" else EXIT_CONTINUE

@@ -73,7 +73,7 @@ class Chained:
     length: int
 
     def sample(self, position: int) -> int:
-        """The sample read at ``position``: itself."""
+        """Return the sample read at ``position``: itself."""
         return position
 
 
@@ -90,7 +90,7 @@ class Mixed:
     seed: int
 
     def sample(self, position: int) -> int:
-        """The sample read at ``position``, 0 <= position < length; a bijection."""
+        """Return the sample read at ``position``, 0 <= position < length; a bijection."""
         half = max(1, ((self.length - 1).bit_length() + 1) // 2)
         value = position
         while True:  # at most 4 x the length is permuted, so this takes 4 turns on average at worst
@@ -119,7 +119,7 @@ def replay_seed(seed: int, place: int) -> int:
 
 
 def _mixed(value: int, key: int) -> int:
-    """SplitMix64's finalizer over value and key: every input bit changes half of the output bits."""
+    """Apply SplitMix64's finalizer to value and key: every input bit changes half of the output bits."""
     bits = (value + 0x9E3779B97F4A7C15 * (key + 1)) & _MASK
     bits = ((bits ^ bits >> 30) * 0xBF58476D1CE4E5B9) & _MASK
     bits = ((bits ^ bits >> 27) * 0x94D049BB133111EB) & _MASK

@@ -14,4 +14,4 @@ _FAMILIES = (
     gpt2.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}
-"""Name -> family. A checkpoint is of the last one whose mark it bears: special cases come behind the general one."""
+"""Name -> family. A checkpoint belongs to the last one that fits it: special cases come after the general one."""

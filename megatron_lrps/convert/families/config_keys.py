@@ -1,4 +1,4 @@
-"""Keys of a config.json that Megatron cannot compute with are refused by name."""
+"""Refuses by name the keys of a config.json that Megatron cannot compute with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from megatron_lrps.errors import RefusedError
 
 
 def need(config: Mapping[str, Any], name: str, key: str, *allowed: Any) -> None:
-    """Refuse a value that is not allowed; a config without the key has the first one that is.
+    """Refuse a value that is not allowed; a config without the key has the first allowed one.
 
     Args:
         config: The content of config.json.
@@ -44,7 +44,7 @@ def linear_bias(config: Mapping[str, Any], name: str, *, attention: bool, can: b
     Args:
         config: The content of config.json.
         name: The file, for messages.
-        attention: Whether those of the attention have.
+        attention: Whether those of the attention have biases.
         can: Whether a model of the family can have them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a Hugging Face family has to say of itself. Every family is one file in this folder."""
+"""The description of a Hugging Face family. Every family is one file in this folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class WeightNames:
     The names of a layer's weights stand below ``layer`` and the layer's number. The defaults are Llama's.
 
     Attributes:
-        layer: What the layers lie in.
+        layer: The prefix of the layers.
         embedding: The word embedding.
         positions: The learned position embedding, or empty if there is none.
         norm: The norm behind the last layer.
@@ -26,7 +26,7 @@ class WeightNames:
         attention_output: The projection behind the attention.
         mlp: Gate, up and down projection, or only up and down if there is no gate.
         router: The router of experts.
-        experts: What the experts lie in, each below its number.
+        experts: The prefix of the experts, each below its number.
         expert: Gate, up and down projection of an expert.
         shared_expert: The expert that all tokens go to.
         shared_expert_gate: The gate of that expert.
@@ -63,11 +63,11 @@ class Family:
         architecture: The class in transformers.
         is_marked: Whether Megatron's arguments, by destination, are of this family, if they are of none behind it in
             ``FAMILIES``.
-        arguments: What all models of the family have of Megatron's arguments, by destination. True and False stand for
+        arguments: Megatron's arguments that all models of the family share, by destination. True and False stand for
             whatever counts as on and off. A checkpoint with another value is refused by the argument's name.
         plain_heads: Every head has keys and values of its own, and all heads together are as wide as the model.
-        config_of: Gives a model's keys of config.json, besides those that every family has.
-        model_of: Gives the model of a config.json, whose path is the second argument. Raises RefusedError naming the
+        config_of: Returns a model's keys of config.json, besides those that every family has.
+        model_of: Returns the model of a config.json, whose path is the second argument. Raises RefusedError naming the
             key that Megatron cannot compute with; KeyError, TypeError or ValueError if the config is broken.
         names: The names of the weights.
     """

@@ -1,4 +1,4 @@
-"""What Llama and the families that followed it have in common: RMSNorm, SwiGLU and RoPE."""
+"""The common parts of Llama and the families that followed it: RMSNorm, SwiGLU and RoPE."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,16 @@ from megatron_lrps.convert.families.config_keys import need
 from megatron_lrps.errors import RefusedError
 
 ARGUMENTS = {"position_embedding_type": "rope", "normalization": "RMSNorm", "swiglu": True}
-"""Megatron's arguments of all of them."""
+"""Megatron's arguments that all of them share."""
 
 
 def has_experts(args: Mapping[str, Any]) -> bool:
-    """Whether Megatron's arguments are of a model with experts."""
+    """Whether Megatron's arguments describe a model with experts."""
     return bool(args.get("num_experts"))
 
 
 def config_of(model: Model) -> dict[str, Any]:
-    """A model's keys of config.json that all of them have."""
+    """Return the config.json keys that all of them have."""
     config: dict[str, Any] = {
         "hidden_size": model.hidden,
         "intermediate_size": model.ffn,
@@ -38,13 +38,13 @@ def config_of(model: Model) -> dict[str, Any]:
 def model_of(
     config: Mapping[str, Any], name: str, *, rope_base: float = 1e4, epsilon: float = 1e-6, **own: Any
 ) -> Model:
-    """The model of a config.json.
+    """Return the model of a config.json.
 
     Args:
         config: The content of config.json.
         name: The file, for messages.
-        rope_base: The base of a config that does not say.
-        epsilon: The epsilon of a config that does not say.
+        rope_base: The base if the config has none.
+        epsilon: The epsilon if the config has none.
         own: Attributes of ``Model`` that the family reads itself.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the Qwen families with experts have in common."""
+"""The common parts of the Qwen families with experts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from megatron_lrps.convert.families.config_keys import need, refuse_used_window
 
 
 def config_of(model: Model, **own: Any) -> dict[str, Any]:
-    """A model's keys of config.json; ``own`` are those of its family."""
+    """Return a model's config.json keys; ``own`` are those of its family."""
     return {
         **llama_like.config_of(model),
         "use_sliding_window": False,
@@ -24,7 +24,7 @@ def config_of(model: Model, **own: Any) -> dict[str, Any]:
 
 
 def model_of(config: Mapping[str, Any], name: str, **own: Any) -> Model:
-    """The model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
+    """Return the model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
     refuse_used_window(config, name)
     need(config, name, "decoder_sparse_step", 1)
     need(config, name, "mlp_only_layers", [])

@@ -20,13 +20,13 @@ first byte, the byte after the last, and the sha256 of the bytes between. Togeth
 
 
 def entry_of(span: FileSpan) -> FileRecord:
-    """The file of a range and the hash of the range's bytes. Raises RefusedError."""
+    """Return the file of a range and the hash of the range's bytes. Raises RefusedError."""
     start, stop = span.raw
     return {**_facts(span.file), "hashes": [[start, stop, _sha256(span.file.path, start, stop)]]}
 
 
 def whole_files(files: Sequence[SourceFile], entries: Iterable[FileRecord]) -> list[FileRecord]:
-    """The records of whole files, from those of their ranges in order."""
+    """Return the records of whole files, from those of their ranges in order."""
     hashes: list[list[Any]] = []
     for entry in entries:
         if entry["hashes"][0][0] == 0:
@@ -36,15 +36,15 @@ def whole_files(files: Sequence[SourceFile], entries: Iterable[FileRecord]) -> l
 
 
 def renewed(files: Sequence[SourceFile], entries: Iterable[FileRecord]) -> list[FileRecord]:
-    """The records of the same content under the files' present names and times."""
+    """Return the records of the same content under the files' present names and times."""
     return [{**entry, **_facts(file)} for file, entry in zip(files, entries, strict=True)]
 
 
 class Contents:
-    """Compares files with what was read before. It reads only files whose name or time of change differs.
+    """A comparison of files with earlier reads. It reads only files whose name or time of change differs.
 
     Args:
-        workers: How many threads read.
+        workers: The number of threads that read.
         say: Called with a line before files are read.
     """
 
@@ -54,7 +54,7 @@ class Contents:
         self._known: dict[tuple[Path, int, int], str] = {}
 
     def same(self, pairs: Iterable[tuple[SourceFile, FileRecord]]) -> list[bool]:
-        """For each file, whether it holds what the record says. Raises RefusedError if it cannot be read."""
+        """Return for each file whether it holds what the record says. Raises RefusedError if it cannot be read."""
         pairs = list(pairs)
         moved = [(file, entry) for file, entry in pairs if file.bytes == entry["bytes"] and not _untouched(file, entry)]
         ranges = [(file.path, start, stop) for file, entry in moved for start, stop, _ in entry["hashes"]]
@@ -92,7 +92,7 @@ def _untouched(file: SourceFile, entry: FileRecord) -> bool:
 
 
 def _sha256(path: Path, start: int, stop: int, stopped: Event | None = None) -> str:
-    """The sha256 of the bytes from ``start`` to ``stop``, in hexadecimal digits."""
+    """Return the sha256 of the bytes from ``start`` to ``stop``, in hexadecimal digits."""
     total = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as stream:

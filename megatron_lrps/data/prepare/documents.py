@@ -37,7 +37,7 @@ _ZERO_SHARE = 0.05
 
 @dataclass
 class Tally:
-    """What was read from a shard.
+    """The counts of a shard's text.
 
     Attributes:
         report: Gets a JSON line for every unreadable document.
@@ -62,7 +62,7 @@ class Tally:
 
 
 def documents(shard: Shard, source: TextSource, tally: Tally) -> Iterator[str]:
-    """The texts of a shard in order.
+    """Yield the texts of a shard in order.
 
     Raises:
         RefusedError: A file is torn, has no such column, or has changed since it was found.
@@ -79,7 +79,7 @@ def documents(shard: Shard, source: TextSource, tally: Tally) -> Iterator[str]:
 
 
 def _encoding(span: FileSpan) -> str:
-    """The encoding of a range's file. Only files in UTF-8 are cut (``shards.cut``)."""
+    """Return the encoding of a range's file. Only files in UTF-8 are cut (``shards.cut``)."""
     return UTF8 if span.start else encoding_of(span.file)
 
 
@@ -140,7 +140,7 @@ class _Bad:
 
 
 def _by_the_standard_library(line: bytes, name: str, encoding: str) -> Any:
-    """The line as Megatron's tool reads it, with NaN and integers of any length, which orjson refuses."""
+    """Parse the line as Megatron's tool does, with NaN and integers of any length, which orjson refuses."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -180,7 +180,7 @@ def _plain_text(span: FileSpan, unit: str, tally: Tally, number: int) -> Iterato
 
 
 def _paragraphs(span: FileSpan, encoding: str, tally: Tally) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and content of each paragraph, without the last line's end; None as content if it is too long."""
+    """Yield offset and content of each paragraph, without the last line's end; None as content if it is too long."""
     paragraph: list[bytes] = []
     begin = size = 0
     for offset, line in lines(span, encoding, ends=True):
@@ -215,7 +215,7 @@ def _is_blank(line: bytes) -> bool:
 def _decoded(
     content: bytes | None, span: FileSpan, tally: Tally, encoding: str = UTF8, *, plain: bool = True, **where: int
 ) -> str | None:
-    """A document's text, if it is readable. In plain text, line ends become LF, and marks at a line's start go."""
+    """Return a document's text, if readable. In plain text, line ends become LF, and marks at a line's start go."""
     if content is None:
         tally.bad(TOO_LONG, span.file, **where)
         return None

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What a shard's files hold.
+    """The contents of a shard's files.
 
     Attributes:
         key: Identifies what it is made from, without the content of its files (``shards.shard_key``).
@@ -98,7 +98,7 @@ class PartFiles:
         return self.folder / f"{self.name}.json"
 
     def done(self, key: str) -> Encoding | None:
-        """What is there, if it was made with ``key`` and is whole. Its ``files`` tell of which content."""
+        """Return the encoding, if it was made with ``key`` and is whole. Its ``files`` identify the content."""
         facts = read_json(self.facts)
         if facts is None or facts.get("key") != key:
             return None
@@ -111,12 +111,12 @@ class PartFiles:
 
 
 def tokens_of(parts: Iterable[PartFiles]) -> Iterator[bytes]:
-    """The tokens of all parts, a few MiB at a time."""
+    """Return the tokens of all parts, a few MiB at a time."""
     return _blocks((part.bin for part in parts), 8 * 2**20)
 
 
 def lengths_of(parts: Iterable[PartFiles]) -> Iterator[NDArray[np.int32]]:
-    """The documents' lengths of all parts, a few MiB at a time."""
+    """Return the documents' lengths of all parts, a few MiB at a time."""
     return (np.frombuffer(block, np.int32) for block in _blocks((part.lengths for part in parts), 4 * 2**20))
 
 
@@ -128,7 +128,7 @@ def _blocks(files: Iterable[Path], size: int) -> Iterator[bytes]:
 
 
 def dtype_of(encoder: Encoder) -> np.dtype[Any]:
-    """The type of the tokens in the ``.bin``, as Megatron chooses it."""
+    """Return the type of the tokens in the ``.bin``, as Megatron chooses it."""
     return np.dtype(np.uint16 if encoder.vocab_size < UINT16_BELOW else np.int32)
 
 
@@ -165,7 +165,7 @@ class _DifferingError(Exception):
 
 
 class _Checks:
-    """Compares a fast engine's ids with the reference's on the first documents and on a share of all text."""
+    """A check of a fast engine's ids by the reference's on the first documents and on a share of all text."""
 
     def __init__(self, reference: Encoder) -> None:
         self._reference = reference
@@ -173,7 +173,7 @@ class _Checks:
         self.documents = 0
 
     def differing(self, texts: list[str], encoder: Encoder) -> str | None:
-        """The first of the chosen documents whose ids differ."""
+        """Return the first of the chosen documents whose ids differ."""
         chosen = []
         for text in texts:
             self._seen += len(text)
@@ -242,7 +242,7 @@ def _write(
 
 
 def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Ids with an EOD behind each document that has ids, and the lengths with EOD (int32, 0 for an empty document).
+    """Add an EOD behind each document that has ids; return ids and lengths with EOD (int32, 0 for an empty one).
 
     Raises:
         LrpsError: An id is not below the vocabulary's size.
@@ -264,7 +264,7 @@ def with_eod(encoded: Encoded, encoder: Encoder, dtype: np.dtype[Any]) -> tuple[
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide ids."""
+    """Return the versions of the libraries that decide ids."""
     found = {}
     for name in ("sentencepiece", "tokenizers", "tiktoken", "gigatoken", "transformers"):
         with suppress(PackageNotFoundError):

@@ -49,7 +49,7 @@ class TextSource:
         prefix: Path of the ``.bin`` and ``.idx`` without their endings, absolute.
         files: Its files, in the order in which they are read.
         field: The field of a JSON object, or the column of a table, that holds the text.
-        documents: What makes a document in plain text: a file, a line or a paragraph.
+        documents: The unit of a document in plain text: a file, a line or a paragraph.
         max_unreadable: The largest share of unreadable documents that is accepted.
         trains: Whether it is training data.
     """
@@ -64,7 +64,7 @@ class TextSource:
 
 
 def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
-    """Every source of a plan with its files.
+    """Find every source of a plan with its files.
 
     Args:
         plan: The plan.
@@ -126,7 +126,7 @@ def _files(key: str, source: Source) -> Iterator[SourceFile]:
 
 
 def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
-    """The files that a file's name, a folder or a glob stands for."""
+    """Return the files that a file's name, a folder or a glob stands for."""
     if path.is_dir():
         if (path / "dataset_dict.json").exists():
             raise RefusedError(f"{key}: {path} holds several splits.", "Name the folder of one of them.")
@@ -150,7 +150,7 @@ def _named(path: Path, key: str, source: Source) -> Iterable[Path]:
 
 
 def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
-    """The files of text below a folder, without hidden files and without those of another kind than ``format``."""
+    """Return the files of text below a folder, without hidden ones and those of another kind than ``format``."""
     wanted = _stated(source)
     found: dict[str | None, list[Path]] = {}
     for file in _walk(folder):
@@ -168,12 +168,12 @@ def _of_one_kind(folder: Path, key: str, source: Source) -> list[Path]:
 
 
 def _stated(source: Source) -> Kind | None:
-    """The kind that ``format`` says; None if the files' names tell it."""
+    """Return the kind that ``format`` says; None if the files' names tell it."""
     return "arrow" if source.format == "dataset" else source.format
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Visible files, also behind links; each folder once, since links may go in circles."""
+    """Yield visible files, also behind links; each folder once, since links may form cycles."""
     seen: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
@@ -186,7 +186,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _dataset(folder: Path, key: str) -> list[Path]:
-    """The arrow files of a folder that Hugging Face's ``save_to_disk`` wrote."""
+    """Return the arrow files of a folder that Hugging Face's ``save_to_disk`` wrote."""
     fix = "Save it again with datasets' save_to_disk."
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
@@ -204,7 +204,7 @@ def _dataset(folder: Path, key: str) -> list[Path]:
 
 
 def _suffixes(path: Path) -> tuple[str, Packing]:
-    """The ending of the name that says the kind, in lower case, and the packing."""
+    """Return the ending of the name that says the kind, in lower case, and the packing."""
     packing = _PACKINGS.get(path.suffix.lower(), "")
     return (Path(path.stem) if packing else path).suffix.lower(), packing
 

@@ -1,4 +1,4 @@
-"""Makes Megatron's ``.bin`` and ``.idx`` from raw text: makes what is missing, and continues what was begun."""
+"""Makes Megatron's ``.bin`` and ``.idx`` from raw text: makes missing indexes, and continues unfinished ones."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ _EXAMPLES = 3
 
 @dataclass
 class Reporter:
-    """What is called while indexes are made.
+    """The callbacks while indexes are made.
 
     Attributes:
         begin: Called once with the bytes of text that are still to be encoded. The bytes of packed files are guessed.
@@ -58,7 +58,7 @@ class _Index:
         return self.source.prefix.with_name(f".{self.source.prefix.name}.prepare")
 
     def done(self) -> list[Encoding | None]:
-        """What is there of each shard, if it was made from the same content."""
+        """Return each shard's encoding, if it was made from the same content."""
         parts = [PartFiles(self.folder, shard.name) for shard in self.shards]
         found = [part.done(key) for part, key in zip(parts, self.keys, strict=True)]
         read = [
@@ -98,9 +98,9 @@ def prepare_sources(
     Args:
         sources: The sources to make indexes from.
         spec: The tokenizer.
-        workers: How many processes encode.
+        workers: The number of processes that encode.
         force: Replace existing indexes that were made from something else.
-        reporter: Is called with the progress.
+        reporter: Called with the progress.
         shard_bytes: Bytes of text in a shard.
 
     Raises:
@@ -140,7 +140,7 @@ def _clear(folder: Path) -> None:
 
 
 def _there(index: _Index, force: bool) -> Prepared | None:
-    """The record of an existing index, if it is what would be made; None if the index is to be made."""
+    """Return the record of an existing index, if it is what would be made; None if the index is to be made."""
     prefix = index.source.prefix
     prepared = read_prepared(prefix)
     why = difference(prepared, index.source, index.options, index.contents) if prepared else "by something else"
@@ -163,7 +163,7 @@ def _there(index: _Index, force: bool) -> Prepared | None:
 
 
 def _renewed(prepared: Prepared, source: TextSource) -> Prepared:
-    """The record with the files' present names and times, so that the files need not be read again."""
+    """Return the record with the files' present names and times, so that the files need not be read again."""
     if not prepared.options or (sources := renewed(source.files, prepared.sources)) == prepared.sources:
         return prepared
     found = replace(prepared, sources=sources)

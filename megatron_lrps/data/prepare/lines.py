@@ -6,11 +6,11 @@ from megatron_lrps.data.prepare.shards import FileSpan
 from megatron_lrps.data.prepare.text_blocks import UTF8, Blocks
 
 LONGEST_DOCUMENT = 64 * 2**20
-"""In bytes. A longer line is skipped without being held in memory."""
+"""The limit in bytes. A longer line is skipped without being held in memory."""
 
 
 def lines(span: FileSpan, encoding: str = UTF8, *, ends: bool = False) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and bytes of each line of a range; None as bytes of a line that is longer than ``LONGEST_DOCUMENT``.
+    """Yield offset and bytes of each line of a range; None as bytes if it is longer than ``LONGEST_DOCUMENT``.
 
     A line ends in LF, CR LF or CR, because Python and Megatron's tool read text like that.
 
@@ -63,7 +63,7 @@ def lines(span: FileSpan, encoding: str = UTF8, *, ends: bool = False) -> Iterat
 
 
 def _uncut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks that never end between a CR and its LF."""
+    """Yield the same bytes in blocks that never end between a CR and its LF."""
     held = b""
     for block in blocks:
         whole = held + block if held else block
@@ -74,9 +74,9 @@ def _uncut(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _parts(block: bytes) -> tuple[list[bytes], int]:
-    """A block cut behind its line ends, and how many bytes of line end each part lacks. The last part has no end."""
+    """Cut a block behind its line ends; return how many bytes of line end each part lacks, too. The last has no end."""
     if b"\r" not in block:
-        return block.split(b"\n"), 1  # several times as fast, and what nearly all files are
+        return block.split(b"\n"), 1  # several times as fast, and the case of nearly all files
     parts = block.splitlines(keepends=True)
     if not parts or parts[-1].endswith((b"\r", b"\n")):
         parts.append(b"")
@@ -84,7 +84,7 @@ def _parts(block: bytes) -> tuple[list[bytes], int]:
 
 
 def whole(span: FileSpan, encoding: str = UTF8) -> bytes | None:
-    """The bytes of a whole file, or None if they are more than ``LONGEST_DOCUMENT``."""
+    """Return the bytes of a whole file, or None if they are more than ``LONGEST_DOCUMENT``."""
     blocks: list[bytes] = []
     size = 0
     for block in Blocks(span.file, encoding):

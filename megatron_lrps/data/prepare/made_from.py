@@ -1,4 +1,4 @@
-"""What an index is made from, and how that differs from what an existing index was made from."""
+"""The inputs of an index, and how they differ from those of an existing index."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ UNHASHED = (
 
 
 def options_of(source: TextSource, spec: TokenizerSpec, tokenizer: str) -> dict[str, Any]:
-    """Everything besides the files that decides the ids, under the plan's names for it.
+    """Return everything besides the files that decides the ids, under the plan's names.
 
     Args:
         source: Says what a document is.
@@ -46,13 +46,13 @@ def options_of(source: TextSource, spec: TokenizerSpec, tokenizer: str) -> dict[
 
 
 def index_key(source: TextSource, options: dict[str, Any]) -> str:
-    """One hash of the options and of the kinds and sizes of the files. Their content is hashed apart in the record."""
+    """Return one hash of the options and the files' kinds and sizes. Their content is hashed apart in the record."""
     files = [(file.kind, file.packing, file.bytes) for file in source.files]
     return hashlib.sha256(json.dumps({"files": files, "options": options}).encode()).hexdigest()
 
 
 def difference(prepared: Prepared, source: TextSource, options: dict[str, Any], contents: Contents) -> str:
-    """How an index would be made differently now, in words that follow "made"; "" if there is no difference.
+    """Say how an index would be made differently now, in words that follow "made"; "" if there is no difference.
 
     Raises:
         RefusedError: A file has to be read for that, and cannot be read.
@@ -95,7 +95,7 @@ def _shown(value: Any) -> str:
 
 
 def _difference_of_old(prepared: Prepared, source: TextSource, options: dict[str, Any]) -> str:
-    """The difference for an old record without options and hashes: only its key says what the index was made from."""
+    """Return the difference for an old record without options and hashes: only its key identifies the inputs."""
     files = [(str(file.path), file.kind, file.bytes, file.mtime_ns, 0, None) for file in source.files]
     if prepared.key == _old_key(files, options):
         return ""

@@ -26,7 +26,7 @@ class Prepared:
         engines: The libraries that encoded.
         checked_documents: Documents that were compared with the reference tokenizer.
         reference_shards: Shards that the reference encoded, because a fast engine gave another id.
-        shards: How many shards there were.
+        shards: The number of shards.
         tokenizer: The fingerprint of the tokenizer's model.
         bin_bytes: Size of the ``.bin``.
         bin_sha256: The sha256 of the ``.bin``.
@@ -34,7 +34,7 @@ class Prepared:
         sources: Name, size, time of change and hashes of each file of text (``content_hashes.FileRecord``).
         options: What decides the ids besides the files (``made_from.options_of``); empty in an old record.
         libraries: The versions of the libraries that decide ids.
-        seconds: How long the run took that finished it.
+        seconds: The duration of the run that finished it.
         fresh: Whether this run made it.
     """
 
@@ -62,27 +62,27 @@ class Prepared:
     fresh: bool = True
 
     def remarked(self) -> list[str]:
-        """Lines about documents that are not in the index, and about those that were changed or are odd."""
+        """Return lines about documents that are not in the index, and about those that were changed or are odd."""
         bad = [f"{count:,} documents are not in it: {reason}" for reason, count in sorted(self.unreadable.items())]
         return [*bad, *(f"{count:,} documents: {remark}" for remark, count in sorted(self.remarks.items()))]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are written to disk."""
+        """Return the fields that are written to disk."""
         return {key: value for key, value in asdict(self).items() if key != "fresh"}
 
 
 def record_file(prefix: Path) -> Path:
-    """The file of an index's record."""
+    """Return the file of an index's record."""
     return Path(f"{prefix}.prepared.json")
 
 
 def unreadable_file(prefix: Path) -> Path:
-    """The file that lists the documents that could not be read."""
+    """Return the file that lists the documents that could not be read."""
     return Path(f"{prefix}.unreadable.jsonl")
 
 
 def read_prepared(prefix: Path) -> Prepared | None:
-    """The record beside an index, if it can be read and the ``.bin`` has the size that it says."""
+    """Return the record beside an index, if it can be read and the ``.bin`` has the size that it says."""
     fields = read_json(record_file(prefix))
     try:
         # Its folder may have been moved.
@@ -94,7 +94,7 @@ def read_prepared(prefix: Path) -> Prepared | None:
 
 
 def totals(encodings: Sequence[Encoding]) -> dict[str, Any]:
-    """The counts of all shards together, as the record has them."""
+    """Return the counts of all shards together, as the record has them."""
     none: Counter[str] = Counter()
     return {
         "documents": sum(encoding.documents for encoding in encodings),

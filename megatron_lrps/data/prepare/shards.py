@@ -52,12 +52,12 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What its files' names begin with."""
+        """The prefix of its files' names."""
         return f"shard-{self.number:06d}"
 
 
 def cut(source: TextSource, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
-    """The shards of a source, in order; small files share one."""
+    """Cut a source into shards, in order; small files share one."""
     shards: list[Shard] = []
     spans: list[FileSpan] = []
     size = 0
@@ -71,7 +71,7 @@ def cut(source: TextSource, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
 
 
 def shard_key(shard: Shard, options: dict[str, Any]) -> str:
-    """Identifies what a shard's ids are made from, without the content, names and times of its files.
+    """Return a key of what a shard's ids are made from, without the content, names and times of its files.
 
     Args:
         shard: The shard.

@@ -53,7 +53,7 @@ _ISO_2022 = (b"\x1b$B", b"\x1b$@", b"\x1b$(", b"\x1b$)")
 
 
 def encoding_of(file: SourceFile) -> str:
-    """The encoding of a file of JSON Lines or plain text, as Python names it.
+    """Return the encoding of a file of JSON Lines or plain text, as Python names it.
 
     UTF-16 and UTF-32 are told by a byte order mark. All else is taken as ``UTF8``; text that is not UTF-8 is found when
     it is read.
@@ -114,7 +114,7 @@ def _refuse_guesses(file: SourceFile, head: bytes) -> None:
 
 
 def _unmarked(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, by the places of the zero bytes of ASCII characters, if the text makes sense then."""
+    """Detect UTF-16 or UTF-32 by the places of ASCII characters' zero bytes, if the text makes sense then."""
     size = len(head) // 4 * 4 or len(head) // 2 * 2
     zeros = [head[place:size:4].count(0) for place in range(4)]
     if sum(zeros) < max(4, size // 50):
@@ -147,7 +147,7 @@ def _refuse_json(file: SourceFile, text: str, *, cut: bool) -> None:
 
 
 def _shape(text: str, *, cut: bool) -> tuple[str, str] | None:
-    """How JSON differs from one object a line, and what to do; None if it may be JSON Lines, or is not JSON."""
+    """Say how JSON differs from one object a line, and what to do; None if it may be JSON Lines, or is not JSON."""
     pretty = "has objects over several lines", "Write each on one line, for example with `jq -c .`."
     array = "is one JSON array", "Write each of its objects on a line, for example with `jq -c '.[]'`."
     first = text.split("\n", 1)[0]
@@ -181,7 +181,7 @@ def _commas(text: str, *, cut: bool) -> tuple[str, str] | None:
 
 
 def _lines(text: str, *, cut: bool) -> Iterator[str]:
-    """The first lines that are not blank, without one that was cut off."""
+    """Yield the first lines that are not blank, without one that was cut off."""
     found = text.split("\n")
     whole = [line.strip() for line in (found[:-1] if cut else found) if line.strip()]
     yield from whole[:_LINES]

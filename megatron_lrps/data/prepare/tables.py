@@ -15,7 +15,7 @@ _BYTES = 8 * 2**20
 
 
 def row_groups(file: SourceFile) -> list[tuple[int, int]]:
-    """The first byte of each row group of a parquet file, and its size unpacked. Raises RefusedError."""
+    """Return the first byte of each row group of a parquet file, and its size unpacked. Raises RefusedError."""
     with closing(_parquet(file.path)) as opened:
         groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
         return [(_begin(group), group.total_byte_size) for group in groups]
@@ -28,7 +28,7 @@ def _begin(group: Any) -> int:
 
 
 def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[tuple[int, Any]]:
-    """The rows of a column: the row's number in the file, and its value (UTF-8 bytes, None, or something else).
+    """Yield the rows of a column: the row's number in the file, and its value (UTF-8 bytes, None, or something else).
 
     Args:
         file: A parquet or arrow file.
@@ -49,7 +49,7 @@ def rows(file: SourceFile, field: str, start: int, end: int | None) -> Iterator[
 
 
 def torn(path: Path, error: Exception) -> RefusedError:
-    """The error for a file whose content ends too early, or is damaged."""
+    """Return the error for a file whose content ends too early, or is damaged."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return RefusedError(f"{path} cannot be read: {reason}.", "Copy it again, or take it out of the plan's sources.")
 
@@ -100,7 +100,7 @@ def _column(path: Path, field: str, schema: Any) -> int:
 
 
 def _is_text(kind: Any) -> bool:
-    """Strings, or binary that may be UTF-8, of any layout."""
+    """Whether a type is strings, or binary that may be UTF-8, of any layout."""
     types = _pyarrow().types
     kind = kind.value_type if types.is_dictionary(kind) else getattr(kind, "storage_type", kind)
     names = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")

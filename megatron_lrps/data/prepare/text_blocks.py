@@ -50,7 +50,7 @@ class Blocks:
         self._start = start
 
     def __iter__(self) -> Iterator[bytes]:
-        """Blocks of some MiB.
+        """Yield blocks of some MiB.
 
         Raises:
             RefusedError: The file cannot be read, ends too early, or unpacks to far more than text does.
@@ -64,7 +64,7 @@ class Blocks:
         yield _utf8(decoder.decode(b"", final=True))
 
     def raw(self, size: int | None = None) -> Iterator[bytes]:
-        """The same blocks without decoding. ``size`` is the size of a block."""
+        """Yield the same blocks without decoding. ``size`` is the size of a block."""
         try:
             with self._path.open("rb", buffering=0) as raw:
                 stream = self._unpacked(raw)
@@ -104,7 +104,7 @@ class _Zstd:
         self._within = False
 
     def read(self, size: int) -> bytes:
-        """At least ``size`` bytes of text, if there are so many; b"" at the end."""
+        """Return at least ``size`` bytes of text, if there are so many; b"" at the end."""
         found: list[bytes] = []
         total = 0
         try:

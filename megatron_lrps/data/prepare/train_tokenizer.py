@@ -24,21 +24,21 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How byte-level BPE splits a text first, as OpenAI's cl100k_base and Llama 3 do. gigatoken has it built in."""
+"""The first split of byte-level BPE, as in OpenAI's cl100k_base and Llama 3. gigatoken has it built in."""
 
 
 _PLACES = 64
-"""Shards of a source whose beginnings are read at the most."""
+"""The most shards of a source whose beginnings are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedTokenizer:
-    """What was trained, and on what.
+    """A trained tokenizer and its text.
 
     Attributes:
         vocab_size: Tokens, special ones included, without Megatron's padding.
         sha256: The sha256 of the file, or of a folder's tokenizer files (``tokenizer_fingerprint``).
-        documents: How many texts were read.
+        documents: The number of texts read.
         text_bytes: The UTF-8 bytes of these texts.
     """
 
@@ -49,7 +49,7 @@ class TrainedTokenizer:
 
 
 def sample_texts(sources: Sequence[TextSource], limit: int) -> Iterator[str]:
-    """Documents from the beginnings of evenly spaced shards of every source.
+    """Yield documents from the beginnings of evenly spaced shards of every source.
 
     Args:
         sources: The sources of training data. Each gives about the same amount.

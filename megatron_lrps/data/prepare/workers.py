@@ -43,7 +43,7 @@ def encode_all(
     Args:
         tasks: The shards, in the order in which they are begun.
         spec: The tokenizer.
-        workers: How many processes.
+        workers: The number of processes.
         progress: Called now and then with the bytes of text and the tokens so far.
 
     Raises:

@@ -1,1 +1,1 @@
-"""The quick start's data. In: what is installed beside this package. Out: ``.bin``/``.idx`` files for four versions."""
+"""The quick start's data. In: packages installed beside this one. Out: ``.bin``/``.idx`` files for four versions."""

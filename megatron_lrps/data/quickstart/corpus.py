@@ -35,7 +35,7 @@ def prepare_quickstart(
         mixed: The text of all versions has one distribution, as the paper's has; else each has its own kind of text.
 
     Returns:
-        What ``facts.json`` holds: the settings, the sha256 of the tokenizer, and the tokens and fingerprint of each
+        The content of ``facts.json``: settings, the sha256 of the tokenizer, and the tokens and fingerprint of each
         ``.bin``/``.idx`` pair. Tokens include one EOD for each document.
 
     Raises:
@@ -108,7 +108,7 @@ def _prepare(data: Path, settings: dict[str, Any], progress: Callable[[str], Non
 
 
 def _refuse_other_settings(data: Path, facts: dict[str, Any], settings: dict[str, Any]) -> None:
-    """What was trained on this data must not find other data in its place."""
+    """Refuse other settings: models trained on this data must not find other data there."""
     for key, value in settings.items():
         if (found := facts.get(key)) != value:
             raise RefusedError(
@@ -118,7 +118,7 @@ def _refuse_other_settings(data: Path, facts: dict[str, Any], settings: dict[str
 
 
 def _damage(data: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """The files in the folder that are missing or are not as ``facts`` says."""
+    """Yield the files in the folder that are missing or are not as ``facts`` says."""
     try:
         if file_sha256(data / "tokenizer.model") != facts["tokenizer_sha256"]:
             yield f"{data / 'tokenizer.model'} has changed"

@@ -1,6 +1,6 @@
-"""Real text for the quick start and the studies: what is installed beside this package, nothing is downloaded.
+"""Real text for the quick start and the studies: the text of installed packages; nothing is downloaded.
 
-Each of four versions gets new text, either of a kind of its own or of all kinds mixed. Python's own files are under the
+Each of four versions gets new text, either of its own kind or of all kinds mixed. Python's own files are under the
 PSF licence; numpy, matplotlib, networkx and torch are under BSD licences (matplotlib's is PSF-based), megatron-core is
 Apache-2.0. The text is written into the user's folder only.
 """
@@ -38,17 +38,17 @@ VALID_SHARE = 0.04
 PIECE_CHARS = 800
 """Characters of a mixed document: some 250 tokens, two samples of the CPU studies."""
 RUN_LINES = 5
-"""So many non-blank lines in a row count as the same text wherever they stand."""
+"""This many non-blank lines in a row count as the same text anywhere."""
 PARAGRAPH_CHARS = 80
 """A paragraph of so many characters counts as the same text. Shorter ones are the language's own (``import os``)."""
 DOCUMENT_CHARS = 200
-"""Less text between two removed places is no document."""
+"""Less text between two removed places is not a document."""
 
 Lines = tuple[str, ...]
 
 
 class TextKind(NamedTuple):
-    """A kind of text: what it is from, with versions, and the readers of its files by a name without a machine's path.
+    """A kind of text: its origin, with versions, and the readers of its files by a name without a machine's path.
 
     Another version of a library gives another text.
     """
@@ -80,7 +80,7 @@ class VersionText(NamedTuple):
 
 
 def collect(seed: int = 1234, *, version_chars: int) -> list[VersionText]:
-    """The text of v1 to v4, a kind each; the same seed gives the same text.
+    """Return the text of v1 to v4, a kind each; the same seed gives the same text.
 
     Args:
         seed: Decides which files a version gets and which of them are held out.
@@ -95,7 +95,7 @@ def collect(seed: int = 1234, *, version_chars: int) -> list[VersionText]:
 
 
 def mix(versions: Sequence[VersionText], seed: int = 1234) -> list[VersionText]:
-    """The same text in one distribution: each version gets a share of the pieces of every document.
+    """Return the same text in one distribution: each version gets a share of the pieces of every document.
 
     With whole documents, of which a version has some hundred, a model would find every version's text new at its
     beginning and known at its end, because a model that reads half of a document predicts the rest better.
@@ -113,12 +113,12 @@ def mix(versions: Sequence[VersionText], seed: int = 1234) -> list[VersionText]:
 
 
 def characters(documents: Iterable[Document]) -> int:
-    """Characters of all documents together."""
+    """Count the characters of all documents."""
     return sum(len(document.text) for document in documents)
 
 
 def _draw(name: str, kind: TextKind, seen: set[Lines], seed: int, chars: int) -> VersionText:
-    """The text of files drawn at random until there are ``chars`` characters."""
+    """Return the text of files drawn at random until there are ``chars`` characters."""
     rng = random.Random(f"{seed} {name}")
     drawn: list[list[Document]] = []
     total = 0
@@ -146,7 +146,7 @@ def _draw(name: str, kind: TextKind, seen: set[Lines], seed: int, chars: int) ->
 
 
 def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
-    """Documents cut into pieces of whole lines, of ``PIECE_CHARS`` characters or one line more."""
+    """Cut documents into pieces of whole lines, of ``PIECE_CHARS`` characters or one line more."""
     for document in documents:
         piece = ""
         for line in document.text.splitlines(keepends=True):
@@ -159,7 +159,7 @@ def _pieces(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 def unseen(text: str, seen: set[Lines]) -> list[str]:
-    """The parts of a file's text that no earlier file held, in order; what they hold is added to ``seen``.
+    """Return the parts of a file's text that no earlier file held, in order; what they hold is added to ``seen``.
 
     Lines are compared without the white space around them. Repetition inside a file stays: a file is never cut between
     training and validation. Whole paragraphs go: the rest of a paragraph would be a text that no file has.
@@ -178,12 +178,12 @@ def unseen(text: str, seen: set[Lines]) -> list[str]:
 
 
 def paragraphs(text: str) -> list[Lines]:
-    """The lines of each stretch of text between blank lines, without the white space at line ends."""
+    """Return the lines of each stretch of text between blank lines, without the white space at line ends."""
     return [tuple(lines) for filled, lines in groupby(map(str.rstrip, text.split("\n")), bool) if filled]
 
 
 def _blocks(parts: Sequence[Lines]) -> Iterator[tuple[Sequence[int], Lines]]:
-    """What counts as the same text: runs of lines and long paragraphs, each with the paragraphs that it touches."""
+    """Yield the pieces by which texts are compared: runs of lines and long paragraphs, with the paragraphs touched."""
     lines = [line.strip() for paragraph in parts for line in paragraph]
     owners = [number for number, paragraph in enumerate(parts) for _ in paragraph]
     for first in range(len(lines) - RUN_LINES + 1):
@@ -195,7 +195,7 @@ def _blocks(parts: Sequence[Lines]) -> Iterator[tuple[Sequence[int], Lines]]:
 
 
 def documentation() -> TextKind:
-    """Prose: the language reference that ``help()`` shows, and docstrings of libraries."""
+    """Return prose: the language reference that ``help()`` shows, and docstrings of libraries."""
     modules, origin = _library_files(DOCUMENTED_LIBRARIES, tests=False)
     files = {name: partial(_docstrings, path) for name, path in modules.items()}
     try:
@@ -207,12 +207,12 @@ def documentation() -> TextKind:
 
 
 def standard_library() -> TextKind:
-    """Code: Python's standard library without its tests."""
+    """Return code: Python's standard library without its tests."""
     return TextKind("standard library", (_python(),), _code(_python_files(_stdlib(), TEST_FOLDERS | NO_TEXT_FOLDERS)))
 
 
 def tests() -> TextKind:
-    """Tests: Python's own, or those of libraries if this Python came without them."""
+    """Return tests: Python's own, or those of libraries if this Python came without them."""
     files = _python_files(_stdlib() / "test", {"data", "tokenizedata"})
     origin: tuple[str, ...] = (_python(),)
     if sum(path.stat().st_size for path in files.values()) < TESTS_ENOUGH_BYTES:
@@ -221,7 +221,7 @@ def tests() -> TextKind:
 
 
 def library_code() -> TextKind:
-    """Code: deep-learning libraries without their tests."""
+    """Return code: deep-learning libraries without their tests."""
     files, origin = _library_files(CODE_LIBRARIES, tests=False)
     return TextKind("library code", origin, _code(files))
 
@@ -235,13 +235,13 @@ def _stdlib() -> Path:
 
 
 def _python_files(folder: Path, without: set[str]) -> dict[str, Path]:
-    """Every ``.py`` file below ``folder`` by its name, but for those in folders named in ``without``."""
+    """Return every ``.py`` file below ``folder`` by its name, except in folders named in ``without``."""
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
     return {f"{folder.name}/{path.as_posix()}": folder / path for path in paths if not without & set(path.parent.parts)}
 
 
 def _library_files(names: Iterable[str], *, tests: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The ``.py`` files of the libraries that are installed, by their names, and the libraries' versions."""
+    """Return the ``.py`` files of the libraries that are installed, by their names, and the libraries' versions."""
     files, origin = {}, []
     for name in sorted(names):
         try:
@@ -260,7 +260,7 @@ def _code(files: dict[str, Path]) -> dict[str, Callable[[], str]]:
 
 
 def _text(path: Path) -> str:
-    """The text of a file, or "" if it is gone or is not UTF-8: Python's tests hold such files on purpose."""
+    """Return the text of a file, or "" if it is gone or is not UTF-8: Python's tests hold such files on purpose."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -268,7 +268,7 @@ def _text(path: Path) -> str:
 
 
 def _docstrings(path: Path) -> str:
-    """The docstrings of a module, classes and functions, outermost first."""
+    """Return the docstrings of a module, classes and functions, outermost first."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old escapes in other people's strings

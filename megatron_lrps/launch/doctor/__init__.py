@@ -1,1 +1,1 @@
-"""What `lrps doctor` finds out: this machine, and whether it is fit for a plan."""
+"""`lrps doctor`: what this machine has, and whether it is fit for a plan."""

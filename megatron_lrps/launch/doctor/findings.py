@@ -16,7 +16,7 @@ from megatron_lrps.training.megatron.installed import RELEASES
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
 _RECIPES = {"blockwise": _HOPPER, "mxfp8": _BLACKWELL}
 _BLOCKWISE_CUDA = (12, 9)
-"""The first CUDA for which Transformer Engine multiplies blockwise FP8."""
+"""The first CUDA version in which Transformer Engine supports blockwise FP8."""
 _BARE = "pip install 'megatron-lrps[megatron]'; a container of NGC's PyTorch image has its own torch"
 _TE = "NGC's PyTorch image has it; else pip install 'megatron-lrps[te]'"
 
@@ -25,11 +25,11 @@ _FUSION_FIX = "install apex with --cpp_ext --cuda_ext, or set megatron.no-gradie
 
 
 class Finding(NamedTuple):
-    """One thing that `lrps doctor` looked at.
+    """One check of `lrps doctor`.
 
     Attributes:
-        name: The name of the thing.
-        found: What the machine has of it, in words.
+        name: The name of the checked item.
+        found: What the machine has, in words.
         fit: Whether that is enough; None if nothing depends on it.
         fix: What to do if it is missing or not enough; else empty.
     """
@@ -45,7 +45,7 @@ def _need(name: str, found: str, fit: bool, fix: str) -> Finding:
 
 
 def inventory(machine: Machine) -> list[Finding]:
-    """All that the machine has, whether a plan needs it or not; each thing that is missing comes with its fix."""
+    """Return all that the machine has, whether a plan needs it or not; missing items come with a fix."""
     slurm = [name for name in SLURM if machine.commands[name]]
     runtimes = [name for name in CONTAINERS if machine.commands[name]]
     findings = [
@@ -84,7 +84,7 @@ _TOKENIZER_LIBRARIES = {
 
 
 def _module(machine: Machine, name: str, fix: str) -> Finding:
-    """A library; it is fit if it imports."""
+    """Check a library; it is fit if it imports."""
     found, package = machine.modules[name], name.split(".")[0]
     if version := found.get("version"):
         return Finding(package, version, True)
@@ -157,14 +157,14 @@ def _storage(machine: Machine, needed: int | None) -> Finding:
 def needs_of_run(
     campaign: Campaign, machine: Machine, *, ranks: int, nodes: int = 1, ethernet: bool = False
 ) -> list[Finding]:
-    """What the machine needs to train the paths of a campaign.
+    """Check what the machine needs to train the paths of a campaign.
 
     Args:
         campaign: The campaign.
         machine: The machine.
         ranks: The number of ranks that run on it.
         nodes: The number of machines of a job, this one included.
-        ethernet: Whether NCCL is told to do without InfiniBand.
+        ethernet: Whether NCCL is configured not to use InfiniBand.
     """
     plan = campaign.plan
     findings = [_module(machine, "torch", f"{_BARE}."), _megatron(machine)]
@@ -191,7 +191,7 @@ def _gpu_needs(plan: Plan, machine: Machine, ranks: int) -> list[Finding]:
 
 
 def _fabric(machine: Machine, nodes: int, *, ethernet: bool) -> Finding:
-    """The network between the nodes; without InfiniBand NCCL silently takes any other."""
+    """Check the network between the nodes; without InfiniBand NCCL silently takes any other."""
     found = ", ".join(machine.infiniband) or ("Ethernet, chosen for NCCL" if ethernet else "no InfiniBand adapter")
     fix = (
         "let the job see the node's adapters (/sys/class/infiniband); if you want Ethernet, set NCCL_SOCKET_IFNAME or "
@@ -211,7 +211,7 @@ def _file_needs(campaign: Campaign, machine: Machine) -> list[Finding]:
 
 
 def _data(campaign: Campaign) -> Finding:
-    """The data that the paths have still to read."""
+    """Check the data that the paths have still to read."""
     for path in campaign.paths:
         state = standing_of(campaign, path)
         try:
@@ -223,7 +223,7 @@ def _data(campaign: Campaign) -> Finding:
 
 
 def _bytes_to_come(campaign: Campaign) -> int:
-    """The bytes of the checkpoints to come, or 0 if the plan does not say how large the model is."""
+    """Return the bytes of future checkpoints; 0 if the plan does not give the model's size."""
     size = model_size(campaign.plan, vocabulary_of(campaign.plan))
     if size is None:
         return 0
@@ -247,7 +247,7 @@ def _tokenizer_needs(plan: Plan, machine: Machine) -> list[Finding]:
 
 
 def needs_of_submit(campaign: Campaign, machine: Machine) -> list[Finding]:
-    """What the machine needs to submit the jobs of a campaign; `lrps doctor` on a node says what they need there."""
+    """Check what the machine needs to submit jobs; `lrps doctor` on a node checks what the jobs need there."""
     lacking = [name for name in SLURM if machine.commands[name] is None]
     found = f"no {', '.join(lacking)}" if lacking else ", ".join(SLURM)
     slurm = _need("Slurm", found, not lacking, "run this on a login node of the cluster.")

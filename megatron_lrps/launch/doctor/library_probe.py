@@ -1,7 +1,7 @@
-"""Imports the heavy libraries in a process of its own, and prints the result of each as a line of JSON.
+"""Imports the heavy libraries in a separate process, and prints the result of each as a line of JSON.
 
-A library that was built for another torch or CUDA can end the process that imports it. The lines before it are printed
-by then, and the first line that is missing names the library.
+A library that was built for another torch or CUDA can kill the process that imports it. The earlier lines are printed
+by then, and the first missing line identifies the library.
 """
 
 import importlib
@@ -18,7 +18,7 @@ MODULES = (
     "fused_weight_gradient_mlp_cuda",
     "flash_attn",
 )
-"""In the order of their import: Transformer Engine finds its libraries only after torch, and the fused kernel is an
+"""The modules in import order: Transformer Engine finds its libraries only after torch, and the fused kernel is an
 extension of apex."""
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     for module in MODULES:
         try:
             found = _LOOKS[module]() if module in _LOOKS else _version(module)
-        except BaseException as error:  # importing foreign code may raise anything, SystemExit too
+        except BaseException as error:  # importing foreign code may raise anything, even SystemExit
             found = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         # The library may have printed half a line before.
         print(f"\n{json.dumps({'module': module, **found})}", flush=True)

@@ -1,4 +1,4 @@
-"""What this machine has: libraries, GPUs, Slurm, containers, and the file system of a folder.
+"""This machine's libraries, GPUs, Slurm, containers, and the file system of a folder.
 
 A process of its own (``library_probe``) imports the libraries, because a broken one can end its process.
 """
@@ -39,7 +39,8 @@ class Storage:
         folder: The folder, or the nearest folder above it that exists.
         kind: ``ext4``, ``lustre``, ``nfs4``, ...; ``?`` if the kernel does not say.
         free_bytes: The free space for this user.
-        missing: Its lacks, out of ``write``, ``rename``, ``fsync``, ``hard links``, ``symbolic links``, ``locks``.
+        missing: The missing features, out of ``write``, ``rename``, ``fsync``, ``hard links``, ``symbolic links`` and
+            ``locks``.
     """
 
     folder: str
@@ -50,7 +51,7 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What this machine has.
+    """The software and hardware of this machine.
 
     Attributes:
         python: The version of Python.
@@ -59,7 +60,7 @@ class Machine:
         commands: The path of each command of ``SLURM`` and ``CONTAINERS``, or None.
         infiniband: The names of the InfiniBand adapters.
         cores: The number of cores that this process may use.
-        storage: The file system of the folder that was asked for.
+        storage: The file system of the requested folder.
     """
 
     python: str = field(default_factory=platform.python_version)
@@ -71,7 +72,7 @@ class Machine:
     storage: Storage
 
     def version(self, module: str) -> str | None:
-        """The version of a module, or None if it does not import."""
+        """Return the version of a module, or None if it does not import."""
         return self.modules[module].get("version")
 
     @property
@@ -114,7 +115,7 @@ def _probe() -> dict[str, dict[str, Any]]:
         output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
     found: dict[str, dict[str, Any]] = {}
     for line in output.splitlines():
-        with contextlib.suppress(ValueError):  # a line that a library printed while it was imported
+        with contextlib.suppress(ValueError):  # a line that a library printed during its import
             if isinstance(answer := json.loads(line), dict) and answer.get("module") in MODULES:
                 found[answer.pop("module")] = answer
     for name in MODULES:
@@ -124,7 +125,7 @@ def _probe() -> dict[str, dict[str, Any]]:
 
 
 def look_at(folder: Path) -> Storage:
-    """Try out the file system of a folder that need not exist yet; all that is written is removed."""
+    """Test the file system of a folder, which need not exist yet; all test files are removed."""
     place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     missing: list[str] = []
     try:
@@ -168,7 +169,7 @@ _ABILITIES: dict[str, Callable[[Path, Path], object]] = {
 
 
 def _kind(place: Path) -> str:
-    """The type of a folder's file system, from the kernel's list of mounts."""
+    """Return the type of a folder's file system, from the kernel's list of mounts."""
     found, kind = "", "?"
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mounts").read_text().splitlines():

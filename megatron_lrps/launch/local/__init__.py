@@ -1,1 +1,1 @@
-"""The executor of this machine: torchrun and its ranks, one path at a time."""
+"""The local executor: torchrun and its ranks, one path at a time."""

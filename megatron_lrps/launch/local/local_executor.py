@@ -19,13 +19,13 @@ class LocalExecutor:
     """Trains on this machine while its command runs, so that it leaves no jobs behind.
 
     Attributes:
-        module: What the ranks run; it takes ``--lrps-plan``, ``--lrps-path`` and ``--lrps-cpu``.
+        module: The module that the ranks run; it takes ``--lrps-plan``, ``--lrps-path`` and ``--lrps-cpu``.
     """
 
     module: str = TRAINING_MODULE
 
     def start(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> int:
-        """Train all that is missing; returns 0 when it is trained."""
+        """Train all missing paths; returns 0 when they are trained."""
         # Imported here because `lrps status` needs neither rich nor processes.
         from megatron_lrps.launch.local.progress_display import make_display
         from megatron_lrps.launch.local.train import train
@@ -43,9 +43,9 @@ class LocalExecutor:
         return 0
 
     def jobs(self, folder: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
-        """None: who trains a path on this machine is its holder, which `lrps status` shows for every executor."""
+        """Return None: a path's holder trains it here, and `lrps status` shows holders for every executor."""
         return None
 
     def cancel(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> bool:
-        """False: `lrps run` stops by Ctrl-C in its own terminal."""
+        """Return False: Ctrl-C in its own terminal stops `lrps run`."""
         return False

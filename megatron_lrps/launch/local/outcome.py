@@ -33,9 +33,9 @@ class Attempt:
         path: The path.
         log: The file that the ranks print to.
         start: The iteration of the checkpoint that they start from.
-        reached: The last iteration that they have reported.
-        asked: The signal that asked them to save and stop, or None.
-        killed: Whether they were killed on request.
+        reached: The last iteration that the ranks reported.
+        asked: The signal that asked the ranks to save and stop, or None.
+        killed: Whether the ranks were killed on request.
     """
 
     campaign: Campaign
@@ -50,16 +50,16 @@ class Attempt:
         self.reached = self.start
 
     def saved(self) -> int:
-        """The iteration that another attempt would start from."""
+        """The iteration that a further attempt would start from."""
         return standing_of(self.campaign, self.path).saved or self.start
 
 
 def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) -> None:
-    """Return if the path is trained to its end, else raise what the user must know.
+    """Return if the path is trained to its end, else raise the error that explains why not.
 
     Args:
         attempt: The attempt; none of its processes is left.
-        history: The events that it recorded, oldest first.
+        history: The events that the attempt recorded, oldest first.
         display: Shows the last lines of a failed attempt.
 
     Raises:
@@ -104,7 +104,7 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
 
 
 def _said(log: Path) -> str:
-    """The last LrpsError that the ranks printed, or their last line."""
+    """Return the last LrpsError that the ranks printed, or their last line."""
     lines = last_lines(log, 200)
     errors = [line.removeprefix("lrps: ") for line in lines if line.startswith("lrps: ")]
     return (errors or lines or ["it gave no reason"])[-1]

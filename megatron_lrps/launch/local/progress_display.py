@@ -16,14 +16,14 @@ from megatron_lrps.plan import PlannedPath
 
 _LINE_EVERY_S = 10.0
 _LONG_S = 5.0
-"""What ranks do besides training gets a line only if it takes longer than this."""
+"""The minimum duration of an activity besides training that gets a line, in seconds."""
 
 
 class RemainingWork:
-    """The iterations that are left of every path, and the time that they will take.
+    """The iterations left of every path, and the time that they will take.
 
     Args:
-        position: The iteration that each path is at.
+        position: The current iteration of each path.
         ends: The last iteration of each path.
     """
 
@@ -34,12 +34,12 @@ class RemainingWork:
         self._since: tuple[int, float] | None = None
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts or continues after ``iteration``; the pace of the path before is its first estimate."""
+        """Start or continue a path after ``iteration``; the previous path's pace is its first estimate."""
         self._position[name] = iteration
         self._since = None
 
     def step(self, name: str, step: Step, now: float) -> None:
-        """A path reports a step at ``now``, in seconds of a steady clock."""
+        """Record a path's step at ``now``, in seconds of a monotonic clock."""
         self._position[name] = step.iteration
         if self._since is None:
             # The time in the first line includes start-up work, but it is better than nothing.
@@ -50,20 +50,20 @@ class RemainingWork:
             self._pace = (now - self._since[1]) / (step.iteration - self._since[0])
 
     def position(self, name: str) -> int:
-        """The iteration that a path is at."""
+        """Return the current iteration of a path."""
         return self._position[name]
 
     def left(self, name: str | None = None) -> int:
-        """The iterations left of a path, or of all paths."""
+        """Return the iterations left of a path, or of all paths."""
         return sum(max(0, self._ends[each] - self._position[each]) for each in ([name] if name else self._ends))
 
     def time_left(self, name: str | None = None) -> str:
-        """The time left of a path, or of all paths, at the current pace; ``?`` before there is a pace."""
+        """Return the time left of a path, or of all paths, at the current pace; ``?`` if there is none yet."""
         return "?" if self._pace is None and self.left(name) else duration((self._pace or 0.0) * self.left(name))
 
 
 def duration(seconds: float) -> str:
-    """A duration in words: ``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    """Return a duration in words: ``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
     for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= (size if digits else 2 * size):
             return f"{seconds / size:.{digits}f} {unit}"
@@ -78,27 +78,27 @@ class Display(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts or continues after ``iteration``."""
+        """Show that a path starts or continues after ``iteration``."""
 
     def step(self, name: str, step: Step) -> None:
-        """A path has trained on."""
+        """Show a path's progress."""
 
     def tell(self, name: str, doing: Doing) -> None:
-        """The ranks of a path do something besides training."""
+        """Show what a path's ranks do besides training."""
 
     def finish(self, name: str) -> None:
-        """A path is trained to its end."""
+        """Show that a path is trained to its end."""
 
     def say(self, text: str) -> None:
-        """A line for the user."""
+        """Print a line for the user."""
 
 
 def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Display:
-    """Bars if standard output is a terminal, else lines.
+    """Return a display with bars if standard output is a terminal, else with lines.
 
     Args:
         paths: The paths to show, in order.
-        position: The iteration that each path is at.
+        position: The current iteration of each path.
     """
     ends = {path.name: path.end for path in paths}
     work = RemainingWork(position, ends)
@@ -106,7 +106,7 @@ def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Disp
 
 
 def silence() -> None:
-    """Discard all that is printed from now on, because the terminal or pipe that read it is gone.
+    """Discard all further output, because the terminal or pipe that read it is gone.
 
     Training must not end for that reason: in ``lrps run PLAN | tee log`` the Ctrl-C that asks the ranks to save also
     ends tee.
@@ -132,13 +132,13 @@ class LineDisplay:
         pass
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts or continues."""
+        """Show that a path starts or continues."""
         self._work.start(name, iteration)
         self._last = time.monotonic()
         self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._work.left()} iterations left in all")
 
     def step(self, name: str, step: Step) -> None:
-        """A path has trained on."""
+        """Show a path's progress."""
         now = time.monotonic()
         self._work.step(name, step, now)
         if now - self._last >= _LINE_EVERY_S:
@@ -151,19 +151,19 @@ class LineDisplay:
             )
 
     def tell(self, name: str, doing: Doing) -> None:
-        """The ranks of a path do something besides training."""
+        """Show what a path's ranks do besides training."""
         now, lasts = time.monotonic(), time.time() - (doing.since or 0.0)
         if now - self._last >= _LINE_EVERY_S and lasts >= _LONG_S:
             self._last = now
             self.say(f"{name}: {doing_text(doing)}")
 
     def finish(self, name: str) -> None:
-        """A path is trained to its end."""
+        """Show that a path is trained to its end."""
         self._work.start(name, self._ends[name])
         self.say(f"{name}: trained to iteration {self._ends[name]}; {self._work.left()} iterations left in all")
 
     def say(self, text: str) -> None:
-        """A line for the user."""
+        """Print a line for the user."""
         try:
             print(text, flush=True)
         except OSError:
@@ -206,28 +206,28 @@ class BarDisplay:
             self._progress.stop()
 
     def start(self, name: str, iteration: int) -> None:
-        """A path starts or continues."""
+        """Show that a path starts or continues."""
         self._work.start(name, iteration)
         self._progress.update(self._bars[name], visible=True)
         self._draw(name, "starting")
 
     def step(self, name: str, step: Step) -> None:
-        """A path has trained on."""
+        """Show a path's progress."""
         self._work.step(name, step, time.monotonic())
         self._draw(name, f"loss {loss_text(step)}  next lr {lr_text(step)}")
 
     def tell(self, name: str, doing: Doing) -> None:
-        """The ranks of a path do something besides training."""
+        """Show what a path's ranks do besides training."""
         self._draw(name, doing_text(doing))
 
     def finish(self, name: str) -> None:
-        """A path is trained to its end."""
+        """Show that a path is trained to its end."""
         self._work.start(name, self._paths[name].end)
         self._progress.update(self._bars[name], visible=not self._crowded)
         self._draw(name, "trained")
 
     def say(self, text: str) -> None:
-        """A line for the user, above the bars."""
+        """Print a line for the user, above the bars."""
         try:
             self._progress.console.print(text, markup=False, highlight=False)
         except OSError:
@@ -248,15 +248,15 @@ class BarDisplay:
 
 
 def doing_text(doing: Doing) -> str:
-    """What the ranks do, and how long they have done it."""
+    """Return what the ranks do, and for how long."""
     return str(doing) if doing.since is None else f"{doing}, for {duration(max(0.0, time.time() - doing.since))}"
 
 
 def loss_text(step: Step) -> str:
-    """The loss of a step, or ``-`` if there is none."""
+    """Return the loss of a step, or ``-`` if there is none."""
     return "-" if step.loss is None else f"{step.loss:.4f}"
 
 
 def lr_text(step: Step) -> str:
-    """The learning rate of the next iteration, or ``-`` if it is not logged."""
+    """Return the learning rate of the next iteration, or ``-`` if it is not logged."""
     return "-" if step.next_lr is None else f"{step.next_lr:.3e}"

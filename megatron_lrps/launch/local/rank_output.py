@@ -65,7 +65,7 @@ class LogFollower:
         self._begun = b""
 
     def steps(self) -> Iterator[Step]:
-        """The progress lines since the last call; a line that is not complete yet is kept for the next call."""
+        """Yield the progress lines since the last call; an incomplete line is kept for the next call."""
         with self._log.open("rb") as file:
             file.seek(self._offset)
             data = file.read()
@@ -77,7 +77,7 @@ class LogFollower:
 
 
 def last_lines(log: Path, count: int = 15) -> list[str]:
-    """The last lines that say something: neither blank lines nor progress nor torchrun's report of its own end."""
+    """Return the last informative lines: without blank lines, progress lines and torchrun's own report."""
     lines = [line.rstrip() for line in _tail(log).splitlines()]
     report = next((index for index, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
     said = [line for line in lines[:report] if line and not set(line) <= set("*=-") and parse_step(line) is None]
@@ -104,7 +104,7 @@ class RankFailure:
 
 
 def failed_rank(log: Path) -> RankFailure | None:
-    """The rank that ended first, from torchrun's report at the end of the log; None if no rank has failed."""
+    """Return the first failed rank from torchrun's report at the end of the log; None if no rank has failed."""
     match = _RANK.search(_tail(log))
     return RankFailure(rank=int(match[2]), code=int(match[1])) if match else None
 

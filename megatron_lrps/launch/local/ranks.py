@@ -1,6 +1,6 @@
 """The processes that train a path on this machine: torchrun and its ranks, and the log that they share.
 
-torchrun passes on no signal but TERM, and gives every rank its own session. The ranks are therefore found through
+torchrun forwards only SIGTERM, and gives every rank its own session. The ranks are therefore found through
 ``/proc`` (Linux): a process belongs to a path if its standard output or error is a log of that path.
 """
 
@@ -33,7 +33,7 @@ class _Process:
 
 
 def writers(logs: Iterable[Path]) -> list[int]:
-    """The ids, rising, of the live processes whose standard output or error is one of these files."""
+    """Return the ids, rising, of live processes with one of these files as standard output or error."""
     return sorted(process.pid for process in _writers(logs))
 
 
@@ -66,7 +66,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def open_log(folder: Path) -> tuple[Path, BinaryIO]:
-    """Make a new log ``<UTC time>.log`` in a folder, never overwriting another; raises StorageError."""
+    """Create a new log ``<UTC time>.log`` in a folder, never overwriting another; raises StorageError."""
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         for twin in range(1000):
@@ -134,7 +134,7 @@ class RankGroup:
         return len(ranks)
 
     def kill(self) -> None:
-        """End torchrun, the ranks and what they started, at once; returns when none is left.
+        """Kill torchrun, the ranks and their child processes at once; returns when none is left.
 
         Raises:
             LrpsError: naming processes that outlived SIGKILL, usually because they wait on a dead disk or device.

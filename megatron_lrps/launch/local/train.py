@@ -45,7 +45,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Count these signals instead of being ended by them."""
+        """Count these signals instead of ending on them."""
         numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         # Signals that are ignored, by nohup or in a shell's background, stay ignored.
         before = {number: old for number in numbers if (old := signal.getsignal(number)) != signal.SIG_IGN}
@@ -127,7 +127,7 @@ def _follow(
     doing: Doing | None = Doing(what="starting", since=time.time())
     running, held = True, False
     while running:
-        running = group.running  # before the log is read, so that its last lines are not missed
+        running = group.running  # checked before the log is read, so that no last lines are missed
         for step in log.steps():
             attempt.reached, doing = max(attempt.reached, step.iteration), None
             display.step(name, step)
@@ -178,7 +178,7 @@ def _one_executor(folder: PathFolder, name: str) -> Iterator[None]:
 
 
 def _refuse_leftovers(folder: PathFolder, name: str) -> None:
-    """Refuse a path that processes of an earlier executor still train; they get a moment to end with it."""
+    """Refuse a path that an earlier executor's processes still train, after giving them a moment to end."""
     deadline = time.monotonic() + _LEFTOVER_S
     while left := writers(folder.logs.glob("*.log")):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The folders of the host that a container must see."""
+"""The host folders that a container must mount."""
 
 import os
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ _HOPS = 40  # the kernel's own limit
 
 
 def mountable(folder: Path) -> bool:
-    """Whether a list of mounts can hold a folder."""
+    """Whether a folder's name can be written in a list of mounts."""
     return not set(",:") & set(str(folder))
 
 
 def mounts(plan: Plan) -> list[Path]:
-    """The folders that ranks and promotions read and write: the campaign's, and those of all files in the plan."""
-    # `lrps prepare` reads the raw text and the batch script the site file: both are outside of the container.
+    """Return the folders that ranks and promotions use: the campaign's, and those of all files in the plan."""
+    # Only programs outside the container read the raw text (`lrps prepare`) and the site file (the batch script).
     outside = {"save": True, "versions": {"__all__": {"sources"}}, "megatron": True, "launch": True}
     named = paths_in(plan, exclude=outside)
     folders = [plan.folder, *(folder for path in named for file in _files_of(path) for folder in _folders(file))]
@@ -27,7 +27,7 @@ def mounts(plan: Plan) -> list[Path]:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The files behind a path of the plan: a folder and the files in it, which may be links; an index; or one file."""
+    """Return the files behind a plan's path: a folder with its files, which may be links; an index; or a file."""
     if path.is_dir():
         return [path, path / "*", *sorted(path.iterdir())]
     pair = [Path(f"{path}.{end}") for end in ("bin", "idx")]
@@ -35,12 +35,12 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _nearest(path: Path) -> list[Path]:
-    """The first folder on the way up from a path that exists, because the run may make what a flag names."""
+    """Return a path's nearest existing parent folder, because the run may create what a flag names."""
     return [folder for folder in (path, *path.parents) if folder.is_dir() and folder != folder.parent][:1]
 
 
 def _folders(file: Path) -> Iterator[Path]:
-    """The folder of a file, and the folders of all files that it links to on the way to its content."""
+    """Yield the folder of a file, and of each link on the way to its content."""
     yield file.parent
     for _ in range(_HOPS):
         if not file.is_symlink():

@@ -1,4 +1,4 @@
-"""The jobs that a campaign has been given: ``<save>/slurm/jobs.jsonl``, append-only. Slurm says what they do now."""
+"""The submitted jobs of a campaign: ``<save>/slurm/jobs.jsonl``, append-only. Slurm has their present states."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from megatron_lrps.storage.files import append_line, read_lines
 type Key = tuple[str, int]
 """The name of a path, and the iteration that a job trains it until, or ``PROMOTION``."""
 PROMOTION = 0
-"""In a key: the job promotes the end of the path."""
+"""The iteration in the key of a job that promotes the end of the path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Job:
         path: The path that it trains or promotes.
         until: The iteration that it stops after; None for a promotion.
         released: Whether it was released after its submission.
-        cancelled: Whether lrps has cancelled it; for seconds Slurm still says that it waits or runs.
+        cancelled: Whether lrps has cancelled it; Slurm may show it as waiting or running for some seconds more.
         after: The id of the job that must succeed before it starts, or None.
     """
 
@@ -48,7 +48,7 @@ class Job:
 
 
 def jobs_file(folder: CampaignFolder) -> Path:
-    """The file that records the jobs of a campaign."""
+    """Return the file that records the jobs of a campaign."""
     return folder.root / "slurm" / "jobs.jsonl"
 
 
@@ -59,7 +59,7 @@ def record(folder: CampaignFolder, event: str, **fields: Any) -> None:
 
 
 def recorded(folder: CampaignFolder) -> list[Job]:
-    """All jobs, oldest first; lines that ``record`` would not write are left out."""
+    """Read all jobs, oldest first; lines that ``record`` would not write are left out."""
     lines = read_lines(jobs_file(folder))
     released, cancelled = (
         {str(each) for line in lines if line.get("event") == event for each in _list(line.get("jobs"))}
@@ -88,14 +88,14 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def with_states(jobs: Sequence[Job]) -> list[tuple[Job, JobState | None]]:
-    """Each job with its state, or None if Slurm has forgotten it. Raises RefusedError."""
+    """Return each job with its state, or None if Slurm has forgotten it. Raises RefusedError."""
     states = job_states(job.id for job in jobs)
     found = [(job, states.get(job.id)) for job in jobs]
     return [(job, state if state and state.name == job.name else None) for job, state in found]
 
 
 def active(folder: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
-    """The jobs of a campaign that wait or run; raises RefusedError if Slurm cannot be asked."""
+    """Return the jobs of a campaign that wait or run; raises RefusedError if Slurm cannot be asked."""
     found = with_states(recorded(folder))
     hopeless: set[str] = set()
     for job, state in found:  # each job comes after the one that it follows
@@ -119,7 +119,7 @@ def _waits_in_vain(job: Job, state: JobState, found: Sequence[tuple[Job, JobStat
 
 
 def followers(jobs: Mapping[Key, tuple[Job, JobState]], of: Set[str]) -> list[Job]:
-    """Jobs that wait for one of the jobs with these ids, directly or through others."""
+    """Return the jobs that wait for one of these ids, directly or through other jobs."""
     ids, found = set(of), list[Job]()
     for job, state in sorted(jobs.values(), key=lambda each: int(each[0].id)):  # so each comes after its predecessor
         if state.state == "PENDING" and job.after in ids and job.id not in ids:

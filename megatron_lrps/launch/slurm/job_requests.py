@@ -1,4 +1,4 @@
-"""What Slurm is asked for: a job for each leg to train and each version to promote, as sbatch's options and variables.
+"""Job requests: sbatch's options and variables for each leg to train and each version to promote.
 
 The scripts that these jobs run are in slurm/ at the top of the project, and read the variables.
 """
@@ -32,7 +32,7 @@ _PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """One job that sbatch is asked for.
+    """One job to submit with sbatch.
 
     Attributes:
         leg: The leg that it trains; for a promotion, the end of the path.
@@ -67,7 +67,7 @@ class JobRequest:
 
 
 def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[JobRequest]:
-    """The jobs to submit, each after the jobs that it follows.
+    """Return the jobs to submit, each after the jobs that it follows.
 
     Args:
         campaign: The campaign.
@@ -101,7 +101,7 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
 
 
 def unreleased(campaign: Campaign) -> list[PlannedPath]:
-    """Paths that the plan promotes and that are not released at their ends, in the order of their versions."""
+    """Return the paths that the plan promotes but that are not released at their ends, in version order."""
     if campaign.plan.promote is None:
         return []
     paths = [campaign.path(source.path) for source in sources_of(campaign.tree)]
@@ -109,7 +109,7 @@ def unreleased(campaign: Campaign) -> list[PlannedPath]:
 
 
 def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
-    """The paths that are promoted before this one and whose scores its gate compares with."""
+    """Return the earlier promoted paths whose scores this path's gate compares with."""
     promote = tree.plan.promote
     if promote is None or promote.gate is None:
         return []
@@ -120,7 +120,7 @@ def _judged_by(tree: Tree, path: PlannedPath, earlier: list[str]) -> list[str]:
 
 
 def slurm_of(plan: Plan) -> SlurmLaunch:
-    """The plan's ``launch.slurm``; raises RefusedError if it is missing."""
+    """Return the plan's ``launch.slurm``; raises RefusedError if it is missing."""
     if plan.launch.slurm is None:
         raise RefusedError(
             "launch.slurm is not in the plan.",
@@ -203,7 +203,7 @@ def _promotion(
 def _options(
     campaign: Campaign, path: PlannedPath, name: str, given: Mapping[str, str | int | None]
 ) -> tuple[str, ...]:
-    """The options of sbatch, but for the size of the job; what is given goes before the plan's ``launch.slurm``."""
+    """Return sbatch's options except the job's size; the given options override the plan's ``launch.slurm``."""
     slurm = slurm_of(campaign.plan)
     log = f"{campaign.folder.path(path.name).logs}/slurm-".replace("%", "%%")
     asked = {

@@ -14,7 +14,7 @@ from megatron_lrps.errors import EXIT_DONE, EXIT_FAILED, LrpsError
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code, and if it is 0 say so in a line; the arguments are those above."""
+    """Return the exit code, and print a line if it is 0; the arguments are those above."""
     plan, name, until, line = arguments
     try:
         campaign = Campaign.open(Path(plan))

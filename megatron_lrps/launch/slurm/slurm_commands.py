@@ -45,7 +45,7 @@ class JobState:
 
 
 def job_states(ids: Iterable[str]) -> dict[str, JobState]:
-    """The states of the jobs that Slurm still knows; it forgets a job minutes after its end (MinJobAge).
+    """Return the states of the jobs that Slurm still knows; it forgets a job minutes after its end (MinJobAge).
 
     Raises:
         RefusedError: Slurm cannot be asked.
@@ -65,7 +65,7 @@ def job_states(ids: Iterable[str]) -> dict[str, JobState]:
 
 
 def held_jobs(names: Iterable[str]) -> dict[str, str]:
-    """The output file of each held job of this user that has one of these names, by id. Raises RefusedError."""
+    """Return job id -> output file of this user's held jobs with these names. Raises RefusedError."""
     chosen = ["--me", "--states=PENDING", f"--name={','.join(names)}"]
     done = _call(["squeue", "--noheader", *chosen, "--Format=JobID:20,Reason:40,STDOUT:4096"])
     if done.returncode:
@@ -78,7 +78,7 @@ def refuse_impossible(options: Sequence[str], script: str, nodes: int, partition
     """Ask Slurm whether it could ever start such a job.
 
     Returns:
-        What prevents a start for the moment, or nothing.
+        What prevents a start at the moment, or an empty text.
 
     Raises:
         RefusedError: it could never start the job; the text is Slurm's own.
@@ -167,7 +167,7 @@ def _call(line: Sequence[str], env: Mapping[str, str] | None = None) -> subproce
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """Slurm's reason, without the name of the program in front."""
+    """Return Slurm's reason, without the leading program name."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     reasons = [line for line in lines if not line.startswith("Try ")] or [f"exit code {done.returncode}"]
     texts = [re.sub(r"^(?:\w+: )?(?:error: )?", "", line).rstrip(".") for line in reasons]

@@ -1,4 +1,4 @@
-"""`lrps submit`: a campaign trains as Slurm jobs that follow one another."""
+"""`lrps submit`: a campaign trains as dependent Slurm jobs."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _ALL_HAVE_JOBS = "All that is missing has a job already; lrps status shows them.
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmExecutor:
-    """Gives the cluster a job for each leg of a path that is missing and has no job yet.
+    """Submits a job for each untrained leg that has no job yet.
 
     Attributes:
         check: Whether to ask Megatron first if it can train the plan, if this machine has it.
@@ -33,7 +33,7 @@ class SlurmExecutor:
     check: bool = True
 
     def start(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> int:
-        """Submit all that is missing and has no job yet; returns the number of new jobs."""
+        """Submit all missing legs that have no job yet; returns the number of new jobs."""
         from megatron_lrps.launch.slurm import slurm_commands
         from megatron_lrps.launch.slurm.job_requests import slurm_of
         from megatron_lrps.launch.slurm.submission import submit
@@ -63,7 +63,7 @@ class SlurmExecutor:
         return len(submitted)
 
     def dry_run(self, campaign: Campaign, only: str | None) -> str:
-        """What ``start`` would do, as a shell script; the plan is not accepted.
+        """Return what ``start`` would do, as a shell script; the plan is not accepted.
 
         Raises:
             RefusedError: the jobs would be refused.
@@ -76,7 +76,7 @@ class SlurmExecutor:
         return as_shell(jobs) if jobs else _ALL_HAVE_JOBS
 
     def jobs(self, folder: CampaignFolder) -> dict[str, list[dict[str, Any]]] | None:
-        """The latest job of each leg, by path, as ``lrps status --json`` gives them; None without ``jobs.jsonl``.
+        """Return each leg's latest job, by path, as ``lrps status --json`` prints them; None without ``jobs.jsonl``.
 
         ``state`` and ``reason`` are null if Slurm has forgotten the job or cannot be asked.
         """
@@ -127,7 +127,7 @@ class SlurmExecutor:
 
 
 def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None":
-    """The jobs to submit; None if nothing is missing. Raises RefusedError if they cannot train."""
+    """Return the jobs to submit; None if nothing is missing. Raises RefusedError if they cannot train."""
     from megatron_lrps.launch.slurm.job_history import active
     from megatron_lrps.launch.slurm.job_requests import job_requests, refuse_missing_container, slurm_of, unreleased
 

@@ -1,4 +1,4 @@
-"""Submitting what is missing of a campaign as Slurm jobs that follow one another: all of them, or none."""
+"""Submitting the missing parts of a campaign as dependent Slurm jobs: all of them, or none."""
 
 import contextlib
 import shlex
@@ -15,7 +15,7 @@ from megatron_lrps.storage.files import try_lock
 
 
 def as_shell(jobs: Sequence[JobRequest]) -> str:
-    """A shell script that does what `lrps submit` would do, followed by the text of every script that the jobs run."""
+    """Return a shell script that does what `lrps submit` would do, followed by the text of the jobs' scripts."""
     names = {job.key: f"job{number}" for number, job in enumerate(jobs, 1)}
     said = {job.key: str(job) for job in jobs}
     lines = []
@@ -31,7 +31,7 @@ def as_shell(jobs: Sequence[JobRequest]) -> str:
         command = f"sbatch --parsable {options}{dependency} {shlex.quote(str(job.script))}"
         lines.append(f"{names[job.key]}=$(env {variables} {command})\n")
     if old := [job.replaces.id for job in jobs if job.replaces]:
-        lines.append("scancel " + " ".join(old))  # they wait for jobs that will not end well
+        lines.append("scancel " + " ".join(old))  # they wait for jobs that will not succeed
     lines.append("scontrol release " + ",".join(f"${name}" for name in names.values()))
     for script in dict.fromkeys([*(job.script for job in jobs), SCRIPTS / "lib.sh"]):
         text = "".join(f"# | {line}\n" for line in script.read_text(encoding="utf-8").splitlines())
@@ -44,7 +44,7 @@ def _number(job: Job | Key, ids: Mapping[Key, str]) -> str:
 
 
 def _dependency(request: JobRequest, ids: Mapping[Key, str]) -> list[str]:
-    """The option of sbatch for all that the job waits for, or nothing."""
+    """Return sbatch's option for the job's dependencies, or nothing."""
     ok = [f"afterok:{_number(request.after, ids)}"] if request.after is not None else []
     conditions = [*ok, *(f"afterany:{_number(each, ids)}" for each in request.behind)]
     return [f"--dependency={','.join(conditions)}"] if conditions else []
@@ -125,7 +125,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _one_submit(folder: CampaignFolder) -> Iterator[None]:
-    """Let one submit at a time look for what has no job; file systems without locks do not keep them apart."""
+    """Let one submit at a time look for missing jobs; file systems without locks do not enforce this."""
     jobs = jobs_file(folder).parent
     _make_folder(jobs)
     try:

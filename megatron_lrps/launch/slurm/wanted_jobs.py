@@ -16,7 +16,7 @@ class WantedJob:
 
     Attributes:
         leg: The leg.
-        after: The job or the leg without a job that it follows; None if that is trained.
+        after: The job, or the leg without a job, that it follows; None if that is trained.
         replaces: Its job that waits in vain, or None.
     """
 
@@ -28,7 +28,7 @@ class WantedJob:
 def wanted_jobs(
     tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
 ) -> list[WantedJob]:
-    """The legs that are not trained and have no job that can start, each after the leg that it follows.
+    """Return the untrained legs without a job that can start, each after the leg that it follows.
 
     Jobs that wait in vain do not count, nor do those that wait for a fork point which a new job trains.
 
@@ -74,12 +74,12 @@ def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
 
 
 def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:
-    """A job that waits and will train the path past the end of the leg, saving there; None if there is none.
+    """Return a waiting job that will train the path past the end of the leg and save there, or None.
 
-    A path has one writer, so a job that ends at an iteration this plan does not want is in the way of the leg's job.
+    A path has one writer, so a job that ends at an iteration this plan does not have blocks the leg's job.
 
     Raises:
-        RefusedError: such a job is in the way, and the leg was asked for.
+        RefusedError: such a job blocks a leg that was requested.
     """
     name, until = leg.key
     ends = {*tree.fork_points(name), tree.path(name).end}

@@ -20,11 +20,11 @@ class Axis:
     unit: int
 
     def text(self, iteration: float) -> str:
-        """A place on the axis in words: all digits of iterations, three digits of samples and tokens."""
+        """Return a place on the axis in words: all digits of iterations, three digits of samples and tokens."""
         if self.unit == 1:
             return f"{iteration:,.0f}"
         count = iteration * self.unit
-        # What rounds to 1,000 of a unit is 1 of the next.
+        # A value that rounds to 1,000 of a unit is 1 of the next.
         size, letter = next(((size, letter) for size, letter in _SIZES if count >= 0.9995 * size), (1, ""))
         return f"{count / size:.3g}{letter}"
 
@@ -39,7 +39,7 @@ _AXES: dict[str, Callable[[Plan], Axis]] = {
 
 
 def axis_of(plan: Plan, name: str) -> Axis:
-    """The axis called ``name`` of a campaign, whose batch size never changes; raises RefusedError for another name."""
+    """Return a campaign's axis ``name``; its batch size never changes. Raises RefusedError for another name."""
     if name not in _AXES:
         raise RefusedError(f"There is no axis {name!r}.", f"choose one of {', '.join(_AXES)}.")
     return _AXES[name](plan)

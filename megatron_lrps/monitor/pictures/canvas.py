@@ -1,4 +1,4 @@
-"""What all pictures share: a figure without pyplot's global state, axes, a legend, files that no crash tears."""
+"""Shared parts of pictures: a figure without pyplot's global state, axes, a legend, files that no crash tears."""
 
 import contextlib
 import io
@@ -56,7 +56,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def check_suffix(file: Path) -> str:
-    """The picture format that the file's name asks for; raises RefusedError if it is neither PNG nor SVG."""
+    """Return the picture format that the file's name asks for; raises RefusedError if it is neither PNG nor SVG."""
     if file.suffix.lower() not in SUFFIXES:
         given = f"the suffix {file.suffix}" if file.suffix else "no suffix"
         raise RefusedError(f"The picture {file} has {given}.", f"name it {file.stem}.png or {file.stem}.svg.")
@@ -65,7 +65,7 @@ def check_suffix(file: Path) -> str:
 
 @contextlib.contextmanager
 def new_figure(width: int, height: int, *files: Path) -> Iterator[Figure]:
-    """An empty figure of the given size in pixels, in the pictures' style; it is saved when the context ends.
+    """Yield an empty figure of this size in pixels, in the pictures' style; it is saved when the context ends.
 
     Args:
         width: The width of the figure.
@@ -73,8 +73,8 @@ def new_figure(width: int, height: int, *files: Path) -> Iterator[Figure]:
         files: PNG or SVG files, by their suffix. Afterwards each holds the old picture or the new one.
 
     Raises:
-        RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        RefusedError: A suffix is not PNG or SVG.
+        StorageError: The disk fails.
     """
     formats = {file: check_suffix(file) for file in files}
     with matplotlib.rc_context(_STYLE):
@@ -88,7 +88,7 @@ def new_figure(width: int, height: int, *files: Path) -> Iterator[Figure]:
 
 
 def shortened(name: str, longest: int) -> str:
-    """A name of at most so many characters: its middle goes, since names of a row often differ at their ends."""
+    """Cut a name to so many characters: its middle goes, since names in a row often differ at their ends."""
     if len(name) <= longest:
         return name
     tail = (longest - 1) // 3
@@ -96,7 +96,7 @@ def shortened(name: str, longest: int) -> str:
 
 
 def width_of(text: str, size: float) -> float:
-    """The width of a line of text of ``size`` points, in pixels, rather too much than too little."""
+    """Estimate the width of a line of text of ``size`` points, in pixels, rather too wide than narrow."""
     return len(text) * 0.7 * size * DPI / 72
 
 
@@ -110,7 +110,7 @@ def count_iterations(
         start: The first iteration.
         end: The last iteration.
         share: The margin as a share of the axis.
-        axis: What the axis counts; the ticks are round numbers of that.
+        axis: The unit that the axis counts; the ticks are round numbers of that.
         ticks: The most ticks that it has.
     """
     margin = (end - start) * share
@@ -143,7 +143,7 @@ class _RoundTicks(MaxNLocator):
 
 
 def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = False) -> None:
-    """A legend of the kinds of curves, between the axes and their title at the left, which a phone shows first.
+    """Draw a legend of the kinds of curves, between axes and title at the left, which a phone shows first.
 
     Args:
         axes: The axes that the curves are in.
@@ -172,5 +172,5 @@ def name_roles(axes: "Axes", paths: Sequence[PlannedPath], *, planned: bool = Fa
 
 
 def height_of_roles(paths: Sequence[PlannedPath], *, planned: bool = False) -> int:
-    """The height of the legend by ``name_roles``, in pixels."""
+    """Return the height of the legend by ``name_roles``, in pixels."""
     return ROW_OF_ROLES * math.ceil((len({role_of(path) for path in paths}) + planned) / _ROLES_A_ROW)

@@ -8,7 +8,7 @@ INK, FAINT, WHITE = "#333333", "#DDDDDD", "#FFFFFF"
 
 
 class Look(NamedTuple):
-    """How a kind of path is drawn: its colour, the line's style as matplotlib has it, and the mark of its versions."""
+    """The style of a kind of path: its colour, the line's style as matplotlib has it, and the mark of its versions."""
 
     colour: str
     line: Any
@@ -33,7 +33,7 @@ PLANNED: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 1.2, "alpha": 
 
 
 class Shades(NamedTuple):
-    """What a colour of a picture becomes on a light and on a dark page, as a line and, where it has text, as text."""
+    """A picture's colour on a light and on a dark page, as a line and, if it has text, as text."""
 
     light: str
     dark: str
@@ -54,12 +54,12 @@ SHADES = {
 
 
 def role_of(path: PlannedPath) -> str:
-    """The name that a picture gives to the path's kind: a key of ``LOOKS``."""
+    """Return the name that a picture gives to the path's kind: a key of ``LOOKS``."""
     if path.kind == "explicit":
         return "versions" if path.version else "shared paths"
     return {"main": "main path", "branch": "branches"}.get(path.kind, path.paradigm.upper())
 
 
 def look_of(path: PlannedPath) -> Look:
-    """How the path's role is drawn."""
+    """Return how the path's role is drawn."""
     return LOOKS[role_of(path)]

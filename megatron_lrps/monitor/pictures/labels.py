@@ -20,7 +20,7 @@ ASIDE = 8.0
 """The distance of a name from its point, in points of text."""
 _SIDES = ((0, -1, "center", "top"), (0, 1, "center", "bottom"), (-1, 0, "right", "center"), (1, 0, "left", "center"))
 _BEYOND, _OVER = 15.0, 6.0
-"""A name may reach so many pixels out of its axes at the right, and at the top."""
+"""The pixels that a name may reach out of its axes, at the right and at the top."""
 _IN_FRONT, _HEAVY = 1.2, 10
 """The line width from which a curve is in front, and how many faint points a place on it weighs."""
 _STEP = 4.0
@@ -79,7 +79,7 @@ def name_ends(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> None
 
 
 def _ends_of(column: Sequence[PlacedName], most: int) -> list[PlacedName]:
-    """At most so many names: the middle ones are counted instead, since the lowest and the highest are looked for."""
+    """Return at most so many names: the middle ones are counted instead, since readers look for the extremes."""
     if len(column) <= most:
         return [*column]
     low, high = column[: most // 2], column[len(column) - (most - 1) // 2 :]
@@ -88,7 +88,7 @@ def _ends_of(column: Sequence[PlacedName], most: int) -> list[PlacedName]:
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least a ``gap`` apart, as near to the wanted places, which rise, as possible.
+    """Return places at least a ``gap`` apart, as near to the wanted places, which rise, as possible.
 
     They lie within ``low`` and ``high`` if there is enough room.
     """
@@ -105,7 +105,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
 
 
 def _columns(axes: "Axes", names: Iterable[PlacedName], size: float) -> list[list[PlacedName]]:
-    """Names whose texts could touch if they stood at one height, the lowest first."""
+    """Group names whose texts could touch at one height, the lowest first."""
     columns: list[list[PlacedName]] = []
     until = 0.0
     for name in sorted(names, key=lambda each: each.point[0]):
@@ -151,7 +151,7 @@ def name_points(axes: "Axes", names: Iterable[PlacedName], *, size: float) -> No
 
 
 def _crowd(axes: "Axes") -> list[tuple[float, float, int]]:
-    """What names should not cover: (x, y, weight) in pixels along the axes' curves; those in front weigh more."""
+    """Return points that names should not cover: (x, y, weight) in pixels along curves; those in front weigh more."""
     found: list[tuple[float, float, int]] = []
     for line in axes.get_lines():
         if line.get_transform() != axes.transData:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 1200, 600
 INSIDE_WIDTH, INSIDE_HEIGHT = 1080, 470
-"""The axes' own size in such a picture, in pixels, nearly."""
+"""The approximate size of such a picture's axes, in pixels."""
 POINTS = 65
 """Points of a decay: every curve is smooth at this size."""
 LONGEST_NAME = 18
@@ -48,19 +48,19 @@ def draw_lr(
     axis: Axis = ITERATIONS,
     trained: Mapping[str, int] | None = None,
 ) -> None:
-    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600, and higher where kinds of paths must be named.
+    """Draw the learning rate of ``paths`` into ``files``, 1200 x 600, and higher if kinds of paths must be named.
 
     Args:
         tree: The plan's tree.
         paths: The paths to draw.
         files: PNG or SVG files, by their suffix; they are replaced whole.
-        axis: What the axis counts.
+        axis: The unit that the axis counts.
         trained: Path -> the iteration that it is trained until; the rest of its curve is dotted. With None all
             curves are drawn alike, as a plan.
 
     Raises:
-        RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        RefusedError: A suffix is not PNG or SVG.
+        StorageError: The disk fails.
     """
     until = {path.name: path.end if trained is None else trained.get(path.name, path.fork) for path in paths}
     planned = any(until[path.name] < path.end for path in paths)
@@ -94,7 +94,7 @@ def draw_lr(
 
 
 def curve_of(tree: Tree, path: PlannedPath) -> Curve:
-    """A path's curve: iterations and learning rates at the ends of each segment, and between where it is no line."""
+    """Return a path's curve: iterations and learning rates at each segment's ends, and between if it is no line."""
     batch = tree.plan.global_batch_size
     fork, end = path.fork * batch, path.end * batch
     xs: list[float] = []
@@ -116,7 +116,7 @@ def curve_of(tree: Tree, path: PlannedPath) -> Curve:
 
 
 def _split(curve: Curve, until: int) -> tuple[Curve, Curve]:
-    """A curve up to an iteration, and from there on; they meet there."""
+    """Split a curve at an iteration; the two parts meet there."""
     xs, ys = curve
     count = sum(x <= until for x in xs)
     if count in (0, len(xs)):
@@ -127,7 +127,7 @@ def _split(curve: Curve, until: int) -> tuple[Curve, Curve]:
 
 
 def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
-    """The learning rate that the path's curve has reached after ``iteration``."""
+    """Return the learning rate that the path's curve has reached after ``iteration``."""
     position = iteration * tree.plan.global_batch_size
     for segment in path.schedule.segments:
         if segment.end is None or position <= segment.end:
@@ -185,11 +185,11 @@ def _name_listed(tree: Tree, axes: "Axes", paths: Sequence[PlannedPath], until: 
 
 
 def _annotate(axes: "Axes", labels: Sequence[Label], spacing: float, *, above: bool, turned: bool, size: float) -> None:
-    """Write labels above or below their points; turned ones are moved aside where they would overprint."""
+    """Write labels above or below their points; turned ones are moved aside if they would overprint."""
     labels = sorted(labels, key=lambda label: label[1])
     wanted = [x * spacing for _, (x, _), _ in labels]
     gap = LINE * size * DPI / 72
-    # Where not even a line each has room, one of several is named: more would be legible nowhere.
+    # If not even a line each has room, one of several is named: more would not be legible.
     every = max(1, math.ceil(len(labels) * gap / INSIDE_WIDTH)) if turned else 1
     labels, wanted = labels[::every], wanted[::every]
     places = apart(wanted, gap, wanted[0], wanted[0] + INSIDE_WIDTH) if turned and labels else wanted
@@ -242,6 +242,6 @@ def _fit_rates(tree: Tree, axes: "Axes", above: float, below: float) -> None:
 
 
 def _short(rate: float) -> str:
-    """3e-4 for 0.0003."""
+    """Format a number: 3e-4 for 0.0003."""
     digits, _, exponent = f"{rate:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}" if rate else "0"

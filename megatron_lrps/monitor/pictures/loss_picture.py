@@ -45,7 +45,7 @@ Points = dict[PlannedPath, tuple[int, float]]
 
 
 def loss_sets(tree: Tree) -> dict[str, str]:
-    """Validation set -> TensorBoard's tag of its loss, for every set of a campaign."""
+    """Return validation set -> TensorBoard's tag of its loss, for every set of a campaign."""
     return {name: f"lm loss validation-{name}" for path in tree.paths for name in validation_sets(tree, path)}
 
 
@@ -54,13 +54,13 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
 
     Args:
         tree: The plan's tree; a path that has logged nothing is left out.
-        runs: What each of its paths has logged; the loss and ``loss_sets``' tags are drawn.
+        runs: The logged figures of each of its paths; the loss and ``loss_sets``' tags are drawn.
         files: PNG or SVG by their suffix; replaced whole.
-        axis: What the axis counts.
+        axis: The unit that the axis counts.
 
     Raises:
         RefusedError: The suffix is another, or nothing was logged yet.
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     for file in files:
         check_suffix(file)
@@ -86,7 +86,7 @@ def draw_losses(tree: Tree, runs: Runs, *files: Path, axis: Axis = ITERATIONS) -
             losses = {path: runs[path.name].get(tags[name], []) for path in paths}
             ends[axes] = _draw_validation(axes, losses, end, axis)
             axes.set_title(f"validation loss on {shortened(name, LONGEST_SET)}", fontsize=10)
-        figure.draw_without_rendering()  # where names have room is known in pixels
+        figure.draw_without_rendering()  # the room for names is known in pixels
         for axes, points in ends.items():
             _label(axes, points)
 
@@ -129,7 +129,7 @@ def _draw_validation(axes: "Axes", losses: Losses, end: int, axis: Axis) -> Poin
 
 
 def lost(series: Series) -> list[tuple[int, int, int]]:
-    """The stretches of values that are not finite, as (first step, last step, how many)."""
+    """Return the stretches of values that are not finite, as (first step, last step, how many)."""
     stretches = []
     for is_lost, points in groupby(series, key=lambda point: not math.isfinite(point[1])):
         steps = [step for step, _ in points]
@@ -175,7 +175,7 @@ def _limit(axes: "Axes", curves: Sequence[Series], end: int, *, below: float) ->
 
 
 def _parts(series: Series, width: int) -> list[Series]:
-    """The finite points in parts of about ``width`` iterations; equal ones, since the median of a rest would stray."""
+    """Split the finite points into equal parts of about ``width`` iterations: the median of a rest would stray."""
     points = finite(series)
     if not points:
         return []

@@ -26,14 +26,14 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
     Args:
         lines: The study's results.
         trees: Run -> its tree, for the learning rates.
-        folder: Gets ``runs/<run>.png`` for a run of several paradigms or of explicit paths, and ``lrps.png`` where
+        folder: Gets ``runs/<run>.png`` for a run of several paradigms or of explicit paths, and ``lrps.png`` if
             runs can be compared by LRPS alone, from seeds that all of them have.
 
     Returns:
         The PNG files.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     drawn, alone = [], False
     for run in dict.fromkeys(line.run for line in lines):
@@ -84,7 +84,7 @@ def _draw_paradigms(figure: "Figure", lines: Sequence[Line]) -> None:
 
 
 def _draw_paths(figure: "Figure", lines: Sequence[Line], tree: Tree) -> None:
-    """The learning rates of the paths, and what those of the last version came to; a path's colour is its end's."""
+    """Draw the learning rates of the paths, and the last version's results; a path's colour is its end's."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

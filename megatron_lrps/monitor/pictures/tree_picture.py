@@ -20,7 +20,7 @@ from megatron_lrps.monitor.pictures.colours import FAINT, INK, PLANNED, look_of
 from megatron_lrps.plan import PlannedPath, Tree
 
 WIDTH, ROW, AROUND = 1200, 30, 130
-"""In pixels, the width, the height of a row, and the height of all that is above and below the rows."""
+"""In pixels: the width, the height of a row, and the height above and below all rows."""
 _LONGEST = 28
 """Characters of a path's name."""
 
@@ -35,8 +35,8 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
         axis: The horizontal axis.
 
     Raises:
-        RefusedError: The suffix is another.
-        StorageError: The disk refuses.
+        RefusedError: A suffix is not PNG or SVG.
+        StorageError: The disk fails.
     """
     rows = {path.name: row for row, path in enumerate(_in_order(tree))}
     names = {path.name: _shortened(path) for path in tree.paths}
@@ -78,7 +78,7 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
 
 
 def _in_order(tree: Tree) -> list[PlannedPath]:
-    """Parents with their children right below them."""
+    """Sort parents with their children right below them."""
     found: list[PlannedPath] = []
     waiting = [path for path in reversed(tree.paths) if path.parent is None]
     while waiting:

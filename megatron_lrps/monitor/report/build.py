@@ -51,7 +51,7 @@ def write_report(
         axis: The horizontal axis of the pictures.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     found = gather(campaign, notes=notes, axis=axis)
     files = {name: [folder / f"{stem}.{suffix}" for suffix in ("svg", "png")] for name, stem in _PICTURES.items()}
@@ -73,7 +73,7 @@ def write_report(
 
 
 def as_html(found: Material, pictures: Mapping[str, InlineSvg | None], *, now: datetime) -> str:
-    """The page, from what was read and the pictures ``tree``, ``lr`` and, where something was logged, ``losses``."""
+    """Return the page from the material and the pictures ``tree``, ``lr`` and, if anything was logged, ``losses``."""
     plan = found.tree.plan
     return render(
         "report.html.jinja",

@@ -1,4 +1,4 @@
-"""All that a report shows of a campaign, read from its files; what cannot be read is named among what is missing."""
+"""The contents of a campaign's report, read from its files; anything unreadable is listed as missing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class DataRead:
     Attributes:
         path: The name of the path.
         planned: Nothing is recorded of it, so this is what the plan lets it read.
-        totals: How much it has read of each index.
+        totals: The amount that it has read of each index.
     """
 
     path: str
@@ -44,13 +44,13 @@ class DataRead:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """All that a report shows.
+    """The contents of a report.
 
     Attributes:
         tree: The tree of the given plan.
         save: The campaign's folder.
         facts: Path -> the facts of its record, or of the plan.
-        standings: Where each path stands, in the plan's order.
+        standings: The standing of each path, in the plan's order.
         runs: Path -> tag -> the losses, gradient norms and times that it logged.
         printed: Path -> the figures in its logs.
         axis: The horizontal axis of the pictures.
@@ -59,7 +59,7 @@ class Material:
         results: Path -> its ``results.json``, if there is one.
         data_read: The data that each version has read.
         histories: Path -> the lines of its events.jsonl.
-        missing: Sentences about what is not there, or damaged.
+        missing: Sentences about missing or damaged parts.
     """
 
     tree: Tree
@@ -78,7 +78,7 @@ class Material:
 
 
 def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
-    """Read all that a report shows; what cannot be read is named among what is missing."""
+    """Read the contents of a report; anything unreadable is listed as missing."""
     tree, folder, missing = campaign.tree, campaign.folder, list(notes)
     facts = {path.name: _facts(campaign, path.name, missing) for path in tree.paths}
     results = {path.name: found for path in tree.paths if (found := results_of(folder, path.name, missing)) is not None}
@@ -94,7 +94,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
         try:
             links = chain_of(campaign, facts[row.path])
             ranges = ledger_of(campaign, facts[row.path], links)
-        except RefusedError:  # of a parent's record, which is named among what is missing
+        except RefusedError:  # of a parent's record, which is listed as missing
             continue
         planned = facts[row.path].record != "read"
         data_read.append(DataRead(path=row.path, planned=planned, totals=tuple(totals_of(ranges))))
@@ -117,7 +117,7 @@ def gather(campaign: Campaign, *, notes: Sequence[str], axis: Axis) -> Material:
 
 
 def _runs(folder: CampaignFolder, tree: Tree, missing: list[str]) -> tuple[Runs, list[str]]:
-    """What was logged, and the paths whose event files cannot be read."""
+    """Return the logged figures, and the paths whose event files cannot be read."""
     wanted = {"lm loss", *loss_sets(tree).values(), *LOGGED}
     runs: dict[str, dict[str, Series]] = {}
     unreadable = []
@@ -147,7 +147,7 @@ def _missing(
     logged: Collection[str],
     scored: Collection[str],
 ) -> list[str]:
-    """What a reader would look for and not find."""
+    """Return sentences on what a reader would miss."""
     said = []
     if idle := _names(each for each in standings if each.state in ("waiting", "ready")):
         said.append(f"Nothing saved yet: {idle}.")

@@ -24,7 +24,7 @@ _COORDINATE = re.compile(r"(\d+\.\d)\d+")
 
 
 def _shown(value: Any) -> Any:
-    """How a template shows a value: None as a dash, integers with thousands apart, texts from files cleaned and cut."""
+    """Format a template's value: None as a dash, integers with thousands apart, texts from files cleaned and cut."""
     if value is None:
         return "-"
     if isinstance(value, int):
@@ -33,7 +33,7 @@ def _shown(value: Any) -> Any:
 
 
 def _several(names: Sequence[str], between: str = ", ") -> str:
-    """Names in a row: the first 20, and how many more there are."""
+    """Join names: the first 20, and how many more there are."""
     shown = between.join(names[:20])
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
 
@@ -52,11 +52,11 @@ TEMPLATES.globals["shades"] = SHADES
 
 
 def render(template: str, **facts: Any) -> str:
-    """A whole page.
+    """Render a whole page.
 
     Args:
         template: A file's name in ``templates/``.
-        facts: What it shows; a template that asks for more raises jinja2's UndefinedError.
+        facts: The values that it shows; a template that asks for more raises jinja2's UndefinedError.
     """
     return TEMPLATES.get_template(template).render(facts)
 
@@ -77,7 +77,7 @@ class InlineSvg:
 
 
 def inline_svg(name: str, svg: str) -> InlineSvg:
-    """The picture from a file's content, without its style sheet, which would hold for the whole page."""
+    """Return the picture from a file's content, without its style sheet, which would apply to the whole page."""
     view = re.search(r'viewBox="([\d .]+)"', svg)
     inside = svg[svg.index("<g ") : svg.rindex("</svg>")]
     inside = re.sub(r'\bid="', f'id="{name}-', inside)
@@ -89,7 +89,7 @@ def inline_svg(name: str, svg: str) -> InlineSvg:
 
 
 def _short(path: str) -> str:
-    """A path's data with one digit after the point: a tenth of a point does not show."""
+    """Shorten a path's data to one digit after the point: a tenth of a point does not show."""
     return _COORDINATE.sub(r"\1", re.sub(r"\s+", " ", path.strip()))
 
 

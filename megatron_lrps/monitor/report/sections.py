@@ -18,7 +18,7 @@ from megatron_lrps.plan.file_paths import within
 Rows = list[tuple[Any, ...]]
 
 EVENTS = 500
-"""The section on events shows so many of the latest ones."""
+"""The number of latest events that the report shows."""
 LAST = 5
 """The latest loss or gradient norm of a path is the median of so many values."""
 _COUNTED = {"saved", "deleted"}
@@ -26,7 +26,7 @@ _COUNTED = {"saved", "deleted"}
 
 
 def state(found: Material) -> dict[str, Any]:
-    """How far the campaign is, what each paradigm costs, and the tree of paths in words."""
+    """Return the campaign's progress, each paradigm's cost, and the tree of paths in words."""
     planned = sum(path.iterations for path in found.tree.paths)
     trained = planned - sum(each.iterations_left for each in found.standings)
     versions = [each for each in found.standings if each.path.version is not None]
@@ -67,7 +67,7 @@ def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
 
 
 def learning_rate(found: Material) -> dict[str, Any]:
-    """The learning rate of each path in words, and where each path begins."""
+    """Return the learning rate of each path in words, and where each path begins."""
     paths = found.tree.paths
     return {
         "adopted": [path for path in paths if path.adopted is not None],
@@ -81,7 +81,7 @@ def learning_rate(found: Material) -> dict[str, Any]:
 
 
 def losses(found: Material) -> dict[str, Any]:
-    """The latest losses of each path, and which losses are not finite: the curves of the picture leave these out."""
+    """Return each path's latest losses, and which losses are not finite: the picture's curves leave these out."""
     tags = loss_sets(found.tree)
     sets = {name: tag for name, tag in tags.items() if any(tag in run for run in found.runs.values())}
     rows: Rows = []
@@ -107,11 +107,11 @@ def losses(found: Material) -> dict[str, Any]:
 
 
 def pace(runs: Runs, printed: Mapping[str, Printed], *, gpus: bool) -> dict[str, Any]:
-    """How fast each path trained, how steadily, and what it took.
+    """Return how fast each path trained, how steadily, and what it took.
 
     Args:
-        runs: Path -> tag -> what it logged.
-        printed: Path -> what its logs say.
+        runs: Path -> tag -> its logged figures.
+        printed: Path -> the figures in its logs.
         gpus: Whether a rank is a GPU.
     """
     rows: Rows = []
@@ -141,12 +141,12 @@ def _hours(hours: float | None) -> str | None:
 
 
 def costs(found: Material) -> dict[str, Any]:
-    """What each paradigm costs in all, against retraining each version (PTFS) and continuing (CPT)."""
+    """Return each paradigm's total cost, against retraining each version (PTFS) and continuing (CPT)."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
     rows: Rows = []
     for each in found.totals:
-        # Listed paths are alternatives: what they cost together is no price of the versions.
+        # Listed paths are alternatives: their total cost is not a price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
         rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
         if each.cuts:
@@ -155,7 +155,7 @@ def costs(found: Material) -> dict[str, Any]:
 
 
 def data(found: Material) -> Rows:
-    """The data that each version has read, and how often."""
+    """Return the data that each version has read, and how often."""
     return [
         (
             read.path,
@@ -172,7 +172,7 @@ def data(found: Material) -> Rows:
 
 
 def scores(found: Material) -> dict[str, Any]:
-    """Every score with how it was measured."""
+    """Return every score with how it was measured."""
     sets: Rows = []
     tasks: Rows = []
     for path, results in found.results.items():
@@ -202,7 +202,7 @@ def _word(found: Mapping[str, Any], key: str) -> str:
 
 
 def releases(found: Material) -> list[dict[str, Any]]:
-    """Of each path its released versions, with what each was tested for, and why its gate was not met last."""
+    """Return each path's released versions, with what each was tested for, and why its gate was not met last."""
     paths = []
     for path, facts in found.facts.items():
         released = facts.values.get("released")
@@ -230,7 +230,7 @@ def _release(version: str, released: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Happening(NamedTuple):
-    """One thing that happened, as a line of the report.
+    """An event, as a line of the report.
 
     Attributes:
         time: The time when it first happened (UTC), or empty.
@@ -244,10 +244,10 @@ class Happening(NamedTuple):
 
 
 def in_order(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happening]:
-    """Every path's history together, oldest first; what has no time stands first.
+    """Merge the histories of all paths, oldest first; lines without a time come first.
 
     Args:
-        histories: Path -> lines of its events.jsonl, oldest first. What has the wrong type in them is left out.
+        histories: Path -> lines of its events.jsonl, oldest first. Values of the wrong type are left out.
     """
     lines: list[Happening] = []
     for path, history in histories.items():
@@ -258,7 +258,7 @@ def in_order(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Happe
             if name in _COUNTED
         ]
         lines += [Happening(entry.time or "", path, str(entry)) for entry in condense(events)]
-    # Stable: of one second, a path's saves stand before what it ended with.
+    # Stable: within one second, a path's saves stay before its end.
     return sorted(lines, key=lambda line: line.time)
 
 
@@ -277,12 +277,12 @@ def _checkpoints(name: str, events: list[dict[str, Any]]) -> str:
 
 
 def happenings(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """The latest events of all paths, and how many there are in all."""
+    """Return the latest events of all paths, and how many there are in all."""
     lines = in_order(histories)
     return {"rows": [(_when(line.time), line.path, line.what) for line in lines[-EVENTS:]], "count": len(lines)}
 
 
 def _when(time: str) -> tuple[str, str] | None:
-    """The date and the time of day, between which a narrow page may break the line."""
+    """Return the date and the time of day, between which a narrow page may break the line."""
     date, _, of_day = time.removesuffix("+00:00").partition("T")
     return (date, of_day) if date else None

@@ -1,1 +1,1 @@
-"""What TensorBoard shows of a campaign beside Megatron's own event files."""
+"""A campaign's data for TensorBoard beside Megatron's own event files."""

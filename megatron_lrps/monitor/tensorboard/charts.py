@@ -22,7 +22,7 @@ _FP8 = re.compile(r"fp8|amax", re.IGNORECASE)
 
 
 def layout(tree: Tree, tags: Collection[str]) -> list[Event]:
-    """The charts of what was logged: learning rates, losses, validation by window, throughput; empty without any.
+    """Return the charts of logged figures: learning rates, losses, validation by window, throughput; empty without any.
 
     Args:
         tree: The plan's tree.

@@ -3,8 +3,8 @@
 All of it is derived from files, again at each call, into event files of its own, whose names end with ``.lrps``:
 
 - in a path's run: the learning rate, losses and the gradient norm over tokens, markers of forks, saves, resumes and
-  ends, its history in words, and where it gives a version, what it was made with and what came of it (HParams);
-- in the run ``<path>/backfilled``: what Megatron printed and its event files do not hold;
+  ends, its history in words, and if it gives a version, its settings and results (HParams);
+- in the run ``<path>/backfilled``: what Megatron printed but its event files lack;
 - in the folder itself, run ``.``: the charts of the Custom Scalars tab, HParams' columns, the campaign in words.
 
 Megatron's event files are read and never written. The readers of ``scalars`` leave the derived files out.
@@ -49,7 +49,7 @@ def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
         notes: Sentences about what is wrong with the plans.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk fails.
     """
     tree, said = campaign.tree, list(notes)
     paths = {path.name: known for path in tree.paths if (known := known_of(campaign, path, said)) is not None}
@@ -83,7 +83,7 @@ def derive(campaign: Campaign, *, notes: Sequence[str] = ()) -> Derived:
 
 
 def _at_the_end(results: dict[str, Any] | None, path: PlannedPath, notes: list[str]) -> dict[str, Any] | None:
-    """A path's results if they are those of its last iteration; others are left out with a note."""
+    """Return a path's results if they are those of its last iteration; others are left out with a note."""
     if results is None or results["iteration"] == path.end:
         return results
     notes.append(
@@ -93,7 +93,7 @@ def _at_the_end(results: dict[str, Any] | None, path: PlannedPath, notes: list[s
 
 
 def _backfill_words(known: Known) -> list[str]:
-    """Which figures came from the logs, and which could not."""
+    """Say which figures came from the logs, and which could not."""
     name, said = known.path.name, []
     if known.missing:
         count = sum(len(points) for points in known.missing.values())
@@ -110,7 +110,7 @@ def _backfill_words(known: Known) -> list[str]:
 
 
 def _campaign(versions: VersionCosts, begun: Sequence[Known], notes: Sequence[str]) -> str:
-    """The campaign in words: what each paradigm costs, every path, and what a reader must know."""
+    """Describe the campaign: each paradigm's cost, every path, and what a reader must know."""
     costs = markdown_table(
         ("paradigm", "iterations", "of PTFS", "of CPT"),
         [(each.paradigm, each.iterations, f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}") for each in versions.totals],

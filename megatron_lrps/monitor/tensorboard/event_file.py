@@ -21,21 +21,21 @@ from megatron_lrps.monitor.text_table import clean
 from megatron_lrps.storage.files import sync, write_atomic
 
 TEXTS = "_campaign/"
-"""The tags of texts begin with this. TensorBoard sorts it before Megatron's texts, one for each of its arguments."""
+"""The prefix of texts' tags. TensorBoard sorts it before Megatron's texts, one for each of its arguments."""
 
 
 def scalar(tag: str, step: int, value: float, time: float) -> Event:
-    """A value at a step, which was logged at ``time`` (seconds since 1970)."""
+    """Return a value at a step, which was logged at ``time`` (seconds since 1970)."""
     return Event(wall_time=time, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
 
 
 def text(tag: str, step: int, markdown: str, time: float) -> Event:
-    """A text at a step, which TensorBoard shows as Markdown."""
+    """Return a text at a step, which TensorBoard shows as Markdown."""
     return Event(wall_time=time, step=step, summary=text_pb(tag, markdown))
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
-    """A Markdown table for a text; a cell is shown as it is, and cut after 400 characters."""
+    """Return a Markdown table for a text; a cell is shown as it is, and cut after 400 characters."""
     lines = [headers, ["---"] * len(headers), *([_cell(each) for each in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -49,7 +49,7 @@ def _cell(value: str | int) -> str:
 
 
 def encode(events: Iterable[Event], *, began: float) -> bytes:
-    """An event file that begins at ``began`` (seconds since 1970); the same events give the same bytes."""
+    """Return an event file that begins at ``began`` (seconds since 1970); the same events give the same bytes."""
     out = io.BytesIO()
     writer = RecordWriter(out)
     for event in (Event(wall_time=began, file_version="brain.Event:2"), *events):
@@ -68,7 +68,7 @@ def put(folder: Path, content: bytes | None) -> bool:
         content: The result of ``encode``, or None for no file.
 
     Raises:
-        StorageError: The disk refuses. The file that was there before is intact.
+        StorageError: The disk fails. The file that was there before is intact.
     """
     try:
         files = sorted(folder.glob(f"events.out.tfevents.*{DERIVED}"))

@@ -1,4 +1,4 @@
-"""TensorBoard's HParams tab: what each version was made with, and what came of it and what it cost."""
+"""TensorBoard's HParams tab: each version's settings, results and cost."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ SHARE = "cost/of PTFS"
 
 
 def precision(tree: Tree) -> str:
-    """What the plan computes in, e.g. ``bf16, fp8 hybrid delayed``."""
+    """Return the plan's precision, e.g. ``bf16, fp8 hybrid delayed``."""
     flags = tree.plan.megatron
     weights = next((name for name in ("bf16", "fp16") if flags.get(name) is True), "fp32")
     kind = flags.get("fp8-format")
@@ -30,7 +30,7 @@ def precision(tree: Tree) -> str:
 
 
 def hparams_of(tree: Tree, path: PlannedPath) -> dict[str, str | float]:
-    """What a version was made with, by the names of HParams' columns; shares, rates, iterations, samples, tokens."""
+    """Return a version's settings by the names of HParams' columns; shares, rates, iterations, samples, tokens."""
     plan = tree.plan
     found: dict[str, str | float] = {
         "version": str(path.version),
@@ -60,7 +60,7 @@ def hparams_of(tree: Tree, path: PlannedPath) -> dict[str, str | float]:
 
 
 def metrics_of(row: VersionCost, rank_hours: float | None, results: Mapping[str, Any] | None) -> dict[str, float]:
-    """Tag -> value of a version's final scores and of its cost.
+    """Return tag -> value of a version's final scores and cost.
 
     Args:
         row: The version's cost.
@@ -78,7 +78,7 @@ def metrics_of(row: VersionCost, rank_hours: float | None, results: Mapping[str,
 
 
 def session_begin(name: str, hparams: Hparams, time: float) -> Event:
-    """The beginning of a version's session, at ``time`` (seconds since 1970)."""
+    """Return the beginning of a version's session, at ``time`` (seconds since 1970)."""
     summary = hparams_pb(dict(hparams), trial_id=name, start_time_secs=time)
     data = summary.value[0].metadata.plugin_data
     # It holds a map, whose bytes are in any order.
@@ -87,7 +87,7 @@ def session_begin(name: str, hparams: Hparams, time: float) -> Event:
 
 
 def session_end(*, done: bool, time: float) -> Event:
-    """How a version's session stands, at ``time`` (seconds since 1970)."""
+    """Return a version's session status, at ``time`` (seconds since 1970)."""
     status = api_pb2.STATUS_SUCCESS if done else api_pb2.STATUS_RUNNING
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time)
     about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ended))
@@ -97,17 +97,17 @@ def session_end(*, done: bool, time: float) -> Event:
 
 
 def columns(hparams: Sequence[Hparams], metrics: Sequence[Mapping[str, float]], *, began: float) -> Event:
-    """HParams' columns: every name of any version, in the order of the first that has it.
+    """Return HParams' columns: every name of any version, in the order of the first that has it.
 
     Args:
-        hparams: A version's each.
-        metrics: A version's each.
-        began: When the campaign began, in seconds since 1970.
+        hparams: Each version's settings.
+        metrics: Each version's metrics.
+        began: The campaign's start, in seconds since 1970.
     """
     values: dict[str, dict[str | float, None]] = {}
     for each in hparams:
         for name, value in each.items():
-            # As floats: of a discrete domain with integers TensorBoard keeps none.
+            # As floats: TensorBoard keeps no integers of a discrete domain.
             values.setdefault(name, {})[value if isinstance(value, str) else float(value)] = None
     tags = dict.fromkeys(tag for each in metrics for tag in each)
     # The first five are shown until more are asked for: PTFS's share and scores.

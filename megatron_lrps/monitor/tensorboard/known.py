@@ -1,4 +1,4 @@
-"""What the files say of a path: its record and history, what Megatron logged, and what it printed and did not log."""
+"""The contents of a path's files: its record and history, what Megatron logged, and what it only printed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ Points = Mapping[str, Sequence[Point]]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the files say of a path.
+    """The contents of a path's files.
 
     Attributes:
         path: The path in the plan.
-        facts: Its record.
+        facts: The facts of its record.
         history: The lines of its events.jsonl, oldest first.
         logged: Tag -> points of Megatron's event files, over iterations.
         printed: The figures in its logs.
@@ -57,7 +57,7 @@ class Known:
 
     @cached_property
     def times(self) -> tuple[float, float]:
-        """When its first and its last figure or event happened, in seconds since 1970; 0 if it has none."""
+        """The times of its first and its last figure or event, in seconds since 1970; 0 if it has none."""
         found = [point.time for points in (self.logged, self.missing) for each in points.values() for point in each]
         found += [time for event in self.history if (time := time_of(event))]
         return min(found, default=0.0), max(found, default=0.0)
@@ -94,7 +94,7 @@ class Known:
 
 
 def known_of(campaign: Campaign, path: PlannedPath, notes: list[str]) -> Known | None:
-    """What the files say of a path; None, with a note, if one cannot be read: then nothing can be called missing."""
+    """Read a path's files; None, with a note, if one cannot be read: then nothing can be called missing."""
     folder = campaign.folder.path(path.name)
     try:
         logged = read_points(campaign.folder.tensorboard(path.name), _over_iterations)
@@ -120,7 +120,7 @@ def known_of(campaign: Campaign, path: PlannedPath, notes: list[str]) -> Known |
 
 
 def _missing(tree: Tree, logged: Points, printed: Points, before: Points, *, until: float) -> dict[str, list[Point]]:
-    """The points that Megatron would have logged up to ``until``, and has not.
+    """Return the points that Megatron would have logged up to ``until``, and has not.
 
     They are in the logs, or were backfilled before from logs that are gone: then no other copy may be left. From the
     first iteration of the present logs on only these count: what was trained again is in no log any more.
@@ -153,6 +153,6 @@ def _over_iterations(tag: str) -> bool:
 
 
 def time_of(event: Mapping[str, Any]) -> float:
-    """The time of a line of events.jsonl, in seconds since 1970; 0 if it has none."""
+    """Return the time of a line of events.jsonl, in seconds since 1970; 0 if it has none."""
     time = event.get("time")
     return (seconds_of(time) if isinstance(time, str) else None) or 0.0

@@ -24,13 +24,13 @@ _ENDS = {"stopped": "stopped", "done": "ended"}
 def path_content(
     tree: Tree, known: Known, parent: Known | None, *, hparams: Hparams | None, metrics: Mapping[str, float]
 ) -> bytes:
-    """The derived event file in the path's own run folder.
+    """Return the derived event file in the path's own run folder.
 
     Args:
         tree: The plan's tree.
-        known: What is known of the path, which has begun.
-        parent: What is known of its parent.
-        hparams: What its version was made with; None if it gives no version.
+        known: The facts of the path, which has begun.
+        parent: The facts of its parent.
+        hparams: Its version's settings; None if it gives no version.
         metrics: Tag -> value of its final scores and cost.
     """
     began, ended = known.times
@@ -48,7 +48,7 @@ def path_content(
 
 
 def backfill_content(tree: Tree, known: Known) -> bytes | None:
-    """The event file of the path's run ``backfilled``; None if nothing is missing."""
+    """Return the event file of the path's run ``backfilled``; None if nothing is missing."""
     if not known.missing:
         return None
     batch = tree.plan.global_batch_size
@@ -70,7 +70,7 @@ def backfill_content(tree: Tree, known: Known) -> bytes | None:
 
 
 def _over_tokens(tree: Tree, points: Points) -> Iterator[tuple[int, Event]]:
-    """(iteration, event) of the figures over tokens."""
+    """Yield (iteration, event) of the figures over tokens."""
     # A plan's batch size never changes, so an iteration is always so many tokens.
     tokens = tree.plan.global_batch_size * tree.plan.sequence_length
     for tag, series in points.items():
@@ -80,7 +80,7 @@ def _over_tokens(tree: Tree, points: Points) -> Iterator[tuple[int, Event]]:
 
 
 def _markers(tree: Tree, known: Known, parent: Known | None) -> Iterator[tuple[int, Event]]:
-    """(iteration, event) of markers.
+    """Yield (iteration, event) of markers.
 
     Each fork, resume, stop and end has a tag of its own, on the learning rate's curve and on the loss's: TensorBoard
     smooths a tag of several points away from the curve. Saves are one tag, along the bottom of the learning rates.
@@ -110,7 +110,7 @@ def _markers(tree: Tree, known: Known, parent: Known | None) -> Iterator[tuple[i
 
 
 def _words(known: Known) -> Iterator[tuple[int, Event]]:
-    """(iteration, event) of the history in words; all that happened at one iteration is one text."""
+    """Yield (iteration, event) of the history in words; all that happened at one iteration is one text."""
     lines: dict[int, list[str]] = defaultdict(list)
     times: dict[int, float] = {}
     at = known.path.fork

@@ -1,1 +1,1 @@
-"""The sections of plan.yaml, one file each: what a key means, and which values it takes."""
+"""The sections of plan.yaml, one file each: the meaning of each key, and its valid values."""

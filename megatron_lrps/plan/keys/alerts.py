@@ -1,4 +1,4 @@
-"""``alerts`` of the plan: what in a path's own figures is worth waking somebody for, and the command that does it."""
+"""``alerts`` of the plan: conditions on a path's metrics that alert somebody, and the command that does so."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What every section of the plan is built from: the base model, and the types of single values."""
+"""The base model of every section of the plan, and the types of single values."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ class PlanModel(BaseModel):
 
 
 def or_shorter(*forms: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """For ``json_schema_extra`` of a field or model: shorter forms that a validator of it takes too."""
+    """Return a ``json_schema_extra`` with the shorter forms that the validator accepts too."""
 
     def widen(schema: dict[str, Any]) -> None:
         whole = {key: schema.pop(key) for key in tuple(schema) if key not in ("default", "description", "title")}

@@ -1,4 +1,4 @@
-"""``main``, ``paths`` and ``cuts`` of the plan: an adopted main path, curves that the plan lists, versions besides."""
+"""``main``, ``paths`` and ``cuts`` of the plan: an adopted main path, listed curves, additional versions."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""``lr`` and ``decay`` of the plan: between which rates, and by which curve from one to the other."""
+"""``lr`` and ``decay`` of the plan: the range of the learning rate, and the curve of its decay."""
 
 from typing import Annotated, Any
 
@@ -86,6 +86,6 @@ class Decay(PlanModel):
         return value
 
     def spec(self) -> DecaySpec:
-        """As the schedule takes it."""
+        """Return the decay in the form that ``schedule`` takes."""
         hold = SHAPES[self.shape].hold if self.hold is None else self.hold
         return DecaySpec(shape=self.shape, hold=hold, steps=self.steps, branch_steps=self.branch_steps)

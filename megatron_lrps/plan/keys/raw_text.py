@@ -1,4 +1,4 @@
-"""``sources`` of a version: the raw text that `lrps prepare` makes an index of."""
+"""``sources`` of a version: the raw text from which `lrps prepare` makes an index."""
 
 from typing import Annotated, Any, Literal
 

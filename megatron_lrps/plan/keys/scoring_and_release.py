@@ -1,4 +1,4 @@
-"""``evaluate`` and ``promote`` of the plan: how a trained version is scored, and what it takes to release it."""
+"""``evaluate`` and ``promote`` of the plan: how a trained version is scored, and when it is released."""
 
 from typing import Annotated, Literal
 

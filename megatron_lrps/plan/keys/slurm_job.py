@@ -1,4 +1,4 @@
-"""``launch.slurm``: the cluster's side of a job."""
+"""``launch.slurm``: a job's settings for the cluster."""
 
 import re
 from pathlib import Path
@@ -107,7 +107,7 @@ class SlurmLaunch(PlanModel):
 
 
 def seconds_of(text: str) -> int:
-    """A time of sbatch(1) in seconds, 0 for what is none.
+    """Return a time of sbatch(1) in seconds; 0 if it is not a time.
 
     With days it is ``days-hours[:minutes[:seconds]]``, else ``minutes[:seconds]`` or ``hours:minutes:seconds``.
     """

@@ -1,4 +1,4 @@
-"""``tokenizer`` of the plan: which one the campaign trains with, and how `lrps prepare` makes one that is missing."""
+"""``tokenizer`` of the plan: the campaign's tokenizer, and how `lrps prepare` makes a missing one."""
 
 from typing import Literal
 
@@ -54,7 +54,7 @@ class Tokenizer(PlanModel):
 
     @property
     def size(self) -> int | None:
-        """How many tokens it has, or will have once it is trained; None where only the model says."""
+        """The number of tokens, now or once it is trained; None if only the model file has it."""
         default = TIKTOKEN_VOCABULARY if self.megatron_type == "TikTokenizer" else None
         return self.train.vocab_size if self.train else self.vocab_size or default
 

@@ -13,7 +13,7 @@ MAX_COUNT = 10**15
 
 
 def plain_name(value: Any) -> str:
-    """A name that is also a plain file name; raises ValueError otherwise."""
+    """Check a name that is also a plain file name; raises ValueError otherwise."""
     if not isinstance(value, str) or not PLAIN_NAME.match(value):
         raise ValueError(
             "is not a plain file name; use letters, digits, '.', '_' and '-', beginning with a letter or digit"
@@ -22,7 +22,7 @@ def plain_name(value: Any) -> str:
 
 
 def count(value: Any) -> int:
-    """A positive whole number, also written 21B, 1.5M or 10_000."""
+    """Read a positive whole number, also written 21B, 1.5M or 10_000."""
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip(), re.IGNORECASE)
         if not match:
@@ -48,7 +48,7 @@ def count(value: Any) -> int:
 
 
 def flag_value(value: Any) -> Any:
-    """What a Megatron flag can be given; raises ValueError otherwise."""
+    """Check the value of a Megatron flag; raises ValueError if it cannot be one."""
     items = value if isinstance(value, list) else [value]
     if not items or not all(isinstance(item, bool | int | float | str) for item in items):
         raise ValueError("is not a value that a flag takes; give true, false, a number, text or a list of these")
@@ -61,6 +61,6 @@ def flag_value(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value of the plan as messages show it: on one line, and not too long."""
+    """Return a value of the plan for messages: on one line, and not too long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -57,8 +57,8 @@ def install() -> None:
     multiprocessing.set_forkserver_preload(["megatron_lrps.training.cpu.worker"])
     from megatron_lrps.training.megatron.installed import installed_release
 
-    # The process that collects what a save's writers have written. A spawned one, Megatron's default, imports torch
-    # anew in each rank's first save, which takes seconds; a fork is safe where there is no CUDA.
+    # The process that collects the results of a save's writers. A spawned one, Megatron's default, imports torch
+    # anew in each rank's first save, which takes seconds; a fork is safe without CUDA.
     installed_release().results_queue.get()(mp_mode="fork")
     _installed = True
     if os.environ.get("RANK", "0") == "0":
@@ -68,7 +68,7 @@ def install() -> None:
 
 
 def patch() -> None:
-    """Do what of ``install`` forked processes inherit: it starts no process and sets no variable. Errors are its."""
+    """Do the part of ``install`` that forked processes inherit: no process, no variable. Raises as ``install``."""
     global _patched
     if _patched:
         return

@@ -68,7 +68,7 @@ class Stream:
     wait_stream = wait_event = synchronize
 
     def query(self) -> bool:
-        """Everything has been done."""
+        """Return True: everything has been done."""
         return True
 
     def record_event(self, event: "Event | None" = None) -> "Event":
@@ -94,7 +94,7 @@ class Event:
     wait = synchronize
 
     def query(self) -> bool:
-        """What came before the event has been done."""
+        """Return True: all work before the event has been done."""
         return True
 
     def elapsed_time(self, end: "Event") -> float:
@@ -117,7 +117,7 @@ def _always(answer: Any) -> Callable[..., Any]:
 
 
 def _factory(function: Callable[..., Tensor], draws: bool) -> Callable[..., Tensor]:
-    """Make a factory put on the host what is asked for on a GPU, drawn from the device's stream."""
+    """Make a factory create on the host what is asked for on a GPU, drawn from the device's stream."""
 
     @functools.wraps(function)
     def on_host(*args: Any, **kwargs: Any) -> Tensor:
@@ -160,7 +160,7 @@ def _type(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _uncompiled(model: Any = None, **kwargs: object) -> Any:
-    """``torch.compile``, as a function or a decorator, that leaves what it is given as it is."""
+    """Replace ``torch.compile``, as function or decorator, by one that changes nothing."""
     return model if model is not None else _uncompiled
 
 

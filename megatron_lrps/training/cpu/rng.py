@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 DEVICE_GENERATOR = torch.Generator(device="cpu")
-"""What ``torch.cuda.default_generators[0]`` is on a GPU."""
+"""The counterpart of ``torch.cuda.default_generators[0]`` on a GPU."""
 
 
 def get_rng_state(device: object = "cuda") -> Tensor:
@@ -52,7 +52,7 @@ def initial_seed() -> int:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """``torch.nn.functional.dropout`` that draws from the device generator.
+    """Act as ``torch.nn.functional.dropout``, drawing from the device generator.
 
     Args:
         input: Any shape, a floating-point type.
@@ -78,4 +78,4 @@ _FUNCTIONS: tuple[Callable[..., object], ...] = (
     *(manual_seed, manual_seed_all, initial_seed),
 )
 REPLACEMENTS = {function.__name__: function for function in _FUNCTIONS}
-"""What stands in for the RNG functions of ``torch.cuda``, by their names there."""
+"""The replacements for the RNG functions of ``torch.cuda``, by their names there."""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 Bucket = tuple[Path, str, tuple[list[Any], list[tuple[Any, Tensor]]]]
-"""One file of a checkpoint: path, key, and its (bytes, tensors), each with what describes it."""
+"""One file of a checkpoint: path, key, and its (bytes, tensors), each with its description."""
 
 
 def snapshot(write_buckets: list[Bucket], non_blocking: bool = True) -> list[Bucket]:

@@ -1,1 +1,1 @@
-"""All that knows a release of Megatron: its names, its signatures, its formats, and what it refuses."""
+"""The code that depends on a release of Megatron: its names, signatures, formats and refusals."""

@@ -18,12 +18,12 @@ Provider = Callable[[Parser], Parser]
 def read_with_plan(
     own: argparse.Namespace, plan: Planned | None, extra_args_provider: Provider | None
 ) -> Iterator[Provider]:
-    """Yield what Megatron's ``parse_args`` takes to add arguments; it also changes the words that are parsed.
+    """Yield the argument provider for Megatron's ``parse_args``; it also changes the words that are parsed.
 
     Args:
         own: The plugin's flags on the command line.
         plan: The path of the plan that they name, or None.
-        extra_args_provider: The one of the script.
+        extra_args_provider: The script's own provider.
 
     Raises:
         RefusedError: no launcher has started this rank, or the ranks are not as many as the plan's layout needs.

@@ -23,7 +23,7 @@ Build = Callable[..., list[Any]]
 
 
 class Filled(torch.utils.data.Dataset[dict[str, Any]]):
-    """A validation set that is filled up with samples of which no token counts.
+    """A validation set that is filled up with samples without counted tokens.
 
     Args:
         samples: The samples of the set itself, at least one.
@@ -97,7 +97,7 @@ def build_datasets(
 
 
 def _window(tree: Tree, window: Window, build: Build, random_seed: int) -> Samples | None:
-    """A window's samples: its own data, and what it replays with another random seed than theirs."""
+    """Return a window's samples: its own data, and replayed data with another random seed than theirs."""
     key = f"versions.{window.version.name}"
     own, *replayed = portions_of(tree, window)
     samples = _draw(build, window.version.train, own.samples, key)
@@ -112,7 +112,7 @@ def _window(tree: Tree, window: Window, build: Build, random_seed: int) -> Sampl
 
 
 def _draw(build: Build, blend: Sequence[tuple[float, Path]], length: int, key: str, **changed: Any) -> Samples | None:
-    """A blend drawn exactly ``length`` times; ``changed`` is set in the configuration."""
+    """Draw a blend exactly ``length`` times; ``changed`` is set in the configuration."""
     prefixes, weights = [str(prefix) for _, prefix in blend], [weight for weight, _ in blend]
     blends = [(prefixes, weights if len(prefixes) > 1 else None), None, None]
     try:
@@ -132,7 +132,7 @@ def _draw(build: Build, blend: Sequence[tuple[float, Path]], length: int, key: s
 
 
 def _build(config: Any, here: Any, sizes: list[int | None], blends: list[Any], **changed: Any) -> list[Any]:
-    """Train, validation and test sets of these sizes, by split, from each split's (prefixes, weights) or None."""
+    """Build train, validation and test sets of these sizes, by split, from each split's (prefixes, weights) or None."""
     # A copy through the constructor, so that Megatron derives its split matrix from the new blend.
     config = dataclasses.replace(config, blend=None, blend_per_split=blends, split=None, **changed)
     return list(BlendedMegatronDatasetBuilder(GPTDataset, sizes, here, config).build())

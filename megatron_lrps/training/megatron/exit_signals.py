@@ -17,7 +17,7 @@ def listen(cuts: CutListener) -> None:
     """Let SIGTERM, which launchers send, save and stop as the exit signal does; main listens for cuts too.
 
     Args:
-        cuts: Told at every iteration whether a cut is asked for.
+        cuts: Learns at every iteration whether a cut is asked for.
     """
     handler = names.SIGNAL_HANDLER.get()()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))

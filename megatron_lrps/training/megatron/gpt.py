@@ -34,7 +34,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 
 Batch = dict[str, Any]
-"""Field -> tensor, or ``None`` where a stage does not use it."""
+"""Field -> tensor, or ``None`` if a stage does not use it."""
 LossReport = tuple[Tensor, Tensor, dict[str, Tensor]]
 DatasetProvider = Callable[..., tuple[Any, Any, Any]]
 """``provider([train, valid, test sample counts], vp_stage=None)`` -> the three datasets, or ``None``s.
@@ -53,7 +53,7 @@ _SAME_IN_DATASETS = (
 )
 """Arguments of Megatron that have the same name in the configuration of its data sets."""
 _OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
-"""Flags of trainings that this entry does not do."""
+"""Flags of training modes that this entry refuses."""
 
 _stragglers = StragglerDetector()
 
@@ -70,7 +70,7 @@ def loss_func(loss_mask: Tensor, output_tensor: Tensor) -> LossReport:
         report: ``{"lm loss": [sum, tokens]}``, which Megatron adds up over data-parallel ranks.
 
     Raises:
-        RuntimeError: From Megatron's rerun state machine, where the loss is NaN or infinite and
+        RuntimeError: From Megatron's rerun state machine, if the loss is NaN or infinite and
             ``--check-for-nan-in-loss-and-grad`` is on.
     """
     mask = loss_mask.reshape(-1).float()
@@ -121,7 +121,7 @@ def get_batch(data_iterator: Iterator[Batch] | None, vp_stage: int | None) -> Ba
 
     Returns:
         Each of tokens, position_ids, attention_mask, labels and loss_mask, [batch, sequence / CP] (the
-        attention mask [batch, 1, sequence / CP, sequence]); ``None`` where this stage does not use it.
+        attention mask [batch, 1, sequence / CP, sequence]); ``None`` if this stage does not use it.
     """
     if not _needs_data(vp_stage):
         return dict.fromkeys(_FIELDS)
@@ -255,7 +255,7 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
         dataset_provider: Builds the datasets; by default from Megatron's own data flags.
 
     Raises:
-        RefusedError: A flag asks for a training that this entry does not do.
+        RefusedError: A flag asks for a training mode that this entry lacks.
     """
     fill_wheel_gaps()
     args = parse_and_validate_args()

@@ -1,7 +1,7 @@
-"""Where the plugin meets Megatron: each hook hands a moment of Megatron's run over to this process's ``Session``.
+"""The plugin's hooks in Megatron: each passes one event of Megatron's run to this process's ``Session``.
 
 A hook reads Megatron's arguments by their names and decides nothing itself. ``names`` says what is hooked, and
-``patching`` is what puts the hooks in place.
+``patching`` puts the hooks in place.
 """
 
 import functools
@@ -80,12 +80,12 @@ def _report(error: LrpsError) -> None:
 
 
 def _in_a_session(hook: Callable[[Session, Call], Any]) -> Callable[[Call], Any]:
-    """Return a hook that is in force where the plugin trains a path."""
+    """Return a hook that acts only if the plugin trains a path."""
     return lambda call: call.proceed() if _session is None else hook(_session, call)
 
 
 def _parse_args(call: Call) -> Namespace:
-    """Add the plugin's flags; with a plan, put its argument line in front of what the user gave."""
+    """Add the plugin's flags; with a plan, put its argument line in front of the user's."""
     global _session
     own = own_arguments(sys.argv[1:])
     plan = planned(own)
@@ -102,7 +102,7 @@ def _parse_args(call: Call) -> Namespace:
 
 
 def _initialize(call: Call) -> Any:
-    """Once the ranks are connected, rank 0 decides where the path starts, and tells the others."""
+    """Let rank 0 decide where the path starts, and tell the others, once the ranks are connected."""
     result = call.proceed()
     if _session is not None:
         args = names.arguments()
@@ -117,7 +117,7 @@ def _initialize(call: Call) -> Any:
 
 
 def _load(session: Session, call: Call) -> Any:
-    """Load what was found whole while the model was built, or an older checkpoint, or nothing."""
+    """Load the checkpoint found whole while the model was built, or an older one, or nothing."""
     from megatron_lrps.training.megatron.saved_states import vouched_states
 
     args = names.arguments()
@@ -136,7 +136,7 @@ def _scheduler(session: Session, call: Call) -> Any:
 
 
 def _datasets(session: Session, call: Call) -> Any:
-    """With a plan, build the path's timeline in place of the script's data sets; without, in the parent's order."""
+    """Build, with a plan, the path's timeline in place of the script's data sets; without, in the parent's order."""
     from megatron_lrps.training.megatron import datasets, gpt
 
     session.activity.tell("reading")
@@ -207,7 +207,7 @@ def _train(call: Call) -> Any:
 
 
 def _read_tracker(session: Session, call: Call) -> tuple[int, bool]:
-    """Give the decided iteration, and read no tracker that a crash may have emptied or a parent is moving."""
+    """Return the decided iteration, and read no tracker that a crash may have emptied or a parent is moving."""
     start = session.start.start
     if start is not None and start.checkpoint is not None:
         return start.iteration, False
@@ -221,13 +221,13 @@ def finish() -> None:
 
 
 def let_go() -> None:
-    """Give the path back. Call it before the process ends, however it does."""
+    """Release the path. Call it before the process ends, however it does."""
     if _session is not None:
         _session.let_go()
 
 
 def failure_of(error: BaseException) -> LrpsError | None:
-    """Say and record what an error that ended the script is taken for; None if it is what its traceback says."""
+    """Report and record the ``LrpsError`` behind an error that ended the script; None if its traceback says it all."""
     failure: LrpsError | None = judge(error)
     if failure is None:
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""The release of Megatron that is installed, out of those that the plugin knows."""
+"""The installed release of Megatron, out of those that the plugin knows."""
 
 import importlib
 

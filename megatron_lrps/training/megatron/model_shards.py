@@ -1,6 +1,6 @@
-"""Paths' argument lines through Megatron's own checks for a world of any size, and the shards that they would build.
+"""Megatron's own checks of paths' argument lines for a world of any size, and the shards that they would build.
 
-A process of its own, started by ``launch.layout``: a JSON request on standard input, a JSON answer on standard output,
+A separate process, started by ``launch.layout``: a JSON request on standard input, a JSON answer on standard output,
 what Megatron prints on standard error. It needs no GPU: process groups are fake, parameters are on torch's meta
 device, and modules are Megatron's local ones, which have as many parameters as Transformer Engine's.
 """
@@ -30,7 +30,7 @@ _TE_ALONE: dict[str, Any] = {
     "delay_wgrad_compute": False,
     "context_parallel_size": 1,
 }
-"""What Transformer Engine's modules alone do -> without it. None of it changes how many parameters a shard has."""
+"""Arguments for Transformer Engine's modules alone -> values without. None changes a shard's parameter count."""
 
 _FLAGS = {"fp8": "--fp8-format", "fp4": "--fp4-format"}
 
@@ -62,7 +62,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
         groups), ``microbatches`` (of a pipeline per iteration), ``vocabulary`` (tokens, padded), ``shards`` (``stage``,
         ``rank``, ``parameters``), ``not_built`` (why there are no shards), ``memory`` (bytes per GPU by Megatron's
         theoretical report: ``weights_and_optimizer``, ``activations``) and ``unproven`` (flags that need Transformer
-        Engine's modules); or ``error`` and, where it is the plugin's own, ``fix``.
+        Engine's modules); or ``error`` and, if it is the plugin's own, ``fix``.
     """
     os.environ["WORLD_SIZE"], os.environ["RANK"] = str(request["world_size"]), "0"
     answers: dict[str, Any] = {}
@@ -153,9 +153,9 @@ def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:
 
 
 def _build(args: Namespace) -> dict[str, Any]:
-    """The first, a middle and the last pipeline stage: ``shards``, and ``not_built`` where local modules refuse.
+    """Build the first, a middle and the last pipeline stage: ``shards``, and ``not_built`` if local modules refuse.
 
-    Each evaluates once, where there are validation sets.
+    Each evaluates once if there are validation sets.
     """
     from megatron.core.process_groups_config import ProcessGroupCollection
     from megatron.training.argument_utils import gpt_config_from_args
@@ -188,7 +188,7 @@ def _build(args: Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _as_rank(args: Namespace, rank: int) -> Iterator[None]:
-    """Megatron's parallel state as this rank of the world has it, without the others."""
+    """Set Megatron's parallel state as on this rank of the world, without the others."""
     from megatron.core import mpu
     from torch.testing._internal.distributed.fake_pg import FakeStore
 

@@ -1,4 +1,4 @@
-"""The names of Megatron that the plugin touches: what it hooks, what it replaces, and what it asks ``training`` for.
+"""The names of Megatron that the plugin touches: those that it hooks, replaces, and asks ``training`` for.
 
 A name is looked up when it is used and never when this module is imported: the CPU backend must come before Megatron.
 Names that are not the same in all releases are in the release's own file, such as ``release_0_19.py``.
@@ -22,7 +22,7 @@ class Name:
     Attributes:
         module: The module.
         attribute: Its name there, with dots for an attribute of a class.
-        parameters: The parameters that the plugin gives or reads; those of a function alone.
+        parameters: The parameters that the plugin gives or reads; for functions only.
     """
 
     module: str
@@ -48,7 +48,7 @@ class Name:
         return getattr(self.owner, self.key)
 
     def check(self, version: str, fix: str) -> None:
-        """Refuse a Megatron where it is absent or takes other parameters.
+        """Refuse a Megatron in which it is absent or takes other parameters.
 
         Args:
             version: The version of Megatron, for the message.
@@ -124,7 +124,7 @@ class Release:
         parse_args: Parses the command line.
         initialize: Connects the ranks.
         tracker_files: The object whose ``open`` writes the tracker; one that is put in its place writes it instead.
-        results_queue: Makes the queue of what a save's writers have written.
+        results_queue: Makes the queue for the results of a save's writers.
         tokenizers: The module of the tokenizers, which imports ``transformers``.
         compile_helpers: Compiles the data sets' helpers, which the wheel has compiled already.
         help_texts: Reads the help texts of flags from the source.
@@ -144,7 +144,7 @@ class Release:
 
     @property
     def fix(self) -> str:
-        """How to get it, as a fix of a refusal."""
+        """The way to get it, as a fix of a refusal."""
         return f"install megatron-core {self.newest}, unmodified."
 
 

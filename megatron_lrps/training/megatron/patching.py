@@ -68,13 +68,13 @@ class Hook:
 
 
 def put_in_place(hooks: Sequence[Hook], version: str, fix: str, report: Report) -> None:
-    """Hook all functions, or none. What Megatron refuses in them before training begins ends the process in words.
+    """Hook all functions, or none. A refusal by Megatron in them before training ends the process with a message.
 
     Args:
         hooks: The hooks.
         version: Megatron's version, for messages.
         fix: How to get a Megatron that fits.
-        report: Told on every rank of an error of the family before it ends the process with its exit code.
+        report: Told on every rank of an ``LrpsError`` before it ends the process with its exit code.
 
     Raises:
         RefusedError: if a function is absent or takes other parameters.
@@ -86,7 +86,7 @@ def put_in_place(hooks: Sequence[Hook], version: str, fix: str, report: Report) 
 
 
 def fill_gaps(gaps: Sequence[Hook], version: str, fix: str) -> None:
-    """Hook functions in which nothing is refused; those that are hooked already are left alone. Errors as above."""
+    """Hook functions that refuse nothing; already hooked ones are left alone. Raises as ``put_in_place``."""
     gaps = [gap for gap in gaps if not is_in_place(gap.name)]
     for gap in gaps:
         gap.name.check(version, fix)
@@ -95,7 +95,7 @@ def fill_gaps(gaps: Sequence[Hook], version: str, fix: str) -> None:
 
 
 def replace(owner: Any, attribute: str, value: Any) -> None:
-    """Put an object of the plugin's in the place of one of Megatron's, which needs no hook or cannot have one."""
+    """Replace an object of Megatron's, which needs no hook or cannot have one, by one of the plugin's."""
     static = isinstance(inspect.getattr_static(owner, attribute), staticmethod)  # AttributeError if nothing is there
     setattr(owner, attribute, staticmethod(value) if static else value)
 
@@ -133,9 +133,9 @@ def _put(hook: Hook, run: Callable[[Callable[[Call], Any], Call], Any]) -> None:
 
 
 def _refusing(run: Callable[[Call], Any], call: Call, report: Report) -> Any:
-    """Run a hook; an error of the family becomes its plain text and its own exit code, on every rank.
+    """Run a hook; an ``LrpsError`` becomes its plain text and its own exit code, on every rank.
 
-    So does what Megatron refuses before training begins.
+    So does a refusal by Megatron before training begins.
     """
     try:
         return run(call)
@@ -150,7 +150,7 @@ def _refusing(run: Callable[[Call], Any], call: Call, report: Report) -> Any:
 
 
 def tell(error: LrpsError, report: Report) -> None:
-    """Report an error that ends this rank: rank 0 at once, another one where rank 0 has not ended the run with it."""
+    """Report an error that ends this rank: rank 0 at once, another one if rank 0 has not ended the run with it."""
     if os.environ.get("RANK", "0") != "0":
         time.sleep(_REPORT_S)  # the first rank that leaves has the others killed: let rank 0 speak
     report(error)

@@ -1,7 +1,7 @@
-"""An error that Megatron refuses a run with is said in one sentence: its condition, its values, its place and a fix.
+"""Turns an error with which Megatron refuses a run into one sentence: its condition, values, place and a fix.
 
 Megatron checks its arguments by assertions and errors, hundreds of them, and many without a word. Until training
-begins they are verdicts on what the user asked for; what fails later is a failure, and keeps its traceback.
+begins they are verdicts on what the user asked for; a later error is a failure, and keeps its traceback.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _KINDS = (
     RuntimeError,
     ImportError,
 )
-"""Of what Megatron raises itself; its checkpoints' and the storage's errors are none of these."""
+"""The errors that Megatron raises itself; those of checkpoints and storage are none of these."""
 _ON_ARGUMENTS = {
     "parse_args",
     "validate_args",
@@ -40,7 +40,7 @@ _ON_ARGUMENTS = {
     "pretrain_cfg_container_from_args",
     "get_megatron_optimizer_config",
 }
-"""Functions of the arguments alone: whatever they break off with, the arguments are the reason."""
+"""Functions of the arguments alone: any error in them is due to the arguments."""
 _TOKENIZER = "build_tokenizer"
 _ABSENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _SIGNALLED = "_graceful_shutdown"
@@ -68,7 +68,7 @@ def judge(error: BaseException) -> RefusedError | None:
     inner, line = frames[-1]
     names = {frame.f_code.co_name for frame, _ in frames}
     if isinstance(error, SystemExit):
-        # exit(), after a word on standard output: the run would end with 0 and nothing trained.
+        # exit(), after a message on standard output: the run would end with 0 and nothing trained.
         refused = error.code in (None, 0) and _SIGNALLED not in names and _raised_in(error, inner)
     elif _TOKENIZER in names:
         refused = not isinstance(error, OSError) or error.errno in _ABSENT
@@ -84,7 +84,7 @@ def judge(error: BaseException) -> RefusedError | None:
 
 
 def explain(error: BaseException) -> str:
-    """Return Megatron's own words, or the condition that it asserts without words, and the values left out of them."""
+    """Return Megatron's message, or the condition of an assertion without one, and the values that it leaves out."""
     text = " ".join(str(error).split())
     frames = _frames(error)
     if not frames:
@@ -100,7 +100,7 @@ def explain(error: BaseException) -> str:
     elif node is None or (isinstance(node, ast.Assert) and not isinstance(error, AssertionError)):
         text = f"{type(error).__name__}: {text}, in {source}"
     said = set(re.findall(r"[\w.-]+", text))
-    # Words of its own name what they are about; the numbers are missing in many.
+    # A message names its subject, but many lack the numbers.
     values = [
         f"{name} is {value}"
         for name, value in _values(frame, line).items()
@@ -124,7 +124,7 @@ def refuse_usage(parser: argparse.ArgumentParser) -> None:
 
 
 def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    """Megatron's frames of an error, the innermost last; none where the plugin itself raised it."""
+    """Return Megatron's frames of an error, the innermost last; none if the plugin itself raised it."""
     found = list(traceback.walk_tb(error.__traceback__))
     packages = [_module(frame).partition(".")[0] for frame, _ in found]
     last = max((index for index, package in enumerate(packages) if package == "megatron"), default=-1)
@@ -152,7 +152,7 @@ def _parsed(file: str) -> ast.Module | None:
 
 
 def _around(frame: FrameType, line: int) -> list[ast.stmt]:
-    """The statements that a line lies in, the innermost last."""
+    """Return the statements that a line lies in, the innermost last."""
     tree, found = _parsed(frame.f_code.co_filename), []
     for node in ast.walk(tree) if tree else ():  # breadth first: from the outside to the inside
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -161,13 +161,13 @@ def _around(frame: FrameType, line: int) -> list[ast.stmt]:
 
 
 def _statement(frame: FrameType, line: int) -> ast.Assert | ast.Raise | None:
-    """The assertion or ``raise`` in a line; None where the line breaks off unintended."""
+    """Return the assertion or ``raise`` in a line; None if the line fails unintentionally."""
     around = _around(frame, line)
     return around[-1] if around and isinstance(around[-1], ast.Assert | ast.Raise) else None
 
 
 def _conditions(frame: FrameType, line: int) -> Iterator[ast.AST]:
-    """What decided about a line: an assertion's own condition, and that of the branch that it lies in."""
+    """Yield the conditions that decide about a line: an assertion's own, and that of the branch around it."""
     around = _around(frame, line)
     if around and isinstance(around[-1], ast.Assert):
         yield around[-1].test
@@ -179,7 +179,7 @@ def _conditions(frame: FrameType, line: int) -> Iterator[ast.AST]:
 
 
 def _values(frame: FrameType, line: int) -> dict[str, Any]:
-    """Name -> value of what the conditions about a line name, as far as they are plain numbers and words."""
+    """Return name -> value for the names in a line's conditions, as far as they are plain numbers and words."""
     values: dict[str, Any] = {}
     for condition in _conditions(frame, line):
         called = {id(node.func) for node in ast.walk(condition) if isinstance(node, ast.Call)}
@@ -197,7 +197,7 @@ def _values(frame: FrameType, line: int) -> dict[str, Any]:
 
 
 def _plain(condition: ast.expr) -> str:
-    """A condition as a user reads it: without the objects that hold the values."""
+    """Return a condition as a user reads it: without the objects that hold the values."""
     text = ast.unparse(condition)
     for owner in ("args.", "self.", "config."):
         text = text.replace(owner, "")

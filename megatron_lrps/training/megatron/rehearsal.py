@@ -1,7 +1,7 @@
-"""A pipeline stage evaluates once by Megatron's own code, without other ranks and without the model's arithmetic.
+"""Evaluates a pipeline stage once with Megatron's own code, without other ranks and without the model's arithmetic.
 
 For ``model_shards``: data loaders, the number of iterations, the schedule and the sending between stages are
-Megatron's and the plugin's, as in a job; what a stage computes and receives is not looked at.
+Megatron's and the plugin's, as in a job; what a stage computes and receives is not checked.
 """
 
 from argparse import Namespace
@@ -31,7 +31,7 @@ class _Set(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
-    """Evaluate one set on this rank's stage; whatever it raises is what a job would break off with.
+    """Evaluate one set on this rank's stage; it raises what a job would raise.
 
     Args:
         args: Megatron's arguments, validated. The parallel state is that of this rank, over a fake backend.
@@ -57,7 +57,7 @@ def rehearse_evaluation(args: Namespace, chunks: Sequence[Any]) -> None:
 
 
 def _iterators(args: Namespace, stage: int | None) -> Any:
-    """The validation sets' iterators of a virtual stage."""
+    """Return the validation sets' iterators of a virtual stage."""
 
     def provide(samples: Sequence[int | None]) -> tuple[None, list[Any] | None, None]:
         valid = [_Set() if gpt.is_dataset_built_on_rank(stage) else None]
@@ -68,7 +68,7 @@ def _iterators(args: Namespace, stage: int | None) -> Any:
 
 
 def _step(data: Iterator[Any] | None, model: Any) -> tuple[torch.Tensor, Callable[[torch.Tensor], Any]]:
-    """As ``gpt.forward_step``: read a micro-batch where this stage reads, and give what the next stage receives."""
+    """Act as ``gpt.forward_step``: read a micro-batch if this stage does, and return the next stage's input."""
     args, stage = global_vars.get_args(), get_attr_wrapped_model(model, "vp_stage")
     mask = torch.ones(1)
     if gpt.is_dataset_built_on_rank(stage):

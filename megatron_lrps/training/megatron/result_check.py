@@ -1,4 +1,4 @@
-"""Megatron's own check of results (``core/rerun_state_machine.py``), which ends a run for a loss that cannot be."""
+"""Megatron's own check of results (``core/rerun_state_machine.py``), which ends a run for an impossible loss."""
 
 _EXIT_CODES = (16, 17)
 _RAISED = "Unexpected result"

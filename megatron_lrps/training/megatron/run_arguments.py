@@ -1,4 +1,4 @@
-"""What every run needs of Megatron's arguments: what is refused, and what is set, before Megatron validates them."""
+"""The plugin's demands on Megatron's arguments: refusals and settings before Megatron validates them."""
 
 import importlib
 import sys
@@ -62,9 +62,9 @@ def refuse_few_microbatches(args: Namespace) -> None:
 
 
 def _import_tokenizers(args: Namespace) -> None:
-    """Import Megatron's tokenizers without ``transformers``, where ``args`` name one that needs none.
+    """Import Megatron's tokenizers without ``transformers``, if ``args`` name one that does not need it.
 
-    Megatron would import it for all of them, a quarter of the start of a rank on a CPU.
+    Megatron would import it for all, which takes a quarter of a rank's start on a CPU.
     """
     if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
         return

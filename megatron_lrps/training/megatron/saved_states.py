@@ -1,4 +1,4 @@
-"""What Megatron has saved beside the weights: the arguments of the run, and the states of the optimizer and of FP8."""
+"""The data that Megatron saves beside the weights: the run's arguments, and the optimizer's and FP8 states."""
 
 import os
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ _VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
 def saved_arguments(name: str) -> dict[str, Any]:
-    """The arguments a checkpoint was saved with, read weights-only: nothing in it is executed."""
+    """Read the arguments that a checkpoint was saved with, weights-only: nothing in it is executed."""
     from megatron.core.dist_checkpointing.serialization import load_common_state_dict
 
     try:
@@ -41,6 +41,6 @@ def refuse_without_moments(name: str) -> None:
 def vouched_states() -> AbstractContextManager[None]:
     """Return a context in which Transformer Engine reads FP8 scales, of a checkpoint that the start found to be data.
 
-    ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only where this variable vouches for it.
+    ``delayed`` keeps them in a pickle, which version 2.16.1 and later read only if this variable vouches for it.
     """
     return set_meanwhile(os.environ, _VOUCHED, "1")

@@ -14,7 +14,7 @@ SCHEDULE_KEY = "lrps_schedule"
 
 
 class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
-    """Sets every parameter group's LR from the absolute position, and weight decay as stock does.
+    """A scheduler that sets every parameter group's LR from the absolute position, and weight decay as stock does.
 
     Its state is the position (samples) and what identifies the schedule. A checkpoint of stock's constant or
     warm-up phase loads into it, and its own checkpoints load into stock, which finds the values that it would
@@ -57,13 +57,13 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
         )
 
     def get_lr(self, param_group: dict[str, Any]) -> float:
-        """LR of a parameter group at the current position, between its own ``min_lr`` and ``max_lr``."""
+        """Return the LR of a parameter group at the current position, between its own ``min_lr`` and ``max_lr``."""
         max_lr = cast(float, param_group.get("max_lr", self.max_lr))
         min_lr = cast(float, param_group.get("min_lr", self.min_lr))
         return self.schedule.lr(self.num_steps, max_lr=max_lr, min_lr=min_lr, init_lr=self.init_lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Stock's keys, those that stock forgets, and the schedule; primitives only, loaded weights-only."""
+        """Return stock's keys, those that stock forgets, and the schedule; primitives only, loaded weights-only."""
         return {
             **super().state_dict(),
             "init_lr": self.init_lr,
@@ -76,7 +76,7 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
         """Take the position of a checkpoint of this path or of its parent; loading twice changes nothing.
 
         Raises:
-            RefusedError: where the checkpoint was trained with another learning rate or weight decay than
+            RefusedError: if the checkpoint was trained with another learning rate or weight decay than
                 this path has had up to that position.
         """
         position = int(state_dict["num_steps"])
@@ -91,7 +91,7 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
 
 
 def trained_schedule(state_dict: dict[str, Any]) -> Schedule:
-    """The schedule that a checkpoint's scheduler state says it was trained with, ours or stock's.
+    """Return the schedule that a checkpoint's scheduler state says it was trained with, ours or stock's.
 
     Raises:
         RefusedError: for a stock checkpoint of a style whose past it does not record.

@@ -2,7 +2,7 @@
 
 Megatron draws as many epochs as the asked number of samples needs and shuffles them together, so a branch that
 asks for another number than its parent may read other samples, some of them for the second time. It is
-given the parent's number where that is enough; where it is not, data that are read once keep their order.
+given the parent's number if that is enough; otherwise, data that are read once keep their order.
 """
 
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""Megatron's tracker, which it writes last in a save: writing it is the moment from which a checkpoint counts."""
+"""Megatron's tracker, which it writes last in a save: a checkpoint counts once it is written."""
 
 import io
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from megatron_lrps.campaign.checkpoint import TRACKER
 
 
 class TrackerWriter:
-    """Stands in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
+    """A stand-in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
 
     Args:
         files: Megatron's own, asked for everything else.
@@ -31,7 +31,7 @@ class TrackerWriter:
 
 
 class _Commit(io.StringIO):
-    """What is written to it is an iteration, which counts once it is closed without an error."""
+    """A tracker being written: its iteration counts once it is closed without an error."""
 
     def __init__(self, commit: Callable[[int], None]) -> None:
         super().__init__()

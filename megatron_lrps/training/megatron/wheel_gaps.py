@@ -1,4 +1,4 @@
-"""What the wheel of megatron-core leaves open, on a GPU as well as on a CPU."""
+"""Fills the gaps of the megatron-core wheel, on a GPU as well as on a CPU."""
 
 import importlib
 import re
@@ -16,7 +16,7 @@ def fill_wheel_gaps() -> None:
 
 
 def fill_writer_gaps() -> None:
-    """Fill those that the process of a checkpoint's writer meets."""
+    """Fill the gaps that a checkpoint writer's process meets."""
     _fill(_writer_memory)
 
 

@@ -2,7 +2,7 @@
 
 Megatron's ``--full-validation`` lets each stage that reads data count a set's micro-batches. A middle stage reads none
 and would not know when the evaluation is over; a data-parallel rank with fewer samples begins again with its first
-ones, which then count twice; and of virtual stages each has a list of the sets, where Megatron looks for a set's list
+ones, which then count twice; and each virtual stage has a list of the sets, while Megatron looks for a set's list
 of virtual stages. Here the sets are filled up with samples that do not count (``datasets.filled``), and all ranks are
 told how many iterations each takes.
 """
@@ -29,7 +29,7 @@ def prepare_validation(args: Namespace) -> None:
     """Decide the batch of an evaluation over whole sets, before Megatron validates the arguments.
 
     Raises:
-        RefusedError: for flags with which megatron-core 0.19 breaks off when it evaluates.
+        RefusedError: for flags with which megatron-core 0.19 fails when it evaluates.
     """
     if not args.full_validation:
         return
@@ -67,7 +67,7 @@ def iterators(args: Namespace, build: Callable[[], Any]) -> Any:
     """
     if not (args.full_validation and args.multiple_validation_sets):
         return build()
-    # A list where an earlier virtual stage has been here; Megatron computes with the number of the flag.
+    # A list if an earlier virtual stage was here; Megatron computes with the number of the flag.
     known, args.eval_iters = (args.eval_iters, 1) if isinstance(args.eval_iters, list) else ((), args.eval_iters)
     built = build()
     batches = args.eval_global_batch_size // args.data_parallel_size
@@ -76,7 +76,7 @@ def iterators(args: Namespace, build: Callable[[], Any]) -> Any:
 
 
 def _agreed(own: Sequence[int], known: Sequence[int]) -> list[int]:
-    """By set the most iterations that any rank knows of; 0 where a rank reads nothing."""
+    """Return each set's most iterations on any rank; a rank that reads nothing has 0."""
     counts = torch.tensor([own, known or [0] * len(own)], dtype=torch.long, device="cuda").amax(dim=0)
     torch.distributed.all_reduce(counts, op=torch.distributed.ReduceOp.MAX)
     agreed: list[int] = counts.tolist()

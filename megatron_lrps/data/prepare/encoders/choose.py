@@ -12,7 +12,7 @@ from megatron_lrps.data.prepare.encoders.tiktoken_file import TiktokenReference
 
 
 def load_encoder(spec: TokenizerSpec) -> Encoder:
-    """The fastest encoder that may be used. If its ``exact`` is False, its ids have to be checked.
+    """Return the fastest encoder that may be used. If its ``exact`` is False, its ids have to be checked.
 
     Raises:
         RefusedError: The model cannot be read, or its library is not installed.
@@ -28,7 +28,7 @@ def load_encoder(spec: TokenizerSpec) -> Encoder:
 
 
 def load_reference(spec: TokenizerSpec) -> Encoder:
-    """The encoder that gives the ids of Megatron's tokenizer class. Raises RefusedError like ``load_encoder``."""
+    """Return the encoder that gives the ids of Megatron's tokenizer class. Raises as ``load_encoder``."""
     state = spec.model.stat() if spec.model is not None and spec.model.is_file() else None
     return _reference(spec, state and (state.st_size, state.st_mtime_ns))
 

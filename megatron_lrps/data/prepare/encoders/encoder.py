@@ -49,13 +49,13 @@ class Encoded(NamedTuple):
     lengths: NDArray[np.int64]
 
     def lists(self) -> list[list[int]]:
-        """The ids of each document."""
+        """Return the ids of each document."""
         ends = np.cumsum(self.lengths)
         return [self.ids[end - length : end].tolist() for end, length in zip(ends, self.lengths, strict=True)]
 
 
 class Encoder(Protocol):
-    """Turns text into ids, with the vocabulary size and EOD of Megatron's tokenizer of the same type.
+    """The encoder of text to ids, with the vocabulary size and EOD of Megatron's tokenizer of the same type.
 
     Attributes:
         vocab_size: Tokens in the vocabulary. It decides between uint16 and int32 in the ``.bin``.
@@ -70,12 +70,12 @@ class Encoder(Protocol):
     exact: bool
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text. Only the calling thread is used."""
+        """Return the ids of each text. Only the calling thread is used."""
         ...
 
 
 def batches(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """The texts in lists of so many ``characters`` together, or of one text more."""
+    """Yield the texts in lists of so many ``characters`` together, or one text more."""
     batch: list[str] = []
     size = 0
     for text in texts:
@@ -89,13 +89,13 @@ def batches(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
 
 
 def joined(arrays: Sequence[NDArray[Any]]) -> Encoded:
-    """The arrays of ids, one of each document, as one array."""
+    """Join the arrays of ids, one per document, into one."""
     lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
     return Encoded(np.concatenate(arrays) if arrays else np.empty(0, np.int32), lengths)
 
 
 def flat(lists: Sequence[Sequence[int]]) -> Encoded:
-    """Lists of ids as one array."""
+    """Join lists of ids into one array."""
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     ids = np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(lengths.sum()))
     return Encoded(ids, lengths)

@@ -26,7 +26,7 @@ class GigatokenEncoder:
 
     Args:
         build: Makes the ``gigatoken.Tokenizer``, anew whenever the words that it remembers fill ``CACHE_BYTES``.
-        reference: Gives the vocabulary size and EOD.
+        reference: Provides the vocabulary size and EOD.
         shift: Is added to each id, modulo the vocabulary size.
         around: The ids before and after each document's own.
     """
@@ -51,7 +51,7 @@ class GigatokenEncoder:
         self.engine = f"gigatoken {version('gigatoken')}"
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text."""
+        """Return the ids of each text."""
         if not texts:
             return Encoded(np.empty(0, np.uint32), np.empty(0, np.int64))
         layout = self._library.encode_batch(list(texts), parallel=False).layout
@@ -67,7 +67,7 @@ class GigatokenEncoder:
 
 
 def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Encoder:
-    """gigatoken for a Hugging Face folder if it gives the reference's ids, else the reference with the reason."""
+    """Load gigatoken for a Hugging Face folder if it gives the reference's ids, else the reference with the reason."""
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         if not isinstance(gigatoken.Tokenizer.from_json(spec.backend).backend, gigatoken.gigatoken_rs.BPETokenizer):
@@ -82,7 +82,7 @@ def fast_huggingface(spec: TokenizerSpec, reference: TokenizersReference) -> Enc
 
 
 def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
-    """gigatoken for Megatron's v2 pattern if it gives tiktoken's ids, else tiktoken with the reason."""
+    """Load gigatoken for Megatron's v2 pattern if it gives tiktoken's ids, else tiktoken with the reason."""
 
     def build(gigatoken: Any) -> GigatokenEncoder:
         if spec.pattern != "v2":
@@ -104,7 +104,7 @@ def fast_tiktoken(spec: TokenizerSpec, reference: TiktokenReference) -> Encoder:
 
 
 def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequence[str]) -> Encoder:
-    """The encoder that ``build`` makes, if it gives the reference's ids for traps and for the vocabulary itself."""
+    """Return the encoder that ``build`` makes, if it gives the reference's ids for traps and the vocabulary."""
     try:
         import gigatoken
 
@@ -124,7 +124,7 @@ def _checked(build: Callable[[Any], Encoder], reference: Encoder, tokens: Sequen
 
 
 def _resident_bytes() -> int:
-    """This process's memory; 0 if the system does not tell."""
+    """Return this process's memory; 0 if it is unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

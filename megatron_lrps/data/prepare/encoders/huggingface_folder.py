@@ -30,7 +30,7 @@ class HuggingFaceFolder(NamedTuple):
 
 
 def read_folder(folder: Path, additional: Sequence[str] = ()) -> HuggingFaceFolder:
-    """Read the folder with transformers, in a process of its own, offline, running no code from the folder.
+    """Read the folder with transformers, in a separate process, offline, running no code from the folder.
 
     Args:
         folder: Holds at least tokenizer.json; tokenizer_config.json names the EOS token.
@@ -88,7 +88,7 @@ class TokenizersReference:
         self.engine = f"tokenizers {version('tokenizers')}"
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, with BOS and EOS if the folder asks for them."""
+        """Return the ids of each text, with BOS and EOS if the folder asks for them."""
         found = []
         for batch in batches(texts, _BATCH_CHARS):
             encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=self._wrapped)
@@ -96,7 +96,7 @@ class TokenizersReference:
         return Encoded(*map(np.concatenate, zip(*found, strict=True))) if found else flat([])
 
     def around(self) -> tuple[list[int], list[int]]:
-        """The ids that stand before and after each document's own."""
+        """Return the ids that stand before and after each document's own."""
         whole, own = (self._tokenizer.encode("x", add_special_tokens=wrap).ids for wrap in (self._wrapped, False))
         first = next(begin for begin in range(len(whole)) if whole[begin : begin + len(own)] == own)
         return whole[:first], whole[first + len(own) :]
@@ -106,7 +106,7 @@ class TokenizersReference:
         return any(token.single_word for token in self._tokenizer.get_added_tokens_decoder().values())
 
     def tokens(self) -> list[str]:
-        """All tokens as text, the added ones first."""
+        """Return all tokens as text, the added ones first."""
         added = self._tokenizer.get_added_tokens_decoder()
         names = [added[number].content for number in sorted(added)]
         rest = sorted(set(range(self.vocab_size)) - set(added))

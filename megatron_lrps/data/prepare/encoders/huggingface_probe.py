@@ -1,6 +1,6 @@
 """Reads a Hugging Face folder as Megatron's HuggingFaceTokenizer does: ``python huggingface_probe.py FOLDER``.
 
-It runs in a process of its own, because transformers imports torch if it finds it. That takes seconds and 0.5 GiB, and
+It runs in a separate process, because transformers imports torch if it finds it. That takes seconds and 0.5 GiB, and
 a tokenizer does not need it. ``{"additional": [...], "texts": [...]}`` on stdin are the special tokens that Megatron
 adds, and the texts to compare readers on. JSON goes to stdout.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]:
-    """What Megatron's class makes of ``folder``: its ``tokenizers`` JSON, its EOD, and where readers differ."""
+    """Read ``folder`` as Megatron's class does: its ``tokenizers`` JSON, its EOD, and where readers differ."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
@@ -42,7 +42,7 @@ def read(folder: str, additional: list[str], texts: list[str]) -> dict[str, Any]
 
 
 def _differing(backend: Any, file: Path, texts: list[str]) -> list[Any] | None:
-    """The first text to which tokenizer.json gives other ids than transformers: [text, its ids, transformers' ids]."""
+    """Return the first text that tokenizer.json encodes unlike transformers: [text, its ids, transformers' ids]."""
     from tokenizers import Tokenizer
 
     if not file.exists():

@@ -7,7 +7,7 @@ from megatron_lrps.errors import RefusedError
 
 
 class NullEncoder:
-    """Reads numbers as ids.
+    """An encoder that reads numbers as ids.
 
     Args:
         vocab_size: All ids are below this.
@@ -22,7 +22,7 @@ class NullEncoder:
         self.eod = eod
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text. Raises RefusedError if a text is not a list of ids."""
+        """Return the ids of each text. Raises RefusedError if a text is not a list of ids."""
         return flat([self._ids(text) for text in texts])
 
     def _ids(self, text: str) -> list[int]:

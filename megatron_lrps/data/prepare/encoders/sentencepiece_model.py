@@ -45,7 +45,7 @@ class SentencePieceModel:
         self._arrays = hasattr(self._processor, "encode_as_numpy")
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text. Raises UnicodeEncodeError for a lone surrogate."""
+        """Return the ids of each text. Raises UnicodeEncodeError for a lone surrogate."""
         if not self._cut:
             return self._encode(list(texts))
         cuts = [list(parts(text)) for text in texts]
@@ -60,7 +60,7 @@ class SentencePieceModel:
 
 
 def parts(text: str) -> Iterator[str]:
-    """The text in parts of at least ``CUT_LENGTH`` characters that end with a line feed. A short text is one part."""
+    """Yield parts of at least ``CUT_LENGTH`` characters that end with a line feed. A short text is one part."""
     begin = 0
     while (end := text.find("\n", begin + CUT_LENGTH) + 1) and end < len(text):
         yield text[begin:end]

@@ -28,7 +28,7 @@ REFUSED_FLAGS = (
 
 
 def spec_of(plan: Plan) -> TokenizerSpec:
-    """The plan's tokenizer, as it is given to workers.
+    """Return the plan's tokenizer, as it is given to workers.
 
     Raises:
         RefusedError: There is no tokenizer, its model is missing, or its ids cannot be reproduced here.

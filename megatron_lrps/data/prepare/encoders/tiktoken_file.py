@@ -19,7 +19,7 @@ PATTERNS = {
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
-"""How Megatron splits a text before BPE (``--tiktoken-pattern``)."""
+"""Megatron's splits of a text before BPE (``--tiktoken-pattern``)."""
 
 NAMED_TOKENS = ("<unk>", "<s>", "</s>", "<mask>", "<pad>", "<cls>", "<sep>")
 """Megatron's own special tokens. A plan's ``special_tokens`` must hold them all."""
@@ -48,12 +48,12 @@ class TiktokenReference:
         )
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text."""
+        """Return the ids of each text."""
         return joined([self._encoding.encode_to_numpy(text, allowed_special="all") for text in texts])
 
 
 def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
-    """The id of each special token: first the named ones, then Megatron's fillers up to ``num_special_tokens``."""
+    """Return each special token's id: first the named ones, then Megatron's fillers up to ``num_special_tokens``."""
     named = spec.special_tokens or NAMED_TOKENS
     missing = [token for token in NAMED_TOKENS if token not in named]
     if missing or len(set(named)) != len(named) or len(named) > spec.num_special_tokens:
@@ -67,7 +67,7 @@ def special_tokens(spec: TokenizerSpec) -> dict[str, int]:
 
 
 def read_ranks(spec: TokenizerSpec) -> list[bytes]:
-    """The vocabulary file's tokens by rank, as many as ``vocab_size`` leaves besides the special tokens."""
+    """Return the vocabulary file's tokens by rank, as many as ``vocab_size`` leaves besides the special tokens."""
     path, size = spec.model, spec.vocab_size or TIKTOKEN_VOCABULARY
     assert path is not None
     wanted = size - spec.num_special_tokens

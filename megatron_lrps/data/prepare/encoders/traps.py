@@ -23,11 +23,11 @@ TRAPS = (
 )
 
 SAMPLED_TOKENS = 2000
-"""How many tokens of the vocabulary are encoded on their own and among others."""
+"""The number of vocabulary tokens that are encoded on their own and among others."""
 
 
 def trap_texts(tokens: Sequence[str]) -> Iterator[str]:
-    """``TRAPS``, and an even sample of the vocabulary's own ``tokens``, because merges need not give a token."""
+    """Yield ``TRAPS``, and an even sample of the vocabulary's own ``tokens``, because merges need not give a token."""
     yield from TRAPS
     for token in tokens[:: max(1, len(tokens) // SAMPLED_TOKENS)]:
         yield token
@@ -35,7 +35,7 @@ def trap_texts(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def first_difference(one: Encoder, other: Encoder, texts: Sequence[str]) -> str | None:
-    """The first text for which ``one`` and ``other`` give different ids; None if there is none."""
+    """Return the first text for which ``one`` and ``other`` give different ids; None if there is none."""
     found, expected = one.encode(texts), other.encode(texts)
     if np.array_equal(found.lengths, expected.lengths) and np.array_equal(found.ids, expected.ids):
         return None
