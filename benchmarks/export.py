@@ -54,6 +54,24 @@ print(done.bytes, time.monotonic() - began, high_water())
 """
 
 
+def llama(layers: int, *, vocab: int) -> Model:
+    """The shape of Llama 3 8B, but for the number of layers and tokens."""
+    return Model(
+        family="llama",
+        layers=layers,
+        hidden=4096,
+        ffn=14336,
+        heads=32,
+        groups=8,
+        head_dim=128,
+        vocab=vocab,
+        positions=8192,
+        epsilon=1e-5,
+        tied=False,
+        rope_base=500000.0,
+    )
+
+
 def make(folder: Path, model: Model) -> int:
     """Write the checkpoint, bf16 noise; returns the bytes of its largest tensor."""
     shapes = megatron_shapes(model, padded=model.vocab)
@@ -94,20 +112,7 @@ def copy(source: Path, target: Path) -> float:
 
 
 def main(folder: Path, layers: int) -> int:
-    model = Model(
-        family="llama",
-        layers=layers,
-        hidden=4096,
-        ffn=14336,
-        heads=32,
-        groups=8,
-        head_dim=128,
-        vocab=128256,
-        positions=8192,
-        epsilon=1e-5,
-        tied=False,
-        rope_base=500000.0,
-    )
+    model = llama(layers, vocab=128256)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         source, target, copied = (Path(name) / part for part in ("checkpoint", "export", "copy"))
         largest = make(source, model)

@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from export import START, drop_cache, make
+from export import START, drop_cache, llama, make
 
-from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.row_blocks import BLOCK_BYTES
 
 COUNT = 10
@@ -48,20 +47,7 @@ def read(files: list[Path]) -> float:
 
 def main(folder: Path, layers: int) -> int:
     """Run all rounds, print the facts as JSON, and return the exit code."""
-    model = Model(
-        family="llama",
-        layers=layers,
-        hidden=4096,
-        ffn=14336,
-        heads=32,
-        groups=8,
-        head_dim=128,
-        vocab=32000,
-        positions=8192,
-        epsilon=1e-5,
-        tied=False,
-        rope_base=500000.0,
-    )
+    model = llama(layers, vocab=32000)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         source, target = Path(name) / "main", Path(name) / "merged"
         source.mkdir()
