@@ -43,7 +43,7 @@ def preview(
 
     found = merged.checkpoints_to_merge(campaign, share=window, count=checkpoints)
     given = merge_weights(weights, len(found))
-    scores = list(merged.preview(campaign, found, weights=weights, limit=tokens, output=output, say=say))
+    scores = merged.preview(campaign, found, weights=given, limit=tokens, output=output, say=say)
     if as_json:
         facts = {
             "campaign": campaign.plan.campaign,

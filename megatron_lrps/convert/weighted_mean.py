@@ -121,11 +121,9 @@ def _refuse_other_model(newest: OpenCheckpoint, other: OpenCheckpoint) -> None:
     )
     for key in sorted(mine.keys() | theirs.keys()):
         if mine.get(key) != theirs.get(key):
-            found = [
-                f"{list(known[0])} of {known[1]}" if known else "nothing" for known in (theirs.get(key), mine.get(key))
-            ]
             raise RefusedError(
-                f"{key} is {found[0]} in {other.folder} and {found[1]} in {newest.folder}: they are not of one model.",
+                f"{key} is {_kind(theirs.get(key))} in {other.folder} and {_kind(mine.get(key))} in {newest.folder}: "
+                "they are not of one model.",
                 "merge checkpoints of one path.",
             )
 

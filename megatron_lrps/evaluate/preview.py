@@ -5,7 +5,7 @@ its perplexity on every validation set beside that of main as it stands.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from megatron_lrps.data.prepare.encoders.spec import spec_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.evaluate.perplexity import scored
 from megatron_lrps.evaluate.validation_tokens import sets_of
-from megatron_lrps.schedule.merge_weights import merge_weights
 from megatron_lrps.schedule.paradigms import MAIN
 
 
@@ -63,23 +62,23 @@ def preview(
     campaign: Campaign,
     checkpoints: Sequence[Checkpoint],
     *,
-    weights: str,
+    weights: Sequence[float],
     limit: int | None,
     output: Path | None,
     say: Callable[[str], None],
-) -> Iterator[Score]:
+) -> list[Score]:
     """Merge the checkpoints, and score the mean and main's newest checkpoint by Megatron on the CPU.
 
     Args:
         campaign: The campaign.
         checkpoints: Main's, oldest first.
-        weights: The kind of weights, as ``merge_weights`` takes it.
+        weights: One for each checkpoint.
         limit: The most tokens of a validation set, or None.
         output: The ``--save`` folder that keeps the merged checkpoint; without it nothing is kept.
         say: Called with progress messages.
 
-    Yields:
-        The score on each set, as soon as it is computed.
+    Returns:
+        The score on each set.
 
     Raises:
         RefusedError: A checkpoint is damaged or of another model, or a validation set is missing.
@@ -89,14 +88,14 @@ def preview(
     sets, absent = sets_of(tree, tree.path(MAIN))
     for name in absent:
         say(f"{name} is not there yet and is left out")
-    mean = plan_mean(checkpoints, merge_weights(weights, len(checkpoints)))
+    mean = plan_mean(checkpoints, weights)
     with tempfile.TemporaryDirectory(dir=campaign.folder.root, prefix=".preview-") as temporary:
         merged = Checkpoint(output or Path(temporary), newest.iteration)
         say(f"merging {len(checkpoints)} checkpoints of main, {checkpoints[0].iteration:,} to {newest.iteration:,}")
         write_mean(mean, merged)
         spec, length = spec_of(tree.plan), tree.plan.sequence_length
-        both = [
-            scored(sets, spec, each.folder, engine="megatron", length=length, limit=limit) for each in (newest, merged)
-        ]
-        for (name, main), (_, mean_of_it) in zip(*both, strict=True):
-            yield Score(name=name, main=main["perplexity"], merged=mean_of_it["perplexity"])
+        of_main, of_mean = (
+            dict(scored(sets, spec, each.folder, engine="megatron", length=length, limit=limit))
+            for each in (newest, merged)  # one after the other: each holds the model in memory
+        )
+    return [Score(name=name, main=of_main[name]["perplexity"], merged=of_mean[name]["perplexity"]) for name in of_main]

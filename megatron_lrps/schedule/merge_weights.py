@@ -44,14 +44,3 @@ def merge_weights(kind: str, count: int) -> tuple[float, ...]:
     assert left is not None
     shares = [left(place / count) for place in range(count)] + [0.0]
     return tuple(share - following for share, following in pairwise(shares))
-
-
-def merge_points(end: int, length: int, count: int) -> tuple[int, ...]:
-    """Return the iterations of ``count`` checkpoints, evenly over the last ``length`` iterations up to ``end``.
-
-    Raises:
-        ValueError: There are fewer iterations than checkpoints, or fewer than ``length`` before ``end``.
-    """
-    if not 1 <= count <= length <= end:
-        raise ValueError(f"{count} checkpoints do not fit into the last {length} of {end} iterations")
-    return tuple(end - (count - 1 - place) * length // count for place in range(count))

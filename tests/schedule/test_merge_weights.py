@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from megatron_lrps.schedule.merge_weights import merge_kinds, merge_points, merge_weights
+from megatron_lrps.schedule.merge_weights import merge_kinds, merge_weights
 
 
 def test_a_mean_and_a_linear_decay_weigh_all_checkpoints_alike() -> None:
@@ -40,18 +40,6 @@ def test_what_a_decay_leaves_of_each_update_is_what_the_weights_behind_it_add_up
     weights = merge_weights("cosine", 5)
     for place in range(5):
         assert math.fsum(weights[place:]) == pytest.approx((1 + math.cos(math.pi * place / 5)) / 2)
-
-
-def test_points_lie_at_equal_distances_and_end_at_the_end() -> None:
-    assert merge_points(3000, 500, 10) == (2550, 2600, 2650, 2700, 2750, 2800, 2850, 2900, 2950, 3000)
-    assert merge_points(10, 10, 3) == (4, 7, 10)
-    assert merge_points(7, 3, 1) == (7,)
-
-
-@pytest.mark.parametrize(("end", "length", "count"), [(10, 11, 2), (10, 2, 3), (10, 5, 0)])
-def test_points_that_do_not_fit_are_refused(end: int, length: int, count: int) -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        merge_points(end, length, count)
 
 
 def test_unknown_weights_are_refused() -> None:
