@@ -172,6 +172,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     rows = []
     for path in tree.paths:
         amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
+        curve = path.mean_words or curve
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
     typer.echo("".join(f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted))
@@ -182,10 +183,10 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
     typer.echo(table(("cost", "iterations", "of PTFS"), shares))
     if "model" in facts:
-        model = facts["model"]
+        model, parts = facts["model"], ", parts of a mean" if any(path.mean for path in tree.paths) else ""
         typer.echo(
             f"\nModel of {count_words(model['parameters'])} parameters; {facts['checkpoints_kept']} checkpoints "
-            f"to keep (forks and ends), {size_words(facts['storage_bytes'])}"
+            f"to keep (forks{parts} and ends), {size_words(facts['storage_bytes'])}"
         )
         if model["vocabulary_assumed"]:
             typer.echo(

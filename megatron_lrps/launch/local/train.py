@@ -33,6 +33,8 @@ from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.storage.files import try_lock
 from megatron_lrps.storage.ownership import holder
 
+MERGE_MODULE = "megatron_lrps.launch.merge_job"
+"""The module that makes a version out of checkpoints; it takes the same flags as one that trains."""
 _POLL_S = 0.2
 _LEFTOVER_S = 10.0
 
@@ -103,9 +105,9 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
         seen = len(events(folder))
         display.start(path.name, start.iteration)
         group = RankGroup(
-            module,
+            MERGE_MODULE if path.mean else module,
             [*arguments, "--lrps-cpu"] if cpu else arguments,
-            ranks=campaign.plan.launch.local.processes,
+            ranks=1 if path.mean else campaign.plan.launch.local.processes,
             env=CPU_ENV if cpu else {},
             logs=folder.logs,
         )

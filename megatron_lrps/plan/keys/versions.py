@@ -40,6 +40,9 @@ class Version(PlanModel):
     decay: dict[str, Any] | None = None
     """The keys of `decay` that differ for this version. If the shape differs, only `alpha` is taken over from the
     campaign's `decay`."""
+    merge: dict[str, Any] | bool | None = None
+    """The keys of `merge` that differ for this version. `true` takes the campaign's `merge`, or its defaults, and
+    `false` makes the version a branch."""
 
     @model_validator(mode="after")
     def _sources_of_indexes(self, info: ValidationInfo) -> "Version":
