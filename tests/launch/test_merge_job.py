@@ -53,7 +53,7 @@ def test_a_merged_version_is_made_scored_and_known_like_any_other(plan: Path, lr
         assert (code, err) == (0, ""), command
     code, out, _ = lrps("show", plan, "v1", "--json")
     facts = json.loads(out)
-    assert sum(part["samples"] for part in facts["ledger"]) == 8 * campaign.plan.global_batch_size
+    assert sum(part["samples"] for part in facts["ledger"]["ranges"]) == 8 * campaign.plan.global_batch_size
     code, out, err = lrps("gc", plan)
     assert code == 0, err
     assert "nothing needs it" in out  # the parts, now that the version is made
