@@ -20,7 +20,7 @@ from megatron_lrps.launch.local.progress_display import Display
 from megatron_lrps.launch.local.rank_output import failed_rank, last_lines
 from megatron_lrps.plan import PlannedPath
 
-_ENDINGS = ("done", "stopped", "refused", "storage")
+_ENDINGS = ("done", "stopped", "refused", "storage", "failed")
 _BY_CODE = {EXIT_STORAGE: "storage", EXIT_CONTINUE: "stopped", EXIT_REFUSED: "refused"}
 
 
@@ -96,6 +96,8 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
         raise _stopped(attempt, f"was stopped at iteration {attempt.reached}, before its ranks could save")
     for line in last_lines(attempt.log):
         display.say(f"  {line}")
+    if kind == "failed":
+        raise LrpsError(f"path {name} failed at iteration {attempt.reached}: {ending.get('message')}")
     why = failure or "its ranks ended before its last iteration"
     raise LrpsError(
         f"path {name} failed at iteration {attempt.reached}: {why}; all output of its ranks is in {attempt.log}.",

@@ -14,7 +14,7 @@ from typing import Any
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
-from megatron_lrps.training.megatron import exit_signals, names, stock_order
+from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
 from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
 from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version
@@ -65,6 +65,7 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
         Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
+        checkpoint_writer.hook(_writer_died),
     ]
     for name in (*names.ASKED, release.tracker_files):
         name.check(version, release.fix)
@@ -77,6 +78,13 @@ def _report(error: LrpsError) -> None:
     print(f"lrps: {error}", file=sys.stderr, flush=True)
     if _session is not None:
         _session.failed(error)
+
+
+def _writer_died(error: LrpsError, code: int) -> None:
+    """Say which writer has died, and record it, whichever rank's it was."""
+    print(f"lrps: {error}", file=sys.stderr, flush=True)
+    if _session is not None:
+        _session.failed(error, code=code)
 
 
 def _in_a_session(hook: Callable[[Session, Call], Any]) -> Callable[[Call], Any]:

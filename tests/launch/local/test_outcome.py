@@ -76,6 +76,12 @@ def test_refusals_and_storage_errors_keep_their_words(campaign: TinyCampaign) ->
     )
 
 
+def test_a_failure_that_its_rank_has_recorded_is_told_in_its_words(campaign: TinyCampaign) -> None:
+    text = "The process that writes the checkpoints of rank 1 was killed by SIGKILL. Fix: find out why."
+    failed = raised(LrpsError, attempt(campaign, REPORT.format(code=137)), {"event": "failed", "message": text})
+    assert failed == f"path main failed at iteration 5: {text}"
+
+
 def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: TinyCampaign) -> None:
     log = "loading\nlrps: --lr is 1, the plan has 2. Fix: drop it.\nmore\n"
     refused = attempt(campaign, log + REPORT.format(code=78))
