@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError
 from megatron_lrps.processes import tie_children
 
 FILE = "LRPS_FAILURE"
@@ -26,8 +26,9 @@ def launch(script: Callable[[], None]) -> NoReturn:
         script: A function that parses ``sys.argv`` as Megatron's command line and trains.
     """
     code = _run(script)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            stream.flush()
     if code not in (EXIT_DONE, None):
         # Other ranks may hang in a collective that this one will never join, and a clean interpreter
         # shutdown would wait for them: leave at once, so that the launcher sees the code and ends them.
@@ -51,7 +52,8 @@ def _run(script: Callable[[], None]) -> int:
             _leave_word(code, leaving)
         return code
     except LrpsError as error:
-        print(f"lrps: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            print(f"lrps: {error}", file=sys.stderr)
         _leave_word(error.exit_code, error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -59,7 +61,7 @@ def _run(script: Callable[[], None]) -> int:
     except BaseException as error:  # torch's CheckpointException is no Exception
         failure = hooks.failure_of(error)
         code = failure.exit_code if failure else EXIT_FAILED
-        _leave_word(code, failure if isinstance(failure, RefusedError) else error)
+        _leave_word(code, failure or error)
         return code
     finally:
         hooks.let_go()

@@ -117,6 +117,8 @@ class Session:
                 return None
             if persistent and self.start.leaves_alone(iteration):
                 clear_unfinished(self.path.own, iteration, rank=self._rank)
+            if persistent and self.committer is not None:
+                self.committer.begin(iteration)
             result = write()
             if persistent:
                 self._saved = iteration

@@ -4,6 +4,7 @@ A hook reads Megatron's arguments by their names and decides nothing itself. ``n
 ``patching`` puts the hooks in place.
 """
 
+import contextlib
 import functools
 import sys
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from megatron_lrps.errors import LrpsError
+from megatron_lrps.plan.async_saves import NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
 from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
@@ -24,8 +26,8 @@ from megatron_lrps.training.megatron.tracker import TrackerWriter
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
-from megatron_lrps.training.save import storage_error
 from megatron_lrps.training.session import Session
+from megatron_lrps.training.storage_failure import storage_error
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _session: Session | None = None
@@ -44,6 +46,7 @@ def install(*, cpu: bool = False) -> None:
     if names.TRAIN.module in sys.modules and is_in_place(names.TRAIN):
         return
     refuse_wrong_numbers()
+    refuse_without_nvrx({}, installed(NVRX))  # an old one beside Megatron lets no import of it succeed
     if cpu:
         cpu_backend.install()
     release, version = installed_release(), installed_version()
@@ -75,16 +78,21 @@ def install(*, cpu: bool = False) -> None:
 
 def _report(error: LrpsError) -> None:
     """Say what ended this run; rank 0 records it."""
-    print(f"lrps: {error}", file=sys.stderr, flush=True)
+    _print(error)
     if _session is not None:
         _session.failed(error)
 
 
 def _writer_died(error: LrpsError, code: int) -> None:
     """Say which writer has died, and record it, whichever rank's it was."""
-    print(f"lrps: {error}", file=sys.stderr, flush=True)
+    _print(error)
     if _session is not None:
         _session.failed(error, code=code)
+
+
+def _print(error: LrpsError) -> None:
+    with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+        print(f"lrps: {error}", file=sys.stderr, flush=True)
 
 
 def _in_a_session(hook: Callable[[Session, Call], Any]) -> Callable[[Call], Any]:
@@ -238,7 +246,8 @@ def failure_of(error: BaseException) -> LrpsError | None:
     """Report and record the ``LrpsError`` behind an error that ended the script; None if its traceback says it all."""
     failure: LrpsError | None = judge(error)
     if failure is None:
-        traceback.print_exception(error)
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            traceback.print_exception(error)
         failure = storage_error(error, _session.path.own) if _session is not None else None
     if failure is not None:
         tell(failure, _report)
