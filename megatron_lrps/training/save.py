@@ -20,6 +20,7 @@ from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
 from megatron_lrps.training.path_record import write_path_record
 from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.storage_failure import storage_error
 
 STOP_S = 15.0
 """The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
@@ -49,10 +50,15 @@ class Committer:
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = Checkpoint(self._path.own, iteration).folder
-        manifest = take_sizes(folder)
-        sync(folder)
-        write_atomic(self._path.own / TRACKER, str(iteration))
+        own, folder = self._path.own, Checkpoint(self._path.own, iteration).folder
+        try:
+            manifest = take_sizes(folder)
+            sync(folder)
+            write_atomic(own / TRACKER, str(iteration))
+        except (OSError, StorageError) as error:
+            if (behind := storage_error(error, own)) is None:
+                raise
+            raise behind from error
         took = {"seconds": round(time.monotonic() - since, 1)} if (since := self._begun.get(iteration)) else {}
         self._path.log("saved", iteration=iteration, **took)
         self._saved(iteration)

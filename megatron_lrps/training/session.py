@@ -147,6 +147,7 @@ class Session:
         Raises:
             RefusedError: if another process has taken the path meanwhile.
         """
+        self.activity.iterated(iteration)
         self.start.refuse_lost_path()
         exits = decide()
         cut = self.cuts.take(iteration)

@@ -38,6 +38,7 @@ class Attempt:
         reached: The last iteration that the ranks reported.
         asked: The signal that asked the ranks to save and stop, or None.
         killed: Whether the ranks were killed on request.
+        stalled: The stall for which they were killed; None if there was none.
         overdue: The seconds without progress after which they were killed, though asked to save and stop; None if not.
     """
 
@@ -49,6 +50,7 @@ class Attempt:
     reached: int = field(init=False)
     asked: signal.Signals | None = field(default=None, init=False)
     killed: bool = field(default=False, init=False)
+    stalled: str | None = field(default=None, init=False)
     overdue: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +101,8 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
     if kind == "stopped":
         at, reason = ending.get("iteration", attempt.reached), ending.get("reason", "for no reason that it gave")
         raise _stopped(attempt, f"stopped at iteration {at} ({reason})")
+    if attempt.stalled is not None:
+        raise _stopped(attempt, f"was ended at iteration {attempt.reached} for a {attempt.stalled}")
     if attempt.overdue is not None:
         how = f"was asked to save and stop, made no progress for {attempt.overdue:g} s, and was killed at iteration"
         raise _stopped(attempt, f"{how} {attempt.reached}")

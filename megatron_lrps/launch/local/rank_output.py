@@ -13,7 +13,7 @@ _LOSS = re.compile(r"\| +lm loss: (\S+) \|")
 # The first line of torchrun's own report; the lines of the ranks come before it.
 _TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
 _RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
-_WORD = re.compile(r"(\d+) (rank \d+): (\w+): (.*)\n?")
+_WORD = re.compile(r"(\d+) (rank \d+): (\w+): (.*)")
 _TAIL_BYTES = 256 * 1024
 
 
@@ -112,7 +112,7 @@ def failed_rank(log: Path) -> RankFailure | None:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftWord:
-    """The reason that the first failed rank left (``training/entry.py``).
+    """The reason that the first failed rank left (``training/failure_word.py``).
 
     Attributes:
         code: Its exit code.
@@ -128,7 +128,7 @@ class LeftWord:
 def left_word(file: Path) -> LeftWord | None:
     """Read the reason that a failed rank left; None if there is none."""
     try:
-        match = _WORD.fullmatch(file.read_text(encoding="utf-8", errors="replace"))
+        match = _WORD.match(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
     if match is None:

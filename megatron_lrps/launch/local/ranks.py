@@ -126,6 +126,17 @@ class RankGroup:
         # A rank leads its own session; the helper processes of torchrun do not.
         return [p.pid for p in _writers(self._files) if p.parent == self.pid and p.session == p.pid]
 
+    def numbered_ranks(self) -> list[tuple[int, int]]:
+        """The number and the process id of each live rank, by number."""
+        found = []
+        for pid in self.ranks():
+            with contextlib.suppress(OSError):
+                variables = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+                number = next((each[5:] for each in variables if each.startswith(b"RANK=")), b"")
+                if number.isdigit():
+                    found.append((int(number), pid))
+        return sorted(found)
+
     def signal_ranks(self, number: signal.Signals) -> int:
         """Send a signal to every rank; returns the number of ranks."""
         ranks = self.ranks()

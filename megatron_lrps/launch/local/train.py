@@ -12,7 +12,6 @@ import contextlib
 import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
+from megatron_lrps.launch.local.stall_watch import StallWatch
 from megatron_lrps.launch.local.stop_deadline import StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
@@ -35,7 +35,7 @@ from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.storage.files import try_lock
 from megatron_lrps.storage.ownership import holder
-from megatron_lrps.training.entry import FILE as FAILURE
+from megatron_lrps.training.failure_word import FILE as FAILURE
 
 _POLL_S = 0.2
 _LEFTOVER_S = 10.0
@@ -106,9 +106,9 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
         arguments = ["--lrps-plan", str(campaign.folder.plan.resolve()), "--lrps-path", path.name]
         seen = len(events(folder))
         display.start(path.name, start.iteration)
-        # Not in the campaign's folder, whose disk may be full when a rank has something to say.
-        with tempfile.TemporaryDirectory(prefix="lrps-") as elsewhere:
-            word = Path(elsewhere) / "failure"
+        # In memory, because the campaign's disk may be full when a rank has something to say.
+        with os.fdopen(os.memfd_create("lrps-failure")) as memory:
+            word = Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
             group = RankGroup(
                 module,
                 [*arguments, "--lrps-cpu"] if cpu else arguments,
@@ -140,6 +140,7 @@ def _follow(
     folder = attempt.campaign.folder.path(name)
     doing: Doing | None = Doing(what="starting", since=time.time())
     running, held, deadline = True, False, None
+    stalls = StallWatch(attempt, group, display)
     while running:
         running = group.running  # checked before the log is read, so that no last lines are missed
         for step in log.steps():
@@ -149,6 +150,9 @@ def _follow(
             held, doing = True, doing_of(folder, owner)
         if doing is not None and doing.what != "training":
             display.tell(name, doing)
+        if running and (stalled := stalls.look(doing)) is not None:
+            attempt.stalled = stalled
+            group.kill()
         if stop.count and not attempt.asked:
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save

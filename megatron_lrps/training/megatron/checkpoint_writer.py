@@ -18,7 +18,7 @@ from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.training.megatron import names
 from megatron_lrps.training.megatron.patching import Call, Hook
 
-Died = Callable[[LrpsError, int], None]
+Died = Callable[[LrpsError, int], int]
 _GRACE_S = 1.0
 """The seconds that Megatron gets to forget a writer that it has ended itself."""
 
@@ -27,8 +27,8 @@ def hook(died: Died) -> Hook:
     """Return the hook on the start of a writer, which watches over each one.
 
     Args:
-        died: Called in a thread with what became of a writer, and the exit code with which the rank then ends: a shell's
-            for the signal that killed the writer, since a new start may succeed as after a killed rank; else 1.
+        died: Called in a thread with what became of a writer and an exit code: a shell's for the signal that killed the
+            writer, since a new start may succeed as after a killed rank; else 1. The rank ends with what it returns.
     """
     return Hook(names.START_WRITER, functools.partial(_start, {}, died))
 
@@ -64,7 +64,7 @@ def _watch(process: BaseProcess, rank: int, died: Died) -> None:
     ended = process.exitcode or 0
     code = 128 - ended if ended < 0 else EXIT_FAILED
     try:
-        died(
+        code = died(
             LrpsError(
                 f"The process that writes the checkpoints of rank {rank} (process {process.pid} on {os.uname().nodename}) "
                 f"{_ending(ended)}, so nothing more can be saved.",

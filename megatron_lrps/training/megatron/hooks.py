@@ -12,10 +12,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import LrpsError
+from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError
 from megatron_lrps.plan.async_saves import NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
+from megatron_lrps.training.failure_word import leave_word
 from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
 from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
@@ -27,7 +28,7 @@ from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.session import Session
-from megatron_lrps.training.storage_failure import storage_error
+from megatron_lrps.training.storage_failure import failing, failure, storage_error
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _session: Session | None = None
@@ -83,11 +84,17 @@ def _report(error: LrpsError) -> None:
         _session.failed(error)
 
 
-def _writer_died(error: LrpsError, code: int) -> None:
-    """Say which writer has died, and record it, whichever rank's it was."""
+def _writer_died(error: LrpsError, code: int) -> int:
+    """Say which writer has died, or which storage has failed it, and record it; returns the rank's exit code."""
+    if _session is not None and code == EXIT_FAILED and (number := failing(_session.path.own)) is not None:
+        error = failure(_session.path.own, number)
+        code = error.exit_code
     _print(error)
     if _session is not None:
         _session.failed(error, code=code)
+    if code in (EXIT_FAILED, EXIT_STORAGE):
+        leave_word(code, error)
+    return code
 
 
 def _print(error: LrpsError) -> None:
@@ -244,11 +251,11 @@ def let_go() -> None:
 
 def failure_of(error: BaseException) -> LrpsError | None:
     """Report and record the ``LrpsError`` behind an error that ended the script; None if its traceback says it all."""
-    failure: LrpsError | None = judge(error)
-    if failure is None:
+    found: LrpsError | None = judge(error)
+    if found is None:
         with contextlib.suppress(OSError):  # the log may be on the disk that has failed
             traceback.print_exception(error)
-        failure = storage_error(error, _session.path.own) if _session is not None else None
-    if failure is not None:
-        tell(failure, _report)
-    return failure
+        found = storage_error(error, _session.path.own) if _session is not None else None
+    if found is not None:
+        tell(found, _report)
+    return found
