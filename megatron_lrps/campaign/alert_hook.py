@@ -62,5 +62,3 @@ def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rul
             return f"{name} ended with {code}: {last.strip()[:SAID]}"
     except (OSError, ValueError) as error:
         return f"{name} could not be run: {error}"
-
-

@@ -25,8 +25,8 @@ def refuse_ignored_async_save(flags: Mapping[str, Any], prefix: str) -> None:
     """
     if flags.get("async-save") is True and flags.get("use-persistent-ckpt-worker") is not True:
         raise PlanError(
-            f"{prefix}async-save is given without {prefix}use-persistent-ckpt-worker: megatron-core 0.19 would then save "
-            "synchronously.",
+            f"{prefix}async-save is given without {prefix}use-persistent-ckpt-worker: megatron-core 0.19 would "
+            "then save synchronously.",
             f"add {prefix}use-persistent-ckpt-worker, or remove {prefix}async-save.",
         )
 
@@ -52,7 +52,7 @@ def installed(distribution: str) -> str | None:
 
 
 def refuse_without_nvrx(flags: Mapping[str, Any], nvrx: str | None) -> None:
-    """Refuse what megatron-core 0.19 ends in a traceback for: its strategy without a fit library, or beside an unfit one.
+    """Refuse what ends in a traceback of megatron-core 0.19: its strategy without the library, or an old library.
 
     Args:
         flags: Flag without its dashes -> value.

@@ -58,9 +58,7 @@ def test_a_damaged_accepted_plan_is_said(tmp_path: Path) -> None:
     assert "is damaged" in said(campaign)[0]
 
 
-def test_a_strategy_of_saves_that_this_machines_megatron_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_strategy_of_saves_that_this_machines_megatron_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"async-save": True, "use-persistent-ckpt-worker": True}
     container = {"slurm": {"container": "nemo.sqsh"}}
     found: dict[str, str] = {"megatron-core": "0.19.2"}

@@ -21,11 +21,19 @@ def test_the_default_strategy_needs_nvidias_library() -> None:
     assert not needs_nvrx({"async-save": True, "async-strategy": "mcore", **WORKER})
     assert not needs_nvrx({"async-strategy": "nvrx"})
     refuse_without_nvrx({"async-save": True}, "0.6.0")
-    with pytest.raises(RefusedError, match=r"needs nvidia-resiliency-ext 0\.6 or newer.* Fix: set async-strategy: mcore"):
+    with pytest.raises(
+        RefusedError, match=r"needs nvidia-resiliency-ext 0\.6 or newer.* Fix: set async-strategy: mcore"
+    ):
         refuse_without_nvrx({"async-save": True}, None)
 
 
 def test_an_old_library_lets_no_run_start() -> None:
-    assert [is_old_nvrx(each) for each in ("0.4.1", "0.5.9rc1", "0.6.0", "0.10", "1.0")] == [True, True, False, False, False]
+    assert [is_old_nvrx(each) for each in ("0.4.1", "0.5.9rc1", "0.6.0", "0.10", "1.0")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     with pytest.raises(RefusedError, match=r"nvidia-resiliency-ext is 0\.4\.1, and .* does not start"):
         refuse_without_nvrx({}, "0.4.1")

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
 from tests.campaign.test_alert_hook import HOOK, script, told
 from tests.training.campaigns import losses, train_path, write_campaign
+
 
 def alerts(folder: Path, path: str = "main") -> list[dict[str, Any]]:
     history = events(CampaignFolder(folder / "run").path(path))

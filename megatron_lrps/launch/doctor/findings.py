@@ -75,8 +75,8 @@ _LIBRARY_FIXES = {
     "gigatoken": "for fast byte-level BPE in lrps prepare: pip install 'megatron-lrps[data]'.",
     "tensorboard": "for the losses and lrps report: pip install tensorboard.",
     "matplotlib": "for pictures: pip install matplotlib.",
-    NVRX: "for async-save with Megatron's default strategy, nvrx: use a NeMo container, which has 0.6 or newer (package "
-    "indexes end at 0.4.1), or set async-strategy: mcore.",
+    NVRX: "for async-save with Megatron's default strategy, nvrx: use a NeMo container, which has 0.6 or newer "
+    "(package indexes end at 0.4.1), or set async-strategy: mcore.",
 }
 _TOKENIZER_LIBRARIES = {
     "SentencePieceTokenizer": "sentencepiece",

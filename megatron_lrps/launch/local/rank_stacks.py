@@ -16,7 +16,12 @@ _INNERMOST = 6
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 _WAITS = ("torch/distributed/", "pipeline_parallel/p2p_communication.py")
 """Files of functions in which a rank waits for others."""
-_STATES = {"T": "is stopped by a signal", "t": "is stopped by a debugger", "D": "waits for a disk or a device", "Z": "is dead"}
+_STATES = {
+    "T": "is stopped by a signal",
+    "t": "is stopped by a debugger",
+    "D": "waits for a disk or a device",
+    "Z": "is dead",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

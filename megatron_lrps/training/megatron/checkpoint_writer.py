@@ -63,16 +63,10 @@ def _watch(process: BaseProcess, rank: int, died: Died) -> None:
         return
     ended = process.exitcode or 0
     code = 128 - ended if ended < 0 else EXIT_FAILED
+    writer = f"The process that writes the checkpoints of rank {rank} (process {process.pid} on {os.uname().nodename})"
+    fix = "find out what ended it (dmesg says whether memory ran out), then run the same command to continue."
     try:
-        code = died(
-            LrpsError(
-                f"The process that writes the checkpoints of rank {rank} (process {process.pid} on {os.uname().nodename}) "
-                f"{_ending(ended)}, so nothing more can be saved.",
-                "find out what ended it (dmesg says whether memory ran out); then run the same command to continue from "
-                "the last checkpoint.",
-            ),
-            code,
-        )
+        code = died(LrpsError(f"{writer} {_ending(ended)}, so nothing more can be saved.", fix), code)
     finally:
         os._exit(code)  # the main thread waits for the writer's answer, and would wait for ever
 

@@ -18,9 +18,10 @@ from tests.training.campaigns import losses, train_path, write_campaign
 
 pytestmark = pytest.mark.training
 
+TP = ", tensor-model-parallel-size: 2"
 MODES = {
-    "sync": ", tensor-model-parallel-size: 2",
-    "async": ", tensor-model-parallel-size: 2, async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true",
+    "sync": TP,
+    "async": f"{TP}, async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true",
 }
 
 
@@ -29,7 +30,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "none", place], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200m", "none", place], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield place

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from megatron_lrps.campaign.record import events
 from megatron_lrps.launch.local.ranks import writers
@@ -59,5 +60,4 @@ def test_a_stopped_rank_is_named_status_says_it_too_and_nothing_is_ended(campaig
 
 
 def _environ(pid: int) -> bytes:
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        return b"\0" + file.read()
+    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()

@@ -40,7 +40,8 @@ def test_ranks_that_hang_are_killed_after_one_request_and_what_is_lost_is_said(c
     assert executor.returncode == 75
     assert "main: its ranks have made no progress for 1 s; they are killed" in stdout
     assert (
-        "path main was asked to save and stop, made no progress for 1 s, and was killed at iteration 7; the 2 iterations "
-        "after its checkpoint at 5 are lost. Fix: run the same command to continue from iteration 5." in stderr
+        "path main was asked to save and stop, made no progress for 1 s, and was killed at iteration 7; the 2 "
+        "iterations after its checkpoint at 5 are lost. Fix: run the same command to continue from iteration 5."
+        in stderr
     )
     assert not campaign.processes()

@@ -19,7 +19,9 @@ ASYNC = ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: 
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
 
 
 def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -41,7 +43,9 @@ def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(tmp_path: Pat
         ranks[1].join(60)
         assert ranks[1].exitcode == 128 + signal.SIGKILL, logs[1].read_text()[-3000:]
         assert time.monotonic() - killed < 10
-        said = f"lrps: The process that writes the checkpoints of rank 1 (process {writer} on {os.uname().nodename}) was "
+        said = (
+            f"lrps: The process that writes the checkpoints of rank 1 (process {writer} on {os.uname().nodename}) was "
+        )
         assert f"{said}killed by SIGKILL (signal 9, usually because memory ran out)" in logs[1].read_text()
     (failed,) = [event for event in events(folder) if event["event"] == "failed"]
     assert "of rank 1" in failed["message"]
