@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
+from megatron_lrps.campaign.epochs import planned_data, planned_windows, refuse_repeats
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
@@ -133,7 +133,7 @@ def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Map
         RefusedError: naming the data and the limit.
     """
     tree = campaign.tree
-    refuse_repeats(tree, path, windows, _position(campaign, path))
+    refuse_repeats(tree, path, planned_data(tree, path, windows), _position(campaign, path))
     there = [Path(f"{prefix}.idx").is_file() for prefix in validation_sets(tree, path).values()]
     replicas = _replicas(tree.plan, ranks)
     if replicas is not None and all(there):

@@ -199,7 +199,7 @@ class StartAgreement:
                 refuse_other_data(recorded, identity, start.iteration, start.name)
             if path.adopted and start.forked:
                 refuse_unfit(path, saved, identity, start)
-            refuse_repeats(tree, planned_path, identity.windows, start.iteration)
+            refuse_repeats(tree, planned_path, identity.to_json(), start.iteration)
             refuse_small_sets(tree, planned_path, args.data_parallel_size)
         refuse_full_disk(path, start, args)
         return identity, drawn

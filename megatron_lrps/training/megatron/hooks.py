@@ -6,6 +6,7 @@ A hook reads Megatron's arguments by their names and decides nothing itself. ``n
 
 import contextlib
 import functools
+import os
 import sys
 import traceback
 from argparse import Namespace
@@ -20,7 +21,7 @@ from megatron_lrps.training.failure_word import leave_word
 from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
 from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
-from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version
+from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version, untested
 from megatron_lrps.training.megatron.patching import Call, Hook, is_in_place, put_in_place, replace, tell
 from megatron_lrps.training.megatron.refusals import begin_training, judge
 from megatron_lrps.training.megatron.tracker import TrackerWriter
@@ -75,6 +76,8 @@ def install(*, cpu: bool = False) -> None:
         name.check(version, release.fix)
     put_in_place(hooks, version, release.fix, _report)
     fill_wheel_gaps()
+    if (warning := untested(version)) is not None and os.environ.get("RANK", "0") == "0":
+        print(f"lrps: {warning}", file=sys.stderr, flush=True)
 
 
 def _report(error: LrpsError) -> None:

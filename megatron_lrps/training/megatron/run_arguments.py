@@ -5,13 +5,13 @@ import sys
 from argparse import Namespace
 
 from megatron_lrps.campaign.past_arguments import allowed
-from megatron_lrps.campaign.resharding import refuse_lossy_saves
+from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.async_saves import NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
 from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.cpu import is_installed
-from megatron_lrps.training.megatron.installed import installed_release
+from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.patching import set_meanwhile
 from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
@@ -31,6 +31,7 @@ def prepare(args: Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    setattr(args, SAVED_BY, installed_version().partition("+")[0])
     args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
     if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
         raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
