@@ -82,7 +82,8 @@ class Curve:
         fork: The iteration after which it starts.
         end: Its last iteration.
         schedule: Its learning rate over absolute samples, ancestors included.
-        order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them.
+        order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them, and ``blend``
+            reads data of its own after ``fork``.
         mean: The checkpoints whose weighted mean the curve's end is, oldest first; empty if the curve is trained. A
             merge is not trained: its fork is its first checkpoint's iteration. A soup forks where its branches do.
         strand: The number of the branch among those of a soup, from 1; 0 for every other curve.
@@ -94,7 +95,7 @@ class Curve:
     fork: int = 0
     end: int
     schedule: Schedule
-    order: Literal["chained", "mixed"] = "chained"
+    order: Literal["chained", "mixed", "blend"] = "chained"
     mean: tuple[MeanPart, ...] = ()
     strand: int = 0
 
