@@ -36,6 +36,10 @@ def plan(
     check_layout: Annotated[
         bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="Choose branches and merges that cost at most this share of PTFS."),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Show when training would end if nodes fail, for several save intervals.")
     ] = False,
@@ -94,6 +98,10 @@ def plan(
             facts["layout"] = layout_check.check_layout(campaign)
         except RefusedError as refusal:
             found.append(refusal)
+    if budget is not None:
+        from megatron_lrps.cli import plan_budget
+
+        facts["budget"] = plan_budget.budget_facts(*plan_budget.budget_of(campaign, budget))
     if simulate:
         from megatron_lrps.cli import plan_simulation
 
@@ -116,6 +124,10 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         from megatron_lrps.cli.plan_layout import layout_text
 
         typer.echo(f"\n{layout_text(facts['layout'])}")
+    if "budget" in facts:
+        from megatron_lrps.cli.plan_budget import budget_text
+
+        typer.echo(f"\n{budget_text(facts['budget'])}")
     if "simulation" in facts:
         from megatron_lrps.cli.plan_simulation import simulation_text
 
