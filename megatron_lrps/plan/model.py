@@ -19,7 +19,9 @@ from pydantic import (
 from megatron_lrps.plan.file_paths import read_flags, write_flags
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
+from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.keys.launch_and_keep import Keep, Launch
+from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.keys.paths_and_cuts import Cut, ExplicitPath, MainPath
 from megatron_lrps.plan.keys.rates import Decay, LearningRate
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
@@ -27,7 +29,7 @@ from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from megatron_lrps.plan.keys.values import FLAG_NAME, flag_value
 from megatron_lrps.plan.keys.versions import Epochs, Version
 
-Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]
+Paradigm = Literal["lrps", "ptfs", "ptfs-merged", "cpt", "cpt-rewarm"]
 _VALUE = {
     "$comment": "value",
     "type": ["boolean", "number", "string", "array"],
@@ -48,11 +50,15 @@ class Plan(PlanModel):
     """The campaign's folder: checkpoints, logs, exports, scores and reports."""
     paradigm: tuple[Paradigm, ...] = Field(("lrps",), json_schema_extra=or_shorter({"enum": [*get_args(Paradigm)]}))
     """How versions are trained. `lrps` trains them by path switching, `ptfs` trains each from scratch, `cpt` continues
-    each from the one before, and `cpt-rewarm` does so with another warm-up. A list trains several, for comparison."""
+    each from the one before, and `cpt-rewarm` does so with another warm-up. `ptfs-merged` trains each from scratch at
+    the maximal rate, and merges it as `merge` says. A list trains several, for comparison."""
     lr: LearningRate = LearningRate()
     """The learning rates that all paths share."""
     decay: Decay = Decay()
     """How every branch decays. A version can have a `decay` of its own."""
+    merge: Merge | None = None
+    """Makes each version a weighted mean of checkpoints of the main path, in place of a branch. No iteration is trained
+    for it. A version can have a `merge` of its own."""
     sequence_length: Count
     """The number of tokens in a sample: Megatron's `--seq-length`."""
     global_batch_size: Count
@@ -62,6 +68,9 @@ class Plan(PlanModel):
     max_epochs: Epochs = 4.0
     """How many times an index may have been read by the end of a window, with earlier windows and replay. A plan that
     reads it more often is refused. Repeats beyond four hardly help (arXiv 2305.16264)."""
+    branch: BranchSettings = BranchSettings()
+    """What branches of the paradigm lrps read while they decay. A version can have a `branch` of its own, and cuts have
+    this one."""
     main: MainPath | None = None
     """An existing run of stock Megatron that the main path continues."""
     paths: tuple[ExplicitPath, ...] = ()
@@ -115,6 +124,10 @@ class Plan(PlanModel):
         """The campaign's folder, absolute (``save``)."""
         return self.save
 
+    def branch_of(self, name: str | None) -> BranchSettings:
+        """The campaign's ``branch`` with what the version called ``name`` says itself put over it; a cut's as it is."""
+        return self.branch.with_own(next((each.branch for each in self.versions if each.name == name), None))
+
     def decay_of(self, version: Version | Cut) -> Decay:
         """The campaign's decay with what the version (or cut) says itself put over it.
 
@@ -125,3 +138,11 @@ class Plan(PlanModel):
         if own.get("shape", self.decay.shape) != self.decay.shape:
             given = {key: value for key, value in given.items() if key == "alpha"}
         return Decay.model_validate({**given, **own})
+
+    def merge_of(self, version: Version) -> Merge | None:
+        """The campaign's merge with what the version says itself put over it; None if the version is a branch."""
+        own = version.merge
+        if own is False or (own is None and self.merge is None):
+            return None
+        given = self.merge.model_dump(exclude_unset=True) if self.merge else {}
+        return Merge.model_validate(given | (own if isinstance(own, dict) else {}))

@@ -111,6 +111,14 @@ PRELOAD_TENSORS = Name(
 )
 """Copies a checkpoint's tensors before they are written in the background."""
 
+_WRITER_PROCESS = "megatron.core.dist_checkpointing.strategies.async_utils"
+START_WRITER = Name(
+    _WRITER_PROCESS, "PersistentAsyncCaller._get_process", ("rank", "mp_mode", "cpu_priority", "io_priority")
+)
+"""Starts the process that writes a rank's checkpoints in the background, unless it runs."""
+WRITER = Name(_WRITER_PROCESS, "PersistentAsyncCaller._persistent_process")
+"""That process; None if there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
