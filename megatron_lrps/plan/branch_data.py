@@ -23,7 +23,7 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
     Raises:
         PlanError: the plan asks for windows that are not known, or that begin after the branch's end.
     """
-    key, data = data_key(plan, path), plan.branch_of(path.version).data
+    key, data = data_key(plan, path), plan.branch_of(path.made_for).data
     if data == "window":
         return path
     if data == "mixed":
@@ -39,18 +39,25 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
 
 def data_key(plan: Plan, path: PlannedPath) -> str:
     """Return the key of the plan that decides what a branch reads."""
-    version = next((each for each in plan.versions if each.name == path.version), None)
+    version = next((each for each in plan.versions if each.name == path.made_for), None)
     own = version is not None and version.branch is not None and "data" in version.branch.model_fields_set
-    return f"versions.{path.version}.branch.data" if own else "branch.data"
+    return f"versions.{path.made_for}.branch.data" if own else "branch.data"
 
 
 def own_data_words(tree: Tree, path: PlannedPath) -> str:
     """Return what a branch reads in words, e.g. "the windows v1, v2 mixed"; empty if it reads on in its window."""
-    if path.kind != "branch" or path.order == "chained":
+    if path.kind not in ("branch", "soup"):
         return ""
+    if path.order == "chained":
+        return "its window in another order" if path.strand > 1 else ""
+    again = ", in another order" if path.strand > 1 else ""
     if path.order == "mixed":
-        return f"the windows {', '.join(each.version.name for each in tree.windows_of(path))} mixed"
-    return "a blend of " + ", ".join(f"{weight:g} {within(prefix, tree.plan.base)}" for weight, prefix in path.blend)
+        return f"the windows {', '.join(each.version.name for each in tree.windows_of(path))} mixed{again}"
+    return (
+        "a blend of "
+        + ", ".join(f"{weight:g} {within(prefix, tree.plan.base)}" for weight, prefix in path.blend)
+        + again
+    )
 
 
 def all_branches(plan: Plan) -> Iterator[tuple[str, str | None, BranchSettings]]:

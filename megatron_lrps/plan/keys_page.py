@@ -89,6 +89,7 @@ versions:
     branch:
       data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
       sources: {data/curated: raw/curated/*.jsonl.zst}
+      soup: 3
 """,
     "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\

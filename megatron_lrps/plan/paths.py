@@ -51,6 +51,11 @@ class PlannedPath(Curve):
         return tuple(part for part in self.mean if part.path == name)
 
     @property
+    def made_for(self) -> str | None:
+        """The version that its end gives, or that a soup makes of it and others; None for main."""
+        return self.name.rpartition("-")[0] if self.strand else self.version
+
+    @property
     def origin(self) -> str:
         """Its start, in words: its parent, the adopted run, or scratch."""
         if self.adopted is not None:

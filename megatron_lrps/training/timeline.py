@@ -106,6 +106,34 @@ class Mixed:
         return left << half | right
 
 
+@dataclass(frozen=True)
+class Reordered:
+    """An order whose positions in [start, stop) are shuffled among themselves: the same samples in another order.
+
+    Args:
+        order: The order that is changed.
+        start: The first position that is shuffled.
+        stop: The first position after them.
+        seed: The seed; each gives an order of its own.
+    """
+
+    order: Chained | Mixed
+    start: int
+    stop: int
+    seed: int
+
+    @property
+    def length(self) -> int:
+        """The number of samples."""
+        return self.order.length
+
+    def sample(self, position: int) -> int:
+        """Return the sample read at ``position``, 0 <= position < length; a bijection."""
+        if self.start <= position < self.stop:
+            position = self.start + Mixed(self.stop - self.start, self.seed).sample(position - self.start)
+        return self.order.sample(position)
+
+
 def replay_seed(seed: int, place: int) -> int:
     """Return Megatron's random seed for what a window replays; each window has one of its own.
 
@@ -142,7 +170,7 @@ class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
         order: The order in which the samples are read.
     """
 
-    def __init__(self, windows: Sequence[WindowSamples], order: Chained | Mixed) -> None:
+    def __init__(self, windows: Sequence[WindowSamples], order: Chained | Mixed | Reordered) -> None:
         self.windows = tuple(windows)
         self.order = order
         self._ends = list(itertools.accumulate(window.length for window in self.windows))

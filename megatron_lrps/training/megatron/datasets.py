@@ -20,6 +20,7 @@ from megatron_lrps.plan.window_samples import portions_of
 from megatron_lrps.training.timeline import (
     Chained,
     Mixed,
+    Reordered,
     Samples,
     Timeline,
     WindowSamples,
@@ -110,6 +111,9 @@ def build_datasets(
     if not is_built_on_rank():
         return None, [None] * len(sets) if sets else None, None
     order = Mixed(total, args.seed) if path.order == "mixed" else Chained(total)
+    if path.strand > 1:
+        again = Reordered(order, path.fork * batch, path.end * batch, args.seed + path.strand)
+        return Timeline(windows, again), valid, None
     return Timeline(windows, order), valid, None
 
 
