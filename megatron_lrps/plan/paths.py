@@ -69,6 +69,16 @@ class Tree:
             raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
         return self.by_name[name]
 
+    def tokens(self, path: PlannedPath, iteration: int) -> int:
+        """Return the tokens that the model has read at an iteration of a path, its ancestors' included."""
+        own = max(0, iteration - path.fork)
+        lengths = (iteration - own) * self.plan.sequence_length + own * self.plan_of(path).sequence_length
+        return lengths * self.plan.global_batch_size
+
+    def plan_of(self, path: PlannedPath) -> Plan:
+        """Return the plan as it holds for a path: a branch may have its own sequence length, and flags with it."""
+        return self.plan.of_branch(path.version) if path.kind == "branch" else self.plan
+
     @property
     def names(self) -> str:
         """All path names, for messages."""
