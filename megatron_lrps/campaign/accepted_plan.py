@@ -131,6 +131,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
+                    "checkpoints it is made of": path.parts_words or None,
                     **{key: getattr(path, key) for key in ("parent", "fork")},
                     **_data_values(tree, path),
                     # A mixed order is drawn over the whole length.
@@ -158,7 +159,7 @@ def _data_values(tree: Tree, path: PlannedPath) -> dict[str, object]:
     return {
         "branch.data": {"chained": "window", "blend": "a blend"}.get(path.order, path.order),
         "branch.sequence_length": tree.plan_of(path).sequence_length,
-        "branch.megatron": rotary_flags_of(tree.plan, path.version),
+        "branch.megatron": rotary_flags_of(tree.plan, path.branch_of),
     }
 
 

@@ -84,7 +84,7 @@ def refuse_repeats(tree: Tree, path: PlannedPath, data: Mapping[str, Any], posit
     if path.kind == "branch" and path.order != "chained":
         reads = branch_reads(tree, path, data)
         own = {drawn.prefix: False for stretch in reads if stretch.path == path.name for drawn in stretch.drawn}
-        _refuse_above(tree, str(path.version), data_key(tree.plan, path), own, reads)
+        _refuse_above(tree, str(path.branch_of), data_key(tree.plan, path), own, reads)
         return
     ranges = whole_windows(tree, data["windows"])
     for number, window in enumerate(ranges, 1):

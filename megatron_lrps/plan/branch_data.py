@@ -24,8 +24,8 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
     Raises:
         PlanError: the plan asks for windows that are not known, or that begin after the branch's end.
     """
-    key, data = data_key(plan, path), plan.branch_of(path.version).data
-    refuse_other_length(plan, path.name, plan.branch_of(path.version))
+    key, data = data_key(plan, path), plan.branch_of(path.branch_of).data
+    refuse_other_length(plan, path.name, plan.branch_of(path.branch_of))
     if data == "window":
         return path
     if data == "mixed":
@@ -41,9 +41,9 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
 
 def data_key(plan: Plan, path: PlannedPath) -> str:
     """Return the key of the plan that decides what a branch reads."""
-    version = next((each for each in plan.versions if each.name == path.version), None)
+    version = next((each for each in plan.versions if each.name == path.branch_of), None)
     own = version is not None and version.branch is not None and "data" in version.branch.model_fields_set
-    return f"versions.{path.version}.branch.data" if own else "branch.data"
+    return f"versions.{path.branch_of}.branch.data" if own else "branch.data"
 
 
 def own_data_words(tree: Tree, path: PlannedPath) -> str:

@@ -4,6 +4,7 @@ The session calls it once the ranks are connected.
 """
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.activity import PULSE_S
 from megatron_lrps.campaign.epochs import refuse_repeats
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_states
@@ -160,7 +162,9 @@ class StartAgreement:
             self._ownership = acquire(path.own.parent if path.planned else path.own, say=_say)
             self._ownership.start()
             if path.folder is not None:
-                self._activity.begin(path.folder, self._ownership.token)
+                least = path.planned.tree.plan.alerts.stall_least if path.planned else math.inf
+                # Often enough for whoever judges a stall by it.
+                self._activity.begin(path.folder, self._ownership.token, min(PULSE_S, least / 4))
             if path.planned is not None:
                 accept(path.planned.campaign, allow)
         return find_start(
@@ -206,7 +210,7 @@ class StartAgreement:
         planned = self._path.planned
         if planned is None or not start.forked or planned.path.kind != "branch":
             return ()
-        return own_arguments_of(planned.tree.plan, planned.path.version)
+        return own_arguments_of(planned.tree.plan, planned.path.branch_of)
 
     def _announce(self, start: StartPoint, args: Namespace, trained: bool) -> None:
         path = self._path

@@ -7,6 +7,7 @@ from argparse import Namespace
 from megatron_lrps.campaign.past_arguments import allowed
 from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.async_saves import NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
 from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.cpu import is_installed
@@ -21,6 +22,7 @@ def prepare(args: Namespace) -> None:
     """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
     from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
 
+    refuse_unfit_async_saves(args)
     if args.yaml_cfg is not None:
         raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
     if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
@@ -46,6 +48,17 @@ def prepare(args: Namespace) -> None:
         _import_tokenizers(args)
 
 
+def refuse_unfit_async_saves(args: Namespace) -> None:
+    """Refuse asynchronous saves that Megatron would switch off, or end in a traceback at the first one."""
+    flags = {
+        "async-save": args.async_save,
+        "async-strategy": args.async_strategy,
+        "use-persistent-ckpt-worker": args.use_persistent_ckpt_worker,
+    }
+    refuse_ignored_async_save(flags, "--")
+    refuse_without_nvrx(flags, installed(NVRX))
+
+
 def refuse_few_microbatches(args: Namespace) -> None:
     """Refuse at the start what Megatron's schedule for virtual stages fails on at the first iteration.
 
@@ -67,7 +80,11 @@ def _import_tokenizers(args: Namespace) -> None:
 
     Megatron would import it for all, which takes a quarter of a rank's start on a CPU.
     """
-    if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
+    if (
+        args.tokenizer_type not in _WITHOUT_TRANSFORMERS
+        or getattr(args, "metadata_path", None)
+        or "transformers" in sys.modules
+    ):
         return
     with set_meanwhile(sys.modules, "transformers", None):  # which makes its import an ImportError
         importlib.import_module(installed_release().tokenizers)
