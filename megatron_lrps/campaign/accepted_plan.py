@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.campaign import Campaign
@@ -96,8 +97,8 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
     """
     plan = tree.plan
 
-    def index(version: str, number: int, prefix: Path) -> Named:
-        return Named(place=prefix, read=index_content, recorded=data.index(version, number) if data else None)
+    def named(prefix: Path, recorded: Mapping[str, Any] | None) -> Named:
+        return Named(place=prefix, read=index_content, recorded=recorded)
 
     return Past(
         values=_shared(plan),
@@ -113,13 +114,14 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 iterations=iterations,
                 replay=version.replay or "none",
                 data=[
-                    (weight, index(version.name, number, prefix))
+                    (weight, named(prefix, data.index(version.name, number) if data else None))
                     for number, (weight, prefix) in enumerate(version.train)
                 ],
             )
             for version, iterations in ((window.version, window.iterations) for window in tree.windows)
         ],
-        trained=max(trained.values()),
+        # A branch with a blend of its own has read no window itself.
+        trained=max(tree.path(name).fork if tree.path(name).blend else until for name, until in trained.items()),
         paths={
             f"path {path.name}": PastPath(
                 schedule=path.schedule,
@@ -128,7 +130,8 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
-                    **{key: getattr(path, key) for key in ("parent", "fork", "order")},
+                    **{key: getattr(path, key) for key in ("parent", "fork")},
+                    "branch.data" if path.kind == "branch" else "order": _order(path),
                     # A mixed order is drawn over the whole length.
                     "end of its mixed data": path.end if path.order == "mixed" else None,
                 },
@@ -136,7 +139,22 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
             for path in tree.paths
             if path.name in trained
         },
+        blends={
+            f"path {path.name}, branch.data": [
+                (weight, named(prefix, data.blended(path.name, number) if data else None))
+                for number, (weight, prefix) in enumerate(path.blend)
+            ]
+            for path in tree.paths
+            if path.name in trained and path.blend
+        },
     )
+
+
+def _order(path: PlannedPath) -> str:
+    """Return a path's order; a branch's in the words of ``branch.data``."""
+    if path.kind != "branch":
+        return path.order
+    return {"chained": "window", "blend": "a blend"}.get(path.order, path.order)
 
 
 def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:

@@ -9,13 +9,14 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PlanArgument
-from megatron_lrps.cli.plan_epochs import epochs_table, window_epochs
+from megatron_lrps.cli.plan_epochs import branch_epochs, epochs_table, window_epochs
 from megatron_lrps.cli.printing import print_json
 from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
 from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.branch_data import own_data_words
 from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
@@ -142,6 +143,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "cost": {**asdict(cost), "lrps_share_of_ptfs": cost.share_of_ptfs},
         "checkpoints_kept": checkpoints_kept(tree),
         "windows": window_epochs(tree),
+        "branches": branch_epochs(tree),
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
     }
     if size is not None:
@@ -174,7 +176,9 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
-    typer.echo("".join(f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted))
+    remarks = [f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted]
+    remarks += [f"{path.name} reads {words}\n" for path in tree.paths if (words := own_data_words(tree, path))]
+    typer.echo("".join(remarks))
     costs = [("LRPS, path switching", cost.lrps), ("PTFS, retraining each version", cost.ptfs)]
     costs.append(("CPT, continuing the last version", cost.cpt))
     if cost.planned not in (cost.lrps, cost.ptfs, cost.cpt):
@@ -198,7 +202,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         if "gpus" in hours:
             line += f", {number_words(hours['days_on_gpus'], 1)} days on {hours['gpus']} GPUs"
         typer.echo(line)
-    if repeats := epochs_table(facts["windows"], plan.base):
+    if repeats := epochs_table(facts["windows"], facts["branches"], plan.base):
         typer.echo(f"\n{repeats}")
     if missing := facts["missing_data"]:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

@@ -28,6 +28,8 @@ from megatron_lrps.errors import RefusedError
 
 COMMON_STATE = "common_state/shard_0_1"
 """The key of Megatron's arguments and counters, a weights-only pickle."""
+COMMON_FILE = "common.pt"
+"""The file that has them alone in checkpoints of megatron-core 0.18 and before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ class OpenCheckpoint:
 
 
 def open_checkpoint(folder: Path, *, past_cache: bool = False) -> OpenCheckpoint:
-    """Open a complete torch_dist checkpoint of megatron-core 0.19.
+    """Open a complete torch_dist checkpoint of megatron-core.
 
     Args:
         folder: The folder, such as ``iter_0000123``.
@@ -165,7 +167,7 @@ def open_checkpoint(folder: Path, *, past_cache: bool = False) -> OpenCheckpoint
         raise
     except Exception as error:  # a torn pickle or a foreign format can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise RefusedError(f"{folder} is no checkpoint of megatron-core 0.19: {reason}.", fix) from None
+        raise RefusedError(f"{folder} is no torch_dist checkpoint of megatron-core: {reason}.", fix) from None
     return OpenCheckpoint(folder=folder, args=args, tensors=tensors, states=states, past_cache=past_cache)
 
 
@@ -217,9 +219,16 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
     from torch.distributed.checkpoint.metadata import MetadataIndex
 
     info = metadata.storage_data.get(MetadataIndex(COMMON_STATE))
-    if info is None:
-        raise RefusedError(f"{folder} has no {COMMON_STATE}.", "give a torch_dist checkpoint of megatron-core 0.19.")
-    chunk = _chunk(folder, info, {})
+    alone = folder / COMMON_FILE
+    if info is not None:
+        chunk = _chunk(folder, info, {})
+    elif alone.is_file():
+        chunk = Chunk(offsets=(), sizes=(), file=COMMON_FILE, begin=0, length=alone.stat().st_size)
+    else:
+        raise RefusedError(
+            f"{folder} has neither {COMMON_STATE} nor {COMMON_FILE}.",
+            "give a torch_dist checkpoint of megatron-core 0.16 to 0.20.",
+        )
     with (folder / chunk.file).open("rb") as file:
         archive = zipfile.ZipFile(cast("IO[bytes]", View(file, chunk.begin, chunk.length)))
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

@@ -7,6 +7,7 @@ from the same plan, to check the flags it was given.
 from pathlib import Path
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.async_saves import refuse_ignored_async_save
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.keys.values import shown
@@ -112,6 +113,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     plan = tree.plan
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
+    refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,

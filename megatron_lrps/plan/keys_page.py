@@ -36,6 +36,7 @@ paradigm: [lrps, cpt]
 sequence_length: 2048
 global_batch_size: 1024
 max_epochs: 2
+branch: {data: mixed}
 megatron: {num-layers: 24, hidden-size: 2048, num-attention-heads: 16, bf16: true}
 script_flags: {my-router-noise: 0.1}
 """,
@@ -71,6 +72,18 @@ versions:
   - {name: v1, iters: 10000, train: [[1.0, data/v1/web]]}
   - {name: v2, iters: 10000, train: [[1.0, data/v2/web]], replay: 0.1}
   - {name: v3, iters: 10000, train: [[1.0, data/v3/web]], replay: {share: 0.1, weights: {v1: 2, v2: 1}}}
+""",
+    "versions[].branch": """\
+branch: {data: mixed}
+---
+versions:
+  - {name: v1, iters: 10000, train: [[1.0, data/v1/web]]}
+  - name: v2
+    iters: 10000
+    train: [[1.0, data/v2/web]]
+    branch:
+      data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
+      sources: {data/curated: raw/curated/*.jsonl.zst}
 """,
     "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\

@@ -19,6 +19,7 @@ from pydantic import (
 from megatron_lrps.plan.file_paths import read_flags, write_flags
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
+from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.keys.launch_and_keep import Keep, Launch
 from megatron_lrps.plan.keys.paths_and_cuts import Cut, ExplicitPath, MainPath
 from megatron_lrps.plan.keys.rates import Decay, LearningRate
@@ -62,6 +63,9 @@ class Plan(PlanModel):
     max_epochs: Epochs = 4.0
     """How many times an index may have been read by the end of a window, with earlier windows and replay. A plan that
     reads it more often is refused. Repeats beyond four hardly help (arXiv 2305.16264)."""
+    branch: BranchSettings = BranchSettings()
+    """What branches of the paradigm lrps read while they decay. A version can have a `branch` of its own, and cuts have
+    this one."""
     main: MainPath | None = None
     """An existing run of stock Megatron that the main path continues."""
     paths: tuple[ExplicitPath, ...] = ()
@@ -114,6 +118,10 @@ class Plan(PlanModel):
     def folder(self) -> Path:
         """The campaign's folder, absolute (``save``)."""
         return self.save
+
+    def branch_of(self, name: str | None) -> BranchSettings:
+        """The campaign's ``branch`` with what the version called ``name`` says itself put over it; a cut's as it is."""
+        return self.branch.with_own(next((each.branch for each in self.versions if each.name == name), None))
 
     def decay_of(self, version: Version | Cut) -> Decay:
         """The campaign's decay with what the version (or cut) says itself put over it.

@@ -24,11 +24,13 @@ class PlannedPath(Curve):
         paradigm: ``lrps``, ``ptfs``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
         adopted: For main only, the ``--save`` folder of the run that it continues from at ``fork``. That run is no path
             of the campaign.
+        blend: For the order ``blend``, the (weight, index prefix) pairs that it draws its samples from.
     """
 
     kind: PathKind
     paradigm: str
     adopted: Path | None = None
+    blend: tuple[tuple[float, Path], ...] = ()
 
     @property
     def iterations(self) -> int:
@@ -95,6 +97,10 @@ class Tree:
     def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
         """Return the windows of a path's timeline, which begin before its end."""
         return tuple(window for window in self.windows if window.start < path.end)
+
+    def data_windows(self, path: PlannedPath) -> tuple[Window, ...]:
+        """Return the windows that a path and its ancestors read; with a blend of its own it reads none itself."""
+        return tuple(each for each in self.windows_of(path) if path.order != "blend" or each.start < path.fork)
 
     def iterations(self, paradigm: str) -> int:
         """Return the total iterations of all paths of a paradigm."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.branch_data import refuse_validated_blend, with_branch_data
 from megatron_lrps.plan.contradictions import (
     refuse_impossible_cut,
     refuse_impossible_fork,
@@ -33,6 +34,7 @@ def expand(plan: Plan) -> Tree:
             "add lrps to `paradigm`, or list the cuts as `paths`.",
         )
     refuse_shared_data(plan)
+    refuse_validated_blend(plan)
     windows = windows_of(plan)
     if plan.paths:
         if "paradigm" in plan.model_fields_set:
@@ -69,12 +71,13 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
     try:
         for curve in draw(versions, warm=plan.lr.warmup_iters, batch=plan.global_batch_size, **only_lrps):
             is_main = paradigm == "lrps" and curve.name == MAIN
-            yield PlannedPath(
+            path = PlannedPath(
                 **vars(curve),
                 kind="main" if is_main else "branch" if paradigm == "lrps" else "baseline",
                 paradigm=paradigm,
                 adopted=plan.main.adopt if plan.main and is_main else None,
             )
+            yield with_branch_data(plan, windows, path) if path.kind == "branch" else path
     except VersionError as error:
         key = "cuts" if error.version in {cut.name for cut in plan.cuts} else "versions"
         raise PlanError(

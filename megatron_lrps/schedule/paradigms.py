@@ -70,7 +70,8 @@ class Curve:
         fork: The iteration after which it starts.
         end: Its last iteration.
         schedule: Its learning rate over absolute samples, ancestors included.
-        order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them.
+        order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them, and ``blend``
+            reads data of its own after ``fork``.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Curve:
     fork: int = 0
     end: int
     schedule: Schedule
-    order: Literal["chained", "mixed"] = "chained"
+    order: Literal["chained", "mixed", "blend"] = "chained"
 
 
 class VersionError(ValueError):

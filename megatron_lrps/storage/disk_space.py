@@ -1,5 +1,7 @@
 """Checks whether a path's saves fit on its disk."""
 
+import contextlib
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,20 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def file_system(folder: Path) -> str:
+    """Return the file system that a folder is on, in words: ``ext4 at /home``. The folder need not exist."""
+    place = folder.resolve()
+    found = (Path("/"), "the root file system")
+    with contextlib.suppress(OSError):
+        # "id parent device root mount-point options [tags] - type source ...", proc(5); a space is written \\040
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            fields, _, kind = line.partition(" - ")
+            point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4]))
+            if place.is_relative_to(point) and len(point.parts) >= len(found[0].parts):
+                found = (point, f"{kind.split()[0]} at {point}")
+    return found[1]
 
 
 def refuse_no_room(folder: Path, *, free: int, saves: int, needed: int | None, fix: str) -> None:

@@ -4,6 +4,7 @@ The session calls it once the ranks are connected.
 """
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from megatron_lrps.campaign.accepted_plan import accept
+from megatron_lrps.campaign.activity import PULSE_S
 from megatron_lrps.campaign.epochs import refuse_repeats
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.pickled_code import refuse_code, refuse_code_in_states
@@ -159,7 +161,9 @@ class StartAgreement:
             self._ownership = acquire(path.own.parent if path.planned else path.own, say=_say)
             self._ownership.start()
             if path.folder is not None:
-                self._activity.begin(path.folder, self._ownership.token)
+                least = path.planned.tree.plan.alerts.stall_least if path.planned else math.inf
+                # Often enough for whoever judges a stall by it.
+                self._activity.begin(path.folder, self._ownership.token, min(PULSE_S, least / 4))
             if path.planned is not None:
                 accept(path.planned.campaign, allow)
         return find_start(
@@ -195,7 +199,7 @@ class StartAgreement:
                 refuse_other_data(recorded, identity, start.iteration, start.name)
             if path.adopted and start.forked:
                 refuse_unfit(path, saved, identity, start)
-            refuse_repeats(tree, planned_path, identity.windows, start.iteration)
+            refuse_repeats(tree, planned_path, identity.to_json(), start.iteration)
             refuse_small_sets(tree, planned_path, args.data_parallel_size)
         refuse_full_disk(path, start, args)
         return identity, drawn

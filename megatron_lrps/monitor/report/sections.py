@@ -13,6 +13,7 @@ from megatron_lrps.monitor.printed_figures import SECONDS, THROUGHPUT, Printed
 from megatron_lrps.monitor.report.material import NORM, Material
 from megatron_lrps.monitor.scalars import Runs, median_words
 from megatron_lrps.monitor.text_table import epochs_words, number_words
+from megatron_lrps.monitor.window_shift import window_shift
 from megatron_lrps.plan.file_paths import within
 
 Rows = list[tuple[Any, ...]]
@@ -103,6 +104,7 @@ def losses(found: Material) -> dict[str, Any]:
         "rows": rows,
         "last": LAST,
         "not_finite": not_finite,
+        "shift": window_shift(found.tree, found.runs),
     }
 
 

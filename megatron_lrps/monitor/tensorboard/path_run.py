@@ -125,14 +125,16 @@ def _words(known: Known) -> Iterator[tuple[int, Event]]:
 
 def _description(tree: Tree, known: Known) -> str:
     path, values = known.path, known.facts.values
-    windows = ", ".join(window.version.name for window in tree.windows_of(path) if not window.adopted)
+    windows = ", ".join(window.version.name for window in tree.data_windows(path) if not window.adopted)
+    blend = ", ".join(f"{weight:g} {prefix.name}" for weight, prefix in path.blend)
     rows = [
         ("version", path.version or "none"),
         ("paradigm", path.paradigm),
         ("parent", f"{path.parent}, forked at {path.fork:,}" if path.parent else path.origin),
         ("iterations", f"({path.fork:,}, {path.end:,}]"),
         ("learning rate", "; ".join(schedule_words(values)) or "-"),
-        ("windows", f"{windows} ({path.order})"),
+        ("windows", f"{windows} ({'chained, by main' if blend else path.order})"),
+        *([("blend", blend)] if blend else []),
         ("layout", _flat(values.get("layout"))),
         ("precision", precision(tree)),
         ("libraries", _flat(values.get("libraries"))),

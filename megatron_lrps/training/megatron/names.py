@@ -113,6 +113,14 @@ PRELOAD_TENSORS = Name(
 )
 """Copies a checkpoint's tensors before they are written in the background."""
 
+_WRITER_PROCESS = "megatron.core.dist_checkpointing.strategies.async_utils"
+START_WRITER = Name(
+    _WRITER_PROCESS, "PersistentAsyncCaller._get_process", ("rank", "mp_mode", "cpu_priority", "io_priority")
+)
+"""Starts the process that writes a rank's checkpoints in the background, unless it runs."""
+WRITER = Name(_WRITER_PROCESS, "PersistentAsyncCaller._persistent_process")
+"""That process; None if there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -129,6 +137,9 @@ class Release:
         compile_helpers: Compiles the data sets' helpers, which the wheel has compiled already.
         help_texts: Reads the help texts of flags from the source.
         writer_memory: Measures the memory of a checkpoint's writer.
+        build_tokenizer: Makes the tokenizer that the arguments name.
+        gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
+        common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
 
     prefix: str
@@ -141,6 +152,9 @@ class Release:
     compile_helpers: Name
     help_texts: Name
     writer_memory: Name
+    build_tokenizer: Name
+    gpt: str
+    common_file: str | None = None
 
     @property
     def fix(self) -> str:

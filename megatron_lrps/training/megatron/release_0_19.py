@@ -17,4 +17,6 @@ RELEASE = Release(
         "megatron.training.argument_utils", "ArgumentGroupFactory._get_field_docstrings", ("src_cfg_class",)
     ),
     writer_memory=Name(_WRITER, "_process_memory"),
+    build_tokenizer=Name("megatron.core.tokenizers.utils.build_tokenizer", "build_tokenizer", ("args",)),
+    gpt="megatron_lrps.training.megatron.gpt_0_19",
 )
