@@ -54,7 +54,7 @@ def compare_means(resaved: Path, folder: Path) -> None:
     cut, whole = (
         open_checkpoint(each.folder).tensors["decoder.layers.mlp.linear_fc1.weight"] for each in (several, one)
     )
-    assert (len(cut.chunks), len(whole.chunks)) == (8, 4)  # of four layers
+    assert (len(cut.chunks), len(whole.chunks)) == (16, 4)  # of four layers: gate and up, of two ranks
     means = Checkpoint(folder / "d", 30), Checkpoint(folder / "e", 30)
     for first, mean in zip((several, one), means, strict=True):
         write_mean(plan_mean([first, later], [0.3, 0.7]), mean)
