@@ -130,6 +130,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
+                    "checkpoints it is made of": path.parts_words or None,
                     **{key: getattr(path, key) for key in ("parent", "fork")},
                     "branch.data" if path.kind == "branch" else "order": _order(path),
                     # A mixed order is drawn over the whole length.

@@ -36,6 +36,10 @@ def plan(
     check_layout: Annotated[
         bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="Choose branches and merges that cost at most this share of PTFS."),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Show when training would end if nodes fail, for several save intervals.")
     ] = False,
@@ -94,6 +98,10 @@ def plan(
             facts["layout"] = layout_check.check_layout(campaign)
         except RefusedError as refusal:
             found.append(refusal)
+    if budget is not None:
+        from megatron_lrps.cli import plan_budget
+
+        facts["budget"] = plan_budget.budget_facts(*plan_budget.budget_of(campaign, budget))
     if simulate:
         from megatron_lrps.cli import plan_simulation
 
@@ -116,6 +124,10 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         from megatron_lrps.cli.plan_layout import layout_text
 
         typer.echo(f"\n{layout_text(facts['layout'])}")
+    if "budget" in facts:
+        from megatron_lrps.cli.plan_budget import budget_text
+
+        typer.echo(f"\n{budget_text(facts['budget'])}")
     if "simulation" in facts:
         from megatron_lrps.cli.plan_simulation import simulation_text
 
@@ -174,6 +186,7 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     rows = []
     for path in tree.paths:
         amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
+        curve = path.mean_words or curve
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
     remarks = [f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted]
@@ -186,10 +199,10 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
     typer.echo(table(("cost", "iterations", "of PTFS"), shares))
     if "model" in facts:
-        model = facts["model"]
+        model, parts = facts["model"], ", parts of a mean" if any(path.mean for path in tree.paths) else ""
         typer.echo(
             f"\nModel of {count_words(model['parameters'])} parameters; {facts['checkpoints_kept']} checkpoints "
-            f"to keep (forks and ends), {size_words(facts['storage_bytes'])}"
+            f"to keep (forks{parts} and ends), {size_words(facts['storage_bytes'])}"
         )
         if model["vocabulary_assumed"]:
             typer.echo(

@@ -62,7 +62,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
 
 def _untrained(campaign: Campaign) -> list[PlannedPath]:
-    return [path for path in campaign.paths if not standing_of(campaign, path).done]
+    return [path for path in campaign.paths if not path.mean and not standing_of(campaign, path).done]
 
 
 def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
@@ -91,7 +91,8 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
     tree = campaign.tree
     refuse_impossible_layout(tree.plan, ranks)
     refuse_missing_library(tree.plan)
-    for path in paths:
+    trained = [path for path in paths if not path.mean]
+    for path in trained:
         require_data(tree, path, _position(campaign, path))
         refuse_missing_weights(campaign, path)
     tokenizer = tree.plan.tokenizer
@@ -101,7 +102,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
             f"tokenizer.model: {tokenizer.model} does not exist.", "correct its path, or let lrps prepare make it."
         )
     windows = planned_windows(tree)
-    for path in paths:
+    for path in trained:
         refuse_bad_data(campaign, path, windows, ranks)
 
 
@@ -156,7 +157,7 @@ def refuse_full_disk(campaign: Campaign, size: ModelSize | None) -> None:
     if size is None or not root.is_dir() or not isinstance(interval, int) or not (paths := _untrained(campaign)):
         return
     path = paths[0]
-    saves = saves_between(_position(campaign, path), path.end, interval, campaign.tree.fork_points(path.name))
+    saves = saves_between(_position(campaign, path), path.end, interval, campaign.tree.needed_saves(path.name))
     refuse_no_room(
         root,
         free=free_bytes(root),

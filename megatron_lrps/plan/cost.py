@@ -132,10 +132,11 @@ def bytes_per_parameter(plan: Plan) -> int:
 
 
 def checkpoints_kept(tree: Tree) -> int:
-    """Return the number of checkpoints that must stay: every fork point and every path's end."""
+    """Return the number of checkpoints that must stay: fork points, ends, and the parts of one merge at a time."""
     points = {(path.name, path.end) for path in tree.paths}
     points |= {(path.name, fork) for path in tree.paths for fork in tree.fork_points(path.name)}
-    return len(points)
+    parts = [{(part.path, part.iteration) for part in path.mean} - points for path in tree.paths]
+    return len(points) + max(map(len, parts))
 
 
 _OTHER_MODELS = ("num-experts", "multi-latent-attention", "hybrid-layer-pattern", "hybrid-override-pattern")

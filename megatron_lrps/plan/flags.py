@@ -156,6 +156,15 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     return flags
 
 
+def refuse_to_train_mean(path: PlannedPath) -> None:
+    """Refuse to let Megatron train a path that is a mean of checkpoints; raises PlanError."""
+    if path.mean:
+        raise PlanError(
+            f"{path.name} is {path.mean_words}, and Megatron trains nothing for it.",
+            f"make it with lrps run PLAN --path {path.name}, or lrps submit.",
+        )
+
+
 def warmup_init(plan: Plan) -> float:
     """Return the learning rate at the start of the warm-up (``--lr-warmup-init``, default 0); raises PlanError."""
     value = plan.megatron.get("lr-warmup-init", 0.0)

@@ -21,6 +21,7 @@ from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
 from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.keys.launch_and_keep import Keep, Launch
+from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.keys.paths_and_cuts import Cut, ExplicitPath, MainPath
 from megatron_lrps.plan.keys.rates import Decay, LearningRate
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
@@ -28,7 +29,7 @@ from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from megatron_lrps.plan.keys.values import FLAG_NAME, flag_value
 from megatron_lrps.plan.keys.versions import Epochs, Version
 
-Paradigm = Literal["lrps", "ptfs", "cpt", "cpt-rewarm"]
+Paradigm = Literal["lrps", "ptfs", "ptfs-merged", "cpt", "cpt-rewarm"]
 _VALUE = {
     "$comment": "value",
     "type": ["boolean", "number", "string", "array"],
@@ -49,11 +50,15 @@ class Plan(PlanModel):
     """The campaign's folder: checkpoints, logs, exports, scores and reports."""
     paradigm: tuple[Paradigm, ...] = Field(("lrps",), json_schema_extra=or_shorter({"enum": [*get_args(Paradigm)]}))
     """How versions are trained. `lrps` trains them by path switching, `ptfs` trains each from scratch, `cpt` continues
-    each from the one before, and `cpt-rewarm` does so with another warm-up. A list trains several, for comparison."""
+    each from the one before, and `cpt-rewarm` does so with another warm-up. `ptfs-merged` trains each from scratch at
+    the maximal rate, and merges it as `merge` says. A list trains several, for comparison."""
     lr: LearningRate = LearningRate()
     """The learning rates that all paths share."""
     decay: Decay = Decay()
     """How every branch decays. A version can have a `decay` of its own."""
+    merge: Merge | None = None
+    """Makes each version a weighted mean of checkpoints of the main path, in place of a branch. No iteration is trained
+    for it. A version can have a `merge` of its own."""
     sequence_length: Count
     """The number of tokens in a sample: Megatron's `--seq-length`."""
     global_batch_size: Count
@@ -133,3 +138,11 @@ class Plan(PlanModel):
         if own.get("shape", self.decay.shape) != self.decay.shape:
             given = {key: value for key, value in given.items() if key == "alpha"}
         return Decay.model_validate({**given, **own})
+
+    def merge_of(self, version: Version) -> Merge | None:
+        """The campaign's merge with what the version says itself put over it; None if the version is a branch."""
+        own = version.merge
+        if own is False or (own is None and self.merge is None):
+            return None
+        given = self.merge.model_dump(exclude_unset=True) if self.merge else {}
+        return Merge.model_validate(given | (own if isinstance(own, dict) else {}))

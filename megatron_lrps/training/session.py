@@ -153,7 +153,7 @@ class Session:
         cut = self.cuts.take(iteration)
         path = self.path
         part_ends = iteration == path.until < path.end
-        if cut or part_ends or iteration in path.fork_points:
+        if cut or part_ends or iteration in path.needed_saves:
             save()
         if (exits or part_ends) and iteration < path.end:
             self._stop = Stop.at(iteration, until=path.until, signalled=signalled(), interval=interval())

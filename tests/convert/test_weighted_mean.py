@@ -21,7 +21,7 @@ from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.torch_dist_write import Block, write_checkpoint
 from megatron_lrps.convert.weighted_mean import MERGE_RECORD, plan_mean, write_mean
 from megatron_lrps.errors import RefusedError, StorageError
-from megatron_lrps.schedule.merge_weights import merge_weights
+from megatron_lrps.schedule.merge import merge_weights
 
 SHAPES = {
     "embedding.word_embeddings.weight": (96, 16),
