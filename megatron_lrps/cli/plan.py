@@ -17,7 +17,15 @@ from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.branch_data import own_data_words
-from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
+from megatron_lrps.plan.cost import (
+    Cost,
+    ModelSize,
+    campaign_gpu_hours,
+    checkpoints_kept,
+    cost_of,
+    gpu_hours,
+    model_size,
+)
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
@@ -148,6 +156,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
                 **{key: getattr(path, key) for key in ("name", "kind", "paradigm", "version", "parent", "fork")},
                 "adopted": str(path.adopted) if path.adopted else None,
                 **{key: getattr(path, key) for key in ("end", "iterations", "order")},
+                "sequence_length": tree.plan_of(path).sequence_length,
                 "schedule": path.schedule.to_json(),
             }
             for path in tree.paths
@@ -167,7 +176,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         }
         facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
-            hours = gpu_hours(cost.planned, plan, size, tflops)
+            hours = campaign_gpu_hours(tree, size.vocabulary, tflops)
             facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
             slurm = plan.launch.slurm
             if gpus := gpus or (slurm.nodes * slurm.gpus_per_node if slurm else None):
@@ -178,14 +187,14 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
 
 def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     plan = tree.plan
-    tokens = plan.global_batch_size * plan.sequence_length
     typer.echo(
         f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
         f"{plan.global_batch_size} samples of {plan.sequence_length} tokens an iteration\n"
     )
     rows = []
     for path in tree.paths:
-        amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
+        read = tree.tokens(path, path.end) - tree.tokens(path, path.fork)
+        amount, curve = count_words(read), _curve(path, plan.global_batch_size)
         curve = path.mean_words or curve
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
@@ -198,6 +207,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         costs.append(("this plan in all", cost.planned))
     shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
     typer.echo(table(("cost", "iterations", "of PTFS"), shares))
+    for path in tree.paths:
+        if (length := tree.plan_of(path).sequence_length) != plan.sequence_length:
+            as_many = number_words(path.iterations * length / plan.sequence_length, 0)
+            typer.echo(
+                f"{path.name} has samples of {length:,} tokens: its {path.iterations:,} iterations read as many tokens "
+                f"as {as_many} of main"
+            )
     if "model" in facts:
         model, parts = facts["model"], ", parts of a mean" if any(path.mean for path in tree.paths) else ""
         typer.echo(

@@ -90,6 +90,11 @@ versions:
       data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
       sources: {data/curated: raw/curated/*.jsonl.zst}
       soup: 3
+  - name: v3
+    iters: 10000
+    train: [[1.0, data/v3/web]]
+    branch: {data: [[1.0, data/books]], sequence_length: 8192, megatron: {rotary-base: 500000}}
+megatron: {position-embedding-type: rope}
 """,
     "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\
@@ -118,7 +123,7 @@ tokenizer:
   train: {algorithm: bpe, vocab_size: 32000, megabytes: 200}
 """,
     "launch": "launch: {device: cpu, local: {processes: 2}}\n",
-    "launch.local": "launch: {local: {processes: 8}}\n",
+    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600}}\n",
     "launch.slurm": """\
 launch:
   slurm:
@@ -155,6 +160,10 @@ alerts:
   loss_spike: 8
   divergence: null
   grad_norm: 10
+  stall: 20
+  stall_least: 300
+  stall_pause: 3600
+  stall_ends: true
   cool_down: 600
   hook: [./page-me, team-llm]
   hook_timeout: 30

@@ -141,7 +141,7 @@ def replay_seed(seed: int, place: int) -> int:
 
     Args:
         seed: The campaign's seed.
-        place: The window's index in the timeline, 1 <= place < 2^32 - 1.
+        place: The window's index in the timeline, 1 <= place < 2^31.
     """
     return (seed + 0x9E3779B1 * place) % 2**32  # an odd factor: no two places share a seed
 
