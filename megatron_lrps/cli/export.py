@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
+from megatron_lrps.cli.options import (
+    AllowOption,
+    DtypeOption,
+    IterationOption,
+    JsonOption,
+    PlanArgument,
+    VersionArgument,
+)
 from megatron_lrps.cli.printing import print_json, print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
@@ -38,6 +45,7 @@ def export(
         int | None,
         typer.Option("--pipeline-parallel", min=1, help="torch_dist: the pipeline-parallel size; 1 by default."),
     ] = None,
+    allow: AllowOption = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the export's logits with those of Megatron's own forward pass.")
     ] = False,
@@ -56,6 +64,7 @@ def export(
             dtype=dtype,
             workers=workers or 1,
             shard_bytes=int((shard_gb or SHARD_GB) * 10**9),
+            allow=allow or (),
             check=check,
             say=say,
         )

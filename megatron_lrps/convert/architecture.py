@@ -30,6 +30,7 @@ class Model:
         qk_norm: Queries and keys have norms.
         rope_base: The base of the rotary embedding.
         rope_factor: The factor of Llama 3's frequency scaling, or None.
+        rope_interpolation: The number that positions are divided by before the rotary embedding, or None.
         window: The number of tokens that a token attends to, itself included, or None.
         experts: The number of experts; 0 for a dense model.
         top_k: The number of experts that a token goes to.
@@ -54,6 +55,7 @@ class Model:
     qk_norm: bool = False
     rope_base: float = 10000.0
     rope_factor: float | None = None
+    rope_interpolation: int | None = None
     window: int | None = None
     experts: int = 0
     top_k: int = 0

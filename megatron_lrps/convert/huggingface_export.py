@@ -1,7 +1,7 @@
 """A torch_dist checkpoint to a Hugging Face folder, block by block: memory does not grow with the model."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -73,19 +73,22 @@ class PlannedExport(NamedTuple):
         return self.entries[0].dtype
 
 
-def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None) -> PlannedExport:
+def plan_export(
+    checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None, allow: Collection[str] = ()
+) -> PlannedExport:
     """Check that a checkpoint can be exported.
 
     Args:
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
         dtype: A key of ``DTYPES``, or None to keep the saved one.
+        allow: As in ``refuse_other_forward``.
 
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.
     """
     try:
-        model = model_of_args(checkpoint.args, vocab)
+        model = model_of_args(checkpoint.args, vocab, allow=allow)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(
             f"{checkpoint.folder} was saved with arguments that megatron-core 0.19 does not write: {error!r}.",

@@ -48,7 +48,10 @@ _ONE_RANK: dict[str, Any] = {
 """Arguments of the training run that have other values for inference."""
 
 
-_NOT_TAKEN_OVER = ("use_rope_scaling", "qk_layernorm", "window_size", "moe_shared_expert_gate")
+_NOT_TAKEN_OVER = (
+    *("use_rope_scaling", "rotary_seq_len_interpolation_factor", "qk_layernorm", "window_size"),
+    *("moe_shared_expert_gate",),
+)
 """Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py), off by default."""
 
 
@@ -107,8 +110,8 @@ class PlannedWeights:
         for name in _NOT_TAKEN_OVER:
             if value := self.args.get(name):
                 flags.append(f"--{name.replace('_', '-')}")
-                if value is not True:  # a window
-                    flags.append(",".join(map(str, value)))
+                if value is not True:
+                    flags.append(str(value) if isinstance(value, int) else ",".join(map(str, value)))  # a window
         return flags
 
     @property

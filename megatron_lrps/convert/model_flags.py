@@ -13,7 +13,15 @@ from megatron_lrps.plan.flags import PRETRAINED
 _DECIDING = (
     *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
-    *("rotary_base", "use_rope_scaling", "swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
+    *(
+        "rotary_base",
+        "use_rope_scaling",
+        "rotary_seq_len_interpolation_factor",
+        "swiglu",
+        "disable_bias_linear",
+        "add_qkv_bias",
+        "qk_layernorm",
+    ),
     *("untie_embeddings_and_output_weights", "window_size", "num_experts", "moe_ffn_hidden_size", "moe_router_topk"),
     *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )

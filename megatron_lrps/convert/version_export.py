@@ -1,7 +1,7 @@
 """``lrps export``: a version's checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -55,6 +55,7 @@ def export_to_hugging_face(
     dtype: str | None = None,
     workers: int = 1,
     shard_bytes: int = SHARD_BYTES,
+    allow: Collection[str] = (),
     check: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
@@ -66,6 +67,7 @@ def export_to_hugging_face(
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         workers: The number of files written at a time.
         shard_bytes: The size of the largest file.
+        allow: As in ``refuse_other_forward``.
         check: Compare the logits with Megatron's.
         say: Called with a line for each step.
 
@@ -75,7 +77,7 @@ def export_to_hugging_face(
     """
     target = output or version.export
     opened, spec, encoder = _opened(version)
-    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
+    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype, allow=allow)
     record = _record(version, planned.main_dtype)
     statement = ""
 

@@ -17,8 +17,8 @@ from megatron_lrps.convert.huggingface_import import plan_import, write_import
 from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
-from megatron_lrps.convert.safetensors import read_folder
 from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.convert.weight_files import read_folder
 from megatron_lrps.storage.files import write_atomic
 
 pytestmark = pytest.mark.training
