@@ -7,6 +7,7 @@ import typer
 
 from megatron_lrps.cli.options import (
     AllowOption,
+    CheckOption,
     DtypeOption,
     IterationOption,
     JsonOption,
@@ -46,9 +47,7 @@ def export(
         typer.Option("--pipeline-parallel", min=1, help="torch_dist: the pipeline-parallel size; 1 by default."),
     ] = None,
     allow: AllowOption = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare the export's logits with those of Megatron's own forward pass.")
-    ] = False,
+    check: CheckOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
@@ -96,7 +95,13 @@ def export(
 
 
 def _refuse_flags(
-    form: str, tensor: int | None, pipeline: int | None, workers: int | None, shard_gb: float | None, *, check: bool
+    form: str,
+    tensor: int | None,
+    pipeline: int | None,
+    workers: int | None,
+    shard_gb: float | None,
+    *,
+    check: bool | None,
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:

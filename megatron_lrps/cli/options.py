@@ -55,3 +55,11 @@ AllowOption = Annotated[
         show_default=False,
     ),
 ]
+CheckOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--check/--no-check",
+        help="Compare logits, by Megatron and by transformers; by default where the model fits in memory.",
+        show_default=False,
+    ),
+]

@@ -62,6 +62,11 @@ class PlannedExport(NamedTuple):
         return [self.entry(weight) for weight in weights_of(self.model)]
 
     @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(entry.shape) for entry in self.entries)
+
+    @property
     def ignored(self) -> list[str]:
         """The parts of the checkpoint without a place in the export, in words."""
         fp8 = self.checkpoint.args.get("fp8")
@@ -139,6 +144,7 @@ def write_export(
     target: Path,
     *,
     around: Callable[[Path], None],
+    verify: Callable[[Path], None] = lambda hidden: None,
     shard_bytes: int = SHARD_BYTES,
     workers: int = 1,
 ) -> Exported:
@@ -148,6 +154,7 @@ def write_export(
         planned: The export.
         target: A folder that does not exist yet.
         around: Called with the hidden folder before the weights are written; what it raises ends the export.
+        verify: Called with the hidden folder when all is written, likewise.
         shard_bytes: The size of the largest file.
         workers: The number of files written at a time; each takes a block of memory.
 
@@ -177,6 +184,7 @@ def write_export(
             where = {weight.name: name for name, shard in files.items() for weight in shard}
             index = {"metadata": {"total_size": size}, "weight_map": where}
             write_atomic(hidden / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
+        verify(hidden)
     return Exported(len(entries), size, len(shards))
 
 

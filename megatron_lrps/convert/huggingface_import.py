@@ -4,6 +4,7 @@ Megatron knows checkpoints without an iteration: a folder ``release``, and a tra
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ class PlannedImport(NamedTuple):
 
     model: Model
     weights: dict[str, FileTensor]
+
+    @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(placed.shape) for placed in self.weights.values())
 
 
 def plan_import(source: Path) -> PlannedImport:
@@ -130,7 +136,9 @@ def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def write_import(planned: PlannedImport, target: Path) -> Imported:
+def write_import(
+    planned: PlannedImport, target: Path, *, verify: Callable[[Path], None] = lambda hidden: None
+) -> Imported:
     """Write the folder ``target``: the checkpoint and the tracker.
 
     A padding row is the mean of the real rows, so its logit is the mean logit. All padding rows together then add at
@@ -139,9 +147,10 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
     Args:
         planned: The import.
         target: A folder that does not exist yet.
+        verify: Called with the hidden folder when all is written; what it raises ends the import.
 
     Raises:
-        RefusedError: as ``staged``.
+        RefusedError: as ``staged``, or a weight has values that are NaN or infinite.
         StorageError: no room, or the disk fails; nothing of it is left.
     """
     model = planned.model
@@ -168,6 +177,7 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
         (hidden / WITHOUT_ITERATION).mkdir()
         write_checkpoint(hidden / WITHOUT_ITERATION, args_of(model), blocks, read, empty_states(blocks))
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
+        verify(hidden)
     return Imported(target, model, rows, size)
 
 

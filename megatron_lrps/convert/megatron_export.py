@@ -115,6 +115,11 @@ class PlannedWeights:
         return flags
 
     @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(block.sizes) for block in self.blocks)
+
+    @property
     def bytes(self) -> int:
         """The size of all weights."""
         return sum(elements(block.sizes) * block.dtype.itemsize for block in self.blocks)
@@ -216,8 +221,16 @@ def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
         )
 
 
-def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+def write_torch_dist(
+    weights: PlannedWeights,
+    target: Path,
+    *,
+    around: Callable[[Path], None],
+    verify: Callable[[Path], None] = lambda hidden: None,
+) -> Exported:
     """Write the folder ``target``: ``release``, Megatron's tracker, and whatever ``around`` puts beside them.
+
+    ``verify`` is called with the hidden folder when all is written; what it raises ends the export.
 
     Raises:
         RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
@@ -232,6 +245,7 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
         read = reading_ahead(blocks, weights.read)
         write_checkpoint(hidden / WITHOUT_ITERATION, weights.args, blocks, read, states)
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
+        verify(hidden)
     return Exported(len({(block.key, block.index) for block in blocks}), weights.bytes, 1)
 
 
