@@ -39,6 +39,7 @@ def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
     """Return the model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
     config.need("use_sliding_window", False)  # their windows differ by layer
     llama_like.no_window(config)
+    config.count("num_key_value_heads")  # Llama's may be null, but not theirs
     config.need("decoder_sparse_step", 1)
     config.need("mlp_only_layers", None, [])
     config.harmless("intermediate_size")  # of layers without experts, which there are none of
