@@ -8,6 +8,7 @@ unless it is off.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import arguments, flag_of
 
@@ -18,7 +19,9 @@ READ = frozenset(
         *("layernorm_epsilon", "normalization", "qk_layernorm", "window_size", "max_position_embeddings"),
         *("position_embedding_type", "rotary_base", "rotary_seq_len_interpolation_factor", "use_rope_scaling"),
         *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
-        *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
+        *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),
+        *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
+        "yarn_correction_range_round_to_int",
     )
 )
 """Those that a ``Model`` is made of."""
@@ -39,7 +42,6 @@ OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "mtp_num_layers": (None, 0),
     "rope_type": (None, "rope"),
     "yaml_cfg": (None,),
-    "yarn_correction_range_round_to_int": (None, True),
 }
 """Argument -> the values with which a model can be exported, where these are not the default alone."""
 _CLASSES = ("size", "model")
@@ -59,7 +61,7 @@ def refuse_other_forward(args: Mapping[str, Any], *, allow: Collection[str] = ()
     known = arguments()
     for name, value in sorted(args.items()):
         if name not in known:
-            if value is None or value is False or name.startswith(_OWN) or name in allow:
+            if value is None or value is False or name.startswith(_OWN) or name in (APPLIED_ROPE_FACTOR, *allow):
                 continue
             raise RefusedError(
                 f"The checkpoint was saved with {flag_of(name)} {_text(value)}, an argument that megatron-core 0.19 "

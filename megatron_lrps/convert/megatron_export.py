@@ -19,12 +19,14 @@ from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
+from megatron_lrps.convert.rope_arguments import YARN
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import arguments
 from megatron_lrps.storage.files import write_atomic
 
 FILE = "model.pt"
@@ -49,10 +51,10 @@ _ONE_RANK: dict[str, Any] = {
 
 
 _NOT_TAKEN_OVER = (
-    *("use_rope_scaling", "rotary_seq_len_interpolation_factor", "qk_layernorm", "window_size"),
-    *("moe_shared_expert_gate",),
+    *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("qk_layernorm", "window_size", "moe_shared_expert_gate"),
 )
-"""Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py), off by default."""
+"""Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
 
 
 class Layout(NamedTuple):
@@ -108,10 +110,13 @@ class PlannedWeights:
         if not self.args.get("swiglu") and not self.args.get("bias_gelu_fusion", True):
             flags.append("--no-bias-gelu-fusion")
         for name in _NOT_TAKEN_OVER:
-            if value := self.args.get(name):
+            value = self.args.get(name)
+            if value and value != arguments()[name].default:
                 flags.append(f"--{name.replace('_', '-')}")
                 if value is not True:
-                    flags.append(str(value) if isinstance(value, int) else ",".join(map(str, value)))  # a window
+                    flags.append(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+        if self.args.get("yarn_correction_range_round_to_int") is False:
+            flags.append("--no-yarn-correction-range-round-to-int")
         return flags
 
     @property

@@ -33,6 +33,9 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     from megatron.core.transformer.enums import AttnBackend
     from torch._C._distributed_c10d import HashStore
 
+    from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR, ROPE_FACTOR
+    from megatron_lrps.convert.rope_arguments import rope_of_args
+
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
         parallel_state.initialize_model_parallel()
@@ -55,6 +58,12 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         gradient_accumulation_fusion=False,
         moe_token_dispatcher_type="alltoall",
     )
+    if (yarn := rope_of_args(args).get("yarn")) is not None:  # as megatron.training sets them on the config
+        config.yarn_rotary_scaling_factor = yarn.factor
+        config.yarn_original_max_position_embeddings = yarn.original
+        config.yarn_beta_fast, config.yarn_beta_slow = yarn.fast, yarn.slow
+        config.yarn_mscale, config.yarn_mscale_all_dim = 1.0, 0.0
+        config.yarn_correction_range_round_to_int = yarn.whole
     model = GPTModel(
         config=config,
         transformer_layer_spec=get_gpt_layer_local_spec(
@@ -66,6 +75,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         position_embedding_type=args["position_embedding_type"],
         rotary_base=args["rotary_base"],
         rope_scaling=args["use_rope_scaling"],
+        rope_scaling_factor=args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR,
         seq_len_interpolation_factor=args.get("rotary_seq_len_interpolation_factor"),
     )
     return model.eval()

@@ -6,10 +6,10 @@ Arguments that change the computation and have no counterpart in a Hugging Face 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from megatron_lrps.convert.architecture import ROPE_FACTOR, Model
+from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.forward_arguments import refuse_other_forward, refused_argument
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.convert.rope_arguments import rope_args_of, rope_of_args
 
 
 def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str] = ()) -> Model:
@@ -27,12 +27,14 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
     experts = args.get("num_experts") or 0
     heads = args["num_attention_heads"]
     groups = args["num_query_groups"] if args.get("group_query_attention") else heads
-    window, interpolation = args.get("window_size"), args.get("rotary_seq_len_interpolation_factor")
+    window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
     family = next(each for each in reversed(FAMILIES.values()) if each.is_marked(args))
     for name, wanted in family.arguments.items():
         found = args.get(name)
+        if (name, wanted, found) == ("position_embedding_type", "rope", "yarn"):
+            continue  # the same with other frequencies, which ``rope_of_args`` reads
         if (bool(found) if isinstance(wanted, bool) else found) != wanted:
             raise refused_argument(name, found)
     model = Model(
@@ -50,9 +52,7 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
         qkv_bias=bool(args.get("add_qkv_bias") or args.get("add_bias_linear")),
         bias=bool(args.get("add_bias_linear")),
         qk_norm=bool(args.get("qk_layernorm")),
-        rope_base=float(args.get("rotary_base", 10000)),
-        rope_factor=ROPE_FACTOR if args.get("use_rope_scaling") else None,
-        rope_interpolation=interpolation if interpolation != 1 else None,
+        **rope_of_args(args),
         window=window[0] + 1 if window is not None else None,
         experts=experts,
         top_k=args.get("moe_router_topk", 2) if experts else 0,
@@ -60,14 +60,6 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
         shared_ffn=(args.get("moe_shared_expert_intermediate_size") or 0) if experts else 0,
         gelu="" if args.get("swiglu") else "gelu_new" if args.get("bias_gelu_fusion") else "gelu",
     )
-    if model.rope_factor and (factor := args.get("rope_scaling_factor", ROPE_FACTOR)) != ROPE_FACTOR:
-        raise RefusedError(
-            f"The checkpoint says --rope-scaling-factor {factor}, but megatron-core 0.19 ignores it and trains with "
-            f"{ROPE_FACTOR:g}; only another script can have used it.",
-            f"if it was trained with {ROPE_FACTOR:g}, save it once with --rope-scaling-factor {ROPE_FACTOR:g}.",
-        )
-    if model.rope_factor and model.rope_interpolation:
-        raise refused_argument("rotary_seq_len_interpolation_factor", interpolation)
     if family.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
     return model
@@ -93,10 +85,7 @@ def args_of(model: Model) -> dict[str, Any]:
         "normalization": layer["normalization"],
         "swiglu": layer["swiglu"],
         "position_embedding_type": layer["position_embedding_type"],
-        "rotary_base": int(model.rope_base),
-        "use_rope_scaling": model.rope_factor is not None,
-        "rope_scaling_factor": ROPE_FACTOR,
-        "rotary_seq_len_interpolation_factor": model.rope_interpolation,
+        **rope_args_of(model),
         "window_size": (model.window - 1, 0) if model.window else None,
         "num_experts": model.experts or None,
     }

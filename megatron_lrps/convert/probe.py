@@ -96,6 +96,8 @@ def _boundaries(args: Mapping[str, Any]) -> set[int]:
         found.add(positions)
     if args.get("use_rope_scaling"):
         found.add(int(LLAMA3_ROPE["original_max_position_embeddings"]))
+    if args.get("position_embedding_type") == "yarn":
+        found.add(args["yarn_original_max_position_embeddings"])
     if interpolation := args.get("rotary_seq_len_interpolation_factor"):
         found.add(positions // interpolation)
     return found

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import Model, Yarn
 from megatron_lrps.convert.forward_arguments import IGNORED, OTHER_VALUES, READ, refuse_other_forward
 from megatron_lrps.convert.model_arguments import args_of, model_of_args
 from megatron_lrps.errors import RefusedError
@@ -41,7 +41,8 @@ def test_every_argument_of_the_forward_pass_is_read_ignored_or_refused(name: str
 
 def test_what_a_model_is_made_of_is_read_and_nothing_else() -> None:
     made: set[str] = set()
-    for change in ({}, {"family": "gpt2", "gelu": "gelu", "groups": 4, "bias": True}, {"experts": 2, "top_k": 2}):
+    yarn = {"yarn": Yarn(factor=2.0, original=64)}
+    for change in ({}, {"family": "gpt2", "gelu": "gelu", "groups": 4, "bias": True}, {"experts": 2, "top_k": 2}, yarn):
         made |= args_of(Model(**{**LLAMA_MODEL.__dict__, **change})).keys()
     assert made - {"bias_gelu_fusion"} == READ  # of class `performance`, and it chooses GPT-2's activation
 

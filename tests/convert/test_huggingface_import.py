@@ -74,8 +74,8 @@ def test_what_has_no_place_in_megatron_is_named_before_anything_is_written(tmp_p
         "num_hidden_layers": (5, "model.layers.4.input_layernorm.weight is missing"),
         "intermediate_size": (100, r"has \[96, 64\], and a llama model of this config.json has \[100, 64\]"),
         "rope_parameters": (
-            {**config["rope_parameters"], "factor": 32.0},
-            "factor 32, but megatron-core 0.19 computes with 8",
+            {**config["rope_parameters"], "low_freq_factor": 2.0},
+            "low_freq_factor 2.0 cannot be imported; Megatron computes llama3's RoPE with 1 alone",
         ),
     }
     for key, (value, message) in cases.items():

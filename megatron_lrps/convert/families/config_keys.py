@@ -112,8 +112,11 @@ class ConfigKeys:
 
     def refused(self, key: str, why: str, value: Any = None) -> RefusedError:
         """Return the error that names a key with its value."""
-        value = self._values.get(key, self._defaults.get(key)) if value is None else value
-        absent = "" if key in self._values else ", as transformers has it for a config.json without the key,"
+        absent = ""
+        if value is None:
+            value = self._values.get(key, self._defaults.get(key))
+            if key not in self._values and key in self._defaults:
+                absent = ", as transformers has it for a config.json without the key,"
         return RefusedError(f"{self.name}: {key} {shown(value)}{absent} cannot be imported; {why}.", _fix(key))
 
     def refuse_unread(self) -> None:

@@ -100,6 +100,7 @@ def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
         rope_base=rotary.base,
         rope_factor=rotary.factor,
         rope_interpolation=rotary.interpolation,
+        yarn=rotary.yarn,
         **own,
     )
 

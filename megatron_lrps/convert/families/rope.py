@@ -1,9 +1,10 @@
 """The rotary embedding of a config.json: base and scaling, which transformers 4 and 5 write under different keys."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from megatron_lrps.convert.architecture import LLAMA3_ROPE, ROPE_FACTOR, Model
+from megatron_lrps.convert.architecture import LLAMA3_ROPE, Model, Yarn
 from megatron_lrps.convert.families.config_keys import ConfigKeys, shown
 from megatron_lrps.errors import RefusedError
 
@@ -20,6 +21,10 @@ _OF_TYPE: Mapping[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
     "llama3": ("factor", *LLAMA3_ROPE),
+    "yarn": (
+        *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+        *("mscale", "mscale_all_dim", "truncate"),
+    ),
 }
 
 
@@ -29,6 +34,7 @@ class Rope(NamedTuple):
     base: float
     factor: float | None = None
     interpolation: int | None = None
+    yarn: Yarn | None = None
 
 
 def rope_of(config: ConfigKeys, positions: int) -> Rope:
@@ -64,15 +70,21 @@ def rope_of(config: ConfigKeys, positions: int) -> Rope:
                 "import another model.",
             )
     original = config.value("original_max_position_embeddings")
-    if kind != "llama3":
+    if kind not in ("llama3", "yarn"):
         if original is not None:
             raise config.refused("original_max_position_embeddings", f"RoPE of type {kind} has none")
         return Rope(base) if kind == "default" else Rope(base, interpolation=_interpolation(config, scaling))
     inside = scaling.get("original_max_position_embeddings", positions if original is None else original)
     if original is not None and inside != original:
         raise _disagreeing(config, "original_max_position_embeddings", original, inside)
-    _refuse_other_llama3(config, {**scaling, "original_max_position_embeddings": inside})
-    return Rope(base, factor=ROPE_FACTOR)
+    scaling["original_max_position_embeddings"] = inside
+    factor = config.number_of("factor", scaling.get("factor"))
+    if kind == "yarn":
+        return Rope(base, yarn=_yarn(config, scaling, factor))
+    for key, value in LLAMA3_ROPE.items():
+        if scaling.get(key) != value or isinstance(scaling[key], bool):
+            raise config.refused(key, f"Megatron computes llama3's RoPE with {value:g} alone", scaling.get(key))
+    return Rope(base, factor=factor)
 
 
 def keys_of(model: Model) -> dict[str, Any]:
@@ -80,6 +92,15 @@ def keys_of(model: Model) -> dict[str, Any]:
     keys: dict[str, Any] = {"rope_theta": model.rope_base}
     if model.rope_factor is not None:
         keys["rope_scaling"] = {"rope_type": "llama3", "factor": model.rope_factor, **LLAMA3_ROPE}
+    if (yarn := model.yarn) is not None:
+        keys["rope_scaling"] = {
+            "rope_type": "yarn",
+            "factor": yarn.factor,
+            "original_max_position_embeddings": yarn.original,
+            "beta_fast": yarn.fast,
+            "beta_slow": yarn.slow,
+            "truncate": yarn.whole,
+        }
     if model.rope_interpolation is not None:
         keys["rope_scaling"] = {"rope_type": "linear", "factor": float(model.rope_interpolation)}
     return keys
@@ -106,16 +127,25 @@ def _interpolation(config: ConfigKeys, scaling: Mapping[str, Any]) -> int:
     return int(factor)
 
 
-def _refuse_other_llama3(config: ConfigKeys, scaling: Mapping[str, Any]) -> None:
-    for key, value in LLAMA3_ROPE.items():
-        if scaling.get(key) != value or isinstance(scaling[key], bool):
-            raise config.refused(key, f"Megatron computes llama3's RoPE with {value:g} alone", scaling.get(key))
-    if (factor := config.number_of("factor", scaling.get("factor"))) != ROPE_FACTOR:
-        raise RefusedError(
-            f"{config.name}: its RoPE parameters have factor {factor:g}, but megatron-core 0.19 computes with "
-            f"{ROPE_FACTOR:g}, whatever --rope-scaling-factor says.",
-            "import a model with that factor.",
-        )
+def _yarn(config: ConfigKeys, scaling: Mapping[str, Any], factor: float) -> Yarn:
+    """Return the YaRN scaling; the attention factor must be the one that follows from ``factor``, as in Megatron."""
+    original, whole = scaling["original_max_position_embeddings"], scaling.get("truncate", True)
+    if type(original) is not int or original <= 0:
+        raise config.refused("original_max_position_embeddings", "Megatron needs a whole number above 0", original)
+    if type(whole) is not bool:
+        raise config.refused("truncate", "it is true or false", whole)
+    for key in ("mscale", "mscale_all_dim"):
+        if scaling.get(key) is not None:
+            raise config.refused(key, "null can", scaling[key])
+    usual = 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
+    given = scaling.get("attention_factor")
+    if given is not None and not math.isclose(config.number_of("attention_factor", given), usual, rel_tol=1e-6):
+        raise config.refused("attention_factor", f"with factor {factor:g} Megatron computes with {usual:g}", given)
+    fast, slow = (
+        usual if (value := scaling.get(key)) is None else config.number_of(key, value)
+        for key, usual in (("beta_fast", 32.0), ("beta_slow", 1.0))
+    )
+    return Yarn(factor=factor, original=original, fast=fast, slow=slow, whole=whole)
 
 
 def _disagreeing(config: ConfigKeys, key: str, one: Any, other: Any) -> RefusedError:

@@ -248,6 +248,17 @@ def get_embedding_ranks(stage_ranks: list[int]) -> list[int]:
     return sorted(ranks)
 
 
+def _model_config(args: Namespace) -> Any:
+    """Return Megatron's configuration of the model, with ``--rope-scaling-factor``, which Megatron's function drops.
+
+    The argument ``applied_rope_scaling_factor`` goes into the checkpoints, and tells them from those of other scripts.
+    """
+    config = gpt_config_from_args(args)
+    if args.use_rope_scaling and args.rope_scaling_factor != config.rope_scaling_factor:
+        config.rope_scaling_factor = args.applied_rope_scaling_factor = args.rope_scaling_factor
+    return config
+
+
 def main(dataset_provider: DatasetProvider | None = None) -> None:
     """Parse ``sys.argv`` as Megatron's command line and train.
 
@@ -267,7 +278,7 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
             )
     try:
         pretrain(
-            pretrain_cfg_container_from_args(args, gpt_config_from_args(args)),
+            pretrain_cfg_container_from_args(args, _model_config(args)),
             dataset_provider or stock_datasets,
             ModelType.encoder_or_decoder,
             forward_step,

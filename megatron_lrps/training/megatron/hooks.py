@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import LrpsError
+from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
 from megatron_lrps.training.megatron import exit_signals, names, stock_order
@@ -53,7 +53,7 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.VALIDATE_ARGS, Call.proceed),
         Hook(names.SET_GLOBAL_VARIABLES, Call.proceed),
         Hook(release.initialize, _initialize),
-        Hook(names.SET_UP_MODEL, Call.proceed),
+        Hook(names.SET_UP_MODEL, _set_up_model),
         Hook(names.LOAD_CHECKPOINT, _in_a_session(_load)),
         Hook(names.GET_SCHEDULER, _in_a_session(_scheduler)),
         Hook(names.BUILD_DATASETS, _in_a_session(_datasets)),
@@ -114,6 +114,21 @@ def _initialize(call: Call) -> Any:
             files = installed_release().tracker_files
             replace(files.owner, files.key, TrackerWriter(files.get(), _session.path.own, _session.committer.commit))
     return result
+
+
+def _set_up_model(call: Call) -> Any:
+    """Refuse a script that drops ``--rope-scaling-factor``, as all do that build the model by Megatron's function."""
+    args = names.arguments()
+    factor = getattr(args, "rope_scaling_factor", 8.0)
+    if getattr(args, "use_rope_scaling", False) and factor not in (
+        8.0,
+        getattr(args, "applied_rope_scaling_factor", 8.0),
+    ):
+        raise RefusedError(
+            f"--rope-scaling-factor is {factor:g}, but this script computes with 8, as megatron-core drops the flag.",
+            "train with python -m megatron_lrps.pretrain, or leave the flag out.",
+        )
+    return call.proceed()
 
 
 def _load(session: Session, call: Call) -> Any:
