@@ -51,7 +51,18 @@ def megatron_line(model_flags: dict[str, object]) -> str:
         "qwen2_moe",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2")
+            for name in (
+                "llama-3.2",
+                "llama-linear",
+                "qwen2-yarn",
+                "llama-tied-biased",
+                "mistral",
+                "qwen2",
+                "qwen3",
+                "mixtral",
+                "qwen3_moe",
+                "gpt2",
+            )
         ),
     ],
 )
