@@ -22,7 +22,7 @@ PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 # The tests start this tree's own modules hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv quickstart test test-fast soak test-gpu test-slurm lint types format bench clean
+.PHONY: help venv releases quickstart test test-fast soak test-releases test-gpu test-slurm lint types format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -W ignore -m compileall -q -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib
 	@touch $@
 
+releases: $(STAMP) ## the wheels of Megatron's other releases into .venv/releases, for the tests (18 MB each)
+	$(PY) -m tests.releases.installed_releases
+
 quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table
 	$(BIN)/lrps quickstart
 
@@ -65,6 +68,11 @@ test-fast: $(STAMP) ## what trains nothing: under two minutes
 
 soak: $(STAMP) ## the tests too long for `make test`
 	$(PYTEST) -m soak $(PYTEST_ARGS)
+
+# CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
+CHECKOUTS ?=
+test-releases: releases ## fork, resume, stock's oracle, layouts on each release of Megatron; writes docs/results/releases.json
+	LRPS_CHECKOUTS="$(CHECKOUTS)" LRPS_RELEASES_RESULTS=docs/results/releases.json $(PYTEST) tests/releases $(PYTEST_ARGS)
 
 # A GPU machine's torch, Transformer Engine and apex were built together: its own Python runs these, not .venv's.
 GPU_PY ?= python3

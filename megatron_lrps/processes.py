@@ -22,6 +22,10 @@ from megatron_lrps.errors import EXIT_FAILED
 PARENT = "MEGATRON_LRPS_PARENT"
 """Environment variable: the process to which ``python -m megatron_lrps.processes`` ties itself."""
 
+STACKS_SIGNAL = signal.SIGURG
+"""The signal on which a rank prints the stacks of its threads. All processes of a Slurm step get it: those that do not
+know it ignore it."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _forking: int | None = None
@@ -58,6 +62,13 @@ def tie_children() -> None:
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
     multiprocessing.util.spawnv_passfds = _spawn_tied(multiprocessing.util.spawnv_passfds)
     atexit.register(_kill_daemons)
+
+
+def show_stacks() -> None:
+    """Print the stacks of all threads of this process to its standard error whenever it gets ``STACKS_SIGNAL``."""
+    import faulthandler
+
+    faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
 
 
 def ignore_stops() -> None:

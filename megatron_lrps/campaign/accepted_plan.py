@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.campaign.adopted_run import changed_adoption
 from megatron_lrps.campaign.campaign import Campaign
@@ -15,9 +16,10 @@ from megatron_lrps.campaign.past_arguments import RESTORE, Change, may_be_allowe
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
+from megatron_lrps.plan.branch_length import rotary_flags_of
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.megatron_arguments import arguments, given
-from megatron_lrps.plan.model import FlagValue
 from megatron_lrps.storage.files import write_atomic
 
 
@@ -96,8 +98,8 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
     """
     plan = tree.plan
 
-    def index(version: str, number: int, prefix: Path) -> Named:
-        return Named(place=prefix, read=index_content, recorded=data.index(version, number) if data else None)
+    def named(prefix: Path, recorded: Mapping[str, Any] | None) -> Named:
+        return Named(place=prefix, read=index_content, recorded=recorded)
 
     return Past(
         values=_shared(plan),
@@ -113,13 +115,14 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 iterations=iterations,
                 replay=version.replay or "none",
                 data=[
-                    (weight, index(version.name, number, prefix))
+                    (weight, named(prefix, data.index(version.name, number) if data else None))
                     for number, (weight, prefix) in enumerate(version.train)
                 ],
             )
             for version, iterations in ((window.version, window.iterations) for window in tree.windows)
         ],
-        trained=max(trained.values()),
+        # A branch with a blend of its own has read no window itself.
+        trained=max(tree.path(name).fork if tree.path(name).blend else until for name, until in trained.items()),
         paths={
             f"path {path.name}": PastPath(
                 schedule=path.schedule,
@@ -128,7 +131,9 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
-                    **{key: getattr(path, key) for key in ("parent", "fork", "order")},
+                    "checkpoints it is made of": path.parts_words or None,
+                    **{key: getattr(path, key) for key in ("parent", "fork")},
+                    **_data_values(tree, path),
                     # A mixed order is drawn over the whole length.
                     "end of its mixed data": path.end if path.order == "mixed" else None,
                 },
@@ -136,7 +141,26 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
             for path in tree.paths
             if path.name in trained
         },
+        blends={
+            f"path {path.name}, branch.data": [
+                (weight, named(prefix, data.blended(path.name, number) if data else None))
+                for number, (weight, prefix) in enumerate(path.blend)
+            ]
+            for path in tree.paths
+            if path.name in trained and path.blend
+        },
     )
+
+
+def _data_values(tree: Tree, path: PlannedPath) -> dict[str, object]:
+    """Return what decides the samples of a path: its order, or for a branch the keys of ``branch``."""
+    if path.kind != "branch":
+        return {"order": path.order}
+    return {
+        "branch.data": {"chained": "window", "blend": "a blend"}.get(path.order, path.order),
+        "branch.sequence_length": tree.plan_of(path).sequence_length,
+        "branch.megatron": rotary_flags_of(tree.plan, path.branch_of),
+    }
 
 
 def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
@@ -150,6 +174,9 @@ def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
         then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
         key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
     fix = RESTORE if change.argument else change.fix
+    branches = {f"path {version.name}, branch": version.name for version in new.versions}
+    if (name := branches.get(key.rpartition(".")[0])) is not None:
+        fix = f"{fix} (under versions.{name}.branch, where only later branches are to read something else)"
     return RefusedError(
         f"{key}: {then} has been trained, the plan now says {now}.",
         f"{fix}, or start a campaign with another `save`{otherwise}.",

@@ -8,8 +8,12 @@ import contextlib
 import json
 import os
 import re
+import statistics
+import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +26,9 @@ EXECUTOR = ".executor"
 """The file in a path's ``logs`` that ``lrps run`` locks while it trains the path."""
 EVERY_S = 1.0
 """The minimum time between two counts written within an evaluation, in seconds."""
+PULSE_S = 5.0
+"""The time between two writes of the iteration while training, in seconds."""
+_RECENT = 65
 
 What = Literal["starting", "reading", "loading", "training", "evaluating", "saving", "finishing"]
 _WORDS: dict[What, str] = {
@@ -45,6 +52,9 @@ class Doing:
         name: The validation set that it evaluates on.
         done: The number of its iterations that are done.
         total: The number of iterations in all; for a checkpoint, its iteration.
+        at: When it last made progress, in seconds since 1970 by its node's clock; None if unknown.
+        iteration: The last iteration of training that has ended since the job started; None if none has.
+        median: The median time of the latest iterations in seconds; None before the second one.
     """
 
     what: What
@@ -52,6 +62,9 @@ class Doing:
     name: str | None = None
     done: int | None = None
     total: int | None = None
+    at: float | None = None
+    iteration: int | None = None
+    median: float | None = None
 
     def __str__(self) -> str:
         words = _WORDS[self.what]
@@ -65,7 +78,8 @@ class Doing:
 
     def to_json(self) -> dict[str, Any]:
         """Return the activity as ``lrps status --json`` prints it."""
-        return {"what": self.what, "name": self.name, "done": self.done, "total": self.total, "since": self.since}
+        words = {"what": self.what, "name": self.name, "done": self.done, "total": self.total, "since": self.since}
+        return {**words, "at": self.at, "iteration": self.iteration, "median": self.median}
 
 
 class Teller:
@@ -80,6 +94,26 @@ class Teller:
         self._file, self._token = folder.root / FILE, token
         self._doing: Doing | None = None
         self._written = -EVERY_S
+        self._ended: deque[tuple[int, float]] = deque(maxlen=_RECENT)
+        self._writing = threading.Lock()
+
+    def pulse(self, every: float = PULSE_S) -> None:
+        """Write from now on, in a thread, which iteration has ended; at most once in so many seconds."""
+
+        def beat() -> None:
+            pause, written = threading.Event(), 0.0
+            while not pause.wait(every):
+                if self._ended and (at := self._ended[-1][1]) != written:
+                    with self._writing:
+                        if self._doing is not None:
+                            self._write(self._doing)
+                    written = at
+
+        threading.Thread(target=beat, name="lrps-activity", daemon=True).start()
+
+    def iterated(self, iteration: int) -> None:
+        """Note that an iteration of training has ended, in less than a microsecond; ``pulse`` writes it."""
+        self._ended.append((iteration, time.time()))
 
     def tell(self, what: What, *, name: str | None = None, done: int | None = None, total: int | None = None) -> None:
         """Write what the job does from now on; skip a new count of the same activity within a second."""
@@ -87,11 +121,22 @@ class Teller:
         same = before is not None and (before.what, before.name) == (what, name)
         if same and now - self._written < EVERY_S:
             return
-        since = before.since if before is not None and same else time.time()
-        self._doing, self._written = Doing(what=what, since=since, name=name, done=done, total=total), now
+        since, at = before.since if before is not None and same else None, time.time()
+        with self._writing:
+            self._doing = Doing(what=what, since=since or at, name=name, done=done, total=total, at=at)
+            self._written = now
+            self._write(self._doing)
+
+    def _write(self, doing: Doing) -> None:
+        ended = list(self._ended)
+        times = [after[1] - before[1] for before, after in pairwise(ended)]
+        if ended:
+            at = max(doing.at or 0.0, ended[-1][1])
+            median = statistics.median(times) if times else None
+            doing = replace(doing, at=at, iteration=ended[-1][0], median=median)
         temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # training goes on even if this cannot be written
-            temporary.write_text(json.dumps({"token": self._token, **self._doing.to_json()}), encoding="utf-8")
+            temporary.write_text(json.dumps({"token": self._token, **doing.to_json()}), encoding="utf-8")
             temporary.replace(self._file)
 
 
@@ -108,11 +153,15 @@ def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
     what = (found or {}).get("what")
     if found is None or not owner.token or found.get("token") != owner.token or what not in list(_WORDS):
         return None
-    name, since = found.get("name"), found.get("since")
-    count = {key: value if type(value := found.get(key)) is int and value >= 0 else None for key in ("done", "total")}
+    name = found.get("name")
+    counts = ("done", "total", "iteration")
+    count = {key: value if type(value := found.get(key)) is int and value >= 0 else None for key in counts}
+    times = {key: value if isinstance(value := found.get(key), float) else None for key in ("since", "at", "median")}
     return Doing(
         what=what,
-        since=since if isinstance(since, float) else None,
+        since=times["since"],
+        at=times["at"],
+        median=times["median"],
         name=name if isinstance(name, str) and name.isprintable() else None,
         **count,
     )

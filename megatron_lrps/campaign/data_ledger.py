@@ -36,8 +36,9 @@ class Range(NamedTuple):
 
     Attributes:
         path: The path that reads them.
-        version: The version of the window.
-        order: ``chained``: the range is a stretch of the timeline; ``mixed``: it is shuffled with other windows.
+        version: The version of the window, or of the branch that has a blend of its own.
+        order: ``chained``: the range is a stretch of the timeline; ``mixed``: it is shuffled with other windows;
+            ``blend``: it is drawn from a branch's own blend.
         start: The path reads them in the iterations (start, until].
         until: The end of these iterations.
         samples: The number of samples; it is not exact if the path reads only part of a mixed order.
@@ -80,12 +81,14 @@ def ranges_of(
 
     Args:
         path: The name of the path.
-        data: ``windows`` from the timeline's start on, and ``order``.
+        data: ``windows`` from the timeline's start on, ``order``, and ``blend`` for that order.
         start: The iteration after which it reads.
         until: The last iteration.
         batch: Samples per iteration.
         sequence_length: Tokens per sample.
     """
+    if data["order"] == "blend":
+        return [_blended(path, data, start, until, batch, sequence_length)] if start < until else []
     found: list[Range] = []
     windows, mixed = data["windows"], data["order"] == "mixed"
     ends = list(itertools.accumulate(window["iterations"] for window in windows))
@@ -117,6 +120,26 @@ def ranges_of(
     return found
 
 
+def _blended(path: str, data: Mapping[str, Any], start: int, until: int, batch: int, sequence_length: int) -> Range:
+    """Return what a branch draws from its blend; an index that is train data of a window counts as that version's."""
+    blend, samples = data["blend"], (until - start) * batch
+    own: str = blend["version"]
+    owners = {prefix: each["version"] for each in data["windows"] for _, prefix, _ in each["data"]}
+    return Range(
+        path=path,
+        version=own,
+        order="blend",
+        start=start,
+        until=until,
+        samples=samples,
+        drawn=tuple(
+            each._replace(version=owner, replayed=owner != own)
+            for each in _indexes(blend["data"], own, own, samples, sequence_length)
+            for owner in (owners.get(each.prefix, own),)
+        ),
+    )
+
+
 def _parts(window: Mapping[str, Any], batch: int) -> dict[str, int]:
     """Return version -> samples that the window draws from its data, the window's own version first."""
     replayed = window["replay"]["samples"] if "replay" in window else {}
@@ -129,17 +152,22 @@ def _drawn(
 ) -> Iterator[Drawn]:
     data = {window["version"]: window["data"] for window in reversed(windows)}
     for version, count in counts:
-        weights = sum(weight for weight, _, _ in data.get(version, []))
-        for weight, prefix, known in data.get(version, []) if count else []:
-            samples, tokens = count * (weight / weights), known.get("tokens")
-            yield Drawn(
-                version=version,
-                prefix=prefix,
-                replayed=version != own,
-                samples=round(samples),
-                epochs=samples * sequence_length / tokens if tokens else None,
-                known=known,
-            )
+        yield from _indexes(data.get(version, []) if count else [], version, own, count, sequence_length)
+
+
+def _indexes(listed: Sequence[Any], version: str, own: str, count: float, sequence_length: int) -> Iterator[Drawn]:
+    """Share samples out to indexes by weight; ``own`` is the version that they are drawn for."""
+    weights = sum(weight for weight, _, _ in listed)
+    for weight, prefix, known in listed:
+        samples, tokens = count * (weight / weights), known.get("tokens")
+        yield Drawn(
+            version=version,
+            prefix=prefix,
+            replayed=version != own,
+            samples=round(samples),
+            epochs=samples * sequence_length / tokens if tokens else None,
+            known=known,
+        )
 
 
 def totals_of(ranges: Iterable[Range]) -> list[Total]:

@@ -1,6 +1,6 @@
 """What differs between two versions of a campaign, key by key."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,20 @@ def _comparable(values: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
     found |= {key: data[key] for key in ("order", "tokenizer") if key in data}
     if "windows" in data:
         found["data"] = {window["version"]: _window(window, hashes=hashes) for window in data["windows"]}
+    if "blend" in data:
+        found["blend"] = _train(data["blend"]["data"], hashes=hashes)
     return found | {key: values[key] for key in LATER if key in values}
 
 
 def _window(window: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
+    replay = {"replay": window["replay"]} if "replay" in window else {}
+    return {"iterations": window["iterations"], "train": _train(window["data"], hashes=hashes), **replay}
+
+
+def _train(data: Sequence[Any], *, hashes: bool) -> dict[str, Any]:
     train = {}
-    for number, (weight, prefix, prints) in enumerate(window["data"], 1):
+    for number, (weight, prefix, prints) in enumerate(data, 1):
         # By its file name: its folder does not change a version.
         name = Path(prefix).name
         train[name if name not in train else f"{name} ({number})"] = {"weight": weight, **(prints if hashes else {})}
-    replay = {"replay": window["replay"]} if "replay" in window else {}
-    return {"iterations": window["iterations"], "train": train, **replay}
+    return train

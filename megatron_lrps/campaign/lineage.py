@@ -13,7 +13,7 @@ from megatron_lrps.campaign.record_values import CHECKS, LATER, SOMETIMES, is_na
 from megatron_lrps.campaign.releases import notes_of, with_notes
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
-from megatron_lrps.plan.data_files import window_facts
+from megatron_lrps.plan.data_files import blend_facts, window_facts
 from megatron_lrps.plan.version_source import sources_of
 from megatron_lrps.schedule import Schedule, Segment
 
@@ -137,8 +137,9 @@ def _by_plan(campaign: Campaign, name: str) -> dict[str, Any]:
     if tree is None:
         return {}
     path = tree.by_name[name]
-    windows = [window_facts(tree, window, lambda _: {}) for window in tree.windows_of(path)]
-    return {**described(tree, path), "data": {"windows": windows, "order": path.order}}
+    windows = [window_facts(tree, window, lambda _: {}) for window in tree.data_windows(path)]
+    data = {"windows": windows, "order": path.order, **blend_facts(tree, path, lambda _: {})}
+    return {**described(tree, path), "data": data}
 
 
 def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
@@ -151,9 +152,10 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         "path": path.name,
         **{key: getattr(path, key) for key in ("kind", "paradigm", "version", "parent", "fork", "end")},
         "schedule": path.schedule.to_json(),
+        **({"mean": [part._asdict() for part in path.mean]} if path.mean else {}),
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
-        "sequence_length": plan.sequence_length,
+        "sequence_length": tree.plan_of(path).sequence_length,
     }
 
 

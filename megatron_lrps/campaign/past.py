@@ -86,6 +86,8 @@ class Past:
         trained: The iteration that the windows have been trained to; later windows may change. None: all are mixed,
             so all have been trained.
         paths: Name -> path. Paths that one side lacks are not compared.
+        blends: Key -> (weight, index) of the data that a branch draws its samples from. Keys that one side lacks are
+            not compared.
     """
 
     values: Mapping[str, object] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class Past:
     windows: Sequence[PastWindow] = ()
     trained: int | None = 0
     paths: Mapping[str, PastPath] = field(default_factory=dict)
+    blends: Mapping[str, Sequence[tuple[float, Named]]] = field(default_factory=dict)
 
     def changes(self, now: "Past", allow: Sequence[str] = ()) -> Iterator[Change]:
         """Yield each change from this past with both values; the caller refuses the first.
@@ -110,6 +113,9 @@ class Past:
         for name, path in self.paths.items():
             if name in now.paths:
                 yield from _changed_path(name, path, now.paths[name])
+        for key, blend in self.blends.items():
+            if key in now.blends:
+                yield from _changed_indexes(key, blend, now.blends[key])
 
     def refuse_run(self, run: "Past", name: str, *, allow: Sequence[str] = ()) -> None:
         """Refuse a run whose past differs from that of the checkpoint ``name``.
@@ -139,12 +145,18 @@ def _changed_window(then: PastWindow, now: PastWindow) -> Iterator[Change]:
     key = f"versions.{then.version}"
     values = [{"name": each.version, "iters": each.iterations, "replay": each.replay} for each in (then, now)]
     yield from _changed_values(f"{key}.", *values)
-    if [weight for weight, _ in then.data] != [weight for weight, _ in now.data]:
-        blends = [[(weight, str(index.place)) for weight, index in window.data] for window in (then, now)]
-        yield Change(key=f"{key}.train", then=blends[0], now=blends[1])
+    yield from _changed_indexes(f"{key}.train", then.data, now.data)
+
+
+def _changed_indexes(
+    key: str, then: Sequence[tuple[float, Named]], now: Sequence[tuple[float, Named]]
+) -> Iterator[Change]:
+    if [weight for weight, _ in then] != [weight for weight, _ in now]:
+        blends = [[(weight, str(index.place)) for weight, index in data] for data in (then, now)]
+        yield Change(key=key, then=blends[0], now=blends[1])
         return
-    for (_, before), (_, after) in zip(then.data, now.data, strict=True):
-        yield from _changed_content(f"{key}.train", before, after, may_be_gone=True)
+    for (_, before), (_, after) in zip(then, now, strict=True):
+        yield from _changed_content(key, before, after, may_be_gone=True)
 
 
 def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = False) -> Iterator[Change]:

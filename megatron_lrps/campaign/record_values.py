@@ -85,7 +85,12 @@ def _is_window(value: Any) -> bool:
 
 def is_data(value: Any) -> bool:
     """Whether a value is a run's record of its data: ``Identity.to_json``."""
-    return _has(value, windows=_is_list_of(_is_window), tokenizer=_is_text_or_none, order=_is_text)
+    whole = _has(value, windows=_is_list_of(_is_window), tokenizer=_is_text_or_none, order=_is_text)
+    return whole and ("blend" not in value or _is_blend(value["blend"]))
+
+
+def _is_blend(value: Any) -> bool:
+    return _has(value, version=_is_text, fork=_is_count, data=_is_list_of(_is_data_set))
 
 
 def _is_flat(value: Any) -> bool:
@@ -116,5 +121,6 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
 """Each key that ``training.run.record`` writes -> the check of its value."""
 SOMETIMES: dict[str, Callable[[Any], bool]] = {
     "adopted": lambda value: _has(value, folder=_is_text, iteration=_is_count, sha256=_is_text_or_none),
+    "mean": _is_list_of(lambda value: _has(value, path=is_name, iteration=_is_count, weight=_is_number)),
 }
-"""The same for the keys of a main path that continues from an adopted run."""
+"""The same for the keys of a main path that continues from an adopted run, and of a mean of checkpoints."""

@@ -1,9 +1,10 @@
-"""Which checkpoints another parallel layout can load without loss in megatron-core 0.19.
+"""Which checkpoints another parallel layout can load without loss, and from which release of megatron-core on.
 
 Found by loading checkpoints into other layouts, saving them again and comparing every tensor
 (``tests/training/test_layouts.py``; the table is in ``docs/layouts.md``). Weights alone always load.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,11 @@ from megatron_lrps.errors import RefusedError
 
 RESHARDABLE = "dist_ckpt_optim_fully_reshardable"
 """The ``--lrps-allow`` key for users who know that every bucket ends where the next one begins."""
+
+SAVED_BY = "lrps_megatron"
+"""The Megatron argument that carries the saving release's version into every checkpoint."""
+_MENDED = (0, 20)
+"""The release whose reshardable saves hold all buckets' state at its offsets."""
 
 _LAYOUT: dict[str, str] = {
     "tensor_model_parallel_size": "TP",
@@ -27,7 +33,7 @@ _LAYOUT: dict[str, str] = {
 }
 _BUCKETS = ("overlap_grad_reduce", "ddp_bucket_size", "ddp_num_buckets", "ddp_pad_buckets_for_high_nccl_busbw")
 _RESHARDABLE = f"--{RESHARDABLE.replace('_', '-')}"
-_OFFSETS = "megatron-core 0.19 then saves the optimizer's state of all buckets but the first at wrong offsets"
+_OFFSETS = "megatron-core before 0.20 then saves the optimizer's state of all buckets but the first at wrong offsets"
 
 
 def refuse_lossy_saves(run: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
@@ -64,7 +70,7 @@ def refuse_other_layout(
     experts = "expert_model_parallel_size"
     if (here := run.get(experts) or 1) != (there := checkpoint.get(experts) or 1):
         raise RefusedError(
-            f"The layout is EP={here} in this run, EP={there} in {name}: megatron-core 0.19 groups the experts' "
+            f"The layout is EP={here} in this run, EP={there} in {name}: megatron-core groups the experts' "
             "parameters by it and does not find their optimizer state again.",
             f"run with --expert-model-parallel-size {there}.",
         )
@@ -87,7 +93,7 @@ def refuse_other_layout(
         ours = " ".join(f"{key}={here}" for key, (_, here) in differing.items())
         theirs = " ".join(f"{key}={there}" for key, (there, _) in differing.items())
         raise RefusedError(
-            f"The layout is {ours} in this run, {theirs} in {name}: megatron-core 0.19 does not move the distributed "
+            f"The layout is {ours} in this run, {theirs} in {name}: megatron-core does not move the distributed "
             "optimizer's state between layouts without loss.",
             f"run with {theirs}; a campaign that shall move is trained without --use-distributed-optimizer, or with "
             f"{_RESHARDABLE} and without --overlap-grad-reduce, from its start (docs/layouts.md).",
@@ -96,7 +102,7 @@ def refuse_other_layout(
 
 def _buckets(args: Mapping[str, Any]) -> str:
     """Return why a rank has several gradient buckets while its saves assume one; "" if that is not so."""
-    if not (args.get("use_distributed_optimizer") and args.get(RESHARDABLE)):
+    if not (args.get("use_distributed_optimizer") and args.get(RESHARDABLE)) or _release(args) >= _MENDED:
         return ""
     if args.get("overlap_grad_reduce"):
         return "--overlap-grad-reduce cuts the gradients into buckets"
@@ -105,6 +111,12 @@ def _buckets(args: Mapping[str, Any]) -> str:
         # Whether the previous bucket ends at a multiple of its padding depends on the model's sizes.
         return "tied embeddings have a bucket of their own where there are pipeline stages"
     return ""
+
+
+def _release(args: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the numbers of the release that saved these arguments; none if it is unknown."""
+    found = re.match(r"(\d+)\.(\d+)", str(args.get(SAVED_BY) or ""))
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _one_instance(args: Mapping[str, Any]) -> bool:

@@ -31,16 +31,19 @@ class Identity:
         windows: Each window up to the path's end, from ``plan.data.window_facts``, with the fingerprint and the
             tokens of each index prefix.
         tokenizer: The fingerprint of the tokenizer's file, or None.
-        order: ``chained`` or ``mixed``.
+        order: ``chained``, ``mixed`` or ``blend``.
+        blend: For the order ``blend``, from ``plan.data_files.blend_facts``, with fingerprints and tokens; else None.
     """
 
     windows: list[dict[str, Any]]
     tokenizer: str | None
     order: str
+    blend: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the identity as plain lists and dicts."""
-        return {"windows": self.windows, "tokenizer": self.tokenizer, "order": self.order}
+        blend = {} if self.blend is None else {"blend": self.blend}
+        return {"windows": self.windows, "tokenizer": self.tokenizer, "order": self.order, **blend}
 
 
 def refuse_other_run(
@@ -99,7 +102,8 @@ def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: i
             values={"The tokenizer's content": known.get("tokenizer")},
             windows=[_window(window) for window in known.get("windows", [])],
             # A mixed order draws from every window from the first iteration on.
-            trained=iteration if run.order == "chained" else None,
+            trained=None if run.order == "mixed" else iteration,
+            blends={"branch.data": _named(known["blend"]["data"])} if "blend" in known else {},
         )
         for known in (checkpoint, run.to_json())
     )
@@ -142,11 +146,15 @@ def _window(known: Mapping[str, Any]) -> PastWindow:
         version=known["version"],
         iterations=int(known["iterations"]),
         replay=_replay(known.get("replay")),
-        data=[
-            (weight, Named(place=prefix, recorded={part: content[part] for part in CONTENT}))
-            for weight, prefix, content in known["data"]
-        ],
+        data=_named(known["data"]),
     )
+
+
+def _named(data: Sequence[Any]) -> list[tuple[float, Named]]:
+    return [
+        (weight, Named(place=prefix, recorded={part: content[part] for part in CONTENT}))
+        for weight, prefix, content in data
+    ]
 
 
 def _replay(replay: Mapping[str, Any] | None) -> str:

@@ -1,6 +1,6 @@
 """The content of a campaign's training data and tokenizer, from its records or read from the files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ class TrainedData:
 
     def __init__(self, tree: Tree) -> None:
         campaign = CampaignFolder(tree.plan.folder)
-        records = (read_record(campaign.path(path.name)) or {} for path in tree.paths)
-        data = [record["data"] for record in records if is_data(record.get("data"))]
+        records = {path.name: read_record(campaign.path(path.name)) or {} for path in tree.paths}
+        by_path = {name: record["data"] for name, record in records.items() if is_data(record.get("data"))}
+        self._blends = {name: each["blend"]["data"] for name, each in by_path.items() if "blend" in each}
+        data = [*by_path.values()]
         # A path that has read more of the timeline has recorded more of it.
         data.sort(key=lambda each: len(each["windows"]))
         self._windows = {window["version"]: window["data"] for each in data for window in each["windows"]}
@@ -34,8 +36,15 @@ class TrainedData:
 
     def index(self, version: str, number: int) -> Mapping[str, Any] | None:
         """Return the content of the index at a position in a version's training data; None if not recorded."""
-        listed = self._windows.get(version, [])
-        return {part: listed[number][2][part] for part in CONTENT} if number < len(listed) else None
+        return _content(self._windows.get(version, []), number)
+
+    def blended(self, path: str, number: int) -> Mapping[str, Any] | None:
+        """Return the content of the index at a position in a path's blend; None if not recorded."""
+        return _content(self._blends.get(path, []), number)
+
+
+def _content(listed: Sequence[Any], number: int) -> Mapping[str, Any] | None:
+    return {part: listed[number][2][part] for part in CONTENT} if number < len(listed) else None
 
 
 def index_content(prefix: Path) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.data_ledger import Range, totals_of
-from megatron_lrps.campaign.epochs import limit_of, planned_windows, whole_windows
+from megatron_lrps.campaign.epochs import branch_reads, limit_of, planned_data, planned_windows, whole_windows
 from megatron_lrps.monitor.text_table import epochs_words, table
 from megatron_lrps.plan import Tree
 from megatron_lrps.plan.file_paths import within
@@ -35,6 +35,33 @@ def window_epochs(tree: Tree) -> list[dict[str, Any]]:
     ]
 
 
+def branch_epochs(tree: Tree) -> list[dict[str, Any]]:
+    """Return what each branch with data of its own draws, as in ``lrps plan --json``.
+
+    Returns:
+        Per such branch ``path``, ``version``, ``order``, ``iterations``, ``samples``, ``sequence_length``,
+        ``max_epochs``, and ``data[]`` as ``window_epochs`` has them. ``epochs_in_all`` counts what main has read up to
+        the fork too.
+    """
+    windows, found = planned_windows(tree), []
+    for path in tree.paths:
+        if path.kind == "branch" and path.order != "chained":
+            reads = branch_reads(tree, path, planned_data(tree, path, windows))
+            own = [stretch for stretch in reads if stretch.path == path.name]
+            found.append(
+                {
+                    "version": path.branch_of,
+                    **{key: getattr(path, key) for key in ("order", "iterations")},
+                    "path": path.name,
+                    "samples": path.iterations * tree.plan.global_batch_size,
+                    "sequence_length": tree.plan_of(path).sequence_length,
+                    "max_epochs": limit_of(tree, str(path.branch_of)),
+                    "data": [each for stretch in own for each in _data(stretch, reads)],
+                }
+            )
+    return found
+
+
 def _data(stretch: Range, so_far: Sequence[Range]) -> list[dict[str, Any]]:
     in_all = {total.prefix: total.epochs for total in totals_of(so_far)}
     return [
@@ -48,10 +75,11 @@ def _data(stretch: Range, so_far: Sequence[Range]) -> list[dict[str, Any]]:
     ]
 
 
-def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
-    """Format ``window_epochs`` of the existing indexes, a line each; empty if there are none."""
+def epochs_table(windows: Sequence[Mapping[str, Any]], branches: Sequence[Mapping[str, Any]], base: Path) -> str:
+    """Format ``window_epochs`` and ``branch_epochs`` of the existing indexes, a line each; empty if there are none."""
     rows = []
-    for window in windows:
+    for window in (*windows, *branches):
+        reader = f"{window['version']}, by its branch" if "path" in window else window["version"]
         for each in window["data"]:
             if each["tokens"] is None:
                 continue
@@ -59,6 +87,6 @@ def epochs_table(windows: Sequence[Mapping[str, Any]], base: Path) -> str:
             above = each["epochs_in_all"] is None or each["epochs_in_all"] > window["max_epochs"]
             epochs = (epochs_words(each[key]) for key in ("epochs", "epochs_in_all"))
             limit = f"{window['max_epochs']:g}{' is passed' if above else ''}"
-            rows.append((window["version"], name, each["samples"], each["tokens"], *epochs, limit))
+            rows.append((reader, name, each["samples"], each["tokens"], *epochs, limit))
     header = ("window", "data", "samples", "tokens in it", "epochs", "in all", "max_epochs")
     return table(header, rows) if rows else ""

@@ -89,17 +89,25 @@ def _rows(
     """What is known, a name and a text a line; a name that stands in several lines is printed once."""
     values = facts.values
     data = values.get("data", {})
-    rows = [("made by", _chain(links)), *_filled(_BEFORE, values)]
+    parts = values.get("mean", [])
+    rows = [("made of", f"{part['weight']:.4g} of {part['path']} at {part['iteration']:,}") for part in parts]
+    rows += [*([] if parts else [("made by", _chain(links))]), *_filled(_BEFORE, values)]
     rows += [("learning rate", value_text(words)) for words in lineage.schedule_words(values)]
     rows += _filled(_BATCH, values)
     for window in data.get("windows", []):
-        words = f"{value_text(window['version'])}, {window['iterations']:,} iterations, {value_text(data['order'])}"
+        order = "chained" if data["order"] == "blend" else value_text(data["order"])
+        words = f"{value_text(window['version'])}, {window['iterations']:,} iterations, {order}"
         rows.append(("data", words))
         rows += [("data", f"  {_data_set(*each)}") for each in window["data"]]
         if "replay" in window:
             counts = window["replay"]["samples"].items()
             samples = ", ".join(f"{count:,} of {value_text(name)}" for name, count in counts)
             rows.append(("data", f"  {window['replay']['share']:g}  replayed: samples {samples}"))
+    if "blend" in data:
+        rows.append(
+            ("data", f"blend of {value_text(data['blend']['version'])} from iteration {data['blend']['fork']:,}")
+        )
+        rows += [("data", f"  {_data_set(*each)}") for each in data["blend"]["data"]]
     rows += _filled(_AFTER, {**data, **values})
     if "plan_hash" in values:
         rows.append(("plan", _plan(values["plan_hash"], accepted)))
@@ -159,10 +167,10 @@ def _ledger_facts(ranges: Sequence[Range], *, planned: bool) -> dict[str, Any]:
 
 
 def _range_words(stretch: Range) -> str:
-    shuffled = ", shuffled with the others" if stretch.order == "mixed" else ""
+    how = {"mixed": ", shuffled with the others", "blend": ", of its own blend"}.get(stretch.order, "")
     return (
         f"{value_text(stretch.version)} by {stretch.path} in ({stretch.start:,}, {stretch.until:,}], "
-        f"{stretch.samples:,} samples{shuffled}"
+        f"{stretch.samples:,} samples{how}"
     )
 
 

@@ -1,10 +1,12 @@
 """``lrps status``: where every path stands, who trains it, its alerts and its Slurm jobs."""
 
+import time
 from typing import Annotated
 
 import typer
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.stall import stall_of
 from megatron_lrps.campaign.standing import LATEST, alert_words, standing_of
 from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.printing import job_text, owner_facts, print_json
@@ -67,6 +69,8 @@ def status(
         name = each.path.name
         if owner := owners[name]:
             typer.echo(f"\n{name}: being trained by {owner}")
+        if (stall := stall_of(each.doing, campaign.plan.alerts, time.time())) is not None:
+            typer.echo(f"\n{name}: stalled: {stall}")
         if each.alerts:
             typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")
         for iteration in each.torn:

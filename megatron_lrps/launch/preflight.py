@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
+from megatron_lrps.campaign.epochs import planned_data, planned_windows, refuse_repeats
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath
+from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.data_files import require_data, validation_sets
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
@@ -50,7 +51,9 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
         look(lambda: refuse_contradiction(campaign))
         look(lambda: paths_to_train(campaign, None))
-    look(lambda: refuse_impossible_layout(tree.plan, ranks))
+    for path in tree.paths:
+        look(partial(refuse_impossible_layout, tree.plan_of(path), ranks))
+    look(lambda: refuse_missing_library(tree.plan))
     windows = planned_windows(tree)
     for path in _untrained(campaign):
         look(partial(refuse_bad_data, campaign, path, windows, ranks))
@@ -60,7 +63,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
 
 def _untrained(campaign: Campaign) -> list[PlannedPath]:
-    return [path for path in campaign.paths if not standing_of(campaign, path).done]
+    return [path for path in campaign.paths if not path.mean and not standing_of(campaign, path).done]
 
 
 def refuse_wrong_flags(campaign: Campaign, only: str | None) -> None:
@@ -87,8 +90,10 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
         RefusedError: naming the key, its value and the fix.
     """
     tree = campaign.tree
-    refuse_impossible_layout(tree.plan, ranks)
-    for path in paths:
+    refuse_missing_library(tree.plan)
+    trained = [path for path in paths if not path.mean]
+    for path in trained:
+        refuse_impossible_layout(tree.plan_of(path), ranks)
         require_data(tree, path, _position(campaign, path))
         refuse_missing_weights(campaign, path)
     tokenizer = tree.plan.tokenizer
@@ -98,8 +103,18 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
             f"tokenizer.model: {tokenizer.model} does not exist.", "correct its path, or let lrps prepare make it."
         )
     windows = planned_windows(tree)
-    for path in paths:
+    for path in trained:
         refuse_bad_data(campaign, path, windows, ranks)
+
+
+def refuse_missing_library(plan: Plan) -> None:
+    """Refuse saves that the library of this machine's Megatron cannot make; raises RefusedError.
+
+    A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
+    """
+    here = plan.launch.slurm is None or plan.launch.slurm.container is None
+    if here and needs_nvrx(plan.megatron) and installed(MCORE) is not None:
+        refuse_without_nvrx(plan.megatron, installed(NVRX))
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:
@@ -120,9 +135,9 @@ def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Map
         RefusedError: naming the data and the limit.
     """
     tree = campaign.tree
-    refuse_repeats(tree, path, windows, _position(campaign, path))
+    refuse_repeats(tree, path, planned_data(tree, path, windows), _position(campaign, path))
     there = [Path(f"{prefix}.idx").is_file() for prefix in validation_sets(tree, path).values()]
-    replicas = _replicas(tree.plan, ranks)
+    replicas = _replicas(tree.plan_of(path), ranks)
     if replicas is not None and all(there):
         refuse_small_sets(tree, path, replicas)
 
@@ -143,7 +158,7 @@ def refuse_full_disk(campaign: Campaign, size: ModelSize | None) -> None:
     if size is None or not root.is_dir() or not isinstance(interval, int) or not (paths := _untrained(campaign)):
         return
     path = paths[0]
-    saves = saves_between(_position(campaign, path), path.end, interval, campaign.tree.fork_points(path.name))
+    saves = saves_between(_position(campaign, path), path.end, interval, campaign.tree.needed_saves(path.name))
     refuse_no_room(
         root,
         free=free_bytes(root),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.branch_data import all_branches, data_key
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
@@ -60,9 +61,27 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
     return facts
 
 
+def blend_facts(tree: Tree, path: PlannedPath, known: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the blend that a path draws its samples from, as records, checkpoints and ``--json`` have it.
+
+    Args:
+        tree: The plan's tree.
+        path: One of its paths.
+        known: As in ``window_facts``.
+
+    Returns:
+        ``blend``: ``version`` and ``fork`` of the path, and ``data`` as in ``window_facts``; empty for other orders.
+    """
+    if path.order != "blend":
+        return {}
+    data = [[weight, within(prefix, tree.plan.folder), dict(known(prefix))] for weight, prefix in path.blend]
+    return {"blend": {"version": path.branch_of, "fork": path.fork, "data": data}}
+
+
 def missing_indexes(tree: Tree) -> list[Path]:
     """Return the prefixes in the plan whose .bin or .idx is missing."""
     named = [prefix for window in tree.windows for _, prefix in window.version.train]
+    named += [prefix for path in tree.paths for _, prefix in path.blend]
     named += [prefix for path in tree.paths for prefix in validation_sets(tree, path).values()]
     return [prefix for prefix in dict.fromkeys(named) if _lacking(prefix)]
 
@@ -79,6 +98,8 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
         PlanError: naming the key.
     """
     trained_on = windows_read(tree, path, max(position, path.fork))
+    for _, prefix in path.blend:
+        _require(tree.plan, data_key(tree.plan, path), prefix, data_key(tree.plan, path).rpartition(".")[0])
     for window in tree.windows_of(path):
         key, named = f"versions.{window.version.name}", []
         if window in trained_on:
@@ -87,15 +108,19 @@ def require_data(tree: Tree, path: PlannedPath, position: int = 0) -> None:
             named += [("train", prefix) for _, prefix in window.version.train]
         named += [("valid", prefix) for prefix in window.version.valid.values()]
         for part, prefix in named:
-            if lacking := _lacking(prefix):
-                raise PlanError(
-                    f"{key}.{part}: {prefix} has no {' and '.join(lacking)}.", _fix_of_missing(tree.plan, key, prefix)
-                )
+            _require(tree.plan, f"{key}.{part}", prefix, key)
 
 
 def has_sources(plan: Plan, prefix: Path) -> bool:
     """Whether the plan names the raw text from which `lrps prepare` makes an index."""
-    return any(prefix in version.sources for version in plan.versions)
+    listed = [version.sources for version in plan.versions] + [branch.sources for _, _, branch in all_branches(plan)]
+    return any(prefix in sources for sources in listed)
+
+
+def _require(plan: Plan, key: str, prefix: Path, section: str) -> None:
+    """Refuse an index that ``key`` names and that is missing; ``section`` may have the ``sources`` to make it from."""
+    if lacking := _lacking(prefix):
+        raise PlanError(f"{key}: {prefix} has no {' and '.join(lacking)}.", _fix_of_missing(plan, section, prefix))
 
 
 def _fix_of_missing(plan: Plan, key: str, prefix: Path) -> str:

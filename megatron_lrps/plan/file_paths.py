@@ -95,16 +95,17 @@ def base_of(info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("base") or Path.cwd())
 
 
-def _read(value: Any, info: ValidationInfo) -> Path:
+def read_path(value: Any, info: ValidationInfo) -> Path:
+    """Return the absolute path that a plan's text stands for; raises ValueError with the fix."""
     if isinstance(value, Path):  # from another plan's model, so it is resolved already
         return value
     return absolute(_text(value), base_of(info))
 
 
 def _read_pattern(value: Any, info: ValidationInfo) -> Path:
-    """As ``_read``, but keep a glob unresolved: its links are followed when its files are listed."""
+    """As ``read_path``, but keep a glob unresolved: its links are followed when its files are listed."""
     if isinstance(value, Path) or not glob.has_magic(_text(value)) or (path := absolute(value, base_of(info))).exists():
-        return _read(value, info)
+        return read_path(value, info)
     pattern = _expanded(value)
     return path if pattern.startswith("/") else Path(glob.escape(str(base_of(info).resolve()))) / pattern
 
@@ -115,14 +116,15 @@ def _text(value: Any) -> str:
     return value
 
 
-def _write(path: Path, info: SerializationInfo) -> str:
+def write_path(path: Path, info: SerializationInfo) -> str:
+    """Return the text that ``read_path`` reads back, relative to the context's ``folder``."""
     context: Mapping[str, Any] = info.context or {}
     context.get("found", []).append(path)
     return written(path, context.get("folder")) if context.get("places", True) else path.name
 
 
-_WRITTEN = PlainSerializer(_write, return_type=str, when_used="json")
-FilePath = Annotated[Path, BeforeValidator(_read), _WRITTEN]
+_WRITTEN = PlainSerializer(write_path, return_type=str, when_used="json")
+FilePath = Annotated[Path, BeforeValidator(read_path), _WRITTEN]
 """A file, a folder or an index prefix that a plan names; relative ones start at the context's ``base``.
 
 In JSON it is relative to the context's ``folder`` if inside it; without ``places`` only its name.
@@ -147,7 +149,7 @@ def read_program(command: tuple[str, ...], info: ValidationInfo) -> tuple[str, .
 def write_program(command: tuple[str, ...], info: SerializationInfo) -> list[str]:
     """Return the text that ``read_program`` reads back."""
     program, *arguments = command or ("",)
-    return [_write(Path(program), info), *arguments] if "/" in program else list(command)
+    return [write_path(Path(program), info), *arguments] if "/" in program else list(command)
 
 
 def read_flags[V](flags: dict[str, V], info: ValidationInfo) -> dict[str, V | str]:
@@ -165,6 +167,6 @@ def read_flags[V](flags: dict[str, V], info: ValidationInfo) -> dict[str, V | st
 def write_flags[V](flags: dict[str, V], info: SerializationInfo) -> dict[str, V | str]:
     """Return the flags that ``read_flags`` reads back."""
     return {
-        flag: _write(Path(value), info) if flag in PATH_FLAGS and isinstance(value, str) else value
+        flag: write_path(Path(value), info) if flag in PATH_FLAGS and isinstance(value, str) else value
         for flag, value in flags.items()
     }

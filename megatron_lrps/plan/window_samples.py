@@ -62,7 +62,12 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
 
 
 def windows_read(tree: Tree, path: PlannedPath, position: int) -> tuple[Window, ...]:
-    """Return the windows, replayed ones too, whose data a path reads after an iteration, in the timeline's order."""
+    """Return the windows, replayed ones too, whose data a path reads after an iteration, in the timeline's order.
+
+    A path with a blend of its own reads none.
+    """
+    if path.order == "blend":
+        return ()
     ahead = [each for each in tree.windows_of(path) if path.order == "mixed" or each.end > position]
     names = {portion.window.version.name for window in ahead for portion in portions_of(tree, window)}
     return tuple(each for each in tree.windows if each.version.name in names)

@@ -1,5 +1,7 @@
 """Checks whether a path's saves fit on its disk."""
 
+import contextlib
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,10 +9,10 @@ from pathlib import Path
 from megatron_lrps.errors import RefusedError
 
 
-def saves_between(start: int, end: int, interval: int | None, fork_points: Iterable[int]) -> int:
+def saves_between(start: int, end: int, interval: int | None, needed: Iterable[int]) -> int:
     """Return how many checkpoints a path writes in (start, end]: at intervals, fork points and its end."""
     regular = set(range(interval, end + 1, interval)) if interval else set()
-    return len({iteration for iteration in regular | set(fork_points) | {end} if start < iteration <= end})
+    return len({iteration for iteration in regular | set(needed) | {end} if start < iteration <= end})
 
 
 def free_bytes(folder: Path) -> int:
@@ -18,6 +20,20 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def file_system(folder: Path) -> str:
+    """Return the file system that a folder is on, in words: ``ext4 at /home``. The folder need not exist."""
+    place = folder.resolve()
+    found = (Path("/"), "the root file system")
+    with contextlib.suppress(OSError):
+        # "id parent device root mount-point options [tags] - type source ...", proc(5); a space is written \\040
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            fields, _, kind = line.partition(" - ")
+            point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4]))
+            if place.is_relative_to(point) and len(point.parts) >= len(found[0].parts):
+                found = (point, f"{kind.split()[0]} at {point}")
+    return found[1]
 
 
 def refuse_no_room(folder: Path, *, free: int, saves: int, needed: int | None, fix: str) -> None:

@@ -9,18 +9,16 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from megatron_lrps.campaign.alert_hook import SAID, hook_facts, run_hook
 from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.errors import RefusedError, StorageError
 from megatron_lrps.plan.keys.alerts import Alerts
@@ -32,7 +30,6 @@ from megatron_lrps.training.path_to_train import PathToTrain
 MEMORY = "alerts.json"
 """The file in a path's folder with the state of its rules at the last save. Only the last rank writes it."""
 _LOSS = "lm loss"
-_SAID = 500
 
 
 class AlertRaiser:
@@ -52,7 +49,7 @@ class AlertRaiser:
         plan = path.planned.tree.plan
         self._rules: Alerts = plan.alerts
         self._hook = plan.alerts.hook
-        self._facts = {"campaign": plan.campaign, "path": path.planned.path.name, "save": str(plan.folder)}
+        self._plan, self._name = plan, path.planned.path.name
         self._judges = args.rank == args.world_size - 1
         # Elsewhere the loss is still on its way from the device, and reading it would make training wait.
         self._interval: int = args.tensorboard_log_interval
@@ -100,7 +97,7 @@ class AlertRaiser:
         else:
             return
         message = f"Megatron's check of results ended the run {said}"
-        self._raise(Alert("rejected", getattr(self._args, "curr_iteration", 0) + 1, message[:_SAID], {}))
+        self._raise(Alert("rejected", getattr(self._args, "curr_iteration", 0) + 1, message[:SAID], {}))
 
     def settle(self, seconds: float) -> None:
         """Wait until raised alerts are recorded and their hooks have ended, but at most so many seconds."""
@@ -138,9 +135,8 @@ class AlertRaiser:
         print(f"lrps: alert at iteration {iteration}: {facts['message']}", flush=True)
         self._record("alert", iteration, **facts)
         if self._hook:
-            given = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), **self._facts}
-            told = {**given, "iteration": iteration, **facts}
-            if (failure := run_hook(self._hook, told, Path(self._facts["save"]), self._rules)) is not None:
+            told = hook_facts(self._plan, self._name, iteration, facts)
+            if (failure := run_hook(self._hook, told, self._plan.folder, self._rules)) is not None:
                 print(f"lrps: {failure}", flush=True)
                 self._record("hook_failed", iteration, message=failure)
 
@@ -148,45 +144,6 @@ class AlertRaiser:
         # A full disk takes no alert; the log has it.
         with contextlib.suppress(StorageError):
             self._path.log(event, iteration=iteration, **fields)
-
-
-def run_hook(command: Sequence[str], facts: Mapping[str, Any], folder: Path, rules: Alerts) -> str | None:
-    """Run the hook to its end in ``folder``, and return what went wrong; None if nothing did.
-
-    Args:
-        command: The program and its arguments; no shell sees them.
-        facts: Given as JSON on standard input; texts and numbers are also ``LRPS_ALERT_<KEY>`` in its environment.
-        folder: The working directory.
-        rules: The plan's rules, with the ``hook_timeout``.
-    """
-    known = {
-        f"LRPS_ALERT_{key.upper()}": str(value) for key, value in facts.items() if isinstance(value, str | int | float)
-    }
-    name = f"alerts.hook {command[0]}"
-    try:
-        # Files, not pipes: whatever it reads, leaves or starts, nobody waits at the other end.
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-            given.write(json.dumps(dict(facts)).encode())
-            given.seek(0)
-            process = subprocess.Popen(
-                command, stdin=given, stdout=said, stderr=said, cwd=folder, env={**os.environ, **known},
-                start_new_session=True,
-            )  # fmt: skip
-            try:
-                code = process.wait(rules.hook_timeout)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                return f"{name} was killed after {rules.hook_timeout:g} s"
-            if code == 0:
-                return None
-            said.seek(0)
-            lines = said.read(1 << 20).decode(errors="replace").split("\n")
-            last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-            return f"{name} ended with {code}: {last.strip()[:_SAID]}"
-    except (OSError, ValueError) as error:
-        return f"{name} could not be run: {error}"
 
 
 def _first_to_say() -> bool:

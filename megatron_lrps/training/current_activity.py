@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from megatron_lrps.campaign.activity import Teller, What
+from megatron_lrps.campaign.activity import PULSE_S, Teller, What
 from megatron_lrps.campaign.folders import PathFolder
 
 
@@ -17,15 +17,22 @@ class CurrentActivity:
         self._teller: Teller | None = None
         self._evaluations = 0
 
-    def begin(self, folder: PathFolder, token: str) -> None:
+    def begin(self, folder: PathFolder, token: str, pulse_s: float = PULSE_S) -> None:
         """Begin to report: this process holds the path now.
 
         Args:
             folder: The path's folder.
             token: The token of this process's hold of it.
+            pulse_s: The seconds between two writes of the iteration.
         """
         self._teller = Teller(folder, token)
         self.tell("starting")
+        self._teller.pulse(pulse_s)
+
+    def iterated(self, iteration: int) -> None:
+        """Note that an iteration of training has ended."""
+        if self._teller is not None:
+            self._teller.iterated(iteration)
 
     def tell(self, what: What, **facts: Any) -> None:
         """Say what this process does from now on."""

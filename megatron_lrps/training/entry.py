@@ -1,22 +1,15 @@
-"""The entry of a training process: it installs the CPU backend and the hooks, runs a script, and gives exit codes.
-
-A rank that fails by itself leaves its reason in a file, since its launcher only sees that other ranks are killed.
-"""
+"""The entry of a training process: it installs the CPU backend and the hooks, runs a script, and gives exit codes."""
 
 import contextlib
 import gc
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
-from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError, RefusedError
-from megatron_lrps.processes import tie_children
-
-FILE = "LRPS_FAILURE"
-"""The environment variable that names the file for this start of the ranks."""
-_LOST = ("gloo/transport", "NCCL", "TCPStore", "Connection closed by peer", "Connection reset by peer", "CUDA error")
+from megatron_lrps.errors import EXIT_CONTINUE, EXIT_DONE, EXIT_FAILED, LrpsError
+from megatron_lrps.processes import show_stacks, tie_children
+from megatron_lrps.training.failure_word import leave_word
 
 
 def launch(script: Callable[[], None]) -> NoReturn:
@@ -26,8 +19,9 @@ def launch(script: Callable[[], None]) -> NoReturn:
         script: A function that parses ``sys.argv`` as Megatron's command line and trains.
     """
     code = _run(script)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            stream.flush()
     if code not in (EXIT_DONE, None):
         # Other ranks may hang in a collective that this one will never join, and a clean interpreter
         # shutdown would wait for them: leave at once, so that the launcher sees the code and ends them.
@@ -39,6 +33,7 @@ def _run(script: Callable[[], None]) -> int:
     from megatron_lrps.training.megatron import hooks
 
     tie_children()
+    show_stacks()
     try:
         gc.disable()  # imported objects stay: looking for garbage takes a tenth of a start
         hooks.install(cpu="--lrps-cpu" in sys.argv)
@@ -48,46 +43,20 @@ def _run(script: Callable[[], None]) -> int:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else EXIT_DONE if leaving.code is None else EXIT_FAILED
         if code not in (EXIT_DONE, EXIT_CONTINUE):
-            _leave_word(code, leaving)
+            leave_word(code, leaving)
         return code
     except LrpsError as error:
-        print(f"lrps: {error}", file=sys.stderr)
-        _leave_word(error.exit_code, error)
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            print(f"lrps: {error}", file=sys.stderr)
+        leave_word(error.exit_code, error)
         return error.exit_code
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # torch's CheckpointException is no Exception
         failure = hooks.failure_of(error)
         code = failure.exit_code if failure else EXIT_FAILED
-        _leave_word(code, failure if isinstance(failure, RefusedError) else error)
+        leave_word(code, failure or error)
         return code
     finally:
         hooks.let_go()
     return EXIT_DONE
-
-
-def _leave_word(code: int, error: BaseException) -> None:
-    """Write on one line how this rank failed, unless another rank has done so before."""
-    file = os.environ.get(FILE)
-    if not file or _others(error):
-        return
-    if isinstance(error, SystemExit) and isinstance(error.__cause__, LrpsError):
-        error = error.__cause__  # a hook has said it, and ended the rank
-    text = (str(error).splitlines() or [""])[0]
-    line = f"{code} rank {os.environ.get('RANK', '0')}: {type(error).__name__}: {text}\n"
-    # An error here: another rank was first, or the disk failed.
-    with contextlib.suppress(OSError), Path(file).open("x", encoding="utf-8", errors="replace") as word:
-        word.write(line)
-
-
-def _others(error: BaseException) -> bool:
-    """Whether the cause is a lost rank, link or GPU: then another start may succeed."""
-    import torch
-
-    cause: BaseException | None = error
-    while cause is not None:
-        said = isinstance(cause, RuntimeError | OSError) and any(words in str(cause) for words in _LOST)
-        if said or isinstance(cause, torch.distributed.DistError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False

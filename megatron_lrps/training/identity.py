@@ -8,7 +8,7 @@ from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.data.fingerprint import fingerprint, tokenizer_fingerprint
 from megatron_lrps.data.index_reader import token_count
 from megatron_lrps.plan import Plan, Window
-from megatron_lrps.plan.data_files import window_facts
+from megatron_lrps.plan.data_files import blend_facts, window_facts
 from megatron_lrps.plan.window_samples import windows_read
 from megatron_lrps.training.arguments import Planned
 
@@ -27,10 +27,11 @@ def identity_of(planned: Planned, position: int, recorded: Mapping[str, Any]) ->
     return Identity(
         windows=[
             window_facts(tree, window, _known if window in read else _passed(recorded, window))
-            for window in tree.windows_of(path)
+            for window in tree.data_windows(path)
         ],
         tokenizer=_tokenizer(tree.plan),
         order=path.order,
+        **blend_facts(tree, path, _known),
     )
 
 

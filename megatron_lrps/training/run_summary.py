@@ -7,11 +7,12 @@ from typing import Any
 
 from megatron_lrps.campaign.data_ledger import ranges_of
 from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.libraries import library_versions
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import StartPoint
+from megatron_lrps.plan.branch_data import own_data_words
 from megatron_lrps.storage.disk_space import free_bytes, size_words
-from megatron_lrps.training.path_record import library_versions
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
 
@@ -81,6 +82,8 @@ def _data(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
     text = f"samples {start.iteration * batch:,} to {path.end * batch:,}"
     if path.planned is None:
         return text
+    if words := own_data_words(path.planned.tree, path.planned.path):
+        return f"{text}, of {words}"
     windows = path.planned.tree.windows_of(path.planned.path)
     ahead = [w.version.name for w in windows if path.planned.path.order == "mixed" or w.end > start.iteration]
     return f"{text}, of the windows {', '.join(ahead)} ({path.planned.path.order})"

@@ -4,12 +4,9 @@ Megatron writes its tracker file last, after a synchronous save and in the final
 That moment is taken as the commit (``training/megatron/tracker.py``).
 """
 
-import errno
-import os
 import shutil
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +20,7 @@ from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.storage.files import sync, write_atomic
 from megatron_lrps.training.path_record import write_path_record
 from megatron_lrps.training.path_to_train import PathToTrain
-from megatron_lrps.training.saves_on_disk import size_on_disk
-
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
-_LOW_BYTES = 1 << 20
-
+from megatron_lrps.training.storage_failure import storage_error
 
 STOP_S = 15.0
 """The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
@@ -48,15 +41,26 @@ class Committer:
     ) -> None:
         self._path, self._args, self._identity, self._saved = path, args, identity, saved
         self._hashing: list[threading.Thread] = []
+        self._begun: dict[int, float] = {}
         self._recording = threading.Lock()
+
+    def begin(self, iteration: int) -> None:
+        """Note that a save begins."""
+        self._begun = {iteration: time.monotonic()}
 
     def commit(self, iteration: int) -> None:
         """Make a finished checkpoint count: sizes, then the tracker, then the news; raises StorageError."""
-        folder = Checkpoint(self._path.own, iteration).folder
-        manifest = take_sizes(folder)
-        sync(folder)
-        write_atomic(self._path.own / TRACKER, str(iteration))
-        self._path.log("saved", iteration=iteration)
+        own, folder = self._path.own, Checkpoint(self._path.own, iteration).folder
+        try:
+            manifest = take_sizes(folder)
+            sync(folder)
+            write_atomic(own / TRACKER, str(iteration))
+        except (OSError, StorageError) as error:
+            if (behind := storage_error(error, own)) is None:
+                raise
+            raise behind from error
+        took = {"seconds": round(time.monotonic() - since, 1)} if (since := self._begun.get(iteration)) else {}
+        self._path.log("saved", iteration=iteration, **took)
         self._saved(iteration)
         # Neither the hashes nor the record may hold training up.
         thread = threading.Thread(target=self._hash, args=(folder, manifest), name=f"hash {iteration}")
@@ -104,45 +108,3 @@ def _remove(folder: Path) -> None:
             shutil.rmtree(folder)
     except OSError as error:
         raise StorageError(f"{folder} could not be emptied: {error.strerror}.", "fix its permissions.") from None
-
-
-def storage_error(error: BaseException, own: Path) -> StorageError | None:
-    """Return the storage's error behind an error; None if the storage is not at fault.
-
-    Writers in other processes hand over a text in place of their error, so the text and the disk are checked too.
-    """
-    if (reason := _storage_reason(error, own)) is None:
-        return None
-    return StorageError(f"A write to {own} failed: {reason}.", "make room, then rerun: it continues.")
-
-
-def _storage_reason(error: BaseException, own: Path) -> str | None:
-    seen: list[BaseException] = []
-    pending = [error]
-    while pending:
-        if (each := pending.pop()) in seen:
-            continue
-        seen.append(each)
-        if isinstance(each, OSError) and each.errno in STORAGE_ERRNOS:
-            return os.strerror(each.errno)
-        failures = getattr(each, "failures", None)  # torch's CheckpointException: rank -> (error, trace)
-        if isinstance(failures, dict):
-            pending += [value[0] for value in failures.values() if isinstance(value, tuple)]
-        pending += [chained for chained in (each.__cause__, each.__context__) if chained is not None]
-    text = "".join(traceback.format_exception(error))
-    for code in STORAGE_ERRNOS:
-        if os.strerror(code) in text:
-            return os.strerror(code)
-    # Megatron's writers hand over the class of their error alone: then a disk without room for the save is at fault.
-    if any(name in text for name in ("dist_checkpointing", "torch.distributed.checkpoint")) and _no_room(own):
-        return os.strerror(errno.ENOSPC)
-    return None
-
-
-def _no_room(own: Path) -> bool:
-    saved = Checkpoints.in_folder(own)
-    try:
-        sizes = [size_on_disk(saved.at(iteration)) for iteration in (saved.complete or saved.torn)[-1:]]
-        return shutil.disk_usage(own).free < max(sizes, default=_LOW_BYTES)
-    except OSError:
-        return False

@@ -117,6 +117,8 @@ class Session:
                 return None
             if persistent and self.start.leaves_alone(iteration):
                 clear_unfinished(self.path.own, iteration, rank=self._rank)
+            if persistent and self.committer is not None:
+                self.committer.begin(iteration)
             result = write()
             if persistent:
                 self._saved = iteration
@@ -145,12 +147,13 @@ class Session:
         Raises:
             RefusedError: if another process has taken the path meanwhile.
         """
+        self.activity.iterated(iteration)
         self.start.refuse_lost_path()
         exits = decide()
         cut = self.cuts.take(iteration)
         path = self.path
         part_ends = iteration == path.until < path.end
-        if cut or part_ends or iteration in path.fork_points:
+        if cut or part_ends or iteration in path.needed_saves:
             save()
         if (exits or part_ends) and iteration < path.end:
             self._stop = Stop.at(iteration, until=path.until, signalled=signalled(), interval=interval())
@@ -173,11 +176,16 @@ class Session:
             self.path.log("stopped", reason=self._stop.reason, iteration=self._stop.iteration, exit_code=code)
         return code
 
-    def failed(self, error: LrpsError) -> None:
-        """Record the error that ends this run; rank 0 does."""
-        if self._rank == 0:
+    def failed(self, error: LrpsError, *, code: int | None = None) -> None:
+        """Record the error that ends this run; rank 0 does.
+
+        Args:
+            error: The error.
+            code: The exit code of this rank, if no other one knows of the error: then this one records it.
+        """
+        if self._rank == 0 or code is not None:
             with contextlib.suppress(StorageError):  # a full disk takes no record either
-                self.path.log(error.event, message=str(error), exit_code=error.exit_code)
+                self.path.log(error.event, message=str(error), exit_code=code or error.exit_code)
 
     def finished(self) -> None:
         """Record that the path is trained, if it is. Called when the script has returned."""

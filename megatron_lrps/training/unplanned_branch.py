@@ -55,7 +55,7 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
         if getattr(args, name):
             raise RefusedError(f"--{name.replace('_', '-')} would break the fork.", "drop it.")
     for name, reason in _NOT_IN_A_BRANCH.items():
-        if getattr(args, name):
+        if getattr(args, name, None):  # older releases of Megatron lack some
             flag = f"--{name.replace('_', '-')}"
             raise RefusedError(f"{flag} is given to a branch: {reason}.", f"drop {flag}.")
     if args.ckpt_format != "torch_dist":

@@ -14,6 +14,7 @@ from megatron_lrps.plan import Tree, expand, load_plan, parse_plan, plan_hash
 from megatron_lrps.plan.megatron_arguments import by_flag
 from tests.campaign.checkpoints import save
 from tests.plan.plans import plan_dict
+from tests.training.harness import write_tokens
 
 VERSIONS = [
     {"name": "v1", "iters": 1000, "train": [[0.7, "web"], [0.3, "code"]]},
@@ -62,6 +63,8 @@ def test_the_first_plan_becomes_the_accepted_one(tmp_path: Path) -> None:
         {"versions": version(0, max_epochs=9), "max_epochs": 2},
         {"paradigm": ["lrps", "ptfs", "cpt"]},
         {"megatron": {"save-interval": 50}},
+        {"versions": version(1, branch={"data": "mixed"})},
+        {"versions": version(1, branch={"data": [[0.5, "v1"], [0.5, "curated/web"]]})},
     ],
 )
 def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
@@ -167,6 +170,37 @@ def test_what_ids_mean_is_the_past(changed: dict[str, Any], words: list[str], tm
     assert [word for word in words if word not in str(refusal.value)] == []
 
 
+def test_the_data_of_a_begun_branch_stay(tmp_path: Path) -> None:
+    for name in ("web", "code", "other"):
+        write_tokens(tmp_path / name, [[len(name)] * 100])
+    blend = {"data": [[0.5, "v1"], [0.5, "./other"]]}
+    campaign = Campaign(tree_in(tmp_path, versions=version(0, branch=blend)))
+    accept(campaign)
+    save(campaign.folder.path("main").checkpoints, 400)
+    accept(Campaign(tree_in(tmp_path)))  # the branch has not begun
+    accept(campaign)
+    save(campaign.folder.path("v1").checkpoints, 600)
+
+    def refusal(data: Any, **keys: Any) -> str:
+        with pytest.raises(RefusedError) as refused:
+            accept(Campaign(tree_in(tmp_path, versions=version(0, branch={"data": data}), **keys)))
+        return str(refused.value)
+
+    assert refusal("window").startswith("path v1, branch.data: a blend has been trained, the plan now says window.")
+    assert "branch.data: a blend has been trained, the plan now says mixed" in refusal("mixed")
+    assert "restore it (under versions.v1.branch, where only later branches are to read something else)" in refusal(
+        "mixed"
+    )
+    assert "path v1, branch.data: [(0.35, " in refusal([[0.6, "v1"], [0.4, "./other"]])
+    (tmp_path / "other2.bin").write_bytes((tmp_path / "other.bin").read_bytes())
+    (tmp_path / "other2.idx").write_bytes((tmp_path / "other.idx").read_bytes())
+    accept(Campaign(tree_in(tmp_path, versions=version(0, branch={"data": [[0.5, "v1"], [0.5, "./other2"]]}))))
+    write_tokens(tmp_path / "changed", [[9] * 101])
+    assert "path v1, branch.data: " in refusal([[0.5, "v1"], [0.5, "./changed"]])
+    # The same from elsewhere is the same, and what comes later may have other data.
+    accept(Campaign(tree_in(tmp_path, branch=blend, versions=version(1, branch={"data": "mixed"}))))
+
+
 def test_a_window_that_main_has_begun_is_the_past(trained: Path) -> None:
     campaign = CampaignFolder(tree_in(trained).plan.folder)
     save(campaign.path("main").checkpoints, 1200)
@@ -209,3 +243,18 @@ def test_a_damaged_accepted_plan_is_refused(trained: Path) -> None:
     file.write_text(file.read_text()[:40])
     with pytest.raises(RefusedError, match="is damaged"):
         accept(Campaign(tree_in(trained, versions=[*VERSIONS, NEXT])))
+
+
+def test_a_merge_that_is_made_stays_and_one_to_come_may_change(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5})
+    accept(Campaign(tree))
+    campaign = CampaignFolder(tree.plan.folder)
+    save(campaign.path("main").checkpoints, *range(600, 1001, 100))
+    save(campaign.path("v1").checkpoints, 1000)
+    later = [VERSIONS[0], {**VERSIONS[1], "merge": {"window": 0.2}}]
+    accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5}, versions=later)))
+    accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5}, versions=VERSIONS)))
+    with pytest.raises(RefusedError, match=r"0\.2 of main at 600.* has been trained, the plan now says.*at 750"):
+        accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 2})))
+    with pytest.raises(RefusedError, match="path v1"):
+        accept(Campaign(tree_in(tmp_path)))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from megatron_lrps.campaign.epochs import planned_windows, refuse_repeats
+from megatron_lrps.campaign.epochs import planned_data, planned_windows, refuse_repeats
 from megatron_lrps.errors import EXIT_REFUSED, RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from tests.plan.plans import plan_dict
@@ -30,7 +30,8 @@ def tree_in(folder: Path, *versions: dict[str, Any], **keys: Any) -> Tree:
 
 
 def check(tree: Tree, path: str, position: int = 0) -> None:
-    refuse_repeats(tree, tree.path(path), planned_windows(tree), position)
+    planned = tree.path(path)
+    refuse_repeats(tree, planned, planned_data(tree, planned, planned_windows(tree)), position)
 
 
 def refusal(tree: Tree, path: str, position: int = 0) -> str:
@@ -71,6 +72,27 @@ def test_only_windows_that_are_still_read_are_refused(folder: Path) -> None:
     check(tree, "cpt-v2")  # forks where v1 ends
     assert "versions.v1" in refusal(tree, "ptfs-v2", 209)
     check(tree_in(folder, V1, {**V2, "iters": 500}), "v1")  # v2's 5 epochs are none of v1's
+
+
+def test_a_branch_with_data_of_its_own_counts_them_with_mains(folder: Path) -> None:
+    write_tokens(folder / "curated", [[1] * 400])
+    v2 = {**V2, "branch": {"data": [[0.5, "v1"], [0.5, "./curated"]]}}
+    tree = tree_in(folder, V1, v2)  # v2's branch reads (140, 200]: 480 samples, 180 of web, 60 of code, 240 of curated
+    assert refusal(tree, "v2") == (
+        f"versions.v2.branch.data: v2 reads {folder}/code to 5.2 epochs in all, 260 samples of 16 tokens out of 800; "
+        "max_epochs is 4. Fix: give more data, less weight or a shorter version; or raise versions.v2.max_epochs."
+    )
+    check(tree, "main")
+    check(tree, "v1")
+    assert "curated to 9.6 epochs in all, 240 samples" in refusal(tree_in(folder, V1, {**v2, "max_epochs": 6}), "v2")
+    check(tree_in(folder, V1, {**v2, "max_epochs": 9.6}), "v2")
+
+
+def test_a_mixed_branch_reads_again_what_main_has_read(folder: Path) -> None:
+    tree = tree_in(folder, V1, V2, branch={"data": "mixed"})
+    # Main reads all of v1, and v2's branch 480 of 1,600 samples: 4 epochs of code, and 0.3 x 4 more.
+    assert refusal(tree, "v2").startswith(f"branch.data: v2 reads {folder}/code to 5.2 epochs in all, 260 samples")
+    check(tree_in(folder, V1, {**V2, "max_epochs": 5.2}, branch={"data": "mixed"}), "v2")
 
 
 def test_an_empty_index_is_refused_and_a_missing_one_left_to_others(folder: Path) -> None:

@@ -17,6 +17,7 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import log_event
 from megatron_lrps.campaign.start_point import find_start
 from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.processes import show_stacks
 from megatron_lrps.storage.ownership import acquire
 
 LINE = (
@@ -78,13 +79,21 @@ def main() -> None:
             sys.exit({"refused": 78, "storage": 74}[mode])
         time.sleep(600)  # torchrun ends it
 
+    if mode == "stall":
+        show_stacks()
+        if rank == 0:
+            teller = Teller(folder, acquire(folder.root, say=print).token)
+            teller.tell("training")
+            teller.pulse(0.1)
     lockstep = Lockstep(folder.logs, rank, world)
     for iteration in range(start + 1, path.end + 1):
         time.sleep(seconds)
         if mode == "fail" and rank == world - 1 and iteration == 8:
             raise RuntimeError("the loss of this rank is not finite")
         lockstep.wait()
-        while mode == "hang" and iteration == 8:  # as in a collective that one rank never joins
+        if mode == "stall" and rank == 0 and iteration < 8:
+            teller.iterated(iteration)
+        while mode in ("hang", "stall") and iteration == 8:  # as in a collective that one rank never joins
             time.sleep(1)
         if rank == world - 1:
             print(

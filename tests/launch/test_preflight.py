@@ -58,6 +58,18 @@ def test_a_damaged_accepted_plan_is_said(tmp_path: Path) -> None:
     assert "is damaged" in said(campaign)[0]
 
 
+def test_a_strategy_of_saves_that_this_machines_megatron_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = {"async-save": True, "use-persistent-ckpt-worker": True}
+    container = {"slurm": {"container": "nemo.sqsh"}}
+    found: dict[str, str] = {"megatron-core": "0.19.2"}
+    monkeypatch.setattr(preflight, "installed", found.get)
+    assert "needs nvidia-resiliency-ext 0.6 or newer" in said(campaign_in(tmp_path, megatron=flags))[0]
+    assert said(campaign_in(tmp_path, megatron={**flags, "async-strategy": "mcore"})) == []
+    assert said(campaign_in(tmp_path, megatron=flags, launch=container), 8) == []  # it may have what this one lacks
+    found.clear()  # a login node
+    assert said(campaign_in(tmp_path, megatron=flags)) == []
+
+
 def test_a_layout_that_no_megatron_trains(tmp_path: Path) -> None:
     model = {"num-layers": 4, "hidden-size": 64, "num-attention-heads": 5}
     assert (

@@ -67,9 +67,11 @@ def test_what_a_key_takes_stands_in_words() -> None:
         "| `max` | number > 0 | `0.0003` |",
         "| `train` | list of [number > 0, path] |  |",
         "| `replay` | number > 0, < 1 or [keys](#versionsreplay) |  |",
-        "| `sources` | mapping to path or list of paths or [keys](#versionssourcesprefix) |  |",
+        "| `sources` | mapping to path or list of paths or [keys](#versionssourcesprefix) |  | The raw text from which "
+        "`lrps prepare` makes an index, by",
+        "| `data` | `window`, `mixed` or list of [number > 0, path] | `window` |",
         "| `skipped` | count or `null` | `25` |",
-        "| `megatron` | mapping to value |  |",
+        "| `megatron` | mapping to value |  | Megatron's own flags",
         "| `device` | `gpu`, `cpu` | `gpu` |",
     ):
         assert page.count(row) == 1, row

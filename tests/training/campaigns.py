@@ -84,10 +84,10 @@ def run_ranks(
     return Ended(codes=codes, log="".join(path.read_text() for path in logs))
 
 
-def train_path(plan: Path, path: str, *flags: str, ranks: int = 1, code: str = ENTRY) -> Ended:
+def train_path(plan: Path, path: str, *flags: str, ranks: int = 1, code: str = ENTRY, timeout: float = 500) -> Ended:
     """Train one path of a plan with real ranks."""
     arguments = ["--lrps-plan", str(plan), "--lrps-path", path, "--lrps-cpu", *flags]
-    return run_ranks(arguments, cwd=plan.parent, ranks=ranks, code=code)
+    return run_ranks(arguments, cwd=plan.parent, ranks=ranks, code=code, timeout=timeout)
 
 
 def losses(plan: Path, path: str) -> dict[int, float]:

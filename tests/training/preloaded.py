@@ -8,7 +8,9 @@ from megatron_lrps.plan.cpu_flags import CPU_ENV
 os.environ.update(CPU_ENV, CUDA_VISIBLE_DEVICES="")
 
 from megatron_lrps.training import cpu
+from megatron_lrps.training.megatron.installed import installed_release
 
 cpu.patch()
-for name in ("core.tokenizers.text.models", "training.training"):
-    importlib.import_module(f"megatron.{name}")
+
+for name in (installed_release().tokenizers, "megatron.training.training"):
+    importlib.import_module(name)

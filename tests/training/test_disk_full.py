@@ -53,7 +53,7 @@ def test_a_full_disk_loses_nothing(mode: str, disk: Path, tmp_path: Path) -> Non
         assert "6 saves will take" in ended.log
     ended = train_path(plan, "main", "--lrps-allow", "disk")
     assert ended.codes == [74], ended.log[-3000:]
-    assert "No space left on device. Fix: " in ended.log
+    assert "No space left on device. It is on tmpfs at " in ended.log
     folder = CampaignFolder(disk / "run").path("main").checkpoints
     complete = Checkpoints.in_folder(folder).complete
     assert complete[:2] == (2, 4)

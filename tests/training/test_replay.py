@@ -1,37 +1,28 @@
 """What Megatron's own data sets give a window that replays: samples by their tokens, which say where they are from."""
 
-from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.window_samples import Interleaved
-from megatron_lrps.training.megatron.datasets import build_datasets
-from megatron_lrps.training.timeline import Mixed, Timeline, replay_seed
+from megatron_lrps.training.timeline import Mixed, replay_seed
 from tests.plan.plans import plan_dict
 from tests.training.harness import write_tokens
+from tests.training.numbered_samples import PREFIXES, SEQUENCE, origins, read, timeline, write_indexes
 
-DOCUMENTS, LENGTH = 50, 40
-SEQUENCE, BATCH = 16, 8
-PREFIXES = ("v1", "v2", "v3", "code")
 SIZES = {"v1": 96, "v2": 40, "v3": 40}
 """Samples of each window; an index of 2,000 tokens has 124."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Indexes whose tokens are all different: 100,000 x the index's number + 1,000 x the document + the place."""
+    """Three windows' indexes and one more."""
     root = tmp_path_factory.mktemp("replay")
-    for number, prefix in enumerate(PREFIXES, 1):
-        write_tokens(
-            root / prefix, [[number * 100_000 + d * 1000 + t for t in range(LENGTH)] for d in range(DOCUMENTS)]
-        )
+    write_indexes(root)
     return root
 
 
@@ -42,37 +33,6 @@ def tree_in(folder: Path, **keys: dict[str, Any]) -> Tree:
     ]
     text = yaml.safe_dump(plan_dict(versions=versions, paradigm=["lrps", "ptfs"]))
     return expand(parse_plan(text, base=folder))
-
-
-def timeline(tree: Tree, path: str = "v3", *, position: int = 0, seed: int = 1234) -> Timeline:
-    tokenizer = SimpleNamespace(eod=0, pad=-1, vocab_size=None, special_tokens_dict={}, unique_identifiers={})
-    config = GPTDatasetConfig(
-        random_seed=seed,
-        sequence_length=SEQUENCE,
-        tokenizer=tokenizer,
-        reset_position_ids=False,
-        reset_attention_mask=False,
-        eod_mask_loss=False,
-        blend=(["replaced"], None),
-        split="1,0,0",
-        path_to_cache=str(tree.plan.folder / "cache"),
-        mid_level_dataset_surplus=0.005,
-    )
-    args = Namespace(consumed_train_samples=position, seed=seed)
-    train, _, _ = build_datasets(tree, tree.path(path), args, config, lambda: True)
-    assert train is not None
-    return train
-
-
-def read(samples: Timeline, start: int = 0, end: int | None = None) -> list[tuple[int, ...]]:
-    return [tuple(samples[each]["tokens"].tolist()) for each in range(start, len(samples) if end is None else end)]
-
-
-def origins(samples: list[tuple[int, ...]]) -> list[str]:
-    """The index that each sample is from; no sample is from two."""
-    found = [{PREFIXES[token // 100_000 - 1] for token in sample} for sample in samples]
-    assert all(len(names) == 1 for names in found)
-    return [next(iter(names)) for names in found]
 
 
 def test_own_and_replayed_samples_are_spread_evenly(folder: Path) -> None:

@@ -31,8 +31,9 @@ gpt.main()
 """
 DROPS = """
 from megatron_lrps import register; register(cpu=True)
-from megatron_lrps.training.megatron import gpt
-gpt._model_config = gpt.gpt_config_from_args  # as Megatron-LM's own script builds its model
+from megatron_lrps.training.megatron import gpt, gpt_0_19
+gpt_0_19._config = gpt_0_19.gpt_config_from_args  # as Megatron-LM's own script builds its model
+gpt.applied_rope_factor = lambda args: 8.0
 gpt.main()
 """
 

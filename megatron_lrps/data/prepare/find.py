@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.errors import PlanError, RefusedError
+from megatron_lrps.plan.branch_data import all_branches
 from megatron_lrps.plan.file_paths import absolute, within
-from megatron_lrps.plan.keys.raw_text import Source
+from megatron_lrps.plan.keys.raw_text import Source, Sources
 from megatron_lrps.plan.model import Plan
 
 Kind = Literal["jsonl", "parquet", "text", "arrow"]
@@ -77,14 +78,14 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
     found: dict[Path, TextSource] = {}
     names: dict[str, None] = {}
     known: set[str] = set()
-    for version in plan.versions:
-        for prefix, source in version.sources.items():
+    for section, owner, sources, trained in _sections(plan):
+        for prefix, source in sources.items():
             shown = within(prefix, plan.base)
-            names |= {version.name: None, shown: None}
-            key = f"versions.{version.name}.sources.{shown}"
+            names |= {**({owner: None} if owner else {}), shown: None}
+            key = f"{section}.sources.{shown}"
             if prefix in found:
                 raise PlanError(f"{key}: {found[prefix].key} says it too.", "Remove one of them.")
-            given = {name for name in only if name == version.name or _names(name, prefix, plan.base)}
+            given = {name for name in only if name == owner or _names(name, prefix, plan.base)}
             known |= given
             if only and not given:
                 continue
@@ -95,7 +96,7 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
                 field=source.field,
                 documents=source.documents or "file",
                 max_unreadable=source.max_unreadable,
-                trains=any(prefix == index for _, index in version.train),
+                trains=prefix in trained,
             )
     if unknown := [name for name in only if name not in known]:
         raise PlanError(
@@ -104,6 +105,14 @@ def find_sources(plan: Plan, only: Sequence[str] = ()) -> list[TextSource]:
     if not found:
         raise PlanError("versions: none of them has `sources`.", "Add `sources: {INDEX PREFIX: FILES}` to a version.")
     return list(found.values())
+
+
+def _sections(plan: Plan) -> Iterator[tuple[str, str | None, Sources, set[Path]]]:
+    """Yield (key, version or None, sources, training indexes) of the plan's sections that have ``sources``."""
+    for version in plan.versions:
+        yield f"versions.{version.name}", version.name, version.sources, {index for _, index in version.train}
+    for key, name, branch in all_branches(plan):
+        yield key, name, branch.sources, {*branch.sources}
 
 
 def _names(name: str, prefix: Path, base: Path) -> bool:

@@ -9,6 +9,7 @@ from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import PlanError
 from megatron_lrps.launch.doctor.machine import CONTAINERS, LIBRARIES, SLURM, Machine
 from megatron_lrps.plan import Plan
+from megatron_lrps.plan.async_saves import NVRX, is_old_nvrx, needs_nvrx
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.data_files import require_data
 from megatron_lrps.training.megatron.installed import RELEASES
@@ -74,7 +75,8 @@ _LIBRARY_FIXES = {
     "gigatoken": "for fast byte-level BPE in lrps prepare: pip install 'megatron-lrps[data]'.",
     "tensorboard": "for the losses and lrps report: pip install tensorboard.",
     "matplotlib": "for pictures: pip install matplotlib.",
-    "nvidia-resiliency-ext": "for --async-save with its default strategy: pip install nvidia-resiliency-ext.",
+    NVRX: "for async-save with Megatron's default strategy, nvrx: use a NeMo container, which has 0.6 or newer "
+    "(package indexes end at 0.4.1), or set async-strategy: mcore.",
 }
 _TOKENIZER_LIBRARIES = {
     "SentencePieceTokenizer": "sentencepiece",
@@ -95,6 +97,9 @@ def _module(machine: Machine, name: str, fix: str) -> Finding:
 
 def _library(machine: Machine, name: str) -> Finding:
     version = machine.libraries[name]
+    if name == NVRX and version is not None and is_old_nvrx(version):
+        why = f"{version}, and megatron-core 0.19 does not start beside a version before 0.6"
+        return Finding(name, why, False, f"pip uninstall {NVRX}, or use a NeMo container, which has 0.6 or newer.")
     return _need(name, version or "not installed", version is not None, _LIBRARY_FIXES[name])
 
 
@@ -168,6 +173,8 @@ def needs_of_run(
     """
     plan = campaign.plan
     findings = [_module(machine, "torch", f"{_BARE}."), _megatron(machine)]
+    if needs_nvrx(plan.megatron) or is_old_nvrx(machine.libraries[NVRX] or "1"):
+        findings.append(_library(machine, NVRX))
     findings += _gpu_needs(plan, machine, ranks) if plan.launch.device == "gpu" else [_cpu_need(machine)]
     if plan.launch.device == "gpu" and nodes > 1:
         findings.append(_fabric(machine, nodes, ethernet=ethernet))
@@ -230,7 +237,7 @@ def _bytes_to_come(campaign: Campaign) -> int:
     count = 0  # fork points and ends that are not saved yet
     for path in campaign.paths:
         saved = Checkpoints.in_folder(campaign.folder.path(path.name).checkpoints).complete
-        count += len({path.end, *campaign.tree.fork_points(path.name)} - set(saved))
+        count += len({path.end, *campaign.tree.needed_saves(path.name)} - set(saved))
     return count * size.checkpoint_bytes
 
 

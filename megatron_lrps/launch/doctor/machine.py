@@ -5,7 +5,6 @@ A process of its own (``library_probe``) imports the libraries, because a broken
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
 import platform
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.launch.doctor.library_probe import MODULES
+from megatron_lrps.plan.async_saves import NVRX, installed
 
 PROBE = "megatron_lrps.launch.doctor.library_probe"
 LIBRARIES = (
     *("sentencepiece", "tokenizers", "transformers", "tiktoken", "gigatoken", "tensorboard", "matplotlib"),
-    "nvidia-resiliency-ext",
+    NVRX,
 )
 SLURM = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 CONTAINERS = ("enroot", "apptainer", "singularity", "docker", "podman")
@@ -89,19 +89,12 @@ def look(folder: Path) -> Machine:
         adapters = tuple(sorted(entry.name for entry in _INFINIBAND.iterdir()))
     return Machine(
         modules=_probe(),
-        libraries={name: _installed(name) for name in LIBRARIES},
+        libraries={name: installed(name) for name in LIBRARIES},
         commands={name: shutil.which(name) for name in (*SLURM, *CONTAINERS)},
         infiniband=adapters,
         cores=len(os.sched_getaffinity(0)),
         storage=look_at(folder),
     )
-
-
-def _installed(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _probe() -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ _LOSS = re.compile(r"\| +lm loss: (\S+) \|")
 # The first line of torchrun's own report; the lines of the ranks come before it.
 _TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
 _RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+_WORD = re.compile(r"(\d+) (rank \d+): (\w+): (.*)")
 _TAIL_BYTES = 256 * 1024
 
 
@@ -107,6 +108,33 @@ def failed_rank(log: Path) -> RankFailure | None:
     """Return the first failed rank from torchrun's report at the end of the log; None if no rank has failed."""
     match = _RANK.search(_tail(log))
     return RankFailure(rank=int(match[2]), code=int(match[1])) if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftWord:
+    """The reason that the first failed rank left (``training/failure_word.py``).
+
+    Attributes:
+        code: Its exit code.
+        who: The rank and its error, in words.
+        text: The error's own text.
+    """
+
+    code: int
+    who: str
+    text: str
+
+
+def left_word(file: Path) -> LeftWord | None:
+    """Read the reason that a failed rank left; None if there is none."""
+    try:
+        match = _WORD.match(file.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    if match is None:
+        return None
+    code, who, kind, text = match.groups()
+    return LeftWord(code=int(code), who=f"{who} ended with {kind}: {text}", text=text)
 
 
 def _tail(log: Path) -> str:

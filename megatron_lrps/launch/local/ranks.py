@@ -34,14 +34,14 @@ class _Process:
 
 def writers(logs: Iterable[Path]) -> list[int]:
     """Return the ids, rising, of live processes with one of these files as standard output or error."""
-    return sorted(process.pid for process in _writers(logs))
-
-
-def _writers(logs: Iterable[Path]) -> list[_Process]:
     files = set()
     for log in logs:
         with contextlib.suppress(OSError):
-            files.add(_identity(log))
+            files.add(_identity(log.stat()))
+    return sorted(process.pid for process in _writers(files))
+
+
+def _writers(files: set[tuple[int, int]]) -> list[_Process]:
     found = []
     for entry in _PROC.iterdir() if files else ():
         # A process may end meanwhile, and processes of other users may not be read: neither trains the path.
@@ -55,13 +55,12 @@ def _writers(logs: Iterable[Path]) -> list[_Process]:
 
 def _writes(descriptor: Path, files: set[tuple[int, int]]) -> bool:
     try:
-        return _identity(descriptor) in files
+        return _identity(descriptor.stat()) in files
     except OSError:
         return False
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
@@ -100,6 +99,8 @@ class RankGroup:
         torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
         self.log, output = open_log(logs)
         with output:
+            # Asked now: the log's folder may be gone when the processes that write it are to be killed.
+            self._files = {_identity(os.fstat(output.fileno()))}
             self._torchrun = subprocess.Popen(
                 [sys.executable, *tied, *torchrun, *tied, module, *arguments],
                 env={**os.environ, **env, PARENT: str(os.getpid())},
@@ -123,7 +124,18 @@ class RankGroup:
     def ranks(self) -> list[int]:
         """The process ids of the live ranks."""
         # A rank leads its own session; the helper processes of torchrun do not.
-        return [p.pid for p in _writers([self.log]) if p.parent == self.pid and p.session == p.pid]
+        return [p.pid for p in _writers(self._files) if p.parent == self.pid and p.session == p.pid]
+
+    def numbered_ranks(self) -> list[tuple[int, int]]:
+        """The number and the process id of each live rank, by number."""
+        found = []
+        for pid in self.ranks():
+            with contextlib.suppress(OSError):
+                variables = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+                number = next((each[5:] for each in variables if each.startswith(b"RANK=")), b"")
+                if number.isdigit():
+                    found.append((int(number), pid))
+        return sorted(found)
 
     def signal_ranks(self, number: signal.Signals) -> int:
         """Send a signal to every rank; returns the number of ranks."""
@@ -140,7 +152,8 @@ class RankGroup:
             LrpsError: naming processes that outlived SIGKILL, usually because they wait on a dead disk or device.
         """
         deadline = time.monotonic() + _KILL_TIMEOUT_S
-        while left := writers([self.log]):
+        self._torchrun.kill()  # and with it the ranks, even if a dead file system does not say who writes its files
+        while left := [process.pid for process in _writers(self._files)]:
             if time.monotonic() > deadline:
                 raise LrpsError(
                     f"Processes {', '.join(map(str, left))} do not end on SIGKILL, and a path has one writer.",

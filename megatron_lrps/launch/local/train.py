@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
@@ -26,13 +27,18 @@ from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
+from megatron_lrps.launch.local.stall_watch import StallWatch
+from megatron_lrps.launch.local.stop_deadline import StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.storage.files import try_lock
 from megatron_lrps.storage.ownership import holder
+from megatron_lrps.training.failure_word import FILE as FAILURE
 
+MERGE_MODULE = "megatron_lrps.launch.merge_job"
+"""The module that makes a version out of checkpoints; it takes the same flags as one that trains."""
 _POLL_S = 0.2
 _LEFTOVER_S = 10.0
 
@@ -102,19 +108,29 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
         arguments = ["--lrps-plan", str(campaign.folder.plan.resolve()), "--lrps-path", path.name]
         seen = len(events(folder))
         display.start(path.name, start.iteration)
-        group = RankGroup(
-            module,
-            [*arguments, "--lrps-cpu"] if cpu else arguments,
-            ranks=campaign.plan.launch.local.processes,
-            env=CPU_ENV if cpu else {},
-            logs=folder.logs,
-        )
-        attempt = Attempt(campaign=campaign, path=path, log=group.log, start=start.iteration)
-        try:
-            _follow(group, attempt, display, stop, exit_signal)
-        finally:
-            group.kill()
-        conclude(attempt, events(folder)[seen:], display)
+        # In memory, because the campaign's disk may be full when a rank has something to say.
+        with os.fdopen(os.memfd_create("lrps-failure")) as memory:
+            word = Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
+            group = RankGroup(
+                MERGE_MODULE if path.mean else module,
+                [*arguments, "--lrps-cpu"] if cpu else arguments,
+                ranks=1 if path.mean else campaign.plan.launch.local.processes,
+                env={**(CPU_ENV if cpu else {}), FAILURE: str(word)},
+                logs=folder.logs,
+            )
+            attempt = Attempt(campaign=campaign, path=path, log=group.log, word=word, start=start.iteration)
+            try:
+                _follow(group, attempt, display, stop, exit_signal)
+            except OSError as error:
+                raise StorageError(
+                    f"path {path.name} was ended at iteration {attempt.reached}, because {group.log} can no longer be "
+                    f"read: {error.strerror}.",
+                    f"see whether the file system of {campaign.folder.root} is mounted, then run the same command to "
+                    "continue from the last checkpoint.",
+                ) from None
+            finally:
+                group.kill()
+            conclude(attempt, events(folder)[seen:], display)
 
 
 def _follow(
@@ -125,7 +141,8 @@ def _follow(
     name = attempt.path.name
     folder = attempt.campaign.folder.path(name)
     doing: Doing | None = Doing(what="starting", since=time.time())
-    running, held = True, False
+    running, held, deadline = True, False, None
+    stalls = StallWatch(attempt, group, display)
     while running:
         running = group.running  # checked before the log is read, so that no last lines are missed
         for step in log.steps():
@@ -135,10 +152,14 @@ def _follow(
             held, doing = True, doing_of(folder, owner)
         if doing is not None and doing.what != "training":
             display.tell(name, doing)
+        if running and (stalled := stalls.look(doing)) is not None:
+            attempt.stalled = stalled
+            group.kill()
         if stop.count and not attempt.asked:
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
+            deadline = StopDeadline(seconds_to_stop(attempt.campaign.plan, events(folder)), time.monotonic())
             when = "save after the iteration they are at"
             if doing is not None and doing.what == "evaluating":
                 when = f"are {doing}, and save then"
@@ -148,6 +169,10 @@ def _follow(
             )
         elif stop.count > 1 and not attempt.killed:
             attempt.killed = True
+            group.kill()
+        elif running and deadline is not None and deadline.is_over(attempt.reached, doing, time.monotonic()):
+            attempt.overdue = deadline.seconds
+            display.say(f"{name}: its ranks have made no progress for {deadline.seconds:g} s; they are killed")
             group.kill()
         if running:
             time.sleep(_POLL_S)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.file_paths import paths_in
@@ -18,7 +19,8 @@ def mountable(folder: Path) -> bool:
 def mounts(plan: Plan) -> list[Path]:
     """Return the folders that ranks and promotions use: the campaign's, and those of all files in the plan."""
     # Only programs outside the container read the raw text (`lrps prepare`) and the site file (the batch script).
-    outside = {"save": True, "versions": {"__all__": {"sources"}}, "megatron": True, "launch": True}
+    texts: dict[str, Any] = {"sources": True, "branch": {"sources"}}
+    outside = {"save": True, "versions": {"__all__": texts}, "branch": {"sources"}, "megatron": True, "launch": True}
     named = paths_in(plan, exclude=outside)
     folders = [plan.folder, *(folder for path in named for file in _files_of(path) for folder in _folders(file))]
     folders += [there for path in paths_in(plan, include={"megatron": True}) for there in _nearest(path)]

@@ -1,6 +1,8 @@
 """``launch`` and ``keep`` of the plan: where paths run, and which checkpoints stay."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from megatron_lrps.plan.keys.base import Count, PlanModel
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
@@ -11,6 +13,10 @@ class LocalLaunch(PlanModel):
 
     processes: Count = 1
     """The number of ranks on this machine: one for each GPU, or on a CPU at most one for each core."""
+    stop_timeout: Annotated[float, Field(gt=0.0)] | None = None
+    """After a request to save and stop, the number of seconds without any progress (an iteration, a step of an
+    evaluation, the begin or the end of a save) after which the ranks are ended and what they have not saved is lost. By
+    default twice the longest save so far and 5 minutes more, or 20 minutes before the first save."""
 
 
 class Launch(PlanModel):

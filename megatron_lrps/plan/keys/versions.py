@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from megatron_lrps.plan.file_paths import base_of, within
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel
+from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.keys.raw_text import Sources
 from megatron_lrps.plan.keys.replay import Replay
 
@@ -40,6 +41,11 @@ class Version(PlanModel):
     decay: dict[str, Any] | None = None
     """The keys of `decay` that differ for this version. If the shape differs, only `alpha` is taken over from the
     campaign's `decay`."""
+    merge: dict[str, Any] | bool | None = None
+    """The keys of `merge` that differ for this version. `true` takes the campaign's `merge`, or its defaults, and
+    `false` makes the version a branch."""
+    branch: BranchSettings | None = None
+    """The keys of `branch` that differ for this version."""
 
     @model_validator(mode="after")
     def _sources_of_indexes(self, info: ValidationInfo) -> "Version":

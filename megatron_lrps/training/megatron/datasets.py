@@ -14,9 +14,19 @@ from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree, Window
+from megatron_lrps.plan.branch_data import data_key
 from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.window_samples import portions_of
-from megatron_lrps.training.timeline import Chained, Mixed, Samples, Timeline, WindowSamples, WithReplay, replay_seed
+from megatron_lrps.training.timeline import (
+    Chained,
+    Mixed,
+    Samples,
+    Timeline,
+    WindowSamples,
+    WithReplay,
+    blend_seed,
+    replay_seed,
+)
 
 Build = Callable[..., list[Any]]
 """``_build`` with this run's configuration and rank."""
@@ -81,7 +91,18 @@ def build_datasets(
     position = args.consumed_train_samples
     build = partial(_build, config, is_built_on_rank)
     windows: list[WindowSamples] = []
-    for window in tree.windows_of(path):
+    if path.order == "blend":
+        length = path.iterations * batch
+        samples = _draw(
+            build,
+            path.blend,
+            length,
+            data_key(tree.plan, path),
+            random_seed=blend_seed(config.random_seed, path.strand),
+        )
+        windows.append(WindowSamples(version=str(path.parent), length=path.fork * batch, samples=None))
+        windows.append(WindowSamples(version=path.name, length=length, samples=samples))
+    for window in () if path.order == "blend" else tree.windows_of(path):
         length = window.iterations * batch
         passed = path.order == "chained" and window.end * batch <= position
         samples = None if passed else _window(tree, window, build, config.random_seed)
@@ -92,7 +113,7 @@ def build_datasets(
     valid = [build([0, None, 0], [None, ([str(prefix)], None), None])[Split.valid.value] for prefix in sets] or None
     if not is_built_on_rank():
         return None, [None] * len(sets) if sets else None, None
-    order = Chained(total) if path.order == "chained" else Mixed(total, args.seed)
+    order = Mixed(total, args.seed) if path.order == "mixed" else Chained(total)
     return Timeline(windows, order), valid, None
 
 
@@ -125,7 +146,7 @@ def _draw(build: Build, blend: Sequence[tuple[float, Path]], length: int, key: s
     samples: Samples | None = built[Split.train.value]
     if samples is not None and len(samples) < length:
         raise RefusedError(
-            f"{key}: its data give {len(samples)} samples, but the window needs {length}.",
+            f"{key}: its data give {len(samples)} samples, but {length} are needed.",
             "give more data, or make the version shorter.",
         )
     return samples

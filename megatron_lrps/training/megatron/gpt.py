@@ -14,27 +14,19 @@ import torch
 from megatron.core import mpu
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig, MockGPTDataset
-from megatron.core.enums import ModelType
 from megatron.core.rerun_state_machine import get_rerun_state_machine
-from megatron.core.tokenizers.utils.build_tokenizer import build_tokenizer
-from megatron.core.transformer.multi_token_prediction import get_mtp_ranks, mtp_on_this_rank
-from megatron.core.utils import (
-    StragglerDetector,
-    get_attr_wrapped_model,
-    get_batch_on_this_cp_rank,
-    get_batch_on_this_tp_rank,
-)
-from megatron.training import get_args, get_tensorboard_writer, get_timers, pretrain, print_rank_0
-from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_container_from_args
-from megatron.training.arguments import core_transformer_config_from_args, parse_and_validate_args
+from megatron.core.transformer.multi_token_prediction import get_mtp_ranks
+from megatron.core.utils import StragglerDetector, get_attr_wrapped_model
+from megatron.training import get_args, get_tensorboard_writer, get_timers, print_rank_0
+from megatron.training.arguments import core_transformer_config_from_args
 from megatron.training.utils import get_blend_and_blend_per_split, is_first_or_last_pipeline_stage
 from torch import Tensor
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.training.megatron.gpt_parts import FIELDS, Batch, applied_rope_factor, gpt_parts
+from megatron_lrps.training.megatron.installed import installed_release
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 
-Batch = dict[str, Any]
-"""Field -> tensor, or ``None`` if a stage does not use it."""
 LossReport = tuple[Tensor, Tensor, dict[str, Tensor]]
 DatasetProvider = Callable[..., tuple[Any, Any, Any]]
 """``provider([train, valid, test sample counts], vp_stage=None)`` -> the three datasets, or ``None``s.
@@ -42,7 +34,6 @@ DatasetProvider = Callable[..., tuple[Any, Any, Any]]
 A provider that builds on every rank that needs the data carries ``is_distributed = True``.
 """
 
-_FIELDS = ("tokens", "position_ids", "attention_mask", "labels", "loss_mask")
 _SPIKE = 10
 """A loss this many times the largest one seen is a spike (``--check-for-spiky-loss``)."""
 
@@ -52,7 +43,10 @@ _SAME_IN_DATASETS = (
     *("mid_level_dataset_surplus", "allow_ambiguous_pad_tokens", "context_parallel_size", "data_parallel_size"),
 )
 """Arguments of Megatron that have the same name in the configuration of its data sets."""
-_OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
+_OTHER_SCRIPTS = (
+    *("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking"),
+    *("use-legacy-models", "legacy-tokenizer"),  # up to release 0.17
+)
 """Flags of training modes that this entry refuses."""
 
 _stragglers = StragglerDetector()
@@ -97,15 +91,7 @@ def _check(loss: Tensor) -> None:
 @cache
 def _predicts_more_tokens(vp_stage: int | None) -> bool:
     """Tell whether this stage has multi-token-prediction layers, which need the tokens too."""
-    config = core_transformer_config_from_args(get_args())
-    return bool(
-        mtp_on_this_rank(
-            layout=config.pipeline_model_parallel_layout,
-            mtp_num_layers=config.mtp_num_layers,
-            ignore_virtual=False,
-            vp_stage=vp_stage,
-        )
-    )
+    return gpt_parts().predicts_more(core_transformer_config_from_args(get_args()), vp_stage)
 
 
 def _needs_data(vp_stage: int | None) -> bool:
@@ -124,35 +110,9 @@ def get_batch(data_iterator: Iterator[Batch] | None, vp_stage: int | None) -> Ba
         attention mask [batch, 1, sequence / CP, sequence]); ``None`` if this stage does not use it.
     """
     if not _needs_data(vp_stage):
-        return dict.fromkeys(_FIELDS)
-    args = get_args()
-    tensor_rank = mpu.get_tensor_model_parallel_rank()
-    batch: Batch = {}
-    if tensor_rank == 0:
-        assert data_iterator is not None
-        read = next(data_iterator)
-        for field in _FIELDS:
-            value = read.get(field)
-            batch[field] = None if value is None else value.cuda(non_blocking=True)
-    batch = get_batch_on_this_tp_rank(
-        batch,
-        broadcast_src_rank=mpu.get_tensor_model_parallel_src_rank(),
-        broadcast_group=mpu.get_tensor_model_parallel_group(),
-        has_cu_seqlens=False,
-        is_hybrid_cp=False,
-        create_attention_mask_in_dataloader=args.create_attention_mask_in_dataloader,
-        cp_size=args.context_parallel_size,
-        tp_rank=tensor_rank,
-        # Validation may have another micro-batch size, and receiving ranks must know the shape.
-        micro_batch_size=args.micro_batch_size if torch.is_grad_enabled() else args.eval_micro_batch_size,
-        seq_length=args.seq_length,
-        mtp_on_this_rank=_predicts_more_tokens(vp_stage),
-        pipeline_model_parallel_size=args.pipeline_model_parallel_size,
-        is_pipeline_first_stage=mpu.is_pipeline_first_stage(),
-        is_pipeline_last_stage=mpu.is_pipeline_last_stage(),
-    )
-    batch = get_batch_on_this_cp_rank(batch, is_hybrid_cp=False, cp_group=mpu.get_context_parallel_group())
-    return {field: batch[field] for field in _FIELDS}
+        return dict.fromkeys(FIELDS)
+    batch = gpt_parts().share_batch(data_iterator, get_args(), _predicts_more_tokens(vp_stage))
+    return {field: batch[field] for field in FIELDS}
 
 
 def forward_step(
@@ -205,7 +165,7 @@ def dataset_config(args: Namespace) -> GPTDatasetConfig:
         blend=blend,
         blend_per_split=blend_per_split,
         path_to_cache=args.data_cache_path,
-        tokenizer=build_tokenizer(args),
+        tokenizer=installed_release().build_tokenizer.get()(args),
         create_attention_mask=args.create_attention_mask_in_dataloader,
         fast_cache_load=args.dataloader_fast_cache_load,
         defer_npy_index_mmap=args.dataloader_defer_npy_index_mmap,
@@ -248,17 +208,6 @@ def get_embedding_ranks(stage_ranks: list[int]) -> list[int]:
     return sorted(ranks)
 
 
-def _model_config(args: Namespace) -> Any:
-    """Return Megatron's configuration of the model, with ``--rope-scaling-factor``, which Megatron's function drops.
-
-    The argument ``applied_rope_scaling_factor`` goes into the checkpoints, and tells them from those of other scripts.
-    """
-    config = gpt_config_from_args(args)
-    if args.use_rope_scaling and args.rope_scaling_factor != config.rope_scaling_factor:
-        config.rope_scaling_factor = args.applied_rope_scaling_factor = args.rope_scaling_factor
-    return config
-
-
 def main(dataset_provider: DatasetProvider | None = None) -> None:
     """Parse ``sys.argv`` as Megatron's command line and train.
 
@@ -269,22 +218,19 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
         RefusedError: A flag asks for a training mode that this entry lacks.
     """
     fill_wheel_gaps()
-    args = parse_and_validate_args()
+    try:
+        gpt_parts().train(_refuse_other_modes, dataset_provider or stock_datasets, forward_step, get_embedding_ranks)
+    finally:
+        # Megatron flushes when training ends; the figures of the evaluations after it would be lost.
+        if (writer := get_tensorboard_writer()) is not None:
+            writer.flush()
+
+
+def _refuse_other_modes(args: Namespace) -> None:
+    applied_rope_factor(args)  # before a checkpoint is compared with the arguments
     for flag in _OTHER_SCRIPTS:
         if getattr(args, flag.replace("-", "_"), None):
             raise RefusedError(
                 f"--{flag} is given, but this entry pretrains GPT on plain sequences only.",
                 "leave it out, or run Megatron-LM's own script: python -m megatron_lrps pretrain_gpt.py ...",
             )
-    try:
-        pretrain(
-            pretrain_cfg_container_from_args(args, _model_config(args)),
-            dataset_provider or stock_datasets,
-            ModelType.encoder_or_decoder,
-            forward_step,
-            get_embedding_ranks=get_embedding_ranks,
-        )
-    finally:
-        # Megatron flushes when training ends; the figures of the evaluations after it would be lost.
-        if (writer := get_tensorboard_writer()) is not None:
-            writer.flush()

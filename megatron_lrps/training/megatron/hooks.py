@@ -4,28 +4,32 @@ A hook reads Megatron's arguments by their names and decides nothing itself. ``n
 ``patching`` puts the hooks in place.
 """
 
+import contextlib
 import functools
+import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError, RefusedError
+from megatron_lrps.plan.async_saves import NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
-from megatron_lrps.training.megatron import exit_signals, names, stock_order
+from megatron_lrps.training.failure_word import leave_word
+from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
 from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
-from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version
+from megatron_lrps.training.megatron.installed import import_training, installed_release, installed_version, untested
 from megatron_lrps.training.megatron.patching import Call, Hook, is_in_place, put_in_place, replace, tell
 from megatron_lrps.training.megatron.refusals import begin_training, judge
 from megatron_lrps.training.megatron.tracker import TrackerWriter
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
-from megatron_lrps.training.save import storage_error
 from megatron_lrps.training.session import Session
+from megatron_lrps.training.storage_failure import failing, failure, storage_error
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _session: Session | None = None
@@ -44,14 +48,15 @@ def install(*, cpu: bool = False) -> None:
     if names.TRAIN.module in sys.modules and is_in_place(names.TRAIN):
         return
     refuse_wrong_numbers()
+    refuse_without_nvrx({}, installed(NVRX))  # an old one beside Megatron lets no import of it succeed
     if cpu:
         cpu_backend.install()
     release, version = installed_release(), installed_version()
     import_training()
     hooks = [
-        Hook(release.parse_args, _parse_args),
-        Hook(names.VALIDATE_ARGS, Call.proceed),
-        Hook(names.SET_GLOBAL_VARIABLES, Call.proceed),
+        *(Hook(name, _parse_args) for name in release.parse_args),
+        Hook(release.validate_args, _validate_args),
+        Hook(release.set_globals, Call.proceed),
         Hook(release.initialize, _initialize),
         Hook(names.SET_UP_MODEL, _set_up_model),
         Hook(names.LOAD_CHECKPOINT, _in_a_session(_load)),
@@ -65,18 +70,39 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
         Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
+        checkpoint_writer.hook(_writer_died),
     ]
     for name in (*names.ASKED, release.tracker_files):
         name.check(version, release.fix)
     put_in_place(hooks, version, release.fix, _report)
     fill_wheel_gaps()
+    if (warning := untested(version)) is not None and os.environ.get("RANK", "0") == "0":
+        print(f"lrps: {warning}", file=sys.stderr, flush=True)
 
 
 def _report(error: LrpsError) -> None:
     """Say what ended this run; rank 0 records it."""
-    print(f"lrps: {error}", file=sys.stderr, flush=True)
+    _print(error)
     if _session is not None:
         _session.failed(error)
+
+
+def _writer_died(error: LrpsError, code: int) -> int:
+    """Say which writer has died, or which storage has failed it, and record it; returns the rank's exit code."""
+    if _session is not None and code == EXIT_FAILED and (number := failing(_session.path.own)) is not None:
+        error = failure(_session.path.own, number)
+        code = error.exit_code
+    _print(error)
+    if _session is not None:
+        _session.failed(error, code=code)
+    if code in (EXIT_FAILED, EXIT_STORAGE):
+        leave_word(code, error)
+    return code
+
+
+def _print(error: LrpsError) -> None:
+    with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+        print(f"lrps: {error}", file=sys.stderr, flush=True)
 
 
 def _in_a_session(hook: Callable[[Session, Call], Any]) -> Callable[[Call], Any]:
@@ -101,6 +127,13 @@ def _parse_args(call: Call) -> Namespace:
     return args
 
 
+def _validate_args(call: Call) -> Any:
+    """Let Megatron validate the arguments, and size evaluations where it does not."""
+    result = call.proceed()
+    sets.size_evaluations(call["args"])
+    return result
+
+
 def _initialize(call: Call) -> Any:
     """Let rank 0 decide where the path starts, and tell the others, once the ranks are connected."""
     result = call.proceed()
@@ -118,7 +151,7 @@ def _initialize(call: Call) -> Any:
 
 def _set_up_model(call: Call) -> Any:
     """Refuse a script that drops ``--rope-scaling-factor``, as all do that build the model by Megatron's function."""
-    args = names.arguments()
+    made, args = call.proceed(), names.arguments()
     factor = getattr(args, "rope_scaling_factor", 8.0)
     if getattr(args, "use_rope_scaling", False) and factor not in (
         8.0,
@@ -128,7 +161,7 @@ def _set_up_model(call: Call) -> Any:
             f"--rope-scaling-factor is {factor:g}, but this script computes with 8, as megatron-core drops the flag.",
             "train with python -m megatron_lrps.pretrain, or leave the flag out.",
         )
-    return call.proceed()
+    return made
 
 
 def _load(session: Session, call: Call) -> Any:
@@ -243,10 +276,11 @@ def let_go() -> None:
 
 def failure_of(error: BaseException) -> LrpsError | None:
     """Report and record the ``LrpsError`` behind an error that ended the script; None if its traceback says it all."""
-    failure: LrpsError | None = judge(error)
-    if failure is None:
-        traceback.print_exception(error)
-        failure = storage_error(error, _session.path.own) if _session is not None else None
-    if failure is not None:
-        tell(failure, _report)
-    return failure
+    found: LrpsError | None = judge(error)
+    if found is None:
+        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+            traceback.print_exception(error)
+        found = storage_error(error, _session.path.own) if _session is not None else None
+    if found is not None:
+        tell(found, _report)
+    return found

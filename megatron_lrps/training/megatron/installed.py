@@ -1,13 +1,21 @@
 """The installed release of Megatron, out of those that the plugin knows."""
 
 import importlib
+import re
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training.megatron import release_0_19
+from megatron_lrps.training.megatron import release_0_16, release_0_17, release_0_18, release_0_19, release_0_20
 from megatron_lrps.training.megatron.names import Release
 
-RELEASES = (release_0_19.RELEASE,)
-_NEWEST = RELEASES[-1].newest
+RELEASES = (
+    release_0_16.RELEASE,
+    release_0_17.RELEASE,
+    release_0_18.RELEASE,
+    release_0_19.RELEASE,
+    release_0_20.RELEASE,
+)
+"""The releases that are tested, the oldest first."""
+_BEST = release_0_19.RELEASE.newest
 
 
 def installed_version() -> str:
@@ -19,7 +27,7 @@ def installed_version() -> str:
 
 
 def installed_release() -> Release:
-    """Return the names of the installed release.
+    """Return the names of the installed release; those of the newest known one for a release that is newer.
 
     Raises:
         RefusedError: if Megatron cannot be imported, or is of a version that the plugin does not know.
@@ -28,8 +36,28 @@ def installed_release() -> Release:
     for release in RELEASES:
         if version.startswith(release.prefix):
             return release
-    known = " and ".join(f"{release.prefix}x" for release in RELEASES)
-    raise RefusedError(f"megatron-core is {version}, the hooks know {known}.", f"install {_NEWEST}.")
+    if is_newer(version):
+        return RELEASES[-1]
+    raise RefusedError(
+        f"megatron-core is {version}, the hooks know {RELEASES[0].prefix}x to {RELEASES[-1].prefix}x.",
+        f"install {_BEST}.",
+    )
+
+
+def is_newer(version: str) -> bool:
+    """Whether a version is newer than all that the plugin is tested with."""
+    return _series(version) > _series(RELEASES[-1].newest)
+
+
+def untested(version: str) -> str | None:
+    """Return the warning that belongs to a version with which the plugin is not tested; None if it is."""
+    if not is_newer(version):
+        return None
+    return (
+        f"megatron-core {version} is newer than the releases that this version of Megatron-LRPS is tested with (to "
+        f"{RELEASES[-1].prefix}x). All that it hooks is there and takes the same parameters, so it goes on; compare a "
+        "branch's first losses with those of a run without it, or look for a newer megatron-lrps."
+    )
 
 
 def import_training() -> None:
@@ -40,5 +68,10 @@ def import_training() -> None:
         raise _not_there(error) from None
 
 
+def _series(version: str) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()
+
+
 def _not_there(error: ImportError) -> RefusedError:
-    return RefusedError(f"Megatron cannot be imported: {error}.", f"install megatron-core {_NEWEST}.")
+    return RefusedError(f"Megatron cannot be imported: {error}.", f"install megatron-core {_BEST}.")

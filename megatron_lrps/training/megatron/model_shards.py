@@ -19,6 +19,7 @@ import torch
 
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.training import cpu as cpu_backend
+from megatron_lrps.training.megatron.installed import installed_release
 from megatron_lrps.training.megatron.refusals import explain
 
 _TE_ALONE: dict[str, Any] = {
@@ -87,10 +88,12 @@ def _check_path(
     from megatron.training.arguments import validate_args
 
     from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
+    from megatron_lrps.training.megatron.whole_validation import size_evaluations
 
     args = _parse(line)
     prepare(args)
     validate_args(args)
+    size_evaluations(args)
     microbatches.unset_num_microbatches_calculator()
     microbatches.init_num_microbatches_calculator(
         args.rank, None, args.global_batch_size, args.micro_batch_size, args.data_parallel_size, False
@@ -135,21 +138,19 @@ def _check_path(
 def _parse(line: list[str]) -> Namespace:
     from megatron.training.arguments import parse_args
 
-    from megatron_lrps.training.arguments import add_arguments
+    from megatron_lrps.training.megatron.command_line import add_flags
 
     sys.argv = ["lrps", *line]
-    args: Namespace = parse_args(add_arguments)
+    args: Namespace = parse_args(add_flags)
     return args
 
 
 def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:
-    from megatron.core.tokenizers.utils.build_tokenizer import build_tokenizer
-    from megatron.training.vocab_utils import calculate_padded_vocab_size
-
     if args.padded_vocab_size:
         return int(args.padded_vocab_size)
-    size = vocabulary or build_tokenizer(args).vocab_size
-    return int(calculate_padded_vocab_size(size, args.make_vocab_size_divisible_by, args.tensor_model_parallel_size))
+    size = vocabulary or installed_release().build_tokenizer.get()(args).vocab_size
+    rows = int(args.make_vocab_size_divisible_by * args.tensor_model_parallel_size)
+    return -(-int(size) // rows) * rows
 
 
 def _build(args: Namespace) -> dict[str, Any]:
@@ -157,25 +158,19 @@ def _build(args: Namespace) -> dict[str, Any]:
 
     Each evaluates once if there are validation sets.
     """
-    from megatron.core.process_groups_config import ProcessGroupCollection
-    from megatron.training.argument_utils import gpt_config_from_args
-
+    from megatron_lrps.training.megatron.gpt_parts import gpt_parts
     from megatron_lrps.training.megatron.rehearsal import rehearse_evaluation
 
     stages, virtual = args.pipeline_model_parallel_size, args.virtual_pipeline_model_parallel_size
     args = Namespace(**{**vars(args), "apply_rope_fusion": False})  # on by default, and Transformer Engine's kernel
     shards = []
     for stage in sorted({0, stages // 2, stages - 1}):
-        config = gpt_config_from_args(args)
         rank = stage * (args.world_size // stages)
         with _as_rank(args, rank):
-            for name, value in (_TE_ALONE | _LOCAL).items():
-                setattr(config.transformer, name, value)
-            builder = config.get_builder_cls()(config)
-            groups = ProcessGroupCollection.use_mpu_process_groups()
+            build = gpt_parts().builder(args, _TE_ALONE | _LOCAL)
             try:
                 with torch.device("meta"):
-                    chunks = [builder.build_model(groups, vp_stage=i) for i in (range(virtual) if virtual else (None,))]
+                    chunks = [build(i) for i in (range(virtual) if virtual else (None,))]
             except Exception as error:
                 traceback.print_exc()
                 return {"shards": [], "not_built": explain(error)}

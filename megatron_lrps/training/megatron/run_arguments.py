@@ -5,12 +5,13 @@ import sys
 from argparse import Namespace
 
 from megatron_lrps.campaign.past_arguments import allowed
-from megatron_lrps.campaign.resharding import refuse_lossy_saves
+from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.async_saves import NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
 from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.cpu import is_installed
-from megatron_lrps.training.megatron.installed import installed_release
+from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.patching import set_meanwhile
 from megatron_lrps.training.megatron.whole_validation import prepare_validation
 
@@ -21,6 +22,7 @@ def prepare(args: Namespace) -> None:
     """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
     from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
 
+    refuse_unfit_async_saves(args)
     if args.yaml_cfg is not None:
         raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
     if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
@@ -29,6 +31,7 @@ def prepare(args: Namespace) -> None:
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
+    setattr(args, SAVED_BY, installed_version().partition("+")[0])
     args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
     if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
         raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
@@ -43,6 +46,17 @@ def prepare(args: Namespace) -> None:
     prepare_validation(args)
     if is_installed():
         _import_tokenizers(args)
+
+
+def refuse_unfit_async_saves(args: Namespace) -> None:
+    """Refuse asynchronous saves that Megatron would switch off, or end in a traceback at the first one."""
+    flags = {
+        "async-save": args.async_save,
+        "async-strategy": args.async_strategy,
+        "use-persistent-ckpt-worker": args.use_persistent_ckpt_worker,
+    }
+    refuse_ignored_async_save(flags, "--")
+    refuse_without_nvrx(flags, installed(NVRX))
 
 
 def refuse_few_microbatches(args: Namespace) -> None:
@@ -66,7 +80,11 @@ def _import_tokenizers(args: Namespace) -> None:
 
     Megatron would import it for all, which takes a quarter of a rank's start on a CPU.
     """
-    if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
+    if (
+        args.tokenizer_type not in _WITHOUT_TRANSFORMERS
+        or getattr(args, "metadata_path", None)
+        or "transformers" in sys.modules
+    ):
         return
     with set_meanwhile(sys.modules, "transformers", None):  # which makes its import an ImportError
         importlib.import_module(installed_release().tokenizers)

@@ -2,9 +2,11 @@
 
 import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.patching import set_meanwhile
 
 _VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
@@ -14,6 +16,13 @@ def saved_arguments(name: str) -> dict[str, Any]:
     """Read the arguments that a checkpoint was saved with, weights-only: nothing in it is executed."""
     from megatron.core.dist_checkpointing.serialization import load_common_state_dict
 
+    alone = installed_release().common_file
+    if alone is not None and not (Path(name) / alone).is_file():
+        raise RefusedError(
+            f"{name} has no {alone}: it was saved by megatron-core 0.19 or later, and megatron-core "
+            f"{installed_version()} cannot read it.",
+            "go on with the release that saved it, or fork from a checkpoint that an older one saved.",
+        )
     try:
         saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
     except Exception as error:

@@ -1,5 +1,6 @@
 """Megatron's tracker, which it writes last in a save: a checkpoint counts once it is written."""
 
+import inspect
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,14 @@ class TrackerWriter:
     """A stand-in for Megatron's file access: a tracker that is written to ``own`` becomes a commit.
 
     Args:
-        files: Megatron's own, asked for everything else.
+        files: Megatron's own, asked for everything else; up to release 0.18 it is the function that opens a file.
         own: The path's ``--save`` folder.
         commit: Called with the iteration that Megatron wrote.
     """
 
     def __init__(self, files: Any, own: Path, commit: Callable[[int], None]) -> None:
         self._files, self._own, self._commit = files, own, commit
+        self._open = files if inspect.isfunction(files) else files.open
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._files, name)
@@ -27,7 +29,9 @@ class TrackerWriter:
         """Open a file as Megatron does, unless it is the tracker to be written."""
         if "w" in mode and Path(path) == self._own / TRACKER:
             return _Commit(self._commit)
-        return self._files.open(path, mode, *args, **kwargs)
+        return self._open(path, mode, *args, **kwargs)
+
+    __call__ = open
 
 
 class _Commit(io.StringIO):

@@ -55,6 +55,22 @@ def test_a_source_belongs_to_an_index_and_an_index_has_one(tokenizer: dict[str, 
         prepare(plan)
 
 
+def test_the_indexes_of_a_branchs_blend_have_sources_too(tokenizer: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_jsonl(tmp_path / f"{name}.jsonl", ["x"])
+    own = {"data": [[1.0, "data/b"]], "sources": {"data/b": "b.jsonl"}}
+    plan = write_plan(tmp_path, tokenizer, {"data/a": "a.jsonl"}, train=[[1.0, "data/a"]], branch=own)
+    plan.write_text(plan.read_text() + "\nbranch: {data: [[1.0, data/c]], sources: {data/c: c.jsonl}}\n")
+    listed = find_sources(load_plan(plan))
+    assert [(source.key, source.trains) for source in listed] == [
+        ("versions.v1.sources.data/a", True),
+        ("branch.sources.data/c", True),
+        ("versions.v1.branch.sources.data/b", True),
+    ]
+    assert [each.prefix.name for each in find_sources(load_plan(plan), ["v1"])] == ["a", "b"]
+    assert [each.prefix.name for each in find_sources(load_plan(plan), ["data/c"])] == ["c"]
+
+
 def test_no_source_is_refused(tokenizer: dict[str, Any], tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tokenizer, {}, train=[[1.0, "data/a"]])
     with pytest.raises(PlanError, match="none of them has `sources`"):

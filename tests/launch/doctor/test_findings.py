@@ -221,3 +221,16 @@ def test_gpus_of_a_kind_are_counted() -> None:
     words = {finding.name: finding.found for finding in inventory(machine(H100, H100, A100))}
     assert words["GPUs"] == "2 x H100 of 80 GB, sm_90, 1 x A100 of 40 GB, sm_80"
     assert words["InfiniBand"] == "mlx5_0"
+
+
+def test_asynchronous_saves_need_nvidias_library_and_no_run_starts_beside_an_old_one(tmp_path: Path) -> None:
+    def with_library(version: str | None, **keys: Any) -> list[str]:
+        found = machine(H100, H100)
+        found = replace(found, libraries={**found.libraries, "nvidia-resiliency-ext": version})
+        return lacking(needs_of_run(campaign_at(tmp_path, **keys), found, ranks=2))
+
+    saves = {"megatron": {"async-save": True, "use-persistent-ckpt-worker": True}}
+    assert with_library(None, **saves) == ["nvidia-resiliency-ext"]
+    assert with_library("0.6.0", **saves) == []
+    assert with_library(None) == []
+    assert with_library("0.4.1") == ["nvidia-resiliency-ext"]

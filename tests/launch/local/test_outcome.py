@@ -9,18 +9,22 @@ import pytest
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import LineDisplay, RemainingWork
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.schedule import Schedule, hold_for_ever
 from tests.launch.campaign import TinyCampaign, campaign
 from tests.launch.local.test_rank_output import REPORT
 
 __all__ = ["campaign"]  # a fixture
 
-DISPLAY = LineDisplay(RemainingWork({"main": 0}, {"main": 14}), {"main": 14})
+MAIN = PlannedPath(name="main", kind="main", paradigm="lrps", end=14, schedule=Schedule(hold_for_ever(0)))
+DISPLAY = LineDisplay([MAIN], RemainingWork({"main": 0}, {"main": 14}))
 
 
 def attempt(campaign: TinyCampaign, log: str = "") -> Attempt:
     path = Path(campaign.plan.parent / "a.log")
     path.write_text(log)
-    return Attempt(campaign=campaign.campaign, path=campaign.campaign.path("main"), log=path, start=5)
+    main = campaign.campaign.path("main")
+    return Attempt(campaign=campaign.campaign, path=main, log=path, word=path.with_name("word"), start=5)
 
 
 def raised(kind: type[LrpsError], attempt: Attempt, *history: dict[str, Any]) -> str:
@@ -71,9 +75,25 @@ def test_a_stop_that_saved_loses_nothing_and_one_that_did_not_says_so(campaign: 
 def test_refusals_and_storage_errors_keep_their_words(campaign: TinyCampaign) -> None:
     text = "lr.max is 1, the checkpoint has 2. Fix: restore it."
     assert raised(RefusedError, attempt(campaign), {"event": "refused", "message": text}) == f"path main: {text}"
-    assert raised(StorageError, attempt(campaign), {"event": "storage", "message": text}).startswith(
-        f"path main: {text}"
+    assert raised(StorageError, attempt(campaign), {"event": "storage", "message": text}) == (
+        f"path main: {text[:-1]}; it continues from iteration 5, and the log is {campaign.plan.parent / 'a.log'}."
     )
+
+
+def test_a_rank_whose_disk_takes_neither_event_nor_log_is_understood_by_its_word(campaign: TinyCampaign) -> None:
+    full = attempt(campaign, "[rank0]:  File ")  # cut off
+    full.word.write_text("74 rank 0: StorageError: A write failed: Disk quota exceeded. Fix: make room.\n")
+    assert raised(StorageError, full).startswith("path main: A write failed: Disk quota exceeded. Fix: make room; it ")
+    full.word.write_text("1 rank 3: ValueError: no\n")
+    assert "failed at iteration 5: rank 3 ended with ValueError: no; all" in raised(LrpsError, full)
+    full.word.write_text("1 rank")
+    assert "its ranks ended before its last iteration" in raised(LrpsError, full)
+
+
+def test_a_failure_that_its_rank_has_recorded_is_told_in_its_words(campaign: TinyCampaign) -> None:
+    text = "The process that writes the checkpoints of rank 1 was killed by SIGKILL. Fix: find out why."
+    failed = raised(LrpsError, attempt(campaign, REPORT.format(code=137)), {"event": "failed", "message": text})
+    assert failed == f"path main failed at iteration 5: {text}"
 
 
 def test_ranks_that_left_no_event_are_known_by_their_exit_code(campaign: TinyCampaign) -> None:

@@ -135,7 +135,7 @@ def test_a_failed_rank_fails_the_run_with_its_last_words(campaign: TinyCampaign)
 def test_what_the_ranks_refuse_is_passed_on(campaign: TinyCampaign, mode: str, exit_code: int) -> None:
     code, _, stderr = campaign.run(mode=mode)
     assert code == exit_code
-    assert "lrps: path main: lr.max is 1, the checkpoint has 2. Fix: restore it." in stderr
+    assert "lrps: path main: lr.max is 1, the checkpoint has 2. Fix: restore it" in stderr
 
 
 def test_an_executor_has_its_path_alone_and_leaves_no_rank_when_it_is_killed(campaign: TinyCampaign) -> None:

@@ -33,6 +33,18 @@ def test_a_container_sees_what_files_link_to_and_what_the_plan_adds(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_a_container_sees_the_data_of_branches_and_not_their_text(tmp_path: Path) -> None:
+    own, all_of_them = (
+        {"data": [[1.0, f"{tmp_path}/{name}/a"]], "sources": {f"{tmp_path}/{name}/a": f"{tmp_path}/raw/a"}}
+        for name in ("own", "all")
+    )
+    tree = tree_of(
+        save=str(tmp_path / "runs"), versions=[{"name": "v1", "iters": 10, "branch": own}], branch=all_of_them
+    )
+    assert {tmp_path / "own", tmp_path / "all"} <= {*mounts(tree.plan)}
+    assert tmp_path / "raw" not in mounts(tree.plan)
+
+
 @pytest.mark.parametrize("folder", ["images", "/a:b", "/a,b", ""])
 def test_a_mount_is_an_absolute_folder(folder: str) -> None:
     with pytest.raises(PlanError, match="is not an absolute path without ',' and ':'"):

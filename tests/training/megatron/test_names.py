@@ -6,18 +6,17 @@ import pytest
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.megatron import names
-from megatron_lrps.training.megatron.installed import RELEASES, installed_release
+from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.names import Name
 
-OF_RELEASE = [
-    getattr(RELEASES[-1], field.name) for field in dataclasses.fields(RELEASES[-1]) if field.type in (Name, "Name")
-]
+INSTALLED = installed_release()
+OF_RELEASE = [getattr(INSTALLED, field.name) for field in dataclasses.fields(INSTALLED) if field.type in (Name, "Name")]
 SHARED = [value for value in vars(names).values() if isinstance(value, Name)]
 
 
 @pytest.mark.parametrize("name", [*SHARED, *OF_RELEASE], ids=str)
 def test_a_name_is_there_and_takes_its_parameters(name: Name) -> None:
-    name.check("0.19.2", installed_release().fix)
+    name.check(installed_version(), INSTALLED.fix)
 
 
 def test_a_name_that_is_not_there_is_refused() -> None:

@@ -1,0 +1,59 @@
+"""A stall: a job shows no progress for longer than the plan's rule allows, judged by what its first rank reports.
+
+The judge is outside of the ranks, since a rank that waits for ever reports nothing: ``lrps run`` and ``lrps status``
+look at ``<path>/doing.json``.
+"""
+
+from dataclasses import dataclass
+
+from megatron_lrps.campaign.activity import Doing
+from megatron_lrps.plan.keys.alerts import Alerts
+
+KIND = "stall"
+_ENDLESS = ("finishing",)
+"""Activities that nothing waits for: training is over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stall:
+    """A job without progress.
+
+    Attributes:
+        doing: What its first rank reported last.
+        seconds: The seconds since it last made progress.
+        limit: The seconds that the rule allows.
+    """
+
+    doing: Doing
+    seconds: float
+    limit: float
+
+    @property
+    def iteration(self) -> int:
+        """The last iteration that was trained, as far as is known."""
+        return self.doing.iteration or 0
+
+    def __str__(self) -> str:
+        if self.doing.what == "training":
+            words = f"no iteration has ended for {self.seconds:,.0f} s"
+            if self.doing.median is not None:
+                words += f", and one takes {self.doing.median:.3g} s"
+            return f"{words}; the limit is {self.limit:,.0f} s"
+        return f"{self.doing}, for {self.seconds:,.0f} s without progress; the limit is {self.limit:,.0f} s"
+
+
+def stall_of(doing: Doing | None, rules: Alerts, now: float) -> Stall | None:
+    """Return a job's stall; None if it is within its limit, if its activity is unknown, or if the rule is off.
+
+    Args:
+        doing: What the job reports.
+        rules: The plan's rules.
+        now: The time in seconds since 1970.
+    """
+    if rules.stall is None or doing is None or doing.at is None or doing.what in _ENDLESS:
+        return None
+    limit = rules.stall_pause
+    if doing.what == "training" and doing.median is not None:
+        limit = max(rules.stall_least, rules.stall * doing.median)
+    seconds = now - doing.at
+    return Stall(doing=doing, seconds=seconds, limit=limit) if seconds > limit else None

@@ -1,0 +1,110 @@
+"""Where the ranks on this machine are: their stacks, which they print to their log on ``STACKS_SIGNAL``."""
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_lrps.processes import STACKS_SIGNAL
+
+_ANSWER_S = 5.0
+_QUIET_S = 0.2
+_INNERMOST = 6
+_FRAME = re.compile(r'  File "(?P<file>[^"]*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
+_WAITS = ("torch/distributed/", "pipeline_parallel/p2p_communication.py")
+"""Files of functions in which a rank waits for others."""
+_STATES = {
+    "T": "is stopped by a signal",
+    "t": "is stopped by a debugger",
+    "D": "waits for a disk or a device",
+    "Z": "is dead",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankPlace:
+    """Where a rank is.
+
+    Attributes:
+        rank: Its number.
+        pid: Its process id.
+        state: The state of its process, as the kernel says it: ``S``, ``R``, ``T``, ``D``.
+        frames: The functions that its main thread is in as (file, line, name), the innermost first; none if it gave no
+            answer.
+    """
+
+    rank: int
+    pid: int
+    state: str
+    frames: tuple[tuple[str, str, str], ...]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other ranks in a collective."""
+        return any(name in file for file, _, _ in self.frames[:_INNERMOST] for name in _WAITS)
+
+    def __str__(self) -> str:
+        words = f"rank {self.rank} (process {self.pid})"
+        if self.state in _STATES:
+            return f"{words} {_STATES[self.state]}"
+        if not self.frames:
+            return f"{words} does not say where it is"
+        file, line, name = self.frames[0]
+        return f"{words} is in {name} ({'/'.join(Path(file).parts[-2:])}:{line})"
+
+
+def dump(log: Path, ranks: Sequence[tuple[int, int]]) -> list[RankPlace]:
+    """Let the ranks print the stacks of all their threads to their log, one after the other, and return where they are.
+
+    Args:
+        log: The log that they print to.
+        ranks: The number and the process id of each rank.
+    """
+    return [_ask(log, rank, pid) for rank, pid in ranks]
+
+
+def not_in_the_collective(places: Sequence[RankPlace]) -> list[RankPlace]:
+    """Return the ranks that are in no collective, and so keep the others waiting; stopped ones come first."""
+    return sorted((place for place in places if not place.waits), key=lambda place: place.state not in _STATES)
+
+
+def _ask(log: Path, rank: int, pid: int) -> RankPlace:
+    state = _state(pid)
+    with log.open("ab") as file:
+        file.write(f"lrps: the stacks of rank {rank} (process {pid}, state {state}):\n".encode())
+    begin = log.stat().st_size
+    if state in _STATES:
+        return RankPlace(rank=rank, pid=pid, state=state, frames=())
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, STACKS_SIGNAL)
+    size, end, quiet = begin, time.monotonic() + _ANSWER_S, 0.0
+    while time.monotonic() < end and quiet < _QUIET_S:
+        time.sleep(0.05)
+        grown = log.stat().st_size
+        quiet = quiet + 0.05 if grown == size > begin else 0.0
+        size = grown
+    with log.open("rb") as file:
+        file.seek(begin)
+        text = file.read(size - begin).decode(errors="replace")
+    return RankPlace(rank=rank, pid=pid, state=state, frames=_main_thread(text))
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "Z"
+
+
+def _main_thread(text: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the frames of the main thread, which comes last: faulthandler begins with the newest thread."""
+    block: list[tuple[str, str, str]] = []
+    for line in text.splitlines():
+        if "(most recent call first)" in line:
+            block = []
+        elif match := _FRAME.fullmatch(line):
+            block.append((match["file"], match["line"], match["name"]))
+    return tuple(block)
