@@ -133,7 +133,7 @@ def _initialize(call: Call) -> Any:
     if _session is not None:
         args = names.arguments()
         if args.exit_signal_handler:
-            exit_signals.listen(_session.cuts)
+            exit_signals.listen(_session.requests)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
         if _session.committer is not None:
