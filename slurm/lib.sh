@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The functions of all .sbatch files: they read this file, then call lrps_train or lrps_promote. README.md lists the
-# variables.
+# The functions of all .sbatch files: they read this file, then call lrps_train, lrps_merge or lrps_promote. README.md
+# lists the variables.
 
 lrps_say() { echo "lrps: $*"; }
 
@@ -48,7 +48,7 @@ lrps_settings() {
   [[ -r $LRPS_PLAN ]] || lrps_refuse "LRPS_PLAN: $LRPS_PLAN cannot be read on $(hostname). Fix: put it on a shared disk."
   LRPS_DEVICE=${LRPS_DEVICE:-gpu}
   LRPS_EXIT_SIGNAL=${LRPS_EXIT_SIGNAL:-SIGUSR2}
-  [[ $does == promote || $LRPS_EXIT_SIGNAL =~ ^(SIG)?USR[12]$ ]] ||
+  [[ $does != train || $LRPS_EXIT_SIGNAL =~ ^(SIG)?USR[12]$ ]] ||
     lrps_refuse "LRPS_EXIT_SIGNAL is $LRPS_EXIT_SIGNAL, but srun only passes USR1 and USR2 on to the ranks, and ends them at once" \
       "on others. Fix: choose one of these two, as megatron.exit-signal in the plan."
   LRPS_MAX_REQUEUES=${LRPS_MAX_REQUEUES:-3}
@@ -136,9 +136,12 @@ lrps_command() {
   # shellcheck disable=SC2016
   local task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
   options=(--kill-on-bad-exit=1 --wait=0 --label) # Python flushes each line, srun passes on whole ones
+  [[ $does == train ]] || options+=(--nodes=1 --ntasks=1)
   if [[ $does == promote ]]; then
-    options+=(--nodes=1 --ntasks=1)
     command=("$LRPS_PYTHON" -m megatron_lrps.cli promote "$LRPS_PLAN" "$LRPS_PATH")
+  elif [[ $does == merge ]]; then
+    command=("$LRPS_PYTHON" -m megatron_lrps.launch.merge_job --lrps-plan "$LRPS_PLAN" --lrps-path "$LRPS_PATH")
+    [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
   else
     command=("$LRPS_PYTHON" -m megatron_lrps.pretrain --lrps-plan "$LRPS_PLAN" --lrps-path "$LRPS_PATH")
     [[ -z ${LRPS_UNTIL:-} ]] || command+=(--lrps-until "$LRPS_UNTIL")
@@ -267,6 +270,12 @@ lrps_requeue() {
 # Megatron.
 lrps_train() { lrps_job train "$@"; }
 
+# Merge the checkpoints that LRPS_PATH is made of.
+lrps_merge() {
+  LRPS_EXIT_SIGNAL=SIGTERM # a merge that is cut off leaves nothing, and begins anew
+  lrps_job merge "$@"
+}
+
 # Promote LRPS_PATH: verify, export, check, score and release it. The arguments are passed on to `lrps promote`.
 lrps_promote() {
   LRPS_EXIT_SIGNAL=SIGTERM # a finished step of the promotion is not lost
@@ -282,7 +291,7 @@ lrps_job() {
   trap lrps_stop USR1
   lrps_rendezvous
   lrps_command "$@"
-  [[ $does == promote ]] || lrps_health
+  [[ $does != train ]] || lrps_health
   events=$LRPS_SAVE/paths/$LRPS_PATH/events.jsonl
   lines=$(wc -l 2>/dev/null <"$events" || echo 0)
   lrps_say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $does $LRPS_PATH on $SLURM_JOB_NODELIST, ${SLURM_NTASKS:-1} tasks"

@@ -19,6 +19,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.flags import checkpoints_folder
 
@@ -73,6 +74,10 @@ class CampaignFolder:
     def origin(self, path: PlannedPath) -> Path | None:
         """Return the checkpoints that a path first starts from: its parent's, an adopted run's, or None."""
         return self.path(path.parent).checkpoints if path.parent is not None else path.adopted
+
+    def parts_of(self, path: PlannedPath) -> list[Checkpoint]:
+        """Return the checkpoints that a path is a mean of, oldest first; they need not exist yet."""
+        return [Checkpoint(self.path(part.path).checkpoints, part.iteration) for part in path.mean]
 
     def tensorboard(self, name: str) -> Path:
         """Return TensorBoard's run folder of the path ``name``."""

@@ -11,6 +11,7 @@ _SAYS = {
     "adopted": "adopted a run",
     "forked": "forked",
     "resumed": "resumed",
+    "merging": "merged its checkpoints up to",
     "storage": "storage failed",
     "skipped": "skipped checkpoint",
     "hook_failed": "an alert's hook failed",
@@ -27,8 +28,8 @@ class HistoryLine:
         time: When it first happened, from events.jsonl (UTC).
         last_time: When it last happened in that row.
         times: The number of times it happened.
-        event: ``started`` (from scratch), ``adopted``, ``forked``, ``resumed``, ``stopped``, ``skipped``, ``refused``,
-            ``storage``, ``failed``, ``done``, or another event of events.jsonl.
+        event: ``started`` (from scratch), ``adopted``, ``forked``, ``resumed``, ``merging``, ``stopped``, ``skipped``,
+            ``refused``, ``storage``, ``failed``, ``done``, or another event of events.jsonl.
         iteration: The iteration at which it happened.
         reason: Why it happened, or its message.
     """
@@ -43,7 +44,7 @@ class HistoryLine:
     def __str__(self) -> str:
         what = _SAYS.get(self.event, self.event)
         if self.iteration is not None and self.event != "started":
-            what += f"{'' if self.event == 'skipped' else ' at'} {self.iteration:,}"
+            what += f"{'' if self.event in ('skipped', 'merging') else ' at'} {self.iteration:,}"
         if self.reason:
             what += f": {self.reason}"
         return f"{what} ({self.times} times, last {self.last_time})" if self.times > 1 else what
@@ -82,7 +83,7 @@ def _entry(event: dict[str, Any]) -> HistoryLine | None:
     if type(iteration) is not int or not 0 <= iteration < 10**18:
         iteration = None
     if name == "started":
-        ways = (("adopted", event.get("adopted")), ("forked", event.get("forked")))
+        ways = [(way, event.get(way)) for way in ("adopted", "forked", "merging")]
         name = next((way for way, is_so in ways if is_so is True), "resumed" if iteration else "started")
     time = _text(event.get("time"))
     reason = next((text for key in ("reason", "message", "name") if (text := _text(event.get(key)))), None)

@@ -90,6 +90,7 @@ class PathOnDisk:
         fork: The fork iteration in its record.
         end: The end in its record, or None if it has none.
         released: Whether its version is released.
+        mean: Whether it is a mean of checkpoints, by its record.
     """
 
     path: str
@@ -102,6 +103,7 @@ class PathOnDisk:
     fork: int = 0
     end: int | None = None
     released: bool = False
+    mean: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,14 +201,17 @@ def _needed(
         if reason not in reasons[path][iteration]:
             reasons[path][iteration].append(reason)
 
+    def is_made(path: str, end: int | None) -> bool:
+        child = by_name.get(path)
+        return child is not None and end in child.complete and end not in child.damaged
+
     def need_fork(parent: str, fork: int, path: str, end: int | None, note: str = "") -> None:
         child = by_name.get(path)
         released = (
             child is not None
             and child.released
             and (child.parent, child.fork) == (parent, fork)  # another fork in the plan is a branch to train anew
-            and end in child.complete
-            and end not in child.damaged
+            and is_made(path, end)
         )
         if keep.released_forks or note or not released:
             need(parent, fork, f"{path} forks off it{note}")
@@ -215,13 +220,17 @@ def _needed(
 
     for path in (path for tree in trees for path in tree.paths):
         need(path.name, path.end, f"the end of {path.name}")
-        if path.parent is not None:
+        if path.mean:
+            # Once the mean is made, nothing needs its parts any more.
+            for part in path.mean if not is_made(path.name, path.end) else ():
+                need(part.path, part.iteration, f"{path.name} is to be made of it")
+        elif path.parent is not None:
             need_fork(path.parent, path.fork, path.name, path.end)
     for each in found:
         if each.end is not None:
             need(each.path, each.end, f"the end of {each.path}")
         removed = not any(each.path in tree.by_name for tree in trees)
-        if each.parent is not None:
+        if each.parent is not None and not each.mean:
             need_fork(each.parent, each.fork, each.path, each.end, ", which no plan names any more" if removed else "")
     joined = {name: {at: "; ".join(texts) for at, texts in iterations.items()} for name, iterations in reasons.items()}
     return defaultdict(dict, joined), given_up

@@ -152,9 +152,10 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         "path": path.name,
         **{key: getattr(path, key) for key in ("kind", "paradigm", "version", "parent", "fork", "end")},
         "schedule": path.schedule.to_json(),
+        **({"mean": [part._asdict() for part in path.mean]} if path.mean else {}),
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
-        "sequence_length": plan.sequence_length,
+        "sequence_length": tree.plan_of(path).sequence_length,
     }
 
 

@@ -121,5 +121,6 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
 """Each key that ``training.run.record`` writes -> the check of its value."""
 SOMETIMES: dict[str, Callable[[Any], bool]] = {
     "adopted": lambda value: _has(value, folder=_is_text, iteration=_is_count, sha256=_is_text_or_none),
+    "mean": _is_list_of(lambda value: _has(value, path=is_name, iteration=_is_count, weight=_is_number)),
 }
-"""The same for the keys of a main path that continues from an adopted run."""
+"""The same for the keys of a main path that continues from an adopted run, and of a mean of checkpoints."""

@@ -149,6 +149,7 @@ def _survey(campaign: Campaign, latest: int) -> list[PathOnDisk]:
                 fork=record.get("fork", 0),
                 end=record.get("end"),
                 released=bool(record.get("released")),
+                mean=bool(record.get("mean")),
             )
         )
     return found

@@ -107,7 +107,7 @@ class Standing:
     @property
     def iterations_left(self) -> int:
         """The iterations still to train."""
-        return self.path.end - max(self.path.fork, self.saved or 0)
+        return 0 if self.path.mean else self.path.end - max(self.path.fork, self.saved or 0)
 
     def held_by(self, folder: PathFolder, owner: "Owner | None") -> "Standing":
         """Return this standing with the holder's present activity, which its own files do not have.
@@ -126,7 +126,8 @@ class Standing:
     def __str__(self) -> str:
         state, why, training = self.state, self.why, self.doing is None or self.doing.what == "training"
         if state == "waiting":
-            return why or f"waiting for {self.path.parent} at {self.path.fork:,}"
+            after = " and ".join(f"{name} at {iteration:,}" for name, iteration in self.path.begins_after)
+            return why or f"waiting for {after}"
         if state == "in_progress":
             return "in progress" if training else str(self.doing)
         if state in HALF_WAY:
@@ -160,8 +161,7 @@ def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
     own = Checkpoints.in_folder(folder.checkpoints)
     done = trained_to(campaign, path, path.end)
     saved = max((iteration for iteration in own.complete if path.fork < iteration < path.end + done), default=None)
-    origin = campaign.folder.origin(path)
-    ready = origin is None or saved is not None or path.fork in Checkpoints.in_folder(origin).complete
+    ready = saved is not None or all(each.is_complete for each in _needed(campaign, path))
     history = events(folder)
     last = history[-1] if history else None
     turns = [event for event in history if event.get("event") in _TURNS]
@@ -180,7 +180,7 @@ def standing_of(campaign: Campaign, path: PlannedPath) -> Standing:
     elif ready:
         state = "ready"
     else:
-        state, why = "waiting", _passed(campaign, path)
+        state, why = "waiting", passed(campaign, path)
     return Standing(
         path=path,
         state=state,
@@ -205,12 +205,26 @@ def _why(turn: Mapping[str, Any]) -> str | None:
             return _FAILURES.get(str(event))
 
 
-def _passed(campaign: Campaign, path: PlannedPath) -> str | None:
-    """Return why a fork point will never be saved, or None; a parent saves it when it reaches that iteration."""
+def passed(campaign: Campaign, path: PlannedPath) -> str | None:
+    """Return why a checkpoint that a path begins from will never be saved, or None.
+
+    A parent saves it when it reaches that iteration.
+    """
     if path.adopted is not None:
         return f"{path.adopted} has no checkpoint of iteration {path.fork:,}"
-    newest = Checkpoints.in_folder(campaign.folder.path(str(path.parent)).checkpoints).newest
-    return f"{path.parent} is past {path.fork:,} and has no checkpoint there" if (newest or 0) > path.fork else None
+    for needed in _needed(campaign, path):
+        newest = Checkpoints.in_folder(needed.save).newest
+        if not needed.is_complete and (newest or 0) > needed.iteration:
+            return f"{needed.save.parent.name} is past {needed.iteration:,} and has no checkpoint there"
+    return None
+
+
+def _needed(campaign: Campaign, path: PlannedPath) -> list[Checkpoint]:
+    """Return the checkpoints that a path begins from: its fork point, or all those that it is a mean of."""
+    origin = campaign.folder.origin(path)
+    if path.mean or origin is None:
+        return campaign.folder.parts_of(path)
+    return [Checkpoint(origin, path.fork)]
 
 
 def alerts_of(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -142,6 +142,27 @@ def refuse_damaged_fork(checkpoint: Checkpoint, damage: Damage, *, adopted: bool
     )
 
 
+def refuse_unfit_parts(campaign: Campaign, path: PlannedPath) -> None:
+    """Refuse a mean if a checkpoint that it is made of is missing or damaged; raises RefusedError."""
+    for part in campaign.folder.parts_of(path):
+        source = part.save.parent.name
+        if not part.is_complete:
+            there = Checkpoints.in_folder(part.save)
+            passed = (there.newest or 0) > part.iteration
+            raise RefusedError(
+                f"{path.name} is made of iteration {part.iteration} of {source}, and {part.save} holds no whole "
+                f"checkpoint of it; there are {_listed(there.complete)}.",
+                f"{source} has passed it: merge others (versions.{path.version}.merge), or make the version a branch."
+                if passed
+                else f"train {source} up to it first.",
+            )
+        if damages := part.damages():
+            raise RefusedError(
+                f"{path.name} is made of {part}, which is damaged: {damages[0]}.",
+                f"restore it from a copy, or merge others (versions.{path.version}.merge).",
+            )
+
+
 def refuse_missing_weights(campaign: Campaign, path: PlannedPath) -> None:
     """Refuse a missing ``megatron.pretrained-checkpoint`` if the path still starts from it; raises PlanError."""
     weights = campaign.plan.megatron.get(PRETRAINED)

@@ -7,7 +7,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import PlanArgument, path_names
-from megatron_lrps.plan.flags import argument_line, path_flags
+from megatron_lrps.plan.flags import argument_line, path_flags, refuse_to_train_mean
 
 
 def args(
@@ -18,5 +18,6 @@ def args(
 ) -> None:
     """Print the Megatron arguments of a path, for any launcher."""
     campaign = Campaign.open(plan)
+    refuse_to_train_mean(campaign.path(path))
     line = argument_line(path_flags(campaign.tree, campaign.path(path)))
     typer.echo(shlex.join([*line, "--lrps-plan", str(plan.expanduser().resolve()), "--lrps-path", path]))

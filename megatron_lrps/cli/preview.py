@@ -11,7 +11,7 @@ from megatron_lrps.cli.options import JsonOption, PlanArgument
 from megatron_lrps.cli.printing import print_json, say
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.text_table import table
-from megatron_lrps.schedule.merge_weights import merge_kinds, merge_weights
+from megatron_lrps.schedule.merge import merge_kinds, merge_weights
 
 
 def preview(

@@ -89,7 +89,9 @@ def _rows(
     """What is known, a name and a text a line; a name that stands in several lines is printed once."""
     values = facts.values
     data = values.get("data", {})
-    rows = [("made by", _chain(links)), *_filled(_BEFORE, values)]
+    parts = values.get("mean", [])
+    rows = [("made of", f"{part['weight']:.4g} of {part['path']} at {part['iteration']:,}") for part in parts]
+    rows += [*([] if parts else [("made by", _chain(links))]), *_filled(_BEFORE, values)]
     rows += [("learning rate", value_text(words)) for words in lineage.schedule_words(values)]
     rows += _filled(_BATCH, values)
     for window in data.get("windows", []):

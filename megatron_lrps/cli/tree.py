@@ -23,11 +23,13 @@ def _branches(campaign: Campaign, parent: str | None, indent: str) -> list[str]:
         last = path is children[-1]
         folder = campaign.folder.path(path.name)
         standing = standing_of(campaign, path).held_by(folder, holder(folder.root))
-        done = path.iterations - standing.iterations_left
+        done, whole = path.iterations - standing.iterations_left, path.iterations
+        if path.mean:
+            done, whole = int(standing.done), 1
         version = f"  version {path.version}" if path.version else ""
         lines.append(
             f"{indent}{'`-- ' if last else '|-- '}{path.name}  ({path.fork:,}, {path.end:,}]{version}  "
-            f"{standing}, {100 * done // path.iterations}%{f', {path.origin}' if path.adopted else ''}"
+            f"{standing}, {100 * done // whole}%{f', {path.origin}' if path.adopted else ''}"
         )
         lines += _branches(campaign, path.name, indent + ("    " if last else "|   "))
     return lines

@@ -1,8 +1,8 @@
 """The untrained paths of a campaign, and the checkpoints that they start from."""
 
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.standing import standing_of
-from megatron_lrps.campaign.start_point import StartPoint, find_start
+from megatron_lrps.campaign.standing import passed, standing_of
+from megatron_lrps.campaign.start_point import StartPoint, find_start, refuse_unfit_parts
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath
 
@@ -22,17 +22,20 @@ def paths_to_train(campaign: Campaign, only: str | None) -> list[PlannedPath]:
     for path in untrained:
         if path.adopted is not None:
             start_of(campaign, path)
-        if path.parent is None or standing_of(campaign, path).ready:
+        if not path.begins_after or standing_of(campaign, path).ready:
             continue
-        parent = standing_of(campaign, campaign.path(path.parent))
+        behind = [standing_of(campaign, campaign.path(name)) for name, _ in path.begins_after]
         # Training everything else first would only delay the news: a parent past the fork does not save it again.
-        if only or parent.done or (parent.saved or 0) > path.fork:
+        if only or all(each.done for each in behind) or passed(campaign, path):
             start_of(campaign, path)
     return untrained
 
 
 def start_of(campaign: Campaign, path: PlannedPath) -> StartPoint:
     """Return the checkpoint that a path starts from; raises RefusedError if its fork point is missing."""
+    if path.mean:
+        refuse_unfit_parts(campaign, path)
+        return StartPoint(checkpoint=campaign.folder.parts_of(path)[0], forked=True)
     folder = campaign.folder
     own, parent, adopted = folder.path(path.name).checkpoints, folder.origin(path), path.adopted is not None
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.scores import read_results
 from megatron_lrps.monitor.scalars import Runs, read_run
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cost import planned_iterations
@@ -50,7 +51,8 @@ class VersionCost:
         cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
         of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
         of_cpt: ``cost`` as a share of continuing from version to version.
-        perplexity: Validation set -> perplexity at the path's end; None until it has been validated there.
+        perplexity: Validation set -> perplexity at the path's end; None until it has been validated there. A mean of
+            checkpoints has its scores by `lrps eval`.
     """
 
     version: str
@@ -125,9 +127,17 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
 
 
 def _perplexity(campaign: Campaign, path: PlannedPath, runs: Runs | None) -> dict[str, float | None]:
+    if path.mean:  # no training has validated it, so its scores are those of `lrps run` on a CPU, or of `lrps eval`
+        results = read_results(campaign.folder, path.name) or {}
+        found = results.get("perplexity", {}) if results.get("iteration") == path.end else {}
+        return {name: _number(found.get(name, {}).get("perplexity")) for name in validation_sets(campaign.tree, path)}
     tags = {f"lm loss validation-{name}": name for name in validation_sets(campaign.tree, path)}
     run = read_run(campaign.folder.tensorboard(path.name), tags) if runs is None else runs[path.name]
     return {name: _exp(dict(run.get(tag, [])).get(path.end)) for tag, name in tags.items()}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _exp(loss: float | None) -> float | None:

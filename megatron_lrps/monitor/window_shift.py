@@ -61,7 +61,10 @@ def window_shift(tree: Tree, runs: Runs) -> str:
 
 def _of_versions(tree: Tree, runs: Runs) -> Iterator[Rise]:
     """Compare each trained branch with that of an earlier version, on that version's sets, at their ends."""
-    branches = {path.version: path for path in tree.paths if path.kind == "branch"}
+    # A loss over longer samples is another measure.
+    length = tree.plan.sequence_length
+    same = [path for path in tree.paths if tree.plan_of(path).sequence_length == length]
+    branches = {path.version: path for path in same if path.kind == "branch"}
     for version, tag, where in _sets(tree):
         first = branches.get(version)
         before = None if first is None else _at_end(first, runs, tag)

@@ -154,12 +154,16 @@ def simulate(tree: Tree, cluster: Cluster, interval: int, seeds: int) -> Outcome
     ends: dict[str, list[float]] = {path.name: [] for path in tree.paths}
     finishes, held = [], 0.0
     for seed in range(seeds):
-        trained: dict[tuple[str, int] | None, float] = {None: 0.0}
+        trained: dict[tuple[str, int], float] = {}
         for number, leg in enumerate(legs):
+            begins = max((trained[before] for before in leg.before), default=0.0)
+            if leg.path.mean:  # it is merged on one node, in a small part of the time that training takes
+                trained[leg.key] = begins
+                continue
             # One stream per leg: all intervals get the same random numbers, so that they can be compared.
             hours = run_leg(Random(f"{seed} {number}"), cluster, leg, interval)
             held += hours.held
-            trained[leg.key] = trained[leg.before] + hours.elapsed
+            trained[leg.key] = begins + hours.elapsed
         for path in tree.paths:
             ends[path.name].append(trained[path.name, path.end])
         finishes.append(max(trained.values()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.file_paths import within
+from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.keys.paths_and_cuts import Cut
 from megatron_lrps.plan.keys.values import MAX_COUNT
 from megatron_lrps.plan.model import Plan
@@ -99,6 +100,33 @@ def refuse_impossible_fork(plan: Plan, window: Window) -> None:
             fixes += [f"make the version at least {longer} iterations long"] if longer else []
     key = f"versions.{window.version.name}"
     raise PlanError(f"{key}: {what}.", f"{', or '.join(fixes) or 'make the version longer, and lower decay.alpha'}.")
+
+
+def refuse_impossible_merge(plan: Plan, window: Window, merge: Merge) -> None:
+    """Refuse a merge whose first checkpoint lies before main is at the maximal rate, or in an adopted run."""
+    key, warm = f"versions.{window.version.name}", plan.lr.warmup_iters
+    begins = plan.main.iteration if plan.main else 0
+    try:
+        parts = merge.spec().parts(MAIN, window.end)
+    except ValueError as error:
+        raise PlanError(
+            f"{key}: {error}.", f"raise merge.window, or merge fewer checkpoints than {merge.checkpoints}."
+        ) from None
+    first = parts[0].iteration
+    if first > begins and first >= warm:
+        return
+    why = (
+        f"the warm-up ends at iteration {warm}"
+        if first < warm
+        else f"main.iteration is {begins}, up to which main is adopted"
+    )
+    least = max(begins + 1, warm)
+    share = (window.end - least) / window.end
+    lower = f"lower merge.window below {share:.2g}, or " if share > 0.01 else ""
+    raise PlanError(
+        f"{key}: the first checkpoint of its merge is at iteration {first}, and {why}.",
+        f"{lower}make the version longer.",
+    )
 
 
 def refuse_impossible_cut(plan: Plan, cut: Cut) -> None:

@@ -36,9 +36,9 @@ def plan_schema() -> dict[str, Any]:
     shapes = "; ".join(f"`{name}` {shape.about}" for name, shape in SHAPES.items())
     keys_of(schema["$defs"]["Decay"])["shape"]["description"] += f" {shapes[0].upper()}{shapes[1:]}."
     del schema["properties"]["base"]  # the folder that relative paths start from: the reader sets it, no plan does
-    for name in ("Version", "Cut"):
-        # Only the keys that are written override the campaign's decay.
-        keys_of(schema["$defs"][name])["decay"]["anyOf"][0] = {"$ref": "#/$defs/Decay"}
+    # Only the keys that are written override the campaign's.
+    for name, key in (("Version", "decay"), ("Cut", "decay"), ("Version", "merge")):
+        keys_of(schema["$defs"][name])[key]["anyOf"][0] = {"$ref": f"#/$defs/{key.title()}"}
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "The plan of a Megatron-LRPS campaign"}
 
 

@@ -46,6 +46,11 @@ decay: {shape: knee, alpha: 0.6, hold: 0.5}
 ---
 decay: {shape: multi-step, alpha: 0.6, steps: [[0.8, 0.316], [0.9, 0.1]], branch_steps: [[0.0, 0.316], [0.5, 0.1]]}
 """,
+    "merge": "merge: {window: 0.2, checkpoints: 10, weights: mean}\n",
+    "merge.slurm": """\
+merge: {slurm: {partition: cpu, time: "2:00:00", gpus: 0, mem: 64G, cpus_per_task: 8}}
+promote: {slurm: {partition: short, time: "4:00:00", gpus: 1, mem: 200G, cpus_per_task: 8}}
+""",
     "versions[]": """\
 versions:
   - name: v1
@@ -54,7 +59,7 @@ versions:
     valid: {web: data/valid/web}
     sources: {data/v1/web: raw/v1/web/*.jsonl.zst, data/v1/code: raw/v1/code, data/valid/web: raw/valid.jsonl}
   - {name: v2, tokens: 21B, train: [[1.0, data/v2/web]], decay: {shape: 1-sqrt, alpha: 0.2}, max_epochs: 1}
-  - {name: v3, samples: 10_240_000, train: [[1.0, data/v3/web]], replay: 0.1}
+  - {name: v3, samples: 10_240_000, train: [[1.0, data/v3/web]], replay: 0.1, merge: {window: 0.1}}
 """,
     "versions[].sources.PREFIX": """\
 versions:
@@ -84,6 +89,11 @@ versions:
     branch:
       data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
       sources: {data/curated: raw/curated/*.jsonl.zst}
+  - name: v3
+    iters: 10000
+    train: [[1.0, data/v3/web]]
+    branch: {data: [[1.0, data/books]], sequence_length: 8192, megatron: {rotary-base: 500000}}
+megatron: {position-embedding-type: rope}
 """,
     "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\
@@ -140,11 +150,7 @@ evaluate: {tasks: [arc_easy, hellaswag], task_folder: tasks, few_shot: 0, limit:
 ---
 evaluate: {engine: megatron, tokens: 10M}
 """,
-    "promote": "promote: {gate: gate.txt, check: true, dtype: bf16}\n",
-    "promote.slurm": """\
-promote:
-  slurm: {partition: short, time: "4:00:00", gpus: 1, mem: 200G, cpus_per_task: 8}
-""",
+    "promote": "promote: {gate: gate.txt, check: true, dtype: bf16, slurm: {gpus: 1}}\n",
     "alerts": """\
 alerts:
   window: 128

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.keys.rates import Decay
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.model import Plan
@@ -192,6 +193,11 @@ def parse_mapping(data: dict[str, Any], *, base: Path) -> Plan:
                 plan.decay_of(version)
             except ValidationError as error:
                 raise _explained(error, Decay, version.decay, prefix=f"{key}.{version.name}.decay") from None
+    for version in plan.versions:
+        try:
+            plan.merge_of(version)
+        except ValidationError as error:
+            raise _explained(error, Merge, version.merge, prefix=f"versions.{version.name}.merge") from None
     return plan
 
 

@@ -8,11 +8,12 @@ from typing import Literal
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.schedule.merge import MeanPart
 from megatron_lrps.schedule.paradigms import MAIN, Curve
 
 __all__ = ["MAIN", "PathKind", "PlannedPath", "Tree", "adopted_words"]
 
-PathKind = Literal["main", "branch", "baseline", "explicit"]
+PathKind = Literal["main", "branch", "merge", "soup", "baseline", "explicit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,9 @@ class PlannedPath(Curve):
     """One learning-rate curve to train, with a unique name in the campaign.
 
     Attributes:
-        kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``).
-        paradigm: ``lrps``, ``ptfs``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
+        kind: ``main``, ``branch``, ``baseline`` (a path of ptfs or cpt) or ``explicit`` (from ``paths:``); or ``merge``
+            or ``soup``, which are means of checkpoints that no process trains.
+        paradigm: ``lrps``, ``ptfs``, ``ptfs-merged``, ``cpt``, ``cpt-rewarm`` or ``explicit``.
         adopted: For main only, the ``--save`` folder of the run that it continues from at ``fork``. That run is no path
             of the campaign.
         blend: For the order ``blend``, the (weight, index prefix) pairs that it draws its samples from.
@@ -33,16 +35,44 @@ class PlannedPath(Curve):
     blend: tuple[tuple[float, Path], ...] = ()
 
     @property
-    def iterations(self) -> int:
-        """The iterations that this path itself trains."""
-        return self.end - self.fork
+    def branch_of(self) -> str | None:
+        """The version whose branch it is, also as one of several whose mean is the version; None for other paths."""
+        if self.kind != "branch":
+            return None
+        return self.name.removesuffix(f"-{self.strand}") if self.strand else self.version
+
+    @property
+    def parts_words(self) -> str:
+        """The weight and place of each checkpoint that it is a mean of; empty if it is trained."""
+        return ", ".join(f"{part.weight:.4g} of {part.path} at {part.iteration}" for part in self.mean)
+
+    @property
+    def begins_after(self) -> tuple[tuple[str, int], ...]:
+        """The paths of the campaign that must be trained before it begins, and the iterations that they must reach."""
+        if self.mean:
+            return tuple({part.path: (part.path, part.iteration) for part in self.mean}.values())
+        return ((self.parent, self.fork),) if self.parent is not None else ()
+
+    def parts_on(self, name: str) -> tuple[MeanPart, ...]:
+        """The checkpoints of the path ``name`` that it is a mean of."""
+        return tuple(part for part in self.mean if part.path == name)
 
     @property
     def origin(self) -> str:
         """Its start, in words: its parent, the adopted run, or scratch."""
         if self.adopted is not None:
             return adopted_words(self.adopted, self.fork)
-        return self.parent or "from scratch"
+        return self.mean_words or self.parent or "from scratch"
+
+    @property
+    def mean_words(self) -> str:
+        """The checkpoints that it is a mean of, in words; empty if it is trained."""
+        if not self.mean:
+            return ""
+        names = list(dict.fromkeys(part.path for part in self.mean))
+        if len(names) > 1:
+            return f"a mean of {', '.join(names[:-1])} and {names[-1]}"
+        return f"a mean of {len(self.mean)} checkpoints of {names[0]}"
 
 
 def adopted_words(folder: object, iteration: int) -> str:
@@ -69,6 +99,16 @@ class Tree:
             raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
         return self.by_name[name]
 
+    def tokens(self, path: PlannedPath, iteration: int) -> int:
+        """Return the tokens that the model has read at an iteration of a path, its ancestors' included."""
+        own = max(0, iteration - path.fork)
+        lengths = (iteration - own) * self.plan.sequence_length + own * self.plan_of(path).sequence_length
+        return lengths * self.plan.global_batch_size
+
+    def plan_of(self, path: PlannedPath) -> Plan:
+        """Return the plan as it holds for a path: a branch may have its own sequence length, and flags with it."""
+        return self.plan.of_branch(path.branch_of) if path.kind == "branch" else self.plan
+
     @property
     def names(self) -> str:
         """All path names, for messages."""
@@ -91,8 +131,18 @@ class Tree:
         return sum(window.iterations for window in self.windows if window.adopted)
 
     def fork_points(self, name: str) -> tuple[int, ...]:
-        """Return the iterations at which other paths fork off the path ``name``, rising."""
-        return tuple(sorted({path.fork for path in self.paths if path.parent == name}))
+        """Return the iterations of the path ``name`` after which another path can begin, rising.
+
+        A branch can begin at its fork, and a mean at the last checkpoint that it is made of.
+        """
+        forks = {path.fork for path in self.paths if path.parent == name and not path.mean}
+        lasts = {max(part.iteration for part in parts) for path in self.paths if (parts := path.parts_on(name))}
+        return tuple(sorted(forks | lasts))
+
+    def needed_saves(self, name: str) -> tuple[int, ...]:
+        """Return the iterations of the path ``name`` that must be saved because other paths need them, rising."""
+        parts = {part.iteration for path in self.paths for part in path.parts_on(name)}
+        return tuple(sorted({*self.fork_points(name), *parts}))
 
     def windows_of(self, path: PlannedPath) -> tuple[Window, ...]:
         """Return the windows of a path's timeline, which begin before its end."""

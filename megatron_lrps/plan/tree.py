@@ -8,17 +8,19 @@ from megatron_lrps.plan.branch_data import refuse_validated_blend, with_branch_d
 from megatron_lrps.plan.contradictions import (
     refuse_impossible_cut,
     refuse_impossible_fork,
+    refuse_impossible_merge,
     refuse_impossible_warmup,
     refuse_shared_data,
     refuse_twins,
     refuse_unfitting_ends,
 )
 from megatron_lrps.plan.explicit_paths import explicit_paths
+from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.model import Plan
-from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.paths import PathKind, PlannedPath, Tree
 from megatron_lrps.plan.version_windows import Window, windows_of
 from megatron_lrps.plan.window_samples import portions_of
-from megatron_lrps.schedule.paradigms import MAIN, PARADIGMS, Branch, VersionError, VersionUpdate
+from megatron_lrps.schedule.paradigms import MAIN, PARADIGMS, Branch, Curve, VersionError, VersionUpdate
 
 
 def expand(plan: Plan) -> Tree:
@@ -57,7 +59,10 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
     only_lrps: dict[str, Any] = {}
     if paradigm == "lrps":
         for window in own:
-            refuse_impossible_fork(plan, window)
+            if (merge := plan.merge_of(window.version)) is not None:
+                refuse_impossible_merge(plan, window, merge)
+            else:
+                refuse_impossible_fork(plan, window)
         for cut in plan.cuts:
             refuse_impossible_cut(plan, cut)
         only_lrps["cuts"] = [
@@ -67,13 +72,15 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
         only_lrps["begins"] = plan.main.iteration if plan.main else 0
     else:
         refuse_impossible_warmup(plan, windows[0], paradigm)
+        for window in own if paradigm == "ptfs-merged" else ():
+            refuse_impossible_merge(plan, window, plan.merge_of(window.version) or Merge())
     draw, versions = PARADIGMS[paradigm], [_update(plan, window) for window in own]
     try:
         for curve in draw(versions, warm=plan.lr.warmup_iters, batch=plan.global_batch_size, **only_lrps):
             is_main = paradigm == "lrps" and curve.name == MAIN
             path = PlannedPath(
                 **vars(curve),
-                kind="main" if is_main else "branch" if paradigm == "lrps" else "baseline",
+                kind=_kind(curve, paradigm),
                 paradigm=paradigm,
                 adopted=plan.main.adopt if plan.main and is_main else None,
             )
@@ -86,7 +93,20 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
 
 
 def _update(plan: Plan, window: Window) -> VersionUpdate:
-    decay = plan.decay_of(window.version)
+    decay, merge = plan.decay_of(window.version), plan.merge_of(window.version)
     return VersionUpdate(
-        name=window.version.name, start=window.start, end=window.end, alpha=decay.alpha, decay=decay.spec()
+        name=window.version.name,
+        start=window.start,
+        end=window.end,
+        alpha=decay.alpha,
+        decay=decay.spec(),
+        merge=merge.spec() if merge else None,
     )
+
+
+def _kind(curve: Curve, paradigm: str) -> PathKind:
+    if curve.mean:
+        return "merge" if len({part.path for part in curve.mean}) == 1 else "soup"
+    if paradigm != "lrps":
+        return "baseline"
+    return "main" if curve.name == MAIN else "branch"

@@ -1,15 +1,15 @@
 """Sources of versions: the checkpoints that make a version, and must be trained for it.
 
-Every version is the end of a path: of its branch, or of its PTFS or CPT path. A new kind, such as a weighted merge of
-main-path checkpoints, is one more class that implements ``VersionSource``, and one more line in ``sources_of``. Tables,
-costs, gates, jobs and the names in commands use only these.
+A version is the end of a path, of its branch or of its PTFS or CPT path; or it is a weighted mean of checkpoints, of
+main or of several branches. A new kind is one more class that implements ``VersionSource``, and one more line in
+``sources_of``. Tables, costs, gates, jobs and the names in commands use only these.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from megatron_lrps.plan.paths import Tree
+from megatron_lrps.plan.paths import PlannedPath, Tree
 
 
 class TrainedTo(NamedTuple):
@@ -49,15 +49,28 @@ class BranchEnd:
     made_of: tuple[TrainedTo, ...]
 
 
+@dataclass(frozen=True)
+class WeightedMeanOf:
+    """A version that is a weighted mean of the checkpoints ``made_of``; its path trains nothing itself."""
+
+    version: str
+    paradigm: str
+    path: str
+    made_of: tuple[TrainedTo, ...]
+
+
+def _source_of(version: str, path: PlannedPath) -> VersionSource:
+    if path.mean:
+        parts = tuple(TrainedTo(part.path, part.iteration) for part in path.mean)
+        return WeightedMeanOf(version, path.paradigm, path.name, parts)
+    return BranchEnd(version, path.paradigm, path.name, (TrainedTo(path.name, path.end),))
+
+
 def sources_of(tree: Tree) -> tuple[VersionSource, ...]:
     """Return the sources of all versions of a plan, oldest version first."""
     order = [version for version, _ in tree.version_ends]
-    ends = [
-        BranchEnd(path.version, path.paradigm, path.name, (TrainedTo(path.name, path.end),))
-        for path in tree.paths
-        if path.version is not None
-    ]
-    return tuple(sorted(ends, key=lambda source: order.index(source.version)))
+    found = [_source_of(path.version, path) for path in tree.paths if path.version is not None]
+    return tuple(sorted(found, key=lambda source: order.index(source.version)))
 
 
 def iterations_for(tree: Tree, sources: Iterable[VersionSource]) -> int:

@@ -1,6 +1,7 @@
 """Learning-rate schedules as pure functions of the absolute sample. Imports neither torch nor Megatron."""
 
 from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
+from megatron_lrps.schedule.merge import MeanPart, MergeSpec, merge_kinds
 from megatron_lrps.schedule.paradigms import Branch, branch_schedule, hold_for_ever, main_schedule, warmup
 from megatron_lrps.schedule.segments import Schedule, Segment
 from megatron_lrps.schedule.shapes import SHAPES, DecayShape, continuous_shapes
@@ -10,6 +11,8 @@ __all__ = [
     "Branch",
     "DecayShape",
     "DecaySpec",
+    "MeanPart",
+    "MergeSpec",
     "Schedule",
     "Segment",
     "branch_decay",
@@ -17,6 +20,7 @@ __all__ = [
     "continuous_shapes",
     "hold_for_ever",
     "main_schedule",
+    "merge_kinds",
     "warmup",
     "whole_decay",
 ]

@@ -8,16 +8,24 @@ Version i adds T iterations of new data, (start, end] of the timeline; with vers
 - cpt: version i goes on from the end of version i-1, and restarts the schedule at the maximum, over (start, end].
 - cpt-rewarm: the same, but each version after the first warms up from the minimum to the maximum again.
 
+Two kinds of versions are made without a decay of their own:
+
+- A merge is a weighted mean of checkpoints of main, which trains on to the version's end. It trains nothing itself.
+- ptfs-merged trains each version from scratch at the maximal rate, and the version is such a mean of its checkpoints.
+
+A soup is the equal mean of several branches of one version that read their data in other orders.
+
 Schedules are in samples: iterations times the batch, which is the samples per iteration.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
+from megatron_lrps.schedule.merge import MeanPart, MergeSpec
 from megatron_lrps.schedule.segments import Schedule, Segment
 
 MAIN = "main"
@@ -44,6 +52,8 @@ class VersionUpdate:
         end: The iteration at which the data and the version end.
         alpha: The share of T that its branch decays over.
         decay: The shape of its decay.
+        merge: The merge that makes the version instead of a branch, or None.
+        soup: The number of branches whose mean is the version; 1 for a single branch, which is the version itself.
     """
 
     name: str
@@ -51,6 +61,8 @@ class VersionUpdate:
     end: int
     alpha: float = 0.6
     decay: DecaySpec = field(default_factory=DecaySpec)
+    merge: MergeSpec | None = None
+    soup: int = 1
 
     @property
     def branch(self) -> Branch:
@@ -72,6 +84,9 @@ class Curve:
         schedule: Its learning rate over absolute samples, ancestors included.
         order: ``chained`` reads the versions' data one after another, ``mixed`` shuffles all of them, and ``blend``
             reads data of its own after ``fork``.
+        mean: The checkpoints whose weighted mean the curve's end is, oldest first; empty if the curve is trained. A
+            merge is not trained: its fork is its first checkpoint's iteration. A soup forks where its branches do.
+        strand: The number of the branch among those of a soup, from 1; 0 for every other curve.
     """
 
     name: str
@@ -81,6 +96,13 @@ class Curve:
     end: int
     schedule: Schedule
     order: Literal["chained", "mixed", "blend"] = "chained"
+    mean: tuple[MeanPart, ...] = ()
+    strand: int = 0
+
+    @property
+    def iterations(self) -> int:
+        """The iterations that this curve itself trains."""
+        return 0 if self.mean else self.end - self.fork
 
 
 class VersionError(ValueError):
@@ -142,15 +164,52 @@ def lrps(
         VersionError: A branch is too short for its steps.
     """
     main = main_schedule(warm=warm, batch=batch)
-    branches = [*(version.branch for version in versions), *cuts]
-    last = max(branch.fork for branch in branches)
-    yield Curve(name=MAIN, fork=begins, end=last, schedule=main)
-    for branch in branches:
-        with _naming(branch.name):
-            schedule = branch_schedule(main, branch, batch=batch)
-        yield Curve(
-            name=branch.name, version=branch.name, parent=MAIN, fork=branch.fork, end=branch.end, schedule=schedule
-        )
+    forks = [*(version.branch.fork for version in versions if not version.merge), *(cut.fork for cut in cuts)]
+    ends = [version.end for version in versions if version.merge]
+    yield Curve(name=MAIN, fork=begins, end=max(forks + ends), schedule=main)
+    for version in versions:
+        if version.merge is not None:
+            yield _mean(version.name, _merge(MAIN, version), parent=MAIN, schedule=main)
+        else:
+            yield from _branches(version.branch, main, soup=version.soup, batch=batch)
+    for cut in cuts:
+        yield from _branches(cut, main, soup=1, batch=batch)
+
+
+def _branches(branch: Branch, main: Schedule, *, soup: int, batch: int) -> Iterator[Curve]:
+    """Yield the curve of a branch, or those of a soup's branches and then the soup."""
+    with _naming(branch.name):
+        schedule = branch_schedule(main, branch, batch=batch)
+    curve = Curve(
+        name=branch.name, version=branch.name, parent=MAIN, fork=branch.fork, end=branch.end, schedule=schedule
+    )
+    if soup == 1:
+        yield curve
+        return
+    strands = [
+        replace(curve, name=f"{branch.name}-{number}", version=None, strand=number) for number in range(1, soup + 1)
+    ]
+    yield from strands
+    parts = tuple(MeanPart(strand.name, branch.end, 1 / soup) for strand in strands)
+    yield replace(curve, mean=parts)
+
+
+def _merge(path: str, version: VersionUpdate) -> tuple[MeanPart, ...]:
+    assert version.merge is not None
+    with _naming(version.name):
+        return version.merge.parts(path, version.end)
+
+
+def _mean(version: str, parts: tuple[MeanPart, ...], *, parent: str, schedule: Schedule) -> Curve:
+    return Curve(
+        name=version,
+        version=version,
+        parent=parent,
+        fork=parts[0].iteration,
+        end=parts[-1].iteration,
+        schedule=schedule,
+        mean=parts,
+    )
 
 
 def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterator[Curve]:
@@ -164,6 +223,21 @@ def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterato
         yield Curve(
             name=f"ptfs-{version.name}", version=version.name, end=version.end, schedule=schedule, order="mixed"
         )
+
+
+def ptfs_merged(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterator[Curve]:
+    """Pretraining from scratch at the maximal rate, all data so far mixed; a version is a mean of its checkpoints.
+
+    Raises:
+        VersionError: A version is too short for its merge.
+    """
+    held = main_schedule(warm=warm, batch=batch)
+    for version in versions:
+        path = Curve(name=f"ptfs-held-{version.name}", end=version.end, schedule=held, order="mixed")
+        yield path
+        parts = _merge(path.name, replace(version, merge=version.merge or MergeSpec()))
+        merged = _mean(version.name, parts, parent=path.name, schedule=held)
+        yield replace(merged, name=f"ptfs-merged-{version.name}", order="mixed")
 
 
 def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: bool = False) -> Iterator[Curve]:
@@ -198,6 +272,7 @@ def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: boo
 PARADIGMS: dict[str, Callable[..., Iterator[Curve]]] = {
     "lrps": lrps,
     "ptfs": ptfs,
+    "ptfs-merged": ptfs_merged,
     "cpt": cpt,
     "cpt-rewarm": partial(cpt, rewarm=True),
 }

@@ -9,10 +9,10 @@ from pathlib import Path
 from megatron_lrps.errors import RefusedError
 
 
-def saves_between(start: int, end: int, interval: int | None, fork_points: Iterable[int]) -> int:
+def saves_between(start: int, end: int, interval: int | None, needed: Iterable[int]) -> int:
     """Return how many checkpoints a path writes in (start, end]: at intervals, fork points and its end."""
     regular = set(range(interval, end + 1, interval)) if interval else set()
-    return len({iteration for iteration in regular | set(fork_points) | {end} if start < iteration <= end})
+    return len({iteration for iteration in regular | set(needed) | {end} if start < iteration <= end})
 
 
 def free_bytes(folder: Path) -> int:

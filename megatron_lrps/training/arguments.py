@@ -12,7 +12,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
-from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags
+from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags, refuse_to_train_mean
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.refusals import refuse_usage
@@ -121,6 +121,7 @@ def planned(own: argparse.Namespace) -> Planned | None:
         raise RefusedError(f"{', '.join(given)} contradicts --lrps-plan, which decides it.", "drop it.")
     campaign = Campaign.open(own.lrps_plan)
     path = campaign.path(own.lrps_path)
+    refuse_to_train_mean(path)
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
         raise RefusedError(
             f"--lrps-until {own.lrps_until} is outside path {path.name}, which trains ({path.fork}, {path.end}].",

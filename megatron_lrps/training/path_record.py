@@ -1,12 +1,12 @@
 """The record of a path (``path.json``), as the process that trains the path writes it after each save."""
 
-import importlib.metadata
 from argparse import Namespace
 from functools import cache
 from pathlib import Path
 
 from megatron_lrps.campaign.adopted_run import with_content
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.libraries import library_versions
 from megatron_lrps.campaign.lineage import described
 from megatron_lrps.campaign.manifest import MANIFEST, read_manifest
 from megatron_lrps.campaign.record import read_record, write_record
@@ -15,8 +15,6 @@ from megatron_lrps.campaign.releases import with_notes
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.plan import plan_hash
 from megatron_lrps.training.path_to_train import PathToTrain
-
-_LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
 
 
 def write_path_record(path: PathToTrain, identity: Identity | None, args: Namespace, status: str) -> None:
@@ -52,17 +50,6 @@ def write_path_record(path: PathToTrain, identity: Identity | None, args: Namesp
         "libraries": library_versions(),
     }
     write_record(path.folder, with_notes(with_content(written, before), path.folder))
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the installed libraries that the training depends on, by name."""
-    versions = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _digest(folder: Path) -> str | None:

@@ -21,7 +21,7 @@ class PathToTrain:
         fork: The iteration that it forks after, 0 from scratch.
         end: Its last iteration.
         until: The iteration that this process stops after, which is ``end`` unless the path is trained in parts.
-        fork_points: The iterations that must be saved because other paths fork there.
+        needed_saves: The iterations that must be saved because other paths fork there or are made of them.
         planned: The plan's side of it; None for a branch without a plan.
     """
 
@@ -31,7 +31,7 @@ class PathToTrain:
     fork: int
     end: int
     until: int
-    fork_points: frozenset[int] = frozenset()
+    needed_saves: frozenset[int] = frozenset()
     planned: Planned | None = None
 
     @classmethod
@@ -45,7 +45,7 @@ class PathToTrain:
             fork=path.fork,
             end=path.end,
             until=planned.until or path.end,
-            fork_points=frozenset(planned.tree.fork_points(path.name)),
+            needed_saves=frozenset(planned.tree.needed_saves(path.name)),
             planned=planned,
         )
 

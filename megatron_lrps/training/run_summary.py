@@ -7,12 +7,12 @@ from typing import Any
 
 from megatron_lrps.campaign.data_ledger import ranges_of
 from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.libraries import library_versions
 from megatron_lrps.campaign.record import read_record
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.plan.branch_data import own_data_words
 from megatron_lrps.storage.disk_space import free_bytes, size_words
-from megatron_lrps.training.path_record import library_versions
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.saves_on_disk import bytes_needed, saves_left
 

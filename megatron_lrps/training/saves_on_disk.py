@@ -12,8 +12,8 @@ from megatron_lrps.training.path_to_train import PathToTrain
 
 
 def saves_left(path: PathToTrain, start: int, interval: int | None) -> int:
-    """Return how many checkpoints the run will still write: by interval, at fork points, and at its end."""
-    return saves_between(start, path.end, interval, path.fork_points)
+    """Return how many checkpoints the run will still write: by interval, for other paths, and at its end."""
+    return saves_between(start, path.end, interval, path.needed_saves)
 
 
 def size_on_disk(checkpoint: Checkpoint) -> int:

@@ -154,7 +154,7 @@ class Session:
         asked = self.requests.take(iteration)
         path = self.path
         part_ends = iteration == path.until < path.end
-        if asked or part_ends or iteration in path.fork_points:
+        if asked or part_ends or iteration in path.needed_saves:
             save()
         if (exits or part_ends) and iteration < path.end:
             signals = not requested and signalled()

@@ -240,3 +240,18 @@ def test_a_damaged_accepted_plan_is_refused(trained: Path) -> None:
     file.write_text(file.read_text()[:40])
     with pytest.raises(RefusedError, match="is damaged"):
         accept(Campaign(tree_in(trained, versions=[*VERSIONS, NEXT])))
+
+
+def test_a_merge_that_is_made_stays_and_one_to_come_may_change(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5})
+    accept(Campaign(tree))
+    campaign = CampaignFolder(tree.plan.folder)
+    save(campaign.path("main").checkpoints, *range(600, 1001, 100))
+    save(campaign.path("v1").checkpoints, 1000)
+    later = [VERSIONS[0], {**VERSIONS[1], "merge": {"window": 0.2}}]
+    accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5}, versions=later)))
+    accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 5}, versions=VERSIONS)))
+    with pytest.raises(RefusedError, match=r"0\.2 of main at 600.* has been trained, the plan now says.*at 750"):
+        accept(Campaign(tree_in(tmp_path, merge={"window": 0.5, "checkpoints": 2})))
+    with pytest.raises(RefusedError, match="path v1"):
+        accept(Campaign(tree_in(tmp_path)))

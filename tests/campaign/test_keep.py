@@ -261,3 +261,18 @@ def test_changing_it_changes_no_past(tmp_path: Path) -> None:
     for keep in ({"latest": 5}, {"latest": 1, "every": 100}, None):
         accept(Campaign(tree(keep=keep)))
         assert load_plan(campaign.plan).keep == (Keep(**keep) if keep else Keep())
+
+
+MERGED = tree_of(merge={"window": 0.5, "checkpoints": 5})
+"""main (0, 2000]; v1 is made of 600, 700 ... 1000, v2 of 1200, 1400 ... 2000."""
+
+
+def test_the_parts_of_a_merge_stay_until_it_is_made() -> None:
+    main = PathOnDisk(path="main", complete=(*range(500, 1001, 100), 1200))
+    assert kept(main, trees=[MERGED]) == {"main": [600, 700, 800, 900, 1000, 1200]}
+    assert reason("main", 600, main, trees=[MERGED]) == "v1 is to be made of it"
+    made = PathOnDisk(path="v1", complete=(1000,), parent="main", fork=600, end=1000, mean=True)
+    assert kept(main, made, trees=[MERGED]) == {"main": [1200], "v1": [1000]}
+    # ... and so they do where the version is damaged, since it must be made anew.
+    damaged = replace(made, damaged={1000: "x"})
+    assert kept(main, damaged, trees=[MERGED])["main"] == [600, 700, 800, 900, 1000, 1200]

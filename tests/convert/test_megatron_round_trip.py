@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_to
 from megatron_lrps.convert.model_flags import flags_of
 from megatron_lrps.convert.safetensors import read_folder
 from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.convert.weighted_mean import plan_mean, write_mean
 from megatron_lrps.storage.files import write_atomic
 
 pytestmark = pytest.mark.training
@@ -41,6 +43,25 @@ def megatron_line(model_flags: dict[str, object]) -> str:
         if value is not False:
             words += [f"--{flag}"] if value is True else [f"--{flag}", shlex.quote(str(value))]
     return " ".join(words)
+
+
+def compare_means(resaved: Path, folder: Path) -> None:
+    """A mean has the same bits of a checkpoint that several ranks saved and of one with the same whole tensors."""
+    several, one, later = (Checkpoint(folder / name, 10 * place) for place, name in enumerate(("a", "b", "c"), start=1))
+    shutil.copytree(resaved, several.folder)
+    write_mean(plan_mean([several], [1.0]), one)
+    write_mean(plan_mean([several], [0.9]), later)  # other values
+    cut, whole = (
+        open_checkpoint(each.folder).tensors["decoder.layers.mlp.linear_fc1.weight"] for each in (several, one)
+    )
+    assert (len(cut.chunks), len(whole.chunks)) == (16, 4)  # of four layers: gate and up, of two ranks
+    means = Checkpoint(folder / "d", 30), Checkpoint(folder / "e", 30)
+    for first, mean in zip((several, one), means, strict=True):
+        write_mean(plan_mean([first, later], [0.3, 0.7]), mean)
+    found = [open_checkpoint(mean.folder) for mean in means]
+    assert found[0].tensors.keys() == found[1].tensors.keys()
+    for key, stored in found[0].tensors.items():
+        assert torch.equal(*(each.read(key, (), 0, stored.shape[0]).view(torch.uint8) for each in found))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +91,8 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         timeout=500,
     )
     resaved = Checkpoint(tmp_path / "resaved", 0).folder
+    if not planned.model.experts:
+        compare_means(resaved, tmp_path / "means")
     request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
 
     def around(hidden: Path) -> None:

@@ -38,3 +38,19 @@ def test_a_lost_fork_point_is_refused_before_anything_is_trained(campaign: TinyC
         paths_to_train(campaign.campaign, None)
     campaign.save("v1", 5)  # it has forked, and needs the fork point no more
     assert names(paths_to_train(campaign.campaign, None)) == ["main", "v1", "v2"]
+
+
+def test_a_merge_whose_checkpoints_main_has_not_saved_is_refused(campaign: TinyCampaign) -> None:
+    with campaign.plan.open("a") as plan:
+        plan.write("merge: {window: 0.6, checkpoints: 3}\n")  # v1 of main at 6, 8 and 10
+    campaign.save("main", 6)
+    assert names(paths_to_train(campaign.campaign, None)) == ["main", "v1", "v2"]
+    with pytest.raises(RefusedError, match=r"v1 is made of iteration 8 of main") as refused:
+        paths_to_train(campaign.campaign, "v1")
+    assert refused.value.fix == "train main up to it first."
+    campaign.save("main", 10)
+    with pytest.raises(RefusedError, match=r"v1 is made of iteration 8 of main.* there are 6, 10") as refused:
+        paths_to_train(campaign.campaign, None)
+    assert "main has passed it" in refused.value.fix
+    campaign.save("main", 8)
+    assert names(paths_to_train(campaign.campaign, "v1")) == ["v1"]

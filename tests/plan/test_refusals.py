@@ -121,7 +121,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"versions": versions(9, decay={"alpha": 2})}, ["versions.v1.decay.alpha: 2", "less than or equal to 1"]),
     ({"versions": versions(9, decay="cosine")}, ["versions.v1.decay: 'cosine'", "give keys under it"]),
     # paradigms and explicit paths
-    ({"paradigm": "sgd"}, ["paradigm: 'sgd'", "'lrps', 'ptfs', 'cpt' or 'cpt-rewarm'"]),
+    ({"paradigm": "sgd"}, ["paradigm: 'sgd'", "'lrps', 'ptfs', 'ptfs-merged', 'cpt' or 'cpt-rewarm'"]),
     ({"paradigm": ["lrps", "lrps"]}, ["paradigm: ['lrps', 'lrps'] names a paradigm twice"]),
     ({"paradigm": 3}, ["paradigm: 3"]),
     ({"paths": [{"name": "a", "end": 9, "schedule": []}]}, ["paths.a.schedule: []"]),

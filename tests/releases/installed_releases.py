@@ -14,7 +14,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("LRPS_RELEASES") or ROOT / ".venv" / "releases")
 """What ``make releases`` fills: a folder for each wheel, named as its version."""
-WHEELS = ("0.18.2",)
+WHEELS = ("0.17.1", "0.18.2")
 """The wheels that ``make releases`` gets; that of 0.19 is in .venv itself, and 0.16 has no ``megatron.training``."""
 CHECKOUTS = "LRPS_CHECKOUTS"
 """The environment variable with checkouts of Megatron-LM, separated as in PATH; their helpers must be compiled."""

@@ -1,8 +1,11 @@
 """The paradigms of the paper as arithmetic: N = 4 versions of T = 10,000 iterations, alpha = 0.6, 500 of warm-up."""
 
+from dataclasses import replace
+
 import pytest
 
 from megatron_lrps.schedule import DecaySpec, Schedule
+from megatron_lrps.schedule.merge import MergeSpec
 from megatron_lrps.schedule.paradigms import (
     MAIN,
     PARADIGMS,
@@ -29,8 +32,59 @@ def rate(schedule: Schedule, iteration: int) -> float:
 
 
 def test_costs_of_the_paper() -> None:
-    costs = {paradigm: sum(curve.end - curve.fork for curve in drawn(paradigm)) for paradigm in PARADIGMS}
-    assert costs == {"lrps": 58_000, "ptfs": 100_000, "cpt": 40_000, "cpt-rewarm": 40_000}
+    costs = {paradigm: sum(curve.iterations for curve in drawn(paradigm)) for paradigm in PARADIGMS}
+    assert costs == {
+        "lrps": 58_000,
+        "ptfs": 100_000,
+        "ptfs-merged": 100_000,
+        "cpt": 40_000,
+        "cpt-rewarm": 40_000,
+    }
+
+
+def test_merged_versions_cost_what_the_floor_is_and_main_trains_to_the_last_ones_end() -> None:
+    merged = [replace(version, merge=MergeSpec(window=0.1, checkpoints=5)) for version in VERSIONS]
+    main, *versions = lrps(merged, warm=WARM, batch=BATCH)
+    assert main.end == sum(curve.iterations for curve in (main, *versions)) == 40_000
+    assert [(curve.name, curve.parent, curve.fork, curve.end) for curve in versions] == [
+        ("v1", MAIN, 9_200, 10_000),
+        ("v2", MAIN, 18_400, 20_000),
+        ("v3", MAIN, 27_600, 30_000),
+        ("v4", MAIN, 36_800, 40_000),
+    ]
+    assert versions[0].mean == tuple((MAIN, at, 0.2) for at in (9_200, 9_400, 9_600, 9_800, 10_000))
+
+
+def test_branches_and_merges_can_be_mixed_and_keep_their_order() -> None:
+    mixed = [VERSIONS[0], replace(VERSIONS[1], merge=MergeSpec()), VERSIONS[2]]
+    main, *versions = lrps(mixed, warm=WARM, batch=BATCH)
+    assert main.end == 24_000  # the last branch's fork, after the merge's end at 20,000
+    assert [(curve.name, curve.iterations) for curve in versions] == [("v1", 6_000), ("v2", 0), ("v3", 6_000)]
+
+
+def test_a_soup_is_the_mean_of_its_branches_ends() -> None:
+    _, one, two, soup, after = lrps([replace(VERSIONS[0], soup=2), VERSIONS[1]], warm=WARM, batch=BATCH)
+    assert [(curve.name, curve.version, curve.fork, curve.end, curve.strand) for curve in (one, two)] == [
+        ("v1-1", None, 4_000, 10_000, 1),
+        ("v1-2", None, 4_000, 10_000, 2),
+    ]
+    assert (soup.name, soup.version, soup.iterations) == ("v1", "v1", 0)
+    assert soup.mean == (("v1-1", 10_000, 0.5), ("v1-2", 10_000, 0.5))
+    assert (after.name, after.iterations) == ("v2", 6_000)
+
+
+def test_ptfs_merged_trains_at_the_maximal_rate_and_merges_its_own_checkpoints() -> None:
+    curves = drawn("ptfs-merged")
+    held, merged = curves[2:4]
+    assert (held.name, held.version, held.fork, held.end, held.order) == ("ptfs-held-v2", None, 0, 20_000, "mixed")
+    assert rate(held.schedule, 20_000) == 1
+    assert (merged.name, merged.version, merged.parent) == ("ptfs-merged-v2", "v2", "ptfs-held-v2")
+    assert [part.iteration for part in merged.mean] == [*range(16_400, 20_001, 400)]  # a fifth of 20,000, in ten
+
+
+def test_a_window_shorter_than_its_checkpoints_is_impossible() -> None:
+    with pytest.raises(VersionError, match=r"window 0.0005 of 10000 iterations is 5 iterations, and 10 checkpoints"):
+        [*lrps([replace(VERSIONS[0], merge=MergeSpec(window=0.0005))], warm=WARM, batch=BATCH)]
 
 
 def test_lrps_decays_off_main() -> None:

@@ -9,7 +9,7 @@ from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.session import Session
 
 
-def session_of(folder: Path, *, end: int = 8, until: int = 8, fork_points: tuple[int, ...] = (4,)) -> Session:
+def session_of(folder: Path, *, end: int = 8, until: int = 8, needed_saves: tuple[int, ...] = (4,)) -> Session:
     return Session(
         PathToTrain(
             schedule=main_schedule(warm=0, batch=1),
@@ -18,7 +18,7 @@ def session_of(folder: Path, *, end: int = 8, until: int = 8, fork_points: tuple
             fork=0,
             end=end,
             until=until,
-            fork_points=frozenset(fork_points),
+            needed_saves=frozenset(needed_saves),
         )
     )
 

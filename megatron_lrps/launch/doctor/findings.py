@@ -237,7 +237,7 @@ def _bytes_to_come(campaign: Campaign) -> int:
     count = 0  # fork points and ends that are not saved yet
     for path in campaign.paths:
         saved = Checkpoints.in_folder(campaign.folder.path(path.name).checkpoints).complete
-        count += len({path.end, *campaign.tree.fork_points(path.name)} - set(saved))
+        count += len({path.end, *campaign.tree.needed_saves(path.name)} - set(saved))
     return count * size.checkpoint_bytes
 
 

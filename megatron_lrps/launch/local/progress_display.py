@@ -100,9 +100,10 @@ def make_display(paths: Sequence[PlannedPath], position: dict[str, int]) -> Disp
         paths: The paths to show, in order.
         position: The current iteration of each path.
     """
-    ends = {path.name: path.end for path in paths}
-    work = RemainingWork(position, ends)
-    return BarDisplay(paths, work) if sys.stdout.isatty() else LineDisplay(work, ends)
+    # A mean of checkpoints trains nothing.
+    position = position | {path.name: path.end for path in paths if path.mean}
+    work = RemainingWork(position, {path.name: path.end for path in paths})
+    return BarDisplay(paths, work) if sys.stdout.isatty() else LineDisplay(paths, work)
 
 
 def silence() -> None:
@@ -120,9 +121,10 @@ def silence() -> None:
 class LineDisplay:
     """Plain lines for logs and pipes: each start and end, and a step about every ten seconds."""
 
-    def __init__(self, work: RemainingWork, ends: dict[str, int]) -> None:
+    def __init__(self, paths: Sequence[PlannedPath], work: RemainingWork) -> None:
         self._work = work
-        self._ends = ends
+        self._ends = {path.name: path.end for path in paths}
+        self._means = {path.name: path.mean_words for path in paths if path.mean}
         self._last = -_LINE_EVERY_S
 
     def __enter__(self) -> Self:
@@ -133,8 +135,11 @@ class LineDisplay:
 
     def start(self, name: str, iteration: int) -> None:
         """Show that a path starts or continues."""
-        self._work.start(name, iteration)
         self._last = time.monotonic()
+        if name in self._means:
+            self.say(f"{name}: making {self._means[name]}")
+            return
+        self._work.start(name, iteration)
         self.say(f"{name}: training ({iteration}, {self._ends[name]}]; {self._work.left()} iterations left in all")
 
     def step(self, name: str, step: Step) -> None:
@@ -159,6 +164,9 @@ class LineDisplay:
 
     def finish(self, name: str) -> None:
         """Show that a path is trained to its end."""
+        if name in self._means:
+            self.say(f"{name}: made, {self._means[name]}")
+            return
         self._work.start(name, self._ends[name])
         self.say(f"{name}: trained to iteration {self._ends[name]}; {self._work.left()} iterations left in all")
 
@@ -195,7 +203,7 @@ class BarDisplay:
         total = sum(path.iterations for path in paths)
         self._all = self._progress.add_task("in all", total=total, place="", facts="", left="")
         for name in self._paths:
-            self._draw(name, "" if work.left(name) else "trained")
+            self._draw(name, "" if work.left(name) or self._paths[name].mean else "trained")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -207,9 +215,10 @@ class BarDisplay:
 
     def start(self, name: str, iteration: int) -> None:
         """Show that a path starts or continues."""
-        self._work.start(name, iteration)
+        if not self._paths[name].mean:
+            self._work.start(name, iteration)
         self._progress.update(self._bars[name], visible=True)
-        self._draw(name, "starting")
+        self._draw(name, f"making {self._paths[name].mean_words}" if self._paths[name].mean else "starting")
 
     def step(self, name: str, step: Step) -> None:
         """Show a path's progress."""
@@ -224,7 +233,7 @@ class BarDisplay:
         """Show that a path is trained to its end."""
         self._work.start(name, self._paths[name].end)
         self._progress.update(self._bars[name], visible=not self._crowded)
-        self._draw(name, "trained")
+        self._draw(name, f"made, {self._paths[name].mean_words}" if self._paths[name].mean else "trained")
 
     def say(self, text: str) -> None:
         """Print a line for the user, above the bars."""
@@ -238,8 +247,8 @@ class BarDisplay:
         place = work.position(name)
         self._progress.update(
             self._bars[name],
-            completed=place - path.fork,
-            place=f"{place}/{path.end}",
+            completed=min(place - path.fork, path.iterations),
+            place="" if path.mean else f"{place}/{path.end}",
             facts=facts,
             left=work.time_left(name) if 0 < work.left(name) < path.iterations else "",
         )

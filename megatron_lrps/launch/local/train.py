@@ -37,6 +37,8 @@ from megatron_lrps.storage.files import try_lock
 from megatron_lrps.storage.ownership import holder
 from megatron_lrps.training.failure_word import FILE as FAILURE
 
+MERGE_MODULE = "megatron_lrps.launch.merge_job"
+"""The module that makes a version out of checkpoints; it takes the same flags as one that trains."""
 _POLL_S = 0.2
 _LEFTOVER_S = 10.0
 
@@ -110,9 +112,9 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
         with os.fdopen(os.memfd_create("lrps-failure")) as memory:
             word = Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
             group = RankGroup(
-                module,
+                MERGE_MODULE if path.mean else module,
                 [*arguments, "--lrps-cpu"] if cpu else arguments,
-                ranks=campaign.plan.launch.local.processes,
+                ranks=1 if path.mean else campaign.plan.launch.local.processes,
                 env={**(CPU_ENV if cpu else {}), FAILURE: str(word)},
                 logs=folder.logs,
             )

@@ -27,7 +27,7 @@ class Job:
         until: The iteration that it stops after; None for a promotion.
         released: Whether it was released after its submission.
         cancelled: Whether lrps has cancelled it; Slurm may show it as waiting or running for some seconds more.
-        after: The id of the job that must succeed before it starts, or None.
+        after: The ids of the jobs that must succeed before it starts.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Job:
     until: int | None
     released: bool
     cancelled: bool = False
-    after: str | None = None
+    after: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -73,7 +73,7 @@ def recorded(folder: CampaignFolder) -> list[Job]:
             until=line.get("until"),
             released=line["job"] in released,
             cancelled=line["job"] in cancelled,
-            after=line["after"] if isinstance(line.get("after"), str) else None,
+            after=tuple(line["after"].split(",")) if isinstance(line.get("after"), str) else (),
         )
         for line in lines
         if line.get("event") == "submitted"
@@ -98,7 +98,7 @@ def active(folder: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
     """Return the jobs of a campaign that wait or run; raises RefusedError if Slurm cannot be asked."""
     found = with_states(recorded(folder))
     hopeless: set[str] = set()
-    for job, state in found:  # each job comes after the one that it follows
+    for job, state in found:  # each job comes after those that it follows
         if state is None or not state.active or job.cancelled or _waits_in_vain(job, state, found, hopeless):
             hopeless.add(job.id)
     return {
@@ -109,20 +109,23 @@ def active(folder: CampaignFolder) -> dict[Key, tuple[Job, JobState]]:
 
 
 def _waits_in_vain(job: Job, state: JobState, found: Sequence[tuple[Job, JobState | None]], hopeless: Set[str]) -> bool:
-    """Whether the job that it follows has not succeeded and never will."""
-    if state.state != "PENDING" or job.after not in hopeless:
+    """Whether a job that it follows has not succeeded and never will."""
+    if state.state != "PENDING":
         return False
-    before = next((each for other, each in found if other.id == job.after), None)
-    if before is None:  # Slurm has forgotten it; nothing waits any longer for a job that has succeeded
-        return state.reason.startswith("Dependency")
-    return before.state != "COMPLETED"
+    states = {other.id: each for other, each in found}
+    for number in hopeless & set(job.after):
+        before = states.get(number)
+        # What Slurm has forgotten has ended; nothing waits any longer for a job that has succeeded.
+        if state.reason.startswith("Dependency") if before is None else before.state != "COMPLETED":
+            return True
+    return False
 
 
 def followers(jobs: Mapping[Key, tuple[Job, JobState]], of: Set[str]) -> list[Job]:
     """Return the jobs that wait for one of these ids, directly or through other jobs."""
     ids, found = set(of), list[Job]()
     for job, state in sorted(jobs.values(), key=lambda each: int(each[0].id)):  # so each comes after its predecessor
-        if state.state == "PENDING" and job.after in ids and job.id not in ids:
+        if state.state == "PENDING" and ids.intersection(job.after) and job.id not in ids:
             ids.add(job.id)
             found.append(job)
     return found

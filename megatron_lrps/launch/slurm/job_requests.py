@@ -19,13 +19,13 @@ from megatron_lrps.launch.slurm.wanted_jobs import superseded, wanted_jobs
 from megatron_lrps.plan import Plan, PlannedPath, Tree
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.gate import PREVIOUS, previous_of, read_gate_file
-from megatron_lrps.plan.keys.scoring_and_release import PromotionJob
+from megatron_lrps.plan.keys.scoring_and_release import SmallJob
 from megatron_lrps.plan.keys.slurm_job import SlurmLaunch
 from megatron_lrps.plan.path_legs import Leg
 from megatron_lrps.plan.version_source import sources_of
 
 SCRIPTS = (Path(__file__).parent / "scripts").resolve()
-"""The folder of main.sbatch, branch.sbatch, promote.sbatch, lib.sh and site.sh."""
+"""The folder of main.sbatch, branch.sbatch, merge.sbatch, promote.sbatch, lib.sh and site.sh."""
 _IMAGES = (".sqsh", ".sif")
 _PASSED_ON = ("SIGUSR1", "SIGUSR2")
 
@@ -37,7 +37,7 @@ class JobRequest:
     Attributes:
         leg: The leg that it trains; for a promotion, the end of the path.
         promotes: Whether it promotes the end of the path instead of training.
-        after: The job or leg that must succeed before it starts.
+        after: The jobs or legs that must succeed before it starts.
         behind: Jobs or legs that must end before it starts, successfully or not.
         name: The name of the job.
         options: The options of sbatch, without the dependency.
@@ -48,7 +48,7 @@ class JobRequest:
 
     leg: Leg
     promotes: bool = False
-    after: Job | Key | None
+    after: tuple[Job | Key, ...]
     behind: tuple[Job | Key, ...] = ()
     name: str
     options: tuple[str, ...]
@@ -63,7 +63,9 @@ class JobRequest:
 
     def __str__(self) -> str:
         path = self.leg.path.name
-        return f"promotion of {path}" if self.promotes else f"{path} until {self.leg.until}"
+        if self.promotes:
+            return f"promotion of {path}"
+        return f"merge of {path}" if self.leg.path.mean else f"{path} until {self.leg.until}"
 
 
 def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tuple[Job, JobState]]) -> list[JobRequest]:
@@ -87,11 +89,11 @@ def job_requests(campaign: Campaign, only: str | None, running: Mapping[Key, tup
     earlier: list[str] = []
     for path in unreleased(campaign):
         key = (path.name, PROMOTION)
-        after = jobs.get((path.name, path.end))
+        after = tuple(job for job in (jobs.get((path.name, path.end)),) if job is not None)
         old = running.get(key)
         if old and superseded(old, after):
             jobs.pop(key, None)
-        if key not in jobs and only in (None, path.name) and (after is not None or saved[path.name] >= path.end):
+        if key not in jobs and only in (None, path.name) and (after or saved[path.name] >= path.end):
             judges = [(other, PROMOTION) for other in _judged_by(campaign.tree, path, earlier)]
             promotion = _promotion(campaign, path, after, tuple(jobs[judge] for judge in judges if judge in jobs))
             found.append(replace(promotion, replaces=old[0] if old else None))
@@ -147,9 +149,11 @@ def refuse_missing_container(plan: Plan) -> None:
         )
 
 
-def _training(campaign: Campaign, leg: Leg, after: Job | Key | None) -> JobRequest:
+def _training(campaign: Campaign, leg: Leg, after: tuple[Job | Key, ...]) -> JobRequest:
     plan = campaign.plan
     slurm, path = slurm_of(plan), leg.path
+    if path.mean:
+        return _merging(campaign, leg, after)
     signal = str(path_flags(campaign.tree, path)["exit-signal"])
     if signal not in _PASSED_ON:
         raise RefusedError(
@@ -175,26 +179,48 @@ def _training(campaign: Campaign, leg: Leg, after: Job | Key | None) -> JobReque
     )
 
 
-def _promotion(
-    campaign: Campaign, path: PlannedPath, after: Job | Key | None, behind: tuple[Job | Key, ...]
-) -> JobRequest:
+def _merging(campaign: Campaign, leg: Leg, after: tuple[Job | Key, ...]) -> JobRequest:
     plan = campaign.plan
-    slurm, own = slurm_of(plan), plan.promote.slurm if plan.promote else PromotionJob()
-    name = f"lrps-{plan.campaign}-{path.name}-promote"
+    version = next((each for each in plan.versions if each.name == leg.path.version), None)
+    merge = plan.merge_of(version) if version else None
+    name = f"lrps-{plan.campaign}-{leg.path.name}-{leg.until}"
+    return JobRequest(
+        leg=leg,
+        after=after,
+        name=name,
+        options=_small(campaign, leg.path, name, merge.slurm if merge else SmallJob(), gpus=0),
+        script=SCRIPTS / "merge.sbatch",
+        env=_env(campaign, leg.path.name),
+    )
+
+
+def _small(campaign: Campaign, path: PlannedPath, name: str, own: SmallJob, *, gpus: int) -> tuple[str, ...]:
+    """Return sbatch's options for a job of one task on one node, which has so many GPUs by default."""
+    plan, slurm = campaign.plan, slurm_of(campaign.plan)
+    count = gpus if own.gpus is None else own.gpus
     given = {
         "mem": own.mem,
         "cpus-per-task": own.cpus_per_task,
-        "gpus-per-node": (own.gpus or None) if plan.launch.device == "gpu" else None,
+        "gpus-per-node": (count or None) if plan.launch.device == "gpu" else None,
         "partition": own.partition or slurm.partition,
         "time": own.time or slurm.time,
     }
+    return ("--nodes=1", "--ntasks-per-node=1", *_options(campaign, path, name, given))
+
+
+def _promotion(
+    campaign: Campaign, path: PlannedPath, after: tuple[Job | Key, ...], behind: tuple[Job | Key, ...]
+) -> JobRequest:
+    plan = campaign.plan
+    name = f"lrps-{plan.campaign}-{path.name}-promote"
+    own = plan.promote.slurm if plan.promote else SmallJob()
     return JobRequest(
         leg=Leg(path=path, start=path.end, until=path.end),
         promotes=True,
         after=after,
         behind=behind,
         name=name,
-        options=("--nodes=1", "--ntasks-per-node=1", *_options(campaign, path, name, given)),
+        options=_small(campaign, path, name, own, gpus=1),
         script=SCRIPTS / "promote.sbatch",
         env=_env(campaign, path.name),
     )

@@ -49,7 +49,11 @@ class SlurmExecutor:
             first = jobs[0]
             if note := slurm_commands.refuse_impossible(first.options, str(first.script), slurm.nodes, slurm.partition):
                 say(note)
-        if self.check and any(not job.promotes for job in jobs) and (note := check_before_submit(campaign)):
+        if (
+            self.check
+            and any(not job.promotes and not job.leg.path.mean for job in jobs)
+            and (note := check_before_submit(campaign))
+        ):
             say(note)
         accept(campaign)
         submitted = submit(campaign, only, say)

@@ -20,7 +20,7 @@ def as_shell(jobs: Sequence[JobRequest]) -> str:
     said = {job.key: str(job) for job in jobs}
     lines = []
     for job in jobs:
-        follows = [job.after, *job.behind] if job.after is not None else job.behind
+        follows = [*job.after, *job.behind]
         after = [f"{each}, job {each.id}" if isinstance(each, Job) else said[each] for each in follows]
         lines.append(f"# {job}{', after ' if after else ''}{', '.join(after)}")
         variables = shlex.join(f"{key}={value}" for key, value in job.env.items())
@@ -45,7 +45,7 @@ def _number(job: Job | Key, ids: Mapping[Key, str]) -> str:
 
 def _dependency(request: JobRequest, ids: Mapping[Key, str]) -> list[str]:
     """Return sbatch's option for the job's dependencies, or nothing."""
-    ok = [f"afterok:{_number(request.after, ids)}"] if request.after is not None else []
+    ok = [f"afterok:{_number(each, ids)}" for each in request.after]
     conditions = [*ok, *(f"afterany:{_number(each, ids)}" for each in request.behind)]
     return [f"--dependency={','.join(conditions)}"] if conditions else []
 
@@ -75,7 +75,7 @@ def submit(campaign: Campaign, only: str | None, say: Callable[[str], None]) -> 
                 ids = {each.key: number for each, number, _ in done}
                 dependency = _dependency(request, ids)
                 number = slurm_commands.sbatch([*request.options, *dependency], str(request.script), request.env)
-                after = _number(request.after, ids) if request.after is not None else ""
+                after = ",".join(_number(each, ids) for each in request.after)
                 done.append((request, number, after))
                 what = {"until": None, "promotes": True} if request.promotes else {"until": request.leg.until}
                 record(

@@ -1,6 +1,6 @@
 """Which legs of a campaign need a job, and which job each of them follows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from megatron_lrps.errors import RefusedError
@@ -16,19 +16,19 @@ class WantedJob:
 
     Attributes:
         leg: The leg.
-        after: The job, or the leg without a job, that it follows; None if that is trained.
+        after: The jobs, or legs without a job, that it follows; legs that are trained are left out.
         replaces: Its job that waits in vain, or None.
     """
 
     leg: Leg
-    after: Job | Key | None
+    after: tuple[Job | Key, ...]
     replaces: Job | None = None
 
 
 def wanted_jobs(
     tree: Tree, saved: Mapping[str, int], active: Mapping[Key, tuple[Job, JobState]], only: str | None
 ) -> list[WantedJob]:
-    """Return the untrained legs without a job that can start, each after the leg that it follows.
+    """Return the untrained legs without a job that can start, each after the legs that it follows.
 
     Jobs that wait in vain do not count, nor do those that wait for a fork point which a new job trains.
 
@@ -46,9 +46,8 @@ def wanted_jobs(
     wanted: list[WantedJob] = []
     for leg in legs_of(tree):
         name, until = leg.key
-        before = leg.before
-        trained = before is None or saved[before[0]] >= before[1]
-        after = None if before is None or trained else jobs.get(before)
+        missing = [before for before in leg.before if saved[before[0]] < before[1]]
+        after = tuple(jobs[before] for before in missing if before in jobs)
         if saved[name] >= until or (leg.key in able and not superseded(able[leg.key], after)):
             continue
         asked = only in (None, name)
@@ -57,8 +56,8 @@ def wanted_jobs(
             jobs[leg.key] = covering
         if covering or not asked:
             continue
-        if not trained and after is None:
-            assert before is not None
+        if len(after) < len(missing):
+            before = next(each for each in missing if each not in jobs)
             raise RefusedError(
                 f"path {name}: it follows {before[0]} at {before[1]}, which is not trained and has no job.",
                 f"leave out --path, so that {before[0]} is submitted too.",
@@ -68,9 +67,9 @@ def wanted_jobs(
     return wanted
 
 
-def superseded(job: tuple[Job, JobState], after: Job | Key | None) -> bool:
-    """Whether a job waits although the leg that it follows gets a new job."""
-    return job[1].state == "PENDING" and isinstance(after, tuple)
+def superseded(job: tuple[Job, JobState], after: Iterable[Job | Key]) -> bool:
+    """Whether a job waits although a leg that it follows gets a new job."""
+    return job[1].state == "PENDING" and not all(isinstance(each, Job) for each in after)
 
 
 def _covering(leg: Leg, active: Mapping[Key, tuple[Job, JobState]], tree: Tree, *, asked: bool) -> Job | None:

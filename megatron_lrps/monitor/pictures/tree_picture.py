@@ -60,7 +60,10 @@ def draw_tree(tree: Tree, trained: Mapping[str, int], *files: Path, axis: Axis =
                 axes.plot(path.fork, rows[path.parent], "o", color="white", markeredgecolor=INK, markersize=6, zorder=5)
             until = min(max(trained.get(path.name, path.fork), path.fork), path.end)
             axes.plot([until, path.end], [row, row], color=colour, zorder=2, **PLANNED)
-            axes.plot([path.fork, until], [row, row], color=colour, linewidth=4.5, solid_capstyle="butt", zorder=3)
+            parts = sorted({part.iteration for part in path.mean})
+            axes.plot(parts, [row] * len(parts), "o", color=colour, markersize=3.5, zorder=3)
+            width = 1.2 if parts else 4.5
+            axes.plot([path.fork, until], [row, row], color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
             if path.version is not None:
                 mark_end(axes, path, (path.end, row), trained=until == path.end)
             write_beside(

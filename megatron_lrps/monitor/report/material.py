@@ -158,7 +158,9 @@ def _missing(
             for each in going
         )
         said.append(f"Half-way: {'; '.join(where)}.")
-    if silent := _names(each for each in standings if each.saved is not None and each.path.name not in logged):
+    if silent := _names(
+        each for each in standings if each.saved is not None and not each.path.mean and each.path.name not in logged
+    ):
         said.append(f"Trained, but without TensorBoard files: {silent}.")
     for each in standings:
         if each.torn:

@@ -14,6 +14,7 @@ from megatron_lrps.monitor.report.material import NORM, Material
 from megatron_lrps.monitor.scalars import Runs, median_words
 from megatron_lrps.monitor.text_table import epochs_words, number_words
 from megatron_lrps.monitor.window_shift import window_shift
+from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.file_paths import within
 
 Rows = list[tuple[Any, ...]]
@@ -48,7 +49,7 @@ def state(found: Material) -> dict[str, Any]:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part // whole}%"
+    return f"{100 * part // whole}%" if whole else "-"
 
 
 def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
             "version": path.version if path.version != path.name else None,
             "state": str(standing),
             "percent": _percent(path.iterations - standing.iterations_left, path.iterations),
-            "origin": f"forks at {path.fork:,}" if path.parent else path.origin if path.adopted else None,
+            "origin": _origin(path),
             "end": path.end,
             "children": _branches(found, path.name),
         }
@@ -67,13 +68,19 @@ def _branches(found: Material, parent: str | None) -> list[dict[str, Any]]:
     ]
 
 
+def _origin(path: PlannedPath) -> str | None:
+    if path.mean or path.adopted:
+        return path.origin
+    return f"forks at {path.fork:,}" if path.parent else None
+
+
 def learning_rate(found: Material) -> dict[str, Any]:
     """Return the learning rate of each path in words, and where each path begins."""
     paths = found.tree.paths
     return {
         "adopted": [path for path in paths if path.adopted is not None],
         "from_scratch": [path.name for path in paths if path.parent is None and path.adopted is None],
-        "forks": [f"{path.name} off {path.parent} at {path.fork:,}" for path in paths if path.parent is not None],
+        "forks": [f"{path.name} off {path.parent} at {path.fork:,}" for path in paths if path.parent and not path.mean],
         "rows": [
             (path.name, path.origin, path.fork, path.end, "; ".join(schedule_words(facts.values)) or "-")
             for path, facts in zip(paths, found.facts.values(), strict=True)
@@ -146,13 +153,21 @@ def costs(found: Material) -> dict[str, Any]:
     """Return each paradigm's total cost, against retraining each version (PTFS) and continuing (CPT)."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
+    cut = {each.name for each in plan.cuts}
     rows: Rows = []
     for each in found.totals:
+        # Branches with samples of another length read more or fewer tokens in an iteration.
+        more = {True: 0, False: 0}
+        for path in (path for path in found.tree.paths if path.paradigm == each.paradigm):
+            length = found.tree.plan_of(path).sequence_length - plan.sequence_length
+            more[path.name in cut] += path.iterations * plan.global_batch_size * length
         # Listed paths are alternatives: their total cost is not a price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
-        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
+        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens + more[False], *shares))
         if each.cuts:
-            rows.append((f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens, None, None))
+            rows.append(
+                (f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens + more[True], None, None)
+            )
     return {"listed": {each.paradigm for each in found.totals} == {"explicit"}, "rows": rows}
 
 

@@ -40,15 +40,15 @@ class Evaluation(PlanModel):
         return self
 
 
-class PromotionJob(PlanModel):
-    """``promote.slurm``: where a promotion's job differs from those that train; it has one task on one node."""
+class SmallJob(PlanModel):
+    """``promote.slurm`` and ``merge.slurm``: where the job of one task on one node differs from those that train."""
 
     partition: Word | None = None
     """The partition of the job. By default it is that of `launch.slurm`."""
     time: Time | None = None
     """The time limit of the job. By default it is that of `launch.slurm`."""
-    gpus: Annotated[int, Field(ge=0)] = 1
-    """The number of GPUs of the job."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """The number of GPUs of the job. By default a promotion has 1, and a merge has none."""
     mem: Word | None = None
     """The memory of the job, as `sbatch --mem` takes it."""
     cpus_per_task: Count | None = None
@@ -64,5 +64,5 @@ class Promotion(PlanModel):
     """Whether the logits of the export are compared with Megatron's. If not, the model card says so."""
     dtype: Literal["bf16", "fp32"] | None = None
     """The number format of the export. By default it is that of the checkpoint."""
-    slurm: PromotionJob = PromotionJob()
+    slurm: SmallJob = SmallJob()
     """How the job that promotes a version differs from the jobs that train."""

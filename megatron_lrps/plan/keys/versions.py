@@ -41,6 +41,9 @@ class Version(PlanModel):
     decay: dict[str, Any] | None = None
     """The keys of `decay` that differ for this version. If the shape differs, only `alpha` is taken over from the
     campaign's `decay`."""
+    merge: dict[str, Any] | bool | None = None
+    """The keys of `merge` that differ for this version. `true` takes the campaign's `merge`, or its defaults, and
+    `false` makes the version a branch."""
     branch: BranchSettings | None = None
     """The keys of `branch` that differ for this version."""
 

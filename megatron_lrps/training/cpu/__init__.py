@@ -59,7 +59,8 @@ def install() -> None:
 
     # The process that collects the results of a save's writers. A spawned one, Megatron's default, imports torch
     # anew in each rank's first save, which takes seconds; a fork is safe without CUDA.
-    installed_release().results_queue.get()(mp_mode="fork")
+    if (queue := installed_release().results_queue) is not None:
+        queue.get()(mp_mode="fork")
     _installed = True
     if os.environ.get("RANK", "0") == "0":
         print(

@@ -9,9 +9,19 @@ from contextlib import contextmanager
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.parallel_layout import refuse_impossible_layout
 from megatron_lrps.training.arguments import Parser, Planned, add_arguments, full_command_line
+from megatron_lrps.training.megatron.installed import installed_release
+from megatron_lrps.training.megatron.whole_validation import add_validation_flags
 from megatron_lrps.training.rank_environment import refuse_no_launcher
 
 Provider = Callable[[Parser], Parser]
+
+
+def add_flags(parser: Parser) -> Parser:
+    """Add the plugin's flags to Megatron's parser, and those of newer releases that a plan needs."""
+    parser = add_arguments(parser)
+    if installed_release().plain_evaluation:
+        add_validation_flags(parser)
+    return parser
 
 
 @contextmanager
@@ -32,10 +42,10 @@ def read_with_plan(
     refuse_no_launcher(argv)
     if plan is not None and all(word.startswith("--lrps-") for word in argv if word.startswith("--")):
         # Any other flag may be of the layout; then it is Megatron's to judge.
-        refuse_impossible_layout(plan.tree.plan, int(os.environ.get("WORLD_SIZE", "1")))
+        refuse_impossible_layout(plan.tree.plan_of(plan.path), int(os.environ.get("WORLD_SIZE", "1")))
 
     def provider(parser: Parser) -> Parser:
-        parser = add_arguments(parser)
+        parser = add_flags(parser)
         parser = extra_args_provider(parser) if extra_args_provider else parser
         # Megatron reads sys.argv next. Another parser of its thousand flags would cost a tenth of a second.
         sys.argv = [given[0], *full_command_line(argv, own, plan, parser)]

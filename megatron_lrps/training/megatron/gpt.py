@@ -43,7 +43,10 @@ _SAME_IN_DATASETS = (
     *("mid_level_dataset_surplus", "allow_ambiguous_pad_tokens", "context_parallel_size", "data_parallel_size"),
 )
 """Arguments of Megatron that have the same name in the configuration of its data sets."""
-_OTHER_SCRIPTS = ("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking")
+_OTHER_SCRIPTS = (
+    *("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking"),
+    *("use-legacy-models", "legacy-tokenizer"),  # up to release 0.17
+)
 """Flags of training modes that this entry refuses."""
 
 _stragglers = StragglerDetector()

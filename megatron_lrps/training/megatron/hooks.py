@@ -54,9 +54,9 @@ def install(*, cpu: bool = False) -> None:
     release, version = installed_release(), installed_version()
     import_training()
     hooks = [
-        Hook(release.parse_args, _parse_args),
-        Hook(names.VALIDATE_ARGS, Call.proceed),
-        Hook(names.SET_GLOBAL_VARIABLES, Call.proceed),
+        *(Hook(name, _parse_args) for name in release.parse_args),
+        Hook(release.validate_args, _validate_args),
+        Hook(release.set_globals, Call.proceed),
         Hook(release.initialize, _initialize),
         Hook(names.SET_UP_MODEL, Call.proceed),
         Hook(names.LOAD_CHECKPOINT, _in_a_session(_load)),
@@ -125,6 +125,13 @@ def _parse_args(call: Call) -> Namespace:
     if _session is not None:
         _session.begins(args)
     return args
+
+
+def _validate_args(call: Call) -> Any:
+    """Let Megatron validate the arguments, and size evaluations where it does not."""
+    result = call.proceed()
+    sets.size_evaluations(call["args"])
+    return result
 
 
 def _initialize(call: Call) -> Any:

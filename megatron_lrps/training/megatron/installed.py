@@ -4,10 +4,16 @@ import importlib
 import re
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training.megatron import release_0_18, release_0_19, release_0_20
+from megatron_lrps.training.megatron import release_0_16, release_0_17, release_0_18, release_0_19, release_0_20
 from megatron_lrps.training.megatron.names import Release
 
-RELEASES = (release_0_18.RELEASE, release_0_19.RELEASE, release_0_20.RELEASE)
+RELEASES = (
+    release_0_16.RELEASE,
+    release_0_17.RELEASE,
+    release_0_18.RELEASE,
+    release_0_19.RELEASE,
+    release_0_20.RELEASE,
+)
 """The releases that are tested, the oldest first."""
 _BEST = release_0_19.RELEASE.newest
 

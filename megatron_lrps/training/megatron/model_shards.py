@@ -88,10 +88,12 @@ def _check_path(
     from megatron.training.arguments import validate_args
 
     from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
+    from megatron_lrps.training.megatron.whole_validation import size_evaluations
 
     args = _parse(line)
     prepare(args)
     validate_args(args)
+    size_evaluations(args)
     microbatches.unset_num_microbatches_calculator()
     microbatches.init_num_microbatches_calculator(
         args.rank, None, args.global_batch_size, args.micro_batch_size, args.data_parallel_size, False
@@ -136,20 +138,19 @@ def _check_path(
 def _parse(line: list[str]) -> Namespace:
     from megatron.training.arguments import parse_args
 
-    from megatron_lrps.training.arguments import add_arguments
+    from megatron_lrps.training.megatron.command_line import add_flags
 
     sys.argv = ["lrps", *line]
-    args: Namespace = parse_args(add_arguments)
+    args: Namespace = parse_args(add_flags)
     return args
 
 
 def _padded_vocabulary(args: Namespace, vocabulary: int | None) -> int:
-    from megatron.training.vocab_utils import calculate_padded_vocab_size
-
     if args.padded_vocab_size:
         return int(args.padded_vocab_size)
     size = vocabulary or installed_release().build_tokenizer.get()(args).vocab_size
-    return int(calculate_padded_vocab_size(size, args.make_vocab_size_divisible_by, args.tensor_model_parallel_size))
+    rows = int(args.make_vocab_size_divisible_by * args.tensor_model_parallel_size)
+    return -(-int(size) // rows) * rows
 
 
 def _build(args: Namespace) -> dict[str, Any]:

@@ -77,8 +77,6 @@ def _training(function: str, *parameters: str) -> Name:
 _STATE = ("model", "optimizer", "opt_param_scheduler")
 _SAVED = (*_STATE, "num_floating_point_operations_so_far", "checkpointing_context")
 
-VALIDATE_ARGS = Name("megatron.training.arguments", "validate_args", ("args",))
-SET_GLOBAL_VARIABLES = Name("megatron.training.arguments", "set_global_variables", ("args",))
 SET_UP_MODEL = _training("setup_model_and_optimizer", "model_type")
 LOAD_CHECKPOINT = _training("load_checkpoint", "ddp_model", *_STATE[1:])
 GET_SCHEDULER = _training("get_optimizer_param_scheduler", "optimizer")
@@ -129,31 +127,37 @@ class Release:
     Attributes:
         prefix: The beginning of its versions.
         newest: The version to install.
-        parse_args: Parses the command line.
+        parse_args: Parse the command line, one and the same function at each place.
+        validate_args: Checks the arguments, and works out what they leave open.
+        set_globals: Makes the tokenizer, the writers and the timers.
         initialize: Connects the ranks.
         tracker_files: The object whose ``open`` writes the tracker; one that is put in its place writes it instead.
-        results_queue: Makes the queue for the results of a save's writers.
+        results_queue: Makes the queue for the results of a save's writers in a given way; None if it knows one way.
         tokenizers: The module of the tokenizers, which imports ``transformers``.
         compile_helpers: Compiles the data sets' helpers, which the wheel has compiled already.
         help_texts: Reads the help texts of flags from the source.
         writer_memory: Measures the memory of a checkpoint's writer.
         build_tokenizer: Makes the tokenizer that the arguments name.
         gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
+        plain_evaluation: Whether an evaluation has no batch of its own, and its sets have numbers instead of names.
         common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
 
     prefix: str
     newest: str
-    parse_args: Name
+    parse_args: tuple[Name, ...]
+    validate_args: Name
+    set_globals: Name
     initialize: Name
     tracker_files: Name
-    results_queue: Name
+    results_queue: Name | None
     tokenizers: str
     compile_helpers: Name
     help_texts: Name
     writer_memory: Name
     build_tokenizer: Name
     gpt: str
+    plain_evaluation: bool = False
     common_file: str | None = None
 
     @property

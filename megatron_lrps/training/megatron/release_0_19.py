@@ -2,12 +2,15 @@
 
 from megatron_lrps.training.megatron.names import Name, Release
 
+_ARGUMENTS = "megatron.training.arguments"
 _WRITER = "megatron.core.dist_checkpointing.strategies.filesystem_async"
 
 RELEASE = Release(
     prefix="0.19.",
     newest="0.19.2",
-    parse_args=Name("megatron.training.arguments", "parse_args", ("extra_args_provider", "ignore_unknown_args")),
+    parse_args=(Name(_ARGUMENTS, "parse_args", ("extra_args_provider", "ignore_unknown_args")),),
+    validate_args=Name(_ARGUMENTS, "validate_args", ("args",)),
+    set_globals=Name(_ARGUMENTS, "set_global_variables", ("args",)),
     initialize=Name("megatron.training.training", "initialize_megatron", ("allow_no_cuda",)),
     tracker_files=Name("megatron.training.checkpointing", "maybe_msc"),
     results_queue=Name(_WRITER, "get_write_results_queue", ("mp_mode",)),

@@ -80,7 +80,11 @@ def _import_tokenizers(args: Namespace) -> None:
 
     Megatron would import it for all, which takes a quarter of a rank's start on a CPU.
     """
-    if args.tokenizer_type not in _WITHOUT_TRANSFORMERS or args.metadata_path or "transformers" in sys.modules:
+    if (
+        args.tokenizer_type not in _WITHOUT_TRANSFORMERS
+        or getattr(args, "metadata_path", None)
+        or "transformers" in sys.modules
+    ):
         return
     with set_meanwhile(sys.modules, "transformers", None):  # which makes its import an ImportError
         importlib.import_module(installed_release().tokenizers)

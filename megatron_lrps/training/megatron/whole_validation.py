@@ -7,6 +7,7 @@ of virtual stages. Here the sets are filled up with samples that do not count (`
 told how many iterations each takes.
 """
 
+import argparse
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ import torch
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.current_activity import CurrentActivity
+from megatron_lrps.training.megatron.installed import installed_release
+from megatron_lrps.training.megatron.numbered_sets import named_sets
 from megatron_lrps.training.megatron.patching import Call
 
 _VIRTUAL = (
@@ -23,6 +26,20 @@ _VIRTUAL = (
     "num_virtual_stages_per_pipeline_rank",
     "pipeline_model_parallel_layout",
 )
+
+
+def add_validation_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of validation sets to the parser of a release that has none."""
+    parser.add_argument("--validation-set-names", nargs="+", help="The names of the validation sets, in their order.")
+    for flag in ("--eval-micro-batch-size", "--eval-global-batch-size"):
+        parser.add_argument(flag, type=int, help="The batch of an evaluation; that of training by default.")
+
+
+def size_evaluations(args: Namespace) -> None:
+    """Give an evaluation the batch of training where nothing says another, as newer releases do themselves."""
+    for size in ("micro_batch_size", "global_batch_size"):
+        if getattr(args, f"eval_{size}", None) is None:
+            setattr(args, f"eval_{size}", getattr(args, size))
 
 
 def prepare_validation(args: Namespace) -> None:
@@ -41,19 +58,21 @@ def prepare_validation(args: Namespace) -> None:
             "data: megatron-core 0.19 breaks off there.",
             "add --multiple-validation-sets; one set is enough.",
         )
-    if args.eval_micro_batch_size not in (None, 1):
+    # An older release builds the loaders of training and of validation with one size of micro-batches.
+    micro = args.micro_batch_size if installed_release().plain_evaluation else 1
+    if args.eval_micro_batch_size not in (None, micro):
         raise RefusedError(
             f"--eval-micro-batch-size {args.eval_micro_batch_size} is given with --full-validation, but "
-            "Megatron reads whole sets one sample at a time.",
+            f"Megatron reads whole sets in micro-batches of {micro}.",
             "drop it.",
         )
-    args.eval_micro_batch_size = 1
+    args.eval_micro_batch_size = micro
     replicas = max(1, args.world_size // (args.tensor_model_parallel_size * stages * args.context_parallel_size))
     group = (args.microbatch_group_size_per_vp_stage or stages) if virtual else stages
     if args.eval_global_batch_size is None:
         # As many micro-batches as keep all stages busy; virtual ones take no fewer.
-        args.eval_global_batch_size = replicas * (group if args.multiple_validation_sets else 1)
-    elif virtual and (few := few_microbatches(args.eval_global_batch_size // replicas, stages, group)):
+        args.eval_global_batch_size = micro * replicas * (group if args.multiple_validation_sets else 1)
+    elif virtual and (few := few_microbatches(args.eval_global_batch_size // (micro * replicas), stages, group)):
         raise RefusedError(f"--eval-global-batch-size {args.eval_global_batch_size}: {few}", "drop it.")
 
 
@@ -70,7 +89,7 @@ def iterators(args: Namespace, build: Callable[[], Any]) -> Any:
     # A list if an earlier virtual stage was here; Megatron computes with the number of the flag.
     known, args.eval_iters = (args.eval_iters, 1) if isinstance(args.eval_iters, list) else ((), args.eval_iters)
     built = build()
-    batches = args.eval_global_batch_size // args.data_parallel_size
+    batches = args.eval_global_batch_size // (args.eval_micro_batch_size * args.data_parallel_size)
     args.eval_iters = _agreed([(count or 0) // batches for count in args.eval_iters], known)
     return built
 
@@ -92,7 +111,8 @@ def by_set(args: Namespace, found: Any) -> Any:
 
 def evaluate_sets(args: Namespace, call: Call) -> Any:
     """Call Megatron's ``evaluate_and_print_results`` with data iterators as it needs them."""
-    return call.proceed(data_iterator=by_set(args, call["data_iterator"]))
+    with named_sets(args.validation_set_names if installed_release().plain_evaluation else None):
+        return call.proceed(data_iterator=by_set(args, call["data_iterator"]))
 
 
 def evaluate(args: Namespace, call: Call, activity: CurrentActivity) -> Any:
@@ -103,10 +123,12 @@ def evaluate(args: Namespace, call: Call, activity: CurrentActivity) -> Any:
         call: The call of ``evaluate``.
         activity: Told how many iterations are done.
     """
-    trained_with = args.micro_batch_size
+    trained_with = args.micro_batch_size, args.global_batch_size
     args.micro_batch_size = args.eval_micro_batch_size
+    if installed_release().plain_evaluation:
+        args.global_batch_size = args.eval_global_batch_size
     try:
         with activity.evaluating(call["forward_step_func"], call["model"], call["eval_iters"], args) as step:
             return call.proceed(forward_step_func=step)
     finally:
-        args.micro_batch_size = trained_with
+        args.micro_batch_size, args.global_batch_size = trained_with

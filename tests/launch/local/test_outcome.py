@@ -9,12 +9,15 @@ import pytest
 from megatron_lrps.errors import LrpsError, RefusedError, StoppedError, StorageError
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import LineDisplay, RemainingWork
+from megatron_lrps.plan import PlannedPath
+from megatron_lrps.schedule import Schedule, hold_for_ever
 from tests.launch.campaign import TinyCampaign, campaign
 from tests.launch.local.test_rank_output import REPORT
 
 __all__ = ["campaign"]  # a fixture
 
-DISPLAY = LineDisplay(RemainingWork({"main": 0}, {"main": 14}), {"main": 14})
+MAIN = PlannedPath(name="main", kind="main", paradigm="lrps", end=14, schedule=Schedule(hold_for_ever(0)))
+DISPLAY = LineDisplay([MAIN], RemainingWork({"main": 0}, {"main": 14}))
 
 
 def attempt(campaign: TinyCampaign, log: str = "") -> Attempt:

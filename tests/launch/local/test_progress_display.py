@@ -12,9 +12,14 @@ from megatron_lrps.campaign.activity import Doing
 from megatron_lrps.launch.local import progress_display
 from megatron_lrps.launch.local.progress_display import BarDisplay, LineDisplay, RemainingWork, duration
 from megatron_lrps.launch.local.rank_output import Step
-from megatron_lrps.plan import expand, parse_plan
+from megatron_lrps.plan import PlannedPath, expand, parse_plan
+from megatron_lrps.schedule import Schedule, hold_for_ever
 
 ENDS = {"main": 14, "v1": 10}
+PATHS = [
+    PlannedPath(name=name, kind="explicit", paradigm="explicit", end=end, schedule=Schedule(hold_for_ever(0)))
+    for name, end in ENDS.items()
+]
 
 
 def step(iteration: int, seconds: float = 2.0) -> Step:
@@ -59,7 +64,7 @@ def test_lines_come_at_starts_and_ends_and_every_ten_seconds(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress_display.time, "monotonic", lambda: clock[0])
-    with LineDisplay(RemainingWork({"main": 0, "v1": 4}, ENDS), ENDS) as display:
+    with LineDisplay(PATHS, RemainingWork({"main": 0, "v1": 4}, ENDS)) as display:
         display.start("main", 0)
         for iteration in range(1, 15):
             clock[0] += 2.0
@@ -79,7 +84,7 @@ def test_what_takes_long_besides_training_has_its_lines(
     clock = [0.0]
     monkeypatch.setattr(progress_display.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress_display.time, "time", lambda: clock[0])
-    with LineDisplay(RemainingWork({"main": 0, "v1": 4}, ENDS), ENDS) as display:
+    with LineDisplay(PATHS, RemainingWork({"main": 0, "v1": 4}, ENDS)) as display:
         display.start("main", 0)
         for done, now in enumerate(range(0, 42, 2)):
             clock[0] = float(now)
@@ -139,7 +144,7 @@ def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
         "import sys\n"
         "from megatron_lrps.launch.local.progress_display import LineDisplay, RemainingWork\n"
         "sys.stdin.readline()\n"
-        "LineDisplay(RemainingWork({}, {}), {}).say('nobody reads this')\n"
+        "LineDisplay([], RemainingWork({}, {})).say('nobody reads this')\n"
         "print('nor this')\n"
         "sys.exit(7)\n"
     )

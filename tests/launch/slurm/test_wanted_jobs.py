@@ -25,8 +25,8 @@ def test_what_is_trained_or_has_a_job_gets_none() -> None:
     saved = {"main": 700, "v1": 400, "v2": 1400}
     wanted = wanted_jobs(LRPS, saved, job(7, "main", 1400, "RUNNING"), None)
     assert [(each.leg.key, each.after) for each in wanted] == [
-        (("v1", 1000), None),  # its fork point is there
-        (("v2", 2000), job(7, "main", 1400)["main", 1400][0]),
+        (("v1", 1000), ()),  # its fork point is there
+        (("v2", 2000), (job(7, "main", 1400)["main", 1400][0],)),
     ]
     assert wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 2000}, {}, None) == []
 
@@ -36,10 +36,10 @@ def test_a_job_that_waits_in_vain_is_replaced_and_so_is_what_follows_it() -> Non
     jobs = {key: (each, replace(state, in_vain=True)) for key, (each, state) in jobs.items()}
     wanted = wanted_jobs(LRPS, SCRATCH, jobs, None)
     assert [(each.leg.key, each.after, each.replaces and each.replaces.id) for each in wanted] == [
-        (("main", 400), None, None),
-        (("main", 1400), ("main", 400), "1"),
-        (("v1", 1000), ("main", 400), "2"),
-        (("v2", 2000), ("main", 1400), "3"),
+        (("main", 400), (), None),
+        (("main", 1400), (("main", 400),), "1"),
+        (("v1", 1000), (("main", 400),), "2"),
+        (("v2", 2000), (("main", 1400),), "3"),
     ]
     with pytest.raises(RefusedError, match=r"path v2: it follows main at 1400, which is not trained and has no job"):
         wanted_jobs(LRPS, SCRATCH, jobs, "v2")
@@ -56,8 +56,9 @@ def test_one_path_alone_needs_its_fork_point_or_a_job_for_it() -> None:
     with pytest.raises(RefusedError, match=r"path v1: it follows main at 400, which is not trained and has no job"):
         wanted_jobs(LRPS, SCRATCH, {}, "v1")
     (v1,) = wanted_jobs(LRPS, SCRATCH, job(5, "main", 400), "v1")
-    assert isinstance(v1.after, Job)
-    assert v1.after.id == "5"
+    [after] = v1.after
+    assert isinstance(after, Job)
+    assert after.id == "5"
 
 
 def test_a_job_that_waits_covers_a_new_fork_point_before_its_end_and_one_that_runs_does_not() -> None:
@@ -66,7 +67,9 @@ def test_a_job_that_waits_covers_a_new_fork_point_before_its_end_and_one_that_ru
     wanted = wanted_jobs(cut, saved, job(8, "main", 1400), "hotfix")
     with pytest.raises(RefusedError, match="main at 700"):  # it is main's job that has to be looked at first
         wanted_jobs(cut, saved, {}, "hotfix")
-    assert [(each.leg.key, getattr(each.after, "id", None)) for each in wanted] == [(("hotfix", 750), "8")]
+    assert [(each.leg.key, [getattr(job, "id", None) for job in each.after]) for each in wanted] == [
+        (("hotfix", 750), ["8"])
+    ]
     with pytest.raises(RefusedError, match="job 8 trains it until 1400 by an older plan, but the plan now wants 700"):
         wanted_jobs(cut, saved, job(8, "main", 1400, "RUNNING"), None)
 
@@ -75,3 +78,16 @@ def test_a_job_of_an_older_plan_stands_in_the_way() -> None:
     with pytest.raises(RefusedError, match=r"path v2: job 9 trains it until 1900 by an older plan") as refused:
         wanted_jobs(LRPS, {"main": 1400, "v1": 1000, "v2": 1500}, job(9, "v2", 1900), None)
     assert "lrps cancel PLAN --path v2" in refused.value.fix
+
+
+def test_a_merge_waits_for_main_at_its_end_alone() -> None:
+    tree = tree_of(merge={"window": 0.5, "checkpoints": 5})
+    wanted = wanted_jobs(tree, {"main": 700, "v1": 600, "v2": 1200}, {}, None)
+    assert [(each.leg.key, each.after) for each in wanted] == [
+        (("main", 1000), ()),
+        (("main", 2000), (("main", 1000),)),
+        (("v1", 1000), (("main", 1000),)),
+        (("v2", 2000), (("main", 2000),)),
+    ]
+    wanted = wanted_jobs(tree, {"main": 1000, "v1": 600, "v2": 1200}, {}, "v1")
+    assert [(each.leg.key, each.after) for each in wanted] == [(("v1", 1000), ())]

@@ -1,4 +1,4 @@
-"""The weights of a merge: a weighted mean of checkpoints that replaces a decay (WSM, arXiv 2507.17634).
+"""A merge: a weighted mean of checkpoints that replaces a decay (WSM, arXiv 2507.17634).
 
 A decay makes the last updates of a run count less and less. A mean of checkpoints does the same without training. Let
 N checkpoints lie at equal distances, and let the updates between checkpoint j-1 and checkpoint j count w_j of what they
@@ -7,11 +7,59 @@ c_j = w_j - w_(j+1), and the weights add up to 1. A decay shape f gives w_j = f(
 equal, and 1-sqrt gives the earliest checkpoint the largest.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from megatron_lrps.schedule.shapes import SHAPES, continuous_shapes
 
 MEAN, EMA = "mean", "ema"
+
+
+class MeanPart(NamedTuple):
+    """A checkpoint's part in a weighted mean.
+
+    Attributes:
+        path: The path that saves the checkpoint.
+        iteration: The iteration of the checkpoint.
+        weight: Its weight; all weights of a mean add up to 1.
+    """
+
+    path: str
+    iteration: int
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSpec:
+    """A version's merge, which ends at the iteration where the version ends.
+
+    Attributes:
+        window: The span of the merge, as a share of all iterations up to its end. It may reach back past the version's
+            own start.
+        checkpoints: The number of checkpoints, at equal distances over the span; the last one is at the end.
+        weights: One of ``merge_kinds()``.
+    """
+
+    window: float = 0.2
+    checkpoints: int = 10
+    weights: str = MEAN
+
+    def parts(self, path: str, end: int) -> tuple[MeanPart, ...]:
+        """Return the checkpoints of ``path`` that are merged, oldest first.
+
+        Raises:
+            ValueError: The span has fewer iterations than the merge has checkpoints.
+        """
+        span, count = int(self.window * end + 0.5), self.checkpoints
+        if span < count:
+            raise ValueError(
+                f"merge.window {self.window:g} of {end} iterations is {span} iterations, and {count} checkpoints do "
+                "not fit into them"
+            )
+        weights = merge_weights(self.weights, count)
+        places = [end - place * span // count for place in reversed(range(count))]
+        return tuple(MeanPart(path, place, weight) for place, weight in zip(places, weights, strict=True))
 
 
 def merge_kinds() -> tuple[str, ...]:

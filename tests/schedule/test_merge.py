@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from megatron_lrps.schedule.merge_weights import merge_kinds, merge_weights
+from megatron_lrps.schedule.merge import merge_kinds, merge_weights
 
 
 def test_a_mean_and_a_linear_decay_weigh_all_checkpoints_alike() -> None:
