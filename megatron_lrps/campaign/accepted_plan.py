@@ -174,6 +174,9 @@ def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
         then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
         key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
     fix = RESTORE if change.argument else change.fix
+    branches = {f"path {version.name}, branch": version.name for version in new.versions}
+    if (name := branches.get(key.rpartition(".")[0])) is not None:
+        fix = f"{fix} (under versions.{name}.branch, where only later branches are to read something else)"
     return RefusedError(
         f"{key}: {then} has been trained, the plan now says {now}.",
         f"{fix}, or start a campaign with another `save`{otherwise}.",

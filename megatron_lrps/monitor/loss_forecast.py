@@ -204,6 +204,11 @@ def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Fore
 
 def _notes(outlook: Outlook, logs: Logs, *, future: bool) -> list[str]:
     notes = []
+    if logs.apart:
+        notes.append(
+            f"Not fitted, because they read data of their own (branch.data): {', '.join(logs.apart)}. Forecasts are "
+            "for branches that read on in their window, as main does."
+        )
     if outlook.law.gain is None:
         notes.append(
             "No branch has logged enough to fit: a constant learning rate does not tell what annealing gains (C). "

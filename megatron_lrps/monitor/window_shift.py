@@ -49,8 +49,8 @@ def window_shift(tree: Tree, runs: Runs) -> str:
     losses = f"from {number_words(most.before, 3)} to {number_words(most.after, 3)}"
     if rise < RISE:
         return (
-            f"The windows do not shift: at most, the loss of {most.who} on {most.where} went {losses}, "
-            f"at iteration {most.iteration:,}."
+            f"No loss on an earlier window's validation set has risen by {RISE:g} or more: at most, that of {most.who} "
+            f"on {most.where} went {losses}, at iteration {most.iteration:,}."
         )
     return (
         f"The windows shift: the loss of {most.who} on {most.where} rose by {number_words(rise, 3)}, {losses}, at "
