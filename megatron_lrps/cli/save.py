@@ -15,8 +15,9 @@ def save(
     ] = None,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until a job has saved.")] = 1800.0,
 ) -> None:
-    """Let what is being trained save at its next iteration, and go on.
+    """Let what is being trained save now and go on.
 
-    It works from any machine that sees the campaign's folder, on what lrps run or Slurm trains.
+    It saves at its next iteration. This works from any machine that sees the campaign's folder, on what lrps run or
+    Slurm trains.
     """
     ask_jobs(plan, path, "save", wait)

@@ -15,9 +15,9 @@ def stop(
     ] = None,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until a job has saved.")] = 1800.0,
 ) -> None:
-    """Let what is being trained save at its next iteration, and stop.
+    """Let what is being trained save now and stop.
 
-    It works from any machine that sees the campaign's folder, on what lrps run or Slurm trains; a Slurm job is not
-    requeued. lrps run or lrps submit continues.
+    It saves at its next iteration. This works from any machine that sees the campaign's folder, on what lrps run or
+    Slurm trains; a Slurm job is not requeued. lrps run or lrps submit continues.
     """
     ask_jobs(plan, path, "stop", wait)
