@@ -15,11 +15,12 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
-from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
+from megatron_lrps.convert.logits_check import compare_logits
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
-from megatron_lrps.convert.safetensors import read_folder
+from megatron_lrps.convert.probe import probe_of
 from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.convert.weight_files import read_folder
 from megatron_lrps.convert.weighted_mean import plan_mean, write_mean
 from megatron_lrps.storage.files import write_atomic
 
@@ -71,7 +72,18 @@ def compare_means(resaved: Path, folder: Path) -> None:
         "qwen2_moe",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2")
+            for name in (
+                "llama-3.2",
+                "llama-linear",
+                "qwen2-yarn",
+                "llama-tied-biased",
+                "mistral",
+                "qwen2",
+                "qwen3",
+                "mixtral",
+                "qwen3_moe",
+                "gpt2",
+            )
         ),
     ],
 )
@@ -102,9 +114,8 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
     before, after = read_folder(source), read_folder(tmp_path / "exported")
     assert before.keys() == after.keys()
     assert not [key for key in before if not torch.equal(before[key].read(), after[key].read())]
-    found = compare_logits(
-        resaved, tmp_path / "exported", probe_tokens(VOCAB, planned.model.positions), vocab=VOCAB, dtype=None
-    )
+    probe = probe_of(request.checkpoint.args, vocab=VOCAB, elements=1)
+    found = compare_logits(resaved, tmp_path / "exported", probe, dtype=None)
     assert found.difference < 1e-5
     assert abs(found.megatron_loss - found.export_loss) < 1e-6
 
@@ -143,14 +154,9 @@ def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
         env={"RESAVE": str(tmp_path / "resaved")},
         **resave,
     )
-    found = compare_logits(
-        saved,
-        Checkpoint(tmp_path / "resaved", 0).folder,
-        probe_tokens(VOCAB, planned.model.positions),
-        vocab=VOCAB,
-        dtype=None,
-        by="Megatron",
-    )
+    again = Checkpoint(tmp_path / "resaved", 0).folder
+    probe = probe_of(weights.args, vocab=VOCAB, elements=1)
+    found = compare_logits(saved, again, probe, dtype=None, by="Megatron")
     assert found.difference < 1e-5
     assert found.megatron_loss == pytest.approx(found.export_loss, abs=1e-6)
     assert several.losses[1] == pytest.approx(one.losses[1], abs=1e-5)
