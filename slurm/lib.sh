@@ -323,6 +323,10 @@ lrps_job() {
   # waited for a GPU or a link that had failed.
   case $code in
     75 | 134 | 137 | 143)
+      if [[ $last == *'"reason": "request"'* ]]; then
+        lrps_say "stopped by lrps stop, so it is not requeued; lrps submit goes on"
+        exit "$code"
+      fi
       if [[ $last == *'"event": "stopped", "message": '* ]]; then
         lrps_say "to be continued: requeued, until the earlier start of this job has ended" # which makes progress
       else

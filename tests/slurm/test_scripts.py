@@ -277,3 +277,10 @@ def test_shellcheck_has_nothing_to_say() -> None:
         [shellcheck, *(f"slurm/{file.name}" for file in files)], cwd=SCRIPTS.parent, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
+    stopped = json.dumps({"event": "stopped", "reason": "request", "iteration": 7, "exit_code": 75})
+    ended = script.run(f"echo '{stopped}' >>{script.events}", "exit 75")
+    assert (ended.code, ended.requeued) == (75, False)
+    assert "stopped by lrps stop, so it is not requeued" in ended.said
