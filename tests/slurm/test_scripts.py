@@ -284,3 +284,11 @@ def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
     ended = script.run(f"echo '{stopped}' >>{script.events}", "exit 75")
     assert (ended.code, ended.requeued) == (75, False)
     assert "stopped by lrps stop, so it is not requeued" in ended.said
+
+
+def test_stalls_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
+    host = script.stand_in("host-python", 'echo "guard $*" >>"$CALLS"; exec sleep 100')
+    ended = script.run("sleep 1", LRPS_STALL="1", LRPS_HOST_PYTHON=str(host))
+    assert ended.code == 0
+    assert f"guard -m megatron_lrps.launch.slurm.stall_guard {script.folder}/plan.yaml v1\n" in ended.calls
+    assert "guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls
