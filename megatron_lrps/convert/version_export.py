@@ -15,6 +15,7 @@ from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, Plan
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
+from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
@@ -136,6 +137,9 @@ def export_to_megatron(
 
     def verify(folder: Path) -> None:
         nonlocal compared
+        if check is None and not _is_known(source):
+            say("logits are not compared: the check builds only models of the Hugging Face families")
+            return
         compared = check_copy(
             check,
             opened.folder,
@@ -162,6 +166,15 @@ def export_to_megatron(
         flags = " ".join(weights.flags)
         statement = f"Megatron loads it on {layout.tensor * layout.pipeline} ranks with --load {target} {flags}"
     return ExportedVersion(target, written, statement, compared)
+
+
+def _is_known(source: ExportSource) -> bool:
+    """Whether the model is of a Hugging Face family, so that Megatron's forward can be built for it on its own."""
+    try:
+        model_of_args(source.opened.args, source.vocab)
+    except (RefusedError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _rounded(dtype: torch.dtype | None) -> str | None:

@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from conftest import Lrps
 from convert.hugging_face import VOCAB
 from safetensors.torch import load_file
+
+from megatron_lrps.convert.export_source import source_of_checkpoint
+from megatron_lrps.convert.megatron_export import Layout
+from megatron_lrps.convert.version_export import export_to_megatron
 
 
 def test_a_checkpoint_is_exported_and_checked_without_a_plan(saved: Path, tmp_path: Path, lrps: Lrps) -> None:
@@ -50,3 +55,15 @@ def test_what_does_not_go_together_is_named(saved: Path, tmp_path: Path, lrps: L
         code, _, err = lrps("export", *command)
         assert code == 78, err
         assert says in err
+
+
+def test_a_model_of_no_family_is_copied_for_megatron_and_not_compared(saved: Path, tmp_path: Path) -> None:
+    source = source_of_checkpoint(saved, tmp_path / "out", iteration=None, vocab=VOCAB)
+    opened = replace(source.opened, args={**source.opened.args, "squared_relu": True})
+    said: list[str] = []
+    done = export_to_megatron(
+        replace(source, opened=opened), "torch_dist", layout=Layout(tensor=2), check=None, say=said.append
+    )
+    assert done.compared is None
+    assert (tmp_path / "out-tp2-pp1" / "release" / "metadata.json").exists()
+    assert said[-1] == "logits are not compared: the check builds only models of the Hugging Face families"
