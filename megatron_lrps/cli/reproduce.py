@@ -143,6 +143,7 @@ def _prepare(study: Study, save: Path) -> None:
             vocab_size=study.data.vocab_size,
             window_chars=study.data.window_characters,
             mixed=study.data.mixed,
+            windows=study.data.windows,
             progress=_say,
         )
 

@@ -20,9 +20,17 @@ class StudyData(PlanModel):
     """The number of tokens in the vocabulary that is trained on the text."""
     window_characters: Count = 950_000
     """The number of characters in each window."""
+    windows: Annotated[int, Field(ge=2, le=16)] = 4
+    """The number of windows, v1, v2 and so on. Other numbers than 4 need `mixed`, as there are four kinds of text."""
     mixed: bool = True
     """Whether every window has the same distribution, a share of the pieces of every document. If not, each window has
     its own kind of text."""
+
+    @model_validator(mode="after")
+    def _enough_kinds(self) -> "StudyData":
+        if self.windows != 4 and not self.mixed:
+            raise ValueError(f"windows: {self.windows} is given without mixed, and there are four kinds of text")
+        return self
 
 
 class Study(PlanModel):

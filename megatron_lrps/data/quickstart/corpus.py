@@ -20,10 +20,12 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json, write_atomic, write_failed
 
 SEED = 1234
+KINDS = 4
+"""The kinds of text that are collected, and so the number of windows unless they are mixed."""
 
 
 def prepare_quickstart(
-    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int, mixed: bool
+    folder: Path, *, vocab_size: int, progress: Callable[[str], None], window_chars: int, mixed: bool, windows: int = 4
 ) -> dict[str, Any]:
     """Make ``folder/data`` in some 20 s; do nothing if it is whole, rebuild it if a file is missing or torn.
 
@@ -33,6 +35,7 @@ def prepare_quickstart(
         progress: Called with one line per step.
         window_chars: Characters of each version, held-out ones included.
         mixed: The text of all versions has one distribution, as the paper's has; else each has its own kind of text.
+        windows: The number of versions; there are four kinds of text, so others than 4 must be mixed.
 
     Returns:
         The content of ``facts.json``: settings, the sha256 of the tokenizer, and the tokens and fingerprint of each
@@ -43,10 +46,11 @@ def prepare_quickstart(
         StorageError: A file could not be written; the next call rebuilds.
     """
     data = folder / "data"
-    settings = {"seed": SEED, "window_chars": window_chars, "vocab_size": vocab_size, "mixed": mixed}
+    settings: dict[str, Any] = {"seed": SEED, "window_chars": window_chars, "vocab_size": vocab_size, "mixed": mixed}
+    settings["count"] = windows
     facts = read_json(data / "facts.json")
     if facts is not None:
-        _refuse_other_settings(data, {"mixed": False, **facts}, settings)
+        _refuse_other_settings(data, {"mixed": False, "count": KINDS, **facts}, settings)
         if (damage := next(_damage(data, facts), None)) is None:
             progress(f"{data} is whole: nothing to do")
             return facts
@@ -66,11 +70,11 @@ def _prepare(data: Path, settings: dict[str, Any], progress: Callable[[str], Non
     except OSError as error:
         raise write_failed(data / "facts.json", error) from error
     progress("Collecting text from Python and installed packages")
-    versions = collect(SEED, version_chars=settings["window_chars"])
+    versions = collect(SEED, version_chars=settings["window_chars"] * settings["count"] // KINDS)
     for version in versions:
         progress(f"  {version.domain}, from {', '.join(version.origin)}.")
     if settings["mixed"]:
-        versions = mix(versions, SEED)
+        versions = mix(versions, SEED, settings["count"])
     progress(f"Training a sentencepiece BPE tokenizer of {settings['vocab_size']} tokens")
     model = data / "tokenizer.model"
     texts = (document.text for version in versions for document in version.train)
@@ -101,6 +105,7 @@ def _prepare(data: Path, settings: dict[str, Any], progress: Callable[[str], Non
         "windows": windows,
         "valid": written("valid", [held_out for version in versions for held_out in version.valid]),
         "mixed": settings["mixed"],
+        "count": settings["count"],
     }
     write_atomic(data / "facts.json", json.dumps(facts, indent=2) + "\n")
     progress(f"{data}: {sum(each['train']['tokens'] for each in windows)} training tokens in {len(windows)} windows")

@@ -94,21 +94,28 @@ def collect(seed: int = 1234, *, version_chars: int) -> list[VersionText]:
     return [_draw(f"v{number}", kind, seen, seed, version_chars) for number, kind in enumerate(kinds, start=1)]
 
 
-def mix(versions: Sequence[VersionText], seed: int = 1234) -> list[VersionText]:
+def mix(versions: Sequence[VersionText], seed: int = 1234, count: int | None = None) -> list[VersionText]:
     """Return the same text in one distribution: each version gets a share of the pieces of every document.
 
     With whole documents, of which a version has some hundred, a model would find every version's text new at its
     beginning and known at its end, because a model that reads half of a document predicts the rest better.
+
+    Args:
+        versions: The text, each version's of its own kind.
+        seed: The seed of the deal.
+        count: The number of versions to make, v1, v2 and so on; as many as there are by default.
     """
-    rng, count = random.Random(f"{seed} deal"), len(versions)
+    rng, count = random.Random(f"{seed} deal"), count or len(versions)
     train = [piece for version in versions for piece in _pieces(version.train)]
     valid = [piece for version in versions for piece in _pieces(version.valid)]
     rng.shuffle(train)
     rng.shuffle(valid)
     origin = tuple(dict.fromkeys(name for version in versions for name in version.origin))
     return [
-        VersionText(version.name, "all kinds mixed", origin, tuple(train[number::count]), tuple(valid[number::count]))
-        for number, version in enumerate(versions)
+        VersionText(
+            f"v{number + 1}", "all kinds mixed", origin, tuple(train[number::count]), tuple(valid[number::count])
+        )
+        for number in range(count)
     ]
 
 

@@ -161,3 +161,12 @@ def test_short_paragraphs_of_the_language_stay() -> None:
 
 def test_what_is_left_of_a_file_may_be_too_short() -> None:
     assert unseen("word " * 39, set()) == []  # 194 characters without the last space
+
+
+def test_the_same_text_can_be_dealt_to_more_versions(versions: list[VersionText]) -> None:
+    eight = mix(versions, count=8)
+    assert [version.name for version in eight] == [f"v{number}" for number in range(1, 9)]
+    whole = sum(characters(version.train) for version in versions)
+    assert sum(characters(version.train) for version in eight) == whole
+    for version in eight:
+        assert characters(version.train) == pytest.approx(whole / 8, rel=0.1)
