@@ -16,9 +16,10 @@ from megatron_lrps.campaign.past_arguments import RESTORE, Change, may_be_allowe
 from megatron_lrps.campaign.trained_data import TrainedData, index_content, tokenizer_content
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan, PlannedPath, Tree, plan_text
+from megatron_lrps.plan.branch_length import rotary_flags_of
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.megatron_arguments import arguments, given
-from megatron_lrps.plan.model import FlagValue
 from megatron_lrps.storage.files import write_atomic
 
 
@@ -132,7 +133,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
                 values={
                     "checkpoints it is made of": path.parts_words or None,
                     **{key: getattr(path, key) for key in ("parent", "fork")},
-                    "branch.data" if path.kind == "branch" else "order": _order(path),
+                    **_data_values(tree, path),
                     # A mixed order is drawn over the whole length.
                     "end of its mixed data": path.end if path.order == "mixed" else None,
                 },
@@ -151,11 +152,15 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
     )
 
 
-def _order(path: PlannedPath) -> str:
-    """Return a path's order; a branch's in the words of ``branch.data``."""
+def _data_values(tree: Tree, path: PlannedPath) -> dict[str, object]:
+    """Return what decides the samples of a path: its order, or for a branch the keys of ``branch``."""
     if path.kind != "branch":
-        return path.order
-    return {"chained": "window", "blend": "a blend"}.get(path.order, path.order)
+        return {"order": path.order}
+    return {
+        "branch.data": {"chained": "window", "blend": "a blend"}.get(path.order, path.order),
+        "branch.sequence_length": tree.plan_of(path).sequence_length,
+        "branch.megatron": rotary_flags_of(tree.plan, path.branch_of),
+    }
 
 
 def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
@@ -169,6 +174,9 @@ def _refusal(change: Change, old: Plan, new: Plan) -> RefusedError:
         then, now = (f"{flags[flag]}" if flag in flags else f"{unset} (Megatron's default)" for flags in said)
         key, otherwise = f"megatron.{flag}", f" (or give the ranks --lrps-allow {name})" if may_be_allowed(name) else ""
     fix = RESTORE if change.argument else change.fix
+    branches = {f"path {version.name}, branch": version.name for version in new.versions}
+    if (name := branches.get(key.rpartition(".")[0])) is not None:
+        fix = f"{fix} (under versions.{name}.branch, where only later branches are to read something else)"
     return RefusedError(
         f"{key}: {then} has been trained, the plan now says {now}.",
         f"{fix}, or start a campaign with another `save`{otherwise}.",

@@ -59,10 +59,11 @@ def planned_data(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str, A
 
 def branch_reads(tree: Tree, path: PlannedPath, data: Mapping[str, Any]) -> list[Range]:
     """Return what the model at a branch's end has read: main's windows up to the fork, then what the branch reads."""
-    sizes = {"batch": tree.plan.global_batch_size, "sequence_length": tree.plan.sequence_length}
+    batch, lengths = tree.plan.global_batch_size, [each.sequence_length for each in (tree.plan, tree.plan_of(path))]
+    by_main = {**data, "order": "chained"}
     return [
-        *ranges_of(MAIN, {**data, "order": "chained"}, 0, path.fork, **sizes),
-        *ranges_of(path.name, data, path.fork, path.end, **sizes),
+        *ranges_of(MAIN, by_main, 0, path.fork, batch=batch, sequence_length=lengths[0]),
+        *ranges_of(path.name, data, path.fork, path.end, batch=batch, sequence_length=lengths[1]),
     ]
 
 
@@ -83,7 +84,7 @@ def refuse_repeats(tree: Tree, path: PlannedPath, data: Mapping[str, Any], posit
     if path.kind == "branch" and path.order != "chained":
         reads = branch_reads(tree, path, data)
         own = {drawn.prefix: False for stretch in reads if stretch.path == path.name for drawn in stretch.drawn}
-        _refuse_above(tree, str(path.version), data_key(tree.plan, path), own, reads)
+        _refuse_above(tree, str(path.branch_of), data_key(tree.plan, path), own, reads)
         return
     ranges = whole_windows(tree, data["windows"])
     for number, window in enumerate(ranges, 1):
@@ -107,9 +108,12 @@ def _refuse_above(tree: Tree, version: str, key: str, read_here: Mapping[str, bo
             how = "replays" if read_here[total.prefix] else "reads"
             who = f"{version} {how}" if of_branch else how
             own = any(each.name == version for each in tree.plan.versions)
+            # Main's samples and those of a branch may have different lengths.
+            length = tree.plan.of_branch(version).sequence_length if of_branch else tree.plan.sequence_length
+            of_tokens = f" of {length} tokens" if length == tree.plan.sequence_length else ""
             raise RefusedError(
-                f"{key}: {who} {total.prefix} to {total.epochs:.4g} epochs in all, {total.samples:,} samples of "
-                f"{tree.plan.sequence_length} tokens out of {total.known['tokens']:,}; max_epochs is {limit:g}.",
+                f"{key}: {who} {total.prefix} to {total.epochs:.4g} epochs in all, {total.samples:,} samples"
+                f"{of_tokens} out of {total.known['tokens']:,}{' tokens' * (not of_tokens)}; max_epochs is {limit:g}.",
                 f"give more data, less {'replay' if how == 'replays' else 'weight'} or a shorter version; or raise "
                 f"{f'versions.{version}.' if own else ''}max_epochs.",
             )

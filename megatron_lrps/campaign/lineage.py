@@ -155,7 +155,7 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         **({"mean": [part._asdict() for part in path.mean]} if path.mean else {}),
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
-        "sequence_length": plan.sequence_length,
+        "sequence_length": tree.plan_of(path).sequence_length,
     }
 
 

@@ -17,7 +17,7 @@ def refuse_small_sets(tree: Tree, path: PlannedPath, ranks: int) -> None:
     Raises:
         RefusedError: naming the set, its samples and the ranks.
     """
-    length = tree.plan.sequence_length
+    length = tree.plan_of(path).sequence_length
     for name, prefix in validation_sets(tree, path).items():
         tokens = token_count(prefix)
         samples = max(tokens - 1, 0) // length  # the labels of a sample are shifted by one token

@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
+from megatron_lrps.cli.options import (
+    AllowOption,
+    CheckOption,
+    DtypeOption,
+    IterationOption,
+    JsonOption,
+    PlanArgument,
+    VersionArgument,
+)
 from megatron_lrps.cli.printing import print_json, print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
@@ -38,9 +46,8 @@ def export(
         int | None,
         typer.Option("--pipeline-parallel", min=1, help="torch_dist: the pipeline-parallel size; 1 by default."),
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare the export's logits with those of Megatron's own forward pass.")
-    ] = False,
+    allow: AllowOption = None,
+    check: CheckOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
@@ -56,6 +63,7 @@ def export(
             dtype=dtype,
             workers=workers or 1,
             shard_bytes=int((shard_gb or SHARD_GB) * 10**9),
+            allow=allow or (),
             check=check,
             say=say,
         )
@@ -87,7 +95,13 @@ def export(
 
 
 def _refuse_flags(
-    form: str, tensor: int | None, pipeline: int | None, workers: int | None, shard_gb: float | None, *, check: bool
+    form: str,
+    tensor: int | None,
+    pipeline: int | None,
+    workers: int | None,
+    shard_gb: float | None,
+    *,
+    check: bool | None,
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:

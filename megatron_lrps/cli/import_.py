@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from megatron_lrps.cli.printing import print_logits_check
+from megatron_lrps.cli.options import CheckOption
+from megatron_lrps.cli.printing import print_logits_check, say
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import load_plan
 
@@ -16,9 +17,7 @@ def import_(
     output: Annotated[
         Path | None, typer.Option(help="The checkpoint to write; <save>/imports/FOLDER by default.")
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare the checkpoint's logits with those of transformers.")
-    ] = False,
+    check: CheckOption = None,
 ) -> None:
     """Make a checkpoint of a Hugging Face model. A main path can start from it."""
     if plan is None and output is None:
@@ -28,21 +27,33 @@ def import_(
     target_plan = load_plan(plan) if plan else None
     target = output or (target_plan.folder if target_plan else Path()) / "imports" / folder.resolve().name
     from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
+    from megatron_lrps.convert.logits_check import check_copy
+    from megatron_lrps.convert.model_arguments import args_of
     from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
 
     planned = plan_import(folder)
     model, where = planned.model, str(target.absolute())
     if target_plan is not None:
         refuse_other_plan(target_plan, model, where, str(folder))
-    done = write_import(planned, target)
-    typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
-    if check:
-        from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
+    compared = None
 
-        tokens = probe_tokens(model.vocab, model.positions)
-        print_logits_check(
-            compare_logits(target / WITHOUT_ITERATION, folder, tokens, vocab=model.vocab, dtype=None), by="transformers"
+    def verify(hidden: Path) -> None:
+        nonlocal compared
+        compared = check_copy(
+            check,
+            hidden / WITHOUT_ITERATION,
+            folder,
+            args_of(model),
+            vocab=model.vocab,
+            elements=planned.elements,
+            name=target,
+            say=say,
         )
+
+    done = write_import(planned, target, verify=verify)
+    typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
+    if compared is not None:
+        print_logits_check(compared, by="transformers")
     typer.echo("In the plan, under `megatron:`")
     for line in plan_lines(model, where):
         typer.echo(f"  {line}")

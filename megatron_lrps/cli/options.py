@@ -46,3 +46,20 @@ IterationOption = Annotated[
 DtypeOption = Annotated[
     str | None, typer.Option(callback=_known_dtype, help="The number format, bf16 or fp32; as saved by default.")
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="ARGUMENT",
+        help="hf: an argument of your own script, saved in the checkpoint, that does not change the forward pass.",
+        show_default=False,
+    ),
+]
+CheckOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--check/--no-check",
+        help="Compare logits, by Megatron and by transformers; by default where the model fits in memory.",
+        show_default=False,
+    ),
+]

@@ -17,7 +17,15 @@ from megatron_lrps.launch.preflight import refusals
 from megatron_lrps.monitor.text_table import count_words, number_words, table
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.branch_data import own_data_words
-from megatron_lrps.plan.cost import Cost, ModelSize, checkpoints_kept, cost_of, gpu_hours, model_size
+from megatron_lrps.plan.cost import (
+    Cost,
+    ModelSize,
+    campaign_gpu_hours,
+    checkpoints_kept,
+    cost_of,
+    gpu_hours,
+    model_size,
+)
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
@@ -36,6 +44,10 @@ def plan(
     check_layout: Annotated[
         bool, typer.Option("--check-layout", help="Let Megatron check TP, PP, DP and batch for the plan's world size.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="Choose branches and merges that cost at most this share of PTFS."),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Show when training would end if nodes fail, for several save intervals.")
     ] = False,
@@ -94,6 +106,10 @@ def plan(
             facts["layout"] = layout_check.check_layout(campaign)
         except RefusedError as refusal:
             found.append(refusal)
+    if budget is not None:
+        from megatron_lrps.cli import plan_budget
+
+        facts["budget"] = plan_budget.budget_facts(*plan_budget.budget_of(campaign, budget))
     if simulate:
         from megatron_lrps.cli import plan_simulation
 
@@ -116,6 +132,10 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         from megatron_lrps.cli.plan_layout import layout_text
 
         typer.echo(f"\n{layout_text(facts['layout'])}")
+    if "budget" in facts:
+        from megatron_lrps.cli.plan_budget import budget_text
+
+        typer.echo(f"\n{budget_text(facts['budget'])}")
     if "simulation" in facts:
         from megatron_lrps.cli.plan_simulation import simulation_text
 
@@ -136,6 +156,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
                 **{key: getattr(path, key) for key in ("name", "kind", "paradigm", "version", "parent", "fork")},
                 "adopted": str(path.adopted) if path.adopted else None,
                 **{key: getattr(path, key) for key in ("end", "iterations", "order")},
+                "sequence_length": tree.plan_of(path).sequence_length,
                 "schedule": path.schedule.to_json(),
             }
             for path in tree.paths
@@ -155,7 +176,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         }
         facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
-            hours = gpu_hours(cost.planned, plan, size, tflops)
+            hours = campaign_gpu_hours(tree, size.vocabulary, tflops)
             facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
             slurm = plan.launch.slurm
             if gpus := gpus or (slurm.nodes * slurm.gpus_per_node if slurm else None):
@@ -166,14 +187,14 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
 
 def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     plan = tree.plan
-    tokens = plan.global_batch_size * plan.sequence_length
     typer.echo(
         f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
         f"{plan.global_batch_size} samples of {plan.sequence_length} tokens an iteration\n"
     )
     rows = []
     for path in tree.paths:
-        amount, curve = count_words(path.iterations * tokens), _curve(path, plan.global_batch_size)
+        read = tree.tokens(path, path.end) - tree.tokens(path, path.fork)
+        amount, curve = count_words(read), _curve(path, plan.global_batch_size)
         curve = path.mean_words or curve
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
@@ -186,6 +207,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         costs.append(("this plan in all", cost.planned))
     shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
     typer.echo(table(("cost", "iterations", "of PTFS"), shares))
+    for path in tree.paths:
+        if (length := tree.plan_of(path).sequence_length) != plan.sequence_length:
+            as_many = number_words(path.iterations * length / plan.sequence_length, 0)
+            typer.echo(
+                f"{path.name} has samples of {length:,} tokens: its {path.iterations:,} iterations read as many tokens "
+                f"as {as_many} of main"
+            )
     if "model" in facts:
         model, parts = facts["model"], ", parts of a mean" if any(path.mean for path in tree.paths) else ""
         typer.echo(

@@ -39,8 +39,9 @@ def branch_epochs(tree: Tree) -> list[dict[str, Any]]:
     """Return what each branch with data of its own draws, as in ``lrps plan --json``.
 
     Returns:
-        Per such branch ``path``, ``version``, ``order``, ``iterations``, ``samples``, ``max_epochs``, and ``data[]`` as
-        ``window_epochs`` has them. ``epochs_in_all`` counts what main has read up to the fork too.
+        Per such branch ``path``, ``version``, ``order``, ``iterations``, ``samples``, ``sequence_length``,
+        ``max_epochs``, and ``data[]`` as ``window_epochs`` has them. ``epochs_in_all`` counts what main has read up to
+        the fork too.
     """
     windows, found = planned_windows(tree), []
     for path in tree.paths:
@@ -49,10 +50,12 @@ def branch_epochs(tree: Tree) -> list[dict[str, Any]]:
             own = [stretch for stretch in reads if stretch.path == path.name]
             found.append(
                 {
-                    **{key: getattr(path, key) for key in ("version", "order", "iterations")},
+                    "version": path.branch_of,
+                    **{key: getattr(path, key) for key in ("order", "iterations")},
                     "path": path.name,
                     "samples": path.iterations * tree.plan.global_batch_size,
-                    "max_epochs": limit_of(tree, str(path.version)),
+                    "sequence_length": tree.plan_of(path).sequence_length,
+                    "max_epochs": limit_of(tree, str(path.branch_of)),
                     "data": [each for stretch in own for each in _data(stretch, reads)],
                 }
             )

@@ -78,7 +78,10 @@ def print_logits_check(compared: "Compared", *, by: str) -> None:
         losses = f"loss {compared.export_loss:.6f} by transformers, {compared.megatron_loss:.6f} by Megatron"
     else:
         losses = f"loss {compared.export_loss:.6f}, {compared.megatron_loss:.6f} before"
-    typer.echo(f"Logits differ by at most {compared.difference:.2g} in fp32; {losses}.")
+    typer.echo(
+        f"Logits differ by at most {compared.difference:.2g} in fp32, up to {compared.longest:,} tokens (rounding "
+        f"explains {compared.tolerance:.2g}); {losses}."
+    )
 
 
 def print_scores(results: Mapping[str, Any]) -> None:

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from megatron_lrps.cli.options import DtypeOption, IterationOption, JsonOption, PlanArgument, VersionArgument
+from megatron_lrps.cli.options import (
+    AllowOption,
+    DtypeOption,
+    IterationOption,
+    JsonOption,
+    PlanArgument,
+    VersionArgument,
+)
 from megatron_lrps.cli.printing import print_json, print_scores, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.plan.keys.scoring_and_release import Promotion
@@ -28,6 +35,7 @@ def promote(
     ] = None,
     dtype: DtypeOption = None,
     iteration: IterationOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify, export, check, score and release a version. Run it again to continue."""
@@ -43,6 +51,7 @@ def promote(
         despite=despite,
         check=planned.check if check is None else check,
         dtype=dtype or planned.dtype,
+        allow=allow or (),
         say=say,
     )
     if as_json:

@@ -6,7 +6,28 @@ LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_po
 """The values that Megatron fixes for ``--use-rope-scaling`` (rotary_pos_embedding.py)."""
 
 ROPE_FACTOR = 8.0
-"""megatron-core 0.19 builds its models with this factor: ``gpt_config_from_args`` drops ``--rope-scaling-factor``."""
+"""Megatron's default for ``--rope-scaling-factor``. Scripts but lrps' own compute with it whatever the flag says."""
+APPLIED_ROPE_FACTOR = "applied_rope_scaling_factor"
+"""The argument in a checkpoint that says which other factor the training script computed with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yarn:
+    """The YaRN scaling of a rotary embedding.
+
+    Attributes:
+        factor: The factor by which the positions were extended.
+        original: The number of positions before.
+        fast: The number of rotations above which a frequency stays as it is.
+        slow: The number of rotations below which a frequency is divided by the factor.
+        whole: The range between the two is rounded to whole dimensions.
+    """
+
+    factor: float
+    original: int
+    fast: float = 32.0
+    slow: float = 1.0
+    whole: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +51,8 @@ class Model:
         qk_norm: Queries and keys have norms.
         rope_base: The base of the rotary embedding.
         rope_factor: The factor of Llama 3's frequency scaling, or None.
+        rope_interpolation: The number that positions are divided by before the rotary embedding, or None.
+        yarn: The YaRN scaling of the rotary embedding, or None.
         window: The number of tokens that a token attends to, itself included, or None.
         experts: The number of experts; 0 for a dense model.
         top_k: The number of experts that a token goes to.
@@ -54,6 +77,8 @@ class Model:
     qk_norm: bool = False
     rope_base: float = 10000.0
     rope_factor: float | None = None
+    rope_interpolation: int | None = None
+    yarn: Yarn | None = None
     window: int | None = None
     experts: int = 0
     top_k: int = 0

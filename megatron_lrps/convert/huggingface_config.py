@@ -9,6 +9,7 @@ from typing import Any
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.families.config_keys import ConfigKeys, shown
 from megatron_lrps.errors import RefusedError
 
 
@@ -48,11 +49,12 @@ def model_of_config(config: Mapping[str, Any], name: str) -> Model:
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise RefusedError(
-            f"{name}: model_type {kind!r} cannot be imported; {', '.join(FAMILIES)} can.", "import another model."
+            f"{name}: model_type {shown(kind)} cannot be imported; {', '.join(FAMILIES)} can.", "import another model."
         )
-    try:
-        return family.model_of(config, name)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(
-            f"{name} is not a valid config of a {kind} model: {error!r}.", "download it again."
-        ) from None
+    keys = ConfigKeys(config, name, {**family.defaults, "architectures": None})
+    classes = (family.architecture, family.architecture.replace("LMHeadModel", "Model").replace("ForCausalLM", "Model"))
+    if (given := keys.value("architectures")) is not None and given not in ([each] for each in classes):
+        raise keys.refused("architectures", f"transformers' {family.architecture} can")
+    model = family.model_of(keys)
+    keys.refuse_unread()
+    return model

@@ -1,7 +1,7 @@
 """A torch_dist checkpoint to a Hugging Face folder, block by block: memory does not grow with the model."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +62,11 @@ class PlannedExport(NamedTuple):
         return [self.entry(weight) for weight in weights_of(self.model)]
 
     @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(entry.shape) for entry in self.entries)
+
+    @property
     def ignored(self) -> list[str]:
         """The parts of the checkpoint without a place in the export, in words."""
         fp8 = self.checkpoint.args.get("fp8")
@@ -73,19 +78,22 @@ class PlannedExport(NamedTuple):
         return self.entries[0].dtype
 
 
-def plan_export(checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None) -> PlannedExport:
+def plan_export(
+    checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None, allow: Collection[str] = ()
+) -> PlannedExport:
     """Check that a checkpoint can be exported.
 
     Args:
         checkpoint: The checkpoint.
         vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
         dtype: A key of ``DTYPES``, or None to keep the saved one.
+        allow: As in ``refuse_other_forward``.
 
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.
     """
     try:
-        model = model_of_args(checkpoint.args, vocab)
+        model = model_of_args(checkpoint.args, vocab, allow=allow)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(
             f"{checkpoint.folder} was saved with arguments that megatron-core 0.19 does not write: {error!r}.",
@@ -136,6 +144,7 @@ def write_export(
     target: Path,
     *,
     around: Callable[[Path], None],
+    verify: Callable[[Path], None] = lambda hidden: None,
     shard_bytes: int = SHARD_BYTES,
     workers: int = 1,
 ) -> Exported:
@@ -145,6 +154,7 @@ def write_export(
         planned: The export.
         target: A folder that does not exist yet.
         around: Called with the hidden folder before the weights are written; what it raises ends the export.
+        verify: Called with the hidden folder when all is written, likewise.
         shard_bytes: The size of the largest file.
         workers: The number of files written at a time; each takes a block of memory.
 
@@ -174,6 +184,7 @@ def write_export(
             where = {weight.name: name for name, shard in files.items() for weight in shard}
             index = {"metadata": {"total_size": size}, "weight_map": where}
             write_atomic(hidden / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
+        verify(hidden)
     return Exported(len(entries), size, len(shards))
 
 

@@ -4,6 +4,7 @@ Megatron knows checkpoints without an iteration: a folder ``release``, and a tra
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +13,28 @@ from torch import Tensor
 
 from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.families.config_keys import shown
+from megatron_lrps.convert.families.family import WeightNames
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
-from megatron_lrps.convert.safetensors import FileTensor, read_folder
+from megatron_lrps.convert.safetensors import FileTensor
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
+from megatron_lrps.convert.weight_files import read_config, read_folder
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.storage.files import read_json, write_atomic
+from megatron_lrps.storage.files import write_atomic
 
 WITHOUT_ITERATION = "release"
 """Megatron's name for a checkpoint without an iteration, both as folder and in the tracker."""
 PADDING = 1024
 """The rows of the word embedding are a multiple of this: Megatron's default of 128 for each of eight tensor ranks."""
 _UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
-"""Endings of the names of weights that older versions of transformers saved, but that are not parameters."""
+"""Endings of the names of tensors that older versions of transformers saved, but that are not parameters."""
+
+_AGAIN = "download the model again."
 
 
 class Imported(NamedTuple):
@@ -52,35 +59,86 @@ class PlannedImport(NamedTuple):
     model: Model
     weights: dict[str, FileTensor]
 
+    @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(placed.shape) for placed in self.weights.values())
+
 
 def plan_import(source: Path) -> PlannedImport:
     """Read a folder, and check that Megatron has a place for all of it.
 
     Raises:
-        RefusedError: naming the key or the weight that has no place in Megatron, is missing, or has another shape.
+        RefusedError: naming the key or the weight that has no place in Megatron, is missing, has another shape or dtype
+            than Megatron's tensor can have, or is not what transformers would compute with.
     """
     config_file = source / "config.json"
-    config = read_json(config_file)
-    if config is None:
-        raise RefusedError(f"{config_file} is missing, or is not a JSON object.", "give a Hugging Face folder.")
-    model = model_of_config(config, str(config_file))
-    found = read_folder(source)
-    expected = {weight.name: weight.shape for weight in weights_of(model)}
-    for name, shape in expected.items():
-        if name not in found or found[name].shape != shape:
-            there = f"has {list(found[name].shape)}" if name in found else "is missing"
+    model = model_of_config(read_config(config_file), str(config_file))
+    found = _with_prefix(read_folder(source), FAMILIES[model.family].names)
+    if model.layers * max(1, model.experts) > len(found):  # before a list of them is made
+        raise RefusedError(
+            f"{config_file} describes {model.layers:,} layers with {model.experts:,} experts, but the files hold only "
+            f"{len(found):,} weights.",
+            _AGAIN,
+        )
+    weights = weights_of(model)
+    dtypes: dict[str, FileTensor] = {}
+    for weight in weights:
+        placed = found.get(weight.name)
+        if placed is None or placed.shape != weight.shape:
+            there = f"has {list(placed.shape)}" if placed else "is missing"
             raise RefusedError(
-                f"{source}: {name} {there}, and a {model.family} model of this config.json has {list(shape)}.",
-                "download the model again.",
+                f"{source}: {weight.name} {there}, and a {model.family} model of this config.json has "
+                f"{list(weight.shape)}.",
+                _AGAIN,
             )
-    tied = ("lm_head.weight",) if model.tied else ()
-    unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED) and name not in tied]
+        first = dtypes.setdefault(weight.key, placed)
+        if first.dtype != placed.dtype:
+            raise RefusedError(
+                f"{source}: {placed.name} is {_plain(placed.dtype)}, but {first.name} is {_plain(first.dtype)}; "
+                f"both are parts of Megatron's {weight.key}.",
+                "save the model in one dtype: from_pretrained(..., dtype=...), then save_pretrained.",
+            )
+    expected = {weight.name for weight in weights}
+    head = FAMILIES[model.family].names.head
+    unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED)]
+    if model.tied and head in unknown:
+        unknown.remove(head)
+        _refuse_other_head(source, found[head], found[weights[0].name])
     if unknown:
-        raise RefusedError(f"{source} holds {unknown[0]}, but Megatron has no tensor for it.", "import another model.")
+        raise RefusedError(
+            f"{source} holds {shown(unknown[0])}, but Megatron has no tensor for it.", "import another model."
+        )
     return PlannedImport(model, {name: found[name] for name in expected})
 
 
-def write_import(planned: PlannedImport, target: Path) -> Imported:
+def _with_prefix(found: dict[str, FileTensor], names: WeightNames) -> dict[str, FileTensor]:
+    """Return the weights under the names of a whole model; those of one without its head lack the common prefix."""
+    prefix = f"{names.embedding.split('.')[0]}."
+    if names.embedding in found or names.embedding.removeprefix(prefix) not in found:
+        return found
+    return {name if name == names.head else f"{prefix}{name}": placed for name, placed in found.items()}
+
+
+def _refuse_other_head(source: Path, head: FileTensor, embedding: FileTensor) -> None:
+    """Refuse an output layer of its own beside ``tie_word_embeddings``; transformers computes with it all the same."""
+    rows = head.shape[0] if head.shape else 0
+    same = head.shape == embedding.shape and head.dtype == embedding.dtype
+    blocks = row_blocks(0, rows, elements(head.shape[1:]) * head.dtype.itemsize) if same else ()
+    if not same or not all(torch.equal(head.read(*block), embedding.read(*block)) for block in blocks):
+        raise RefusedError(
+            f"{source}: tie_word_embeddings is true, but {head.name} differs from {embedding.name}.",
+            "set tie_word_embeddings to false in a copy of config.json if the model was trained so.",
+        )
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def write_import(
+    planned: PlannedImport, target: Path, *, verify: Callable[[Path], None] = lambda hidden: None
+) -> Imported:
     """Write the folder ``target``: the checkpoint and the tracker.
 
     A padding row is the mean of the real rows, so its logit is the mean logit. All padding rows together then add at
@@ -89,9 +147,10 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
     Args:
         planned: The import.
         target: A folder that does not exist yet.
+        verify: Called with the hidden folder when all is written; what it raises ends the import.
 
     Raises:
-        RefusedError: as ``staged``.
+        RefusedError: as ``staged``, or a weight has values that are NaN or infinite.
         StorageError: no room, or the disk fails; nothing of it is left.
     """
     model = planned.model
@@ -118,7 +177,14 @@ def write_import(planned: PlannedImport, target: Path) -> Imported:
         (hidden / WITHOUT_ITERATION).mkdir()
         write_checkpoint(hidden / WITHOUT_ITERATION, args_of(model), blocks, read, empty_states(blocks))
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
+        verify(hidden)
     return Imported(target, model, rows, size)
+
+
+def _refuse_not_finite(values: Tensor, placed: FileTensor) -> None:
+    """Refuse NaN and infinite values. The sum is the fastest sign of them, but can be infinite by itself."""
+    if values.numel() and not torch.isfinite(values.sum()) and not all(map(torch.isfinite, values.aminmax())):
+        raise RefusedError(f"{placed.file}: {placed.name} has values that are NaN or infinite.", _AGAIN)
 
 
 def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: dict[str, Tensor]) -> Tensor:
@@ -132,6 +198,7 @@ def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: 
             if first < last:
                 rows = at + first - start, at + last - start
                 values = placed.read(*rows) if whole is None else whole[slice(*rows)]
+                _refuse_not_finite(values, placed)
                 joined[first - block.start : last - block.start] = values
             at += stop - start
     vocab = planned.model.vocab

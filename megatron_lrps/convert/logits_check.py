@@ -1,89 +1,163 @@
-"""The check of ``--check``: does the export compute what Megatron computes?"""
+"""The check of an export or an import: does the copy compute what the original computes?"""
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
+from megatron_lrps.convert.probe import Probe, free_memory, probe_of
 from megatron_lrps.errors import RefusedError
 
-TOLERANCE = 1e-4
-"""The largest difference allowed between two logits, both computed in fp32 from the same weights."""
+_SAFETY = 4
+"""A tolerance is this many times the expected rounding."""
+_REROUTED = 0.2
+"""The share of tokens of a model with experts that may differ: where two experts are nearly equal, rounding decides."""
+Library = Literal["transformers", "Megatron"]
 
 
 class Compared(NamedTuple):
-    """The largest difference between two logits, and the mean loss (in nats) of the next token by each side."""
+    """What a check found.
+
+    Attributes:
+        difference: The largest difference between two logits.
+        megatron_loss: The mean loss (in nats) of the next token by Megatron, on the first batch.
+        export_loss: That of the export.
+        tolerance: The largest difference that rounding explains.
+        longest: The length of the longest sequence that was computed.
+    """
 
     difference: float
     megatron_loss: float
     export_loss: float
+    tolerance: float
+    longest: int
 
 
-def probe_tokens(vocab: int, positions: int, *, sequences: int = 4, longest: int = 128) -> list[list[int]]:
-    """Return the token sequences to compare on, drawn from the whole vocabulary; the same every time."""
-    drawn = np.random.default_rng(20241007).integers(0, vocab, (sequences, min(longest, positions)))
-    tokens: list[list[int]] = drawn.tolist()
-    return tokens
+def check_copy(
+    asked: bool | None,
+    checkpoint: Path,
+    copy: Path,
+    args: Mapping[str, Any],
+    *,
+    vocab: int,
+    elements: int,
+    dtype: torch.dtype | None = None,
+    by: Library = "transformers",
+    name: Path,
+    say: Callable[[str], None],
+) -> Compared | None:
+    """Compare logits, if that is asked for, or if it is neither asked for nor against and this machine can do it.
+
+    Args:
+        asked: ``--check``, ``--no-check``, or None.
+        checkpoint: As in ``compare_logits``, and so are ``copy``, ``by`` and ``name``.
+        copy: The copy.
+        args: Megatron's arguments of the model, by destination.
+        vocab: The number of tokens of the tokenizer.
+        elements: The number of values of all weights.
+        dtype: The dtype that the copy was rounded to, or None.
+        by: The library that computes the copy's logits.
+        name: The place that the copy will have.
+        say: Called with a line on what is compared, or why nothing is.
+
+    Raises:
+        RefusedError: as ``compare_logits``, and so is LrpsError.
+    """
+    if asked is False:
+        return None
+    free = free_memory()
+    probe = probe_of(args, vocab=vocab, elements=elements, free=free)
+    libraries = ("megatron", "transformers") if by == "transformers" else ("megatron",)
+    missing = [library for library in libraries if not find_spec(library)]
+    if asked is None and (missing or probe.needed > free):
+        gib = f"the model needs {probe.needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free"
+        why = f"{missing[0]} is not installed" if missing else gib
+        say(f"logits are not compared: {why} (--check compares them all the same)")
+        return None
+    lengths = " and ".join(f"{length:,}" for length in probe.lengths)
+    say(f"comparing logits at {lengths} tokens (--no-check leaves it out)")
+    for length in probe.left_out:
+        say(f"logits are not compared at {length:,} tokens, for which too little memory is free")
+    rounded = str(dtype).removeprefix("torch.") if dtype else None
+    return compare_logits(checkpoint, copy, probe, dtype=rounded, by=by, name=name)
 
 
 def compare_logits(
     checkpoint: Path,
-    export: Path,
-    tokens: Sequence[Sequence[int]],
+    copy: Path,
+    probe: Probe,
     *,
-    vocab: int,
     dtype: str | None,
-    by: Literal["transformers", "Megatron"] = "transformers",
+    by: Library = "transformers",
+    name: Path | None = None,
 ) -> Compared:
-    """Compute logits by Megatron from the checkpoint, and from the export.
+    """Compute logits in fp32 by Megatron from a checkpoint, and from its copy.
+
+    The tolerance is relative to the largest logit: each of the ``terms`` sums that a logit depends on is rounded by
+    about 2^-24 of it, and independent errors add up as a square root.
 
     Args:
         checkpoint: Megatron's checkpoint.
-        export: The Hugging Face folder, or another checkpoint of Megatron's.
-        tokens: Sequences of one length.
-        vocab: The number of tokens without padding; the logits of these are compared.
-        dtype: The torch name of the dtype that the export was rounded to, or None.
-        by: The library that computes the export's logits.
+        copy: The Hugging Face folder, or another checkpoint of Megatron's.
+        probe: What to compute.
+        dtype: The torch name of the dtype that the copy was rounded to, or None.
+        by: The library that computes the copy's logits.
+        name: The copy's name for messages, if it has not got its place yet.
 
     Raises:
-        RefusedError: the logits differ by more than ``TOLERANCE``, or transformers misses weights.
+        RefusedError: the logits differ by more than rounding explains, or transformers misses weights.
         LrpsError: one of them could not compute; the error quotes its message.
     """
-    asked = {"tokens": tokens, "dtype": dtype}
+    shown = name or copy
+    asked = {"batches": probe.batches, "kept": probe.kept, "dtype": dtype}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
-        files = [Path(scratch) / name for name in ("checkpoint.npy", "export.npy")]
+        files = [Path(scratch) / name for name in ("checkpoint.npz", "copy.npz")]
         megatron = ["-m", "megatron_lrps.convert.megatron_logits"]
         _run([*megatron, str(checkpoint), str(files[0])], asked, "Megatron")
         keys = {}
         if by == "Megatron":
-            _run([*megatron, str(export), str(files[1])], asked, by)
+            _run([*megatron, str(copy), str(files[1])], asked, by)
         else:
             script = str(Path(__file__).with_name("transformers_logits.py"))
-            keys = json.loads(_run(["-P", script, str(export), str(files[1])], asked, by))
-        ours, theirs = (np.load(file, allow_pickle=False)[..., :vocab] for file in files)
+            keys = json.loads(_run(["-P", script, str(copy), str(files[1])], asked, by))
+        ours, theirs = (_read(file, probe) for file in files)
     for what, names in keys.items():
         if names:
             raise RefusedError(
-                f"transformers finds {len(names)} {what.replace('_', ' ')} in {export}: {names[0]}.",
-                "report it; do not use this export.",
+                f"transformers finds {len(names)} {what.replace('_', ' ')} in {shown}: {names[0]!r}.",
+                "report it; do not use it.",
             )
-    if ours.shape != theirs.shape:
+    if [each.shape for each in ours] != [each.shape for each in theirs]:
         raise RefusedError(
-            f"{export}: its logits have shape {theirs.shape}, but Megatron's have {ours.shape}.",
-            "do not use this export.",
+            f"{shown}: its logits have shape {theirs[0].shape}, but Megatron's have {ours[0].shape}.",
+            "report it; do not use it.",
         )
-    difference = float(np.abs(ours - theirs).max())
-    if not difference <= TOLERANCE:
-        raise RefusedError(
-            f"{export}: its logits differ from Megatron's by {difference:.3g}, but only {TOLERANCE:g} is allowed.",
-            "report it; do not use this export.",
-        )
-    return Compared(difference, _loss(ours, tokens), _loss(theirs, tokens))
+    differences = [np.abs(one - other).max(-1) for one, other in zip(ours, theirs, strict=True)]
+    scale = max(float(np.abs(each).max()) for each in ours)
+    tolerance = _SAFETY * float(np.finfo(np.float32).eps) * probe.terms**0.5 * scale
+    allowed = _REROUTED if probe.has_experts else 0.0
+    difference = max(float(each.max()) for each in differences)
+    for length, found in zip(probe.lengths, differences, strict=True):
+        if not float(np.mean(~(found <= tolerance))) <= allowed:
+            raise RefusedError(
+                f"{shown}: its logits differ from Megatron's by {float(found.max()):.3g} at {length:,} tokens, but "
+                f"rounding explains only {tolerance:.3g} (the largest logit is {scale:.3g}).",
+                "report it; do not use it.",
+            )
+    first = probe.batches[0]
+    return Compared(difference, _loss(ours[0], first), _loss(theirs[0], first), tolerance, max(probe.lengths))
+
+
+def _read(file: Path, probe: Probe) -> list[NDArray[Any]]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return [arrays[f"arr_{number}"][..., : probe.vocab] for number in range(len(probe.batches))]
 
 
 def _loss(logits: NDArray[Any], tokens: Sequence[Sequence[int]]) -> float:
@@ -94,5 +168,5 @@ def _loss(logits: NDArray[Any], tokens: Sequence[Sequence[int]]) -> float:
 
 
 def _run(arguments: list[str], asked: Any, who: str) -> str:
-    failed, fix = f"{who} could not compute logits to compare", "fix that, then rerun."
+    failed, fix = f"{who} could not compute logits to compare", "fix that, or leave the comparison out with --no-check."
     return "".join(python_lines(arguments, given=asked, env={**OFFLINE, **ON_CPU}, failed=failed, fix=fix))

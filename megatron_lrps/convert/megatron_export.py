@@ -19,12 +19,14 @@ from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
+from megatron_lrps.convert.rope_arguments import YARN
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import arguments
 from megatron_lrps.storage.files import write_atomic
 
 FILE = "model.pt"
@@ -48,8 +50,11 @@ _ONE_RANK: dict[str, Any] = {
 """Arguments of the training run that have other values for inference."""
 
 
-_NOT_TAKEN_OVER = ("use_rope_scaling", "qk_layernorm", "window_size", "moe_shared_expert_gate")
-"""Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py), off by default."""
+_NOT_TAKEN_OVER = (
+    *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("qk_layernorm", "window_size", "moe_shared_expert_gate"),
+)
+"""Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
 
 
 class Layout(NamedTuple):
@@ -105,11 +110,19 @@ class PlannedWeights:
         if not self.args.get("swiglu") and not self.args.get("bias_gelu_fusion", True):
             flags.append("--no-bias-gelu-fusion")
         for name in _NOT_TAKEN_OVER:
-            if value := self.args.get(name):
+            value = self.args.get(name)
+            if value and value != arguments()[name].default:
                 flags.append(f"--{name.replace('_', '-')}")
-                if value is not True:  # a window
-                    flags.append(",".join(map(str, value)))
+                if value is not True:
+                    flags.append(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+        if self.args.get("yarn_correction_range_round_to_int") is False:
+            flags.append("--no-yarn-correction-range-round-to-int")
         return flags
+
+    @property
+    def elements(self) -> int:
+        """The number of values of all weights."""
+        return sum(elements(block.sizes) for block in self.blocks)
 
     @property
     def bytes(self) -> int:
@@ -213,8 +226,16 @@ def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
         )
 
 
-def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[[Path], None]) -> Exported:
+def write_torch_dist(
+    weights: PlannedWeights,
+    target: Path,
+    *,
+    around: Callable[[Path], None],
+    verify: Callable[[Path], None] = lambda hidden: None,
+) -> Exported:
     """Write the folder ``target``: ``release``, Megatron's tracker, and whatever ``around`` puts beside them.
+
+    ``verify`` is called with the hidden folder when all is written; what it raises ends the export.
 
     Raises:
         RefusedError: as ``staged`` and ``OpenCheckpoint.read``.
@@ -229,6 +250,7 @@ def write_torch_dist(weights: PlannedWeights, target: Path, *, around: Callable[
         read = reading_ahead(blocks, weights.read)
         write_checkpoint(hidden / WITHOUT_ITERATION, weights.args, blocks, read, states)
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
+        verify(hidden)
     return Exported(len({(block.key, block.index) for block in blocks}), weights.bytes, 1)
 
 

@@ -1,8 +1,9 @@
 """Logits computed by Megatron itself: ``python -m megatron_lrps.convert.megatron_logits CHECKPOINT OUT``.
 
 This runs in a separate process, on the CPU backend: Megatron's GPT model, loaded by Megatron's own checkpoint code,
-computes in fp32. It reads ``{"tokens": [[...], ...], "dtype": "bfloat16" or null}`` on stdin: sequences of one length,
-and the dtype that the export was rounded to. OUT is a .npy file, float32 [sequences, tokens, padded vocabulary].
+computes in fp32. It reads ``{"batches": [[[...], ...], ...], "kept": [...], "dtype": "bfloat16" or null}`` on stdin:
+batches of sequences of one length, the number of last tokens to keep of each, and the dtype that the copy was rounded
+to. OUT is an .npz file with one float32 [sequences, kept tokens, padded vocabulary] for each batch.
 """
 
 import json
@@ -32,9 +33,12 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     from megatron.core.transformer.enums import AttnBackend
     from torch._C._distributed_c10d import HashStore
 
-    store = HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    parallel_state.initialize_model_parallel()
+    from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR, ROPE_FACTOR
+    from megatron_lrps.convert.rope_arguments import rope_of_args
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+        parallel_state.initialize_model_parallel()
     model_parallel_cuda_manual_seed(0)
     experts = args.get("num_experts") or None
     swiglu = args["swiglu"]
@@ -54,6 +58,12 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         gradient_accumulation_fusion=False,
         moe_token_dispatcher_type="alltoall",
     )
+    if (yarn := rope_of_args(args).get("yarn")) is not None:  # as megatron.training sets them on the config
+        config.yarn_rotary_scaling_factor = yarn.factor
+        config.yarn_original_max_position_embeddings = yarn.original
+        config.yarn_beta_fast, config.yarn_beta_slow = yarn.fast, yarn.slow
+        config.yarn_mscale, config.yarn_mscale_all_dim = 1.0, 0.0
+        config.yarn_correction_range_round_to_int = yarn.whole
     model = GPTModel(
         config=config,
         transformer_layer_spec=get_gpt_layer_local_spec(
@@ -65,6 +75,8 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         position_embedding_type=args["position_embedding_type"],
         rotary_base=args["rotary_base"],
         rope_scaling=args["use_rope_scaling"],
+        rope_scaling_factor=args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR,
+        seq_len_interpolation_factor=args.get("rotary_seq_len_interpolation_factor"),
     )
     return model.eval()
 
@@ -112,8 +124,11 @@ def main(checkpoint: Path, out: Path) -> None:
         if asked["dtype"]:
             for parameter in model.parameters():
                 parameter.copy_(parameter.to(getattr(torch, asked["dtype"])))
-        logits = logits_of(model, torch.tensor(asked["tokens"]))
-    np.save(out, logits.float().numpy())
+        logits = [
+            logits_of(model, torch.tensor(batch))[:, -kept:].float().numpy()
+            for batch, kept in zip(asked["batches"], asked["kept"], strict=True)
+        ]
+    np.savez(out, *logits)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import ROPE_FACTOR, Model
 from megatron_lrps.convert.model_arguments import args_of
+from megatron_lrps.convert.rope_arguments import YARN
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
@@ -13,7 +14,8 @@ from megatron_lrps.plan.flags import PRETRAINED
 _DECIDING = (
     *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
-    *("rotary_base", "use_rope_scaling", "swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
+    *("rotary_base", "use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
     *("untie_embeddings_and_output_weights", "window_size", "num_experts", "moe_ffn_hidden_size", "moe_router_topk"),
     *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )
@@ -23,6 +25,8 @@ _DEFAULTS = {
     "norm-epsilon": 1e-5,
     "normalization": "LayerNorm",
     "position-embedding-type": "learned_absolute",
+    "rope-scaling-factor": ROPE_FACTOR,
+    "rotary-scaling-factor": 1.0,
 }
 
 
@@ -37,9 +41,13 @@ def flags_of(model: Model) -> dict[str, Any]:
     if model.gelu:
         names.append("no_bias_gelu_fusion")
         args["no_bias_gelu_fusion"] = model.gelu == "gelu"
+    if model.yarn and not model.yarn.whole:
+        names.append("no_yarn_correction_range_round_to_int")
+        args["no_yarn_correction_range_round_to_int"] = True
     if args["position_embedding_type"] == "learned_absolute":
         names.append("max_position_embeddings")
-    return {name.replace("_", "-"): args.get(name) or False for name in names}
+    flags = {name.replace("_", "-"): args.get(name) or False for name in names}
+    return {flag: value or _DEFAULTS.get(flag, False) for flag, value in flags.items()}
 
 
 def _unset(flag: str, given: Mapping[str, Any]) -> Any:

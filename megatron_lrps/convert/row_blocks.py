@@ -10,9 +10,9 @@ BLOCK_BYTES = 64 * 2**20
 """The size of a block. Only GPT-2's matrices, which are transposed, are read whole."""
 
 
-def row_blocks(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut the rows from ``start`` to ``stop`` into blocks of at most ``BLOCK_BYTES``: (first, after the last)."""
-    step = max(1, BLOCK_BYTES // row_bytes)
+def row_blocks(start: int, stop: int, row_bytes: int, block_bytes: int | None = None) -> Iterator[tuple[int, int]]:
+    """Cut the rows into blocks of at most ``block_bytes``, by default ``BLOCK_BYTES``: (first, after the last)."""
+    step = max(1, (block_bytes or BLOCK_BYTES) // row_bytes)
     for begin in range(start, stop, step):
         yield begin, min(begin + step, stop)
 

@@ -1,7 +1,8 @@
 """Safetensors files, read and written without ever holding a whole one in memory.
 
-The safetensors library reads, a slice at a time. It cannot write a file whose values are not all in memory at once, so
-the writer here is our own: 8 bytes of length, a JSON header, the values (https://github.com/huggingface/safetensors).
+The safetensors library cannot write a file whose values are not all in memory at once, and it reads by mapping files
+into memory, so both are our own: 8 bytes of length, a JSON header, the values
+(https://github.com/huggingface/safetensors).
 """
 
 import json
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from megatron_lrps.convert.chunks import read_into
 from megatron_lrps.convert.row_blocks import bytes_of
-from megatron_lrps.errors import RefusedError, StorageError
+from megatron_lrps.errors import StorageError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The safetensors names of the dtypes that weights are saved in."""
@@ -95,64 +97,24 @@ class FileTensor:
         name: The tensor's name in the file.
         shape: The tensor's shape.
         dtype: The dtype of the values.
+        begin: The byte of the file at which the values begin.
     """
 
     file: Path
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+    begin: int
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return the rows from ``start`` to before ``stop``, all by default; raises StorageError.
+        """Return the rows from ``start`` to before ``stop``, all by default; raises StorageError and RefusedError.
 
-        The file is opened for each read. The library maps it into memory, and the pages that were read would count as
-        this process's memory for as long as it stays open. A disk that fails meanwhile ends the process with SIGBUS.
+        The file is opened for each read, and nothing is mapped into memory: mapped pages would count as this process's
+        memory, and a disk that fails would end it with SIGBUS.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.file, framework="pt") as opened:
-                rows: Tensor = opened.get_slice(self.name)[start:stop]
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"{self.file} could not be read: {error}.", "check the disk.") from None
+        count = self.shape[0] if self.shape else 1
+        stop = count if stop is None else stop
+        rows = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        if rows.numel():
+            read_into(self.file, self.begin + start * rows[0].numel() * self.dtype.itemsize, rows)
         return rows
-
-
-def read_folder(folder: Path) -> dict[str, FileTensor]:
-    """Return the tensors of all ``*.safetensors`` files of a folder by name; raises RefusedError if one is damaged."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise RefusedError(
-            f"{folder} holds no .safetensors file.", "give a Hugging Face folder with safetensors files."
-        )
-    found: dict[str, FileTensor] = {}
-    for file in files:
-        for tensor in _tensors(file):
-            if tensor.name in found:
-                raise RefusedError(
-                    f"{tensor.name} is in {found[tensor.name].file.name} and in {file.name}.", "keep only one of them."
-                )
-            found[tensor.name] = tensor
-    return found
-
-
-def _tensors(file: Path) -> list[FileTensor]:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise RefusedError("safetensors is not installed.", "pip install 'megatron-lrps[hf]'.") from None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            names = opened.keys()
-            slices = {name: opened.get_slice(name) for name in names}
-            kinds = {name: (tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()}
-    except OSError as error:
-        raise RefusedError(f"{file} cannot be read: {error}.", "check the file and its permissions.") from None
-    except SafetensorError as error:
-        raise RefusedError(f"{file} is no whole safetensors file: {error}.", "download it again.") from None
-    for name, (_, kind) in kinds.items():
-        if kind not in DTYPES:
-            raise RefusedError(
-                f"{file}: {name} is saved as {kind}, and only {', '.join(DTYPES)} can be read.", "import another model."
-            )
-    return [FileTensor(file=file, name=name, shape=shape, dtype=DTYPES[kind]) for name, (shape, kind) in kinds.items()]

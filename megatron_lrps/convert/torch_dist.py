@@ -23,7 +23,7 @@ from torch import Tensor
 from megatron_lrps.campaign.checkpoint import is_complete
 from megatron_lrps.campaign.manifest import damaged_sizes
 from megatron_lrps.campaign.pickled_code import Inert, is_state, refuse_code, refuse_foreign_file
-from megatron_lrps.convert.chunks import Chunk, View, place, read_into, reading
+from megatron_lrps.convert.chunks import Chunk, View, place, read_into, read_past_cache, reading
 from megatron_lrps.errors import RefusedError
 
 COMMON_STATE = "common_state/shard_0_1"
@@ -50,12 +50,14 @@ class OpenCheckpoint:
         args: Megatron's arguments when the checkpoint was saved, by destination.
         tensors: Key -> tensor. The optimizer's are left out.
         states: Key -> the place of Transformer Engine's state of a linear layer.
+        past_cache: Whether values are read past the page cache.
     """
 
     folder: Path
     args: Mapping[str, Any]
     tensors: Mapping[str, Stored]
     states: Mapping[str, Chunk] = field(default_factory=dict)
+    past_cache: bool = False
     _placed: dict[Chunk, int | Tensor] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -75,11 +77,16 @@ class OpenCheckpoint:
             RefusedError: the chunks do not hold all rows, or are no tensors of that shape.
             StorageError: the disk fails.
         """
-        stored = self.tensors[key]
-        lead = len(index)
-        rows = torch.empty((stop - start, *stored.shape[lead + 1 :]), dtype=stored.dtype)
+        inner = self.tensors[key].shape[len(index) + 1 :]
+        rows = torch.empty((stop - start, *inner), dtype=self.tensors[key].dtype)
+        self.read_rows(key, index, start, rows)
+        return rows
+
+    def read_rows(self, key: str, index: tuple[int, ...], start: int, rows: Tensor) -> None:
+        """Read as ``read`` does, from row ``start`` on, into a tensor that is there: [rows, ...] in the saved dtype."""
+        lead, stop = len(index), start + len(rows)
         found = 0
-        for chunk in stored.chunks:
+        for chunk in self.tensors[key].chunks:
             if any(not o <= i < o + s for i, o, s in zip(index, chunk.offsets, chunk.sizes, strict=False)):
                 continue
             begin = chunk.offsets[lead]
@@ -91,7 +98,7 @@ class OpenCheckpoint:
                 slice(o, o + s) for o, s in zip(chunk.offsets[lead + 1 :], chunk.sizes[lead + 1 :], strict=True)
             )
             target = rows[(slice(first - start, last - start), *columns)]
-            self._read_rows(chunk, inside, first - begin, target)
+            self._read_part(chunk, inside, first - begin, target)
             found += target.numel()
         if found != rows.numel():
             raise RefusedError(
@@ -99,7 +106,6 @@ class OpenCheckpoint:
                 f"{start} to {stop}.",
                 "use another checkpoint; this one is not as Megatron saves it.",
             )
-        return rows
 
     def read_state(self, key: str) -> bytes:
         """Return the ``torch.save`` bytes of a state; raises RefusedError if they could run code, and StorageError."""
@@ -111,7 +117,7 @@ class OpenCheckpoint:
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return content
 
-    def _read_rows(self, chunk: Chunk, index: tuple[int, ...], start: int, target: Tensor) -> None:
+    def _read_part(self, chunk: Chunk, index: tuple[int, ...], start: int, target: Tensor) -> None:
         """Fill ``target`` with a chunk's rows from ``start`` on; both places count from where the chunk begins."""
         with self._lock:
             if chunk not in self._placed:
@@ -126,13 +132,18 @@ class OpenCheckpoint:
         skipped *= math.prod(chunk.sizes[len(index) + 1 :])
         contiguous = target if target.is_contiguous() else torch.empty(target.shape, dtype=target.dtype)
         if contiguous.numel():
-            read_into(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
+            read = read_past_cache if self.past_cache else read_into
+            read(self.folder / chunk.file, placed + skipped * target.itemsize, contiguous)
         if contiguous is not target:
             target.copy_(contiguous)
 
 
-def open_checkpoint(folder: Path) -> OpenCheckpoint:
+def open_checkpoint(folder: Path, *, past_cache: bool = False) -> OpenCheckpoint:
     """Open a complete torch_dist checkpoint of megatron-core.
+
+    Args:
+        folder: The folder, such as ``iter_0000123``.
+        past_cache: Whether to read values past the page cache: for large blocks that are read once.
 
     Raises:
         RefusedError: the checkpoint is unfinished or torn, would run code, or has another format.
@@ -157,7 +168,7 @@ def open_checkpoint(folder: Path) -> OpenCheckpoint:
     except Exception as error:  # a torn pickle or a foreign format can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(f"{folder} is no torch_dist checkpoint of megatron-core: {reason}.", fix) from None
-    return OpenCheckpoint(folder=folder, args=args, tensors=tensors, states=states)
+    return OpenCheckpoint(folder=folder, args=args, tensors=tensors, states=states, past_cache=past_cache)
 
 
 def _tensors(folder: Path, metadata: Any) -> Iterator[tuple[str, Stored]]:

@@ -1,11 +1,14 @@
 """Writes a torch_dist checkpoint of weights alone, block by block. Megatron loads it at any TP and PP."""
 
 import io
+import itertools
 import json
 import math
 import warnings
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +23,7 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from megatron_lrps.convert.row_blocks import ahead, row_blocks
+from megatron_lrps.convert.row_blocks import row_blocks
 from megatron_lrps.convert.torch_dist import COMMON_STATE
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.storage.files import write_atomic
@@ -52,10 +55,12 @@ class Block:
         return (*(1 for _ in self.index), self.stop - self.start, *self.shape[len(self.index) + 1 :])
 
 
-def blocks_of(key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...]) -> Iterator[Block]:
-    """Yield the part of a tensor at ``index`` in blocks of ``BLOCK_BYTES``."""
+def blocks_of(
+    key: str, shape: tuple[int, ...], dtype: torch.dtype, index: tuple[int, ...], block_bytes: int | None = None
+) -> Iterator[Block]:
+    """Yield the part of a tensor at ``index`` in blocks of ``block_bytes``, by default ``BLOCK_BYTES``."""
     rows, *inner = shape[len(index) :]
-    for start, stop in row_blocks(0, rows, math.prod(inner) * dtype.itemsize):
+    for start, stop in row_blocks(0, rows, math.prod(inner) * dtype.itemsize, block_bytes):
         yield Block(key, shape, dtype, index, start, stop)
 
 
@@ -63,9 +68,9 @@ ReadBlock = Callable[[Block], Tensor]
 """Returns a block's values, [rows, ...]."""
 
 
-def reading_ahead(blocks: Sequence[Block], read: ReadBlock) -> ReadBlock:
-    """Wrap ``read`` for blocks that are asked for in order: one is read while the one before is written."""
-    values = zip(blocks, ahead(map(read, blocks)), strict=True)
+def reading_ahead(blocks: Sequence[Block], read: ReadBlock, *, threads: int = 1) -> ReadBlock:
+    """Wrap ``read`` for blocks that are asked for in order: the next ``threads`` are read while one is written."""
+    values = zip(blocks, _read_in_order(blocks, read, threads), strict=True)
 
     def following(block: Block) -> Tensor:
         expected, found = next(values)
@@ -73,6 +78,16 @@ def reading_ahead(blocks: Sequence[Block], read: ReadBlock) -> ReadBlock:
         return found
 
     return following
+
+
+def _read_in_order(blocks: Sequence[Block], read: ReadBlock, threads: int) -> Iterator[Tensor]:
+    left = iter(blocks)
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = deque(pool.submit(read, block) for block in itertools.islice(left, threads))
+        while jobs:
+            found = jobs.popleft().result()
+            jobs.extend(pool.submit(read, block) for block in itertools.islice(left, 1))
+            yield found
 
 
 def write_checkpoint(

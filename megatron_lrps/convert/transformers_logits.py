@@ -1,7 +1,8 @@
 """Logits computed by transformers, in a separate process: ``python transformers_logits.py FOLDER OUT``.
 
-It reads ``{"tokens": [[...], ...]}`` on stdin. OUT is a .npy file, float32 [sequences, tokens, vocabulary]. The keys
-that transformers misses or does not expect go to stdout as JSON.
+It reads ``{"batches": [[[...], ...], ...], "kept": [...]}`` on stdin, as ``megatron_logits.py`` does. OUT is an .npz
+file with one float32 [sequences, kept tokens, vocabulary] for each batch. The keys that transformers misses or does not
+expect go to stdout as JSON.
 """
 
 import json
@@ -24,9 +25,13 @@ def main(folder: str, out: str) -> None:
         output_loading_info=True,
     )
     model, info = loaded
+    asked = json.load(sys.stdin)
     with torch.no_grad():
-        logits = model(torch.tensor(json.load(sys.stdin)["tokens"])).logits
-    np.save(out, logits.numpy())
+        logits = [
+            model(torch.tensor(batch), use_cache=False).logits[:, -kept:].numpy()
+            for batch, kept in zip(asked["batches"], asked["kept"], strict=True)
+        ]
+    np.savez(out, *logits)
     json.dump({key: sorted(map(str, info.get(key, ()))) for key in ("missing_keys", "unexpected_keys")}, sys.stdout)
 
 

@@ -1,7 +1,7 @@
 """``lrps export``: a version's checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, PlannedExport, plan_export, write_export
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
-from megatron_lrps.convert.logits_check import Compared, compare_logits, probe_tokens
+from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.model_card import lineage_of, model_card
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
@@ -55,7 +55,8 @@ def export_to_hugging_face(
     dtype: str | None = None,
     workers: int = 1,
     shard_bytes: int = SHARD_BYTES,
-    check: bool = False,
+    allow: Collection[str] = (),
+    check: bool | None = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
     """Export a version to a Hugging Face folder. An export that was made from the same checkpoint stays.
@@ -66,7 +67,8 @@ def export_to_hugging_face(
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         workers: The number of files written at a time.
         shard_bytes: The size of the largest file.
-        check: Compare the logits with Megatron's.
+        allow: As in ``refuse_other_forward``.
+        check: Compare the logits with Megatron's; None does it if the machine can, on a fresh export.
         say: Called with a line for each step.
 
     Raises:
@@ -75,7 +77,7 @@ def export_to_hugging_face(
     """
     target = output or version.export
     opened, spec, encoder = _opened(version)
-    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype)
+    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype, allow=allow)
     record = _record(version, planned.main_dtype)
     statement = ""
 
@@ -83,15 +85,28 @@ def export_to_hugging_face(
         nonlocal statement
         statement = _write_beside(hidden, version, planned, spec, encoder.eod, record)
 
-    write = partial(write_export, planned, target, around=around, shard_bytes=shard_bytes, workers=workers)
-    written = _made(version, target, record, write, say)
     compared = None
-    if check:
-        say("comparing logits with Megatron's")
-        tokens = probe_tokens(planned.model.vocab, planned.model.positions)
-        compared = compare_logits(
-            version.checkpoint.folder, target, tokens, vocab=planned.model.vocab, dtype=_rounded(planned.dtype)
+
+    def verify(folder: Path) -> None:
+        nonlocal compared
+        compared = check_copy(
+            check,
+            version.checkpoint.folder,
+            folder,
+            opened.args,
+            vocab=planned.model.vocab,
+            elements=planned.elements,
+            dtype=planned.dtype,
+            name=target,
+            say=say,
         )
+
+    write = partial(
+        write_export, planned, target, around=around, verify=verify, shard_bytes=shard_bytes, workers=workers
+    )
+    written = _made(version, target, record, write, say)
+    if written is None and check:
+        verify(target)
     return ExportedVersion(target, written, statement, compared)
 
 
@@ -102,7 +117,7 @@ def export_to_megatron(
     layout: Layout,
     output: Path | None = None,
     dtype: str | None = None,
-    check: bool = False,
+    check: bool | None = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
     """Export a version's weights for Megatron; otherwise like ``export_to_hugging_face``.
@@ -113,7 +128,7 @@ def export_to_megatron(
         layout: The layout to load it with.
         output: The folder, instead of one beside ``version.export``.
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
-        check: Compare the logits of the export with those of the version's checkpoint, both by Megatron.
+        check: Compare the logits of the export with those of the version's checkpoint, both by Megatron; or None.
         say: Called with a line for each step.
     """
     ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
@@ -127,26 +142,35 @@ def export_to_megatron(
         "pipeline_parallel": layout.pipeline,
     }
 
-    write = write_torch if form == "torch" else write_torch_dist
+    compared = None
+
+    def verify(folder: Path) -> None:
+        nonlocal compared
+        compared = check_copy(
+            check,
+            version.checkpoint.folder,
+            folder / WITHOUT_ITERATION,
+            opened.args,
+            vocab=encoder.vocab_size,
+            elements=weights.elements,
+            dtype=weights.dtype,
+            by="Megatron",
+            name=target,
+            say=say,
+        )
+
     around = partial(_write_record, record)
-    written = _made(version, target, record, partial(write, weights, target, around=around), say)
+    write = partial(write_torch, weights, target, around=around)
+    if form == "torch_dist":
+        write = partial(write_torch_dist, weights, target, around=around, verify=verify)
+    written = _made(version, target, record, write, say)
+    if written is None and check:
+        verify(target)
     if form == "torch":
         statement = f"torch.load({str(target / FILE)!r}, weights_only=True) opens it."
     else:
         flags = " ".join(weights.flags)
         statement = f"Megatron loads it on {layout.tensor * layout.pipeline} ranks with --load {target} {flags}"
-    compared = None
-    if check:
-        say("comparing logits")
-        tokens = probe_tokens(encoder.vocab_size, opened.args["max_position_embeddings"])
-        compared = compare_logits(
-            version.checkpoint.folder,
-            target / WITHOUT_ITERATION,
-            tokens,
-            vocab=encoder.vocab_size,
-            dtype=_rounded(weights.dtype),
-            by="Megatron",
-        )
     return ExportedVersion(target, written, statement, compared)
 
 

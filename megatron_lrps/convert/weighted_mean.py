@@ -6,8 +6,10 @@ value is added up in fp32, the oldest checkpoint first, and rounded once to the 
 do not depend on the layout. Neither a GPU nor a process group is needed, and nothing is unpickled.
 """
 
+import contextlib
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +23,7 @@ from megatron_lrps.campaign.manifest import take_hashes, take_sizes
 from megatron_lrps.convert.huggingface_export import IGNORED
 from megatron_lrps.convert.mapping import elements
 from megatron_lrps.convert.megatron_export import is_plain, leading_dimensions
-from megatron_lrps.convert.row_blocks import ahead
+from megatron_lrps.convert.row_blocks import row_blocks
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, reading_ahead, write_checkpoint
@@ -30,6 +32,12 @@ from megatron_lrps.storage.files import write_atomic
 
 MERGE_RECORD = "lrps-merge.json"
 """The file in the checkpoint that says which checkpoints were merged, by which weights."""
+READERS = 4
+"""The number of threads that read and add up, each its own block: while one waits for the disk, another computes."""
+MEAN_BLOCK_BYTES = 16 * 2**20
+"""The size of a block: small enough for the allocator to hand out the same memory again."""
+PIECE_BYTES = 2 * 2**20
+"""What a thread reads of each checkpoint in turn: enough for the disk, and its sum stays in the processor's cache."""
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -59,7 +67,7 @@ class WeightedMean:
         for key, stored in self.newest.tensors.items():
             if not key.startswith(IGNORED):
                 for index in itertools.product(*map(range, stored.shape[: leading_dimensions(key)])):
-                    yield blocks_of(key, stored.shape, stored.dtype, index)
+                    yield blocks_of(key, stored.shape, stored.dtype, index, MEAN_BLOCK_BYTES)
 
     def read(self, block: Block) -> Tensor:
         """Return the mean of a block, [rows, ...] in the saved dtype.
@@ -68,11 +76,36 @@ class WeightedMean:
             RefusedError: A checkpoint does not hold all of it.
             StorageError: The disk fails.
         """
-        found = (opened.read(block.key, block.index, block.start, block.stop) for opened in self.opened)
-        total = torch.zeros(block.stop - block.start, *block.sizes[len(block.index) + 1 :])
-        for values, (_, weight) in zip(ahead(found), self.parts, strict=True):
-            total.add_(values, alpha=weight)  # in fp32, whatever the values are
-        return total.to(block.dtype)
+        rows = block.stop - block.start
+        found = torch.empty(rows, *block.sizes[len(block.index) + 1 :], dtype=block.dtype)
+        for start, stop in row_blocks(0, rows, found[0].nbytes, PIECE_BYTES):
+            self._add_up(block, start, found[start:stop])
+        return found
+
+    def _add_up(self, block: Block, start: int, found: Tensor) -> None:
+        """Fill ``found`` with the mean of a block's rows from ``start`` on."""
+        wide, total = _SUMS.like(found)
+        for opened, (_, weight) in zip(self.opened, self.parts, strict=True):
+            opened.read_rows(block.key, block.index, block.start + start, found)
+            total.add_(wide.copy_(found), alpha=weight)  # in fp32, whatever the values are
+        found.copy_(total)
+
+
+class _Sums(threading.local):
+    """A thread's memory for what it adds up, which is kept: new memory costs as much time as the sum."""
+
+    def __init__(self) -> None:
+        self._wide = self._total = torch.empty(0)
+
+    def like(self, found: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two fp32 tensors of that shape: any values, and zeros."""
+        if self._total.numel() < found.numel():
+            self._wide, self._total = torch.empty(found.numel()), torch.empty(found.numel())
+        wide, total = (each[: found.numel()].view(found.shape) for each in (self._wide, self._total))
+        return wide, total.zero_()
+
+
+_SUMS = _Sums()
 
 
 def plan_mean(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> WeightedMean:
@@ -85,7 +118,7 @@ def plan_mean(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> We
     Raises:
         RefusedError: One of them is torn, damaged or would run code, or they are not of one model.
     """
-    opened = [open_checkpoint(checkpoint.folder) for checkpoint in checkpoints]
+    opened = [open_checkpoint(checkpoint.folder, past_cache=True) for checkpoint in checkpoints]
     newest = opened[-1]
     for other in opened[:-1]:
         _refuse_other_model(newest, other)
@@ -108,10 +141,22 @@ def write_mean(mean: WeightedMean, target: Checkpoint) -> None:
     blocks = mean.blocks
     refuse_full_disk(target.folder, sum(elements(block.sizes) * block.dtype.itemsize for block in blocks))
     states: dict[str, Callable[[], bytes]] = {key: partial(mean.newest.read_state, key) for key in mean.newest.states}
-    with staged(target.folder) as hidden:
-        write_checkpoint(hidden, _arguments(mean.newest), blocks, reading_ahead(blocks, mean.read), states)
+    with staged(target.folder) as hidden, _one_thread():
+        read = reading_ahead(blocks, mean.read, threads=READERS)
+        write_checkpoint(hidden, _arguments(mean.newest), blocks, read, states)
         write_atomic(hidden / MERGE_RECORD, json.dumps(_record(mean), indent=2) + "\n")
         take_hashes(hidden, take_sizes(hidden))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in the calling thread, and in those that it starts, without helpers of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _refuse_other_model(newest: OpenCheckpoint, other: OpenCheckpoint) -> None:

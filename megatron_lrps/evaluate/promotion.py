@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -50,6 +50,7 @@ def promote(
     despite: bool,
     check: bool,
     dtype: str | None,
+    allow: Collection[str] = (),
     say: Callable[[str], None],
 ) -> Promoted:
     """Release a version. Steps that were done before on the same checkpoint and export are not done again.
@@ -63,6 +64,7 @@ def promote(
         despite: Release the version although it does not meet its gate. Its record says so.
         check: Compare the export's logits with Megatron's.
         dtype: The dtype of the export, or None to keep the saved one.
+        allow: Arguments outside Megatron's that do not change the forward pass.
         say: Called with a line for each step.
 
     Raises:
@@ -75,7 +77,7 @@ def promote(
     steps = _Steps(version)
     _verify(version, steps, say)
     checked = steps.get("checked").get("export") == _state_of(version.export) is not None
-    exported = export_to_hugging_face(version, dtype=dtype, check=check and not checked, say=say)
+    exported = export_to_hugging_face(version, dtype=dtype, allow=allow, check=check and not checked, say=say)
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())
     results = evaluate(version, asked, task_folder=task_folder, export=exported.folder, say=say)

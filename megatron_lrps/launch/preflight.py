@@ -51,7 +51,8 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
 
         look(lambda: refuse_contradiction(campaign))
         look(lambda: paths_to_train(campaign, None))
-    look(lambda: refuse_impossible_layout(tree.plan, ranks))
+    for path in tree.paths:
+        look(partial(refuse_impossible_layout, tree.plan_of(path), ranks))
     look(lambda: refuse_missing_library(tree.plan))
     windows = planned_windows(tree)
     for path in _untrained(campaign):
@@ -89,10 +90,10 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
         RefusedError: naming the key, its value and the fix.
     """
     tree = campaign.tree
-    refuse_impossible_layout(tree.plan, ranks)
     refuse_missing_library(tree.plan)
     trained = [path for path in paths if not path.mean]
     for path in trained:
+        refuse_impossible_layout(tree.plan_of(path), ranks)
         require_data(tree, path, _position(campaign, path))
         refuse_missing_weights(campaign, path)
     tokenizer = tree.plan.tokenizer
@@ -136,7 +137,7 @@ def refuse_bad_data(campaign: Campaign, path: PlannedPath, windows: Sequence[Map
     tree = campaign.tree
     refuse_repeats(tree, path, planned_data(tree, path, windows), _position(campaign, path))
     there = [Path(f"{prefix}.idx").is_file() for prefix in validation_sets(tree, path).values()]
-    replicas = _replicas(tree.plan, ranks)
+    replicas = _replicas(tree.plan_of(path), ranks)
     if replicas is not None and all(there):
         refuse_small_sets(tree, path, replicas)
 

@@ -35,6 +35,7 @@ class Logs:
         since: The iteration after which losses are fitted.
         pieces: Path -> its losses in pieces; a path that has logged too few is not there.
         finished: Branches that have logged their last iteration.
+        apart: Names of branches that read data of their own (``branch.data``), and so are not fitted.
 
     Raises:
         RefusedError: There is no main path, too little of it is logged, or an event file cannot be read.
@@ -51,7 +52,10 @@ class Logs:
                 "forecast a campaign of paradigm lrps.",
             )
         self.main = main
-        self.branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
+        branches = [path for path in tree.paths if path.kind == "branch" and path.parent == MAIN]
+        # The law compares the losses of a branch with main's on the same samples.
+        self.branches = [path for path in branches if path.order == "chained"]
+        self.apart = [path.name for path in branches if path.order != "chained"]
         self.series = {
             path.name: finite(read_scalars(campaign.folder.tensorboard(path.name), "lm loss"))
             for path in (main, *self.branches)

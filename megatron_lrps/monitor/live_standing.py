@@ -147,7 +147,7 @@ class Watch:
         age, pace = max(0.0, now - figures.logged_at), figures.seconds
         if pace is None or live.done:
             return replace(live, age=age)
-        plan = self.campaign.plan
+        plan = self.campaign.tree.plan_of(live.path)
         running = trains and age <= max(QUIET_S, QUIET_ITERATIONS * pace)
         return replace(
             live,

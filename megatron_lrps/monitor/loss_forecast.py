@@ -108,13 +108,16 @@ class Outlook:
         return _rms([predicted - gain for predicted, gain in gains if predicted is not None and gain is not None])
 
 
-def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequence[str] = ()) -> Outlook:
+def forecast(
+    campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequence[str] = (), versions: Sequence[str] = ()
+) -> Outlook:
     """Fit the law to a campaign's logs, and predict its next versions.
 
     Args:
         campaign: The campaign.
         alphas: Decay shares; ``ALPHAS`` if it is empty.
         shapes: Decay shapes; each version's own if it is empty.
+        versions: The versions to predict; if it is empty, those whose branches are not finished, or the last one.
 
     Raises:
         RefusedError: There is no main path, too little of it is logged, or an event file cannot be read.
@@ -123,7 +126,8 @@ def forecast(campaign: Campaign, *, alphas: Sequence[float] = (), shapes: Sequen
     law = fit(list(logs.pieces.values()))
     checked = tuple(_check(logs, branch) for branch in logs.finished) if len(logs.finished) > 1 else ()
     left = [branch for branch in logs.branches if branch not in logs.finished]
-    windows = [window for window in tree.windows if window.version.name in {branch.version for branch in left}]
+    named: set[str | None] = {*versions} or {branch.version for branch in left}
+    windows = [window for window in tree.windows if window.version.name in named]
     outlook = Outlook(
         campaign=tree.plan.campaign,
         law=law,
@@ -200,6 +204,11 @@ def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Fore
 
 def _notes(outlook: Outlook, logs: Logs, *, future: bool) -> list[str]:
     notes = []
+    if logs.apart:
+        notes.append(
+            f"Not fitted, because they read data of their own (branch.data): {', '.join(logs.apart)}. Forecasts are "
+            "for branches that read on in their window, as main does."
+        )
     if outlook.law.gain is None:
         notes.append(
             "No branch has logged enough to fit: a constant learning rate does not tell what annealing gains (C). "

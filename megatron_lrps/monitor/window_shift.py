@@ -49,8 +49,8 @@ def window_shift(tree: Tree, runs: Runs) -> str:
     losses = f"from {number_words(most.before, 3)} to {number_words(most.after, 3)}"
     if rise < RISE:
         return (
-            f"The windows do not shift: at most, the loss of {most.who} on {most.where} went {losses}, "
-            f"at iteration {most.iteration:,}."
+            f"No loss on an earlier window's validation set has risen by {RISE:g} or more: at most, that of {most.who} "
+            f"on {most.where} went {losses}, at iteration {most.iteration:,}."
         )
     return (
         f"The windows shift: the loss of {most.who} on {most.where} rose by {number_words(rise, 3)}, {losses}, at "
@@ -61,7 +61,10 @@ def window_shift(tree: Tree, runs: Runs) -> str:
 
 def _of_versions(tree: Tree, runs: Runs) -> Iterator[Rise]:
     """Compare each trained branch with that of an earlier version, on that version's sets, at their ends."""
-    branches = {path.version: path for path in tree.paths if path.kind == "branch"}
+    # A loss over longer samples is another measure.
+    length = tree.plan.sequence_length
+    same = [path for path in tree.paths if tree.plan_of(path).sequence_length == length]
+    branches = {path.version: path for path in same if path.kind == "branch"}
     for version, tag, where in _sets(tree):
         first = branches.get(version)
         before = None if first is None else _at_end(first, runs, tag)

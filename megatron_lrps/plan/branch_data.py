@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.branch_length import refuse_other_length
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.keys.branch import Blend, BranchSettings
 from megatron_lrps.plan.model import Plan
@@ -23,7 +24,8 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
     Raises:
         PlanError: the plan asks for windows that are not known, or that begin after the branch's end.
     """
-    key, data = data_key(plan, path), plan.branch_of(path.version).data
+    key, data = data_key(plan, path), plan.branch_of(path.branch_of).data
+    refuse_other_length(plan, path.name, plan.branch_of(path.branch_of))
     if data == "window":
         return path
     if data == "mixed":
@@ -39,9 +41,9 @@ def with_branch_data(plan: Plan, windows: Sequence[Window], path: PlannedPath) -
 
 def data_key(plan: Plan, path: PlannedPath) -> str:
     """Return the key of the plan that decides what a branch reads."""
-    version = next((each for each in plan.versions if each.name == path.version), None)
+    version = next((each for each in plan.versions if each.name == path.branch_of), None)
     own = version is not None and version.branch is not None and "data" in version.branch.model_fields_set
-    return f"versions.{path.version}.branch.data" if own else "branch.data"
+    return f"versions.{path.branch_of}.branch.data" if own else "branch.data"
 
 
 def own_data_words(tree: Tree, path: PlannedPath) -> str:
@@ -49,8 +51,11 @@ def own_data_words(tree: Tree, path: PlannedPath) -> str:
     if path.kind != "branch" or path.order == "chained":
         return ""
     if path.order == "mixed":
-        return f"the windows {', '.join(each.version.name for each in tree.windows_of(path))} mixed"
-    return "a blend of " + ", ".join(f"{weight:g} {within(prefix, tree.plan.base)}" for weight, prefix in path.blend)
+        names = [each.version.name for each in tree.windows_of(path)]
+        return f"the windows {', '.join(names)} mixed" if len(names) > 1 else f"the window {names[0]} shuffled"
+    blend = ", ".join(f"{weight:g} {within(prefix, tree.plan.base)}" for weight, prefix in path.blend)
+    length = tree.plan_of(path).sequence_length
+    return f"a blend of {blend}" + (f", in samples of {length:,} tokens" if length != tree.plan.sequence_length else "")
 
 
 def all_branches(plan: Plan) -> Iterator[tuple[str, str | None, BranchSettings]]:

@@ -115,6 +115,16 @@ def gpu_hours(iterations: int, plan: Plan, size: ModelSize, tflops: float) -> fl
     return iterations * plan.global_batch_size * size.flops_per_sample / (tflops * 1e12) / 3600
 
 
+def campaign_gpu_hours(tree: Tree, vocabulary: Vocabulary, tflops: float) -> float:
+    """Return the GPU-hours of all paths, each by its own sequence length; 0 for a model of unknown size."""
+    hours = 0.0
+    for path in tree.paths:
+        plan = tree.plan_of(path)
+        if (size := model_size(plan, vocabulary)) is not None:
+            hours += gpu_hours(path.iterations, plan, size, tflops)
+    return hours
+
+
 def bytes_per_parameter(plan: Plan) -> int:
     """Return the bytes per parameter in a torch_dist checkpoint.
 

@@ -75,7 +75,7 @@ def blend_facts(tree: Tree, path: PlannedPath, known: Callable[[Path], Mapping[s
     if path.order != "blend":
         return {}
     data = [[weight, within(prefix, tree.plan.folder), dict(known(prefix))] for weight, prefix in path.blend]
-    return {"blend": {"version": path.version, "fork": path.fork, "data": data}}
+    return {"blend": {"version": path.branch_of, "fork": path.fork, "data": data}}
 
 
 def missing_indexes(tree: Tree) -> list[Path]:

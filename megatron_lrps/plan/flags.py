@@ -10,9 +10,10 @@ from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.async_saves import refuse_ignored_async_save
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
+from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
-from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
 from megatron_lrps.plan.validation_flags import validation_flags
 
@@ -110,7 +111,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     Raises:
         PlanError: a flag in ``megatron:`` contradicts the plan, or would make it wrong.
     """
-    plan = tree.plan
+    plan = tree.plan_of(path)
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
     refuse_ignored_async_save(plan.megatron, "megatron.")

@@ -89,6 +89,11 @@ versions:
     branch:
       data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
       sources: {data/curated: raw/curated/*.jsonl.zst}
+  - name: v3
+    iters: 10000
+    train: [[1.0, data/v3/web]]
+    branch: {data: [[1.0, data/books]], sequence_length: 8192, megatron: {rotary-base: 500000}}
+megatron: {position-embedding-type: rope}
 """,
     "main": "main: {adopt: runs/stock/checkpoints, iteration: 20000}\n",
     "paths[]": """\

@@ -4,14 +4,12 @@ What concerns several keys together (forks, paths, the past) is decided in ``tre
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
-    BeforeValidator,
     Field,
     SerializationInfo,
     ValidationInfo,
-    WithJsonSchema,
     field_serializer,
     field_validator,
 )
@@ -20,25 +18,17 @@ from megatron_lrps.plan.file_paths import read_flags, write_flags
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
 from megatron_lrps.plan.keys.branch import BranchSettings
+from megatron_lrps.plan.keys.flag_values import FLAG_NAMES, Flags, FlagValue
 from megatron_lrps.plan.keys.launch_and_keep import Keep, Launch
 from megatron_lrps.plan.keys.merging import Merge
 from megatron_lrps.plan.keys.paths_and_cuts import Cut, ExplicitPath, MainPath
 from megatron_lrps.plan.keys.rates import Decay, LearningRate
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
-from megatron_lrps.plan.keys.values import FLAG_NAME, flag_value
+from megatron_lrps.plan.keys.values import FLAG_NAME
 from megatron_lrps.plan.keys.versions import Epochs, Version
 
 Paradigm = Literal["lrps", "ptfs", "ptfs-merged", "cpt", "cpt-rewarm"]
-_VALUE = {
-    "$comment": "value",
-    "type": ["boolean", "number", "string", "array"],
-    "items": {"type": ["number", "string"]},
-    "minItems": 1,
-}
-FlagValue = bool | int | float | str | list[int | float | str]
-Flags = dict[str, Annotated[FlagValue, BeforeValidator(flag_value), WithJsonSchema(_VALUE)]]
-_FLAG_NAMES: dict[str, Any] = {"propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$"}}
 
 
 class Plan(PlanModel):
@@ -79,11 +69,11 @@ class Plan(PlanModel):
     """Versions that fork off main besides the planned ones. `lrps cut` adds them here."""
     tokenizer: Tokenizer | None = None
     """The tokenizer that all versions share."""
-    megatron: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    megatron: Flags = Field(default_factory=dict, json_schema_extra=FLAG_NAMES)
     """Megatron's own flags, without the leading dashes: the model, the parallel layout, the precision, the optimizer.
     `true` sets a switch, and `false` leaves the flag out. docs/arguments.md lists the flags. A flag that the plan
     decides by a key of its own is refused here."""
-    script_flags: Flags = Field(default_factory=dict, json_schema_extra=_FLAG_NAMES)
+    script_flags: Flags = Field(default_factory=dict, json_schema_extra=FLAG_NAMES)
     """Flags of your own training script that are not Megatron's. They are written like those of `megatron`, and nothing
     checks their spelling."""
     launch: Launch = Launch()
@@ -127,6 +117,23 @@ class Plan(PlanModel):
     def branch_of(self, name: str | None) -> BranchSettings:
         """The campaign's ``branch`` with what the version called ``name`` says itself put over it; a cut's as it is."""
         return self.branch.with_own(next((each.branch for each in self.versions if each.name == name), None))
+
+    @property
+    def lengths(self) -> set[int]:
+        """All sequence lengths of the campaign: its own, and those of branches."""
+        names = [None, *(version.name for version in self.versions)]
+        return {self.sequence_length, *(self.of_branch(name).sequence_length for name in names)}
+
+    def of_branch(self, name: str | None) -> "Plan":
+        """The plan with the sequence length and the flags that the branch of the version ``name`` has itself."""
+        own = self.branch_of(name)
+        if own.sequence_length is None:
+            return self
+        flags, positions = {**self.megatron}, "max-position-embeddings"
+        if isinstance(given := flags.get(positions), int):
+            flags[positions] = max(given, own.sequence_length)
+        update = {"sequence_length": own.sequence_length, "megatron": {**flags, **own.megatron}}
+        return self.model_copy(update=update)
 
     def decay_of(self, version: Version | Cut) -> Decay:
         """The campaign's decay with what the version (or cut) says itself put over it.

@@ -9,7 +9,8 @@ from math import gcd
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.flags import DEFAULTS
-from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.keys.flag_values import FlagValue
+from megatron_lrps.plan.model import Plan
 
 TP, PP, CP = "tensor-model-parallel-size", "pipeline-model-parallel-size", "context-parallel-size"
 EP, ETP = "expert-model-parallel-size", "expert-tensor-parallel-size"

@@ -35,6 +35,13 @@ class PlannedPath(Curve):
     blend: tuple[tuple[float, Path], ...] = ()
 
     @property
+    def branch_of(self) -> str | None:
+        """The version whose branch it is, also as one of several whose mean is the version; None for other paths."""
+        if self.kind != "branch":
+            return None
+        return self.name.removesuffix(f"-{self.strand}") if self.strand else self.version
+
+    @property
     def parts_words(self) -> str:
         """The weight and place of each checkpoint that it is a mean of; empty if it is trained."""
         return ", ".join(f"{part.weight:.4g} of {part.path} at {part.iteration}" for part in self.mean)
@@ -91,6 +98,16 @@ class Tree:
         if name not in self.by_name:
             raise PlanError(f"path {name!r} is not in campaign {self.plan.campaign}.", f"choose one of {self.names}.")
         return self.by_name[name]
+
+    def tokens(self, path: PlannedPath, iteration: int) -> int:
+        """Return the tokens that the model has read at an iteration of a path, its ancestors' included."""
+        own = max(0, iteration - path.fork)
+        lengths = (iteration - own) * self.plan.sequence_length + own * self.plan_of(path).sequence_length
+        return lengths * self.plan.global_batch_size
+
+    def plan_of(self, path: PlannedPath) -> Plan:
+        """Return the plan as it holds for a path: a branch may have its own sequence length, and flags with it."""
+        return self.plan.of_branch(path.branch_of) if path.kind == "branch" else self.plan
 
     @property
     def names(self) -> str:

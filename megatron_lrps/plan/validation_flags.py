@@ -6,8 +6,9 @@ so that the losses of all paths can be compared. Without any set, Megatron would
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.data_files import validation_sets
+from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
-from megatron_lrps.plan.model import FlagValue, Plan
+from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
 
 EVAL_ITERS, NAMES = "eval-iters", "validation-set-names"

@@ -32,6 +32,7 @@ from megatron_lrps.campaign.same_run import (
 from megatron_lrps.campaign.start_point import StartPoint, find_start, refuse_damaged_fork
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
+from megatron_lrps.plan.branch_length import own_arguments_of
 from megatron_lrps.storage.ownership import Ownership, acquire
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
 from megatron_lrps.training.checkpoint_reading import Reading
@@ -186,7 +187,7 @@ class StartAgreement:
             read_record(path.folder)  # a newer version's is refused here, on every rank, and not written over
         if start.checkpoint is not None:
             read_record(PathFolder(start.checkpoint.save.parent))
-            saved = fitting_arguments(start.name, start.iteration, args)
+            saved = fitting_arguments(start.name, start.iteration, args, own=self._own_arguments(start))
             drawn = order_samples(saved)
             recorded = _recorded(saved, start.name)
             if path.adopted and start.forked:
@@ -203,6 +204,13 @@ class StartAgreement:
             refuse_small_sets(tree, planned_path, args.data_parallel_size)
         refuse_full_disk(path, start, args)
         return identity, drawn
+
+    def _own_arguments(self, start: StartPoint) -> tuple[str, ...]:
+        """Return the destinations in which a branch of another sequence length differs from its fork point."""
+        planned = self._path.planned
+        if planned is None or not start.forked or planned.path.kind != "branch":
+            return ()
+        return own_arguments_of(planned.tree.plan, planned.path.branch_of)
 
     def _announce(self, start: StartPoint, args: Namespace, trained: bool) -> None:
         path = self._path
@@ -234,13 +242,14 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
     return cast("T", value)
 
 
-def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, Any]:
+def fitting_arguments(name: str, iteration: int, args: Namespace, own: Sequence[str] = ()) -> dict[str, Any]:
     """Return the arguments that a checkpoint was saved with, if they fit a run's.
 
     Args:
         name: The checkpoint's folder.
         iteration: The checkpoint's iteration.
         args: The run's arguments, validated.
+        own: Destinations in which the run differs by its plan.
 
     Raises:
         RefusedError: it holds code, cannot be read, or is of another run or position.
@@ -249,7 +258,7 @@ def fitting_arguments(name: str, iteration: int, args: Namespace) -> dict[str, A
     refuse_code_in_states(Path(name))
     saved = saved_arguments(name)
     refuse_other_position(saved, iteration, name)
-    refuse_other_run(saved, vars(args), name, allow=args.lrps_allow or ())
+    refuse_other_run(saved, vars(args), name, allow=(*(args.lrps_allow or ()), *own))
     refuse_other_files(saved, vars(args), name)
     if args.fp16:
         refuse_without_moments(name)

@@ -113,17 +113,21 @@ def replay_seed(seed: int, place: int) -> int:
 
     Args:
         seed: The campaign's seed.
-        place: The window's index in the timeline, 1 <= place < 2^32 - 1.
+        place: The window's index in the timeline, 1 <= place < 2^31.
     """
     return (seed + 0x9E3779B1 * place) % 2**32  # an odd factor: no two places share a seed
 
 
-def blend_seed(seed: int) -> int:
+def blend_seed(seed: int, strand: int) -> int:
     """Return Megatron's random seed for a branch's own blend, which no window and no replay has.
 
     With the campaign's own seed, a branch would read the same samples of a window's index that main has begun with.
+
+    Args:
+        seed: The campaign's seed.
+        strand: The number of the branch among several of one version; each draws an order of its own.
     """
-    return replay_seed(seed, -1)
+    return replay_seed(seed, -1 - strand)
 
 
 def _mixed(value: int, key: int) -> int:

@@ -188,6 +188,9 @@ def test_the_data_of_a_begun_branch_stay(tmp_path: Path) -> None:
 
     assert refusal("window").startswith("path v1, branch.data: a blend has been trained, the plan now says window.")
     assert "branch.data: a blend has been trained, the plan now says mixed" in refusal("mixed")
+    assert "restore it (under versions.v1.branch, where only later branches are to read something else)" in refusal(
+        "mixed"
+    )
     assert "path v1, branch.data: [(0.35, " in refusal([[0.6, "v1"], [0.4, "./other"]])
     (tmp_path / "other2.bin").write_bytes((tmp_path / "other.bin").read_bytes())
     (tmp_path / "other2.idx").write_bytes((tmp_path / "other.idx").read_bytes())

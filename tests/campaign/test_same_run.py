@@ -1,6 +1,7 @@
 """What must agree between a run and the checkpoint that it continues."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -261,3 +262,21 @@ def test_a_default_that_another_release_has_matters_only_where_it_is_read(
     reads = {used: {"optimizer": "muon"}.get(used, True)}
     flag = f"--{key.replace('_', '-')}: {values[1]} in this run, {values[0]} in"
     assert flag in refused_run({**then, **reads}, **{**now, **reads})
+
+
+def test_another_blend_is_refused_once_the_branch_has_begun() -> None:
+    def blended(*data: tuple[float, str]) -> Identity:
+        return dataclasses.replace(
+            identity(order="blend"), blend={"version": "v2", "fork": 12, "data": window("v2", 0, *data)["data"]}
+        )
+
+    trained = blended((0.5, "web"), (0.5, "books"))
+    refuse_other_data(identity().to_json(), trained, 12, "main")  # at its fork
+    refuse_other_data(trained.to_json(), trained, 14, "c")
+    for other, words in (
+        (blended((0.6, "web"), (0.4, "books")), "branch.data: [(0.6, 'data/web'), (0.4, 'data/books')] in this run"),
+        (blended((0.5, "web"), (0.5, "other")), "branch.data: data/other"),
+    ):
+        with pytest.raises(RefusedError) as refusal:
+            refuse_other_data(trained.to_json(), other, 14, "c")
+        assert words in str(refusal.value)

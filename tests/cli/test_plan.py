@@ -69,6 +69,7 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
         "end": 10_000,
         "iterations": 6_000,
         "order": "chained",
+        "sequence_length": 2048,
         "schedule": [
             {"kind": "warmup", "start": 0, "end": 500 * 1024},
             {"kind": "hold", "start": 500 * 1024, "end": 4_000 * 1024},

@@ -27,13 +27,26 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1000000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "beta_fast": 24.0,
+}
 _EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "num_local_experts": 4}
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {**_SIZES, "rope_parameters": _LLAMA3}),
+    "llama-3.2": ("Llama", {**_SIZES, "tie_word_embeddings": True, "rope_parameters": {**_LLAMA3, "factor": 32.0}}),
+    "llama-linear": (
+        "Llama",
+        {**_SIZES, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
+    ),
     "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
     "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
+    "qwen2-yarn": ("Qwen2", {**_SIZES, "rope_parameters": _YARN}),
     "qwen3": ("Qwen3", {**_SIZES, "head_dim": 32, "tie_word_embeddings": True}),
     "mixtral": ("Mixtral", {**_SIZES, **_EXPERTS}),
     "qwen3_moe": (

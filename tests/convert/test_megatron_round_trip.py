@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
-from megatron_lrps.convert.logits_check import compare_logits, probe_tokens
+from megatron_lrps.convert.logits_check import compare_logits
 from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
-from megatron_lrps.convert.safetensors import read_folder
+from megatron_lrps.convert.probe import probe_of
 from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.convert.weight_files import read_folder
+from megatron_lrps.convert.weighted_mean import plan_mean, write_mean
 from megatron_lrps.storage.files import write_atomic
 
 pytestmark = pytest.mark.training
@@ -43,6 +46,25 @@ def megatron_line(model_flags: dict[str, object]) -> str:
     return " ".join(words)
 
 
+def compare_means(resaved: Path, folder: Path) -> None:
+    """A mean has the same bits of a checkpoint that several ranks saved and of one with the same whole tensors."""
+    several, one, later = (Checkpoint(folder / name, 10 * place) for place, name in enumerate(("a", "b", "c"), start=1))
+    shutil.copytree(resaved, several.folder)
+    write_mean(plan_mean([several], [1.0]), one)
+    write_mean(plan_mean([several], [0.9]), later)  # other values
+    cut, whole = (
+        open_checkpoint(each.folder).tensors["decoder.layers.mlp.linear_fc1.weight"] for each in (several, one)
+    )
+    assert (len(cut.chunks), len(whole.chunks)) == (16, 4)  # of four layers: gate and up, of two ranks
+    means = Checkpoint(folder / "d", 30), Checkpoint(folder / "e", 30)
+    for first, mean in zip((several, one), means, strict=True):
+        write_mean(plan_mean([first, later], [0.3, 0.7]), mean)
+    found = [open_checkpoint(mean.folder) for mean in means]
+    assert found[0].tensors.keys() == found[1].tensors.keys()
+    for key, stored in found[0].tensors.items():
+        assert torch.equal(*(each.read(key, (), 0, stored.shape[0]).view(torch.uint8) for each in found))
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -50,7 +72,18 @@ def megatron_line(model_flags: dict[str, object]) -> str:
         "qwen2_moe",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("llama-tied-biased", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gpt2")
+            for name in (
+                "llama-3.2",
+                "llama-linear",
+                "qwen2-yarn",
+                "llama-tied-biased",
+                "mistral",
+                "qwen2",
+                "qwen3",
+                "mixtral",
+                "qwen3_moe",
+                "gpt2",
+            )
         ),
     ],
 )
@@ -70,6 +103,8 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         timeout=500,
     )
     resaved = Checkpoint(tmp_path / "resaved", 0).folder
+    if not planned.model.experts:
+        compare_means(resaved, tmp_path / "means")
     request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
 
     def around(hidden: Path) -> None:
@@ -79,9 +114,8 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
     before, after = read_folder(source), read_folder(tmp_path / "exported")
     assert before.keys() == after.keys()
     assert not [key for key in before if not torch.equal(before[key].read(), after[key].read())]
-    found = compare_logits(
-        resaved, tmp_path / "exported", probe_tokens(VOCAB, planned.model.positions), vocab=VOCAB, dtype=None
-    )
+    probe = probe_of(request.checkpoint.args, vocab=VOCAB, elements=1)
+    found = compare_logits(resaved, tmp_path / "exported", probe, dtype=None)
     assert found.difference < 1e-5
     assert abs(found.megatron_loss - found.export_loss) < 1e-6
 
@@ -120,14 +154,9 @@ def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
         env={"RESAVE": str(tmp_path / "resaved")},
         **resave,
     )
-    found = compare_logits(
-        saved,
-        Checkpoint(tmp_path / "resaved", 0).folder,
-        probe_tokens(VOCAB, planned.model.positions),
-        vocab=VOCAB,
-        dtype=None,
-        by="Megatron",
-    )
+    again = Checkpoint(tmp_path / "resaved", 0).folder
+    probe = probe_of(weights.args, vocab=VOCAB, elements=1)
+    found = compare_logits(saved, again, probe, dtype=None, by="Megatron")
     assert found.difference < 1e-5
     assert found.megatron_loss == pytest.approx(found.export_loss, abs=1e-6)
     assert several.losses[1] == pytest.approx(one.losses[1], abs=1e-5)

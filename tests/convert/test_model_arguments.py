@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL as LLAMA
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import Model, Yarn
 from megatron_lrps.convert.model_arguments import args_of, model_of_args
 from megatron_lrps.errors import RefusedError
 
@@ -23,6 +23,10 @@ from megatron_lrps.errors import RefusedError
         {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
         {"bias": True, "qkv_bias": True, "tied": True},
         {"rope_factor": 8.0, "rope_base": 500000.0},
+        {"rope_factor": 32.0, "rope_base": 500000.0},
+        {"rope_interpolation": 4},
+        {"yarn": Yarn(factor=4.0, original=4096)},
+        {"yarn": Yarn(factor=2.5, original=64, fast=24.0, slow=2.0, whole=False)},
     ],
 )
 def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any]) -> None:
@@ -43,7 +47,7 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
         ("no_rope_freq", [0, 1]),
         ("moe_layer_freq", [0, 1]),
         ("normalization", "LayerNorm"),
-        ("position_embedding_type", "yarn"),
+        ("position_embedding_type", "mrope"),
         ("swiglu", False),
         ("window_size", (8, 8)),
         ("rope_scaling_factor", 32.0),

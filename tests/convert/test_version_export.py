@@ -20,6 +20,8 @@ from megatron_lrps.campaign.record import events, read_record
 from megatron_lrps.convert.huggingface_import import plan_import
 from megatron_lrps.convert.logits_check import compare_logits
 from megatron_lrps.convert.model_flags import flags_of
+from megatron_lrps.convert.probe import probe_of
+from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.sentencepiece_training import load_processor
 
 pytestmark = pytest.mark.training
@@ -37,8 +39,9 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_version_is_exported_checked_and_there_the_second_time(campaign: Path, lrps: Lrps) -> None:
-    code, out, err = lrps("export", campaign, "v1", "--check", "--json")
+    code, out, err = lrps("export", campaign, "v1", "--json")
     assert code == 0, err
+    assert "comparing logits at 32 tokens (--no-check leaves it out)" in err
     facts = json.loads(out)
     folder = campaign.parent / "run" / "exports" / "v1"
     assert facts["folder"] == str(folder)
@@ -97,24 +100,26 @@ def test_a_version_is_exported_for_megatron_as_a_checkpoint_and_as_one_file(camp
 
 def test_a_changed_weight_does_not_pass_the_check(campaign: Path, lrps: Lrps) -> None:
     folder = campaign.parent / "changed"
-    assert lrps("export", campaign, "v1", "--output", folder).code == 0
+    assert lrps("export", campaign, "v1", "--output", folder, "--no-check").code == 0
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.1.self_attn.v_proj.weight"][3, 5] += 0.5
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     code, _, err = lrps("export", campaign, "v1", "--output", folder, "--check")
     assert code == 78
     assert "its logits differ from Megatron's by" in err
+    assert folder.exists()  # it was there before
 
 
 def test_perplexity_of_the_standard_librarys_documentation_is_megatrons(campaign: Path, lrps: Lrps) -> None:
     folder = campaign.parent / "perplexity"
-    assert lrps("export", campaign, "v1", "--output", folder).code == 0
+    assert lrps("export", campaign, "v1", "--output", folder, "--no-check").code == 0
     processor = load_processor(campaign.parent / "data" / "tokenizer.model")
     ids = processor.encode("\n".join(topics.topics[name] for name in ("assert", "with", "while")))
     assert len(ids) > 32 * 64
     tokens = [ids[32 * number : 32 * (number + 1)] for number in range(64)]
     saved = Checkpoint(campaign.parent / "run" / "paths" / "v1" / "checkpoints", 8).folder
-    found = compare_logits(saved, folder, tokens, vocab=VOCAB, dtype=None)
+    probe = probe_of(open_checkpoint(saved).args, vocab=VOCAB, elements=1)
+    found = compare_logits(saved, folder, probe._replace(batches=[tokens], kept=[32]), dtype=None)
     assert 1 < math.exp(found.export_loss) < 2 * VOCAB
     assert math.exp(found.export_loss) == pytest.approx(math.exp(found.megatron_loss), rel=1e-6)
 
@@ -158,12 +163,12 @@ def test_a_main_path_starts_from_an_imported_model(tmp_path: Path, lrps: Lrps) -
     text = f"{text[:begin]}megatron: {json.dumps(flags | other)}\n{text[end:]}"
     text = text.replace("{type: sentencepiece, model: data/tokenizer.model}", '{type: "null", vocab_size: 111}')
     plan.write_text(text.replace("max: 3.0e-3, min: 3.0e-4", "max: 1.0e-9, min: 1.0e-10"))
-    code, out, err = lrps("import", source, "--plan", plan, "--check")
+    code, out, err = lrps("import", source, "--plan", plan)
     assert code == 0, err
     assert "Logits differ by at most" in out
     ended = train_path(plan, "main")
     assert ended.codes == [0], ended.log[-3000:]
-    code, _, err = lrps("export", plan, "main", "--output", tmp_path / "back")
+    code, _, err = lrps("export", plan, "main", "--output", tmp_path / "back", "--no-check")
     assert code == 0, err
     before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
     assert before.keys() == after.keys()

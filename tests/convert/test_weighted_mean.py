@@ -1,15 +1,21 @@
 """A mean of checkpoints against a reference in float64, whatever blocks the checkpoints were written in."""
 
+import errno
+import itertools
 import json
+import os
 import random
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from megatron_lrps.campaign.manifest import damaged_contents
 from megatron_lrps.convert import row_blocks, weighted_mean
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.torch_dist_write import Block, write_checkpoint
@@ -82,6 +88,20 @@ def test_a_mean_is_that_of_float64_within_an_ulp(kind: str, tmp_path: Path) -> N
         assert ulps(whole(merged, key), exact) <= 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_mean_has_the_bits_of_megatron_lms_weighted_merge(dtype: torch.dtype, tmp_path: Path) -> None:
+    # tools/checkpoint/weighted_merge.py adds whole shards up in fp32: accumulator.add_(tensor.float(), alpha=weight).
+    weights = merge_weights("1-sqrt", 3)
+    parts = [save(tmp_path / "main", each, rows=7, dtype=dtype) for each in (10, 20, 30)]
+    write_mean(plan_mean(parts, weights), Checkpoint(tmp_path / "merged", 30))
+    merged = open_checkpoint(tmp_path / "merged/iter_0000030")
+    for key, shape in SHAPES.items():
+        total = torch.zeros(shape)
+        for weight, each in zip(weights, (10, 20, 30), strict=True):
+            total.add_(values(key, each, dtype).float(), alpha=weight)
+        assert torch.equal(whole(merged, key), total.to(dtype))
+
+
 def test_one_checkpoint_of_weight_one_stays_as_it_is(tmp_path: Path) -> None:
     write_mean(plan_mean([save(tmp_path / "main", 7)], [1.0]), Checkpoint(tmp_path / "merged", 7))
     for key in SHAPES:
@@ -150,6 +170,76 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path: Path) -> None:
     (parts[0].folder / "metadata.json").unlink()
     with pytest.raises(RefusedError, match="iter_0000010 is unfinished"):
         plan_mean(parts, [0.5, 0.5])
+
+
+def test_whole_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"holds torch\.int32, and a mean needs floating-point numbers"):
+        plan_mean([save(tmp_path, each, dtype=torch.int32) for each in (10, 20)], [0.5, 0.5])
+
+
+def write_until(change: int, parts: Sequence[Checkpoint], target: Checkpoint) -> bool:
+    """Whether a process that merges is killed before its n-th step: to open, make, rename or remove something."""
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(change - 1, -1)
+
+        def hook(event: str, _: object) -> None:
+            if event in ("open", "os.mkdir", "os.rename", "os.remove") and next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        mean = plan_mean(parts, [0.5, 0.5])
+        sys.addaudithook(hook)
+        write_mean(mean, target)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_before_any_step_it_leaves_nothing_that_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in [key for key in SHAPES if key.startswith("decoder.layers.")]:
+        monkeypatch.delitem(SHAPES, key)
+    parts = [save(tmp_path / "main", each) for each in (10, 20)]
+    target = Checkpoint(tmp_path / "merged", 20)
+    kills = 0
+    while not target.folder.exists() and write_until(kills + 1, parts, target):
+        kills += 1
+        assert Checkpoints.in_folder(tmp_path / "merged").complete == ((20,) if target.folder.exists() else ())
+    assert kills > 20  # the reads of two blocks from two checkpoints, and all that is written
+    assert target.digest is not None
+    assert damaged_contents(target.folder) == []
+    assert [entry.name for entry in (tmp_path / "merged").iterdir()] == ["iter_0000020"]
+
+
+def test_a_full_disk_is_found_before_and_during(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHAPES, "embedding.word_embeddings.weight", (20_000, 16))  # 640 KB, and the disk has 600
+    mean = plan_mean([save(tmp_path / "main", each) for each in (10, 20)], [0.5, 0.5])
+    target = Checkpoint(disk, 20)
+    with pytest.raises(StorageError, match=r"disk/iter_0000020 needs 0\.00 GiB"):
+        write_mean(mean, target)
+    monkeypatch.setattr(weighted_mean, "refuse_full_disk", lambda *_: None)  # as if others had filled it since
+    with pytest.raises(StorageError, match=r"disk/.* could not be written: No space left on device") as error:
+        write_mean(mean, target)
+    assert error.value.exit_code == 74
+    assert list(disk.iterdir()) == []
+
+
+def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mean = plan_mean([save(tmp_path / "main", 10), save(tmp_path / "main", 20)], [0.5, 0.5])
+
+    def broken(*_: object) -> int:  # a mock: no disk here fails when it is told to
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(
+        StorageError, match=r"main/iter_0000010/.*\.distcp could not be read: Input/output error"
+    ) as error:
+        write_mean(mean, Checkpoint(tmp_path / "merged", 20))
+    assert error.value.exit_code == 74
+    assert list((tmp_path / "merged").iterdir()) == []
 
 
 def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.annealing import Floats, Law, Rates
 from megatron_lrps.monitor.loss_forecast import forecast
-from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan import PlannedPath, Tree, expand
+from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.load import plan_text
 from tests.conftest import Lrps
 from tests.monitor.conftest import LogJob, MakeTree, log_job, make_tree
@@ -105,6 +106,18 @@ def test_one_finished_branch_gives_the_gain_and_no_error(make_tree: MakeTree, lo
     assert outlook.law.gain is not None
     assert outlook.error is None
     assert outlook.notes[0] == "The error is unknown: one branch is finished, and the fit needs it for C."
+
+
+def test_branches_with_data_of_their_own_are_not_fitted(make_tree: MakeTree, log_job: LogJob) -> None:
+    tree = make_tree(4, 400)
+    train(tree, log_job, ["main", "v1", "v2"], until=1100)
+    mixed = tree.plan.model_copy(update={"branch": BranchSettings(data="mixed")})
+    outlook = forecast(Campaign(expand(mixed)))
+    assert (outlook.branches, outlook.law.gain) == ((), None)
+    assert outlook.notes[0] == (
+        "Not fitted, because they read data of their own (branch.data): v1, v2, v3, v4. Forecasts are for branches "
+        "that read on in their window, as main does."
+    )
 
 
 def test_shapes_alphas_and_branches_that_cannot_be(make_tree: MakeTree, log_job: LogJob) -> None:

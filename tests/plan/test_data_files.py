@@ -79,6 +79,24 @@ def test_the_fix_of_missing_data_is_what_makes_them(tmp_path: Path) -> None:
         require_data(tree, tree.path("a"))
 
 
+def test_a_blend_needs_its_own_indexes_in_place_of_its_windows(tmp_path: Path) -> None:
+    own = [VERSIONS[0], {**VERSIONS[1], "branch": {"data": [[0.5, "./web"], [0.5, "./books"]]}}]
+    tree = tree_in(tmp_path, own)
+    touch(tmp_path, "web", "vweb", "vnews")
+    with pytest.raises(PlanError) as refusal:
+        require_data(tree, tree.path("b"))
+    assert_one_clear_line(
+        refusal.value,
+        f"versions.b.branch.data: {tmp_path}/books has no .bin and .idx",
+        "under versions.b.branch.sources",
+    )
+    assert tmp_path / "books" in missing_indexes(tree)
+    touch(tmp_path, "books")
+    require_data(tree, tree.path("b"))  # neither code nor news, which only main reads
+    with pytest.raises(PlanError, match=r"versions\.a\.train: .*/code has no"):
+        require_data(tree, tree.path("main"))
+
+
 def test_an_index_named_by_one_of_its_files(tmp_path: Path) -> None:
     touch(tmp_path, "web")
     tree = tree_in(tmp_path, [{"name": "a", "iters": 100, "train": [[1.0, "web.bin"]]}])

@@ -71,7 +71,7 @@ def test_what_a_key_takes_stands_in_words() -> None:
         "`lrps prepare` makes an index, by",
         "| `data` | `window`, `mixed` or list of [number > 0, path] | `window` |",
         "| `skipped` | count or `null` | `25` |",
-        "| `megatron` | mapping to value |  |",
+        "| `megatron` | mapping to value |  | Megatron's own flags",
         "| `device` | `gpu`, `cpu` | `gpu` |",
     ):
         assert page.count(row) == 1, row

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families.config_keys import ConfigKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,10 @@ class Family:
             whatever counts as on and off. A checkpoint with another value is refused by the argument's name.
         plain_heads: Every head has keys and values of its own, and all heads together are as wide as the model.
         config_of: Returns a model's keys of config.json, besides those that every family has.
-        model_of: Returns the model of a config.json, whose path is the second argument. Raises RefusedError naming the
-            key that Megatron cannot compute with; KeyError, TypeError or ValueError if the config is broken.
+        defaults: The values that transformers gives to absent keys of config.json, for every key that ``model_of``
+            reads. ``tests/convert/families/test_defaults.py`` compares them with the installed transformers.
+        model_of: Returns the model of a config.json. Raises RefusedError naming the key that Megatron cannot compute
+            with. A key of the file that it does not read is refused afterwards.
         names: The names of the weights.
     """
 
@@ -78,5 +81,6 @@ class Family:
     arguments: Mapping[str, Any]
     plain_heads: bool = False
     config_of: Callable[[Model], dict[str, Any]]
-    model_of: Callable[[Mapping[str, Any], str], Model]
+    defaults: Mapping[str, Any]
+    model_of: Callable[[ConfigKeys], Model]
     names: WeightNames = field(default_factory=WeightNames)

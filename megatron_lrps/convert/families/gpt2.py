@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.families.config_keys import need
+from megatron_lrps.convert.families.config_keys import ConfigKeys
 from megatron_lrps.convert.families.family import Family, WeightNames
+
+_SUMMARY = (
+    *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
+)
 
 
 def _is_marked(args: Mapping[str, Any]) -> bool:
@@ -29,27 +33,30 @@ def _config_of(model: Model) -> dict[str, Any]:
     }
 
 
-def _model_of(config: Mapping[str, Any], name: str) -> Model:
-    need(config, name, "activation_function", "gelu_new", "gelu")
-    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        need(config, name, key, False)
-    need(config, name, "scale_attn_weights", True)
-    hidden, heads = config["n_embd"], config["n_head"]
+def _model_of(config: ConfigKeys) -> Model:
+    gelu = config.need("activation_function", "gelu_new", "gelu")
+    config.need("scale_attn_by_inverse_layer_idx", False)
+    config.need("scale_attn_weights", True)
+    # Upcasting rounds otherwise; the rest is dropout, which training has its own of, and a classifier's head.
+    config.harmless("reorder_and_upcast_attn", "attn_pdrop", "embd_pdrop", "resid_pdrop", "n_ctx", *_SUMMARY)
+    hidden, heads = config.count("n_embd"), config.count("n_head")
+    if hidden % heads:
+        raise config.refused("n_embd", f"n_head {heads} must divide it", hidden)
     return Model(
         family="gpt2",
-        layers=config["n_layer"],
+        layers=config.count("n_layer"),
         hidden=hidden,
-        ffn=config.get("n_inner") or 4 * hidden,
+        ffn=config.optional_count("n_inner") or 4 * hidden,
         heads=heads,
         groups=heads,
         head_dim=hidden // heads,
-        vocab=config["vocab_size"],
-        positions=config["n_positions"],
-        epsilon=config.get("layer_norm_epsilon", 1e-5),
-        tied=config.get("tie_word_embeddings", True),
+        vocab=config.count("vocab_size"),
+        positions=config.count("n_positions"),
+        epsilon=config.number("layer_norm_epsilon"),
+        tied=config.switch("tie_word_embeddings"),
         qkv_bias=True,
         bias=True,
-        gelu=config.get("activation_function", "gelu_new"),
+        gelu=str(gelu),
     )
 
 
@@ -68,6 +75,19 @@ FAMILY = Family(
     },
     plain_heads=True,
     config_of=_config_of,
+    defaults={
+        "vocab_size": 50257,
+        "n_positions": 1024,
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "tie_word_embeddings": True,
+    },
     model_of=_model_of,
     names=WeightNames(
         layer="transformer.h",

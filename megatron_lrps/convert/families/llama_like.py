@@ -3,12 +3,43 @@
 from collections.abc import Mapping
 from typing import Any
 
-from megatron_lrps.convert.architecture import LLAMA3_ROPE, ROPE_FACTOR, Model
-from megatron_lrps.convert.families.config_keys import need
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.families import rope
+from megatron_lrps.convert.families.config_keys import ConfigKeys
 
 ARGUMENTS = {"position_embedding_type": "rope", "normalization": "RMSNorm", "swiglu": True}
 """Megatron's arguments that all of them share."""
+DEFAULTS: Mapping[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": None,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    **rope.DEFAULTS,
+}
+"""The values that transformers gives to keys that a Llama's config.json lacks; the other families differ in some."""
+LIKE_MISTRAL = {"intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 4096 * 32}
+"""Those of Mistral and Mixtral."""
+LIKE_QWEN = {
+    "vocab_size": 151936,
+    "intermediate_size": 22016,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32768,
+    "use_sliding_window": False,
+    "sliding_window": 4096,
+    "max_window_layers": 28,
+    "layer_types": None,
+    "use_mrope": False,
+}
+"""Those of Qwen's."""
 
 
 def has_experts(args: Mapping[str, Any]) -> bool:
@@ -18,7 +49,7 @@ def has_experts(args: Mapping[str, Any]) -> bool:
 
 def config_of(model: Model) -> dict[str, Any]:
     """Return the config.json keys that all of them have."""
-    config: dict[str, Any] = {
+    return {
         "hidden_size": model.hidden,
         "intermediate_size": model.ffn,
         "num_hidden_layers": model.layers,
@@ -27,71 +58,69 @@ def config_of(model: Model) -> dict[str, Any]:
         "head_dim": model.head_dim,
         "max_position_embeddings": model.positions,
         "rms_norm_eps": model.epsilon,
-        "rope_theta": model.rope_base,
         "hidden_act": "silu",
+        **rope.keys_of(model),
     }
-    if model.rope_factor is not None:
-        config["rope_scaling"] = {"rope_type": "llama3", "factor": model.rope_factor, **LLAMA3_ROPE}
-    return config
 
 
-def model_of(
-    config: Mapping[str, Any], name: str, *, rope_base: float = 1e4, epsilon: float = 1e-6, **own: Any
-) -> Model:
+def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
     """Return the model of a config.json.
 
     Args:
-        config: The content of config.json.
-        name: The file, for messages.
-        rope_base: The base if the config has none.
-        epsilon: The epsilon if the config has none.
+        config: The config.
+        family: The name of the family.
         own: Attributes of ``Model`` that the family reads itself.
 
     Raises:
         RefusedError: naming the key that Megatron cannot compute with.
     """
-    need(config, name, "hidden_act", "silu", "swish")
-    rope = config.get("rope_parameters") or {}
-    scaling = dict(config.get("rope_scaling") or {k: v for k, v in rope.items() if k != "rope_theta"})
-    heads = config["num_attention_heads"]
-    base = float(config.get("rope_theta", rope.get("rope_theta", rope_base)))
-    if base != int(base):
-        raise RefusedError(
-            f"{name}: rope_theta is {base}, but Megatron takes only a whole number.", "import another model."
-        )
-    known: dict[str, Any] = {
-        "family": config["model_type"],
-        "layers": config["num_hidden_layers"],
-        "hidden": config["hidden_size"],
-        "heads": heads,
-        "groups": config.get("num_key_value_heads") or heads,
-        "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
-        "vocab": config["vocab_size"],
-        "positions": config["max_position_embeddings"],
-        "epsilon": config.get("rms_norm_eps", epsilon),
-        "tied": bool(config.get("tie_word_embeddings", False)),
-        "rope_base": base,
-        "rope_factor": _rope_factor(scaling, name),
-    }
+    config.need("hidden_act", "silu", "swish")
+    heads, hidden = config.count("num_attention_heads"), config.count("hidden_size")
+    groups = config.optional_count("num_key_value_heads") or heads
+    head_dim = config.optional_count("head_dim") or hidden // heads
+    if heads % groups:
+        raise config.refused("num_key_value_heads", f"it must divide num_attention_heads {heads}", groups)
+    if head_dim % 2 or not head_dim:
+        raise config.refused("head_dim", "the rotary embedding needs an even number", head_dim)
+    positions = config.count("max_position_embeddings")
+    rotary = rope.rope_of(config, positions)
     if "ffn" not in own:
-        known["ffn"] = config["intermediate_size"]
-    return Model(**known, **own)
+        own["ffn"] = config.count("intermediate_size")
+    return Model(
+        family=family,
+        layers=config.count("num_hidden_layers"),
+        hidden=hidden,
+        heads=heads,
+        groups=groups,
+        head_dim=head_dim,
+        vocab=config.count("vocab_size"),
+        positions=positions,
+        epsilon=config.number("rms_norm_eps"),
+        tied=config.switch("tie_word_embeddings"),
+        rope_base=rotary.base,
+        rope_factor=rotary.factor,
+        rope_interpolation=rotary.interpolation,
+        yarn=rotary.yarn,
+        **own,
+    )
 
 
-def _rope_factor(scaling: dict[str, Any], name: str) -> float | None:
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
-        return None
-    fixed = {key: scaling.get(key) for key in LLAMA3_ROPE}
-    if kind != "llama3" or fixed != LLAMA3_ROPE:
-        raise RefusedError(
-            f"{name}: rope_scaling {scaling} cannot be imported; Megatron has llama3's with {LLAMA3_ROPE}.",
-            "import another model.",
-        )
-    if scaling["factor"] != ROPE_FACTOR:
-        raise RefusedError(
-            f"{name}: rope_scaling has factor {scaling['factor']}, but megatron-core 0.19 computes with "
-            f"{ROPE_FACTOR:g}, whatever --rope-scaling-factor says.",
-            "import a model with that factor.",
-        )
-    return ROPE_FACTOR
+def no_biases(config: ConfigKeys) -> None:
+    """Refuse biases in attention or MLP."""
+    config.need("attention_bias", False)
+    config.need("mlp_bias", False)
+
+
+def no_window(config: ConfigKeys) -> None:
+    """Refuse a window of Qwen's, which counts only with ``use_sliding_window``, and from ``max_window_layers`` on."""
+    config.need("use_mrope", False)
+    if "head_dim" in config:
+        config.count("head_dim")  # Llama's may be null, but none of Qwen's
+    kinds, used = config.value("layer_types"), config.switch("use_sliding_window")
+    window, first = config.optional_count("sliding_window") if used else None, config.value("max_window_layers")
+    config.harmless("sliding_window")
+    layers = config.count("num_hidden_layers")
+    if kinds is not None and kinds != ["full_attention"] * min(layers, len(kinds) + 1 if type(kinds) is list else 0):
+        raise config.refused("layer_types", f"{layers} times full_attention can")
+    if kinds is None and window is not None and (type(first) is not int or first < layers):
+        raise config.refused("sliding_window", "a model whose layers all attend to the whole text can")

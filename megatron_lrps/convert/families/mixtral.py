@@ -1,25 +1,19 @@
 """Mixtral: a Llama with experts, whose router renormalises the weights of those that it chooses."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import llama_like
-from megatron_lrps.convert.families.config_keys import linear_bias, refuse_window
+from megatron_lrps.convert.families.config_keys import ConfigKeys
+from megatron_lrps.convert.families.experts import experts_of
 from megatron_lrps.convert.families.family import Family, WeightNames
 
 
-def _model_of(config: Mapping[str, Any], name: str) -> Model:
-    linear_bias(config, name, attention=False)
-    refuse_window(config, name)
-    return llama_like.model_of(
-        config,
-        name,
-        rope_base=1e6,
-        epsilon=1e-5,
-        experts=config.get("num_local_experts", config.get("num_experts", 0)),
-        top_k=config["num_experts_per_tok"],
-    )
+def _model_of(config: ConfigKeys) -> Model:
+    llama_like.no_biases(config)
+    config.need("sliding_window", None)
+    experts, top_k = experts_of(config, "num_local_experts", "num_experts")
+    if top_k == 1:
+        raise config.refused("num_experts_per_tok", "Megatron cannot renormalise the weight of one expert")
+    return llama_like.model_of(config, "mixtral", experts=experts, top_k=top_k)
 
 
 FAMILY = Family(
@@ -37,6 +31,16 @@ FAMILY = Family(
         "sliding_window": model.window,
         "num_local_experts": model.experts,
         "num_experts_per_tok": model.top_k,
+    },
+    defaults={
+        **llama_like.DEFAULTS,
+        **llama_like.LIKE_MISTRAL,
+        "rope_theta": 1e6,
+        "rms_norm_eps": 1e-5,
+        "sliding_window": None,
+        "num_local_experts": 8,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
     },
     model_of=_model_of,
     names=WeightNames(

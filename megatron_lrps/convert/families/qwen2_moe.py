@@ -1,20 +1,18 @@
 """Qwen2-MoE: a Qwen2 with experts, beside one behind a gate that all tokens go to."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import llama_like, qwen_experts
-from megatron_lrps.convert.families.config_keys import linear_bias, need
+from megatron_lrps.convert.families.config_keys import ConfigKeys
 from megatron_lrps.convert.families.family import Family
 
 _ITS_OWN = ("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "add_qkv_bias")
 
 
-def _model_of(config: Mapping[str, Any], name: str) -> Model:
-    linear_bias(config, name, attention=False)
-    need(config, name, "qkv_bias", True)
-    return qwen_experts.model_of(config, name, qkv_bias=True, shared_ffn=config["shared_expert_intermediate_size"])
+def _model_of(config: ConfigKeys) -> Model:
+    llama_like.no_biases(config)
+    config.need("qkv_bias", True)
+    shared = config.count("shared_expert_intermediate_size")
+    return qwen_experts.model_of(config, "qwen2_moe", qkv_bias=True, shared_ffn=shared)
 
 
 FAMILY = Family(
@@ -31,5 +29,16 @@ FAMILY = Family(
     config_of=lambda model: qwen_experts.config_of(
         model, qkv_bias=True, shared_expert_intermediate_size=model.shared_ffn
     ),
+    defaults={
+        **qwen_experts.DEFAULTS,
+        "intermediate_size": 5632,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "qkv_bias": True,
+        "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632,
+        "num_experts": 60,
+        "num_experts_per_tok": 4,
+    },
     model_of=_model_of,
 )

@@ -1,11 +1,23 @@
 """The common parts of the Qwen families with experts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import llama_like
-from megatron_lrps.convert.families.config_keys import need, refuse_used_window
+from megatron_lrps.convert.families.config_keys import ConfigKeys
+from megatron_lrps.convert.families.experts import experts_of
+
+DEFAULTS = {
+    **llama_like.DEFAULTS,
+    **llama_like.LIKE_QWEN,
+    "hidden_size": 2048,
+    "num_hidden_layers": 24,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": None,
+    "norm_topk_prob": False,
+    "num_local_experts": None,
+}
+"""The values of absent keys."""
 
 
 def config_of(model: Model, **own: Any) -> dict[str, Any]:
@@ -23,17 +35,17 @@ def config_of(model: Model, **own: Any) -> dict[str, Any]:
     }
 
 
-def model_of(config: Mapping[str, Any], name: str, **own: Any) -> Model:
+def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
     """Return the model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
-    refuse_used_window(config, name)
-    need(config, name, "decoder_sparse_step", 1)
-    need(config, name, "mlp_only_layers", [])
-    return llama_like.model_of(
-        config,
-        name,
-        ffn=config["moe_intermediate_size"],
-        experts=config.get("num_local_experts", config.get("num_experts", 0)),
-        top_k=config["num_experts_per_tok"],
-        renormalise=bool(config.get("norm_topk_prob", False)),
-        **own,
-    )
+    config.need("use_sliding_window", False)  # their windows differ by layer
+    llama_like.no_window(config)
+    config.count("num_key_value_heads")  # Llama's may be null, but not theirs
+    config.need("decoder_sparse_step", 1)
+    config.need("mlp_only_layers", None, [])
+    config.harmless("intermediate_size")  # of layers without experts, which there are none of
+    experts, top_k = experts_of(config, "num_experts", "num_local_experts")
+    renormalise = config.switch("norm_topk_prob")
+    if renormalise and top_k == 1:
+        raise config.refused("num_experts_per_tok", "Megatron cannot renormalise the weight of one expert")
+    ffn = config.count("moe_intermediate_size")
+    return llama_like.model_of(config, family, ffn=ffn, experts=experts, top_k=top_k, renormalise=renormalise, **own)

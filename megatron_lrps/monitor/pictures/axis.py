@@ -42,4 +42,10 @@ def axis_of(plan: Plan, name: str) -> Axis:
     """Return a campaign's axis ``name``; its batch size never changes. Raises RefusedError for another name."""
     if name not in _AXES:
         raise RefusedError(f"There is no axis {name!r}.", f"choose one of {', '.join(_AXES)}.")
+    if name == "tokens" and (lengths := plan.lengths - {plan.sequence_length}):
+        raise RefusedError(
+            f"The axis tokens has no one scale: main has samples of {plan.sequence_length:,} tokens, and a branch of "
+            f"{max(lengths):,}.",
+            "choose iterations or samples.",
+        )
     return _AXES[name](plan)

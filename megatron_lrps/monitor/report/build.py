@@ -85,6 +85,11 @@ def as_html(found: Material, pictures: Mapping[str, InlineSvg | None], *, now: d
         plan=plan,
         batch=plan.global_batch_size,
         tokens=plan.global_batch_size * plan.sequence_length,
+        other_lengths=[
+            f"{path.name} has {plan.global_batch_size * length:,}"
+            for path in found.tree.paths
+            if (length := found.tree.plan_of(path).sequence_length) != plan.sequence_length
+        ],
         end=max(path.end for path in found.tree.paths),
         pictures=pictures,
         missing=found.missing,

@@ -153,13 +153,21 @@ def costs(found: Material) -> dict[str, Any]:
     """Return each paradigm's total cost, against retraining each version (PTFS) and continuing (CPT)."""
     plan = found.tree.plan
     tokens = plan.global_batch_size * plan.sequence_length
+    cut = {each.name for each in plan.cuts}
     rows: Rows = []
     for each in found.totals:
+        # Branches with samples of another length read more or fewer tokens in an iteration.
+        more = {True: 0, False: 0}
+        for path in (path for path in found.tree.paths if path.paradigm == each.paradigm):
+            length = found.tree.plan_of(path).sequence_length - plan.sequence_length
+            more[path.name in cut] += path.iterations * plan.global_batch_size * length
         # Listed paths are alternatives: their total cost is not a price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
-        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens, *shares))
+        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens + more[False], *shares))
         if each.cuts:
-            rows.append((f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens, None, None))
+            rows.append(
+                (f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens + more[True], None, None)
+            )
     return {"listed": {each.paradigm for each in found.totals} == {"explicit"}, "rows": rows}
 
 

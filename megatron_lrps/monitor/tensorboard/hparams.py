@@ -39,12 +39,12 @@ def hparams_of(tree: Tree, path: PlannedPath) -> dict[str, str | float]:
         "fork": path.fork,
         "end": path.end,
         "iterations": path.iterations,
-        "tokens": path.end * plan.global_batch_size * plan.sequence_length,
+        "tokens": tree.tokens(path, path.end),
         "max lr": plan.lr.max,
         "min lr": plan.lr.min,
         "warm-up iterations": plan.lr.warmup_iters,
         "global batch size": plan.global_batch_size,
-        "sequence length": plan.sequence_length,
+        "sequence length": tree.plan_of(path).sequence_length,
         "precision": precision(tree),
     }
     versions: list[Version | Cut] = [*plan.versions, *plan.cuts]

@@ -13,7 +13,7 @@ from megatron_lrps.monitor.scalars import VS_SAMPLES
 from megatron_lrps.monitor.tensorboard.event_file import TEXTS, encode, markdown_table, scalar, text
 from megatron_lrps.monitor.tensorboard.hparams import Hparams, precision, session_begin, session_end
 from megatron_lrps.monitor.tensorboard.known import RATE, VS_TOKENS, Known, Points, on_all_axes, time_of
-from megatron_lrps.plan import Tree
+from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.flags import lr_range
 
 MARKERS = "markers/"
@@ -42,7 +42,7 @@ def path_content(
         last.append(session_end(done=done, time=ended))
     # By iteration, so that a path that has trained on only appends.
     pace = [(point.step, scalar(tag, *point)) for tag, points in known.pace.items() for point in points]
-    figures = [*_over_tokens(tree, known.logged), *pace, *_markers(tree, known, parent), *_words(known)]
+    figures = [*_over_tokens(tree, known.path, known.logged), *pace, *_markers(tree, known, parent), *_words(known)]
     ordered = [event for _, event in sorted(figures, key=lambda figure: figure[0])]
     return encode([*first, *ordered, *last], began=began)
 
@@ -58,7 +58,7 @@ def backfill_content(tree: Tree, known: Known) -> bytes | None:
         "the mean since the start there. `lm loss mean` is the mean since the line before, where not every iteration "
         "was printed."
     )
-    figures = list(_over_tokens(tree, known.missing))
+    figures = list(_over_tokens(tree, known.path, known.missing))
     for tag, points in known.missing.items():
         for point in points:
             figures.append((point.step, scalar(tag, *point)))
@@ -69,14 +69,12 @@ def backfill_content(tree: Tree, known: Known) -> bytes | None:
     return encode([text(f"{TEXTS}backfilled", 0, note, began), *ordered], began=began)
 
 
-def _over_tokens(tree: Tree, points: Points) -> Iterator[tuple[int, Event]]:
+def _over_tokens(tree: Tree, path: PlannedPath, points: Points) -> Iterator[tuple[int, Event]]:
     """Yield (iteration, event) of the figures over tokens."""
-    # A plan's batch size never changes, so an iteration is always so many tokens.
-    tokens = tree.plan.global_batch_size * tree.plan.sequence_length
     for tag, series in points.items():
         if on_all_axes(tag):
             for point in series:
-                yield point.step, scalar(tag + VS_TOKENS, point.step * tokens, point.value, point.time)
+                yield point.step, scalar(tag + VS_TOKENS, tree.tokens(path, point.step), point.value, point.time)
 
 
 def _markers(tree: Tree, known: Known, parent: Known | None) -> Iterator[tuple[int, Event]]:

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from megatron_lrps.plan.file_paths import base_of, read_path, within, write_path
-from megatron_lrps.plan.keys.base import PlanModel
+from megatron_lrps.plan.keys.base import Count, PlanModel
+from megatron_lrps.plan.keys.flag_values import FLAG_NAMES, Flags
 from megatron_lrps.plan.keys.raw_text import Sources
 from megatron_lrps.plan.keys.values import PLAIN_NAME
 
@@ -67,6 +68,14 @@ class BranchSettings(PlanModel):
     write `./NAME` for an index beside the plan."""
     sources: Sources = Field(default_factory=dict)
     """The raw text from which `lrps prepare` makes an index of the blend, as in `versions[].sources`."""
+
+    sequence_length: Count | None = None
+    """The number of tokens in a sample of the branch, for a branch of long texts. It goes with a blend, and with a
+    model whose positions are rotary (RoPE) or none. An iteration still has `global_batch_size` samples. By default it
+    is the campaign's."""
+    megatron: Flags = Field(default_factory=dict, json_schema_extra=FLAG_NAMES)
+    """The flags that go with another `sequence_length`, put over the campaign's: those of RoPE, such as `rotary-base`,
+    and those that may differ anyway, such as `context-parallel-size` or `micro-batch-size`."""
 
     @field_validator("data", mode="before")
     @classmethod

@@ -42,7 +42,7 @@ def read_with_plan(
     refuse_no_launcher(argv)
     if plan is not None and all(word.startswith("--lrps-") for word in argv if word.startswith("--")):
         # Any other flag may be of the layout; then it is Megatron's to judge.
-        refuse_impossible_layout(plan.tree.plan, int(os.environ.get("WORLD_SIZE", "1")))
+        refuse_impossible_layout(plan.tree.plan_of(plan.path), int(os.environ.get("WORLD_SIZE", "1")))
 
     def provider(parser: Parser) -> Parser:
         parser = add_flags(parser)

@@ -94,7 +94,11 @@ def build_datasets(
     if path.order == "blend":
         length = path.iterations * batch
         samples = _draw(
-            build, path.blend, length, data_key(tree.plan, path), random_seed=blend_seed(config.random_seed)
+            build,
+            path.blend,
+            length,
+            data_key(tree.plan, path),
+            random_seed=blend_seed(config.random_seed, path.strand),
         )
         windows.append(WindowSamples(version=str(path.parent), length=path.fork * batch, samples=None))
         windows.append(WindowSamples(version=path.name, length=length, samples=samples))

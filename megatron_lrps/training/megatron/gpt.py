@@ -23,7 +23,7 @@ from megatron.training.utils import get_blend_and_blend_per_split, is_first_or_l
 from torch import Tensor
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.training.megatron.gpt_parts import FIELDS, Batch, gpt_parts
+from megatron_lrps.training.megatron.gpt_parts import FIELDS, Batch, applied_rope_factor, gpt_parts
 from megatron_lrps.training.megatron.installed import installed_release
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 
@@ -227,6 +227,7 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
 
 
 def _refuse_other_modes(args: Namespace) -> None:
+    applied_rope_factor(args)  # before a checkpoint is compared with the arguments
     for flag in _OTHER_SCRIPTS:
         if getattr(args, flag.replace("-", "_"), None):
             raise RefusedError(

@@ -11,11 +11,18 @@ from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_
 from megatron.training.arguments import parse_and_validate_args
 
 from megatron_lrps.training.megatron.gpt_batch import predicts_more, share_batch
-from megatron_lrps.training.megatron.gpt_parts import GptParts
+from megatron_lrps.training.megatron.gpt_parts import GptParts, applied_rope_factor
+
+
+def _config(args: Namespace) -> Any:
+    """Return Megatron's configuration of the model, with ``--rope-scaling-factor``, which Megatron's function drops."""
+    config = gpt_config_from_args(args)
+    config.rope_scaling_factor = applied_rope_factor(args)
+    return config
 
 
 def _builder(args: Namespace, settings: dict[str, Any]) -> Callable[[int | None], Any]:
-    config = gpt_config_from_args(args)
+    config = _config(args)
     for name, value in settings.items():
         setattr(config.transformer, name, value)
     build, groups = config.get_builder_cls()(config).build_model, ProcessGroupCollection.use_mpu_process_groups()
@@ -25,7 +32,7 @@ def _builder(args: Namespace, settings: dict[str, Any]) -> Callable[[int | None]
 def _train(check: Callable[[Namespace], None], datasets: Any, forward_step: Any, embedding_ranks: Any) -> None:
     args = parse_and_validate_args()
     check(args)
-    container = pretrain_cfg_container_from_args(args, gpt_config_from_args(args))
+    container = pretrain_cfg_container_from_args(args, _config(args))
     kind = ModelType.encoder_or_decoder
     pretrain(container, datasets, kind, forward_step, get_embedding_ranks=embedding_ranks)
 

@@ -18,6 +18,8 @@ from megatron.core.transformer.spec_utils import import_module
 from megatron.training import get_args
 from megatron.training.arguments import core_transformer_config_from_args
 
+from megatron_lrps.training.megatron.gpt_parts import applied_rope_factor
+
 
 def provide_gpt(
     pre_process: bool = True,
@@ -66,6 +68,8 @@ def _build(
         rotary_percent=args.rotary_percent,
         rotary_base=args.rotary_base,
         rope_scaling=args.use_rope_scaling,
+        rope_scaling_factor=applied_rope_factor(args),
+        seq_len_interpolation_factor=args.rotary_seq_len_interpolation_factor,
         mtp_block_spec=_predictions(args, config, layers, fused, vp_stage) if args.mtp_num_layers else None,
         vp_stage=vp_stage,
         pg_collection=groups,

@@ -12,6 +12,8 @@ from megatron_lrps.training.megatron.installed import installed_release, install
 
 Batch = dict[str, Any]
 """Field -> tensor, or ``None`` if a stage does not use it."""
+_ROPE_FACTOR = 8.0
+"""What Megatron computes with where the flag is dropped."""
 FIELDS = ("tokens", "position_ids", "attention_mask", "labels", "loss_mask")
 
 
@@ -54,3 +56,15 @@ def read_batch(iterator: Iterator[Batch] | None) -> Batch:
     assert iterator is not None
     read = next(iterator)
     return {field: None if read.get(field) is None else read[field].cuda(non_blocking=True) for field in FIELDS}
+
+
+def applied_rope_factor(args: Namespace) -> float:
+    """Return the factor of ``--use-rope-scaling`` to build the model with, and note another one than Megatron's.
+
+    The argument ``applied_rope_scaling_factor`` goes into the checkpoints, and tells them from those of scripts that
+    drop the flag, as Megatron's own do.
+    """
+    factor = float(getattr(args, "rope_scaling_factor", _ROPE_FACTOR))
+    if args.use_rope_scaling and factor != _ROPE_FACTOR:
+        args.applied_rope_scaling_factor = factor
+    return factor

@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError
+from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError, RefusedError
 from megatron_lrps.plan.async_saves import NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
@@ -58,7 +58,7 @@ def install(*, cpu: bool = False) -> None:
         Hook(release.validate_args, _validate_args),
         Hook(release.set_globals, Call.proceed),
         Hook(release.initialize, _initialize),
-        Hook(names.SET_UP_MODEL, Call.proceed),
+        Hook(names.SET_UP_MODEL, _set_up_model),
         Hook(names.LOAD_CHECKPOINT, _in_a_session(_load)),
         Hook(names.GET_SCHEDULER, _in_a_session(_scheduler)),
         Hook(names.BUILD_DATASETS, _in_a_session(_datasets)),
@@ -70,7 +70,7 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
         Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
-        checkpoint_writer.hook(_writer_died),
+        *([] if release.start_writer is None else [checkpoint_writer.hook(_writer_died)]),
     ]
     for name in (*names.ASKED, release.tracker_files):
         name.check(version, release.fix)
@@ -147,6 +147,21 @@ def _initialize(call: Call) -> Any:
             files = installed_release().tracker_files
             replace(files.owner, files.key, TrackerWriter(files.get(), _session.path.own, _session.committer.commit))
     return result
+
+
+def _set_up_model(call: Call) -> Any:
+    """Refuse a script that drops ``--rope-scaling-factor``, as all do that build the model by Megatron's function."""
+    made, args = call.proceed(), names.arguments()
+    factor = getattr(args, "rope_scaling_factor", 8.0)
+    if getattr(args, "use_rope_scaling", False) and factor not in (
+        8.0,
+        getattr(args, "applied_rope_scaling_factor", 8.0),
+    ):
+        raise RefusedError(
+            f"--rope-scaling-factor is {factor:g}, but this script computes with 8, as megatron-core drops the flag.",
+            "train with python -m megatron_lrps.pretrain, or leave the flag out.",
+        )
+    return made
 
 
 def _load(session: Session, call: Call) -> Any:

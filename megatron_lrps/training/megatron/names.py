@@ -140,6 +140,7 @@ class Release:
         build_tokenizer: Makes the tokenizer that the arguments name.
         gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
         plain_evaluation: Whether an evaluation has no batch of its own, and its sets have numbers instead of names.
+        start_writer: Starts the process that writes in the background; None if it cannot be watched.
         common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
 
@@ -159,6 +160,7 @@ class Release:
     gpt: str
     plain_evaluation: bool = False
     common_file: str | None = None
+    start_writer: Name | None = START_WRITER
 
     @property
     def fix(self) -> str:

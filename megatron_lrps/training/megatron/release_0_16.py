@@ -10,5 +10,6 @@ RELEASE = dataclasses.replace(
     prefix="0.16.",
     newest="0.16.1",
     results_queue=None,
+    start_writer=None,
     build_tokenizer=Name("megatron.core.tokenizers.text.utils.build_tokenizer", "build_tokenizer", ("args",)),
 )

@@ -50,9 +50,14 @@ def prepare(args: Namespace) -> None:
 
 def refuse_unfit_async_saves(args: Namespace) -> None:
     """Refuse asynchronous saves that Megatron would switch off, or end in a traceback at the first one."""
+    if args.async_save and installed_release().start_writer is None:
+        raise RefusedError(
+            f"--async-save is given, and the writer of megatron-core {installed_version()} cannot be watched.",
+            "drop it, or use megatron-core 0.17 or newer.",
+        )
     flags = {
         "async-save": args.async_save,
-        "async-strategy": args.async_strategy,
+        "async-strategy": getattr(args, "async_strategy", None),
         "use-persistent-ckpt-worker": args.use_persistent_ckpt_worker,
     }
     refuse_ignored_async_save(flags, "--")

@@ -1,0 +1,155 @@
+"""The rotary embedding of a config.json: base and scaling, which transformers 4 and 5 write under different keys."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from megatron_lrps.convert.architecture import LLAMA3_ROPE, Model, Yarn
+from megatron_lrps.convert.families.config_keys import ConfigKeys, shown
+from megatron_lrps.errors import RefusedError
+
+DEFAULTS: Mapping[str, Any] = {
+    "rope_theta": 1e4,
+    "rope_scaling": None,
+    "rope_parameters": None,
+    "partial_rotary_factor": 1.0,
+    "original_max_position_embeddings": None,
+}
+"""The values of absent keys."""
+_COMMON = ("rope_type", "type", "rope_theta", "partial_rotary_factor")
+_OF_TYPE: Mapping[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", *LLAMA3_ROPE),
+    "yarn": (
+        *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+        *("mscale", "mscale_all_dim", "truncate"),
+    ),
+}
+
+
+class Rope(NamedTuple):
+    """A rotary embedding, as ``Model`` has it."""
+
+    base: float
+    factor: float | None = None
+    interpolation: int | None = None
+    yarn: Yarn | None = None
+
+
+def rope_of(config: ConfigKeys, positions: int) -> Rope:
+    """Return the rotary embedding of a config.json.
+
+    Args:
+        config: The config.
+        positions: Its ``max_position_embeddings``, which stands for a missing ``original_max_position_embeddings``.
+
+    Raises:
+        RefusedError: naming the key that Megatron cannot compute with, or two keys that disagree.
+    """
+    scaling = _scaling(config)
+    base = config.number_of("rope_theta", scaling.get("rope_theta", config.value("rope_theta")))
+    if "rope_theta" in config and base != config.number("rope_theta"):
+        raise _disagreeing(config, "rope_theta", config.value("rope_theta"), base)
+    if base != int(base):
+        raise config.refused("rope_theta", "Megatron takes only a whole number", base)
+    whole = scaling.get("partial_rotary_factor", config.value("partial_rotary_factor"))
+    for value in (whole, config.value("partial_rotary_factor")):
+        if value not in (None, 1) or isinstance(value, bool):
+            raise config.refused("partial_rotary_factor", "1.0 can", value)
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if scaling.get("type", kind) != kind:
+        raise _disagreeing(config, "rope_type", kind, scaling["type"])
+    known = _OF_TYPE.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise config.refused("rope_type", f"Megatron has {', '.join(_OF_TYPE)}", kind)
+    for key, value in scaling.items():
+        if key not in (*_COMMON, *known):
+            raise RefusedError(
+                f"{config.name}: the key {shown(key)} (with value {shown(value)}) of its RoPE parameters is not known.",
+                "import another model.",
+            )
+    original = config.value("original_max_position_embeddings")
+    if kind not in ("llama3", "yarn"):
+        if original is not None:
+            raise config.refused("original_max_position_embeddings", f"RoPE of type {kind} has none")
+        return Rope(base) if kind == "default" else Rope(base, interpolation=_interpolation(config, scaling))
+    inside = scaling.get("original_max_position_embeddings", positions if original is None else original)
+    if original is not None and inside != original:
+        raise _disagreeing(config, "original_max_position_embeddings", original, inside)
+    scaling["original_max_position_embeddings"] = inside
+    factor = config.number_of("factor", scaling.get("factor"))
+    if kind == "yarn":
+        return Rope(base, yarn=_yarn(config, scaling, factor))
+    for key, value in LLAMA3_ROPE.items():
+        if scaling.get(key) != value or isinstance(scaling[key], bool):
+            raise config.refused(key, f"Megatron computes llama3's RoPE with {value:g} alone", scaling.get(key))
+    return Rope(base, factor=factor)
+
+
+def keys_of(model: Model) -> dict[str, Any]:
+    """Return the config.json keys of a model's rotary embedding, as transformers 4 and 5 and vLLM read them."""
+    keys: dict[str, Any] = {"rope_theta": model.rope_base}
+    if model.rope_factor is not None:
+        keys["rope_scaling"] = {"rope_type": "llama3", "factor": model.rope_factor, **LLAMA3_ROPE}
+    if (yarn := model.yarn) is not None:
+        keys["rope_scaling"] = {
+            "rope_type": "yarn",
+            "factor": yarn.factor,
+            "original_max_position_embeddings": yarn.original,
+            "beta_fast": yarn.fast,
+            "beta_slow": yarn.slow,
+            "truncate": yarn.whole,
+        }
+    if model.rope_interpolation is not None:
+        keys["rope_scaling"] = {"rope_type": "linear", "factor": float(model.rope_interpolation)}
+    return keys
+
+
+def _scaling(config: ConfigKeys) -> dict[str, Any]:
+    """Return the mapping of RoPE parameters; transformers 4 calls it ``rope_scaling`` and 5 ``rope_parameters``."""
+    found = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        value = config.value(key)
+        if value is not None and not isinstance(value, dict):
+            raise config.refused(key, "it is a mapping")
+        if value:
+            found[key] = value
+    if len(found) == 2 and found["rope_scaling"] != found["rope_parameters"]:
+        raise _disagreeing(config, "rope_scaling", *found.values())
+    return dict(next(iter(found.values()), {}))
+
+
+def _interpolation(config: ConfigKeys, scaling: Mapping[str, Any]) -> int:
+    factor = config.number_of("factor", scaling.get("factor"))
+    if factor != int(factor):
+        raise config.refused("factor", "Megatron interpolates only by a whole number", factor)
+    return int(factor)
+
+
+def _yarn(config: ConfigKeys, scaling: Mapping[str, Any], factor: float) -> Yarn:
+    """Return the YaRN scaling; the attention factor must be the one that follows from ``factor``, as in Megatron."""
+    original, whole = scaling["original_max_position_embeddings"], scaling.get("truncate", True)
+    if type(original) is not int or original <= 0:
+        raise config.refused("original_max_position_embeddings", "Megatron needs a whole number above 0", original)
+    if type(whole) is not bool:
+        raise config.refused("truncate", "it is true or false", whole)
+    for key in ("mscale", "mscale_all_dim"):
+        if scaling.get(key) is not None:
+            raise config.refused(key, "null can", scaling[key])
+    usual = 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
+    given = scaling.get("attention_factor")
+    if given is not None and not math.isclose(config.number_of("attention_factor", given), usual, rel_tol=1e-6):
+        raise config.refused("attention_factor", f"with factor {factor:g} Megatron computes with {usual:g}", given)
+    fast, slow = (
+        usual if (value := scaling.get(key)) is None else config.number_of(key, value)
+        for key, usual in (("beta_fast", 32.0), ("beta_slow", 1.0))
+    )
+    return Yarn(factor=factor, original=original, fast=fast, slow=slow, whole=whole)
+
+
+def _disagreeing(config: ConfigKeys, key: str, one: Any, other: Any) -> RefusedError:
+    return RefusedError(
+        f"{config.name}: {key} is {shown(one)} in one place and {shown(other)} in another.",
+        "keep the value that the model was trained with, in a copy of the file.",
+    )

@@ -1,0 +1,96 @@
+"""Megatron's arguments that change what a model computes: each is read, or must have a value that changes nothing.
+
+The classes of ``plan/megatron_arguments.tsv`` say which arguments these are, and a test compares that table with the
+installed Megatron's parser. An argument that is not in the table, of another release or of a script, is refused too
+unless it is off.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.megatron_arguments import arguments, flag_of
+
+READ = frozenset(
+    (
+        *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "num_query_groups"),
+        *("group_query_attention", "swiglu", "untie_embeddings_and_output_weights", "add_bias_linear", "add_qkv_bias"),
+        *("layernorm_epsilon", "normalization", "qk_layernorm", "window_size", "max_position_embeddings"),
+        *("position_embedding_type", "rotary_base", "rotary_seq_len_interpolation_factor", "use_rope_scaling"),
+        *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
+        *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),
+        *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
+        "yarn_correction_range_round_to_int",
+    )
+)
+"""Those that a ``Model`` is made of."""
+IGNORED = frozenset(
+    (
+        *("hidden_dropout", "attention_dropout"),  # only while training
+        *("transformer_impl", "moe_use_upcycling", "moe_upcycling_granularity"),  # another way to the same weights
+        *("encoder_num_layers", "use_rotary_position_embeddings", "add_position_embedding"),  # other names of READ ones
+        *("relative_attention_num_buckets", "relative_attention_max_distance"),  # of a refused position_embedding_type
+    )
+)
+"""Those that leave what the saved weights compute as it is."""
+OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "heterogeneous_layers_config_path": (None,),
+    "moe_layer_freq": (1,),
+    "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none"),
+    "moe_router_topk_scaling_factor": (None, 1.0),
+    "mtp_num_layers": (None, 0),
+    "rope_type": (None, "rope"),
+    "yaml_cfg": (None,),
+}
+"""Argument -> the values with which a model can be exported, where these are not the default alone."""
+_CLASSES = ("size", "model")
+_OWN = "lrps_"
+
+
+def refuse_other_forward(args: Mapping[str, Any], *, allow: Collection[str] = ()) -> None:
+    """Refuse a checkpoint whose arguments make it compute something that no ``Model`` describes.
+
+    Args:
+        args: Megatron's arguments when the checkpoint was saved, by destination.
+        allow: Arguments outside Megatron's that the user says do not change the forward pass.
+
+    Raises:
+        RefusedError: naming the first such argument and its value.
+    """
+    known = arguments()
+    for name, value in sorted(args.items()):
+        if name not in known:
+            if value is None or value is False or name.startswith(_OWN) or name in (APPLIED_ROPE_FACTOR, *allow):
+                continue
+            raise RefusedError(
+                f"The checkpoint was saved with {flag_of(name)} {_text(value)}, an argument that megatron-core 0.19 "
+                "does not have, so it may change what the model computes.",
+                f"export it as torch_dist or torch, or, if it changes nothing, add --allow {name}.",
+            )
+        allowed = OTHER_VALUES.get(name)
+        if allowed is None:
+            if known[name].in_class not in _CLASSES or name in READ | IGNORED:
+                continue
+            allowed = (known[name].default,)
+        found = value if isinstance(value, list | tuple) else [value]
+        if not all(any(_same(each, one) for one in allowed) for each in found or [allowed[0]]):
+            raise refused_argument(name, value)
+
+
+def refused_argument(name: str, value: Any) -> RefusedError:
+    """Return the error for an argument that the Hugging Face model closest to the others does not have."""
+    return RefusedError(
+        f"The checkpoint was trained with --{name.replace('_', '-')} {_text(value)}, but the Hugging Face model that "
+        "fits its other arguments best has no such thing.",
+        "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments.",
+    )
+
+
+def _same(value: Any, allowed: Any) -> bool:
+    return bool(value == allowed) and isinstance(value, bool) == isinstance(allowed, bool)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return (text if text.isprintable() else repr(text))[:200]

@@ -1,0 +1,147 @@
+"""No key of a config.json is passed over: what is unknown, contradicts another key, or is no number, is named."""
+
+import re
+from typing import Any
+
+import pytest
+
+from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.huggingface_config import model_of_config
+from megatron_lrps.errors import RefusedError
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def refused(family: str, changes: dict[str, Any]) -> str:
+    """The message about a config.json of a family."""
+    with pytest.raises(RefusedError) as error:
+        model_of_config({"model_type": family, **changes}, "config.json")
+    return str(error.value)
+
+
+# Each of these was imported once, and computed something else than transformers.
+@pytest.mark.parametrize(
+    ("family", "changes", "says"),
+    [
+        ("llama", {"is_causal": False}, "is_causal False cannot be imported; only True can"),
+        ("mistral", {"layer_types": ["full_attention"] * 32}, "the key 'layer_types'"),
+        ("llama", {"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}}, "rope_theta is 500000.0 in one place"),
+        (
+            "llama",
+            {"rope_scaling": LLAMA3, "original_max_position_embeddings": 4096},
+            "original_max_position_embeddings is 4096 in one place and 8192 in another",
+        ),
+        ("llama", {"rope_scaling": LLAMA3, "rope_parameters": {"rope_theta": 1e4}}, "rope_scaling is .* in one place"),
+    ],
+)
+def test_what_was_silently_wrong_is_named(family: str, changes: dict[str, Any], says: str) -> None:
+    assert re.search(says, refused(family, changes))
+
+
+def test_transformers_defaults_stand_for_absent_keys() -> None:
+    assert model_of_config({"model_type": "mistral"}, "config.json").window == 4096
+    assert model_of_config({"model_type": "mistral", "sliding_window": None}, "config.json").window is None
+    assert model_of_config({"model_type": "qwen3", "hidden_size": 64}, "config.json").head_dim == 128
+    inside = {"model_type": "llama", "rope_scaling": {"rope_type": "default", "rope_theta": 5e5}}
+    assert model_of_config(inside, "config.json").rope_base == 5e5
+    linear = {"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 4.0}}
+    assert model_of_config(linear, "config.json").rope_interpolation == 4
+
+
+@pytest.mark.parametrize("value", ["64", 2.0, None, True, 0, -1, 10**12, float("inf"), float("nan"), [], {}])
+def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
+    for key in ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"):
+        assert f"{key} {value!r}"[:30] in refused("llama", {key: value})
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [
+        *(("llama", "rope_theta", value) for value in (0, -1, float("inf"), "1e4", None, 1.5)),
+        *(("llama", "rms_norm_eps", value) for value in (None, 0, -1e-5, "x", float("nan"))),
+        *(("llama", key, value) for key in ("rope_parameters", "rope_scaling") for value in ("default", 8, [1])),
+        *(("llama", key, 1) for key in ("tie_word_embeddings", "attention_bias")),
+        ("llama", "head_dim", 0),
+        ("llama", "head_dim", 15),
+        ("llama", "num_key_value_heads", 3),
+        ("llama", "hidden_size", 4098),
+        ("llama", "mlp_bias", True),
+        ("llama", "partial_rotary_factor", 0.5),
+        ("llama", "rope_scaling", {"rope_type": "longrope", "factor": 4.0}),
+        ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.0}),
+        ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}),
+        ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 0}),
+        ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 4.0, "truncate": 0}),
+        ("llama", "rope_scaling", {"rope_type": "default", "full_attention": {}}),
+        ("llama", "rope_scaling", {"rope_type": ["x"]}),
+        ("llama", "rope_scaling", {"rope_type": "linear", "factor": 1.5}),
+        ("llama", "rope_scaling", {**LLAMA3, "factor": None}),
+        ("llama", "rope_scaling", {**LLAMA3, "type": "default"}),
+        ("llama", "rope_scaling", {**LLAMA3, "low_freq_factor": 2.0}),
+        ("llama", "architectures", ["LlamaBidirectionalModel"]),
+        ("llama", "quantization_config", {"quant_method": "fp8"}),
+        ("llama", "auto_map", {"AutoModelForCausalLM": "modeling.Other"}),
+        ("llama", "logits_scaling", 8.0),
+        ("llama", "is_encoder_decoder", 0),
+        ("qwen2", "use_sliding_window", True),
+        ("qwen2", "layer_types", ["sliding_attention"] * 32),
+        ("qwen2", "layer_types", 7),
+        ("qwen3", "head_dim", None),
+        ("mixtral", "num_experts_per_tok", 1),
+        ("mixtral", "num_experts_per_tok", 9),
+        ("mixtral", "sliding_window", 4096),
+        ("qwen3_moe", "mlp_only_layers", [0]),
+        ("qwen3_moe", "use_sliding_window", True),
+        ("qwen2_moe", "qkv_bias", False),
+        ("gpt2", "n_head", 7),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", True),
+    ],
+)
+def test_what_megatron_cannot_compute_with_is_named(family: str, key: str, value: Any) -> None:
+    changes = {key: value, **({"intermediate_size": 96} if family == "llama" else {})}
+    message = refused(family, changes)
+    inner = [*value, "original_max_position_embeddings"] if isinstance(value, dict) else []
+    assert any(name in message for name in (key, key.removeprefix("use_"), *inner, "rope_type"))
+    assert len(message) < 500
+
+
+def test_one_renormalised_expert_is_refused_for_qwen() -> None:
+    assert "num_experts_per_tok 1" in refused("qwen3_moe", {"num_experts_per_tok": 1, "norm_topk_prob": True})
+    plain = {"model_type": "qwen3_moe", "num_experts_per_tok": 1, "norm_topk_prob": False}
+    assert model_of_config(plain, "config.json").top_k == 1
+
+
+def test_a_fix_says_what_to_download_for_quantized_weights() -> None:
+    assert "import the unquantized (bf16) weights" in refused("llama", {"quantization_config": {"quant_method": "fp8"}})
+
+
+def test_control_characters_and_long_values_do_not_reach_the_terminal() -> None:
+    for changes in ({"x\x1b[31m": 1}, {"hidden_act": "\x1b]0;x\x07" + "a" * 10_000}):
+        message = refused("llama", changes)
+        assert message.isprintable()
+        assert len(message) < 500
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_published_configs_keys_are_known(family: str) -> None:
+    """The keys of Llama 2 to 3.1, Mistral 7B, Mixtral 8x7B, Qwen 1.5 to 3 and GPT-2 as their publishers wrote them."""
+    common = {"_name_or_path": "x", "bos_token_id": 1, "eos_token_id": [1, 2], "pad_token_id": 0, "use_cache": True}
+    common |= {"initializer_range": 0.02, "torch_dtype": "bfloat16", "transformers_version": "4.40.1"}
+    common |= {"architectures": [FAMILIES[family].architecture], "attention_dropout": 0.0}
+    own: dict[str, dict[str, Any]] = {
+        "llama": {"pretraining_tp": 1, "attention_bias": False, "rope_scaling": None, "mlp_bias": False},
+        "mistral": {"sliding_window": None, "rope_theta": 1000000.0, "head_dim": 128},
+        "mixtral": {"sliding_window": None, "router_aux_loss_coef": 0.02, "output_router_logits": False},
+        "qwen2": {"max_window_layers": 28, "sliding_window": 131072, "use_sliding_window": False, "use_mrope": False},
+        "qwen3": {"max_window_layers": 36, "sliding_window": None, "rope_scaling": None, "attention_bias": False},
+        "qwen2_moe": {"decoder_sparse_step": 1, "max_window_layers": 21, "norm_topk_prob": False, "qkv_bias": True},
+        "qwen3_moe": {"max_window_layers": 48, "mlp_only_layers": [], "router_aux_loss_coef": 0.001, "head_dim": 128},
+        "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
+    }
+    model_of_config({"model_type": family, **common, **own[family]}, "config.json")
