@@ -202,12 +202,22 @@ lrps_wait() {
   step=
 }
 
+# With LRPS_STALL, judge the ranks' progress from this node (alerts.stall of the plan). `guard` is its process.
+lrps_guard() {
+  guard=
+  [[ $does == train && -n ${LRPS_STALL:-} ]] || return 0
+  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m megatron_lrps.launch.slurm.stall_guard "$LRPS_PLAN" "$LRPS_PATH" &
+  guard=$!
+}
+
 # Run the ranks as one step, and set `code` to its exit code.
 lrps_step() {
   code=75
   [[ -z $asked ]] || return # there is nothing to save yet
+  lrps_guard
   srun "${options[@]}" "${command[@]}" &
   lrps_wait $!
+  [[ -z $guard ]] || kill "$guard" 2>/dev/null
   trap '' USR1
   # The signal ends a rank until Megatron listens to it. Nothing that was saved is lost.
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
@@ -283,7 +293,7 @@ lrps_promote() {
 }
 
 lrps_job() {
-  local does=$1 logs file events lines options command code last recorded failed step='' asked=''
+  local does=$1 logs file events lines options command code last recorded failed step='' asked='' guard=''
   shift
   lrps_settings
   file=$logs/requeues
@@ -323,6 +333,10 @@ lrps_job() {
   # waited for a GPU or a link that had failed.
   case $code in
     75 | 134 | 137 | 143)
+      if [[ $last == *'"reason": "request"'* ]]; then
+        lrps_say "stopped by lrps stop, so it is not requeued; lrps submit goes on"
+        exit "$code"
+      fi
       if [[ $last == *'"event": "stopped", "message": '* ]]; then
         lrps_say "to be continued: requeued, until the earlier start of this job has ended" # which makes progress
       else

@@ -9,6 +9,7 @@
     <save>/paths/<path>/pins.json        checkpoints that a user protects
     <save>/paths/<path>/owner.json       the job that writes here, with its heartbeat
     <save>/paths/<path>/doing.json       what that job does now, for display
+    <save>/paths/<path>/cut.json         a request to that job, as save.json and stop.json
     <save>/paths/<path>/alerts.json      the state of its alert rules at its last save
     <save>/paths/<path>/logs/            what the launcher's processes printed
     <save>/tensorboard/<path>/

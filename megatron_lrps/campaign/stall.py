@@ -1,7 +1,7 @@
 """A stall: a job shows no progress for longer than the plan's rule allows, judged by what its first rank reports.
 
-The judge is outside of the ranks, since a rank that waits for ever reports nothing: ``lrps run`` and ``lrps status``
-look at ``<path>/doing.json``.
+The judge is outside of the ranks, since a rank that waits for ever reports nothing: ``lrps run``, the job's
+script and ``lrps status`` look at ``<path>/doing.json``.
 """
 
 from dataclasses import dataclass

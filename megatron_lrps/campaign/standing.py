@@ -25,6 +25,7 @@ _TURNS = ("started", "stopped", "done", "refused", "storage", "failed")
 """Events that begin or end a run; others are remarks of a running one, or later notes."""
 _REASONS = {
     "signal": "Ctrl-C or a signal",
+    "request": "lrps stop",
     "duration": "its time limit",
     "interval": "its exit interval",
     "until": "the end of its job's part",

@@ -22,7 +22,7 @@ from megatron_lrps.version import __version__
 
 COMMANDS = (
     *("init", "schema"),
-    *("plan", "lr", "args", "prepare", "run", "submit", "cancel"),
+    *("plan", "lr", "args", "prepare", "run", "submit", "save", "stop", "cancel"),
     *("status", "tree", "show", "diff", "verify", "gc", "pin", "cut", "forecast", "doctor", "quickstart"),
     *("export", "import", "eval", "preview", "compare", "promote", "reproduce", "report", "tensorboard"),
 )

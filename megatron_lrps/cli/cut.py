@@ -1,6 +1,5 @@
 """``lrps cut``: a version besides the planned ones, off main as it is now."""
 
-import time
 from typing import Annotated
 
 import typer
@@ -8,16 +7,16 @@ import typer
 from megatron_lrps.campaign.accepted_plan import accept
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.cut_request import answered, ask, grown_text, withdraw
 from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.grown_plan import grown_text
+from megatron_lrps.campaign.path_request import ask
 from megatron_lrps.cli.options import PlanArgument
+from megatron_lrps.cli.path_requests import wait_for_answer
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Tree, expand, parse_plan
 from megatron_lrps.plan.paths import MAIN
 from megatron_lrps.storage.files import write_atomic
 from megatron_lrps.storage.ownership import holder
-
-_POLL_S = 0.2
 
 
 def cut(
@@ -72,19 +71,6 @@ def _grown(text: str, tree: Tree, name: str, *, fork: int, iters: int, shape: st
 
 
 def _saved_by_job(main: PathFolder, name: str, patience_s: float) -> int:
-    request = ask(main, name)
     typer.echo("main is being trained; asking its job to save at its next iteration")
-    deadline = time.monotonic() + patience_s
-    try:
-        while (iteration := answered(main, request)) is None:
-            if holder(main.root) is None:
-                raise RefusedError("main's job ended before it saved.", "run the same command again.")
-            if time.monotonic() > deadline:
-                raise RefusedError(
-                    f"main's job has not saved within {patience_s:.0f} s.",
-                    "look at its log; give it more time with --wait, or fork off an existing checkpoint with --at.",
-                )
-            time.sleep(_POLL_S)
-    finally:
-        withdraw(main, request)
-    return iteration
+    fix = "look at its log; give it more time with --wait, or fork off an existing checkpoint with --at."
+    return wait_for_answer(main, ask(main, "cut", name=name), patience_s, fix)

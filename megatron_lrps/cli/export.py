@@ -11,8 +11,7 @@ from megatron_lrps.cli.options import (
     DtypeOption,
     IterationOption,
     JsonOption,
-    PlanArgument,
-    VersionArgument,
+    path_names,
 )
 from megatron_lrps.cli.printing import print_json, print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
@@ -25,8 +24,23 @@ SHARD_GB = 5.0
 
 
 def export(
-    plan: PlanArgument,
-    version: VersionArgument,
+    plan: Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan file.", show_default=False)] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="VERSION", help="A version or a path.", show_default=False, autocompletion=path_names),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead of PLAN and VERSION: any torch_dist checkpoint, or Megatron's --save folder.",
+            show_default=False,
+        ),
+    ] = None,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --checkpoint: the number of tokens, if its tokenizer is not here."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The folder to write; <save>/exports/VERSION by default.")] = None,
     iteration: IterationOption = None,
     dtype: DtypeOption = None,
@@ -52,13 +66,21 @@ def export(
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
     _refuse_flags(form, tensor, pipeline, workers, shard_gb, check=check)
-    found = find_version_checkpoint(plan, version, iteration)
+    place = _source_options(plan, version, checkpoint, vocab_size, output)
+    found = find_version_checkpoint(*place, iteration) if place else None
+    from megatron_lrps.convert.export_source import source_of_checkpoint, source_of_version
     from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
+    if found is not None:
+        source = source_of_version(found)
+    else:
+        assert checkpoint is not None
+        assert output is not None
+        source = source_of_checkpoint(checkpoint, output, iteration=iteration, vocab=vocab_size)
     if form == "hf":
         done = export_to_hugging_face(
-            found,
+            source,
             output=output,
             dtype=dtype,
             workers=workers or 1,
@@ -70,7 +92,7 @@ def export(
     else:
         sizes = Layout(tensor or 1, pipeline or 1)
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
-        done = export_to_megatron(found, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
+        done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
         facts = {
             "folder": str(done.folder.absolute()),
@@ -92,6 +114,28 @@ def export(
         typer.echo(done.statement)
     if done.compared is not None:
         print_logits_check(done.compared, by="transformers" if form == "hf" else "Megatron")
+
+
+def _source_options(
+    plan: Path | None, version: str | None, checkpoint: Path | None, vocab_size: int | None, output: Path | None
+) -> tuple[Path, str] | None:
+    """Return plan and version, or None if a checkpoint is given instead; refuse what does not go together."""
+    if checkpoint is None:
+        if plan is None or version is None:
+            raise RefusedError(
+                "PLAN and VERSION are missing.",
+                "give both, or --checkpoint DIR --output DIR for a checkpoint without a plan.",
+            )
+        if vocab_size is not None:
+            raise RefusedError(
+                f"--vocab-size {vocab_size} does not apply to a plan, whose tokenizer says it.", "leave it out."
+            )
+        return plan, version
+    if plan is not None or version is not None:
+        raise RefusedError(f"Both --checkpoint {checkpoint} and a plan ({plan}) are given.", "give one of them.")
+    if output is None:
+        raise RefusedError("--checkpoint needs --output.", "say which folder to write.")
+    return None
 
 
 def _refuse_flags(

@@ -158,6 +158,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
                 **{key: getattr(path, key) for key in ("end", "iterations", "order")},
                 "sequence_length": tree.plan_of(path).sequence_length,
                 "schedule": path.schedule.to_json(),
+                "mean": [part._asdict() for part in path.mean],
             }
             for path in tree.paths
         ],

@@ -54,6 +54,7 @@ class Model:
         rope_interpolation: The number that positions are divided by before the rotary embedding, or None.
         yarn: The YaRN scaling of the rotary embedding, or None.
         window: The number of tokens that a token attends to, itself included, or None.
+        windowed: For each layer, whether it has the window; None if all have it.
         experts: The number of experts; 0 for a dense model.
         top_k: The number of experts that a token goes to.
         renormalise: The weights of those experts sum to 1.
@@ -80,6 +81,7 @@ class Model:
     rope_interpolation: int | None = None
     yarn: Yarn | None = None
     window: int | None = None
+    windowed: tuple[bool, ...] | None = None
     experts: int = 0
     top_k: int = 0
     renormalise: bool = True

@@ -17,6 +17,7 @@ READ = frozenset(
         *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "num_query_groups"),
         *("group_query_attention", "swiglu", "untie_embeddings_and_output_weights", "add_bias_linear", "add_qkv_bias"),
         *("layernorm_epsilon", "normalization", "qk_layernorm", "window_size", "max_position_embeddings"),
+        "window_attn_skip_freq",
         *("position_embedding_type", "rotary_base", "rotary_seq_len_interpolation_factor", "use_rope_scaling"),
         *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
         *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),

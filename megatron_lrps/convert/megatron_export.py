@@ -19,6 +19,7 @@ from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
+from megatron_lrps.convert.model_flags import layer_list
 from megatron_lrps.convert.rope_arguments import YARN
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
@@ -52,7 +53,7 @@ _ONE_RANK: dict[str, Any] = {
 
 _NOT_TAKEN_OVER = (
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
-    *("qk_layernorm", "window_size", "moe_shared_expert_gate"),
+    *("qk_layernorm", "window_size", "window_attn_skip_freq", "moe_shared_expert_gate"),
 )
 """Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
 
@@ -114,7 +115,7 @@ class PlannedWeights:
             if value and value != arguments()[name].default:
                 flags.append(f"--{name.replace('_', '-')}")
                 if value is not True:
-                    flags.append(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+                    flags.append(_flag_value(value))
         if self.args.get("yarn_correction_range_round_to_int") is False:
             flags.append("--no-yarn-correction-range-round-to-int")
         return flags
@@ -150,6 +151,12 @@ class PlannedWeights:
                 blocks = row_blocks(0, rows, elements(stored.shape[1:]) * stored.dtype.itemsize)
                 self._padding[key] = mean_row(read(key, (), *block) for block in blocks)
         return self._padding[key]
+
+
+def _flag_value(value: Any) -> str:
+    if isinstance(value, list):  # one number for each layer
+        return layer_list(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def leading_dimensions(key: str) -> int:

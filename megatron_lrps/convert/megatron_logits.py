@@ -16,6 +16,7 @@ from typing import Any
 _FIELDS = (
     *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "layernorm_epsilon"),
     *("add_bias_linear", "add_qkv_bias", "normalization", "qk_layernorm", "window_size"),
+    "window_attn_skip_freq",
     *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
     *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )

@@ -53,7 +53,7 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
         bias=bool(args.get("add_bias_linear")),
         qk_norm=bool(args.get("qk_layernorm")),
         **rope_of_args(args),
-        window=window[0] + 1 if window is not None else None,
+        **_window_of(args),
         experts=experts,
         top_k=args.get("moe_router_topk", 2) if experts else 0,
         renormalise=not args.get("moe_router_pre_softmax"),
@@ -63,6 +63,24 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
     if family.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
     return model
+
+
+def _window_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the window and its layers as attributes of ``Model``; ``is_layer_window_attention`` is Megatron's own."""
+    window, skipped, layers = args.get("window_size"), args.get("window_attn_skip_freq"), args["num_layers"]
+    if window is None:
+        return {}
+    if skipped is None:
+        windowed = (True,) * layers
+    elif isinstance(skipped, list | tuple):
+        windowed = tuple(map(bool, skipped))
+    else:
+        windowed = tuple(layer % skipped != 0 for layer in range(1, layers + 1))
+    if len(windowed) != layers:
+        raise refused_argument("window_attn_skip_freq", skipped)
+    if not any(windowed):
+        return {}
+    return {"window": window[0] + 1, "windowed": None if all(windowed) else windowed}
 
 
 def args_of(model: Model) -> dict[str, Any]:
@@ -87,6 +105,7 @@ def args_of(model: Model) -> dict[str, Any]:
         "position_embedding_type": layer["position_embedding_type"],
         **rope_args_of(model),
         "window_size": (model.window - 1, 0) if model.window else None,
+        "window_attn_skip_freq": list(map(int, model.windowed)) if model.windowed else None,
         "num_experts": model.experts or None,
     }
     if model.gelu:

@@ -79,20 +79,7 @@ def model_card(
     if ignored:
         rows.append(("not exported", ", ".join(ignored)))
     lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags: [megatron-lrps]",
-        "---",
-        "",
-        f"# {_text(values.get('campaign', ''))} {_text(name)}",
-        "",
-        f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
-        f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
-        f"{f', {model.experts} experts of which {model.top_k} work on a token' if model.experts else ''}.",
-        "",
-        _text(tokenizer),
-        "",
+        *_head(model, f"{_text(values.get('campaign', ''))} {_text(name)}", dtype, tokenizer),
         "## Lineage",
         "",
         "| | |",
@@ -104,6 +91,34 @@ def model_card(
         *_data(lineage.ranges, base),
     ]
     return "\n".join(lines) + "\n"
+
+
+def plain_card(model: Model, *, name: str, dtype: str, tokenizer: str, ignored: Sequence[str]) -> str:
+    """Return the README.md of an export of which nothing is known but the checkpoint; arguments as ``model_card``'s."""
+    rows = [("checkpoint", name), ("exported by", f"lrps {__version__}")]
+    if ignored:
+        rows.append(("not exported", ", ".join(ignored)))
+    lines = [*_head(model, _text(name), dtype, tokenizer), "| | |", "|---|---|", *(_row(*cells) for cells in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(model: Model, title: str, dtype: str, tokenizer: str) -> list[str]:
+    return [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "tags: [megatron-lrps]",
+        "---",
+        "",
+        f"# {title}",
+        "",
+        f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
+        f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
+        f"{f', {model.experts} experts of which {model.top_k} work on a token' if model.experts else ''}.",
+        "",
+        _text(tokenizer),
+        "",
+    ]
 
 
 def with_scores(card: str, results: Mapping[str, Any], proofs: Sequence[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """A model as the flags under ``megatron:`` in a plan. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from megatron_lrps.convert.architecture import ROPE_FACTOR, Model
@@ -16,7 +16,14 @@ _DECIDING = (
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
     *("rotary_base", "use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
     *("swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
-    *("untie_embeddings_and_output_weights", "window_size", "num_experts", "moe_ffn_hidden_size", "moe_router_topk"),
+    *(
+        "untie_embeddings_and_output_weights",
+        "window_size",
+        "window_attn_skip_freq",
+        "num_experts",
+        "moe_ffn_hidden_size",
+        "moe_router_topk",
+    ),
     *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )
 """The flags that decide what a model is, in the order of a plan's lines."""
@@ -38,6 +45,8 @@ def flags_of(model: Model) -> dict[str, Any]:
         args["num_query_groups"] = False
     if model.window:
         args["window_size"] = ",".join(map(str, args["window_size"]))
+    if model.windowed:
+        args["window_attn_skip_freq"] = layer_list(args["window_attn_skip_freq"])
     if model.gelu:
         names.append("no_bias_gelu_fusion")
         args["no_bias_gelu_fusion"] = model.gelu == "gelu"
@@ -48,6 +57,11 @@ def flags_of(model: Model) -> dict[str, Any]:
         names.append("max_position_embeddings")
     flags = {name.replace("_", "-"): args.get(name) or False for name in names}
     return {flag: value or _DEFAULTS.get(flag, False) for flag, value in flags.items()}
+
+
+def layer_list(values: Sequence[int]) -> str:
+    """Return one number for each layer as Megatron's flag and YAML take it: as text, which brackets alone are not."""
+    return f"([{','.join(map(str, values))}])"
 
 
 def _unset(flag: str, given: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""``lrps export``: a version's checkpoint becomes a folder with weights, tokenizer, model card and a record."""
+"""``lrps export``: a checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
 from collections.abc import Callable, Collection
@@ -8,23 +8,15 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
-from megatron_lrps.campaign.releases import note
+from megatron_lrps.convert.export_source import ExportSource
 from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, PlannedExport, plan_export, write_export
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
-from megatron_lrps.convert.model_card import lineage_of, model_card
-from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
-from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
-from megatron_lrps.data.fingerprint import tokenizer_fingerprint
-from megatron_lrps.data.prepare.encoders.choose import load_reference
-from megatron_lrps.data.prepare.encoders.encoder import Encoder, TokenizerSpec
-from megatron_lrps.data.prepare.encoders.spec import spec_of
+from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.file_paths import within
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
 
@@ -49,7 +41,7 @@ class ExportedVersion(NamedTuple):
 
 
 def export_to_hugging_face(
-    version: VersionCheckpoint,
+    source: ExportSource,
     *,
     output: Path | None = None,
     dtype: str | None = None,
@@ -59,11 +51,11 @@ def export_to_hugging_face(
     check: bool | None = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version to a Hugging Face folder. An export that was made from the same checkpoint stays.
+    """Export to a Hugging Face folder. An export that was made from the same checkpoint stays.
 
     Args:
-        version: The version.
-        output: The folder, instead of ``version.export``.
+        source: The source.
+        output: The folder, instead of ``source.target``.
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         workers: The number of files written at a time.
         shard_bytes: The size of the largest file.
@@ -72,18 +64,17 @@ def export_to_hugging_face(
         say: Called with a line for each step.
 
     Raises:
-        RefusedError: the version cannot be exported, another export is there, or the check fails.
+        RefusedError: the model cannot be exported, another export is there, or the check fails.
         StorageError: the disk fails; nothing is left that looks whole.
     """
-    target = output or version.export
-    opened, spec, encoder = _opened(version)
-    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=dtype, allow=allow)
-    record = _record(version, planned.main_dtype)
+    target, opened = output or source.target, source.opened
+    planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow)
+    record = {**source.record, "dtype": _rounded(planned.main_dtype)}
     statement = ""
 
     def around(hidden: Path) -> None:
         nonlocal statement
-        statement = _write_beside(hidden, version, planned, spec, encoder.eod, record)
+        statement = _write_beside(hidden, source, planned, record)
 
     compared = None
 
@@ -91,7 +82,7 @@ def export_to_hugging_face(
         nonlocal compared
         compared = check_copy(
             check,
-            version.checkpoint.folder,
+            opened.folder,
             folder,
             opened.args,
             vocab=planned.model.vocab,
@@ -104,14 +95,14 @@ def export_to_hugging_face(
     write = partial(
         write_export, planned, target, around=around, verify=verify, shard_bytes=shard_bytes, workers=workers
     )
-    written = _made(version, target, record, write, say)
+    written = _made(source, target, record, write, say)
     if written is None and check:
         verify(target)
     return ExportedVersion(target, written, statement, compared)
 
 
 def export_to_megatron(
-    version: VersionCheckpoint,
+    source: ExportSource,
     form: Literal["torch", "torch_dist"],
     *,
     layout: Layout,
@@ -120,23 +111,23 @@ def export_to_megatron(
     check: bool | None = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
-    """Export a version's weights for Megatron; otherwise like ``export_to_hugging_face``.
+    """Export weights for Megatron; otherwise like ``export_to_hugging_face``.
 
     Args:
-        version: The version.
+        source: The source.
         form: ``torch`` for one file, or ``torch_dist`` for a checkpoint that Megatron loads.
         layout: The layout to load it with.
-        output: The folder, instead of one beside ``version.export``.
+        output: The folder, instead of one beside ``source.target``.
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
-        check: Compare the logits of the export with those of the version's checkpoint, both by Megatron; or None.
+        check: Compare the logits of the export with those of the source's checkpoint, both by Megatron; or None.
         say: Called with a line for each step.
     """
     ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
-    target = output or version.export.with_name(f"{version.export.name}-{ending}")
-    opened, _, encoder = _opened(version)
-    weights = plan_weights(opened, vocab=encoder.vocab_size, layout=layout, dtype=dtype)
+    target, opened = output or source.target.with_name(f"{source.target.name}-{ending}"), source.opened
+    weights = plan_weights(opened, vocab=source.vocab, layout=layout, dtype=dtype)
     record = {
-        **_record(version, weights.blocks[0].dtype),
+        **source.record,
+        "dtype": _rounded(weights.blocks[0].dtype),
         "form": form,
         "tensor_parallel": layout.tensor,
         "pipeline_parallel": layout.pipeline,
@@ -146,12 +137,15 @@ def export_to_megatron(
 
     def verify(folder: Path) -> None:
         nonlocal compared
+        if check is None and not _is_known(source):
+            say("logits are not compared: the check builds only models of the Hugging Face families")
+            return
         compared = check_copy(
             check,
-            version.checkpoint.folder,
+            opened.folder,
             folder / WITHOUT_ITERATION,
             opened.args,
-            vocab=encoder.vocab_size,
+            vocab=source.vocab,
             elements=weights.elements,
             dtype=weights.dtype,
             by="Megatron",
@@ -163,7 +157,7 @@ def export_to_megatron(
     write = partial(write_torch, weights, target, around=around)
     if form == "torch_dist":
         write = partial(write_torch_dist, weights, target, around=around, verify=verify)
-    written = _made(version, target, record, write, say)
+    written = _made(source, target, record, write, say)
     if written is None and check:
         verify(target)
     if form == "torch":
@@ -174,32 +168,21 @@ def export_to_megatron(
     return ExportedVersion(target, written, statement, compared)
 
 
-def _opened(version: VersionCheckpoint) -> tuple[OpenCheckpoint, TokenizerSpec, Encoder]:
-    spec = spec_of(version.campaign.plan)
-    encoder = load_reference(spec)
-    opened = open_checkpoint(version.checkpoint.folder)
-    _refuse_other_tokenizer(opened.args, spec, version.checkpoint.folder)
-    return opened, spec, encoder
+def _is_known(source: ExportSource) -> bool:
+    """Whether the model is of a Hugging Face family, so that Megatron's forward can be built for it on its own."""
+    try:
+        model_of_args(source.opened.args, source.vocab)
+    except (RefusedError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _rounded(dtype: torch.dtype | None) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _record(version: VersionCheckpoint, dtype: torch.dtype) -> dict[str, Any]:
-    return {
-        "format": 1,
-        "campaign": version.campaign.plan.campaign,
-        "version": version.name,
-        "path": version.path,
-        "iteration": version.iteration,
-        "checkpoint_sha256": version.sha256,
-        "dtype": _rounded(dtype),
-    }
-
-
 def _made(
-    version: VersionCheckpoint,
+    source: ExportSource,
     target: Path,
     record: dict[str, Any],
     write: Callable[[], Exported],
@@ -209,60 +192,25 @@ def _made(
     if target.is_symlink() or target.exists():
         if {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
             raise RefusedError(
-                f"{target} exists already, but was not made from {version.checkpoint.folder} with these settings.",
+                f"{target} exists already, but was not made from {source.opened.folder} with these settings.",
                 "move it away, or give another --output.",
             )
         return None
-    say(f"exporting {version.path} {version.iteration:,} to {target}")
+    say(f"exporting {source.words} to {target}")
     written = write()
-    known = {key: record[key] for key in ("checkpoint_sha256", "dtype")}
-    name = within(target.absolute(), version.campaign.folder.root)
-    note(version.path_folder, "exports", name, iteration=version.iteration, format=record.get("form", "hf"), **known)
+    source.note(target, record)
     return written
 
 
-def _refuse_other_tokenizer(args: Any, spec: TokenizerSpec, name: Path) -> None:
-    try:
-        trained = json.loads(args.get("lrps_identity") or "{}").get("tokenizer")
-    except (TypeError, ValueError, AttributeError, RecursionError):
-        trained = None
-    if trained is None or spec.model is None:
-        return
-    now = tokenizer_fingerprint(spec.model)
-    if now != trained:
-        raise RefusedError(
-            f"The tokenizer's content is {now[:12]} now, but was {str(trained)[:12]} for {name}.",
-            "restore the tokenizer that the campaign was started with.",
-        )
-
-
-def _write_beside(
-    hidden: Path,
-    version: VersionCheckpoint,
-    planned: PlannedExport,
-    spec: TokenizerSpec,
-    eod: int,
-    record: dict[str, Any],
-) -> str:
+def _write_beside(hidden: Path, source: ExportSource, planned: PlannedExport, record: dict[str, Any]) -> str:
     """Write everything but the weights; return a sentence on the tokenizer."""
-    model = planned.model
+    model, eod = planned.model, source.eod
     _write_json(hidden / "config.json", config_of(model, dtype=record["dtype"], bos=None, eos=eod))
     _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
-    tokenizer = write_tokenizer(spec, hidden, max_length=model.positions).statement
-    links = chain_of(version.campaign, version.facts)
-    of_path = [facts_of(version.campaign, link.path) for link in links]
-    ranges = ledger_of(version.campaign, version.facts, links)
-    card = model_card(
-        lineage_of(version.facts, links, of_path, ranges),
-        model,
-        name=version.name,
-        iteration=version.iteration,
-        sha256=version.sha256,
-        dtype=record["dtype"],
-        tokenizer=tokenizer,
-        ignored=planned.ignored,
-        base=version.campaign.plan.base.resolve(),
-    )
+    tokenizer = "The tokenizer is not part of this export."
+    if source.spec is not None:
+        tokenizer = write_tokenizer(source.spec, hidden, max_length=model.positions).statement
+    card = source.card(model, record["dtype"], tokenizer, planned.ignored)
     (hidden / "README.md").write_text(card, encoding="utf-8")
     _write_record(record, hidden)
     return tokenizer

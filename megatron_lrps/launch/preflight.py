@@ -113,8 +113,8 @@ def refuse_missing_library(plan: Plan) -> None:
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
-    if here and needs_nvrx(plan.megatron) and installed(MCORE) is not None:
-        refuse_without_nvrx(plan.megatron, installed(NVRX))
+    if here and needs_nvrx(plan.megatron):
+        refuse_without_nvrx(plan.megatron, installed(MCORE), installed(NVRX))
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:

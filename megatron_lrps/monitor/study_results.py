@@ -65,24 +65,36 @@ class Line:
         return spread([value / other[seed] for seed, value in self.perplexity.items() if seed in other])
 
 
-def lines_of(tables: Mapping[tuple[str, int], VersionCosts]) -> list[Line]:
-    """Return every version of every run from the tables of (run, seed), without those not yet validated."""
+def lines_of(tables: Mapping[tuple[str, int], VersionCosts], baseline: str | None = None) -> list[Line]:
+    """Return every version of every run, without those not yet validated.
+
+    Args:
+        tables: The versions of each (run, seed).
+        baseline: The run that others are compared with in the paradigms that they lack, if there is one.
+    """
     runs: dict[str, dict[int, dict[str, VersionCost]]] = {}
     for (run, seed), versions in tables.items():
         runs.setdefault(run, {})[seed] = {row.path: row for row in versions.rows}
+    found = {
+        run: {path: dict(_measured((seed, rows.get(path)) for seed, rows in seeds.items())) for path in _first(seeds)}
+        for run, seeds in runs.items()
+    }
     lines = []
     for run, seeds in runs.items():
-        first = next(iter(seeds.values()))
-        found = {path: dict(_measured((seed, rows.get(path)) for seed, rows in seeds.items())) for path in first}
-        for path, row in first.items():
-            if found[path]:
-                to = {
-                    other.paradigm: found[other.path]
-                    for other in first.values()
-                    if other.version == row.version and other.paradigm != row.paradigm
-                }
-                lines.append(Line(run=run, row=row, perplexity=found[path], to=to))
+        for path, row in _first(seeds).items():
+            if not found[run][path]:
+                continue
+            to: dict[str, Mapping[int, float]] = {}
+            for other_run in dict.fromkeys((run, baseline if baseline in runs else run)):
+                for other in _first(runs[str(other_run)]).values():
+                    if other.version == row.version and other.paradigm != row.paradigm:
+                        to.setdefault(other.paradigm, found[str(other_run)][other.path])
+            lines.append(Line(run=run, row=row, perplexity=found[run][path], to=to))
     return lines
+
+
+def _first(seeds: Mapping[int, dict[str, VersionCost]]) -> dict[str, VersionCost]:
+    return next(iter(seeds.values()))
 
 
 def _measured(rows: Iterable[tuple[int, VersionCost | None]]) -> Iterable[tuple[int, float]]:
@@ -108,11 +120,11 @@ def verdicts(lines: Sequence[Line]) -> list[str]:
     said = []
     for run in dict.fromkeys(line.run for line in lines):
         ours = [line for line in lines if line.run == run and line.row.paradigm == "lrps"][1:]
-        for paradigm, limit in (("ptfs", TO_PTFS), ("cpt", 1.0), ("cpt-rewarm", 1.0)):
+        for paradigm, limit in (("ptfs", TO_PTFS), ("ptfs-merged", TO_PTFS), ("cpt", 1.0), ("cpt-rewarm", 1.0)):
             ratios = {line.row.version: found for line in ours if (found := line.ratio(paradigm)) is not None}
             if not ratios:
                 continue
-            holds, bound = (operator.le, f"<= {limit:g}") if paradigm == "ptfs" else (operator.lt, "< 1")
+            holds, bound = (operator.le, f"<= {limit:g}") if limit == TO_PTFS else (operator.lt, "< 1")
             missed = [name for name, found in ratios.items() if not holds(found.mean, limit)]
             numbers = ", ".join(f"{name} {found}" for name, found in ratios.items())
             verdict = "holds" if not missed else f"does not hold for {', '.join(missed)}"

@@ -41,7 +41,8 @@ def window_shift(tree: Tree, runs: Runs) -> str:
     Returns:
         The sentence; empty if no loss on an earlier window's set can be compared yet.
     """
-    found = [*_of_versions(tree, runs), *_of_main(tree, runs)]
+    # Versions are what is released; main alone tells before two of them are trained.
+    found = [*_of_versions(tree, runs)] or [*_of_main(tree, runs)]
     if not found:
         return ""
     most = max(found, key=lambda each: each.after - each.before)
@@ -49,8 +50,9 @@ def window_shift(tree: Tree, runs: Runs) -> str:
     losses = f"from {number_words(most.before, 3)} to {number_words(most.after, 3)}"
     if rise < RISE:
         return (
-            f"No loss on an earlier window's validation set has risen by {RISE:g} or more: at most, that of {most.who} "
-            f"on {most.where} went {losses}, at iteration {most.iteration:,}."
+            f"No loss of {'main' if most.who == MAIN else 'a version'} on an earlier window's validation set has risen "
+            f"by {RISE:g} or more: at most, that of {most.who} on {most.where} went {losses}, at iteration "
+            f"{most.iteration:,}."
         )
     return (
         f"The windows shift: the loss of {most.who} on {most.where} rose by {number_words(rise, 3)}, {losses}, at "

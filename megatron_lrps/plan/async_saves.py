@@ -25,8 +25,8 @@ def refuse_ignored_async_save(flags: Mapping[str, Any], prefix: str) -> None:
     """
     if flags.get("async-save") is True and flags.get("use-persistent-ckpt-worker") is not True:
         raise PlanError(
-            f"{prefix}async-save is given without {prefix}use-persistent-ckpt-worker: megatron-core 0.19 would "
-            "then save synchronously.",
+            f"{prefix}async-save is given without {prefix}use-persistent-ckpt-worker: Megatron would then "
+            "save synchronously.",
             f"add {prefix}use-persistent-ckpt-worker, or remove {prefix}async-save.",
         )
 
@@ -37,7 +37,7 @@ def needs_nvrx(flags: Mapping[str, Any]) -> bool:
 
 
 def is_old_nvrx(version: str) -> bool:
-    """Whether a version of the library is too old for megatron-core 0.19."""
+    """Whether a version of the library is too old for megatron-core."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _LEAST
 
 
@@ -51,19 +51,22 @@ def installed(distribution: str) -> str | None:
         return None
 
 
-def refuse_without_nvrx(flags: Mapping[str, Any], nvrx: str | None) -> None:
-    """Refuse what ends in a traceback of megatron-core 0.19: its strategy without the library, or an old library.
+def refuse_without_nvrx(flags: Mapping[str, Any], megatron: str | None, nvrx: str | None) -> None:
+    """Refuse what ends in a traceback of megatron-core: its strategy without the library, or an old library beside it.
 
     Args:
         flags: Flag without its dashes -> value.
-        nvrx: The version of the library where the ranks run; None if it is not there.
+        megatron: The version of megatron-core where the ranks run; None if it is not there. 0.16 has no strategies.
+        nvrx: The version of the library there; None if it is not there.
 
     Raises:
         RefusedError: naming the versions and the fix.
     """
+    if megatron is None or megatron.startswith("0.16."):
+        return
     if nvrx is not None and is_old_nvrx(nvrx):
         raise RefusedError(
-            f"{NVRX} is {nvrx}, and megatron-core 0.19 does not start beside a version before 0.6.",
+            f"{NVRX} is {nvrx}, and megatron-core {megatron} does not start beside a version before 0.6.",
             f"pip uninstall {NVRX}, or use a NeMo container, which has 0.6 or newer.",
         )
     if nvrx is None and needs_nvrx(flags):

@@ -48,14 +48,18 @@ def data_key(plan: Plan, path: PlannedPath) -> str:
 
 def own_data_words(tree: Tree, path: PlannedPath) -> str:
     """Return what a branch reads in words, e.g. "the windows v1, v2 mixed"; empty if it reads on in its window."""
-    if path.kind != "branch" or path.order == "chained":
+    if path.kind not in ("branch", "soup"):
         return ""
+    if path.order == "chained":
+        return "its window in another order" if path.strand > 1 else ""
+    again = ", in another order" if path.strand > 1 else ""
     if path.order == "mixed":
         names = [each.version.name for each in tree.windows_of(path)]
-        return f"the windows {', '.join(names)} mixed" if len(names) > 1 else f"the window {names[0]} shuffled"
+        return f"the windows {', '.join(names)} mixed{again}" if len(names) > 1 else f"the window {names[0]} shuffled"
     blend = ", ".join(f"{weight:g} {within(prefix, tree.plan.base)}" for weight, prefix in path.blend)
     length = tree.plan_of(path).sequence_length
-    return f"a blend of {blend}" + (f", in samples of {length:,} tokens" if length != tree.plan.sequence_length else "")
+    long = f", in samples of {length:,} tokens" if length != tree.plan.sequence_length else ""
+    return f"a blend of {blend}{long}{again}"
 
 
 def all_branches(plan: Plan) -> Iterator[tuple[str, str | None, BranchSettings]]:

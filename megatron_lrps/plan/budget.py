@@ -71,6 +71,10 @@ def spend(tree: Tree, share: float, *, fixed: Mapping[str, str], loss: Loss) -> 
     """
     if not any(path.kind == "main" for path in tree.paths):
         raise PlanError("--budget chooses branches and merges of a main path, and the plan has none.", "use lrps.")
+    if soup := next((path for path in tree.paths if path.strand), None):
+        raise PlanError(
+            f"--budget chooses single branches, and {soup.branch_of} is a soup of several.", "remove branch.soup first."
+        )
     ends = [end for _, end in tree.planned_ends]
     ptfs, least = sum(ends), ends[-1] - tree.adopted_iterations
     names = [name for name, _ in tree.planned_ends]

@@ -89,6 +89,7 @@ versions:
     branch:
       data: [[0.5, v1], [0.3, v2], [0.2, data/curated]]
       sources: {data/curated: raw/curated/*.jsonl.zst}
+      soup: 3
   - name: v3
     iters: 10000
     train: [[1.0, data/v3/web]]
@@ -122,7 +123,7 @@ tokenizer:
   train: {algorithm: bpe, vocab_size: 32000, megabytes: 200}
 """,
     "launch": "launch: {device: cpu, local: {processes: 2}}\n",
-    "launch.local": "launch: {local: {processes: 8}}\n",
+    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600}}\n",
     "launch.slurm": """\
 launch:
   slurm:
@@ -159,6 +160,10 @@ alerts:
   loss_spike: 8
   divergence: null
   grad_norm: 10
+  stall: 20
+  stall_least: 300
+  stall_pause: 3600
+  stall_ends: true
   cool_down: 600
   hook: [./page-me, team-llm]
   hook_timeout: 30

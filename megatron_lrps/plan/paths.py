@@ -36,8 +36,8 @@ class PlannedPath(Curve):
 
     @property
     def branch_of(self) -> str | None:
-        """The version whose branch it is, also as one of several whose mean is the version; None for other paths."""
-        if self.kind != "branch":
+        """The version whose branch it is, also as a soup or one of its branches; None for other paths."""
+        if self.kind not in ("branch", "soup"):
             return None
         return self.name.removesuffix(f"-{self.strand}") if self.strand else self.version
 
@@ -107,7 +107,7 @@ class Tree:
 
     def plan_of(self, path: PlannedPath) -> Plan:
         """Return the plan as it holds for a path: a branch may have its own sequence length, and flags with it."""
-        return self.plan.of_branch(path.branch_of) if path.kind == "branch" else self.plan
+        return self.plan.of_branch(path.branch_of) if path.branch_of else self.plan
 
     @property
     def names(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.key_errors import explain
@@ -44,6 +44,14 @@ class Study(PlanModel):
     """A plan file; or the keys of a plan without `campaign` and `save`, whose relative paths start at `save`."""
     runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     """The runs by their names. The keys of each are laid over the base, mapping by mapping."""
+    baseline: Name | None = None
+    """The run whose PTFS and CPT are compared with runs that have none of their own, seed by seed."""
+
+    @model_validator(mode="after")
+    def _a_run(self) -> "Study":
+        if self.baseline is not None and self.baseline not in self.runs:
+            raise ValueError(f"baseline {self.baseline} is not a run; name one of {', '.join(self.runs)}")
+        return self
 
 
 class LoadedStudy(NamedTuple):

@@ -84,7 +84,7 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
                 paradigm=paradigm,
                 adopted=plan.main.adopt if plan.main and is_main else None,
             )
-            yield with_branch_data(plan, windows, path) if path.kind == "branch" else path
+            yield with_branch_data(plan, windows, path) if path.kind in ("branch", "soup") else path
     except VersionError as error:
         key = "cuts" if error.version in {cut.name for cut in plan.cuts} else "versions"
         raise PlanError(
@@ -101,6 +101,7 @@ def _update(plan: Plan, window: Window) -> VersionUpdate:
         alpha=decay.alpha,
         decay=decay.spec(),
         merge=merge.spec() if merge else None,
+        soup=plan.branch_of(window.version.name).soup,
     )
 
 

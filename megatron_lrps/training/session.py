@@ -13,9 +13,9 @@ from typing import Any
 from megatron_lrps.errors import LrpsError, StorageError
 from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.current_activity import CurrentActivity
-from megatron_lrps.training.cut_listener import CutListener
 from megatron_lrps.training.megatron.run_arguments import prepare
 from megatron_lrps.training.path_to_train import PathToTrain
+from megatron_lrps.training.request_listener import RequestListener
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
 from megatron_lrps.training.start_agreement import StartAgreement
 from megatron_lrps.training.stop import Stop
@@ -31,7 +31,7 @@ class Session:
         path: The same.
         activity: The present activity of the process, for observers.
         start: Where the path starts; all ranks agree on it.
-        cuts: Requests to cut a version off the path.
+        requests: Requests to cut a version off the path, to save it, or to save and stop.
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
     """
 
@@ -40,7 +40,7 @@ class Session:
         self.activity = CurrentActivity()
         self.start = StartAgreement(path, self.activity)
         self._rank = int(os.environ.get("RANK", "0"))
-        self.cuts = CutListener(path, self._rank)
+        self.requests = RequestListener(path, self._rank)
         self.committer: Committer | None = None
         self._alerts: AlertRaiser | None = None
         self._saved: int | None = None
@@ -75,7 +75,7 @@ class Session:
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
         trained = self.start.agree(args)
         if not trained and self._rank == 0:
-            self.committer = Committer(self.path, args, self.start.identity, saved=self.cuts.answer)
+            self.committer = Committer(self.path, args, self.start.identity, saved=self.requests.answer)
         return trained
 
     def loads(self, args: Namespace) -> None:
@@ -150,13 +150,17 @@ class Session:
         self.activity.iterated(iteration)
         self.start.refuse_lost_path()
         exits = decide()
-        cut = self.cuts.take(iteration)
+        requested = "stop" in self.requests.wanted
+        asked = self.requests.take(iteration)
         path = self.path
         part_ends = iteration == path.until < path.end
-        if cut or part_ends or iteration in path.needed_saves:
+        if asked or part_ends or iteration in path.needed_saves:
             save()
         if (exits or part_ends) and iteration < path.end:
-            self._stop = Stop.at(iteration, until=path.until, signalled=signalled(), interval=interval())
+            signals = not requested and signalled()
+            self._stop = Stop.at(
+                iteration, until=path.until, requested=requested, signalled=signals, interval=interval()
+            )
         return exits or part_ends
 
     def training_left(self, leaving: BaseException) -> int | None:

@@ -106,6 +106,34 @@ class Mixed:
         return left << half | right
 
 
+@dataclass(frozen=True)
+class Reordered:
+    """An order whose positions in [start, stop) are shuffled among themselves: the same samples in another order.
+
+    Args:
+        order: The order that is changed.
+        start: The first position that is shuffled.
+        stop: The first position after them.
+        seed: The seed; each gives an order of its own.
+    """
+
+    order: Chained | Mixed
+    start: int
+    stop: int
+    seed: int
+
+    @property
+    def length(self) -> int:
+        """The number of samples."""
+        return self.order.length
+
+    def sample(self, position: int) -> int:
+        """Return the sample read at ``position``, 0 <= position < length; a bijection."""
+        if self.start <= position < self.stop:
+            position = self.start + Mixed(self.stop - self.start, self.seed).sample(position - self.start)
+        return self.order.sample(position)
+
+
 def replay_seed(seed: int, place: int) -> int:
     """Return Megatron's random seed for what a window replays; each window has one of its own.
 
@@ -118,16 +146,12 @@ def replay_seed(seed: int, place: int) -> int:
     return (seed + 0x9E3779B1 * place) % 2**32  # an odd factor: no two places share a seed
 
 
-def blend_seed(seed: int, strand: int) -> int:
+def blend_seed(seed: int) -> int:
     """Return Megatron's random seed for a branch's own blend, which no window and no replay has.
 
     With the campaign's own seed, a branch would read the same samples of a window's index that main has begun with.
-
-    Args:
-        seed: The campaign's seed.
-        strand: The number of the branch among several of one version; each draws an order of its own.
     """
-    return replay_seed(seed, -1 - strand)
+    return replay_seed(seed, -1)
 
 
 def _mixed(value: int, key: int) -> int:
@@ -146,7 +170,7 @@ class Timeline(torch.utils.data.Dataset[dict[str, Any]]):
         order: The order in which the samples are read.
     """
 
-    def __init__(self, windows: Sequence[WindowSamples], order: Chained | Mixed) -> None:
+    def __init__(self, windows: Sequence[WindowSamples], order: Chained | Mixed | Reordered) -> None:
         self.windows = tuple(windows)
         self.order = order
         self._ends = list(itertools.accumulate(window.length for window in self.windows))

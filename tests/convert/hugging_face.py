@@ -46,6 +46,20 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
     "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
+    "qwen2-windows": (
+        "Qwen2",
+        {**_SIZES, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2},
+    ),
+    "qwen3-windows": (
+        "Qwen3",
+        {
+            **_SIZES,
+            "head_dim": 16,
+            "use_sliding_window": True,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
     "qwen2-yarn": ("Qwen2", {**_SIZES, "rope_parameters": _YARN}),
     "qwen3": ("Qwen3", {**_SIZES, "head_dim": 32, "tie_word_embeddings": True}),
     "mixtral": ("Mixtral", {**_SIZES, **_EXPERTS}),

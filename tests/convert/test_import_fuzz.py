@@ -43,7 +43,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 FORMAL = {"architectures", "dtype", "transformers_version", "bos_token_id", "eos_token_id", "pad_token_id"}
 """Keys that an export writes anew, and that no model computes with."""
 UNUSED = {
-    # With experts in every layer; and as our models have no windows that differ by layer.
+    # With experts in every layer, and without windows.
     *("intermediate_size", "output_router_logits", "router_aux_loss_coef", "router_jitter_noise"),
     *("max_window_layers", "layer_types", "sliding_window"),
     # Dropout and heads of other tasks; rounding.
@@ -60,6 +60,9 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
     unused -= (
         {"intermediate_size"} if not FAMILIES[family].defaults.get("num_experts") or family == "mixtral" else set()
     )
+    if family in ("qwen2", "qwen3"):
+        sliding = "sliding_attention" in read["layer_types"]
+        unused -= {"layer_types", *(["sliding_window"] if sliding else [])}
     return {key: value for key, value in read.items() if key not in HARMLESS | FORMAL | unused}
 
 

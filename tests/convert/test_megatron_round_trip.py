@@ -76,6 +76,8 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "llama-3.2",
                 "llama-linear",
                 "qwen2-yarn",
+                "qwen2-windows",
+                "qwen3-windows",
                 "llama-tied-biased",
                 "mistral",
                 "qwen2",

@@ -16,6 +16,8 @@ from megatron_lrps.errors import RefusedError
         {},
         {"family": "mistral", "window": 16},
         {"family": "qwen2", "qkv_bias": True},
+        {"family": "qwen2", "qkv_bias": True, "window": 16, "windowed": (False, True)},
+        {"family": "qwen3", "qk_norm": True, "window": 16},
         {"family": "qwen3", "qk_norm": True, "head_dim": 32},
         {"family": "mixtral", "experts": 4, "top_k": 2},
         {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "renormalise": False},

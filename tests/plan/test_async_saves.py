@@ -20,11 +20,13 @@ def test_the_default_strategy_needs_nvidias_library() -> None:
     assert needs_nvrx({"async-save": True, **WORKER})
     assert not needs_nvrx({"async-save": True, "async-strategy": "mcore", **WORKER})
     assert not needs_nvrx({"async-strategy": "nvrx"})
-    refuse_without_nvrx({"async-save": True}, "0.6.0")
+    refuse_without_nvrx({"async-save": True}, "0.19.2", "0.6.0")
+    refuse_without_nvrx({"async-save": True}, None, None)  # it is not known what the ranks will have
+    refuse_without_nvrx({"async-save": True}, "0.16.1", None)  # which has no strategies
     with pytest.raises(
         RefusedError, match=r"needs nvidia-resiliency-ext 0\.6 or newer.* Fix: set async-strategy: mcore"
     ):
-        refuse_without_nvrx({"async-save": True}, None)
+        refuse_without_nvrx({"async-save": True}, "0.19.2", None)
 
 
 def test_an_old_library_lets_no_run_start() -> None:
@@ -35,5 +37,6 @@ def test_an_old_library_lets_no_run_start() -> None:
         False,
         False,
     ]
+    refuse_without_nvrx({}, "0.16.1", "0.4.1")
     with pytest.raises(RefusedError, match=r"nvidia-resiliency-ext is 0\.4\.1, and .* does not start"):
-        refuse_without_nvrx({}, "0.4.1")
+        refuse_without_nvrx({}, "0.19.2", "0.4.1")

@@ -67,3 +67,6 @@ def test_a_budget_below_main_is_refused_with_the_least() -> None:
     with pytest.raises(PlanError) as refused:
         spend(tree_of(paradigm="ptfs"), 0.5, fixed={}, loss=unknown)
     assert_one_clear_line(refused.value, "main path")
+    with pytest.raises(PlanError) as refused:
+        spend(tree_of(branch={"soup": 2}), 0.9, fixed={}, loss=unknown)
+    assert_one_clear_line(refused.value, "v1 is a soup", "branch.soup")

@@ -277,3 +277,18 @@ def test_shellcheck_has_nothing_to_say() -> None:
         [shellcheck, *(f"slurm/{file.name}" for file in files)], cwd=SCRIPTS.parent, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
+    stopped = json.dumps({"event": "stopped", "reason": "request", "iteration": 7, "exit_code": 75})
+    ended = script.run(f"echo '{stopped}' >>{script.events}", "exit 75")
+    assert (ended.code, ended.requeued) == (75, False)
+    assert "stopped by lrps stop, so it is not requeued" in ended.said
+
+
+def test_stalls_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
+    host = script.stand_in("host-python", 'echo "guard $*" >>"$CALLS"; exec sleep 100')
+    ended = script.run("sleep 1", LRPS_STALL="1", LRPS_HOST_PYTHON=str(host))
+    assert ended.code == 0
+    assert f"guard -m megatron_lrps.launch.slurm.stall_guard {script.folder}/plan.yaml v1\n" in ended.calls
+    assert "guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls

@@ -10,6 +10,9 @@ from megatron_lrps.campaign import lineage
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.data_ledger import totals_of
 from megatron_lrps.campaign.differences import compare
+from megatron_lrps.convert.torch_dist import open_checkpoint
+from megatron_lrps.convert.version_mean import make_version
+from megatron_lrps.convert.weighted_mean import plan_mean
 from megatron_lrps.plan import Tree, expand, parse_plan
 from tests.plan.plans import plan_dict
 from tests.training.campaigns import losses, train_path, write_campaign
@@ -151,3 +154,35 @@ def test_data_of_a_begun_branch_that_change_are_refused(trained: tuple[Path, Pat
         assert "path v2, branch.data: a blend has been trained, the plan now says mixed." in ended.log
     finally:
         whole.write_text(text)
+
+
+@pytest.mark.parametrize("data", ["window", "mixed", [[1.0, "./code"]]])
+def test_the_branches_of_a_soup_read_the_same_samples_in_other_orders(folder: Path, data: Any) -> None:
+    keys = plan_dict(versions=VERSIONS, branch={"data": data, "soup": 3})
+    tree = expand(parse_plan(yaml.safe_dump(keys), base=folder))
+    one, two, three = (read(timeline(tree, f"v2-{number}", position=112), 112) for number in (1, 2, 3))
+    alone = tree_in(folder, data)
+    assert one == read(timeline(alone, "v2", position=112), 112)
+    assert sorted(one) == sorted(two) == sorted(three)
+    assert len(set(one)) == 24
+    assert one != two != three != one
+    assert read(timeline(tree, "v2-3", position=128), 128) == three[16:]
+    assert tree.path("v2").mean_words == "a mean of v2-1, v2-2 and v2-3"
+
+
+def test_a_soup_is_trained_and_merged_and_its_branches_differ_in_order_alone(tmp_path: Path) -> None:
+    plan = write_campaign(tmp_path)
+    plan.write_text(plan.read_text() + "branch: {soup: 2}\n")
+    for path in ("main", "v1-1", "v1-2"):
+        assert train_path(plan, path).codes == [0]
+    campaign = Campaign.open(plan)
+    make_version(campaign, campaign.path("v1"), print)
+    first, second = (losses(plan, path) for path in ("v1-1", "v1-2"))
+    assert first.keys() == second.keys()
+    assert first != second
+    ends = campaign.folder.parts_of(campaign.path("v1"))
+    mean, made = plan_mean(ends, [0.5, 0.5]), open_checkpoint(campaign.folder.path("v1").checkpoints / "iter_0000008")
+    assert all((made.read(b.key, b.index, b.start, b.stop) == mean.read(b)).all() for b in mean.blocks)
+    facts = lineage.facts_of(campaign, "v1")
+    ledger = lineage.ledger_of(campaign, facts, lineage.chain_of(campaign, facts))
+    assert sum(each.samples for each in ledger) == 8 * 4

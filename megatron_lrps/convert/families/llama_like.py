@@ -41,6 +41,9 @@ LIKE_QWEN = {
 }
 """Those of Qwen's."""
 
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+_MOST_LAYERS = 10_000
+
 
 def has_experts(args: Mapping[str, Any]) -> bool:
     """Whether Megatron's arguments describe a model with experts."""
@@ -111,8 +114,12 @@ def no_biases(config: ConfigKeys) -> None:
     config.need("mlp_bias", False)
 
 
-def no_window(config: ConfigKeys) -> None:
-    """Refuse a window of Qwen's, which counts only with ``use_sliding_window``, and from ``max_window_layers`` on."""
+def windows_of(config: ConfigKeys) -> dict[str, Any]:
+    """Return the window of a Qwen, and the layers that have it, as attributes of ``Model``.
+
+    It counts only with ``use_sliding_window``, in the layers that ``layer_types`` says, or else from
+    ``max_window_layers`` on.
+    """
     config.need("use_mrope", False)
     if "head_dim" in config:
         config.count("head_dim")  # Llama's may be null, but none of Qwen's
@@ -120,7 +127,35 @@ def no_window(config: ConfigKeys) -> None:
     window, first = config.optional_count("sliding_window") if used else None, config.value("max_window_layers")
     config.harmless("sliding_window")
     layers = config.count("num_hidden_layers")
-    if kinds is not None and kinds != ["full_attention"] * min(layers, len(kinds) + 1 if type(kinds) is list else 0):
-        raise config.refused("layer_types", f"{layers} times full_attention can")
-    if kinds is None and window is not None and (type(first) is not int or first < layers):
-        raise config.refused("sliding_window", "a model whose layers all attend to the whole text can")
+    if kinds is not None:
+        if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in (_FULL, _SLIDING) for kind in kinds):
+            raise config.refused("layer_types", f"a list of {layers} times {_FULL} or {_SLIDING} can")
+        if _SLIDING in kinds and window is None:
+            raise config.refused("layer_types", f"{_SLIDING} needs a sliding_window, and use_sliding_window")
+        return _windows(window, kinds) if _SLIDING in kinds else {}
+    if window is None:
+        return {}
+    if type(first) is not int or first < 0:
+        raise config.refused("max_window_layers", "it is a number of layers")
+    full = min(first, layers)
+    if layers > _MOST_LAYERS:
+        raise config.refused("num_hidden_layers", f"at most {_MOST_LAYERS:,} with windows can")
+    return _windows(window, [_FULL] * full + [_SLIDING] * (layers - full)) if full < layers else {}
+
+
+def window_keys_of(model: Model) -> dict[str, Any]:
+    """Return the config.json keys of a Qwen's window."""
+    if model.window is None:
+        return {"use_sliding_window": False}
+    windowed = model.windowed or (True,) * model.layers
+    return {
+        "use_sliding_window": True,
+        "sliding_window": model.window,
+        "max_window_layers": windowed.index(True),
+        "layer_types": [_SLIDING if each else _FULL for each in windowed],
+    }
+
+
+def _windows(window: int | None, kinds: list[str]) -> dict[str, Any]:
+    windowed = tuple(kind == _SLIDING for kind in kinds)
+    return {"window": window, "windowed": None if all(windowed) else windowed}

@@ -8,16 +8,15 @@ from megatron_lrps.convert.families.family import Family
 
 def _model_of(config: ConfigKeys) -> Model:
     config.need("mlp_bias", False)
-    llama_like.no_window(config)
-    return llama_like.model_of(config, "qwen2", qkv_bias=True)
+    return llama_like.model_of(config, "qwen2", **llama_like.windows_of(config), qkv_bias=True)
 
 
 FAMILY = Family(
     name="qwen2",
     architecture="Qwen2ForCausalLM",
     is_marked=lambda args: bool(args.get("add_qkv_bias")) and not args.get("add_bias_linear"),
-    arguments={**llama_like.ARGUMENTS, "window_size": False},
-    config_of=lambda model: {**llama_like.config_of(model), "use_sliding_window": False},
+    arguments={**llama_like.ARGUMENTS},
+    config_of=lambda model: {**llama_like.config_of(model), **llama_like.window_keys_of(model)},
     defaults={**llama_like.DEFAULTS, **llama_like.LIKE_QWEN},
     model_of=_model_of,
 )

@@ -8,16 +8,15 @@ from megatron_lrps.convert.families.family import Family
 
 def _model_of(config: ConfigKeys) -> Model:
     llama_like.no_biases(config)
-    llama_like.no_window(config)
-    return llama_like.model_of(config, "qwen3", qk_norm=True)
+    return llama_like.model_of(config, "qwen3", **llama_like.windows_of(config), qk_norm=True)
 
 
 FAMILY = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     is_marked=lambda args: bool(args.get("qk_layernorm")),
-    arguments={**llama_like.ARGUMENTS, "add_qkv_bias": False, "window_size": False, "add_bias_linear": False},
-    config_of=lambda model: {**llama_like.config_of(model), "use_sliding_window": False},
+    arguments={**llama_like.ARGUMENTS, "add_qkv_bias": False, "add_bias_linear": False},
+    config_of=lambda model: {**llama_like.config_of(model), **llama_like.window_keys_of(model)},
     defaults={**llama_like.DEFAULTS, **llama_like.LIKE_QWEN, "head_dim": 128},
     model_of=_model_of,
 )

@@ -97,8 +97,9 @@ def _module(machine: Machine, name: str, fix: str) -> Finding:
 
 def _library(machine: Machine, name: str) -> Finding:
     version = machine.libraries[name]
-    if name == NVRX and version is not None and is_old_nvrx(version):
-        why = f"{version}, and megatron-core 0.19 does not start beside a version before 0.6"
+    megatron = machine.version("megatron.core") or ""
+    if name == NVRX and version is not None and is_old_nvrx(version) and not megatron.startswith("0.16."):
+        why = f"{version}, and megatron-core {megatron} does not start beside a version before 0.6"
         return Finding(name, why, False, f"pip uninstall {NVRX}, or use a NeMo container, which has 0.6 or newer.")
     return _need(name, version or "not installed", version is not None, _LIBRARY_FIXES[name])
 

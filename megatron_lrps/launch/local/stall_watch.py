@@ -1,14 +1,10 @@
 """Watches over a path's ranks on this machine: a stall is recorded, told to the plan's hook, and explained."""
 
-import contextlib
-import threading
 import time
 
 from megatron_lrps.campaign.activity import Doing
-from megatron_lrps.campaign.alert_hook import hook_facts, run_hook
-from megatron_lrps.campaign.record import log_event
-from megatron_lrps.campaign.stall import KIND, Stall, stall_of
-from megatron_lrps.errors import StorageError
+from megatron_lrps.campaign.stall import KIND, stall_of
+from megatron_lrps.campaign.stall_alert import raise_alert
 from megatron_lrps.launch.local.outcome import Attempt
 from megatron_lrps.launch.local.progress_display import Display
 from megatron_lrps.launch.local.rank_stacks import dump, not_in_the_collective
@@ -40,7 +36,7 @@ class StallWatch:
         self._told = (stall.doing.what, stall.doing.at)
         message = f"{KIND}: {stall}{self._explained()}"
         self._display.say(f"{self._name}: {message}. The stacks of its ranks are in {self._attempt.log}")
-        self._record(stall, message)
+        raise_alert(self._attempt.campaign, self._name, stall, message, self._display.say)
         return message if self._plan.alerts.stall_ends else None
 
     def _explained(self) -> str:
@@ -51,20 +47,3 @@ class StallWatch:
         more = f" and {len(blamed) - _NAMED} more" if len(blamed) > _NAMED else ""
         waiting = len(places) - len(blamed)
         return f"; {', '.join(blamed[:_NAMED])}{more}" + (f", and {waiting} wait in a collective" if waiting else "")
-
-    def _record(self, stall: Stall, message: str) -> None:
-        facts = {"kind": KIND, "message": message, "values": {"seconds": stall.seconds, "limit": stall.limit}}
-        folder = self._attempt.campaign.folder.path(self._name)
-        with contextlib.suppress(StorageError):  # a full disk takes no alert; the terminal has it
-            log_event(folder, "alert", iteration=stall.iteration, **facts)
-        rules = self._plan.alerts
-        if rules.hook:
-            told = hook_facts(self._plan, self._name, stall.iteration, facts)
-
-            def tell() -> None:
-                if (failure := run_hook(rules.hook, told, self._plan.folder, rules)) is not None:
-                    self._display.say(f"{self._name}: {failure}")
-                    with contextlib.suppress(StorageError):
-                        log_event(folder, "hook_failed", iteration=stall.iteration, message=failure)
-
-            threading.Thread(target=tell, name="stall hook").start()

@@ -175,7 +175,12 @@ def _training(campaign: Campaign, leg: Leg, after: tuple[Job | Key, ...]) -> Job
         name=name,
         options=(*size, *_options(campaign, path, name, given)),
         script=SCRIPTS / ("main.sbatch" if path.kind == "main" else "branch.sbatch"),
-        env={**_env(campaign, path.name), "LRPS_UNTIL": str(leg.until), "LRPS_EXIT_SIGNAL": signal},
+        env={
+            **_env(campaign, path.name),
+            "LRPS_UNTIL": str(leg.until),
+            "LRPS_EXIT_SIGNAL": signal,
+            "LRPS_STALL": "" if plan.alerts.stall is None else "1",
+        },
     )
 
 

@@ -29,15 +29,15 @@ class Alerts(PlanModel):
     grad_norm: Annotated[float, Field(gt=1.0)] | None = 10.0
     """Raise an alert if the gradient norm is this many times the window's median."""
     stall: Annotated[float, Field(gt=1.0)] | None = 20.0
-    """Raise an alert if no iteration ends for this many times the median of the latest ones. `lrps run` judges it,
-    and lets all ranks print their stacks to their log."""
+    """Raise an alert if no iteration ends for this many times the median of the latest ones. `lrps run` or
+    the job's script judges it, and lets all ranks print their stacks to their log."""
     stall_least: Annotated[float, Field(gt=0.0)] = 300.0
     """The minimum number of seconds without an iteration that is a stall."""
     stall_pause: Annotated[float, Field(gt=0.0)] = 3600.0
     """The number of seconds after which a start, a save, or one iteration of an evaluation is a stall."""
     stall_ends: bool = False
-    """Whether a stall ends the ranks of `lrps run`, which then ends with exit code 75; what was trained since the last
-    save is lost."""
+    """Whether a stall ends the ranks: `lrps run` then ends with exit code 75, and a Slurm job is requeued. What was
+    trained since the last save is lost."""
     cool_down: Annotated[float, Field(ge=0.0)] = 600.0
     """For this many seconds after an alert, further alerts of the same kind are counted and not raised."""
     hook: tuple[str, ...] = ()

@@ -66,6 +66,9 @@ class BranchSettings(PlanModel):
     list of [weight, index prefix] pairs is a blend: the branch draws all its samples from these indexes by weight, and
     they may be train data of windows too. A name without a slash is a version's, and stands for the data of its window;
     write `./NAME` for an index beside the plan."""
+    soup: Annotated[int, Field(ge=1)] = 1
+    """The number of branches that are trained for a version. They read the same samples, each in another order, and the
+    version is the mean of their ends. Each costs as much as a single branch."""
     sources: Sources = Field(default_factory=dict)
     """The raw text from which `lrps prepare` makes an index of the blend, as in `versions[].sources`."""
 

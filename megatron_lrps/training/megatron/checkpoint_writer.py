@@ -16,6 +16,7 @@ from typing import Any
 
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.training.megatron import names
+from megatron_lrps.training.megatron.names import Name
 from megatron_lrps.training.megatron.patching import Call, Hook
 
 Died = Callable[[LrpsError, int], int]
@@ -23,17 +24,18 @@ _GRACE_S = 1.0
 """The seconds that Megatron gets to forget a writer that it has ended itself."""
 
 
-def hook(died: Died) -> Hook:
+def hooks(start: Name | None, died: Died) -> list[Hook]:
     """Return the hook on the start of a writer, which watches over each one.
 
     Args:
+        start: The release's function; None if it has none, and its writers go unwatched.
         died: Called in a thread with what became of a writer and an exit code: a shell's for the signal that killed the
             writer, since a new start may succeed as after a killed rank; else 1. The rank ends with what it returns.
     """
-    return Hook(names.START_WRITER, functools.partial(_start, {}, died))
+    return [] if start is None else [Hook(start, functools.partial(_start, start, {}, died))]
 
 
-def _start(first: dict[str, Any], died: Died, call: Call) -> BaseProcess:
+def _start(start: Name, first: dict[str, Any], died: Died, call: Call) -> BaseProcess:
     """Start a writer as the first one was started, and watch over it.
 
     Megatron ends the writer after the last iteration, and starts another for a save that is still to come. It starts
@@ -42,7 +44,7 @@ def _start(first: dict[str, Any], died: Died, call: Call) -> BaseProcess:
     """
     running = _running()
     if not first:
-        first.update({name: call[name] for name in names.START_WRITER.parameters})
+        first.update({name: call[name] for name in start.parameters})
     process: BaseProcess = call.proceed(**{name: value for name, value in first.items() if name != "rank"})
     if process is not running:
         rank = call["rank"]

@@ -20,6 +20,7 @@ from megatron_lrps.plan.window_samples import portions_of
 from megatron_lrps.training.timeline import (
     Chained,
     Mixed,
+    Reordered,
     Samples,
     Timeline,
     WindowSamples,
@@ -98,7 +99,7 @@ def build_datasets(
             path.blend,
             length,
             data_key(tree.plan, path),
-            random_seed=blend_seed(config.random_seed, path.strand),
+            random_seed=blend_seed(config.random_seed),
         )
         windows.append(WindowSamples(version=str(path.parent), length=path.fork * batch, samples=None))
         windows.append(WindowSamples(version=path.name, length=length, samples=samples))
@@ -114,6 +115,9 @@ def build_datasets(
     if not is_built_on_rank():
         return None, [None] * len(sets) if sets else None, None
     order = Mixed(total, args.seed) if path.order == "mixed" else Chained(total)
+    if path.strand > 1:
+        again = Reordered(order, path.fork * batch, path.end * batch, args.seed + path.strand)
+        return Timeline(windows, again), valid, None
     return Timeline(windows, order), valid, None
 
 

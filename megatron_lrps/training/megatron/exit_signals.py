@@ -1,4 +1,4 @@
-"""Megatron's exit signals: SIGTERM saves and stops as well, and main's requests for a cut travel with them."""
+"""Megatron's exit signals: SIGTERM saves and stops as well, and requests to the path's job travel with them."""
 
 import functools
 import signal
@@ -6,23 +6,25 @@ from typing import Any
 
 import torch
 
-from megatron_lrps.training.cut_listener import CutListener
+from megatron_lrps.campaign.path_request import KINDS
 from megatron_lrps.training.megatron import names
 from megatron_lrps.training.megatron.patching import replace
+from megatron_lrps.training.request_listener import RequestListener
 
-_SIGNAL, _CUT = 1, 2
+_SIGNAL = 1
+_BITS = {kind: 2 << place for place, kind in enumerate(KINDS)}
 
 
-def listen(cuts: CutListener) -> None:
-    """Let SIGTERM, which launchers send, save and stop as the exit signal does; main listens for cuts too.
+def listen(requests: RequestListener) -> None:
+    """Let SIGTERM, which launchers send, save and stop as the exit signal does, and so a request to stop.
 
     Args:
-        cuts: Learns at every iteration whether a cut is asked for.
+        requests: Learns at every iteration what is asked for.
     """
     handler = names.SIGNAL_HANDLER.get()()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
-    if cuts.listens:
-        replace(handler, "signals_received", functools.partial(_received_with_cuts, handler, cuts))
+    if requests.listens:
+        replace(handler, "signals_received", functools.partial(_received_with_requests, handler, requests))
 
 
 def received() -> bool:
@@ -30,9 +32,9 @@ def received() -> bool:
     return any(names.SIGNAL_HANDLER.get()().signals_received())
 
 
-def _received_with_cuts(handler: Any, cuts: CutListener) -> list[bool]:
-    """Tell which ranks got the exit signal, as the handler's ``signals_received``; all note whether a cut is wanted."""
-    mine = _SIGNAL * handler._signal_received | _CUT * cuts.is_asked()
+def _received_with_requests(handler: Any, requests: RequestListener) -> list[bool]:
+    """Tell which ranks got the exit signal, or were asked to stop, as the handler's ``signals_received``."""
+    mine = _SIGNAL * handler._signal_received | sum(_BITS[kind] for kind in requests.asked_now())
     values = names.GATHER_ITEM.get()(mine, dtype=torch.int32)
-    cuts.wanted = any(value & _CUT for value in values)
-    return [bool(value & _SIGNAL) for value in values]
+    requests.wanted = frozenset(kind for kind, bit in _BITS.items() if any(value & bit for value in values))
+    return [bool(value & (_SIGNAL | _BITS["stop"])) for value in values]

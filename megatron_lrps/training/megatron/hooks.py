@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError, RefusedError
-from megatron_lrps.plan.async_saves import NVRX, installed, refuse_without_nvrx
+from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
 from megatron_lrps.training.failure_word import leave_word
@@ -48,7 +48,9 @@ def install(*, cpu: bool = False) -> None:
     if names.TRAIN.module in sys.modules and is_in_place(names.TRAIN):
         return
     refuse_wrong_numbers()
-    refuse_without_nvrx({}, installed(NVRX))  # an old one beside Megatron lets no import of it succeed
+    refuse_without_nvrx(
+        {}, installed(MCORE), installed(NVRX)
+    )  # an old one beside Megatron lets no import of it succeed
     if cpu:
         cpu_backend.install()
     release, version = installed_release(), installed_version()
@@ -70,7 +72,7 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
         Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
-        *([] if release.start_writer is None else [checkpoint_writer.hook(_writer_died)]),
+        *checkpoint_writer.hooks(release.start_writer, _writer_died),
     ]
     for name in (*names.ASKED, release.tracker_files):
         name.check(version, release.fix)
@@ -140,7 +142,7 @@ def _initialize(call: Call) -> Any:
     if _session is not None:
         args = names.arguments()
         if args.exit_signal_handler:
-            exit_signals.listen(_session.cuts)
+            exit_signals.listen(_session.requests)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
         if _session.committer is not None:

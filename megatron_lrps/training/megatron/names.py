@@ -110,14 +110,8 @@ PRELOAD_TENSORS = Name(
     ("write_buckets", "non_blocking"),
 )
 """Copies a checkpoint's tensors before they are written in the background."""
-
-_WRITER_PROCESS = "megatron.core.dist_checkpointing.strategies.async_utils"
-START_WRITER = Name(
-    _WRITER_PROCESS, "PersistentAsyncCaller._get_process", ("rank", "mp_mode", "cpu_priority", "io_priority")
-)
-"""Starts the process that writes a rank's checkpoints in the background, unless it runs."""
-WRITER = Name(_WRITER_PROCESS, "PersistentAsyncCaller._persistent_process")
-"""That process; None if there is none."""
+WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "PersistentAsyncCaller._persistent_process")
+"""The process that writes a rank's checkpoints in the background; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +131,10 @@ class Release:
         compile_helpers: Compiles the data sets' helpers, which the wheel has compiled already.
         help_texts: Reads the help texts of flags from the source.
         writer_memory: Measures the memory of a checkpoint's writer.
+        start_writer: Starts ``WRITER``, unless it runs; None if it has no function of its own.
         build_tokenizer: Makes the tokenizer that the arguments name.
         gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
         plain_evaluation: Whether an evaluation has no batch of its own, and its sets have numbers instead of names.
-        start_writer: Starts the process that writes in the background; None if it cannot be watched.
         common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
 
@@ -156,11 +150,11 @@ class Release:
     compile_helpers: Name
     help_texts: Name
     writer_memory: Name
+    start_writer: Name | None
     build_tokenizer: Name
     gpt: str
     plain_evaluation: bool = False
     common_file: str | None = None
-    start_writer: Name | None = START_WRITER
 
     @property
     def fix(self) -> str:

@@ -20,6 +20,11 @@ RELEASE = Release(
         "megatron.training.argument_utils", "ArgumentGroupFactory._get_field_docstrings", ("src_cfg_class",)
     ),
     writer_memory=Name(_WRITER, "_process_memory"),
+    start_writer=Name(
+        "megatron.core.dist_checkpointing.strategies.async_utils",
+        "PersistentAsyncCaller._get_process",
+        ("rank", "mp_mode", "cpu_priority", "io_priority"),
+    ),
     build_tokenizer=Name("megatron.core.tokenizers.utils.build_tokenizer", "build_tokenizer", ("args",)),
     gpt="megatron_lrps.training.megatron.gpt_0_19",
 )

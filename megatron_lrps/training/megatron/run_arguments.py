@@ -7,7 +7,7 @@ from argparse import Namespace
 from megatron_lrps.campaign.past_arguments import allowed
 from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.async_saves import NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
+from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
 from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
 from megatron_lrps.training.cpu import is_installed
@@ -50,18 +50,13 @@ def prepare(args: Namespace) -> None:
 
 def refuse_unfit_async_saves(args: Namespace) -> None:
     """Refuse asynchronous saves that Megatron would switch off, or end in a traceback at the first one."""
-    if args.async_save and installed_release().start_writer is None:
-        raise RefusedError(
-            f"--async-save is given, and the writer of megatron-core {installed_version()} cannot be watched.",
-            "drop it, or use megatron-core 0.17 or newer.",
-        )
     flags = {
         "async-save": args.async_save,
-        "async-strategy": getattr(args, "async_strategy", None),
+        "async-strategy": getattr(args, "async_strategy", None),  # 0.16 has none
         "use-persistent-ckpt-worker": args.use_persistent_ckpt_worker,
     }
     refuse_ignored_async_save(flags, "--")
-    refuse_without_nvrx(flags, installed(NVRX))
+    refuse_without_nvrx(flags, installed(MCORE), installed(NVRX))
 
 
 def refuse_few_microbatches(args: Namespace) -> None:

@@ -54,6 +54,20 @@ def test_transformers_defaults_stand_for_absent_keys() -> None:
     assert model_of_config(linear, "config.json").rope_interpolation == 4
 
 
+def test_qwens_windows_are_those_of_its_layers() -> None:
+    config = {"model_type": "qwen2", "num_hidden_layers": 4, "use_sliding_window": True, "sliding_window": 8}
+    for more, window, windowed in (
+        ({"max_window_layers": 3}, 8, (False, False, False, True)),
+        ({"max_window_layers": 0}, 8, None),
+        ({"max_window_layers": 4}, None, None),
+        ({"max_window_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2}, 8, (True, False) * 2),
+        ({"max_window_layers": 0, "layer_types": ["full_attention"] * 4}, None, None),
+        ({"use_sliding_window": False, "max_window_layers": 0}, None, None),
+    ):
+        model = model_of_config({**config, **more}, "config.json")
+        assert (model.window, model.windowed) == (window, windowed)
+
+
 @pytest.mark.parametrize("value", ["64", 2.0, None, True, 0, -1, 10**12, float("inf"), float("nan"), [], {}])
 def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
     for key in ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"):
@@ -89,7 +103,7 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("llama", "auto_map", {"AutoModelForCausalLM": "modeling.Other"}),
         ("llama", "logits_scaling", 8.0),
         ("llama", "is_encoder_decoder", 0),
-        ("qwen2", "use_sliding_window", True),
+        ("qwen2", "max_window_layers", "2"),
         ("qwen2", "layer_types", ["sliding_attention"] * 32),
         ("qwen2", "layer_types", 7),
         ("qwen3", "head_dim", None),
@@ -105,6 +119,7 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
 )
 def test_what_megatron_cannot_compute_with_is_named(family: str, key: str, value: Any) -> None:
     changes = {key: value, **({"intermediate_size": 96} if family == "llama" else {})}
+    changes |= {"use_sliding_window": True} if key == "max_window_layers" else {}
     message = refused(family, changes)
     inner = [*value, "original_max_position_embeddings"] if isinstance(value, dict) else []
     assert any(name in message for name in (key, key.removeprefix("use_"), *inner, "rope_type"))

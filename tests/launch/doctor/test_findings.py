@@ -81,7 +81,7 @@ def test_every_rank_needs_a_gpu(campaign: Campaign) -> None:
     ("module", "answer", "names"),
     [
         ("torch", {"error": "ModuleNotFoundError: No module named 'torch'"}, ["torch", "GPUs", "NCCL"]),
-        ("megatron", {"version": "0.20.0"}, ["megatron-core"]),
+        ("megatron", {"version": "0.15.0"}, ["megatron-core"]),
         ("megatron", {"error": "ModuleNotFoundError: No module named 'megatron'"}, ["megatron-core"]),
         ("transformer", {"error": "ImportError: libcudart.so.12 is not there"}, ["transformer_engine"]),
         ("fused", {"error": f"ModuleNotFoundError: No module named '{FUSION}'"}, [FUSION]),

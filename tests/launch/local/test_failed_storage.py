@@ -1,4 +1,7 @@
-"""The storage fails in the middle of a save of `lrps run`: exit code 74 and plain words; what was saved is whole."""
+"""The storage fails in the middle of a save of `lrps run`: exit code 74 and plain words; what was saved is whole.
+
+That the run then goes on digit for digit is shown by ``tests/training/test_disk_full.py``.
+"""
 
 import contextlib
 import errno
@@ -14,7 +17,7 @@ import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.manifest import damaged_contents
-from tests.training.campaigns import losses, train_path, write_campaign
+from tests.training.campaigns import write_campaign
 
 pytestmark = pytest.mark.training
 
@@ -81,7 +84,6 @@ def whole(folder: Path) -> int:
 @pytest.mark.parametrize("mode", ["sync", pytest.param("async", marks=pytest.mark.soak)])
 def test_a_disk_that_fills_up_loses_nothing_that_was_saved(mode: str, disk: Path, tmp_path: Path) -> None:
     plan = campaign(tmp_path / "full", mode, disk / "run")
-    (tmp_path / "full" / "run").symlink_to(disk / "run")
     folder = disk / "run" / "paths" / "main" / "checkpoints"
     executor = run(plan)
     wait_for(folder, executor)
@@ -96,13 +98,6 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_saved(mode: str, disk: Path
     assert f" The checkpoint of iteration {saved} is whole. Fix: make room" in stderr
     assert f"it continues from iteration {saved}, and the log is " in stderr
     assert "Traceback" not in stderr
-
-    filler.unlink()
-    reference = campaign(tmp_path / "whole", mode, tmp_path / "whole" / "run")
-    for each in (plan, reference):
-        ended = train_path(each, "main", ranks=2)
-        assert ended.codes == [0, 0], ended.log[-3000:]
-    assert losses(plan, "main") == losses(reference, "main")
 
 
 @pytest.mark.parametrize(

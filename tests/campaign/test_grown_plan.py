@@ -1,12 +1,8 @@
-"""The request for a cut, its answer, and the plan's text that grows by it."""
-
-from pathlib import Path
+"""A plan's text that grows by a cut."""
 
 import pytest
 
-from megatron_lrps.campaign.cut_request import answered, ask, asked, grown_text, request_file, withdraw
-from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.record import log_event
+from megatron_lrps.campaign.grown_plan import grown_text
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import parse_plan
 from tests.plan.plans import BASE, PLAN
@@ -54,27 +50,3 @@ def test_after_two_flow_entries_at_the_end_of_the_file() -> None:
 def test_where_nothing_can_be_added_the_line_is_shown(text: str) -> None:
     with pytest.raises(PlanError, match=r"by hand: cuts: \[\{name: hotfix, fork: 700, iters: 100\}\]"):
         grown(text)
-
-
-def test_a_request_is_answered_once(tmp_path: Path) -> None:
-    main = PathFolder(tmp_path / "main")
-    assert asked(main) is None
-    request = ask(main, "hotfix")
-    assert asked(main) == request
-    assert answered(main, request) is None
-    log_event(main, "cut", iteration=7, version="hotfix", token="another")
-    assert answered(main, request) is None
-    log_event(main, "cut", iteration=9, version="hotfix", token=request.token)
-    assert answered(main, request) == 9
-    newer = ask(main, "next")
-    withdraw(main, request)  # not the one that waits now
-    assert asked(main) == newer
-    withdraw(main, newer)
-    assert not request_file(main).exists()
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": 3, "token": "x"}', '{"name": "x"}'])
-def test_a_torn_request_is_none(content: str, tmp_path: Path) -> None:
-    main = PathFolder(tmp_path)
-    request_file(main).write_text(content)
-    assert asked(main) is None

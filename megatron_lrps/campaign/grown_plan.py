@@ -1,64 +1,9 @@
-"""Cutting a version off a running main path: the request, its answer, and the extended plan.
-
-``<save>/paths/main/cut.json`` asks the job that trains main to save at its current iteration. The job saves at its next
-iteration boundary, answers with the event ``cut`` in main's history, and removes the request.
-"""
-
-import secrets
-from dataclasses import dataclass
-from pathlib import Path
+"""A plan that has grown by a cut: a version besides the planned ones, forked off main (``lrps cut``)."""
 
 import yaml
 
-from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.record import events
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Plan, parse_plan
-from megatron_lrps.storage.files import read_json, write_atomic
-
-EVENT = "cut"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CutRequest:
-    """A request; ``token`` matches it with its answer."""
-
-    name: str
-    token: str
-
-
-def request_file(main: PathFolder) -> Path:
-    """Return the file that holds a request to main's job."""
-    return main.root / "cut.json"
-
-
-def ask(main: PathFolder, name: str) -> CutRequest:
-    """Ask main's job to save now; raises StorageError."""
-    request = CutRequest(name=name, token=secrets.token_hex(8))
-    write_atomic(request_file(main), f'{{"name": "{request.name}", "token": "{request.token}"}}\n')
-    return request
-
-
-def asked(main: PathFolder) -> CutRequest | None:
-    """Return the waiting request, or None; a torn one counts as none."""
-    data = read_json(request_file(main)) or {}
-    name, token = data.get("name"), data.get("token")
-    return CutRequest(name=name, token=token) if isinstance(name, str) and isinstance(token, str) else None
-
-
-def withdraw(main: PathFolder, request: CutRequest) -> None:
-    """Remove a request, withdrawn or answered, unless the file holds a newer one by now."""
-    if asked(main) == request:
-        request_file(main).unlink(missing_ok=True)
-
-
-def answered(main: PathFolder, request: CutRequest) -> int | None:
-    """Return the iteration that main's job saved for a request, or None if it has not yet."""
-    for event in reversed(events(main)):
-        if event.get("event") == EVENT and event.get("token") == request.token:
-            iteration = event.get("iteration")
-            return iteration if isinstance(iteration, int) else None
-    return None
 
 
 def grown_text(text: str, plan: Plan, *, name: str, fork: int, iters: int, shape: str | None) -> str:

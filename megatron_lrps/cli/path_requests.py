@@ -1,0 +1,73 @@
+"""Asking the jobs that train paths, and waiting for their answers: ``lrps cut``, ``lrps save`` and ``lrps stop``."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, withdraw
+from megatron_lrps.errors import RefusedError
+from megatron_lrps.storage.ownership import holder
+
+_POLL_S = 0.2
+
+
+def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float) -> None:
+    """Ask the job of a path, or all jobs of a campaign, to save or to save and stop, and say what they did.
+
+    Args:
+        plan: The plan file.
+        name: The path; None for all that are being trained.
+        kind: ``save`` or ``stop``.
+        patience_s: The seconds to wait for each answer.
+
+    Raises:
+        RefusedError: nobody trains it, its job ended before it saved, or it has not saved in time.
+    """
+    campaign = Campaign.open(plan)
+    paths = [campaign.path(name)] if name is not None else campaign.paths
+    folders = {path.name: campaign.folder.path(path.name) for path in paths}
+    owners = {each: owner for each, folder in folders.items() if (owner := holder(folder.root)) is not None}
+    if not owners:
+        raise RefusedError(
+            f"{f'Path {name}' if name is not None else f'No path of {campaign.plan.campaign}'} is being trained"
+            f"{' by nobody' if name is not None else ''}.",
+            "see lrps status; a job that waits in Slurm is cancelled by lrps cancel.",
+        )
+    requests = {each: ask(folders[each], kind, holder=owner.token) for each, owner in owners.items()}
+    fix = "look at its log (lrps status says what it does), or give it more time with --wait."
+    for each, request in requests.items():
+        typer.echo(
+            f"{each}: asking {owners[each]} to save{' and stop' if kind == 'stop' else ''} at its next iteration"
+        )
+        iteration = wait_for_answer(folders[each], request, patience_s, fix)
+        typer.echo(f"{each}: saved at iteration {iteration:,}" + (", and stops" if kind == "stop" else ""))
+
+
+def wait_for_answer(path: PathFolder, request: PathRequest, patience_s: float, fix: str) -> int:
+    """Return the iteration at which a path's job has saved; the request is withdrawn at the end.
+
+    Args:
+        path: The path's folder.
+        request: The request.
+        patience_s: The seconds to wait.
+        fix: What to do if that was too short.
+
+    Raises:
+        RefusedError: the job ended before it saved, or has not saved in time.
+    """
+    name, deadline = path.root.name, time.monotonic() + patience_s
+    try:
+        while (iteration := answered(path, request)) is None:
+            if holder(path.root) is None:
+                if (iteration := answered(path, request)) is not None:  # it answered, and then ended
+                    break
+                raise RefusedError(f"{name}'s job ended before it saved.", "run the same command again.")
+            if time.monotonic() > deadline:
+                raise RefusedError(f"{name}'s job has not saved within {patience_s:.0f} s.", fix)
+            time.sleep(_POLL_S)
+    finally:
+        withdraw(path, request)
+    return iteration

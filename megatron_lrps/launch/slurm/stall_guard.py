@@ -1,0 +1,70 @@
+"""Watches over the ranks of a Slurm job from its first node, beside them: ``alerts.stall``.
+
+``python -m megatron_lrps.launch.slurm.stall_guard PLAN PATH`` runs until it is ended. On a stall all ranks print
+their stacks to the job's log, and if the plan says so the step is killed, for which the script requeues the job.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from megatron_lrps.campaign.activity import doing_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.stall import KIND, stall_of
+from megatron_lrps.campaign.stall_alert import raise_alert
+from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.processes import STACKS_SIGNAL
+from megatron_lrps.storage.ownership import holder
+
+_LOOK_S = 15.0
+_STACKS_S = 10.0
+"""The seconds that the ranks get to print their stacks before they are killed."""
+
+
+def main(arguments: list[str]) -> int:
+    """Watch; the arguments are those above. Returns only if the plan cannot be read."""
+    plan, name = arguments
+    try:
+        campaign = Campaign.open(Path(plan))
+        folder = campaign.folder.path(campaign.path(name).name)
+    except LrpsError as error:
+        _say(f"stalls are not judged: {error}")
+        return EXIT_FAILED
+    rules, told = campaign.plan.alerts, None
+    while True:
+        time.sleep(min(_LOOK_S, rules.stall_least / 4))
+        stall = stall_of(doing_of(folder, holder(folder.root)), rules, time.time())
+        if stall is None or told == (stall.doing.what, stall.doing.at):
+            continue
+        told = (stall.doing.what, stall.doing.at)
+        message = f"{KIND}: {stall}"
+        _say(f"{name}: {message}. The stacks of its ranks follow")
+        _signal(STACKS_SIGNAL.name, os.environ["SLURM_JOB_ID"])
+        raise_alert(campaign, name, stall, message, _say)
+        if rules.stall_ends:
+            time.sleep(_STACKS_S)
+            _say(f"{name}: its ranks are killed, because alerts.stall_ends is set")
+            for step in _steps():
+                _signal("KILL", step)
+
+
+def _say(text: str) -> None:
+    print(f"lrps: {text}", flush=True)
+
+
+def _steps() -> list[str]:
+    """Return the ids of the job's steps, without the shell of its script."""
+    asked = ["squeue", "--steps", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%i"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    return [step for step in found if step.rpartition(".")[2].isdigit()]
+
+
+def _signal(name: str, job: str) -> None:
+    # Without --batch or --full it is for the steps alone.
+    subprocess.run(["scancel", f"--signal={name.removeprefix('SIG')}", job], check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
