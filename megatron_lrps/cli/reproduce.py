@@ -117,7 +117,7 @@ def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[l
                 if (trial.run, trial.seed) in wanted:
                     raise
                 _say(f"{trial.plan.campaign} is left out: {error}")
-        lines = lines_of(tables, study.baseline)
+        lines = lines_of(tables, study.baselines)
         if lines:
             results = save / "results"
             pictures = draw_study(lines, trees, results)
@@ -127,8 +127,9 @@ def _results(loaded: LoadedStudy, wanted: Container[tuple[str, int]]) -> tuple[l
             write_atomic(results / "results.json", results_json(lines))
     asked = {key: found for key, found in tables.items() if key in wanted}
     seeds, runs = {seed for _, seed in asked}, {run for run, _ in asked}
-    beside = {(run, seed): found for (run, seed), found in tables.items() if run == study.baseline and seed in seeds}
-    return [line for line in lines_of(beside | asked, study.baseline) if line.run in runs], not_finite(asked)
+    needed = {study.baselines[run] for run in runs if run in study.baselines}
+    beside = {(run, seed): found for (run, seed), found in tables.items() if run in needed and seed in seeds}
+    return [line for line in lines_of(beside | asked, study.baselines) if line.run in runs], not_finite(asked)
 
 
 def _prepare(study: Study, save: Path) -> None:

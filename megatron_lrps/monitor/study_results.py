@@ -65,12 +65,12 @@ class Line:
         return spread([value / other[seed] for seed, value in self.perplexity.items() if seed in other])
 
 
-def lines_of(tables: Mapping[tuple[str, int], VersionCosts], baseline: str | None = None) -> list[Line]:
+def lines_of(tables: Mapping[tuple[str, int], VersionCosts], baselines: Mapping[str, str] | None = None) -> list[Line]:
     """Return every version of every run, without those not yet validated.
 
     Args:
         tables: The versions of each (run, seed).
-        baseline: The run that others are compared with in the paradigms that they lack, if there is one.
+        baselines: Run -> the run that it is compared with in the paradigms that it lacks.
     """
     runs: dict[str, dict[int, dict[str, VersionCost]]] = {}
     for (run, seed), versions in tables.items():
@@ -85,10 +85,10 @@ def lines_of(tables: Mapping[tuple[str, int], VersionCosts], baseline: str | Non
             if not found[run][path]:
                 continue
             to: dict[str, Mapping[int, float]] = {}
-            for other_run in dict.fromkeys((run, baseline if baseline in runs else run)):
-                for other in _first(runs[str(other_run)]).values():
+            for other_run in dict.fromkeys((run, (baselines or {}).get(run, run))):
+                for other in _first(runs[other_run]).values() if other_run in runs else ():
                     if other.version == row.version and other.paradigm != row.paradigm:
-                        to.setdefault(other.paradigm, found[str(other_run)][other.path])
+                        to.setdefault(other.paradigm, found[other_run][other.path])
             lines.append(Line(run=run, row=row, perplexity=found[run][path], to=to))
     return lines
 

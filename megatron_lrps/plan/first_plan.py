@@ -136,6 +136,7 @@ save: runs/{draft.name}  # checkpoints, logs, exports, scores and reports
 # of its own iterations.
 lr: {{max: {size.max_lr}, min: {size.min_lr}, warmup_iters: {warmup_of(draft.iters)}}}
 decay: {{shape: cosine, alpha: 0.6}}
+# merge: {{window: 0.2, checkpoints: 10}} # versions that are means of main's checkpoints instead, and cost no iteration
 
 sequence_length: {size.sequence_length}
 global_batch_size: {size.global_batch_size}  # {size.tokens:,} tokens an iteration; it stays

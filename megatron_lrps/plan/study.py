@@ -44,13 +44,13 @@ class Study(PlanModel):
     """A plan file; or the keys of a plan without `campaign` and `save`, whose relative paths start at `save`."""
     runs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     """The runs by their names. The keys of each are laid over the base, mapping by mapping."""
-    baseline: Name | None = None
-    """The run whose PTFS and CPT are compared with runs that have none of their own, seed by seed."""
+    baselines: dict[Name, Name] = Field(default_factory=dict)
+    """Run -> the run whose PTFS and CPT it is compared with, seed by seed, because it has none of its own."""
 
     @model_validator(mode="after")
-    def _a_run(self) -> "Study":
-        if self.baseline is not None and self.baseline not in self.runs:
-            raise ValueError(f"baseline {self.baseline} is not a run; name one of {', '.join(self.runs)}")
+    def _are_runs(self) -> "Study":
+        if unknown := [name for pair in self.baselines.items() for name in pair if name not in self.runs]:
+            raise ValueError(f"baselines names {unknown[0]}, which is not a run; choose from {', '.join(self.runs)}")
         return self
 
 
