@@ -72,7 +72,9 @@ soak: $(STAMP) ## the tests too long for `make test`
 # CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
 CHECKOUTS ?=
 test-releases: releases ## fork, resume, stock's oracle, layouts on each release of Megatron; writes docs/results/releases.json
-	LRPS_CHECKOUTS="$(CHECKOUTS)" LRPS_RELEASES_RESULTS=docs/results/releases.json $(PYTEST) tests/releases $(PYTEST_ARGS)
+	LRPS_CHECKOUTS="$(CHECKOUTS)" LRPS_RELEASES_RESULTS=docs/results/releases.json $(PYTEST) tests/releases/test_releases.py \
+	  $(PYTEST_ARGS)
+	$(PY) -m tests.releases.page
 
 # A GPU machine's torch, Transformer Engine and apex were built together: its own Python runs these, not .venv's.
 GPU_PY ?= python3

@@ -122,6 +122,11 @@ def may_be_allowed(key: str) -> bool:
 def _works_itself_out(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     if key == "num_query_groups":
         return not now.get("group_query_attention")  # Megatron overwrites it while building the model
+    # Releases of Megatron have other defaults for what such a run does not read.
+    if key == "muon_tp_mode":
+        return then.get("optimizer") == now.get("optimizer") == "adam"
+    if key == "rl_generation_lag":
+        return then.get("perform_rl_step") is now.get("perform_rl_step") is False
     if key == "padded_vocab_size":
         tensor = "tensor_model_parallel_size"
         return (then.get(tensor) or 1) != (now.get(tensor) or 1)  # it is padded to a multiple of this

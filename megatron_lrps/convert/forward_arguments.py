@@ -45,6 +45,26 @@ OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "yaml_cfg": (None,),
 }
 """Argument -> the values with which a model can be exported, where these are not the default alone."""
+OTHER_RELEASES = frozenset(
+    (
+        *("async_tensor_model_parallel_allreduce", "scatter_gather_tensors_in_pipeline", "enable_gloo_process_groups"),
+        *("cuda_graph_scope", "batch_invariant_backend", "megatron_fsdp_version", "gtp_remat_opt_in_modules"),
+        *("inference_dynamic_batching_cuda_graph_max_tokens", "langrl_inference_server_type", "save_tokenizer_assets"),
+        *(
+            "rl_parallel_generation_tasks",
+            "rl_rollout_bank_max_bytes",
+            "tokenizer_hf_use_fast",
+            "moe_combine_bwd_dtype",
+        ),
+        *("tokenizer_hf_include_special_tokens", "disable_chunked_prefill", "inference_max_batch_size"),
+        # Read beside a switch alone, which is refused where it is on.
+        *("gdp_num_chunk_states_to_recompute", "gdp_num_householder", "mhc_init_gating_factor"),
+        *("mhc_num_residual_streams", "mhc_sinkhorn_iterations"),
+    )
+)
+"""Those of Megatron 0.16, 0.17, 0.18 or 0.20 that 0.19 has not, and that leave what the weights compute as it is."""
+_OFF: Mapping[str, Any] = {"hybrid_attention_ratio": 0.0, "hybrid_mlp_ratio": 0.0, "moe_dispatch_fwd_dtype": "bf16"}
+"""More of theirs -> the value that changes nothing, where that is neither None nor False."""
 _CLASSES = ("size", "model")
 _OWN = "lrps_"
 
@@ -63,6 +83,8 @@ def refuse_other_forward(args: Mapping[str, Any], *, allow: Collection[str] = ()
     for name, value in sorted(args.items()):
         if name not in known:
             if value is None or value is False or name.startswith(_OWN) or name in (APPLIED_ROPE_FACTOR, *allow):
+                continue
+            if name in OTHER_RELEASES or (name in _OFF and _same(value, _OFF[name])):
                 continue
             raise RefusedError(
                 f"The checkpoint was saved with {flag_of(name)} {_text(value)}, an argument that megatron-core 0.19 "

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.campaign.resharding import RESHARDABLE, refuse_lossy_saves, refuse_other_layout
+from megatron_lrps.campaign.resharding import RESHARDABLE, SAVED_BY, refuse_lossy_saves, refuse_other_layout
 from megatron_lrps.errors import RefusedError
 
 PLAIN: dict[str, Any] = {
@@ -97,3 +97,14 @@ def test_saves_at_wrong_offsets_are_refused_and_their_checkpoints_too(run: dict[
 @pytest.mark.parametrize("run", [PLAIN, SPREAD, RESHARDED, OVERLAPPED, {**TIED, RESHARDABLE: False}])
 def test_sound_saves_pass(run: dict[str, Any]) -> None:
     refuse_lossy_saves(run)
+
+
+@pytest.mark.parametrize("run", [{**RESHARDED, "overlap_grad_reduce": True}, TIED])
+def test_a_release_that_saves_all_buckets_right_is_let_and_an_older_ones_checkpoint_is_not(run: dict[str, Any]) -> None:
+    mended, older = {**run, SAVED_BY: "0.20.0"}, {**run, SAVED_BY: "0.19.2"}
+    refuse_lossy_saves(mended)
+    refuse_other_layout(mended, {**mended, "data_parallel_size": 2}, "c")
+    with pytest.raises(RefusedError, match=r"megatron-core before 0\.20 then saves"):
+        refuse_lossy_saves(older)
+    with pytest.raises(RefusedError, match="a run would go on with other weights"):
+        refuse_other_layout(older, mended, "c")

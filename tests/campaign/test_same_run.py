@@ -249,6 +249,21 @@ def test_a_window_that_is_not_begun_may_change_unless_all_are_mixed() -> None:
     assert "data/else" in refused_data(identity(changed, order="mixed"), 1)
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "used"),
+    [("muon_tp_mode", ("blockwise", "duplicated"), "optimizer"), ("rl_generation_lag", (0, None), "perform_rl_step")],
+)
+def test_a_default_that_another_release_has_matters_only_where_it_is_read(
+    key: str, values: tuple[Any, Any], used: str
+) -> None:
+    plain = {**SAVED, "optimizer": "adam", "perform_rl_step": False}
+    then, now = ({**plain, key: value} for value in values)
+    refuse_other_run(then, now, "c")
+    reads = {used: {"optimizer": "muon"}.get(used, True)}
+    flag = f"--{key.replace('_', '-')}: {values[1]} in this run, {values[0]} in"
+    assert flag in refused_run({**then, **reads}, **{**now, **reads})
+
+
 def test_another_blend_is_refused_once_the_branch_has_begun() -> None:
     def blended(*data: tuple[float, str]) -> Identity:
         return dataclasses.replace(

@@ -6,7 +6,13 @@ import pytest
 from convert.models import LLAMA_MODEL
 
 from megatron_lrps.convert.architecture import Model, Yarn
-from megatron_lrps.convert.forward_arguments import IGNORED, OTHER_VALUES, READ, refuse_other_forward
+from megatron_lrps.convert.forward_arguments import (
+    IGNORED,
+    OTHER_RELEASES,
+    OTHER_VALUES,
+    READ,
+    refuse_other_forward,
+)
 from megatron_lrps.convert.model_arguments import args_of, model_of_args
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments
@@ -78,3 +84,14 @@ def test_what_is_off_or_allowed_or_our_own_is_no_reason_to_refuse() -> None:
     refuse_other_forward(args, allow=["my_tag"])
     for value in ("aux_loss", ["seq_aux_loss", "none"], []):
         refuse_other_forward(args_of(LLAMA_MODEL) | {"moe_router_load_balancing_type": value})
+
+
+def test_what_another_release_saves_is_no_reason_to_refuse_unless_it_computes_something_else() -> None:
+    assert not OTHER_RELEASES & arguments().keys()
+    refuse_other_forward({**dict.fromkeys(OTHER_RELEASES, "set"), "hybrid_attention_ratio": 0.0})
+    with pytest.raises(
+        RefusedError, match=r"--hybrid-attention-ratio 0\.5, an argument that megatron-core 0\.19 does not"
+    ):
+        refuse_other_forward({"hybrid_attention_ratio": 0.5})
+    with pytest.raises(RefusedError, match="--enable-mhc-connections True"):
+        refuse_other_forward({"enable_mhc_connections": True, "mhc_num_residual_streams": 4})

@@ -1,7 +1,6 @@
 """Megatron itself reads what is imported, under another layout, and its own save is exported."""
 
 import json
-import shlex
 import shutil
 from pathlib import Path
 
@@ -38,11 +37,11 @@ EP2_PP2 = "--expert-model-parallel-size 2 --pipeline-model-parallel-size 2"
 
 
 def megatron_line(model_flags: dict[str, object]) -> str:
-    """Flags as a command line."""
+    """Flags as a line that is split at its spaces."""
     words = []
     for flag, value in model_flags.items():
         if value is not False:
-            words += [f"--{flag}"] if value is True else [f"--{flag}", shlex.quote(str(value))]
+            words += [f"--{flag}"] if value is True else [f"--{flag}", str(value)]
     return " ".join(words)
 
 

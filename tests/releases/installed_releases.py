@@ -33,8 +33,17 @@ class Place(NamedTuple):
     kind: str
     folder: Path | None
 
+    @property
+    def series(self) -> tuple[int, ...]:
+        """The first two numbers of its version."""
+        return tuple(map(int, self.version.split(".")[:2]))
+
     def __str__(self) -> str:
         return f"{self.version} {self.kind}"
+
+
+INSTALLED = Place("0.19.2", "wheel", None)
+"""The release that is installed beside the plugin."""
 
 
 def places() -> list[Place]:

@@ -14,6 +14,7 @@ from torch.distributed import checkpoint as dcp
 from training.harness import TINY, Trained, train
 
 from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.training.megatron.installed import installed_release
 
 pytestmark = pytest.mark.training
 
@@ -58,6 +59,8 @@ ODD = "--hidden-size 40 --ffn-hidden-size 72 --global-batch-size 6 --micro-batch
 """Sizes that no padding divides: the state of three ranks ends inside of parameters."""
 DEEP = "--num-layers 4"
 FORK, LAST = 4, 8
+MENDED = installed_release().prefix == "0.20."
+"""Whether the saves of several buckets are right: upstream's #5077 is in no release before 0.20."""
 
 
 class Moved:
@@ -147,13 +150,31 @@ def test_what_is_allowed_moves_every_tensor(move, case: tuple[str, str, str, str
     assert moved.loss_error < 1e-4  # another layout adds in another order, in bf16
 
 
+@pytest.mark.skipif(MENDED, reason="0.20 mends it")
 def test_buckets_lose_the_optimizer_even_in_the_same_layout(move) -> None:  # type: ignore[no-untyped-def]
     moved = move("reshardable, buckets", "one", "one")
     assert len(moved.differing) > 20
     assert moved.loss_error > 0.01
 
 
+@pytest.mark.skipif(not MENDED, reason="0.20 mends it")
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("reshardable, buckets", "one", "one", ""),
+        ("reshardable, buckets", "one", "TP2", ""),
+        pytest.param(("reshardable", "VPP2", "VPP2", DEEP), marks=pytest.mark.soak),
+    ],
+    ids=" ".join,
+)
+def test_buckets_keep_the_optimizer(move, case: tuple[str, str, str, str]) -> None:  # type: ignore[no-untyped-def]
+    moved = move(*case)
+    assert moved.differing == []
+    assert moved.loss_error < 1e-4
+
+
 @pytest.mark.soak
+@pytest.mark.skipif(MENDED, reason="0.20 mends it")
 def test_tied_embeddings_behind_a_virtual_stage_lose_theirs(move) -> None:  # type: ignore[no-untyped-def]
     moved = move("reshardable", "VPP2", "VPP2", DEEP)
     assert moved.differing != []

@@ -28,8 +28,9 @@ def saved_arguments(name: str) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(
-            f"The checkpoint {name} cannot be read: {reason}.",
-            "move that folder away. The checkpoint before it is used then.",
+            f"The checkpoint {name} cannot be read by megatron-core {installed_version()}: {reason}.",
+            "if a newer release saved it, go on with that one; otherwise move that folder away, and the checkpoint "
+            "before it is used.",
         ) from None
     return saved
 
