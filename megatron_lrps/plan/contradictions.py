@@ -102,6 +102,19 @@ def refuse_impossible_fork(plan: Plan, window: Window) -> None:
     raise PlanError(f"{key}: {what}.", f"{', or '.join(fixes) or 'make the version longer, and lower decay.alpha'}.")
 
 
+def refuse_useless_merges(plan: Plan) -> None:
+    """Refuse merges in a plan where nothing would be merged: its paths are listed, or none of its paradigms merges."""
+    merged = [f"versions.{version.name}.merge" for version in plan.versions if version.merge]
+    keys = (["merge"] if plan.merge is not None else []) + merged
+    if keys and plan.paths:
+        raise PlanError(f"{keys[0]}: it is given beside `paths`, of which nothing is merged.", "keep one of the two.")
+    if keys and not {"lrps", "ptfs-merged"}.intersection(plan.paradigm):
+        raise PlanError(
+            f"{keys[0]}: the paradigms of the plan merge nothing: {', '.join(plan.paradigm)}.",
+            "add lrps or ptfs-merged to `paradigm`, or remove it.",
+        )
+
+
 def refuse_impossible_merge(plan: Plan, window: Window, merge: Merge) -> None:
     """Refuse a merge whose first checkpoint lies before main is at the maximal rate, or in an adopted run."""
     key, warm = f"versions.{window.version.name}", plan.lr.warmup_iters

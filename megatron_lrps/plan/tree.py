@@ -13,6 +13,7 @@ from megatron_lrps.plan.contradictions import (
     refuse_shared_data,
     refuse_twins,
     refuse_unfitting_ends,
+    refuse_useless_merges,
 )
 from megatron_lrps.plan.explicit_paths import explicit_paths
 from megatron_lrps.plan.keys.merging import Merge
@@ -35,6 +36,7 @@ def expand(plan: Plan) -> Tree:
             "cuts: they fork off main, and the paradigm lrps, which has a main path, is not in the plan.",
             "add lrps to `paradigm`, or list the cuts as `paths`.",
         )
+    refuse_useless_merges(plan)
     refuse_shared_data(plan)
     refuse_validated_blend(plan)
     windows = windows_of(plan)

@@ -71,6 +71,17 @@ def test_checkpoints_of_one_merge_are_kept_at_a_time() -> None:
         ({"merge": {"checkpoints": 1}}, ("merge.checkpoints",)),
         ({"merge": {"weights": "median"}}, ("merge.weights", "median", "ema")),
         ({"merge": {"windows": 0.2}}, ("merge", "windows")),
+        ({"merge": False}, ("merge", "merges nothing by itself")),
+        ({"merge": {}, "paradigm": ["ptfs", "cpt"]}, ("merge", "ptfs, cpt", "ptfs-merged")),
+        ({"versions": merging(True), "paradigm": "cpt"}, ("versions.v1.merge", "cpt")),
+        (
+            {"merge": {}, "paths": [{"name": "a", "end": 8, "schedule": [{"kind": "hold"}]}]},
+            ("merge", "beside `paths`"),
+        ),
+        (
+            {"merge": {"window": 0.9}, "main": {"adopt": "/stock", "iteration": 1000}},
+            ("versions.v1", "iteration 380", "main.iteration is 1000", "below 0.5"),
+        ),
         ({"versions": merging({"weights": "x"})}, ("weights",)),
     ],
 )
@@ -78,6 +89,12 @@ def test_an_impossible_merge_is_refused(keys: dict[str, object], parts: tuple[st
     with pytest.raises(PlanError) as refused:
         tree_of(**keys)
     assert_one_clear_line(refused.value, *parts)
+
+
+def test_a_merge_may_begin_after_an_adopted_run() -> None:
+    tree = tree_of(merge={"checkpoints": 4}, main={"adopt": "/stock", "iteration": 1000})
+    # v1 ends at 2,000, a fifth of which is 400
+    assert [part.iteration for part in tree.path("v1").mean] == [1700, 1800, 1900, 2000]
 
 
 def test_megatron_is_not_let_train_a_merge() -> None:

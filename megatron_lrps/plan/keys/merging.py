@@ -33,6 +33,8 @@ class Merge(PlanModel):
     @model_validator(mode="before")
     @classmethod
     def _true(cls, value: Any) -> Any:
+        if value is False:
+            raise ValueError("is false; remove it, since a campaign merges nothing by itself")
         return {} if value is True else value
 
     @field_validator("weights")
