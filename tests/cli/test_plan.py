@@ -75,6 +75,7 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
             {"kind": "hold", "start": 500 * 1024, "end": 4_000 * 1024},
             {"kind": "decay", "start": 4_000 * 1024, "end": 10_000 * 1024, "shape": "cosine"},
         ],
+        "mean": [],
     }
 
 

@@ -155,7 +155,9 @@ def shown(rows: list[LiveStanding], *, width: int, height: int) -> list[str]:
 
 
 def row(name: str, *, state: str = "in_progress", alerts: Sequence[str] = ()) -> LiveStanding:
-    path = cast(PlannedPath, SimpleNamespace(name=name, parent="main", fork=9_000, end=10_000))
+    path = cast(
+        PlannedPath, SimpleNamespace(name=name, begins_after=(("main", 9_000),), fork=9_000, end=10_000, mean=())
+    )
     told = [{"iteration": 9, "message": text, "kind": None, "time": "now"} for text in alerts]
     standing = Standing(path=path, state=state, why=None, saved=None, ready=True, torn=(), last_event=None, alerts=told)
     figures = Figures(iteration=9_000, loss=2.5, next_lr=3e-4, grad_norm=0.25, logged_at=0.0, seconds=1.0)

@@ -64,6 +64,7 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
             "verify_one",
             lambda *_: VerifiedCheckpoint(path=path, checkpoint=checkpoint, state="whole"),
         )
+        monkeypatch.setattr(module, "source_of_version", lambda version: version)
         monkeypatch.setattr(
             module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, None, "", None)
         )
