@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.ownership import holder
 
+AskedPath = Annotated[
+    str | None, typer.Argument(metavar="PATH", help="One path; by default all that are being trained.")
+]
+PatienceOption = Annotated[float, typer.Option(min=0.0, help="Seconds to wait until a job has saved.")]
 _POLL_S = 0.2
 
 

@@ -1,20 +1,10 @@
 """``lrps stop``: asks the jobs that train a campaign to save and stop."""
 
-from typing import Annotated
-
-import typer
-
 from megatron_lrps.cli.options import PlanArgument
-from megatron_lrps.cli.path_requests import ask_jobs
+from megatron_lrps.cli.path_requests import AskedPath, PatienceOption, ask_jobs
 
 
-def stop(
-    plan: PlanArgument,
-    path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="One path; by default all that are being trained.")
-    ] = None,
-    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until a job has saved.")] = 1800.0,
-) -> None:
+def stop(plan: PlanArgument, path: AskedPath = None, wait: PatienceOption = 1800.0) -> None:
     """Let what is being trained save now and stop.
 
     It saves at its next iteration. This works from any machine that sees the campaign's folder, on what lrps run or

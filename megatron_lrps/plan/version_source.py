@@ -40,18 +40,8 @@ class VersionSource(Protocol):
 
 
 @dataclass(frozen=True)
-class BranchEnd:
-    """A version that is the last checkpoint of one path; ``made_of`` is only that checkpoint."""
-
-    version: str
-    paradigm: str
-    path: str
-    made_of: tuple[TrainedTo, ...]
-
-
-@dataclass(frozen=True)
-class WeightedMeanOf:
-    """A version that is a weighted mean of the checkpoints ``made_of``; its path trains nothing itself."""
+class OfCheckpoints:
+    """A version that is the last checkpoint of its path, or a weighted mean of others: those in ``made_of``."""
 
     version: str
     paradigm: str
@@ -60,10 +50,8 @@ class WeightedMeanOf:
 
 
 def _source_of(version: str, path: PlannedPath) -> VersionSource:
-    if path.mean:
-        parts = tuple(TrainedTo(part.path, part.iteration) for part in path.mean)
-        return WeightedMeanOf(version, path.paradigm, path.name, parts)
-    return BranchEnd(version, path.paradigm, path.name, (TrainedTo(path.name, path.end),))
+    parts = [(part.path, part.iteration) for part in path.mean] or [(path.name, path.end)]
+    return OfCheckpoints(version, path.paradigm, path.name, tuple(TrainedTo(*part) for part in parts))
 
 
 def sources_of(tree: Tree) -> tuple[VersionSource, ...]:
