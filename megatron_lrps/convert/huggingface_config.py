@@ -31,6 +31,7 @@ def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> 
         "vocab_size": model.vocab,
         "bos_token_id": bos,
         "eos_token_id": eos,
+        "pad_token_id": None,  # some classes have a default, which a small vocabulary may not have
         "tie_word_embeddings": model.tied,
         **family.config_of(model),
     }

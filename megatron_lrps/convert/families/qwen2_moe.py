@@ -12,7 +12,7 @@ def _model_of(config: ConfigKeys) -> Model:
     llama_like.no_biases(config)
     config.need("qkv_bias", True)
     shared = config.count("shared_expert_intermediate_size")
-    return qwen_experts.model_of(config, "qwen2_moe", qkv_bias=True, shared_ffn=shared)
+    return qwen_experts.model_of(config, "qwen2_moe", same=False, qkv_bias=True, shared_ffn=shared)
 
 
 FAMILY = Family(

@@ -114,6 +114,7 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("qwen3_moe", "mlp_only_layers", [0]),
         ("qwen3_moe", "use_sliding_window", True),
         ("qwen2_moe", "qkv_bias", False),
+        ("qwen2_moe", "num_local_experts", 8),  # transformers passes it over, and has 60
         ("ministral", "layer_types", ["sliding_attention", "chunked_attention"] * 16),
         ("ministral", "layer_types", ["full_attention"]),
         ("ministral", "num_key_value_heads", None),
