@@ -45,7 +45,7 @@ _CENTRED: dict[type, type[torch.nn.Module]] = {
 
 
 def wrapped(stock: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Module]:
-    """Return the ``__new__`` of Megatron's ``WrappedTorchNorm`` that also makes what ``stock``, its own one, refuses."""
+    """Return a ``__new__`` of Megatron's ``WrappedTorchNorm`` that also makes what ``stock``, its own one, refuses."""
 
     def make(cls: type, config: Any, hidden_size: int, eps: float = 1e-5, **unused: Any) -> torch.nn.Module:
         plain = copy.copy(config)

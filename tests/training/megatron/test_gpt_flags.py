@@ -25,8 +25,8 @@ reset_attention_mask reset_position_ids rotary_base rotary_percent seed seq_leng
 tensor_model_parallel_size transformer_impl untie_embeddings_and_output_weights use_legacy_models use_rope_scaling
 yaml_cfg
 """
-"""Arguments that pretrain_gpt.py, gpt_builders.py and model_provider.py read, in any of core_r0.16.0 to core_r0.19.0 and
-main of August 2026; of the groups `fim_*` and `logits_load_*` only those that turn the rest on."""
+"""Arguments that pretrain_gpt.py, gpt_builders.py and model_provider.py read, in any of core_r0.16.0 to core_r0.19.0
+and main of August 2026; of the groups `fim_*` and `logits_load_*` only those that turn the rest on."""
 
 ELSEWHERE = {
     "logit_dtype": "Megatron's gpt_config_from_args of 0.20, the first release that has it",
