@@ -1,7 +1,7 @@
 """Flags of Megatron that the package's own GPT entry, which `lrps run` and `lrps submit` start, does not honour. Pure.
 
 Megatron's parser takes them all; an entry that does not read one trains another model, or other samples, without a
-word. ``tests/training/megatron/test_gpt_flags.py`` compares what Megatron-LM's own scripts read with what the entry reads.
+word. ``tests/training/megatron/test_gpt_flags.py`` compares what Megatron-LM's scripts read with what it reads.
 """
 
 import sys
