@@ -242,7 +242,7 @@ def _taken(argument: Argument, value: Any) -> bool:
     items = value if isinstance(value, list) else [value]
     if argument.kind in _ONE_WORD:
         return all(type(item) is int or not isinstance(value, list) for item in items) and (
-            re.fullmatch(_ONE_WORD[argument.kind].fits, *words(argument.flags[0], value)) is not None
+            re.fullmatch(_ONE_WORD[argument.kind].fits, words(argument.flags[0], value)[0]) is not None
         )
     if (not argument.is_list and isinstance(value, list)) or any(isinstance(item, bool) for item in items):
         return False
