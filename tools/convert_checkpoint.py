@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--dtype", choices=["bf16", "fp32"], help="the dtype to write; by default what was saved is kept"
     )
+    flags.add_argument("--family", help="with --saver huggingface: the family, where the model fits another one too")
     return flags
 
 
@@ -99,7 +100,8 @@ def export(args: argparse.Namespace) -> str:
     """To Hugging Face; returns what to say."""
     spec = tokenizer_of(args)
     encoder = load_reference(spec)
-    planned = plan_export(open_checkpoint(newest(args.load_dir)), vocab=encoder.vocab_size, dtype=args.dtype)
+    opened = open_checkpoint(newest(args.load_dir))
+    planned = plan_export(opened, vocab=encoder.vocab_size, dtype=args.dtype, family=args.family)
     said = []
 
     def around(hidden: Path) -> None:

@@ -60,12 +60,16 @@ def export(
         int | None,
         typer.Option("--pipeline-parallel", min=1, help="torch_dist: the pipeline-parallel size; 1 by default."),
     ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help="hf: the family, where the model fits another one too; docs/convert.md lists them."),
+    ] = None,
     allow: AllowOption = None,
     check: CheckOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
-    _refuse_flags(form, tensor, pipeline, workers, shard_gb, check=check)
+    _refuse_flags(form, tensor, pipeline, workers, shard_gb, family, check=check)
     place = _source_options(plan, version, checkpoint, vocab_size, output)
     found = find_version_checkpoint(*place, iteration) if place else None
     from megatron_lrps.convert.export_source import source_of_checkpoint, source_of_version
@@ -86,6 +90,7 @@ def export(
             workers=workers or 1,
             shard_bytes=int((shard_gb or SHARD_GB) * 10**9),
             allow=allow or (),
+            family=family,
             check=check,
             say=say,
         )
@@ -144,15 +149,16 @@ def _refuse_flags(
     pipeline: int | None,
     workers: int | None,
     shard_gb: float | None,
+    family: str | None,
     *,
     check: bool | None,
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:
         raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMATS)}.")
-    only: dict[str, tuple[float | None, str]]
+    only: dict[str, tuple[float | str | None, str]]
     only = {"--tensor-parallel": (tensor, "torch_dist"), "--pipeline-parallel": (pipeline, "torch_dist")}
-    only |= {"--workers": (workers, "hf"), "--shard-gb": (shard_gb, "hf")}
+    only |= {"--workers": (workers, "hf"), "--shard-gb": (shard_gb, "hf"), "--family": (family, "hf")}
     for flag, (value, of) in only.items():
         if value is not None and form != of:
             raise RefusedError(

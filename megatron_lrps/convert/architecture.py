@@ -53,6 +53,9 @@ class Model:
         rope_factor: The factor of Llama 3's frequency scaling, or None.
         rope_interpolation: The number that positions are divided by before the rotary embedding, or None.
         yarn: The YaRN scaling of the rotary embedding, or None.
+        rope_share: The share of a head's width, from its beginning, that the rotary embedding turns.
+        rope_interleaved: It turns neighbouring numbers, not those that are half the width apart.
+        ropeless: For each layer, whether it has no rotary embedding; None if all have one.
         window: The number of tokens that a token attends to, itself included, or None.
         windowed: For each layer, whether it has the window; None if all have it.
         experts: The number of experts; 0 for a dense model.
@@ -80,6 +83,9 @@ class Model:
     rope_factor: float | None = None
     rope_interpolation: int | None = None
     yarn: Yarn | None = None
+    rope_share: float = 1.0
+    rope_interleaved: bool = False
+    ropeless: tuple[bool, ...] | None = None
     window: int | None = None
     windowed: tuple[bool, ...] | None = None
     experts: int = 0

@@ -79,7 +79,12 @@ class PlannedExport(NamedTuple):
 
 
 def plan_export(
-    checkpoint: OpenCheckpoint, *, vocab: int, dtype: str | None = None, allow: Collection[str] = ()
+    checkpoint: OpenCheckpoint,
+    *,
+    vocab: int,
+    dtype: str | None = None,
+    allow: Collection[str] = (),
+    family: str | None = None,
 ) -> PlannedExport:
     """Check that a checkpoint can be exported.
 
@@ -88,12 +93,13 @@ def plan_export(
         vocab: The number of tokens of the tokenizer. Megatron's rows behind them are padding, and are left out.
         dtype: A key of ``DTYPES``, or None to keep the saved one.
         allow: As in ``refuse_other_forward``.
+        family: As in ``model_of_args``.
 
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.
     """
     try:
-        model = model_of_args(checkpoint.args, vocab, allow=allow)
+        model = model_of_args(checkpoint.args, vocab, allow=allow, family=family)
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(
             f"{checkpoint.folder} was saved with arguments that megatron-core 0.19 does not write: {error!r}.",

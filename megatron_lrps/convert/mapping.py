@@ -142,10 +142,11 @@ def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
 def _projections(
     model: Model, names: WeightNames, index: tuple[int, ...], key: str, parts: Sequence[str], ffn: int
 ) -> Iterator[Weight]:
-    """Yield an MLP's gate, up and down projection, or up and down; gate and up are one tensor of Megatron's."""
+    """Yield an MLP's projections; gate and up are one tensor of Megatron's, and of some families'."""
     *first, second = parts
+    size = ffn if model.gelu else 2 * ffn // len(first)
     for number, name in enumerate(first):
-        rows = ((number * ffn, (number + 1) * ffn),)
+        rows = ((number * size, (number + 1) * size),)
         yield from _linear(names, name, f"{key}linear_fc1", index, rows, model.hidden, bias=model.bias)
     yield from _linear(names, second, f"{key}linear_fc2", index, ((0, model.hidden),), ffn, bias=model.bias)
 

@@ -16,7 +16,7 @@ from typing import Any
 _FIELDS = (
     *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "layernorm_epsilon"),
     *("add_bias_linear", "add_qkv_bias", "normalization", "qk_layernorm", "window_size"),
-    "window_attn_skip_freq",
+    *("window_attn_skip_freq", "no_rope_freq", "rotary_interleaved"),
     *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
     *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
 )
@@ -75,6 +75,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         share_embeddings_and_output_weights=not args["untie_embeddings_and_output_weights"],
         position_embedding_type=args["position_embedding_type"],
         rotary_base=args["rotary_base"],
+        rotary_percent=args.get("rotary_percent", 1.0),
         rope_scaling=args["use_rope_scaling"],
         rope_scaling_factor=args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR,
         seq_len_interpolation_factor=args.get("rotary_seq_len_interpolation_factor"),

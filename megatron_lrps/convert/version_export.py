@@ -48,6 +48,7 @@ def export_to_hugging_face(
     workers: int = 1,
     shard_bytes: int = SHARD_BYTES,
     allow: Collection[str] = (),
+    family: str | None = None,
     check: bool | None = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedVersion:
@@ -60,6 +61,7 @@ def export_to_hugging_face(
         workers: The number of files written at a time.
         shard_bytes: The size of the largest file.
         allow: As in ``refuse_other_forward``.
+        family: As in ``model_of_args``.
         check: Compare the logits with Megatron's; None does it if the machine can, on a fresh export.
         say: Called with a line for each step.
 
@@ -68,8 +70,8 @@ def export_to_hugging_face(
         StorageError: the disk fails; nothing is left that looks whole.
     """
     target, opened = output or source.target, source.opened
-    planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow)
-    record = {**source.record, "dtype": _rounded(planned.main_dtype)}
+    planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow, family=family)
+    record = {**source.record, "dtype": _rounded(planned.main_dtype), **({"family": family} if family else {})}
     statement = ""
 
     def around(hidden: Path) -> None:

@@ -20,6 +20,7 @@ from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.data_files import require_data, validation_sets
+from megatron_lrps.plan.entry_flags import refuse_unfit_for_entry
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
@@ -54,6 +55,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
         look(lambda: paths_to_train(campaign, None))
     for path in tree.paths:
         look(partial(refuse_impossible_layout, tree.plan_of(path), ranks))
+    look(lambda: refuse_unfit_for_entry(tree.plan))
     look(lambda: refuse_missing_library(tree.plan))
     windows = planned_windows(tree)
     for path in _untrained(campaign):
@@ -91,6 +93,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
         RefusedError: naming the key, its value and the fix.
     """
     tree = campaign.tree
+    refuse_unfit_for_entry(tree.plan)
     refuse_missing_library(tree.plan)
     trained = [path for path in paths if not path.mean]
     for path in trained:

@@ -39,7 +39,6 @@ _GPU_ALONE = {
     "fp8-format": "Transformer Engine's modules compute in FP8",
     "fp4-format": "Transformer Engine's modules compute in FP4",
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
-    "sequence-parallel": "torch's layer norm does not work on parts of a sequence",
 }
 """Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 means the feature is off."""
 

@@ -12,7 +12,7 @@ from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
-from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags
+from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags, words
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
 from megatron_lrps.plan.validation_flags import validation_flags
@@ -180,14 +180,14 @@ def lr_range(plan: Plan) -> dict[str, float]:
 
 
 def argument_line(flags: dict[str, FlagValue]) -> list[str]:
-    """Return the flags as an argument list: true is a switch, false leaves the flag out, a list gives its items."""
+    """Return the flags as an argument list: true is a switch, false leaves the flag out."""
     line: list[str] = []
     for flag, value in flags.items():
         if value is False:
             continue
         line.append(f"--{flag}")
         if value is not True:
-            line.extend(map(str, value if isinstance(value, list) else [value]))
+            line.extend(words(flag, value))
     return line
 
 

@@ -45,6 +45,28 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
+    "ministral": (
+        "Ministral",
+        {**_SIZES, "head_dim": 16, "sliding_window": 16, "layer_types": ["full_attention", *["sliding_attention"] * 3]},
+    ),
+    "smollm3": ("SmolLM3", {**_SIZES, "no_rope_layers": [1, 0, 1, 1], "pad_token_id": None}),
+    "smollm3-windows": (
+        "SmolLM3",
+        {**_SIZES, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 16, "mlp_bias": True}
+        | {"attention_bias": True, "pad_token_id": None, "tie_word_embeddings": False},
+    ),
+    "phi3": ("Phi3", {**_SIZES, "sliding_window": 16, "pad_token_id": None}),
+    "phi3-partial": (
+        "Phi3",
+        {
+            **_SIZES,
+            "pad_token_id": None,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 250000.0, "partial_rotary_factor": 0.75},
+        },
+    ),
+    "seed_oss": ("SeedOss", {**_SIZES, "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0}),
+    "ernie4_5": ("Ernie4_5", {**_SIZES, "head_dim": 32}),
+    "ernie4_5-biased": ("Ernie4_5", {**_SIZES, "use_bias": True, "tie_word_embeddings": False}),
     "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
     "qwen2-windows": (
         "Qwen2",

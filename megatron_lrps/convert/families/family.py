@@ -61,9 +61,11 @@ class Family:
 
     Attributes:
         name: The ``model_type`` in config.json.
+        models: Models of the family that people know, for the documentation.
+        made_by: Megatron's arguments that make it, in words.
         architecture: The class in transformers.
         is_marked: Whether Megatron's arguments, by destination, are of this family, if they are of none behind it in
-            ``FAMILIES``.
+            ``FAMILIES``. A family whose models are all of another one too is marked by nothing: ``--family`` names it.
         arguments: Megatron's arguments that all models of the family share, by destination. True and False stand for
             whatever counts as on and off. A checkpoint with another value is refused by the argument's name.
         plain_heads: Every head has keys and values of its own, and all heads together are as wide as the model.
@@ -76,6 +78,8 @@ class Family:
     """
 
     name: str
+    models: str
+    made_by: str
     architecture: str
     is_marked: Callable[[Mapping[str, Any]], bool]
     arguments: Mapping[str, Any]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.families import llama_like
+from megatron_lrps.convert.families import llama_like, qwen_windows
 from megatron_lrps.convert.families.config_keys import ConfigKeys
 from megatron_lrps.convert.families.experts import experts_of
 
@@ -35,15 +35,18 @@ def config_of(model: Model, **own: Any) -> dict[str, Any]:
     }
 
 
-def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
-    """Return the model of a config.json; ``own`` is what its family reads itself. Raises as ``llama_like.model_of``."""
+def model_of(config: ConfigKeys, family: str, *, same: bool = True, **own: Any) -> Model:
+    """Return the model of a config.json; ``own`` is what its family reads itself.
+
+    ``same`` is as in ``experts_of``. Raises as ``llama_like.model_of``.
+    """
     config.need("use_sliding_window", False)  # their windows differ by layer
-    llama_like.windows_of(config)
+    qwen_windows.windows_of(config)
     config.count("num_key_value_heads")  # Llama's may be null, but not theirs
     config.need("decoder_sparse_step", 1)
     config.need("mlp_only_layers", None, [])
     config.harmless("intermediate_size")  # of layers without experts, which there are none of
-    experts, top_k = experts_of(config, "num_experts", "num_local_experts")
+    experts, top_k = experts_of(config, "num_experts", "num_local_experts", same=same)
     renormalise = config.switch("norm_topk_prob")
     if renormalise and top_k == 1:
         raise config.refused("num_experts_per_tok", "Megatron cannot renormalise the weight of one expert")

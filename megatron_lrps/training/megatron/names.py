@@ -116,6 +116,8 @@ PRELOAD_TENSORS = Name(
     ("write_buckets", "non_blocking"),
 )
 """Copies a checkpoint's tensors before they are written in the background."""
+TORCH_NORM = Name("megatron.core.transformer.torch_norm", "WrappedTorchNorm.__new__", ("config", "hidden_size", "eps"))
+"""Makes the norms of models without Transformer Engine and apex."""
 WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "PersistentAsyncCaller._persistent_process")
 """The process that writes a rank's checkpoints in the background; None if there is none."""
 
