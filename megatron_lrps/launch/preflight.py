@@ -24,6 +24,7 @@ from megatron_lrps.plan.entry_flags import refuse_unfit_for_entry
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
+from megatron_lrps.plan.save_memory import refuse_small_memory
 from megatron_lrps.plan.tracker_packages import refuse_missing_trackers
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
 
@@ -62,6 +63,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
         look(partial(refuse_bad_data, campaign, path, windows, ranks))
     look(lambda: refuse_missing_files(tree.plan))
     look(lambda: refuse_full_disk(campaign, size))
+    look(lambda: refuse_small_memory(tree.plan, size))
     return found
 
 
