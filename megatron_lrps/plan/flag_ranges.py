@@ -38,6 +38,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 _GPU_ALONE = {
     "fp8-format": "Transformer Engine's modules compute in FP8",
     "fp4-format": "Transformer Engine's modules compute in FP4",
+    "log-straggler": "Megatron measures slow ranks by CUDA's events",
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
 }
 """Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 means the feature is off."""

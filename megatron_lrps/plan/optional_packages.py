@@ -1,26 +1,28 @@
-"""Which packages a plan's trackers need, and the refusal of one that is not installed. Pure."""
+"""Which packages a plan needs that no part of the plugin does, and the refusal of one that is not installed. Pure."""
 
 import importlib.util
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
 
-WANDB = "wandb-project"
+WANDB, STRAGGLER = "wandb-project", "log-straggler"
 
 
 def wanted_packages(plan: Plan) -> dict[str, tuple[str, str]]:
-    """Return key of the plan -> (module, distribution) for every tracker that the plan uses."""
+    """Return key of the plan -> (module, distribution): for its trackers, and for Megatron's search for slow ranks."""
     trackers = plan.trackers
     wanted = {
         f"megatron.{WANDB}": ("wandb", "wandb") if plan.megatron.get(WANDB) else None,
+        # Megatron imports it at the first report, through torch, and ends the run if it is not there.
+        f"megatron.{STRAGGLER}": ("pynvml", "nvidia-ml-py") if plan.megatron.get(STRAGGLER) is True else None,
         "trackers.mlflow": ("mlflow", "mlflow") if trackers.mlflow else None,
         "trackers.comet": ("comet_ml", "comet-ml") if trackers.comet else None,
     }
     return {key: package for key, package in wanted.items() if package is not None}
 
 
-def refuse_missing_trackers(plan: Plan, where: str) -> None:
-    """Refuse a tracker whose package this Python does not have.
+def refuse_missing_packages(plan: Plan, where: str) -> None:
+    """Refuse a plan of which this Python does not have all packages.
 
     Args:
         plan: The plan.
