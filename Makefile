@@ -66,8 +66,12 @@ test: $(STAMP) ## every test but soak and gpu
 test-fast: $(STAMP) ## what trains nothing: under two minutes
 	$(PYTEST) $(PARALLEL) -m "not training and not soak and not gpu" $(PYTEST_ARGS)
 
-soak: $(STAMP) ## the tests too long for `make test`
+# FAULTS=50: how many results of the fault farm there are to be; the same command goes on where the last one ended.
+FAULTS ?= 1000
+soak: $(STAMP) ## the tests too long for `make test`, then hours of faults in real runs; writes docs/reliability.md
 	$(PYTEST) -m soak $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(PY) -m tests.faults.farm --faults $(FAULTS)
+	$(PY) -m tests.faults.page
 
 # CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
 CHECKOUTS ?=

@@ -68,6 +68,8 @@ UNSAFE: dict[str, str] = {
         "fork-or-resume does not look at checkpoints that are not kept; save-interval and async-save save often",
     ),
     "skip-train": "it trains nothing; lrps eval scores what is trained",
+    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, and lrps run and lrps submit start "
+    "them themselves; alerts.stall_ends ends ranks that hang",
 }
 """Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 
