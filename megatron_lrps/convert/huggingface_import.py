@@ -54,10 +54,17 @@ class Imported(NamedTuple):
 
 
 class PlannedImport(NamedTuple):
-    """An import that has been found possible. Nothing is written yet."""
+    """An import that has been found possible. Nothing is written yet.
+
+    Attributes:
+        model: The model.
+        weights: The weights in the files that have a place in Megatron, by name.
+        left_out: The names of those that transformers does not compute with either: of multi-token prediction.
+    """
 
     model: Model
     weights: dict[str, FileTensor]
+    left_out: list[str]
 
     @property
     def elements(self) -> int:
@@ -105,11 +112,14 @@ def plan_import(source: Path) -> PlannedImport:
     if model.tied and head in unknown:
         unknown.remove(head)
         _refuse_other_head(source, found[head], found[weights[0].name])
+    behind = tuple(f"{FAMILIES[model.family].names.layer}.{model.layers + n}." for n in range(model.predictions))
+    left_out = [name for name in unknown if name.startswith(behind)] if behind else []
+    unknown = [name for name in unknown if name not in left_out]
     if unknown:
         raise RefusedError(
             f"{source} holds {shown(unknown[0])}, but Megatron has no tensor for it.", "import another model."
         )
-    return PlannedImport(model, {name: found[name] for name in expected})
+    return PlannedImport(model, {name: found[name] for name in expected}, left_out)
 
 
 def _with_prefix(found: dict[str, FileTensor], names: WeightNames) -> dict[str, FileTensor]:
@@ -161,6 +171,9 @@ def write_import(
     of_tensor: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
     for weight in weights_of(model):
         of_tensor[weight.key, weight.index].append(weight)
+        if weight.alias:
+            of_tensor[weight.alias, weight.index].append(weight)
+            shapes[weight.alias] = shapes[weight.key]
     blocks = []
     for (key, index), weights in of_tensor.items():
         shape, dtype = shapes[key], planned.weights[weights[0].name].dtype

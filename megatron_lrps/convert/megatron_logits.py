@@ -18,7 +18,8 @@ _FIELDS = (
     *("add_bias_linear", "add_qkv_bias", "normalization", "qk_layernorm", "window_size"),
     *("window_attn_skip_freq", "no_rope_freq", "rotary_interleaved"),
     *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
-    *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
+    *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "moe_layer_freq"),
+    *("moe_router_score_function", "moe_router_enable_expert_bias", "moe_router_topk_scaling_factor"),
 )
 """The fields of TransformerConfig that have an argument's name and that ``model_arguments.py`` lets through."""
 
@@ -28,7 +29,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     import torch
     from megatron.core import parallel_state
     from megatron.core.models.gpt import GPTModel
-    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
     from megatron.core.transformer import TransformerConfig
     from megatron.core.transformer.enums import AttnBackend
@@ -67,8 +68,8 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         config.yarn_correction_range_round_to_int = yarn.whole
     model = GPTModel(
         config=config,
-        transformer_layer_spec=get_gpt_layer_local_spec(
-            experts, False, config.qk_layernorm, normalization=config.normalization
+        transformer_layer_spec=get_gpt_decoder_block_spec(
+            config, use_transformer_engine=False, normalization=config.normalization
         ),
         vocab_size=padded,
         max_sequence_length=args["max_position_embeddings"],
@@ -93,12 +94,14 @@ def load_model(checkpoint: Path) -> Any:
     cpu.install()
     from megatron.core import dist_checkpointing
 
-    from megatron_lrps.convert.mapping import WORD_EMBEDDING
+    from megatron_lrps.convert.mapping import WORD_EMBEDDING, stored_key
     from megatron_lrps.convert.torch_dist import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     model = _build(opened.args, opened.tensors[WORD_EMBEDDING].shape[0])
     sharded = {key: value for key, value in model.sharded_state_dict().items() if "_extra_state" not in key}
+    for tensor in sharded.values():
+        tensor.key = stored_key(tensor.key, opened.tensors)  # this model's layers name the norms differently
     loaded = dist_checkpointing.load(sharded, str(checkpoint))
     loaded = {key: loaded[key] for key in sharded}  # Megatron adds the common state
     missing, unexpected = model.load_state_dict(loaded, strict=False)

@@ -4,6 +4,7 @@ Arguments that change the computation and have no counterpart in a Hugging Face 
 """
 
 from collections.abc import Collection, Mapping
+from operator import not_
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
@@ -32,6 +33,8 @@ def model_of_args(
     chosen = _family_of(args, family)
     refuse_other_forward(args, allow=allow)
     experts = args.get("num_experts") or 0
+    if not experts and args.get("moe_layer_freq", 1) != 1:
+        raise refused_argument("moe_layer_freq", args["moe_layer_freq"])
     heads = args["num_attention_heads"]
     groups = args["num_query_groups"] if args.get("group_query_attention") else heads
     window = args.get("window_size")
@@ -61,10 +64,7 @@ def model_of_args(
         **rope_of_args(args),
         **_window_of(args),
         **_ropeless_of(args),
-        experts=experts,
-        top_k=args.get("moe_router_topk", 2) if experts else 0,
-        renormalise=not args.get("moe_router_pre_softmax"),
-        shared_ffn=(args.get("moe_shared_expert_intermediate_size") or 0) if experts else 0,
+        **(_experts_of(args) if experts else {}),
         gelu="" if args.get("swiglu") else "gelu_new" if args.get("bias_gelu_fusion") else "gelu",
     )
     if chosen.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
@@ -93,6 +93,36 @@ def _refuse_unlike(model: Model) -> None:
         args, others = args_of(model), args_of(described)
         name = next((name for name in args if args[name] != others.get(name)), "num_layers")
         raise refused_argument(name, args[name])
+
+
+def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the experts as attributes of ``Model``; ``get_gpt_decoder_layer_specs`` says which layers have them."""
+    score, every = args.get("moe_router_score_function", "softmax"), args.get("moe_layer_freq", 1)
+    if score not in ("softmax", "sigmoid"):
+        raise refused_argument("moe_router_score_function", score)
+    biased = bool(args.get("moe_router_enable_expert_bias"))
+    if biased != (score == "sigmoid"):
+        raise refused_argument("moe_router_enable_expert_bias", biased)
+    dense = _dense_of(every, args["num_layers"])
+    if dense is not None and len(dense) != args["num_layers"]:
+        raise refused_argument("moe_layer_freq", every)
+    return {
+        "experts": args["num_experts"],
+        "top_k": args.get("moe_router_topk", 2),
+        "renormalise": biased or not args.get("moe_router_pre_softmax"),
+        "shared_ffn": args.get("moe_shared_expert_intermediate_size") or 0,
+        "dense": dense,
+        "dense_ffn": args["ffn_hidden_size"] if dense else 0,
+        "sigmoid": biased,
+        "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
+    }
+
+
+def _dense_of(every: Any, layers: int) -> tuple[bool, ...] | None:
+    """Return for each layer whether it has no experts; of a number N, each Nth layer has, from the first one on."""
+    if every == 1:
+        return None
+    return tuple(layer % every != 0 for layer in range(layers)) if isinstance(every, int) else tuple(map(not_, every))
 
 
 def _window_of(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +155,12 @@ def _by_layer(args: Mapping[str, Any], name: str, *, every: bool) -> tuple[bool,
 
 def args_of(model: Model) -> dict[str, Any]:
     """Return Megatron's arguments for a model, by destination: only those that decide what the model is."""
-    layer = FAMILIES[model.family].arguments
+    family = FAMILIES[model.family]
+    layer = family.arguments
     args: dict[str, Any] = {
         "num_layers": model.layers,
         "hidden_size": model.hidden,
-        "ffn_hidden_size": model.ffn,
+        "ffn_hidden_size": model.dense_ffn or model.ffn,
         "num_attention_heads": model.heads,
         "group_query_attention": model.groups != model.heads,
         "num_query_groups": model.groups,
@@ -157,6 +188,10 @@ def args_of(model: Model) -> dict[str, Any]:
             "moe_router_topk": model.top_k,
             "moe_router_pre_softmax": not model.renormalise,
             "moe_shared_expert_intermediate_size": model.shared_ffn or None,
-            "moe_shared_expert_gate": model.shared_ffn > 0,
+            "moe_shared_expert_gate": model.shared_ffn > 0 and bool(family.names.shared_expert_gate),
+            "moe_layer_freq": [int(not each) for each in model.dense] if model.dense else 1,
+            "moe_router_score_function": "sigmoid" if model.sigmoid else "softmax",
+            "moe_router_enable_expert_bias": model.sigmoid,
+            "moe_router_topk_scaling_factor": model.routed_scale if model.routed_scale != 1 else None,
         }
     return args

@@ -2,6 +2,7 @@
 
 from megatron_lrps.convert.families import (
     ernie4_5,
+    glm4_moe,
     gpt2,
     llama,
     ministral,
@@ -30,6 +31,7 @@ _FAMILIES = (
     mixtral.FAMILY,
     qwen3_moe.FAMILY,
     qwen2_moe.FAMILY,
+    glm4_moe.FAMILY,
     gpt2.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}

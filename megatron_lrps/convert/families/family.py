@@ -27,10 +27,11 @@ class WeightNames:
         attention_output: The projection behind the attention.
         mlp: Gate, up and down projection, or only up and down if there is no gate.
         router: The router of experts.
+        expert_bias: The bias of each expert that the router chooses by, or empty if there is none.
         experts: The prefix of the experts, each below its number.
         expert: Gate, up and down projection of an expert.
         shared_expert: The expert that all tokens go to.
-        shared_expert_gate: The gate of that expert.
+        shared_expert_gate: The gate of that expert, or empty if there is none.
         norm_bias: The norms have a bias.
         transposed: The matrices are the transposes of Megatron's.
     """
@@ -47,6 +48,7 @@ class WeightNames:
     attention_output: str = "self_attn.o_proj"
     mlp: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     router: str = "mlp.gate.weight"
+    expert_bias: str = ""
     experts: str = "mlp.experts"
     expert: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     shared_expert: str = "mlp.shared_expert"

@@ -111,7 +111,16 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("mixtral", "num_experts_per_tok", 1),
         ("mixtral", "num_experts_per_tok", 9),
         ("mixtral", "sliding_window", 4096),
-        ("qwen3_moe", "mlp_only_layers", [0]),
+        ("qwen3_moe", "mlp_only_layers", ["0"]),
+        ("qwen3_moe", "mlp_only_layers", 3),
+        ("qwen3_moe", "mlp_only_layers", list(range(24))),
+        ("qwen2_moe", "decoder_sparse_step", 25),
+        *(("glm4_moe", key, 2) for key in ("n_group", "topk_group")),
+        ("glm4_moe", "norm_topk_prob", False),
+        ("glm4_moe", "first_k_dense_replace", 46),
+        ("glm4_moe", "n_shared_experts", 0),
+        ("glm4_moe", "num_nextn_predict_layers", -1),
+        ("glm4_moe", "rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("qwen3_moe", "use_sliding_window", True),
         ("qwen2_moe", "qkv_bias", False),
         ("qwen2_moe", "num_local_experts", 8),  # transformers passes it over, and has 60
@@ -202,6 +211,12 @@ def test_the_published_configs_keys_are_known(family: str) -> None:
         "phi3": {"embd_pdrop": 0.0, "original_max_position_embeddings": 4096, "sliding_window": 2047},
         "seed_oss": {"attention_out_bias": False, "residual_dropout": 0.1, "attention_bias": True, "head_dim": 128},
         "ernie4_5": {"use_bias": False, "head_dim": 128, "rope_theta": 500000.0},
+        "glm4_moe": {
+            "head_dim": 128,
+            "num_nextn_predict_layers": 1,
+            "partial_rotary_factor": 0.5,
+            "routed_scaling_factor": 2.5,
+        },
         "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
     }
     model_of_config({"model_type": family, **common, **own[family]}, "config.json")
