@@ -67,6 +67,9 @@ class Model:
         sigmoid: The router scores an expert by a sigmoid, and chooses by that plus a bias of the expert.
         routed_scale: The factor of what the chosen experts add.
         predictions: The number of layers behind the last one that predict further tokens. They stay behind.
+        sinks: Each head has a number that takes part in its softmax and attends to nothing.
+        glu_clamp: The MLP's gate is a quick GELU, gate and up projection are clamped to this, and 1 is added to the up
+            projection; None for SwiGLU.
         gelu: The activation of an MLP without a gate, as transformers calls it: ``gelu`` or ``gelu_new``.
     """
 
@@ -102,4 +105,6 @@ class Model:
     sigmoid: bool = False
     routed_scale: float = 1.0
     predictions: int = 0
+    sinks: bool = False
+    glu_clamp: float | None = None
     gelu: str = ""

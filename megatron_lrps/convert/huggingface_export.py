@@ -219,12 +219,13 @@ def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:
     """Yield a weight's values in blocks of about ``BLOCK_BYTES``, in order, as saved; raises as ``read``."""
     key = stored_key(weight.key, checkpoint.tensors)
     row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize
-    blocks = (
-        checkpoint.read(key, weight.index, begin, end)
-        for start, stop in weight.rows
-        for begin, end in row_blocks(start, stop, row_bytes)
-    )
-    if weight.transposed:
-        yield torch.cat(list(blocks)).t()
-    else:
-        yield from blocks
+    for part in weight.parts:
+        blocks = (
+            checkpoint.read(key, part, begin, end)
+            for start, stop in weight.rows
+            for begin, end in row_blocks(start, stop, row_bytes)
+        )
+        if weight.whole:
+            yield weight.from_megatron(torch.cat(list(blocks)))
+        else:
+            yield from blocks

@@ -7,7 +7,9 @@ GPT-2), so one table serves both directions.
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
@@ -38,6 +40,8 @@ class Weight:
         rows: The (start, stop) ranges of that part's rows, in the weight's order.
         inner: The dimensions behind the rows in Megatron's shape: (columns,) or empty.
         transposed: The weight is the transpose of the rows.
+        stacked: The number of parts that the weight is a stack of, one for each expert; 0 if it is one part.
+        interleaved: The first half of the rows and the second take turns in the weight.
         alias: Another key of the same values, that Transformer Engine's layers read, or empty.
     """
 
@@ -47,13 +51,37 @@ class Weight:
     rows: tuple[tuple[int, int], ...]
     inner: tuple[int, ...]
     transposed: bool = False
+    stacked: int = 0
+    interleaved: bool = False
     alias: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that Hugging Face has."""
         shape = (sum(stop - start for start, stop in self.rows), *self.inner)
-        return shape[::-1] if self.transposed else shape
+        shape = shape[::-1] if self.transposed else shape
+        return (self.stacked, *shape) if self.stacked else shape
+
+    @property
+    def parts(self) -> list[tuple[int, ...]]:
+        """The index of each part of Megatron's tensor that the weight holds."""
+        return [(*self.index, part) for part in range(self.stacked)] if self.stacked else [self.index]
+
+    @property
+    def whole(self) -> bool:
+        """A part cannot be read or written in blocks of rows."""
+        return self.transposed or self.interleaved or self.stacked > 0
+
+    def from_megatron(self, part: Tensor) -> Tensor:
+        """Return a part's rows as the weight has them."""
+        if self.interleaved:
+            part = part.reshape(2, -1, *part.shape[1:]).transpose(0, 1).reshape(part.shape)
+        return part.t() if self.transposed else part
+
+    def to_megatron(self, values: Tensor) -> Tensor:
+        """Return one part of the weight as Megatron has its rows."""
+        rows = values.t() if self.transposed else values
+        return rows.reshape(-1, 2, *rows.shape[1:]).transpose(0, 1).reshape(rows.shape) if self.interleaved else rows
 
 
 def weights_of(model: Model) -> list[Weight]:
@@ -119,6 +147,9 @@ def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]
         parts = [tuple(row for part in parts for row in part)]
     for name, rows in zip(names.qkv, parts, strict=True):
         yield from _linear(names, f"{own}.{name}", key, index, rows, model.hidden, bias=model.qkv_bias)
+    if names.sinks:
+        key_of_sinks = f"{prefix}self_attention.core_attention.softmax_offset"
+        yield Weight(name=f"{own}.{names.sinks}", key=key_of_sinks, index=index, rows=((0, model.heads),), inner=())
     if model.qk_norm:
         for part, name in zip("qk", names.qk_norms, strict=True):
             norm = f"{prefix}self_attention.{part}_layernorm."
@@ -141,7 +172,13 @@ def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
     if names.expert_bias:
         key = f"{prefix}{EXPERT_BIAS}"
         yield Weight(name=f"{own}.{names.expert_bias}", key=key, index=index, rows=rows, inner=())
-    for expert in range(model.experts):
+    if names.router_bias:
+        yield Weight(
+            name=f"{own}.{names.router_bias}", key=f"{prefix}mlp.router.bias", index=index, rows=rows, inner=()
+        )
+    if names.stacked:
+        yield from _stacked(model, names, index, f"{prefix}mlp.experts.experts.", f"{own}.{names.experts}")
+    for expert in range(0 if names.stacked else model.experts):
         parts = [f"{own}.{names.experts}.{expert}.{part}" for part in names.expert]
         key = f"{prefix}mlp.experts.experts."
         yield from _projections(model, names, (*index, expert), key, parts, model.ffn)
@@ -152,6 +189,26 @@ def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
         if names.shared_expert_gate:
             name = f"{own}.{names.shared_expert_gate}"
             yield Weight(name=name, key=f"{key}gate_weight", index=index, rows=((0, 1),), inner=hidden)
+
+
+def _stacked(model: Model, names: WeightNames, index: tuple[int, ...], key: str, own: str) -> Iterator[Weight]:
+    """Yield the projections of all experts in one: gate and up, and down."""
+    sizes = ((2 * model.ffn, model.hidden), (model.hidden, model.ffn))
+    for number, (name, (rows, columns)) in enumerate(zip(names.expert, sizes, strict=True), start=1):
+        weight = Weight(
+            name=f"{own}.{name}",
+            key=f"{key}linear_fc{number}.weight",
+            index=index,
+            rows=((0, rows),),
+            inner=(columns,),
+            transposed=True,
+            stacked=model.experts,
+            interleaved=number == 1,
+        )
+        yield weight
+        if model.bias:
+            name, bias = f"{weight.name}_bias", f"{key}linear_fc{number}.bias"
+            yield replace(weight, name=name, key=bias, inner=(), transposed=False)
 
 
 def _projections(
@@ -177,7 +234,7 @@ def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
     rows: dict[str, int] = {}
     inner: dict[str, tuple[int, ...]] = {}
     for weight in weights_of(model):
-        lead[weight.key] = tuple(i + 1 for i in weight.index)  # the last layer and expert come last
+        lead[weight.key] = tuple(i + 1 for i in weight.parts[-1])  # the last layer and expert come last
         rows[weight.key] = max(rows.get(weight.key, 0), *(stop for _, stop in weight.rows))
         inner[weight.key] = weight.inner
     return {key: (*lead[key], padded if key in PADDED else rows[key], *inner[key]) for key in lead}

@@ -54,6 +54,7 @@ _ONE_RANK: dict[str, Any] = {
 _NOT_TAKEN_OVER = (
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
     *("qk_layernorm", "window_size", "window_attn_skip_freq", "no_rope_freq", "moe_shared_expert_gate"),
+    *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
 )
 """Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
 

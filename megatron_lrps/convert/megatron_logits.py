@@ -19,6 +19,7 @@ _FIELDS = (
     *("window_attn_skip_freq", "no_rope_freq", "rotary_interleaved"),
     *("moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
     *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "moe_layer_freq"),
+    *("softmax_type", "glu_linear_offset", "activation_func_clamp_value"),
     *("moe_router_score_function", "moe_router_enable_expert_bias", "moe_router_topk_scaling_factor"),
 )
 """The fields of TransformerConfig that have an argument's name and that ``model_arguments.py`` lets through."""
@@ -28,6 +29,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     """Build Megatron's GPT model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
     import torch
     from megatron.core import parallel_state
+    from megatron.core.fusions.fused_bias_geglu import quick_gelu
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
@@ -43,14 +45,15 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         parallel_state.initialize_model_parallel()
     model_parallel_cuda_manual_seed(0)
     experts = args.get("num_experts") or None
-    swiglu = args["swiglu"]
+    swiglu, quick = args["swiglu"], bool(args.get("quick_geglu"))
+    activations = {(True, False): torch.nn.functional.silu, (False, True): quick_gelu}
     config = TransformerConfig(
         **{name: args[name] for name in _FIELDS if args.get(name) is not None},
         num_query_groups=args["num_query_groups"] if args.get("group_query_attention") else None,
         num_moe_experts=experts,
-        gated_linear_unit=swiglu,
-        activation_func=torch.nn.functional.silu if swiglu else torch.nn.functional.gelu,
-        bias_activation_fusion=bool(args.get("bias_gelu_fusion")) and not swiglu,
+        gated_linear_unit=swiglu or quick,
+        activation_func=activations.get((swiglu, quick), torch.nn.functional.gelu),
+        bias_activation_fusion=bool(args.get("bias_gelu_fusion")) and not swiglu and not quick,
         attention_backend=AttnBackend.unfused,
         use_cpu_initialization=True,
         hidden_dropout=0.0,

@@ -37,6 +37,8 @@ def model_of_args(
         raise refused_argument("moe_layer_freq", args["moe_layer_freq"])
     heads = args["num_attention_heads"]
     groups = args["num_query_groups"] if args.get("group_query_attention") else heads
+    if args.get("softmax_type") not in (None, "vanilla", "learnable"):
+        raise refused_argument("softmax_type", args["softmax_type"])
     window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
@@ -65,7 +67,13 @@ def model_of_args(
         **_window_of(args),
         **_ropeless_of(args),
         **(_experts_of(args) if experts else {}),
-        gelu="" if args.get("swiglu") else "gelu_new" if args.get("bias_gelu_fusion") else "gelu",
+        sinks=args.get("softmax_type", "vanilla") != "vanilla",
+        glu_clamp=_glu_clamp_of(args),
+        gelu=""
+        if args.get("swiglu") or args.get("quick_geglu")
+        else "gelu_new"
+        if args.get("bias_gelu_fusion")
+        else "gelu",
     )
     if chosen.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
@@ -116,6 +124,22 @@ def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
         "sigmoid": biased,
         "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
     }
+
+
+def _glu_clamp_of(args: Mapping[str, Any]) -> float | None:
+    """Return the clamp of gpt-oss's MLP, the only one for which Megatron's other numbers may differ from SwiGLU's."""
+    quick, clamp, offset = (
+        args.get("quick_geglu"),
+        args.get("activation_func_clamp_value"),
+        args.get("glu_linear_offset"),
+    )
+    if quick and clamp is None:
+        raise refused_argument("quick_geglu", quick)
+    if not quick and clamp is not None:
+        raise refused_argument("activation_func_clamp_value", clamp)
+    if (offset or 0.0) != (1.0 if quick else 0.0):
+        raise refused_argument("glu_linear_offset", offset)
+    return None if clamp is None else float(clamp)
 
 
 def _dense_of(every: Any, layers: int) -> tuple[bool, ...] | None:
@@ -173,6 +197,10 @@ def args_of(model: Model) -> dict[str, Any]:
         "qk_layernorm": model.qk_norm,
         "normalization": layer["normalization"],
         "swiglu": layer["swiglu"],
+        "quick_geglu": model.glu_clamp is not None,
+        "glu_linear_offset": 0.0 if model.glu_clamp is None else 1.0,
+        "activation_func_clamp_value": model.glu_clamp,
+        "softmax_type": "learnable" if model.sinks else "vanilla",
         "position_embedding_type": layer["position_embedding_type"],
         **rope_args_of(model),
         "window_size": (model.window - 1, 0) if model.window else None,

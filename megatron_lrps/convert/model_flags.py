@@ -16,6 +16,7 @@ _DECIDING = (
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
     *("rotary_base", "rotary_percent", "rotary_interleaved"),
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
     *("swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
     *(
         "untie_embeddings_and_output_weights",
@@ -39,6 +40,8 @@ _DEFAULTS = {
     "rotary-base": 10000,
     "rotary-percent": 1.0,
     "moe-layer-freq": 1,
+    "softmax-type": "vanilla",
+    "glu-linear-offset": 0.0,
     "moe-router-score-function": "softmax",
     "norm-epsilon": 1e-5,
     "normalization": "LayerNorm",

@@ -104,6 +104,11 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"first_k_dense_replace": 1, "n_shared_experts": 2, "routed_scaling_factor": 2.5, "use_qk_norm": True}
         | {"attention_bias": True, "num_mtp_layers": 0},
     ),
+    "gpt_oss": (
+        "GptOss",
+        {**_SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
+        | {"rope_parameters": {**_YARN, "rope_theta": 150000.0, "truncate": False}},
+    ),
     "gpt2": (
         "GPT2",
         {"vocab_size": VOCAB, "n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": POSITIONS, "bos_token_id": 1}

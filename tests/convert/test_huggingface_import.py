@@ -148,11 +148,11 @@ def test_layers_of_multi_token_prediction_stay_behind_and_nothing_else_does(tmp_
     source = save_model(tmp_path / "source", "glm4_moe")
     changed(source, model__layers__4__eh_proj__weight=torch.zeros(64, 128))
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1}))
-    with pytest.raises(RefusedError, match="num_nextn_predict_layers .* cannot be imported"):
-        plan_import(source)  # beside num_mtp_layers 0
-    del config["num_mtp_layers"]
-    (source / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1}))
+    for predictions in ({"num_nextn_predict_layers": 1, "num_mtp_layers": 0}, {"num_nextn_predict_layers": None}):
+        (source / "config.json").write_text(json.dumps({**config, **predictions}))
+        with pytest.raises(RefusedError, match=r"num_nextn_predict_layers .* cannot be imported; a number up to 8 can"):
+            plan_import(source)
+    (source / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1, "num_mtp_layers": 1}))
     assert plan_import(source).left_out == ["model.layers.4.eh_proj.weight"]
     changed(source, model__layers__5__eh_proj__weight=torch.zeros(64, 128))
     with pytest.raises(RefusedError, match=r"holds 'model\.layers\.5\.eh_proj\.weight'"):
@@ -161,6 +161,8 @@ def test_layers_of_multi_token_prediction_stay_behind_and_nothing_else_does(tmp_
 
 def test_layers_that_differ_have_tensors_of_their_own_and_norms_that_either_layer_spec_finds(tmp_path: Path) -> None:
     source = save_model(tmp_path / "source", "glm4_moe", dtype=torch.bfloat16)
+    biases = {name: value for name, value in load_file(source / "model.safetensors").items() if "correction" in name}
+    changed(source, **{name.replace(".", "__"): value.float() for name, value in biases.items()})  # as published
     write_import(plan_import(source), tmp_path / "imported")
     tensors = open_checkpoint(tmp_path / "imported" / "release").tensors
     assert tensors["decoder.layers.0.mlp.linear_fc1.weight"].shape == (192, 64)

@@ -73,6 +73,10 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
             layer for layer in layers if layer in (read["mlp_only_layers"] or ()) or (layer + 1) % step
         ]
         unused -= {"intermediate_size"} if read["mlp_only_layers"] else set()
+    if family == "gpt_oss":
+        sliding = "sliding_attention" in read["layer_types"]
+        unused = (unused | {"quantization_config"}) - {"layer_types", "intermediate_size"}
+        unused -= {"sliding_window"} if sliding else set()
     if family == "glm4_moe":
         unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
         unused -= {"intermediate_size"} if read["first_k_dense_replace"] else set()

@@ -88,6 +88,9 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "qwen3",
                 "mixtral",
                 "qwen3_moe",
+                "qwen3_moe-dense",
+                "glm4_moe",
+                "gpt_oss",
                 "gpt2",
             )
         ),

@@ -4,6 +4,7 @@ from megatron_lrps.convert.families import (
     ernie4_5,
     glm4_moe,
     gpt2,
+    gpt_oss,
     llama,
     ministral,
     mistral,
@@ -32,6 +33,7 @@ _FAMILIES = (
     qwen3_moe.FAMILY,
     qwen2_moe.FAMILY,
     glm4_moe.FAMILY,
+    gpt_oss.FAMILY,
     gpt2.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}

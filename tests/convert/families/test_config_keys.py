@@ -117,6 +117,12 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("qwen2_moe", "decoder_sparse_step", 25),
         *(("glm4_moe", key, 2) for key in ("n_group", "topk_group")),
         ("glm4_moe", "norm_topk_prob", False),
+        ("gpt_oss", "attention_bias", False),
+        ("gpt_oss", "swiglu_alpha", 1.7),
+        ("gpt_oss", "swiglu_limit", None),
+        ("gpt_oss", "experts_per_token", 8),
+        ("gpt_oss", "quantization_config", {"quant_method": "fp8"}),
+        ("gpt_oss", "sliding_window", None),
         ("glm4_moe", "first_k_dense_replace", 46),
         ("glm4_moe", "n_shared_experts", 0),
         ("glm4_moe", "num_nextn_predict_layers", -1),
@@ -217,6 +223,7 @@ def test_the_published_configs_keys_are_known(family: str) -> None:
             "partial_rotary_factor": 0.5,
             "routed_scaling_factor": 2.5,
         },
+        "gpt_oss": {"initial_context_length": 4096, "experts_per_token": 4, "swiglu_limit": 7.0, "head_dim": 64},
         "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
     }
     model_of_config({"model_type": family, **common, **own[family]}, "config.json")

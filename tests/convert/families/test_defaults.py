@@ -12,16 +12,21 @@ from megatron_lrps.convert.families.config_keys import HARMLESS, ConfigKeys
 from megatron_lrps.convert.huggingface_config import config_of, model_of_config
 
 CLASSES = {family.name: family.architecture.split("For")[0].replace("LMHeadModel", "") for family in FAMILIES.values()}
-PARTIAL = {"phi3": {"partial_rotary_factor": 1.0}, "glm4_moe": {"partial_rotary_factor": 0.5}}
-"""What else a class puts among its RoPE parameters."""
 NO_FIELD = {
     # transformers reads these of any config, or of none; the test of rope.py holds the first five.
     *("rope_theta", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings", "rope_interleaved"),
     *("head_dim", "attention_bias", "mlp_bias", "sliding_window", "layer_types", "max_window_layers", "use_mrope"),
-    *("num_local_experts", "num_experts", "rope_parameters", "num_nextn_predict_layers"),
+    *("num_local_experts", "num_experts", "rope_parameters", "num_nextn_predict_layers", "experts_per_token"),
+    "quantization_config",
 }
 """Keys of ``defaults`` that a class may lack: its model computes as with our default."""
-
+ROPE = {
+    "phi3": {"partial_rotary_factor": 1.0},
+    "glm4_moe": {"partial_rotary_factor": 0.5},
+    "gpt_oss": {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
+    | {"original_max_position_embeddings": 4096},
+}
+"""The RoPE parameters of a class that are others by default."""
 WHOLE = {"glm4_moe": {"head_dim": 128}}
 """What a class needs beside its defaults to make a model: 4096 / 96 heads is a width of which no half can turn."""
 
@@ -47,7 +52,7 @@ def test_absent_keys_have_transformers_values(family: str) -> None:
     assert defaults.keys() - fields.keys() <= NO_FIELD
     if "rope_theta" in defaults:
         kind = getattr(transformers, f"{CLASSES[family]}Config")
-        rope = {"rope_type": "default", "rope_theta": defaults["rope_theta"], **PARTIAL.get(family, {})}
+        rope = {"rope_type": "default", "rope_theta": defaults["rope_theta"], **ROPE.get(family, {})}
         assert kind().rope_parameters == rope
 
 
