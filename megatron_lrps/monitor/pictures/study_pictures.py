@@ -122,7 +122,9 @@ def _draw_alone(figure: "Figure", lines: Sequence[Line], seeds: set[int]) -> Non
         labels = [f"{line.run} ({line.row.of_ptfs:.0%})" for line in own]
         axes.set_xticks([runs.index(line.run) for line in own], labels, rotation=60, ha="right", fontsize=SMALL)
         axes.set_title(version)
-    panels[0].set_ylabel(f"perplexity of LRPS ({len(seeds)} seeds), and its cost of PTFS", fontsize=SMALL)
+        axes.ticklabel_format(axis="y", useOffset=False)
+    counted = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    panels[0].set_ylabel(f"perplexity of LRPS ({counted}), and its cost of PTFS", fontsize=SMALL)
 
 
 def _seeds(lines: Sequence[Line]) -> str:
