@@ -16,6 +16,7 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.needed_packages import refuse_missing_packages
 from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
@@ -111,13 +112,14 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 
 def refuse_missing_library(plan: Plan) -> None:
-    """Refuse saves that the library of this machine's Megatron cannot make; raises RefusedError.
+    """Refuse what a library that this machine's Megatron lacks would do; raises RefusedError.
 
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
     if here and needs_nvrx(plan.megatron):
         refuse_without_nvrx(plan.megatron, installed(MCORE), installed(NVRX))
+    refuse_missing_packages(plan)
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:

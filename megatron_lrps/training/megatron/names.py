@@ -112,6 +112,20 @@ PRELOAD_TENSORS = Name(
 """Copies a checkpoint's tensors before they are written in the background."""
 TORCH_NORM = Name("megatron.core.transformer.torch_norm", "WrappedTorchNorm.__new__", ("config", "hidden_size", "eps"))
 """Makes the norms of models without Transformer Engine and apex."""
+REDUCE = Name(
+    "megatron.core.tensor_parallel.mappings", "_ReduceFromModelParallelRegion.forward", ("ctx", "input_", "group")
+)
+"""Adds up the parts of a layer's output over tensor ranks."""
+MOVE_COUNTS = Name(
+    "megatron.core.transformer.moe.token_dispatcher",
+    "maybe_move_tensor_to_cpu",
+    ("tensor", "as_numpy", "record_stream"),
+)
+"""Moves the numbers of tokens that go to each expert to the host."""
+LOCAL_ATTENTION = Name(
+    "megatron.core.transformer.dot_product_attention", "DotProductAttention.__init__", ("config", "softmax_scale")
+)
+"""Makes the attention of models without Transformer Engine."""
 WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "PersistentAsyncCaller._persistent_process")
 """The process that writes a rank's checkpoints in the background; None if there is none."""
 
