@@ -30,6 +30,7 @@ from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.plan.proved_flags import unproved
+from megatron_lrps.plan.save_memory import save_memory
 from megatron_lrps.storage.disk_space import size_words
 
 
@@ -179,6 +180,8 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
             "vocabulary_assumed": size.vocabulary.assumed,
             "checkpoint_bytes": size.checkpoint_bytes,
         }
+        if gpus or plan.launch.slurm:
+            facts["save_memory"] = asdict(save_memory(plan, size, gpus))
         facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
             hours = campaign_gpu_hours(tree, size.vocabulary, tflops)
@@ -230,6 +233,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
                 f"The tokenizer is not there, so a vocabulary of {model['vocabulary']:,} is assumed; "
                 "tokenizer.vocab_size would say"
             )
+    if "save_memory" in facts:
+        memory = facts["save_memory"]
+        typer.echo(
+            f"A save takes about {size_words(memory['bytes'])} of host memory on a node of {memory['gpus_per_node']} "
+            f"of {memory['gpus']:,} ranks"
+            + (", twice the node's share, because it is asynchronous" if memory["asynchronous"] else "")
+        )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]
         line = f"{number_words(hours['planned'], 0)} GPU-hours ({number_words(hours['ptfs'], 0)} by PTFS)"

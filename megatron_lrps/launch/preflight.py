@@ -25,6 +25,8 @@ from megatron_lrps.plan.entry_flags import refuse_unfit_for_entry
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
+from megatron_lrps.plan.save_memory import refuse_small_memory
+from megatron_lrps.plan.tracker_packages import refuse_missing_trackers
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
 
 
@@ -62,6 +64,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
         look(partial(refuse_bad_data, campaign, path, windows, ranks))
     look(lambda: refuse_missing_files(tree.plan))
     look(lambda: refuse_full_disk(campaign, size))
+    look(lambda: refuse_small_memory(tree.plan, size))
     return found
 
 
@@ -112,14 +115,16 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 
 def refuse_missing_library(plan: Plan) -> None:
-    """Refuse what a library that this machine's Megatron lacks would do; raises RefusedError.
+    """Refuse what a library that this machine's Megatron lacks would do, and trackers without their packages.
 
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
-    if here and needs_nvrx(plan.megatron):
-        refuse_without_nvrx(plan.megatron, installed(MCORE), installed(NVRX))
-    refuse_missing_packages(plan)
+    if here and (megatron := installed(MCORE)) is not None:
+        refuse_missing_trackers(plan, "this machine")
+        refuse_missing_packages(plan.megatron)
+        if needs_nvrx(plan.megatron):
+            refuse_without_nvrx(plan.megatron, megatron, installed(NVRX))
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:

@@ -42,7 +42,7 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
-    assert set(facts) == always | {"model", "storage_bytes", "gpu_hours"}
+    assert set(facts) == always | {"model", "storage_bytes", "save_memory", "gpu_hours"}
     assert set(facts["lr"]) == {"max", "min", "warmup_iters"}
     assert set(facts["model"]) == {"parameters", "vocabulary", "vocabulary_assumed", "checkpoint_bytes"}
     assert set(facts["gpu_hours"]) == {"planned", "ptfs", "gpus", "days_on_gpus"}

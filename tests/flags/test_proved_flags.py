@@ -22,7 +22,9 @@ def test_the_list_is_that_of_the_results() -> None:
 
 
 def test_a_plan_names_what_is_not_proved() -> None:
-    assert unproved({"log-progress": True, "sft": True, "fp8-format": "hybrid", "use-flash-attn": False}) == ["fp8-format"]
+    assert unproved({"log-progress": True, "sft": True, "fp8-format": "hybrid", "use-flash-attn": False}) == [
+        "fp8-format"
+    ]
     assert {"lr", "log-progress", "micro-batch-size"} <= proved() <= set(by_flag())
 
 

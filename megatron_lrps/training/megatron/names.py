@@ -96,6 +96,12 @@ ARGUMENTS = Name("megatron.training", "get_args")
 SIGNAL_HANDLER = Name("megatron.training.global_vars", "get_signal_handler")
 GATHER_ITEM = Name("megatron.training.dist_signal_handler", "all_gather_item", ("item", "dtype"))
 TENSORBOARD_WRITER = Name("megatron.training.global_vars", "get_tensorboard_writer")
+WANDB_RUN = Name("megatron.training.global_vars", "_set_wandb_writer", ("args",))
+"""Starts the run of W&B, on the last rank."""
+WANDB_ARTIFACT = Name(
+    "megatron.training.wandb_utils", "_get_artifact_name_and_version", ("save_dir", "checkpoint_path")
+)
+"""Names a checkpoint in W&B by the folder that it is in."""
 SAMPLE_COUNTS = _training("get_train_valid_test_num_samples")
 
 ASKED = (ARGUMENTS, SIGNAL_HANDLER, GATHER_ITEM, TENSORBOARD_WRITER, SAMPLE_COUNTS)
