@@ -16,7 +16,6 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.needed_packages import refuse_missing_packages
 from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
@@ -24,9 +23,9 @@ from megatron_lrps.plan.data_files import require_data, validation_sets
 from megatron_lrps.plan.entry_flags import refuse_unfit_for_entry
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
+from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
 from megatron_lrps.plan.save_memory import refuse_small_memory
-from megatron_lrps.plan.tracker_packages import refuse_missing_trackers
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
 
 
@@ -121,8 +120,7 @@ def refuse_missing_library(plan: Plan) -> None:
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
     if here and (megatron := installed(MCORE)) is not None:
-        refuse_missing_trackers(plan, "this machine")
-        refuse_missing_packages(plan.megatron)
+        refuse_missing_packages(plan, "this machine")
         if needs_nvrx(plan.megatron):
             refuse_without_nvrx(plan.megatron, megatron, installed(NVRX))
 

@@ -38,10 +38,10 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 _GPU_ALONE = {
     "fp8-format": "Transformer Engine's modules compute in FP8",
     "fp4-format": "Transformer Engine's modules compute in FP4",
+    "log-straggler": "Megatron measures slow ranks by CUDA's events",
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
     "log-max-attention-logit": "Transformer Engine's attention alone reports it",
     "qk-l2-norm": "Megatron's local layers leave it out",
-    "log-straggler": "it reads the GPUs' clocks and temperatures",
     "record-memory-history": "it records what CUDA allocates",
     **dict.fromkeys(
         ("cuda-graph-impl", "enable-cuda-graph", "external-cuda-graph", "optimizer-cuda-graph"),

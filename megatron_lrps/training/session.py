@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from megatron_lrps.errors import LrpsError, StorageError
-from megatron_lrps.plan.tracker_packages import refuse_missing_trackers
+from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.current_activity import CurrentActivity
 from megatron_lrps.training.megatron.run_arguments import prepare
@@ -62,7 +62,7 @@ class Session:
         """
         prepare(args)
         if self.path.planned is not None:
-            refuse_missing_trackers(self.path.planned.tree.plan, os.uname().nodename)
+            refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
 
     def ranks_are_connected(self, args: Namespace) -> bool:

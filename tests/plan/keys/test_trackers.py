@@ -7,7 +7,7 @@ import pytest
 from megatron_lrps.campaign.accepted_plan import refuse_changed_past
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import expand, parse_plan
-from megatron_lrps.plan.tracker_packages import refuse_missing_trackers, wanted_packages
+from megatron_lrps.plan.optional_packages import refuse_missing_packages, wanted_packages
 from tests.plan.keys.test_alerts import PLAN
 
 
@@ -15,7 +15,7 @@ def test_tensorboard_alone_is_the_default(tmp_path: Path) -> None:
     plan = parse_plan(PLAN, base=tmp_path)
     assert (plan.trackers.mlflow, plan.trackers.comet) == (None, None)
     assert not wanted_packages(plan)
-    refuse_missing_trackers(plan, "node7")
+    refuse_missing_packages(plan, "node7")
 
 
 def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(tmp_path: Path) -> None:
@@ -25,11 +25,19 @@ def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(tmp
 
 
 def test_a_missing_package_is_refused_by_the_key_that_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = parse_plan(PLAN + "megatron: {wandb-project: llama}\ntrackers: {mlflow: {}, comet: {}}\n", base=tmp_path)
-    assert list(wanted_packages(plan)) == ["megatron.wandb-project", "trackers.mlflow", "trackers.comet"]
+    plan = parse_plan(
+        PLAN + "megatron: {wandb-project: llama, log-straggler: true}\ntrackers: {mlflow: {}, comet: {}}\n",
+        base=tmp_path,
+    )
+    assert list(wanted_packages(plan)) == [
+        "megatron.wandb-project",
+        "megatron.log-straggler",
+        "trackers.mlflow",
+        "trackers.comet",
+    ]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "comet_ml" else object())
     with pytest.raises(RefusedError, match="comet-ml is not installed on node7") as refused:
-        refuse_missing_trackers(plan, "node7")
+        refuse_missing_packages(plan, "node7")
     assert refused.value.fix == "pip install comet-ml, or remove trackers.comet."
 
 
