@@ -34,7 +34,7 @@ BASE = (
 )
 TP2_PP2 = "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2"
 EP2_PP2 = "--expert-model-parallel-size 2 --pipeline-model-parallel-size 2"
-"""Of experts: beside tensor parallelism Megatron wants sequence parallelism, which a CPU's norms do not have."""
+"""Of experts: without tensor parallelism, beside which Megatron wants sequence parallelism."""
 
 
 def megatron_line(model_flags: dict[str, object]) -> str:
