@@ -26,7 +26,7 @@ _DECIDED_BY = {
     "decay.alpha": "lr-decay-iters lr-decay-samples lr-wsd-decay-iters lr-wsd-decay-samples",
     "versions[].iters": "train-iters",
     "versions[].samples": "train-samples",
-    "sequence_length": "seq-length",
+    "sequence_length": "seq-length encoder-seq-length",
     "global_batch_size": "global-batch-size",
     "save": "save load tensorboard-dir",
     "versions[].train": "data-path train-data-path data-args-path per-split-data-args-path",

@@ -1,8 +1,8 @@
 """Tries every flag of Megatron on real ranks and writes which are proved: ``python -m tests.flags.prove``.
 
 A flag is proved if `lrps plan` passes it, main trains with it, and the version that forks off main begins with main's
-loss. A flag that is to change the model, the loss or the update must also change the losses. Others are tried six at a
-time, and a group that fails is cut in halves. Flags that a test of one rank cannot try are left out, and not proved.
+loss. They are tried six at a time, and a group that fails is cut in halves; a group of flags that are to change the
+model, the loss or the update must also change the losses. Flags that one rank cannot try are left out, and not proved.
 """
 
 import argparse
@@ -44,12 +44,11 @@ class Prover:
 
     def run(self) -> None:
         """Try what has no outcome yet."""
-        for in_class, flags in _by_class():
+        for in_class, flags in _groups():
             left = [flag for flag in flags if flag not in self.found]
             left = [flag for flag in left if not self._refused_by_plan(flag)]
-            size = 1 if in_class in _WITH_EFFECT else _TOGETHER
-            for first in range(0, len(left), size):
-                self._try(left[first : first + size], effect=in_class in _WITH_EFFECT)
+            for first in range(0, len(left), _TOGETHER):
+                self._try(left[first : first + _TOGETHER], effect=in_class in _WITH_EFFECT)
 
     def _refused_by_plan(self, flag: str) -> bool:
         flags = {**BESIDE.get(flag, {}), flag: value_of(flag)}
@@ -73,14 +72,14 @@ class Prover:
             refused = isinstance(error, RefusedError)
             self._keep(flags, "refused by a rank" if refused else "failed", str(error))
             return
-        if effect and losses == self._without(flags[0], beside):
+        if effect and losses == self._without(flags, beside):
             self._keep(flags, "without effect", "")
         else:
             self._keep(flags, "proved", "")
 
-    def _without(self, flag: str, beside: dict[str, Any]) -> dict[int, float]:
-        """Return the losses of what stands beside a flag alone."""
-        plain = {key: value for key, value in beside.items() if key != flag}
+    def _without(self, flags: list[str], beside: dict[str, Any]) -> dict[int, float]:
+        """Return the losses of what stands beside flags alone."""
+        plain = {key: value for key, value in beside.items() if key not in flags}
         name = json.dumps(plain, sort_keys=True)
         if name not in self._plain:
             try:
@@ -98,10 +97,15 @@ class Prover:
             print(f"{outcome}: {flag} {says[:160]}", flush=True)
 
 
-def _by_class() -> Iterator[tuple[str, list[str]]]:
-    table = {flag: each for flag, each in tried().items() if value_of(flag) is not None}
-    for in_class in dict.fromkeys(each.in_class for each in table.values()):
-        yield in_class, [flag for flag, each in table.items() if each.in_class == in_class]
+def _groups() -> Iterator[tuple[str, list[str]]]:
+    """Yield the flags that may be tried together: of one class, and with the same flags beside them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for flag, argument in tried().items():
+        if value_of(flag) is not None:
+            key = argument.in_class, json.dumps(BESIDE.get(flag, {}), sort_keys=True)
+            groups.setdefault(key, []).append(flag)
+    for (in_class, _), flags in groups.items():
+        yield in_class, flags
 
 
 def write(found: dict[str, Outcome]) -> None:

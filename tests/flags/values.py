@@ -19,6 +19,7 @@ RECOMPUTED: Flags = {"recompute-granularity": "full", "recompute-method": "unifo
 BACKGROUND: Flags = {"async-save": True, "async-strategy": "mcore", "use-persistent-ckpt-worker": True}
 
 VALUES: Flags = {
+    "optimizer": "adam",
     "moe-router-topk": 1,
     "moe-token-dispatcher-type": "alltoall",
     "moe-router-load-balancing-type": ["seq_aux_loss"],
@@ -138,6 +139,7 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
         "qk-pos-emb-head-dim v-head-dim mla-down-proj-fusion",
     ),
     ({"position-embedding-type": "none"}, "no-position-embedding"),
+    ({"disable-bias-linear": True}, "add-qkv-bias"),
 )
 BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in line.split()}
 """Flag -> the flags that it means nothing without."""
