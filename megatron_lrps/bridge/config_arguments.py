@@ -23,7 +23,7 @@ from megatron_lrps.plan.megatron_arguments import arguments, by_flag, read_value
 
 _WHOLE = ("model", "model.transformer", "optimizer", "dataset.cut_by")
 """Sections of which every field counts, in falling order of precedence."""
-_KNOWN = ("ddp", "scheduler", "train", "validation", "checkpoint", "rng", "dist", "tokenizer", "logger")
+_KNOWN = ("ddp", "scheduler", "validation", "train", "checkpoint", "rng", "dist", "tokenizer", "logger")
 """Sections of which the fields count that Megatron has an argument for."""
 _OTHER_NAMES = {
     "model.layernorm_epsilon": "norm_epsilon",
