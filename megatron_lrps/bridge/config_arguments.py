@@ -49,6 +49,12 @@ _NEEDED = {
     "use_distributed_optimizer": False,
 }
 """Arguments that the start of a run reads, and their values where a config lacks them."""
+_FOR_SPEED = (
+    *("batch_p2p_", "bias_activation_fusion", "cpu_offloading", "cuda_graph_", "deallocate_pipeline_outputs"),
+    *("disable_parameter_transpose_cache", "fused_single_qkv_rope", "memory_efficient_layer_norm"),
+    *("num_microbatches_with_partial_activation_checkpoints", "persist_layer_norm", "tp_comm_"),
+)
+"""How fields of the model begin that change speed and memory alone, as such arguments of Megatron's may differ too."""
 _WORDS = (bool, int, float, str)
 
 
@@ -69,6 +75,7 @@ def run_arguments(config: Any, allow: Sequence[str], end: int) -> Namespace:
         found |= {name: value for name, value in _fields(value_at(config, section)) if every or name in arguments()}
     for place, name in _OTHER_NAMES.items():
         if (value := value_at(config, place)) is not ABSENT:
+            found.pop(place.rpartition(".")[2], None)
             found[name] = _plain(value)
     shared = value_at(config, "model.share_embeddings_and_output_weights")
     if isinstance(shared, bool):
@@ -118,7 +125,9 @@ def _fields(section: Any) -> Iterable[tuple[str, Any]]:
         return
     for field in dataclasses.fields(section):
         value = getattr(section, field.name, None)
-        if not field.name.startswith("_") and (value is None or _plain(value) is not None):
+        # The loop itself sets functions, such as finalize_model_grads_func, when it trains.
+        passed = field.name.startswith(("_", *_FOR_SPEED)) or field.name.endswith(("_func", "timers"))
+        if (not passed or field.name == "activation_func") and (value is None or _plain(value) is not None):
             yield field.name, _plain(value)
 
 

@@ -26,13 +26,16 @@ PLACES = ("stand-in", "0.4.2", "0.5.0", "0.6.2")
 class Trained(NamedTuple):
     """A campaign that has been trained as far as v1's end."""
 
+    where: str
     plan: Path
     ended: dict[str, Ended]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_campaign(tmp_path_factory.mktemp("written"), extra=", seed: 1234")
+    plan = write_campaign(tmp_path_factory.mktemp("written"), extra=", seed: 1234")
+    plan.write_text(plan.read_text().replace("hidden-dropout: 0.1", "hidden-dropout: 0.0"))
+    return plan
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def trained(request: pytest.FixtureRequest, written: Path, tmp_path_factory: pyt
         "resumed": follow(where, plan, "v1"),
         "again": follow(where, plan, "v1"),
     }
-    return Trained(plan, ended)
+    return Trained(where, plan, ended)
 
 
 def place(version: str) -> str:
@@ -133,6 +136,8 @@ def test_learning_rates_are_those_of_lrps_run(trained: Trained, by_megatron_lm: 
 
 def test_losses_are_those_of_lrps_run(trained: Trained, by_megatron_lm: Path) -> None:
     """Same data in the same order, same weights and optimizer at the fork and at the resume."""
+    if trained.where == "stand-in":
+        pytest.skip("needs a wheel of Megatron-Bridge: the stand-in draws other first weights")
     for path in ("main", "v1"):
         here = {iteration: np.float32(loss) for iteration, (_, loss) in figures(trained.plan, path).items()}
         there = {iteration: np.float32(loss) for iteration, loss in losses(by_megatron_lm, path).items()}
@@ -142,7 +147,7 @@ def test_losses_are_those_of_lrps_run(trained: Trained, by_megatron_lm: Path) ->
 def test_status_show_and_verify_read_it(trained: Trained, lrps: Lrps) -> None:
     status = lrps("status", trained.plan, "--json")
     assert status.code == 0, status.stderr
-    standing = {path["path"]: path for path in json.loads(status.stdout)["paths"]}
+    standing = {path["name"]: path for path in json.loads(status.stdout)["paths"]}
     assert (standing["main"]["saved"], standing["v1"]["saved"]) == (11, 8)
     shown = lrps("show", trained.plan, "v1")
     assert shown.code == 0, shown.stderr
