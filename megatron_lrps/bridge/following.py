@@ -69,7 +69,9 @@ def follow(
         tell(error, report)
         leave_word(error.exit_code, error)
         raise SystemExit(error.exit_code) from error
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # torch's CheckpointException is no Exception
         behind = storage_error(error, followed.to_train.own) if followed is not None else None
         if followed is not None:
             followed.left(error)
