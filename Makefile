@@ -22,7 +22,7 @@ PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 # The tests start this tree's own modules hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv releases quickstart test test-fast soak test-releases test-gpu test-slurm lint types format bench clean
+.PHONY: help venv releases quickstart test test-fast soak test-flags test-releases test-gpu test-slurm lint types format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,10 @@ test-fast: $(STAMP) ## what trains nothing: under two minutes
 
 soak: $(STAMP) ## the tests too long for `make test`
 	$(PYTEST) -m soak $(PYTEST_ARGS)
+
+test-flags: $(STAMP) ## main, fork and branch with every flag of Megatron; writes plan/proved_flags.tsv (an hour on two cores)
+	$(PY) -m tests.flags.prove
+	$(PY) -m megatron_lrps.plan.arguments_page > docs/arguments.md
 
 # CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
 CHECKOUTS ?=

@@ -11,6 +11,7 @@
     <save>/paths/<path>/doing.json       what that job does now, for display
     <save>/paths/<path>/cut.json         a request to that job, as save.json and stop.json
     <save>/paths/<path>/alerts.json      the state of its alert rules at its last save
+    <save>/paths/<path>/tracked.json     the id of its run in W&B, MLflow and Comet
     <save>/paths/<path>/logs/            what the launcher's processes printed
     <save>/tensorboard/<path>/
     <save>/report/                       tables and pictures

@@ -1,7 +1,7 @@
 """How a path was made, from its record with every type checked, or from the plan if there is no record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from megatron_lrps.campaign.campaign import Campaign
@@ -183,7 +183,7 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
         links: The paths that it came through. Links with unknown iterations, data or sizes are left out.
     """
     found: list[Range] = []
-    for link in links:
+    for link in _readers(facts, links):
         known = facts if link.path == facts.name else facts_of(campaign, link.path)
         values, until = known.values, link.until
         if link.start is None or until is None or not {"data", "global_batch_size", "sequence_length"} <= set(values):
@@ -199,6 +199,14 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
             link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
         )
     return found
+
+
+def _readers(facts: Facts, links: Sequence[Link]) -> Sequence[Link]:
+    """Return the paths that have read: a mean of its parent's checkpoints reads nothing, its parent does to the end."""
+    parts = {part["path"] for part in facts.values.get("mean", [])}
+    if len(links) < 2 or parts != {links[-2].path}:
+        return links
+    return [*links[:-2], replace(links[-2], until=links[-1].until)]
 
 
 def checkpoints_of(folder: PathFolder, facts: Facts) -> list[RecordedCheckpoint]:

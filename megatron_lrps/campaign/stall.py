@@ -5,6 +5,7 @@ script and ``lrps status`` look at ``<path>/doing.json``.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from megatron_lrps.campaign.activity import Doing
 from megatron_lrps.plan.keys.alerts import Alerts
@@ -32,6 +33,10 @@ class Stall:
     def iteration(self) -> int:
         """The last iteration that was trained, as far as is known."""
         return self.doing.iteration or 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stall as ``lrps status --json`` prints it."""
+        return {"seconds": self.seconds, "limit": self.limit, "message": str(self)}
 
     def __str__(self) -> str:
         if self.doing.what == "training":

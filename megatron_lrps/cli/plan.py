@@ -29,6 +29,8 @@ from megatron_lrps.plan.cost import (
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
+from megatron_lrps.plan.proved_flags import unproved
+from megatron_lrps.plan.save_memory import save_memory
 from megatron_lrps.storage.disk_space import size_words
 
 
@@ -114,6 +116,7 @@ def plan(
         from megatron_lrps.cli import plan_simulation
 
         facts["simulation"] = plan_simulation.simulate(tree, assumed, gpus=gpus, size=size, tflops=tflops)
+    facts["unproved_flags"] = unproved(tree.plan.megatron)
     facts["refused"] = [{"what": refusal.what, "mend": refusal.fix} for refusal in found]
     _show(tree, cost, facts, as_json=as_json)
     if found:
@@ -128,6 +131,8 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         print_json(facts)
         return
     _print_plan(tree, cost, facts)
+    if facts["unproved_flags"]:
+        typer.echo(f"\nPassed on, not proved by a test: {', '.join(facts['unproved_flags'])} (docs/arguments.md)")
     if "layout" in facts:
         from megatron_lrps.cli.plan_layout import layout_text
 
@@ -175,6 +180,8 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
             "vocabulary_assumed": size.vocabulary.assumed,
             "checkpoint_bytes": size.checkpoint_bytes,
         }
+        if gpus or plan.launch.slurm:
+            facts["save_memory"] = asdict(save_memory(plan, size, gpus))
         facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
             hours = campaign_gpu_hours(tree, size.vocabulary, tflops)
@@ -226,6 +233,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
                 f"The tokenizer is not there, so a vocabulary of {model['vocabulary']:,} is assumed; "
                 "tokenizer.vocab_size would say"
             )
+    if "save_memory" in facts:
+        memory = facts["save_memory"]
+        typer.echo(
+            f"A save takes about {size_words(memory['bytes'])} of host memory on a node of {memory['gpus_per_node']} "
+            f"of {memory['gpus']:,} ranks"
+            + (", twice the node's share, because it is asynchronous" if memory["asynchronous"] else "")
+        )
     if "gpu_hours" in facts:
         hours = facts["gpu_hours"]
         line = f"{number_words(hours['planned'], 0)} GPU-hours ({number_words(hours['ptfs'], 0)} by PTFS)"

@@ -112,7 +112,28 @@ def _rows(
     if "plan_hash" in values:
         rows.append(("plan", _plan(values["plan_hash"], accepted)))
     rows += [("checkpoints", _checkpoint(each)) for each in saved]
-    return rows + [(key, value_text(values[key])) for key in LATER if key in values]
+    return rows + [row for key in LATER if key in values for row in _later(key, values[key])]
+
+
+def _later(key: str, value: Any) -> list[tuple[str, str]]:
+    """What a path got after training; scores have a line for each name that they were measured under."""
+    if key != "scores" or not isinstance(value, dict) or not all(_is_score(each) for each in value.values()):
+        return [(key, value_text(value))]
+    return [
+        (key, f"{value_text(name)} at {value_text(each['iteration'])}: {value_text(_rounded(each['scores']))}")
+        for name, each in value.items()
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    """A mapping with its fractions to six digits; ``--json`` has all of them."""
+    if not isinstance(value, dict):
+        return value
+    return {name: f"{each:.6g}" if isinstance(each, float) else each for name, each in value.items()}
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, dict) and {"iteration", "scores"} <= set(value)
 
 
 def _filled(lines: tuple[tuple[str, str, tuple[str, ...]], ...], values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -40,6 +40,7 @@ def status(
         standing_of(campaign, path).held_by(campaign.folder.path(path.name), owners[path.name])
         for path in campaign.paths
     ]
+    stalls = {each.path.name: stall_of(each.doing, campaign.plan.alerts, time.time()) for each in standings}
     jobs = jobs_of(campaign.folder)
     left = sum(each.iterations_left for each in standings)
     if as_json:
@@ -51,6 +52,7 @@ def status(
                 {
                     **each.to_json(),
                     "holder": owner_facts(owners[each.path.name]),
+                    "stall": stall.to_json() if (stall := stalls[each.path.name]) else None,
                     **({} if jobs is None else {"jobs": jobs.get(each.path.name, [])}),
                 }
                 for each in standings
@@ -69,7 +71,7 @@ def status(
         name = each.path.name
         if owner := owners[name]:
             typer.echo(f"\n{name}: being trained by {owner}")
-        if (stall := stall_of(each.doing, campaign.plan.alerts, time.time())) is not None:
+        if (stall := stalls[name]) is not None:
             typer.echo(f"\n{name}: stalled: {stall}")
         if each.alerts:
             typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")

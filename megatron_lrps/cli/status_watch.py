@@ -137,7 +137,8 @@ def _table(rows: Sequence[LiveStanding], jobs: Jobs, width: int) -> Table:
 def _below(watch: Watch, rows: Sequence[LiveStanding]) -> list[str]:
     alerts = [alert for row in rows for alert in row.alerts]
     troubles = [row.trouble for row in rows if row.trouble]
-    return [*alerts[-ALERTS_SHOWN:], *([watch.trouble] if watch.trouble else []), *troubles]
+    stalls = [f"{row.path.name}: stalled: {row.stall}" for row in rows if row.stall]
+    return [*alerts[-ALERTS_SHOWN:], *stalls, *([watch.trouble] if watch.trouble else []), *troubles]
 
 
 def _lines(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs) -> Iterator[str]:

@@ -17,7 +17,10 @@ READ = frozenset(
         *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels", "num_query_groups"),
         *("group_query_attention", "swiglu", "untie_embeddings_and_output_weights", "add_bias_linear", "add_qkv_bias"),
         *("layernorm_epsilon", "normalization", "qk_layernorm", "window_size", "max_position_embeddings"),
-        "window_attn_skip_freq",
+        *("window_attn_skip_freq", "no_rope_freq", "rotary_percent", "rotary_interleaved"),
+        *("moe_layer_freq", "moe_router_score_function", "moe_router_enable_expert_bias"),
+        *("moe_router_topk_scaling_factor", "softmax_type", "quick_geglu", "glu_linear_offset"),
+        "activation_func_clamp_value",
         *("position_embedding_type", "rotary_base", "rotary_seq_len_interpolation_factor", "use_rope_scaling"),
         *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
         *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),
@@ -37,9 +40,7 @@ IGNORED = frozenset(
 """Those that leave what the saved weights compute as it is."""
 OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "heterogeneous_layers_config_path": (None,),
-    "moe_layer_freq": (1,),
     "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none"),
-    "moe_router_topk_scaling_factor": (None, 1.0),
     "mtp_num_layers": (None, 0),
     "rope_type": (None, "rope"),
     "yaml_cfg": (None,),
@@ -65,6 +66,8 @@ OTHER_RELEASES = frozenset(
 """Those of Megatron 0.16, 0.17, 0.18 or 0.20 that 0.19 has not, and that leave what the weights compute as it is."""
 _OFF: Mapping[str, Any] = {"hybrid_attention_ratio": 0.0, "hybrid_mlp_ratio": 0.0, "moe_dispatch_fwd_dtype": "bf16"}
 """More of theirs -> the value that changes nothing, where that is neither None nor False."""
+OTHER_WAYS = "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments."
+"""The fix for a model of no family."""
 _CLASSES = ("size", "model")
 _OWN = "lrps_"
 
@@ -106,7 +109,7 @@ def refused_argument(name: str, value: Any) -> RefusedError:
     return RefusedError(
         f"The checkpoint was trained with --{name.replace('_', '-')} {_text(value)}, but the Hugging Face model that "
         "fits its other arguments best has no such thing.",
-        "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments.",
+        OTHER_WAYS,
     )
 
 

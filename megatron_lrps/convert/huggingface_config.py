@@ -10,6 +10,7 @@ from typing import Any
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.config_keys import ConfigKeys, shown
+from megatron_lrps.convert.families.without_counterpart import WITHOUT_COUNTERPART
 from megatron_lrps.errors import RefusedError
 
 
@@ -30,6 +31,7 @@ def config_of(model: Model, *, dtype: str, bos: int | None, eos: int | None) -> 
         "vocab_size": model.vocab,
         "bos_token_id": bos,
         "eos_token_id": eos,
+        "pad_token_id": None,  # some classes have a default, which a small vocabulary may not have
         "tie_word_embeddings": model.tied,
         **family.config_of(model),
     }
@@ -47,6 +49,9 @@ def model_of_config(config: Mapping[str, Any], name: str) -> Model:
     """
     kind: Any = config.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None and isinstance(kind, str) and kind in WITHOUT_COUNTERPART:
+        models, why = WITHOUT_COUNTERPART[kind]
+        raise RefusedError(f"{name}: model_type {kind} ({models}) cannot be imported: {why}.", "import another model.")
     if family is None:
         raise RefusedError(
             f"{name}: model_type {shown(kind)} cannot be imported; {', '.join(FAMILIES)} can.", "import another model."

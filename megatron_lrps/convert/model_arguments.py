@@ -4,41 +4,52 @@ Arguments that change the computation and have no counterpart in a Hugging Face 
 """
 
 from collections.abc import Collection, Mapping
+from operator import not_
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
-from megatron_lrps.convert.forward_arguments import refuse_other_forward, refused_argument
+from megatron_lrps.convert.families.family import Family
+from megatron_lrps.convert.forward_arguments import OTHER_WAYS, refuse_other_forward, refused_argument
+from megatron_lrps.convert.huggingface_config import config_of, model_of_config
 from megatron_lrps.convert.rope_arguments import rope_args_of, rope_of_args
+from megatron_lrps.errors import RefusedError
 
 
-def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str] = ()) -> Model:
+def model_of_args(
+    args: Mapping[str, Any], vocab: int, *, allow: Collection[str] = (), family: str | None = None
+) -> Model:
     """Return the model that a checkpoint's arguments describe.
 
     Args:
         args: Megatron's arguments, by destination.
         vocab: The number of tokens of the tokenizer.
         allow: As in ``refuse_other_forward``.
+        family: The name of the family; by default the one that fits best.
 
     Raises:
         RefusedError: naming the argument that no model of the Hugging Face families here has.
     """
+    chosen = _family_of(args, family)
     refuse_other_forward(args, allow=allow)
     experts = args.get("num_experts") or 0
+    if not experts and args.get("moe_layer_freq", 1) != 1:
+        raise refused_argument("moe_layer_freq", args["moe_layer_freq"])
     heads = args["num_attention_heads"]
     groups = args["num_query_groups"] if args.get("group_query_attention") else heads
+    if args.get("softmax_type") not in (None, "vanilla", "learnable"):
+        raise refused_argument("softmax_type", args["softmax_type"])
     window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
-    family = next(each for each in reversed(FAMILIES.values()) if each.is_marked(args))
-    for name, wanted in family.arguments.items():
+    for name, wanted in chosen.arguments.items():
         found = args.get(name)
         if (name, wanted, found) == ("position_embedding_type", "rope", "yarn"):
             continue  # the same with other frequencies, which ``rope_of_args`` reads
         if (bool(found) if isinstance(wanted, bool) else found) != wanted:
             raise refused_argument(name, found)
     model = Model(
-        family=family.name,
+        family=chosen.name,
         layers=args["num_layers"],
         hidden=args["hidden_size"],
         ffn=(args.get("moe_ffn_hidden_size") or args["ffn_hidden_size"]) if experts else args["ffn_hidden_size"],
@@ -54,42 +65,126 @@ def model_of_args(args: Mapping[str, Any], vocab: int, *, allow: Collection[str]
         qk_norm=bool(args.get("qk_layernorm")),
         **rope_of_args(args),
         **_window_of(args),
-        experts=experts,
-        top_k=args.get("moe_router_topk", 2) if experts else 0,
-        renormalise=not args.get("moe_router_pre_softmax"),
-        shared_ffn=(args.get("moe_shared_expert_intermediate_size") or 0) if experts else 0,
-        gelu="" if args.get("swiglu") else "gelu_new" if args.get("bias_gelu_fusion") else "gelu",
+        **_ropeless_of(args),
+        **(_experts_of(args) if experts else {}),
+        sinks=args.get("softmax_type", "vanilla") != "vanilla",
+        glu_clamp=_glu_clamp_of(args),
+        gelu=""
+        if args.get("swiglu") or args.get("quick_geglu")
+        else "gelu_new"
+        if args.get("bias_gelu_fusion")
+        else "gelu",
     )
-    if family.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
+    if chosen.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
+    _refuse_unlike(model)
     return model
+
+
+def _family_of(args: Mapping[str, Any], name: str | None) -> Family:
+    if name is None:
+        return next(each for each in reversed(FAMILIES.values()) if each.is_marked(args))
+    if name not in FAMILIES:
+        raise RefusedError(f"--family {name} is not known.", f"give one of {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def _refuse_unlike(model: Model) -> None:
+    """Refuse a model that its own config.json does not describe, as read back from it."""
+    architecture = FAMILIES[model.family].architecture
+    try:
+        described = model_of_config(config_of(model, dtype="float32", bos=None, eos=None), architecture)
+    except RefusedError as error:
+        what = f"{architecture} fits the checkpoint's arguments best, but cannot have all of them: {error.what}"
+        raise RefusedError(what, OTHER_WAYS) from None
+    if described != model:
+        args, others = args_of(model), args_of(described)
+        name = next((name for name in args if args[name] != others.get(name)), "num_layers")
+        raise refused_argument(name, args[name])
+
+
+def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the experts as attributes of ``Model``; ``get_gpt_decoder_layer_specs`` says which layers have them."""
+    score, every = args.get("moe_router_score_function", "softmax"), args.get("moe_layer_freq", 1)
+    if score not in ("softmax", "sigmoid"):
+        raise refused_argument("moe_router_score_function", score)
+    biased = bool(args.get("moe_router_enable_expert_bias"))
+    if biased != (score == "sigmoid"):
+        raise refused_argument("moe_router_enable_expert_bias", biased)
+    dense = _dense_of(every, args["num_layers"])
+    if dense is not None and len(dense) != args["num_layers"]:
+        raise refused_argument("moe_layer_freq", every)
+    return {
+        "experts": args["num_experts"],
+        "top_k": args.get("moe_router_topk", 2),
+        "renormalise": biased or not args.get("moe_router_pre_softmax"),
+        "shared_ffn": args.get("moe_shared_expert_intermediate_size") or 0,
+        "dense": dense,
+        "dense_ffn": args["ffn_hidden_size"] if dense else 0,
+        "sigmoid": biased,
+        "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
+    }
+
+
+def _glu_clamp_of(args: Mapping[str, Any]) -> float | None:
+    """Return the clamp of gpt-oss's MLP, the only one for which Megatron's other numbers may differ from SwiGLU's."""
+    quick, clamp, offset = (
+        args.get("quick_geglu"),
+        args.get("activation_func_clamp_value"),
+        args.get("glu_linear_offset"),
+    )
+    if quick and clamp is None:
+        raise refused_argument("quick_geglu", quick)
+    if not quick and clamp is not None:
+        raise refused_argument("activation_func_clamp_value", clamp)
+    if (offset or 0.0) != (1.0 if quick else 0.0):
+        raise refused_argument("glu_linear_offset", offset)
+    return None if clamp is None else float(clamp)
+
+
+def _dense_of(every: Any, layers: int) -> tuple[bool, ...] | None:
+    """Return for each layer whether it has no experts; of a number N, each Nth layer has, from the first one on."""
+    if every == 1:
+        return None
+    return tuple(layer % every != 0 for layer in range(layers)) if isinstance(every, int) else tuple(map(not_, every))
 
 
 def _window_of(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return the window and its layers as attributes of ``Model``; ``is_layer_window_attention`` is Megatron's own."""
-    window, skipped, layers = args.get("window_size"), args.get("window_attn_skip_freq"), args["num_layers"]
-    if window is None:
+    window, windowed = args.get("window_size"), _by_layer(args, "window_attn_skip_freq", every=False)
+    if window is None or (windowed and not any(windowed)):
         return {}
-    if skipped is None:
-        windowed = (True,) * layers
-    elif isinstance(skipped, list | tuple):
-        windowed = tuple(map(bool, skipped))
+    return {"window": window[0] + 1, "windowed": windowed if windowed and not all(windowed) else None}
+
+
+def _ropeless_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layers without a rotary embedding as an attribute of ``Model``."""
+    ropeless = _by_layer(args, "no_rope_freq", every=True)
+    return {"ropeless": ropeless if ropeless and any(ropeless) else None}
+
+
+def _by_layer(args: Mapping[str, Any], name: str, *, every: bool) -> tuple[bool, ...] | None:
+    """Return an argument's value for each layer; of a number N, that of every Nth layer is ``every``."""
+    value, layers = args.get(name), args["num_layers"]
+    if not value:
+        return None
+    if isinstance(value, list | tuple):
+        found = tuple(map(bool, value))
     else:
-        windowed = tuple(layer % skipped != 0 for layer in range(1, layers + 1))
-    if len(windowed) != layers:
-        raise refused_argument("window_attn_skip_freq", skipped)
-    if not any(windowed):
-        return {}
-    return {"window": window[0] + 1, "windowed": None if all(windowed) else windowed}
+        found = tuple((layer % value == 0) == every for layer in range(1, layers + 1))
+    if len(found) != layers:
+        raise refused_argument(name, value)
+    return found
 
 
 def args_of(model: Model) -> dict[str, Any]:
     """Return Megatron's arguments for a model, by destination: only those that decide what the model is."""
-    layer = FAMILIES[model.family].arguments
+    family = FAMILIES[model.family]
+    layer = family.arguments
     args: dict[str, Any] = {
         "num_layers": model.layers,
         "hidden_size": model.hidden,
-        "ffn_hidden_size": model.ffn,
+        "ffn_hidden_size": model.dense_ffn or model.ffn,
         "num_attention_heads": model.heads,
         "group_query_attention": model.groups != model.heads,
         "num_query_groups": model.groups,
@@ -102,10 +197,15 @@ def args_of(model: Model) -> dict[str, Any]:
         "qk_layernorm": model.qk_norm,
         "normalization": layer["normalization"],
         "swiglu": layer["swiglu"],
+        "quick_geglu": model.glu_clamp is not None,
+        "glu_linear_offset": 0.0 if model.glu_clamp is None else 1.0,
+        "activation_func_clamp_value": model.glu_clamp,
+        "softmax_type": "learnable" if model.sinks else "vanilla",
         "position_embedding_type": layer["position_embedding_type"],
         **rope_args_of(model),
         "window_size": (model.window - 1, 0) if model.window else None,
         "window_attn_skip_freq": list(map(int, model.windowed)) if model.windowed else None,
+        "no_rope_freq": list(map(int, model.ropeless)) if model.ropeless else None,
         "num_experts": model.experts or None,
     }
     if model.gelu:
@@ -116,6 +216,10 @@ def args_of(model: Model) -> dict[str, Any]:
             "moe_router_topk": model.top_k,
             "moe_router_pre_softmax": not model.renormalise,
             "moe_shared_expert_intermediate_size": model.shared_ffn or None,
-            "moe_shared_expert_gate": model.shared_ffn > 0,
+            "moe_shared_expert_gate": model.shared_ffn > 0 and bool(family.names.shared_expert_gate),
+            "moe_layer_freq": [int(not each) for each in model.dense] if model.dense else 1,
+            "moe_router_score_function": "sigmoid" if model.sigmoid else "softmax",
+            "moe_router_enable_expert_bias": model.sigmoid,
+            "moe_router_topk_scaling_factor": model.routed_scale if model.routed_scale != 1 else None,
         }
     return args

@@ -22,6 +22,8 @@ def rope_of_args(args: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "rope_base": float(args.get("rotary_base", 10000)),
         "rope_interpolation": interpolation if interpolation != 1 else None,
+        "rope_share": float(args.get("rotary_percent", 1.0)),
+        "rope_interleaved": bool(args.get("rotary_interleaved")),
     }
     if args.get("use_rope_scaling"):
         said, applied = args.get("rope_scaling_factor", ROPE_FACTOR), args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR
@@ -54,6 +56,8 @@ def rope_args_of(model: Model) -> dict[str, Any]:
         "use_rope_scaling": model.rope_factor is not None,
         "rope_scaling_factor": factor,
         "rotary_seq_len_interpolation_factor": model.rope_interpolation,
+        "rotary_percent": model.rope_share,
+        "rotary_interleaved": model.rope_interleaved,
     }
     if factor != ROPE_FACTOR:
         args[APPLIED_ROPE_FACTOR] = factor

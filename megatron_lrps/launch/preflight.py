@@ -20,9 +20,12 @@ from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
 from megatron_lrps.plan.data_files import require_data, validation_sets
+from megatron_lrps.plan.entry_flags import refuse_unfit_for_entry
 from megatron_lrps.plan.flags import DEFAULTS, path_flags
 from megatron_lrps.plan.keys.tokenizers import TOKENIZERS
+from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.plan.parallel_layout import CP, PP, TP, refuse_impossible_layout
+from megatron_lrps.plan.save_memory import refuse_small_memory
 from megatron_lrps.storage.disk_space import free_bytes, refuse_no_room, saves_between
 
 
@@ -53,12 +56,14 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
         look(lambda: paths_to_train(campaign, None))
     for path in tree.paths:
         look(partial(refuse_impossible_layout, tree.plan_of(path), ranks))
+    look(lambda: refuse_unfit_for_entry(tree.plan))
     look(lambda: refuse_missing_library(tree.plan))
     windows = planned_windows(tree)
     for path in _untrained(campaign):
         look(partial(refuse_bad_data, campaign, path, windows, ranks))
     look(lambda: refuse_missing_files(tree.plan))
     look(lambda: refuse_full_disk(campaign, size))
+    look(lambda: refuse_small_memory(tree.plan, size))
     return found
 
 
@@ -90,6 +95,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
         RefusedError: naming the key, its value and the fix.
     """
     tree = campaign.tree
+    refuse_unfit_for_entry(tree.plan)
     refuse_missing_library(tree.plan)
     trained = [path for path in paths if not path.mean]
     for path in trained:
@@ -108,13 +114,15 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 
 def refuse_missing_library(plan: Plan) -> None:
-    """Refuse saves that the library of this machine's Megatron cannot make; raises RefusedError.
+    """Refuse what a library that this machine's Megatron lacks would do, and trackers without their packages.
 
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
-    if here and needs_nvrx(plan.megatron):
-        refuse_without_nvrx(plan.megatron, installed(MCORE), installed(NVRX))
+    if here and (megatron := installed(MCORE)) is not None:
+        refuse_missing_packages(plan, "this machine")
+        if needs_nvrx(plan.megatron):
+            refuse_without_nvrx(plan.megatron, megatron, installed(NVRX))
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.stall import Stall, stall_of
 from megatron_lrps.campaign.standing import Standing, alert_words, standing_of
 from megatron_lrps.errors import LrpsError
 from megatron_lrps.monitor.scalar_follower import Figures, Follower, fingerprint
@@ -31,6 +32,7 @@ class LiveStanding:
         tokens_per_second: By the clock, saves and evaluations included, or None.
         seconds_left: At this pace; None if it is not being trained.
         age: Seconds since it logged, or None.
+        stall: Its stall, or None.
         trouble: A text on what could not be read, or None.
     """
 
@@ -41,12 +43,14 @@ class LiveStanding:
     tokens_per_second: float | None = None
     seconds_left: float | None = None
     age: float | None = None
+    stall: Stall | None = None
     trouble: str | None = None
 
     @property
     def state(self) -> str:
         """The state in words."""
-        return "unknown" if self.standing is None else str(self.standing)
+        words = "unknown" if self.standing is None else str(self.standing)
+        return f"{words}, stalled" if self.stall else words
 
     @property
     def done(self) -> bool:
@@ -130,7 +134,14 @@ class Watch:
         owner = self._owner(path)
         standing = alone.held_by(self.campaign.folder.path(path.name), owner)
         held = owner is not None or standing.doing is not None
-        live = LiveStanding(path=path, standing=standing, held=held, figures=figures, trouble=trouble)
+        live = LiveStanding(
+            path=path,
+            standing=standing,
+            held=held,
+            figures=figures,
+            stall=stall_of(standing.doing, self.campaign.plan.alerts, now),
+            trouble=trouble,
+        )
         starts = standing.doing is not None and standing.doing.what in BEFORE
         return live if figures is None else self._timed(live, figures, now, trains=held and not starts)
 

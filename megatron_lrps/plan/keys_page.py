@@ -168,6 +168,9 @@ alerts:
   hook: [./page-me, team-llm]
   hook_timeout: 30
 """,
+    "trackers": "trackers: {mlflow: {}, comet: {}}\n",
+    "trackers.mlflow": "trackers: {mlflow: {uri: https://mlflow.example.org, experiment: llama}}\n",
+    "trackers.comet": "trackers: {comet: {project: llama, workspace: team-llm, online: false}}\n",
 }
 """Section -> the part of a plan that shows its keys; several alternatives stand between lines of dashes."""
 

@@ -7,6 +7,7 @@ installed parser. ``docs/arguments.md`` shows it.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -63,14 +64,29 @@ CLASSES: Mapping[str, ArgumentClass] = {
 """The classes. Those whose arguments may differ are an allow-list: all other arguments are compared."""
 
 
+class _OneWord(NamedTuple):
+    """How several numbers are written as one word of the argument line."""
+
+    needs: str
+    fits: str
+    around: str
+
+
+_ONE_WORD = {
+    "tuple": _OneWord("whole numbers", r"\(?-?\d+(,\s*-?\d+)*\)?", "{}"),
+    "pattern": _OneWord("a whole number, or a list of numbers", r"\d+|[\d\s,+*()\[\]]*\[[\d\s,+*()\[\]]*", "[{}]"),
+}
+
+
 class Argument(NamedTuple):
     """One of Megatron's arguments.
 
     Attributes:
         destination: Its name on Megatron's ``args``.
         in_class: A key of ``CLASSES``.
-        kind: ``switch``, ``int``, ``float`` or ``text``, for a list followed by argparse's count (``int+``); "" if
-            there is no flag.
+        kind: ``switch``, ``int``, ``float`` or ``text``, for a list followed by argparse's count (``int+``);
+            ``tuple`` for whole numbers in one word (``16,0``), ``pattern`` for a whole number or a list of numbers in
+            one word (``[0,1,1]``, ``([0]*3+[1]*9)``); "" if there is no flag.
         default: Megatron's, before it validates.
         rewritten: Whether Megatron may replace the default while it validates.
         flags: Its flags, without dashes.
@@ -97,6 +113,8 @@ class Argument(NamedTuple):
         """The required type of a value, in words."""
         if self.kind == "switch":
             return "true or false"
+        if self.kind in _ONE_WORD:
+            return _ONE_WORD[self.kind].needs
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         number = "3 " if self.kind.endswith("3") else ""
@@ -160,7 +178,7 @@ def refuse_unknown_flags(flags: Mapping[str, Any]) -> None:
             what = f"megatron.{shown(flag)[1:-1]}: Megatron-Core {RELEASE} has no such flag."
             raise PlanError(what, _meant(flag, value))
         if value is not False and not _taken(argument, value):
-            several = isinstance(value, list) and not argument.is_list
+            several = isinstance(value, list) and not argument.is_list and argument.kind not in _ONE_WORD
             fix = "give one value, in quotes where it holds commas." if several else f"give {argument.needs}."
             raise PlanError(f"megatron.{flag}: {shown(value)} is not {argument.needs}.", fix)
 
@@ -172,6 +190,20 @@ def refuse_known_flags(flags: Mapping[str, Any]) -> None:
             fix = "move it to `megatron:`." if flag in by_flag() else "remove it."
             owner = "Megatron" if flag in by_flag() else "Megatron-LRPS"
             raise PlanError(f"script_flags.{flag}: this is a flag of {owner}, not of your script.", fix)
+
+
+def words(flag: str, value: Any) -> list[str]:
+    """Return a flag's values as words of Megatron's argument line.
+
+    Args:
+        flag: Without dashes; a flag that Megatron does not have is taken as it is.
+        value: Neither true nor false. A list gives its items, or one word where Megatron's parser splits it itself.
+    """
+    items = [str(item) for item in (value if isinstance(value, list) else [value])]
+    argument = by_flag().get(flag)
+    if isinstance(value, list) and argument is not None and argument.kind in _ONE_WORD:
+        return [_ONE_WORD[argument.kind].around.format(",".join(items))]
+    return items
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +240,10 @@ def _taken(argument: Argument, value: Any) -> bool:
     if argument.kind == "switch":
         return isinstance(value, bool)
     items = value if isinstance(value, list) else [value]
+    if argument.kind in _ONE_WORD:
+        return all(type(item) is int or not isinstance(value, list) for item in items) and (
+            re.fullmatch(_ONE_WORD[argument.kind].fits, words(argument.flags[0], value)[0]) is not None
+        )
     if (not argument.is_list and isinstance(value, list)) or any(isinstance(item, bool) for item in items):
         return False
     if argument.kind.endswith("3") and len(items) != 3:
@@ -229,6 +265,9 @@ def read_value(argument: Argument, value: Any, flag: str) -> Any:
     """Return a plan's value of a flag as Megatron reads it from the argument line; raises ValueError."""
     if argument.kind == "switch":
         return flag not in argument.negative
+    if argument.kind in _ONE_WORD:
+        word = "".join(words(flag, value)[0].split()).strip("()" if argument.kind == "tuple" else "")
+        return int(word) if word.isdigit() else word
     if argument.is_list:
         return [_one(argument, item) for item in (value if isinstance(value, list) else [value])]
     return _one(argument, value)

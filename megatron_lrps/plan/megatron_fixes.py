@@ -16,7 +16,6 @@ _FIXES = (
     ("num-layers or encoder-num-layers", "add num-layers."),
     ("[Nn]umber of layers|num_layers", "choose a pipeline-model-parallel-size that divides num-layers."),
     ("num_experts must be non None", "add num-experts, or remove expert-model-parallel-size."),
-    ("sequence parallel not supported", "remove sequence-parallel, or train by Transformer Engine on GPUs."),
     ("expert model parallel", "choose an expert-model-parallel-size that divides num-experts."),
     ("requires CUDA|no GPUs found", "start it on a machine with GPUs; for tests, --lrps-cpu trains on the CPU."),
     ("bf16", "give one of bf16 and fp16."),

@@ -25,6 +25,7 @@ from megatron_lrps.plan.keys.paths_and_cuts import Cut, ExplicitPath, MainPath
 from megatron_lrps.plan.keys.rates import Decay, LearningRate
 from megatron_lrps.plan.keys.scoring_and_release import Evaluation, Promotion
 from megatron_lrps.plan.keys.tokenizers import Tokenizer
+from megatron_lrps.plan.keys.trackers import Trackers
 from megatron_lrps.plan.keys.values import FLAG_NAME
 from megatron_lrps.plan.keys.versions import Epochs, Version
 
@@ -87,6 +88,8 @@ class Plan(PlanModel):
     version."""
     alerts: Alerts = Alerts()
     """Which losses and gradient norms of a path raise an alert while it trains."""
+    trackers: Trackers = Trackers()
+    """Where the figures of every path go besides TensorBoard."""
     base: Path = Field(default=Path(), exclude=True)
 
     @field_validator("paradigm", mode="before")

@@ -38,14 +38,15 @@ class AlertRaiser:
     Args:
         path: The path that this process trains, of a plan.
         args: Megatron's arguments, validated.
+        tell: Told of each alert besides the hook: its kind, iteration and message.
 
     Raises:
         RefusedError: if the plan's hook is not a program on this node.
     """
 
-    def __init__(self, path: PathToTrain, args: Namespace) -> None:
+    def __init__(self, path: PathToTrain, args: Namespace, tell: Callable[[str, int, str], None]) -> None:
         assert path.planned is not None
-        self._path, self._args = path, args
+        self._path, self._args, self._tell = path, args, tell
         plan = path.planned.tree.plan
         self._rules: Alerts = plan.alerts
         self._hook = plan.alerts.hook
@@ -134,6 +135,7 @@ class AlertRaiser:
     def _deliver(self, iteration: int, facts: Mapping[str, Any]) -> None:
         print(f"lrps: alert at iteration {iteration}: {facts['message']}", flush=True)
         self._record("alert", iteration, **facts)
+        self._tell(facts["kind"], iteration, facts["message"])
         if self._hook:
             told = hook_facts(self._plan, self._name, iteration, facts)
             if (failure := run_hook(self._hook, told, self._plan.folder, self._rules)) is not None:

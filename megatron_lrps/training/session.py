@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.current_activity import CurrentActivity
 from megatron_lrps.training.megatron.run_arguments import prepare
@@ -19,6 +20,10 @@ from megatron_lrps.training.request_listener import RequestListener
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
 from megatron_lrps.training.start_agreement import StartAgreement
 from megatron_lrps.training.stop import Stop
+from megatron_lrps.training.trackers.path_trackers import PathTrackers
+
+_TRACKERS_S = 10.0
+"""The seconds that trackers may take at the end, while checkpoints are hashed and after it."""
 
 
 class Session:
@@ -33,6 +38,7 @@ class Session:
         activity: The present activity of the process, for observers.
         start: Where the path starts; all ranks agree on it.
         requests: Requests to cut a version off the path, to save it, or to save and stop.
+        trackers: The services besides TensorBoard that show the path.
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
     """
 
@@ -42,10 +48,12 @@ class Session:
         self.start = StartAgreement(path, self.activity)
         self._rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.requests = RequestListener(path, self._rank)
+        self.trackers = PathTrackers(path)
         self.committer: Committer | None = None
         self._alerts: AlertRaiser | None = None
         self._saved: int | None = None
         self._stop: Stop | None = None
+        self._ended = "failed"
 
     def begins(self, args: Namespace) -> None:
         """Prepare Megatron's arguments, which have been parsed and not yet validated.
@@ -55,6 +63,7 @@ class Session:
         """
         prepare(args)
         if self.path.planned is not None:
+            refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
 
     def ranks_are_connected(self, args: Namespace) -> bool:
@@ -71,7 +80,7 @@ class Session:
             StorageError: on every rank, if the accepted plan cannot be written.
         """
         if self.path.planned is not None:
-            self._alerts = AlertRaiser(self.path, args)
+            self._alerts = AlertRaiser(self.path, args, self.trackers.alert)
         # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
         trained = self.start.agree(args)
@@ -186,7 +195,7 @@ class Session:
             self._alerts.see_end(leaving)
         if self._stop is None or getattr(leaving, "code", True):
             return None
-        code = self._stop.exit_code
+        code, self._ended = self._stop.exit_code, "stopped"
         if self._rank == 0:
             self.path.log("stopped", reason=self._stop.reason, iteration=self._stop.iteration, exit_code=code)
         return code
@@ -204,6 +213,7 @@ class Session:
 
     def finished(self) -> None:
         """Record that the path is trained, if it is. Called when the script has returned."""
+        self._ended = "finished"
         if self.committer is not None:
             self.activity.tell("finishing")
             self.committer.finish()
@@ -212,6 +222,8 @@ class Session:
         """Release the path. Called before the process ends, however it does."""
         if self._alerts is not None:
             self._alerts.settle(STOP_S)
+        self.trackers.end(self._ended)
         if self.committer is not None:
             self.committer.settle(STOP_S)
+        self.trackers.settle(_TRACKERS_S)
         self.start.release()

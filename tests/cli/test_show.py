@@ -291,6 +291,21 @@ def test_no_value_in_a_record_breaks_anything(plan: Path, data: st.DataObject) -
                 json.loads(out.getvalue(), parse_constant=pytest.fail)  # nan is no JSON
 
 
+def test_a_merge_has_read_what_main_has_and_its_scores_are_in_lines(plan: Path, lrps: Lrps) -> None:
+    plan.write_text(plan.read_text() + "merge: {window: 0.2, checkpoints: 4}\n")
+    code, stdout, stderr = lrps("show", plan, "v2")
+    assert code == 0, stderr
+    assert rows(stdout)["reads by plan"] == [
+        "v1 by main in (0, 1,000], 8,000 samples",
+        "v2 by main in (1,000, 2,000], 8,000 samples",
+    ]
+    write_path(tree(plan), "v2")
+    change(plan, "v2", scores={"web": {"iteration": 2000, "time": "2026", "scores": {"ppl": 74.55354636549045}}})
+    code, stdout, stderr = lrps("show", plan, "v2")
+    assert rows(stdout)["scores"] == ["web at 2,000: ppl 74.5535"]
+    assert rows(stdout)["has read"][-1] == "v2 by main in (1,000, 2,000], 8,000 samples"
+
+
 @pytest.mark.parametrize("command", [["show", "v1"], ["diff", "v1", "main"], ["show", "main"]])
 def test_a_record_of_a_newer_lrps_is_refused(plan: Path, lrps: Lrps, command: list[str]) -> None:
     for name in ("v1", "main"):

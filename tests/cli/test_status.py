@@ -50,6 +50,7 @@ def test_status_json_has_its_keys(begun: TinyCampaign, lrps: Lrps) -> None:
         "last_event": {"event": "started"},
         "alerts": [],
         "holder": None,
+        "stall": None,
     }
     assert (v1["state"], v1["iterations_left"], v2["state"], v2["saved"]) == ("trained", 0, "waiting", None)
 

@@ -45,6 +45,28 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
+    "ministral": (
+        "Ministral",
+        {**_SIZES, "head_dim": 16, "sliding_window": 16, "layer_types": ["full_attention", *["sliding_attention"] * 3]},
+    ),
+    "smollm3": ("SmolLM3", {**_SIZES, "no_rope_layers": [1, 0, 1, 1], "pad_token_id": None}),
+    "smollm3-windows": (
+        "SmolLM3",
+        {**_SIZES, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 16, "mlp_bias": True}
+        | {"attention_bias": True, "pad_token_id": None, "tie_word_embeddings": False},
+    ),
+    "phi3": ("Phi3", {**_SIZES, "sliding_window": 16, "pad_token_id": None}),
+    "phi3-partial": (
+        "Phi3",
+        {
+            **_SIZES,
+            "pad_token_id": None,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 250000.0, "partial_rotary_factor": 0.75},
+        },
+    ),
+    "seed_oss": ("SeedOss", {**_SIZES, "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0}),
+    "ernie4_5": ("Ernie4_5", {**_SIZES, "head_dim": 32}),
+    "ernie4_5-biased": ("Ernie4_5", {**_SIZES, "use_bias": True, "tie_word_embeddings": False}),
     "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
     "qwen2-windows": (
         "Qwen2",
@@ -67,9 +89,25 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Moe",
         {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
     ),
+    "qwen3_moe-dense": (
+        "Qwen3Moe",
+        {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "decoder_sparse_step": 2}
+        | {"mlp_only_layers": [1], "tie_word_embeddings": True},
+    ),
     "qwen2_moe": (
         "Qwen2Moe",
         {**_SIZES, **_EXPERTS, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "num_experts": 4},
+    ),
+    "glm4_moe": (
+        "Glm4Moe",
+        {**_SIZES, "head_dim": 32, "moe_intermediate_size": 48, "num_experts_per_tok": 2, "n_routed_experts": 4}
+        | {"first_k_dense_replace": 1, "n_shared_experts": 2, "routed_scaling_factor": 2.5, "use_qk_norm": True}
+        | {"attention_bias": True, "num_mtp_layers": 0},
+    ),
+    "gpt_oss": (
+        "GptOss",
+        {**_SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
+        | {"rope_parameters": {**_YARN, "rope_theta": 150000.0, "truncate": False}},
     ),
     "gpt2": (
         "GPT2",
@@ -86,7 +124,8 @@ def save_model(folder: Path, name: str, *, dtype: torch.dtype = torch.float32) -
     torch.manual_seed(3)
     head = "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
     model = getattr(transformers, head)(getattr(transformers, f"{kind}Config")(**config))
-    for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
+    biases = [value for name, value in model.state_dict().items() if name.endswith("correction_bias")]
+    for values in (*model.parameters(), *biases):
+        values.data += 0.05 * torch.randn_like(values)
     model.to(dtype).save_pretrained(folder)
     return folder

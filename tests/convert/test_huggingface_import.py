@@ -20,16 +20,22 @@ from megatron_lrps.storage.files import write_atomic
 
 
 def test_every_family_makes_a_round_trip_below() -> None:
-    assert {transformers_class.lower() for transformers_class, _ in CONFIGS.values()} == {
+    assert {transformers_class.lower().replace("_", "") for transformers_class, _ in CONFIGS.values()} == {
         name.replace("_", "") for name in FAMILIES
     }
+
+
+def named_family(name: str) -> str | None:
+    """What ``--family`` says for a model of ``CONFIGS`` whose arguments fit another family as well."""
+    return {"phi3": "phi3", "seed_oss": "seed_oss"}.get(name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_round_trip_is_bit_identical_and_transformers_finds_every_key(name: str, tmp_path: Path) -> None:
     source = save_model(tmp_path / "source", name)
     write_import(plan_import(source), tmp_path / "imported")
-    planned = plan_export(open_checkpoint(tmp_path / "imported" / "release"), vocab=VOCAB)
+    opened = open_checkpoint(tmp_path / "imported" / "release")
+    planned = plan_export(opened, vocab=VOCAB, family=named_family(name))
 
     def around(hidden: Path) -> None:
         config = config_of(planned.model, dtype="float32", bos=1, eos=2)
@@ -136,6 +142,38 @@ def test_large_values_whose_sum_overflows_are_no_infinite_values(tmp_path: Path)
     source = save_model(tmp_path / "source", "llama", dtype=torch.float16)
     changed(source, model__norm__weight=torch.full((64,), 60_000.0, dtype=torch.float16))
     write_import(plan_import(source), tmp_path / "imported")
+
+
+def test_layers_of_multi_token_prediction_stay_behind_and_nothing_else_does(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", "glm4_moe")
+    changed(source, model__layers__4__eh_proj__weight=torch.zeros(64, 128))
+    config = json.loads((source / "config.json").read_text())
+    for predictions in ({"num_nextn_predict_layers": 1, "num_mtp_layers": 0}, {"num_nextn_predict_layers": None}):
+        (source / "config.json").write_text(json.dumps({**config, **predictions}))
+        with pytest.raises(RefusedError, match=r"num_nextn_predict_layers .* cannot be imported; a number up to 8 can"):
+            plan_import(source)
+    (source / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1, "num_mtp_layers": 1}))
+    assert plan_import(source).left_out == ["model.layers.4.eh_proj.weight"]
+    changed(source, model__layers__5__eh_proj__weight=torch.zeros(64, 128))
+    with pytest.raises(RefusedError, match=r"holds 'model\.layers\.5\.eh_proj\.weight'"):
+        plan_import(source)
+
+
+def test_layers_that_differ_have_tensors_of_their_own_and_norms_that_either_layer_spec_finds(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", "glm4_moe", dtype=torch.bfloat16)
+    biases = {name: value for name, value in load_file(source / "model.safetensors").items() if "correction" in name}
+    changed(source, **{name.replace(".", "__"): value.float() for name, value in biases.items()})  # as published
+    write_import(plan_import(source), tmp_path / "imported")
+    tensors = open_checkpoint(tmp_path / "imported" / "release").tensors
+    assert tensors["decoder.layers.0.mlp.linear_fc1.weight"].shape == (192, 64)
+    assert tensors["decoder.layers.3.mlp.experts.experts.linear_fc1.weight"].shape == (4, 96, 64)
+    # Transformer Engine's layers keep a norm apart from experts, and fuse it with an MLP.
+    norms = [key for key in tensors if key.endswith(("pre_mlp_layernorm.weight", "linear_fc1.layer_norm_weight"))]
+    assert len(norms) == 1 + 2 * 3
+    assert tensors["decoder.layers.1.mlp.router.expert_bias"].dtype == torch.float32
+    planned = plan_export(open_checkpoint(tmp_path / "imported" / "release"), vocab=VOCAB, dtype="bf16")
+    kinds = {entry.name.rpartition(".")[2]: entry.dtype for entry in planned.entries}
+    assert kinds == {"weight": torch.bfloat16, "bias": torch.bfloat16, "e_score_correction_bias": torch.float32}
 
 
 def test_an_unknown_weight_is_named_without_its_control_characters(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ UNUSED = {
     *("intermediate_size", "output_router_logits", "router_aux_loss_coef", "router_jitter_noise"),
     *("max_window_layers", "layer_types", "sliding_window"),
     # Dropout and heads of other tasks; rounding.
-    *("attn_pdrop", "embd_pdrop", "resid_pdrop", "reorder_and_upcast_attn"),
+    *("attn_pdrop", "embd_pdrop", "resid_pdrop", "residual_dropout", "reorder_and_upcast_attn"),
     *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
 }
 
@@ -56,13 +56,32 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
     """What the installed transformers makes of a config.json, without what its models do not compute with."""
     kind = FAMILIES[family].architecture.split("For")[0].replace("LMHeadModel", "")
     read = getattr(transformers, f"{kind}Config").from_dict(json.loads(json.dumps(config))).to_dict()
-    unused = UNUSED - ({"sliding_window"} if family == "mistral" else set())
+    unused = UNUSED - ({"sliding_window"} if family in ("mistral", "phi3") else set())
     unused -= (
         {"intermediate_size"} if not FAMILIES[family].defaults.get("num_experts") or family == "mixtral" else set()
     )
-    if family in ("qwen2", "qwen3"):
+    if family in ("qwen2", "qwen3", "ministral", "smollm3"):
         sliding = "sliding_attention" in read["layer_types"]
         unused -= {"layer_types", *(["sliding_window"] if sliding else [])}
+    if family == "smollm3":
+        unused |= {"no_rope_layer_interval", "use_sliding_window"}  # the lists say it all
+        read["no_rope_layers"] = [bool(each) for each in read["no_rope_layers"][: read["num_hidden_layers"]]]
+    if family in ("qwen2_moe", "qwen3_moe"):
+        step = read.pop("decoder_sparse_step")
+        layers = range(read["num_hidden_layers"])
+        read["mlp_only_layers"] = [
+            layer for layer in layers if layer in (read["mlp_only_layers"] or ()) or (layer + 1) % step
+        ]
+        unused -= {"intermediate_size"} if read["mlp_only_layers"] else set()
+    if family == "gpt_oss":
+        sliding = "sliding_attention" in read["layer_types"]
+        unused = (unused | {"quantization_config"}) - {"layer_types", "intermediate_size"}
+        unused -= {"sliding_window"} if sliding else set()
+    if family == "glm4_moe":
+        unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
+        unused -= {"intermediate_size"} if read["first_k_dense_replace"] else set()
+    if family == "phi3":
+        unused |= {"original_max_position_embeddings"}  # of LongRoPE
     return {key: value for key, value in read.items() if key not in HARMLESS | FORMAL | unused}
 
 
@@ -98,7 +117,7 @@ def test_a_config_is_refused_in_one_line_or_read_as_transformers_reads_it(family
             rope.pop("partial_rotary_factor", None)
             if read.get("n_inner") is None and "n_embd" in read:
                 read["n_inner"] = 4 * read["n_embd"]
-            if family == "mixtral" and read.get("head_dim") is None:
+            if "hidden_size" in read and read.get("head_dim") is None:
                 read["head_dim"] = read["hidden_size"] // read["num_attention_heads"]
             if read.get("hidden_act") == "swish":
                 read["hidden_act"] = "silu"

@@ -14,8 +14,9 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.logits_check import compare_logits
-from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
+from megatron_lrps.convert.megatron_export import plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
 from megatron_lrps.convert.probe import probe_of
 from megatron_lrps.convert.torch_dist import open_checkpoint
@@ -33,7 +34,7 @@ BASE = (
 )
 TP2_PP2 = "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2"
 EP2_PP2 = "--expert-model-parallel-size 2 --pipeline-model-parallel-size 2"
-"""Of experts: beside tensor parallelism Megatron wants sequence parallelism, which a CPU's norms do not have."""
+"""Of experts: without tensor parallelism, beside which Megatron wants sequence parallelism."""
 
 
 def megatron_line(model_flags: dict[str, object]) -> str:
@@ -79,10 +80,18 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "qwen3-windows",
                 "llama-tied-biased",
                 "mistral",
+                "ministral",
+                "smollm3-windows",
+                "phi3-partial",
+                "seed_oss",
+                "ernie4_5",
                 "qwen2",
                 "qwen3",
                 "mixtral",
                 "qwen3_moe",
+                "qwen3_moe-dense",
+                "glm4_moe",
+                "gpt_oss",
                 "gpt2",
             )
         ),
@@ -106,7 +115,7 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
     resaved = Checkpoint(tmp_path / "resaved", 0).folder
     if not planned.model.experts:
         compare_means(resaved, tmp_path / "means")
-    request = plan_export(open_checkpoint(resaved), vocab=VOCAB)
+    request = plan_export(open_checkpoint(resaved), vocab=VOCAB, family=planned.model.family)
 
     def around(hidden: Path) -> None:
         write_atomic(hidden / "config.json", json.dumps(config_of(request.model, dtype="float32", bos=1, eos=2)))
@@ -127,6 +136,7 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         ("llama", {"tensor": 2, "pipeline": 2}, 4),
         pytest.param("qwen2", {"tensor": 2}, 2, marks=pytest.mark.soak),
         pytest.param("gpt2", {"pipeline": 4}, 4, marks=pytest.mark.soak),
+        pytest.param("qwen3_moe", {"pipeline": 2, "expert": 2}, 4, marks=pytest.mark.soak),
     ],
 )
 def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(

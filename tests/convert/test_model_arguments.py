@@ -19,9 +19,29 @@ from megatron_lrps.errors import RefusedError
         {"family": "qwen2", "qkv_bias": True, "window": 16, "windowed": (False, True)},
         {"family": "qwen3", "qk_norm": True, "window": 16},
         {"family": "qwen3", "qk_norm": True, "head_dim": 32},
+        {"family": "ministral", "window": 16, "windowed": (False, True)},
+        {"family": "smollm3", "ropeless": (True, False)},
+        {"family": "smollm3", "ropeless": (False, True), "window": 16, "windowed": (False, True), "tied": True},
+        {"family": "phi3", "rope_share": 0.75, "window": 16},
+        {"family": "ernie4_5", "rope_interleaved": True, "bias": True, "qkv_bias": True},
         {"family": "mixtral", "experts": 4, "top_k": 2},
         {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "renormalise": False},
         {"family": "qwen2_moe", "experts": 8, "top_k": 3, "qkv_bias": True, "shared_ffn": 80, "renormalise": False},
+        {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "dense": (False, True), "dense_ffn": 200},
+        {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 192, "rope_share": 0.5},
+        {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 96, "routed_scale": 2.5}
+        | {"dense": (True, False), "dense_ffn": 200, "qk_norm": True, "qkv_bias": True},
+        {
+            "family": "gpt_oss",
+            "experts": 8,
+            "top_k": 3,
+            "sinks": True,
+            "glu_clamp": 7.0,
+            "bias": True,
+            "qkv_bias": True,
+        },
+        {"family": "gpt_oss", "experts": 8, "top_k": 3, "sinks": True, "glu_clamp": 5.5, "bias": True, "qkv_bias": True}
+        | {"window": 16, "windowed": (False, True), "yarn": Yarn(factor=4.0, original=64, whole=False)},
         {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
         {"bias": True, "qkv_bias": True, "tied": True},
         {"rope_factor": 8.0, "rope_base": 500000.0},
@@ -42,11 +62,13 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
         ("squared_relu", True),
         ("multi_latent_attention", True),
         ("mtp_num_layers", 1),
-        ("rotary_percent", 0.5),
-        ("rotary_interleaved", True),
         ("layernorm_zero_centered_gamma", True),
         ("softmax_type", "learnable"),
-        ("no_rope_freq", [0, 1]),
+        ("softmax_type", "off-by-one"),
+        ("quick_geglu", True),
+        ("glu_linear_offset", 1.0),
+        ("activation_func_clamp_value", 7.0),
+        ("no_rope_freq", [0, 1, 1]),
         ("moe_layer_freq", [0, 1]),
         ("normalization", "LayerNorm"),
         ("position_embedding_type", "mrope"),
@@ -59,6 +81,51 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
     args = args_of(LLAMA) | {"use_rope_scaling": name == "rope_scaling_factor", name: value}
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "name"),
+    [
+        ("phi3", {"rope_share": 0.05}, "partial_rotary_factor"),
+        ("phi3", {"rope_share": 0.5, "ropeless": (False, True)}, "no_rope_freq"),
+        ("smollm3", {"ropeless": (False, True), "rope_share": 0.5}, "partial_rotary_factor"),
+        ("qwen3", {"qk_norm": True, "ropeless": (False, True)}, "no_rope_freq"),
+        ("qwen2", {"qkv_bias": True, "rope_interleaved": True}, "rotary_interleaved"),
+        ("gpt2", {"groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu", "window": 16}, "window_size"),
+        ("llama", {"window": 16}, "window_size"),
+        ("seed_oss", {"qk_norm": True}, "qk_layernorm"),
+        ("mixtral", {"experts": 4, "top_k": 2, "routed_scale": 2.5}, "moe_router_topk_scaling_factor"),
+        ("mixtral", {"experts": 4, "top_k": 2, "sinks": True}, "softmax_type"),
+        ("mixtral", {"experts": 4, "top_k": 2, "dense": (True, False), "dense_ffn": 96}, "moe_layer_freq"),
+        ("glm4_moe", {"experts": 4, "top_k": 2, "sigmoid": True, "shared_ffn": 100}, "shared_expert"),
+        (
+            "glm4_moe",
+            {"experts": 4, "top_k": 2, "sigmoid": True, "shared_ffn": 96, "dense": (False, True), "dense_ffn": 96},
+            "moe_layer_freq",
+        ),
+    ],
+)
+def test_what_a_family_cannot_have_beside_its_own_is_named(family: str, change: dict[str, Any], name: str) -> None:
+    """The written config.json is read back, so an argument that it cannot say is never passed over."""
+    args = args_of(Model(**{**LLAMA.__dict__, "family": family, **change}))
+    with pytest.raises(RefusedError, match=name.replace("_", "[-_]")):
+        model_of_args(args, 111, family=family)
+
+
+def test_a_family_whose_models_another_one_has_too_is_taken_where_it_is_named() -> None:
+    for family, change in (("phi3", {}), ("phi3", {"window": 9}), ("seed_oss", {"qkv_bias": True}), ("ministral", {})):
+        model = Model(**{**LLAMA.__dict__, "family": family, **change})
+        assert model_of_args(args_of(model), 111, family=family) == model
+        assert model_of_args(args_of(model), 111).family != family
+    with pytest.raises(RefusedError, match=r"--family bloom is not known.*give one of llama"):
+        model_of_args(args_of(LLAMA), 111, family="bloom")
+
+
+def test_a_number_of_layers_means_what_it_means_to_megatron() -> None:
+    args = {**args_of(LLAMA), "num_layers": 4, "window_size": [15, 0], "window_attn_skip_freq": 2, "no_rope_freq": 2}
+    model = model_of_args(args, 111)
+    assert model.windowed == (True, False) * 2
+    assert model.ropeless == (False, True) * 2
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,12 @@ def test_a_signal_that_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("fp8-format", "hybrid"), ("context-parallel-size", 2), ("sequence-parallel", True), ("fp4-format", "e2m1")],
+    [("fp8-format", "hybrid"), ("context-parallel-size", 2), ("fp4-format", "e2m1")],
 )
 def test_what_the_cpu_has_not(flag: str, value: object) -> None:
     with pytest.raises(PlanError, match=f"--{flag}: {value} needs a GPU"):
         refuse_without_gpu({flag: value}, "--")
-    refuse_without_gpu({"context-parallel-size": 1, "sequence-parallel": False, "fp8-format": None}, "--")
+    refuse_without_gpu({"context-parallel-size": 1, "sequence-parallel": True, "fp8-format": None}, "--")
 
 
 def test_a_plan_goes_through_both() -> None:

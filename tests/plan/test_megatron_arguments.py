@@ -10,7 +10,7 @@ import pytest
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
-from megatron_lrps.plan.flags import DEFAULTS, NO_RESUME, OWNED, UNSAFE
+from megatron_lrps.plan.flags import DEFAULTS, NO_RESUME, OWNED, UNSAFE, argument_line
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments, by_flag, given, refuse_unknown_flags
 from tests.plan.plans import assert_one_clear_line, tree_of
 from tests.plan.test_flags import flags_of, refused
@@ -20,10 +20,12 @@ import argparse, enum, json
 from megatron_lrps.training import cpu; cpu.install()
 from megatron.training.arguments import add_megatron_arguments
 switches = (argparse._StoreTrueAction, argparse._StoreFalseAction, argparse.BooleanOptionalAction)
+one_word = {"tuple_type": "tuple", **dict.fromkeys(("moe_freq_type", "la_freq_type", "no_rope_freq_type"), "pattern")}
 plain = lambda value: value.name if isinstance(value, enum.Enum) else value
 found = {}
 for action in add_megatron_arguments(argparse.ArgumentParser(allow_abbrev=False, add_help=False))._actions:
-    kind = {int: "int", float: "float"}.get(action.type, "text") + str(action.nargs or "")
+    kind = {"int": "int", "float": "float", **one_word}.get(getattr(action.type, "__name__", ""), "text")
+    kind += str(action.nargs or "")
     off = lambda flag: isinstance(action, switches[1]) or isinstance(action, switches[2]) and flag.startswith("--no-")
     flags = ["!" * off(flag) + flag.removeprefix("--") for flag in action.option_strings]
     # Whether a signal's number is a choice depends on the machine.
@@ -196,7 +198,10 @@ def test_the_table_is_sound() -> None:
         ({"normalization": "rmsnorm"}, "'rmsnorm' is not one of LayerNorm, RMSNorm", "give one of"),
         ({"position-embedding-type": True}, "True is not one of learned_absolute", "give one of"),
         ({"attention-backend": "cuda"}, "'cuda' is not one of flash, fused", "give one of"),
-        ({"window-size": [16, 0]}, "megatron.window-size: [16, 0] is not text", "in quotes where it holds commas"),
+        ({"window-size": [16, "x"]}, "megatron.window-size: [16, 'x'] is not whole numbers", "give whole numbers"),
+        ({"window-size": "16;0"}, "megatron.window-size: '16;0' is not whole numbers", "give whole numbers"),
+        ({"moe-layer-freq": "every"}, "'every' is not a whole number, or a list of numbers", "give a whole number"),
+        ({"hybrid-layer-pattern": ["M", "*"]}, "['M', '*'] is not text", "in quotes where it holds commas"),
         ({"moe-aux-loss-coeff": [0.1, "x"]}, "[0.1, 'x'] is not numbers", "give numbers"),
         ({"optimizer": "sgd"}, "megatron.optimizer: 'sgd' is refused: megatron-core 0.19 saves", "choose another"),
         ({"non-persistent-ckpt-type": "global"}, "megatron.non-persistent-ckpt-type: 'global' is refused", "remove it"),
@@ -218,6 +223,30 @@ def test_what_megatron_would_not_take_is_refused_without_it(flags: dict[str, Any
 )
 def test_what_megatron_takes_passes(flags: dict[str, Any]) -> None:
     assert flags.items() <= flags_of(megatron=flags).items()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "written"),
+    [
+        ("window-size", [16, 0], "16,0"),
+        ("window-size", "(16, 0)", "(16, 0)"),
+        ("moe-layer-freq", [0, 1, 1], "[0,1,1]"),
+        ("moe-layer-freq", 2, "2"),
+        ("no-rope-freq", "([0]*3+[1]*1)*2", "([0]*3+[1]*1)*2"),
+        ("linear-attention-freq", [1, 0], "[1,0]"),
+        ("moe-aux-loss-coeff", [0.1, 0.2], "0.1 0.2"),
+        ("spec", ["my.layers", "spec"], "my.layers spec"),
+    ],
+)
+def test_a_list_is_written_as_megatrons_parser_wants_it(flag: str, value: Any, written: str) -> None:
+    line = argument_line({flag: flags_of(megatron={flag: value})[flag]})
+    assert " ".join(line) == f"--{flag} {written}"
+
+
+def test_a_list_equals_the_text_that_megatron_reads() -> None:
+    assert given({"window-size": [16, 0]}) == given({"window-size": "(16, 0)"}) == given({"window-size": "16,0"})
+    assert given({"moe-layer-freq": [0, 1]}) == given({"moe-layer-freq": "[0, 1]"})
+    assert given({"moe-layer-freq": "1"}) == given({})
 
 
 def test_flags_of_the_users_own_script_pass_and_megatrons_do_not() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.campaign.record import events
+from megatron_lrps.launch.local.rank_output import LogFollower
 from tests.campaign.test_alert_hook import HOOK, script, told
 from tests.training.campaigns import losses, train_path, write_campaign
 
@@ -100,6 +101,9 @@ def test_alerts_may_change_on_a_path_that_has_been_begun_and_a_missing_hook_is_r
     assert (memory["iteration"], memory["window"], len(memory["losses"])) == (4, 128, 4)
     plan.write_text(plan.read_text().replace("window: 16", "window: 128"))
     assert train_path(plan, "main").codes == [0]
+    # The log's second line after a start is a mean of two iterations; what is shown is each one's own.
+    shown = {step.iteration: step.loss for step in LogFollower(tmp_path / "rank0.log").steps()}
+    assert shown == pytest.approx({each: loss for each, loss in losses(plan, "main").items() if each > 4}, abs=2e-5)
     assert not alerts(tmp_path)  # a run that learns
     memory = json.loads((folder / "alerts.json").read_text())
     assert memory["iteration"] == 11

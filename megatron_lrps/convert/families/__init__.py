@@ -1,16 +1,39 @@
 """The Hugging Face families that can be exported and imported: one file each, and one line in the table below."""
 
-from megatron_lrps.convert.families import gpt2, llama, mistral, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe
+from megatron_lrps.convert.families import (
+    ernie4_5,
+    glm4_moe,
+    gpt2,
+    gpt_oss,
+    llama,
+    ministral,
+    mistral,
+    mixtral,
+    phi3,
+    qwen2,
+    qwen2_moe,
+    qwen3,
+    qwen3_moe,
+    seed_oss,
+    smollm3,
+)
 from megatron_lrps.convert.families.family import Family
 
 _FAMILIES = (
     llama.FAMILY,
+    seed_oss.FAMILY,
     mistral.FAMILY,
+    ministral.FAMILY,
+    phi3.FAMILY,
+    smollm3.FAMILY,
+    ernie4_5.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,
     mixtral.FAMILY,
     qwen3_moe.FAMILY,
     qwen2_moe.FAMILY,
+    glm4_moe.FAMILY,
+    gpt_oss.FAMILY,
     gpt2.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}

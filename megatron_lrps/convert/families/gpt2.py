@@ -62,6 +62,8 @@ def _model_of(config: ConfigKeys) -> Model:
 
 FAMILY = Family(
     name="gpt2",
+    models="GPT-2",
+    made_by="LayerNorm, learned positions, GELU (`gelu_new` with `--bias-gelu-fusion`, which is on by default), biases",
     architecture="GPT2LMHeadModel",
     is_marked=_is_marked,
     arguments={

@@ -7,24 +7,27 @@ from megatron_lrps.convert.families.family import Family
 
 
 def _model_of(config: ConfigKeys) -> Model:
-    bias = config.switch("attention_bias")
-    if config.switch("mlp_bias") != bias:
-        raise config.refused("mlp_bias", f"attention_bias is {bias}, and Megatron has biases in all layers or in none")
+    biases = llama_like.biases_of(config)
     heads = config.count("num_attention_heads")
     if config.count("hidden_size") % heads:  # transformers refuses it too, also where head_dim is given
         raise config.refused("hidden_size", f"num_attention_heads {heads} must divide it")
     config.need("sliding_window", None)
     config.need("rope_interleaved", False)
     config.harmless("is_llama_config")
-    return llama_like.model_of(config, "llama", bias=bias, qkv_bias=bias)
+    return llama_like.model_of(config, "llama", **biases)
 
 
 FAMILY = Family(
     name="llama",
+    models="Llama 2, 3 to 3.2",
+    made_by=(
+        "RMSNorm, SwiGLU, RoPE; grouped queries or not, tied or not, biases in all linear layers or in none; "
+        "RoPE scaling of Llama 3, YaRN or linear"
+    ),
     architecture="LlamaForCausalLM",
     is_marked=lambda args: True,
     arguments=llama_like.ARGUMENTS,
-    config_of=lambda model: {**llama_like.config_of(model), "attention_bias": model.bias, "mlp_bias": model.bias},
+    config_of=lambda model: {**llama_like.config_of(model), **llama_like.bias_keys_of(model)},
     defaults={**llama_like.DEFAULTS, "sliding_window": None, "rope_interleaved": False},
     model_of=_model_of,
 )

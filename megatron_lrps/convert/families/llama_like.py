@@ -1,6 +1,6 @@
 """The common parts of Llama and the families that followed it: RMSNorm, SwiGLU and RoPE."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
@@ -41,9 +41,6 @@ LIKE_QWEN = {
 }
 """Those of Qwen's."""
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
-_MOST_LAYERS = 10_000
-
 
 def has_experts(args: Mapping[str, Any]) -> bool:
     """Whether Megatron's arguments describe a model with experts."""
@@ -66,12 +63,13 @@ def config_of(model: Model) -> dict[str, Any]:
     }
 
 
-def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
+def model_of(config: ConfigKeys, family: str, *, kinds: Collection[str] = rope.KINDS, **own: Any) -> Model:
     """Return the model of a config.json.
 
     Args:
         config: The config.
         family: The name of the family.
+        kinds: As in ``rope.rope_of``.
         own: Attributes of ``Model`` that the family reads itself.
 
     Raises:
@@ -86,9 +84,14 @@ def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
     if head_dim % 2 or not head_dim:
         raise config.refused("head_dim", "the rotary embedding needs an even number", head_dim)
     positions = config.count("max_position_embeddings")
-    rotary = rope.rope_of(config, positions)
+    rotary = rope.rope_of(config, positions, kinds=kinds)
     if "ffn" not in own:
         own["ffn"] = config.count("intermediate_size")
+    if "rope_share" not in own:
+        own["rope_share"] = rope.share_of(config)
+    turned = int(head_dim * own["rope_share"])
+    if turned % 2 or not turned:
+        raise config.refused("partial_rotary_factor", f"it turns {turned} numbers of each head, and pairs are needed")
     return Model(
         family=family,
         layers=config.count("num_hidden_layers"),
@@ -100,10 +103,7 @@ def model_of(config: ConfigKeys, family: str, **own: Any) -> Model:
         positions=positions,
         epsilon=config.number("rms_norm_eps"),
         tied=config.switch("tie_word_embeddings"),
-        rope_base=rotary.base,
-        rope_factor=rotary.factor,
-        rope_interpolation=rotary.interpolation,
-        yarn=rotary.yarn,
+        **rotary._asdict(),
         **own,
     )
 
@@ -114,48 +114,14 @@ def no_biases(config: ConfigKeys) -> None:
     config.need("mlp_bias", False)
 
 
-def windows_of(config: ConfigKeys) -> dict[str, Any]:
-    """Return the window of a Qwen, and the layers that have it, as attributes of ``Model``.
-
-    It counts only with ``use_sliding_window``, in the layers that ``layer_types`` says, or else from
-    ``max_window_layers`` on.
-    """
-    config.need("use_mrope", False)
-    if "head_dim" in config:
-        config.count("head_dim")  # Llama's may be null, but none of Qwen's
-    kinds, used = config.value("layer_types"), config.switch("use_sliding_window")
-    window, first = config.optional_count("sliding_window") if used else None, config.value("max_window_layers")
-    config.harmless("sliding_window")
-    layers = config.count("num_hidden_layers")
-    if kinds is not None:
-        if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in (_FULL, _SLIDING) for kind in kinds):
-            raise config.refused("layer_types", f"a list of {layers} times {_FULL} or {_SLIDING} can")
-        if _SLIDING in kinds and window is None:
-            raise config.refused("layer_types", f"{_SLIDING} needs a sliding_window, and use_sliding_window")
-        return _windows(window, kinds) if _SLIDING in kinds else {}
-    if window is None:
-        return {}
-    if type(first) is not int or first < 0:
-        raise config.refused("max_window_layers", "it is a number of layers")
-    full = min(first, layers)
-    if layers > _MOST_LAYERS:
-        raise config.refused("num_hidden_layers", f"at most {_MOST_LAYERS:,} with windows can")
-    return _windows(window, [_FULL] * full + [_SLIDING] * (layers - full)) if full < layers else {}
+def biases_of(config: ConfigKeys) -> dict[str, Any]:
+    """Return the biases, in all linear layers or in none, as attributes of ``Model``; raises RefusedError."""
+    bias = config.switch("attention_bias")
+    if config.switch("mlp_bias") != bias:
+        raise config.refused("mlp_bias", f"attention_bias is {bias}, and Megatron has biases in all layers or in none")
+    return {"bias": bias, "qkv_bias": bias}
 
 
-def window_keys_of(model: Model) -> dict[str, Any]:
-    """Return the config.json keys of a Qwen's window."""
-    if model.window is None:
-        return {"use_sliding_window": False}
-    windowed = model.windowed or (True,) * model.layers
-    return {
-        "use_sliding_window": True,
-        "sliding_window": model.window,
-        "max_window_layers": windowed.index(True),
-        "layer_types": [_SLIDING if each else _FULL for each in windowed],
-    }
-
-
-def _windows(window: int | None, kinds: list[str]) -> dict[str, Any]:
-    windowed = tuple(kind == _SLIDING for kind in kinds)
-    return {"window": window, "windowed": None if all(windowed) else windowed}
+def bias_keys_of(model: Model) -> dict[str, Any]:
+    """Return the config.json keys of those biases."""
+    return {"attention_bias": model.bias, "mlp_bias": model.bias}

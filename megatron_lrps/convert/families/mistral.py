@@ -13,6 +13,8 @@ def _model_of(config: ConfigKeys) -> Model:
 
 FAMILY = Family(
     name="mistral",
+    models="Mistral 7B",
+    made_by="a Llama with `--window-size`",
     architecture="MistralForCausalLM",
     is_marked=lambda args: args.get("window_size") is not None,
     arguments={**llama_like.ARGUMENTS, "add_bias_linear": False, "window_attn_skip_freq": False},

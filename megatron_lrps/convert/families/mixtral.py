@@ -18,6 +18,8 @@ def _model_of(config: ConfigKeys) -> Model:
 
 FAMILY = Family(
     name="mixtral",
+    models="Mixtral",
+    made_by="a Llama with experts, whose weights are renormalised",
     architecture="MixtralForCausalLM",
     is_marked=llama_like.has_experts,
     arguments={

@@ -12,11 +12,16 @@ def _model_of(config: ConfigKeys) -> Model:
     llama_like.no_biases(config)
     config.need("qkv_bias", True)
     shared = config.count("shared_expert_intermediate_size")
-    return qwen_experts.model_of(config, "qwen2_moe", qkv_bias=True, shared_ffn=shared)
+    return qwen_experts.model_of(config, "qwen2_moe", same=False, qkv_bias=True, shared_ffn=shared)
 
 
 FAMILY = Family(
     name="qwen2_moe",
+    models="Qwen2-MoE, Qwen1.5-MoE",
+    made_by=(
+        "a `qwen2` with experts, beside a shared one with `--moe-shared-expert-gate`, in all layers or in some "
+        "(`--moe-layer-freq`)"
+    ),
     architecture="Qwen2MoeForCausalLM",
     is_marked=lambda args: llama_like.has_experts(args) and any(args.get(name) for name in _ITS_OWN),
     arguments={

@@ -1,7 +1,7 @@
 """The rotary embedding of a config.json: base and scaling, which transformers 4 and 5 write under different keys."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from megatron_lrps.convert.architecture import LLAMA3_ROPE, Model, Yarn
@@ -28,21 +28,26 @@ _OF_TYPE: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Rope(NamedTuple):
-    """A rotary embedding, as ``Model`` has it."""
+KINDS = tuple(_OF_TYPE)
+"""The types of scaling that Megatron has."""
 
-    base: float
-    factor: float | None = None
-    interpolation: int | None = None
+
+class Rope(NamedTuple):
+    """A rotary embedding, by the attributes of ``Model``."""
+
+    rope_base: float
+    rope_factor: float | None = None
+    rope_interpolation: int | None = None
     yarn: Yarn | None = None
 
 
-def rope_of(config: ConfigKeys, positions: int) -> Rope:
+def rope_of(config: ConfigKeys, positions: int, *, kinds: Collection[str] = KINDS) -> Rope:
     """Return the rotary embedding of a config.json.
 
     Args:
         config: The config.
         positions: Its ``max_position_embeddings``, which stands for a missing ``original_max_position_embeddings``.
+        kinds: The types of scaling that the family and Megatron both have.
 
     Raises:
         RefusedError: naming the key that Megatron cannot compute with, or two keys that disagree.
@@ -53,27 +58,23 @@ def rope_of(config: ConfigKeys, positions: int) -> Rope:
         raise _disagreeing(config, "rope_theta", config.value("rope_theta"), base)
     if base != int(base):
         raise config.refused("rope_theta", "Megatron takes only a whole number", base)
-    whole = scaling.get("partial_rotary_factor", config.value("partial_rotary_factor"))
-    for value in (whole, config.value("partial_rotary_factor")):
-        if value not in (None, 1) or isinstance(value, bool):
-            raise config.refused("partial_rotary_factor", "1.0 can", value)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if scaling.get("type", kind) != kind:
         raise _disagreeing(config, "rope_type", kind, scaling["type"])
-    known = _OF_TYPE.get(kind) if isinstance(kind, str) else None
-    if known is None:
-        raise config.refused("rope_type", f"Megatron has {', '.join(_OF_TYPE)}", kind)
+    if not isinstance(kind, str) or kind not in kinds:
+        raise config.refused("rope_type", f"{' or '.join(map(repr, kinds))} can be", kind)
     for key, value in scaling.items():
-        if key not in (*_COMMON, *known):
+        if key not in (*_COMMON, *_OF_TYPE[kind]):
             raise RefusedError(
                 f"{config.name}: the key {shown(key)} (with value {shown(value)}) of its RoPE parameters is not known.",
                 "import another model.",
             )
-    original = config.value("original_max_position_embeddings")
+    original = config.value("original_max_position_embeddings") if "yarn" in kinds else None
+    config.harmless("original_max_position_embeddings")
     if kind not in ("llama3", "yarn"):
         if original is not None:
             raise config.refused("original_max_position_embeddings", f"RoPE of type {kind} has none")
-        return Rope(base) if kind == "default" else Rope(base, interpolation=_interpolation(config, scaling))
+        return Rope(base) if kind == "default" else Rope(base, rope_interpolation=_interpolation(config, scaling))
     inside = scaling.get("original_max_position_embeddings", positions if original is None else original)
     if original is not None and inside != original:
         raise _disagreeing(config, "original_max_position_embeddings", original, inside)
@@ -84,12 +85,34 @@ def rope_of(config: ConfigKeys, positions: int) -> Rope:
     for key, value in LLAMA3_ROPE.items():
         if scaling.get(key) != value or isinstance(scaling[key], bool):
             raise config.refused(key, f"Megatron computes llama3's RoPE with {value:g} alone", scaling.get(key))
-    return Rope(base, factor=factor)
+    return Rope(base, rope_factor=factor)
+
+
+def share_of(config: ConfigKeys, *, whole: bool = True) -> float:
+    """Return the share of a head's width that the rotary embedding turns.
+
+    Args:
+        config: The config.
+        whole: The family turns all of it.
+
+    Raises:
+        RefusedError: the share is not above 0 and at most 1, or two keys disagree.
+    """
+    given = config.value("partial_rotary_factor")
+    share = _scaling(config).get("partial_rotary_factor", given)
+    if "partial_rotary_factor" in config and given is not None and share != given:
+        raise _disagreeing(config, "partial_rotary_factor", given, share)
+    share = 1.0 if share is None else share
+    if type(share) not in (int, float) or not 0 < share <= 1 or (whole and share != 1):
+        raise config.refused("partial_rotary_factor", "1.0 can" if whole else "a number up to 1 can", share)
+    return float(share)
 
 
 def keys_of(model: Model) -> dict[str, Any]:
     """Return the config.json keys of a model's rotary embedding, as transformers 4 and 5 and vLLM read them."""
     keys: dict[str, Any] = {"rope_theta": model.rope_base}
+    if model.rope_share != 1:
+        keys["partial_rotary_factor"] = model.rope_share
     if model.rope_factor is not None:
         keys["rope_scaling"] = {"rope_type": "llama3", "factor": model.rope_factor, **LLAMA3_ROPE}
     if (yarn := model.yarn) is not None:

@@ -12,7 +12,7 @@ from megatron_lrps.plan import Plan
 from megatron_lrps.plan.async_saves import NVRX, is_old_nvrx, needs_nvrx
 from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.data_files import require_data
-from megatron_lrps.training.megatron.installed import RELEASES
+from megatron_lrps.training.megatron.installed import BEST, RELEASES, is_newer
 
 _HOPPER, _ADA, _BLACKWELL = [9, 0], [8, 9], [10, 0]
 _RECIPES = {"blockwise": _HOPPER, "mxfp8": _BLACKWELL}
@@ -105,12 +105,20 @@ def _library(machine: Machine, name: str) -> Finding:
 
 
 def _megatron(machine: Machine) -> Finding:
+    """Judge the release of Megatron: a tested one is fit, an older one is not, and a newer one is tried."""
     found = _module(machine, "megatron.core", f"{_BARE}.")._replace(name="megatron-core")
-    if not found.fit or found.found.startswith(tuple(release.prefix for release in RELEASES)):
+    version = machine.version("megatron.core")
+    if version is None:
         return found
-    known = " and ".join(f"{release.prefix}x" for release in RELEASES)
-    fix = f"install megatron-core {RELEASES[-1].newest}; the plugin supports only {known}."
-    return found._replace(fit=False, fix=fix)
+    tested = f"{RELEASES[0].prefix}x to {RELEASES[-1].prefix}x"
+    if version.startswith(tuple(release.prefix for release in RELEASES)):
+        return found._replace(found=f"{version}, a supported release")
+    if is_newer(version):
+        return found._replace(
+            found=f"{version}, newer than the tested releases ({tested})",
+            fix="it is tried where all that the plugin hooks has the same signatures; compare a branch's first losses.",
+        )
+    return found._replace(fit=False, fix=f"install megatron-core {BEST}; the plugin supports {tested}.")
 
 
 def _gpus(machine: Machine) -> list[Finding]:

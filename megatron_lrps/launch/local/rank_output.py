@@ -4,11 +4,12 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _STEP = re.compile(r" iteration +(\d+)/ *(\d+) \|.*?elapsed time per iteration \(ms\): ([\d.]+)")
 _LR = re.compile(r"\| +learning rate: (\S+) \|")
+_SKIPPED = re.compile(r"\| +number of skipped iterations: +(\d+) \|")
 _LOSS = re.compile(r"\| +lm loss: (\S+) \|")
 # The first line of torchrun's own report; the lines of the ranks come before it.
 _TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
@@ -27,6 +28,7 @@ class Step:
         seconds: The mean time of an iteration since the line before.
         loss: The mean language-model loss since the line before; None if it is not finite or not logged.
         next_lr: The learning rate of the next iteration, because Megatron logs it after the scheduler's step.
+        skipped: The iterations that the optimizer skipped.
     """
 
     iteration: int
@@ -34,6 +36,7 @@ class Step:
     seconds: float
     loss: float | None
     next_lr: float | None
+    skipped: int = 0
 
 
 def parse_step(line: str) -> Step | None:
@@ -47,6 +50,7 @@ def parse_step(line: str) -> Step | None:
         seconds=float(match[3]) / 1000,
         loss=_number(_LOSS.search(line)),
         next_lr=_number(_LR.search(line)),
+        skipped=int(_number(_SKIPPED.search(line)) or 0),
     )
 
 
@@ -58,12 +62,18 @@ def _number(match: re.Match[str] | None) -> float | None:
 
 
 class LogFollower:
-    """Reads a log as it grows."""
+    """Reads the log of one start as it grows.
+
+    Megatron prints a line after the first iteration, and counts that iteration in its second line again, whose loss and
+    time are therefore means with the first. Here they are without it.
+    """
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._offset = 0
         self._begun = b""
+        self._first: Step | None = None
+        self._lines = 0
 
     def steps(self) -> Iterator[Step]:
         """Yield the progress lines since the last call; an incomplete line is kept for the next call."""
@@ -74,7 +84,22 @@ class LogFollower:
         *lines, self._begun = (self._begun + data).split(b"\n")
         for line in lines:
             if step := parse_step(line.decode(errors="replace")):
-                yield step
+                yield self._without_first(step)
+
+    def _without_first(self, step: Step) -> Step:
+        self._lines += 1
+        if self._lines == 1:
+            self._first = step
+        if self._lines != 2 or (first := self._first) is None or step.iteration <= first.iteration:
+            return step
+        counted = step.iteration - first.iteration + 1
+        seconds = (step.seconds * counted - first.seconds) / (counted - 1)
+        loss = None
+        trained, before = counted - step.skipped, 1 - first.skipped
+        if step.loss is not None and first.loss is not None and trained > before:
+            # A skipped iteration has no loss: Megatron adds nothing for it.
+            loss = (step.loss * trained - first.loss * before) / (trained - before)
+        return replace(step, seconds=max(0.0, seconds), loss=loss, skipped=step.skipped - first.skipped)
 
 
 def last_lines(log: Path, count: int = 15) -> list[str]:

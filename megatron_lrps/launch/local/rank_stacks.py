@@ -1,8 +1,13 @@
-"""Where the ranks on this machine are: their stacks, which they print to their log on ``STACKS_SIGNAL``."""
+"""Where the ranks on this machine are: their stacks, which they print to their log on ``STACKS_SIGNAL``.
+
+A rank that cannot, such as one that a signal has stopped, is read by py-spy if that is installed.
+"""
 
 import contextlib
 import os
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +18,8 @@ from megatron_lrps.processes import STACKS_SIGNAL
 _ANSWER_S = 5.0
 _QUIET_S = 0.2
 _INNERMOST = 6
+_PY_SPY_S = 20.0
+_SPIED = re.compile(r"    (?P<name>.+) \((?P<file>.+?)(?::(?P<line>\d+))?\)")
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 _WAITS = ("torch/distributed/", "pipeline_parallel/p2p_communication.py")
 """Files of functions in which a rank waits for others."""
@@ -44,12 +51,13 @@ class RankPlace:
     @property
     def waits(self) -> bool:
         """Whether it waits for other ranks in a collective."""
-        return any(name in file for file, _, _ in self.frames[:_INNERMOST] for name in _WAITS)
+        innermost = [file for file, _, _ in self.frames[:_INNERMOST]]
+        return self.state not in _STATES and any(name in file for file in innermost for name in _WAITS)
 
     def __str__(self) -> str:
         words = f"rank {self.rank} (process {self.pid})"
         if self.state in _STATES:
-            return f"{words} {_STATES[self.state]}"
+            return f"{words} {_STATES[self.state]}" + (f", in {self.frames[0][2]}" if self.frames else "")
         if not self.frames:
             return f"{words} does not say where it is"
         file, line, name = self.frames[0]
@@ -77,7 +85,7 @@ def _ask(log: Path, rank: int, pid: int) -> RankPlace:
         file.write(f"lrps: the stacks of rank {rank} (process {pid}, state {state}):\n".encode())
     begin = log.stat().st_size
     if state in _STATES:
-        return RankPlace(rank=rank, pid=pid, state=state, frames=())
+        return RankPlace(rank=rank, pid=pid, state=state, frames=_spied(log, pid))
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, STACKS_SIGNAL)
     size, end, quiet = begin, time.monotonic() + _ANSWER_S, 0.0
@@ -89,7 +97,30 @@ def _ask(log: Path, rank: int, pid: int) -> RankPlace:
     with log.open("rb") as file:
         file.seek(begin)
         text = file.read(size - begin).decode(errors="replace")
-    return RankPlace(rank=rank, pid=pid, state=state, frames=_main_thread(text))
+    return RankPlace(rank=rank, pid=pid, state=state, frames=_main_thread(text) or _spied(log, pid))
+
+
+def _spied(log: Path, pid: int) -> tuple[tuple[str, str, str], ...]:
+    """Let py-spy print a process's stacks to the log; return its main thread's, or nothing if it cannot."""
+    program = shutil.which("py-spy")
+    if program is None:
+        return ()
+    # It reads the memory of the process, and does not stop it.
+    command = [program, "dump", "--nonblocking", "--full-filenames", "--pid", str(pid)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PY_SPY_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    with log.open("a") as file:
+        file.write(done.stdout + done.stderr)
+    frames: list[tuple[str, str, str]] = []
+    main = False
+    for line in done.stdout.splitlines():
+        if line.startswith("Thread "):
+            main = "MainThread" in line
+        elif main and (match := _SPIED.fullmatch(line)):
+            frames.append((match["file"], match["line"] or "???", match["name"]))
+    return tuple(frames)
 
 
 def _state(pid: int) -> str:

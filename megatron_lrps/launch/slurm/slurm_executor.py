@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from megatron_lrps.campaign.accepted_plan import accept, refuse_contradiction
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.data.tokenizer_size import vocabulary_of
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.layout_check import check_before_submit
 from megatron_lrps.launch.preflight import nothing_to_do, refuse_missing_files, refuse_unfit, refuse_wrong_flags
 from megatron_lrps.launch.untrained import paths_to_train
 from megatron_lrps.monitor.text_table import table
+from megatron_lrps.plan.cost import model_size
 from megatron_lrps.plan.parallel_layout import ranks_of
+from megatron_lrps.plan.save_memory import refuse_small_memory
 
 if TYPE_CHECKING:
     from megatron_lrps.launch.slurm.job_history import Job
@@ -144,6 +147,7 @@ def _requests(campaign: Campaign, only: str | None) -> "list[JobRequest] | None"
     refuse_missing_files(campaign.plan)
     refuse_contradiction(campaign)
     refuse_unfit(campaign, paths, ranks_of(campaign.plan))
+    refuse_small_memory(campaign.plan, model_size(campaign.plan, vocabulary_of(campaign.plan)))
     return job_requests(campaign, only, active(campaign.folder))
 
 

@@ -10,13 +10,15 @@ the calling process alone:
   tensor-parallel ranks and a resumed run equals the uninterrupted one digit for digit;
 - the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
   Megatron imports its own, because torch's does not resume under the distributed optimizer;
+- the norms: LayerNorm and RMSNorm that work under sequence parallelism and with zero-centred weights (``norms``);
+- the layers: experts with a bias or exchanged all to all, and multi-latent attention, on Megatron's local modules
+  (``modules``);
 - the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights.
 
 It never switches itself on, never replaces a GPU that is there, changes no numbers of Megatron's, and
 patches no file. Megatron needs the flags and the environment of ``megatron_lrps.plan.cpu_flags`` with it.
-Not on a CPU, because Megatron itself needs Transformer Engine for them: context parallelism, FP8,
-sequence parallelism.
+Not on a CPU, because Megatron itself needs Transformer Engine for them: context parallelism, FP8.
 """
 
 import importlib
@@ -85,12 +87,19 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, device, snapshot
-    from megatron_lrps.training.megatron.names import OPTIMIZERS, PRELOAD_TENSORS
+    from megatron_lrps.training.cpu import adam, device, modules, norms, snapshot
+    from megatron_lrps.training.megatron import names
     from megatron_lrps.training.megatron.patching import replace
 
     device.patch_torch()
     with adam.offered_as_apex():
-        importlib.import_module(OPTIMIZERS)
-    replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, snapshot.snapshot)
+        importlib.import_module(names.OPTIMIZERS)
+    for name, made in (
+        (names.TORCH_NORM, norms.wrapped),
+        (names.REDUCE, modules.with_own_output),
+        (names.LOCAL_ATTENTION, modules.with_channels),
+        (names.MOVE_COUNTS, modules.moved),
+    ):
+        replace(name.owner, name.key, made(name.get()))
+    replace(names.PRELOAD_TENSORS.owner, names.PRELOAD_TENSORS.key, snapshot.snapshot)
     _patched = True

@@ -23,6 +23,7 @@ from megatron.training.utils import get_blend_and_blend_per_split, is_first_or_l
 from torch import Tensor
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.entry_flags import NOT_HONOURED
 from megatron_lrps.training.megatron.gpt_parts import FIELDS, Batch, applied_rope_factor, gpt_parts
 from megatron_lrps.training.megatron.installed import installed_release
 from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
@@ -43,12 +44,6 @@ _SAME_IN_DATASETS = (
     *("mid_level_dataset_surplus", "allow_ambiguous_pad_tokens", "context_parallel_size", "data_parallel_size"),
 )
 """Arguments of Megatron that have the same name in the configuration of its data sets."""
-_OTHER_SCRIPTS = (
-    *("sft", "fim-data", "logits-load-dir", "hybrid-context-parallel", "dataloader-inter-document-masking"),
-    *("use-legacy-models", "legacy-tokenizer"),  # up to release 0.17
-)
-"""Flags of training modes that this entry refuses."""
-
 _stragglers = StragglerDetector()
 
 
@@ -228,9 +223,9 @@ def main(dataset_provider: DatasetProvider | None = None) -> None:
 
 def _refuse_other_modes(args: Namespace) -> None:
     applied_rope_factor(args)  # before a checkpoint is compared with the arguments
-    for flag in _OTHER_SCRIPTS:
+    for flag, why in NOT_HONOURED.items():
         if getattr(args, flag.replace("-", "_"), None):
             raise RefusedError(
-                f"--{flag} is given, but this entry pretrains GPT on plain sequences only.",
-                "leave it out, or run Megatron-LM's own script: python -m megatron_lrps pretrain_gpt.py ...",
+                f"--{flag} is given, but would not be honoured: {why}.",
+                "leave it out, or run Megatron-LM's own script: python -m megatron_lrps SCRIPT ...",
             )

@@ -12,10 +12,12 @@ from megatron.training.arguments import parse_and_validate_args
 
 from megatron_lrps.training.megatron.gpt_batch import predicts_more, share_batch
 from megatron_lrps.training.megatron.gpt_parts import GptParts, applied_rope_factor
+from megatron_lrps.training.megatron.layer_spec import layer_spec
 
 
 def _config(args: Namespace) -> Any:
     """Return Megatron's configuration of the model, with ``--rope-scaling-factor``, which Megatron's function drops."""
+    layer_spec(args)  # Megatron's function takes its own layers where it finds none
     config = gpt_config_from_args(args)
     config.rope_scaling_factor = applied_rope_factor(args)
     return config

@@ -14,11 +14,11 @@ from megatron.core.models.gpt.experimental_attention_variant_module_specs import
     get_transformer_block_with_experimental_attention_variant_spec as variant_spec,
 )
 from megatron.core.models.gpt.heterogeneous.heterogeneous_layer_specs import get_gpt_heterogeneous_layer_spec
-from megatron.core.transformer.spec_utils import import_module
 from megatron.training import get_args
 from megatron.training.arguments import core_transformer_config_from_args
 
 from megatron_lrps.training.megatron.gpt_parts import applied_rope_factor
+from megatron_lrps.training.megatron.layer_spec import layer_spec
 
 
 def provide_gpt(
@@ -77,8 +77,8 @@ def _build(
 
 
 def _layers(args: Namespace, config: Any, fused: bool, vp_stage: int | None) -> Any:
-    if args.spec is not None:
-        return import_module(args.spec)
+    if (given := layer_spec(args)) is not None:
+        return given
     if args.experimental_attention_variant is not None:
         return variant_spec(config=config, vp_stage=vp_stage)
     if args.heterogeneous_layers_config_path is not None and not args.num_experts:

@@ -30,6 +30,7 @@ from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.session import Session
 from megatron_lrps.training.storage_failure import failing, failure, storage_error
+from megatron_lrps.training.trackers import wandb_run
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _session: Session | None = None
@@ -72,6 +73,8 @@ def install(*, cpu: bool = False) -> None:
         Hook(names.EVALUATE, _in_a_session(lambda own, call: sets.evaluate(names.arguments(), call, own.activity))),
         Hook(names.EVALUATE_SETS, _in_a_session(lambda _, call: sets.evaluate_sets(names.arguments(), call))),
         Hook(names.READ_TRACKER, _in_a_session(_read_tracker)),
+        Hook(names.WANDB_RUN, _in_a_session(_start_wandb)),
+        Hook(names.WANDB_ARTIFACT, _in_a_session(_name_artifact)),
         *checkpoint_writer.hooks(release.start_writer, _writer_died),
     ]
     for name in (*names.ASKED, release.tracker_files):
@@ -145,10 +148,24 @@ def _initialize(call: Call) -> Any:
             exit_signals.listen(_session.requests)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
+        _session.trackers.follow(names.TENSORBOARD_WRITER.get()(), args)
         if _session.committer is not None:
             files = installed_release().tracker_files
             replace(files.owner, files.key, TrackerWriter(files.get(), _session.path.own, _session.committer.commit))
     return result
+
+
+def _start_wandb(session: Session, call: Call) -> Any:
+    """Start W&B's run of a plan's path as one that goes on, in the campaign's group."""
+    if session.path.planned is None or not wandb_run.is_writer(call["args"]):
+        return call.proceed()
+    return call.proceed(args=wandb_run.arguments_of_run(session.path, call["args"]))
+
+
+def _name_artifact(session: Session, call: Call) -> Any:
+    """Name a checkpoint in W&B by its campaign and path."""
+    name, version = call.proceed()
+    return wandb_run.artifact_name(session.path, call["save_dir"]) or name, version
 
 
 def _set_up_model(call: Call) -> Any:

@@ -15,7 +15,8 @@ RELEASES = (
     release_0_20.RELEASE,
 )
 """The releases that are tested, the oldest first."""
-_BEST = release_0_19.RELEASE.newest
+BEST = release_0_19.RELEASE.newest
+"""The newest version on package indexes of the releases that are tested."""
 
 
 def installed_version() -> str:
@@ -40,7 +41,7 @@ def installed_release() -> Release:
         return RELEASES[-1]
     raise RefusedError(
         f"megatron-core is {version}, the hooks know {RELEASES[0].prefix}x to {RELEASES[-1].prefix}x.",
-        f"install {_BEST}.",
+        f"install {BEST}.",
     )
 
 
@@ -74,4 +75,4 @@ def _series(version: str) -> tuple[int, ...]:
 
 
 def _not_there(error: ImportError) -> RefusedError:
-    return RefusedError(f"Megatron cannot be imported: {error}.", f"install megatron-core {_BEST}.")
+    return RefusedError(f"Megatron cannot be imported: {error}.", f"install megatron-core {BEST}.")

@@ -25,7 +25,6 @@ from megatron_lrps.training.megatron.refusals import explain
 _TE_ALONE: dict[str, Any] = {
     "fp8": None,
     "fp4": None,
-    "sequence_parallel": False,
     "tp_comm_overlap": False,
     "moe_grouped_gemm": False,
     "delay_wgrad_compute": False,

@@ -97,6 +97,12 @@ ARGUMENTS = Name("megatron.training", "get_args")
 SIGNAL_HANDLER = Name("megatron.training.global_vars", "get_signal_handler")
 GATHER_ITEM = Name("megatron.training.dist_signal_handler", "all_gather_item", ("item", "dtype"))
 TENSORBOARD_WRITER = Name("megatron.training.global_vars", "get_tensorboard_writer")
+WANDB_RUN = Name("megatron.training.global_vars", "_set_wandb_writer", ("args",))
+"""Starts the run of W&B, on the last rank."""
+WANDB_ARTIFACT = Name(
+    "megatron.training.wandb_utils", "_get_artifact_name_and_version", ("save_dir", "checkpoint_path")
+)
+"""Names a checkpoint in W&B by the folder that it is in."""
 SAMPLE_COUNTS = _training("get_train_valid_test_num_samples")
 
 ASKED = (ARGUMENTS, SIGNAL_HANDLER, GATHER_ITEM, TENSORBOARD_WRITER, SAMPLE_COUNTS)
@@ -111,6 +117,22 @@ PRELOAD_TENSORS = Name(
     ("write_buckets", "non_blocking"),
 )
 """Copies a checkpoint's tensors before they are written in the background."""
+TORCH_NORM = Name("megatron.core.transformer.torch_norm", "WrappedTorchNorm.__new__", ("config", "hidden_size", "eps"))
+"""Makes the norms of models without Transformer Engine and apex."""
+REDUCE = Name(
+    "megatron.core.tensor_parallel.mappings", "_ReduceFromModelParallelRegion.forward", ("ctx", "input_", "group")
+)
+"""Adds up the parts of a layer's output over tensor ranks."""
+MOVE_COUNTS = Name(
+    "megatron.core.transformer.moe.token_dispatcher",
+    "maybe_move_tensor_to_cpu",
+    ("tensor", "as_numpy", "record_stream"),
+)
+"""Moves the numbers of tokens that go to each expert to the host."""
+LOCAL_ATTENTION = Name(
+    "megatron.core.transformer.dot_product_attention", "DotProductAttention.__init__", ("config", "softmax_scale")
+)
+"""Makes the attention of models without Transformer Engine."""
 WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "PersistentAsyncCaller._persistent_process")
 """The process that writes a rank's checkpoints in the background; None if there is none."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from megatron_lrps.convert.families import FAMILIES
+from megatron_lrps.convert.families.without_counterpart import WITHOUT_COUNTERPART
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.errors import RefusedError
 
@@ -110,9 +111,41 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("mixtral", "num_experts_per_tok", 1),
         ("mixtral", "num_experts_per_tok", 9),
         ("mixtral", "sliding_window", 4096),
-        ("qwen3_moe", "mlp_only_layers", [0]),
+        ("qwen3_moe", "mlp_only_layers", ["0"]),
+        ("qwen3_moe", "mlp_only_layers", 3),
+        ("qwen3_moe", "mlp_only_layers", list(range(24))),
+        ("qwen2_moe", "decoder_sparse_step", 25),
+        *(("glm4_moe", key, 2) for key in ("n_group", "topk_group")),
+        ("glm4_moe", "norm_topk_prob", False),
+        ("gpt_oss", "attention_bias", False),
+        ("gpt_oss", "swiglu_alpha", 1.7),
+        ("gpt_oss", "swiglu_limit", None),
+        ("gpt_oss", "experts_per_token", 8),
+        ("gpt_oss", "quantization_config", {"quant_method": "fp8"}),
+        ("gpt_oss", "sliding_window", None),
+        ("glm4_moe", "first_k_dense_replace", 46),
+        ("glm4_moe", "n_shared_experts", 0),
+        ("glm4_moe", "num_nextn_predict_layers", -1),
+        ("glm4_moe", "rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("qwen3_moe", "use_sliding_window", True),
         ("qwen2_moe", "qkv_bias", False),
+        ("qwen2_moe", "num_local_experts", 8),  # transformers passes it over, and has 60
+        ("ministral", "layer_types", ["sliding_attention", "chunked_attention"] * 16),
+        ("ministral", "layer_types", ["full_attention"]),
+        ("ministral", "num_key_value_heads", None),
+        ("smollm3", "no_rope_layers", [1, 0]),
+        ("smollm3", "no_rope_layers", [True] * 36),
+        ("smollm3", "no_rope_layer_interval", 0),
+        ("smollm3", "layer_types", ["sliding_attention"] * 36),
+        ("smollm3", "mlp_bias", True),
+        ("phi3", "rope_scaling", {"rope_type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}),
+        ("phi3", "rope_scaling", {"type": "yarn", "factor": 4.0}),
+        ("phi3", "partial_rotary_factor", 1.5),
+        ("phi3", "partial_rotary_factor", 0.01),
+        ("seed_oss", "attention_out_bias", True),
+        ("seed_oss", "mlp_bias", True),
+        ("ernie4_5", "rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+        ("ernie4_5", "use_bias", None),
         ("gpt2", "n_head", 7),
         ("gpt2", "scale_attn_by_inverse_layer_idx", True),
     ],
@@ -124,6 +157,28 @@ def test_what_megatron_cannot_compute_with_is_named(family: str, key: str, value
     inner = [*value, "original_max_position_embeddings"] if isinstance(value, dict) else []
     assert any(name in message for name in (key, key.removeprefix("use_"), *inner, "rope_type"))
     assert len(message) < 500
+
+
+def test_smollm3s_layers_without_a_rotary_embedding_are_those_that_may_have_a_window() -> None:
+    config = {"model_type": "smollm3", "num_hidden_layers": 4, "sliding_window": 8}
+    nope = (False, True, False, True)
+    for more, ropeless, windowed in (
+        ({"no_rope_layer_interval": 2}, nope, None),
+        ({"no_rope_layers": [1, 0, 1, 0, 0]}, nope, None),
+        ({"no_rope_layers": [1, 0, 1, 0], "use_sliding_window": True}, nope, nope),
+        ({"no_rope_layers": [1] * 4, "use_sliding_window": True}, None, None),
+        ({"no_rope_layers": [0] * 4}, (True,) * 4, None),
+    ):
+        model = model_of_config({**config, **more}, "config.json")
+        assert (model.ropeless, model.windowed) == (ropeless, windowed)
+        assert (model.window is None) == (windowed is None)
+
+
+@pytest.mark.parametrize("family", WITHOUT_COUNTERPART)
+def test_what_megatron_lacks_is_named_with_its_reason(family: str) -> None:
+    message = refused(family, {})
+    assert message.startswith(f"config.json: model_type {family} (")
+    assert WITHOUT_COUNTERPART[family].why in message
 
 
 def test_one_renormalised_expert_is_refused_for_qwen() -> None:
@@ -157,6 +212,18 @@ def test_the_published_configs_keys_are_known(family: str) -> None:
         "qwen3": {"max_window_layers": 36, "sliding_window": None, "rope_scaling": None, "attention_bias": False},
         "qwen2_moe": {"decoder_sparse_step": 1, "max_window_layers": 21, "norm_topk_prob": False, "qkv_bias": True},
         "qwen3_moe": {"max_window_layers": 48, "mlp_only_layers": [], "router_aux_loss_coef": 0.001, "head_dim": 128},
+        "ministral": {"sliding_window": 32768, "layer_types": ["sliding_attention"] * 32, "head_dim": 128},
+        "smollm3": {"no_rope_layers": [1, 1, 1, 0] * 9, "no_rope_layer_interval": 4, "layer_types": None},
+        "phi3": {"embd_pdrop": 0.0, "original_max_position_embeddings": 4096, "sliding_window": 2047},
+        "seed_oss": {"attention_out_bias": False, "residual_dropout": 0.1, "attention_bias": True, "head_dim": 128},
+        "ernie4_5": {"use_bias": False, "head_dim": 128, "rope_theta": 500000.0},
+        "glm4_moe": {
+            "head_dim": 128,
+            "num_nextn_predict_layers": 1,
+            "partial_rotary_factor": 0.5,
+            "routed_scaling_factor": 2.5,
+        },
+        "gpt_oss": {"initial_context_length": 4096, "experts_per_token": 4, "swiglu_limit": 7.0, "head_dim": 64},
         "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
     }
     model_of_config({"model_type": family, **common, **own[family]}, "config.json")

@@ -91,6 +91,22 @@ def test_each_lack_is_named(campaign: Campaign, module: str, answer: dict[str, A
     assert lacking(needs_of_run(campaign, machine(H100, H100, **{module: answer}), ranks=2)) == names
 
 
+@pytest.mark.parametrize(
+    ("version", "fit", "words"),
+    [
+        ("0.16.1", True, "0.16.1, a supported release"),
+        ("0.20.0rc0", True, "0.20.0rc0, a supported release"),
+        ("0.21.0", True, "0.21.0, newer than the tested releases (0.16.x to 0.20.x)"),
+        ("0.15.2", False, "0.15.2"),
+    ],
+)
+def test_megatrons_release_is_judged(campaign: Campaign, version: str, fit: bool, words: str) -> None:
+    findings = needs_of_run(campaign, machine(H100, H100, megatron={"version": version}), ranks=2)
+    found = next(finding for finding in findings if finding.name == "megatron-core")
+    assert (found.fit, found.found) == (fit, words)
+    assert bool(found.fix) is (version in ("0.21.0", "0.15.2"))
+
+
 def test_a_library_that_does_not_import_is_not_called_absent(campaign: Campaign) -> None:
     broken = machine(H100, H100, transformer={"error": "ImportError: libcudart.so.12 is not there"})
     found = {finding.name: finding for finding in needs_of_run(campaign, broken, ranks=2)}["transformer_engine"]

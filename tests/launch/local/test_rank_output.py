@@ -50,6 +50,31 @@ def test_other_lines_are_no_steps(line: str) -> None:
     assert parse_step(line) is None
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "own"),
+    [
+        ((1, 6.5990, 0), (2, 6.57375, 0), 6.5485),  # Megatron prints the mean of both
+        ((1, 6.5990, 0), (5, 6.5586, 0), 6.5485),  # --log-interval 5: four iterations since the first line
+        ((1, 0.0, 1), (2, 6.5485, 1), 6.5485),  # the first was skipped, and has no loss
+        ((1, 6.5990, 0), (2, 6.5990, 1), None),  # the second was
+    ],
+)
+def test_the_second_line_of_a_start_is_without_the_first(
+    first: tuple[int, float, int], second: tuple[int, float, int], own: float | None, tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    lines = [
+        LINE.format(number, 10, 8, 100, 3e-4, loss).replace(
+            "skipped iterations:   0", f"skipped iterations: {skipped:3d}"
+        )
+        for number, loss, skipped in (first, second, (second[0] + 1, 6.4, 0))
+    ]
+    log.write_text("".join(f"{line}\n" for line in lines))
+    found = list(LogFollower(log).steps())
+    assert [step.loss for step in (found[0], found[2])] == [first[1], 6.4]
+    assert found[1].loss == (own if own is None else pytest.approx(own, abs=1e-5))
+
+
 def test_a_line_is_read_once_and_when_it_is_whole(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     line = LINE.format(1, 10, 8, 1, 3e-4, 7).encode()

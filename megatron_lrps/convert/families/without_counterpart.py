@@ -1,0 +1,35 @@
+"""Hugging Face families that people ask for and that Megatron cannot compute, each with its reason."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Lacking(NamedTuple):
+    """A family that is refused: models that people know, and what Megatron lacks, as a clause."""
+
+    models: str
+    why: str
+
+
+_POST_NORMS = "its norms stand behind attention and MLP, and Megatron's GPT layer has its own before them"
+_LATENT = (
+    "Megatron-Core 0.19 builds multi-latent attention only of Transformer Engine's layers, so no CPU can compare the "
+    "logits of a conversion with its own"
+)
+WITHOUT_COUNTERPART: Mapping[str, Lacking] = {
+    "olmo2": Lacking("OLMo 2", f"{_POST_NORMS}; those of queries and keys are over all heads at once"),
+    "olmo3": Lacking("OLMo 3", f"{_POST_NORMS}; those of queries and keys are over all heads at once"),
+    "glm4": Lacking(
+        "GLM-4 (dense)", "it has norms both before and behind attention and MLP, Megatron only those before"
+    ),
+    "ministral3": Lacking("Ministral 3", "its queries grow with the position, which Megatron has for no layer"),
+    "deepseek_v2": Lacking("DeepSeek-V2", _LATENT),
+    "deepseek_v3": Lacking("DeepSeek-V3, R1", _LATENT),
+    "kimi_k2": Lacking("Kimi K2", _LATENT),
+    "gemma2": Lacking("Gemma 2", "it caps attention scores and logits with tanh, which Megatron does not"),
+    "gemma3_text": Lacking("Gemma 3", "it has norms behind attention and MLP, and another rotary base in some layers"),
+    "granite": Lacking(
+        "Granite", "it multiplies embeddings, residuals, scores and logits by factors that Megatron lacks"
+    ),
+}
+"""``model_type`` -> what is lacking."""
