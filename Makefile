@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -W ignore -m compileall -q -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib
 	@touch $@
 
-releases: $(STAMP) ## the wheels of Megatron's other releases into .venv/releases, for the tests (18 MB each)
+releases: $(STAMP) ## the wheels of Megatron's other releases and of Bridge into .venv/releases, for the tests (60 MB)
 	$(PY) -m tests.releases.installed_releases
 
 quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table
