@@ -125,7 +125,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     plan = tree.plan_of(path)
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
-    refuse_incomplete(plan.megatron, "megatron.")
+    refuse_incomplete({**(CPU_FLAGS if plan.launch.device == "cpu" else {}), **plan.megatron}, "megatron.")
     refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {

@@ -38,7 +38,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec": ["no_such_package.layers", "spec"]}, "there is no module no_such_package here"),
     ({"encoder-seq-length": 16}, "the plan's sequence_length decides it"),
     ({"openai-gelu": True}, "nothing in megatron-core reads it"),
-    ({"qk-l2-norm": True}, "Megatron's local layers leave it out"),
+    ({"qk-l2-norm": True}, "Megatron's local layers, as on a CPU, have none"),
 ]
 
 
