@@ -47,12 +47,13 @@ class Name:
         """Look it up; raises ImportError or AttributeError."""
         return getattr(self.owner, self.key)
 
-    def check(self, version: str, fix: str) -> None:
+    def check(self, version: str, fix: str, package: str = "megatron-core") -> None:
         """Refuse a Megatron in which it is absent or takes other parameters.
 
         Args:
             version: The version of Megatron, for the message.
             fix: How to get a Megatron that has it.
+            package: The package that is to have it.
 
         Raises:
             RefusedError: with both lists of parameters.
@@ -60,11 +61,11 @@ class Name:
         try:
             value = self.get()
         except (ImportError, AttributeError):
-            raise RefusedError(f"megatron-core {version} has no {self}, which the plugin needs.", fix) from None
+            raise RefusedError(f"{package} {version} has no {self}, which the plugin needs.", fix) from None
         found = tuple(inspect.signature(value).parameters) if callable(value) and self.parameters else ()
         if not set(self.parameters) <= set(found):
             raise RefusedError(
-                f"{self} of megatron-core {version} takes ({', '.join(found)}), but the plugin relies on "
+                f"{self} of {package} {version} takes ({', '.join(found)}), but the plugin relies on "
                 f"({', '.join(self.parameters)}).",
                 fix,
             )
