@@ -22,7 +22,7 @@ PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 # The tests start this tree's own modules hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv releases quickstart test test-fast soak test-releases test-gpu test-slurm lint types format bench clean
+.PHONY: help venv releases quickstart test test-fast soak test-flags test-configurations test-releases test-gpu test-slurm lint types format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -W ignore -m compileall -q -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib
 	@touch $@
 
-releases: $(STAMP) ## the wheels of Megatron's other releases into .venv/releases, for the tests (18 MB each)
+releases: $(STAMP) ## the wheels of Megatron's other releases and of Bridge into .venv/releases, for the tests (60 MB)
 	$(PY) -m tests.releases.installed_releases
 
 quickstart: $(STAMP) ## four versions on this machine's CPU, from real text to the version table
@@ -72,6 +72,15 @@ soak: $(STAMP) ## the tests too long for `make test`, then hours of faults in re
 	$(PYTEST) -m soak $(PYTEST_ARGS)
 	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(PY) -m tests.faults.farm --faults $(FAULTS)
 	$(PY) -m tests.faults.page
+
+test-flags: $(STAMP) ## main, fork and branch with every flag of Megatron; writes plan/proved_flags.tsv (an hour on two cores)
+	$(PY) -m tests.flags.prove
+	$(PY) -m megatron_lrps.plan.arguments_page > docs/arguments.md
+
+# CHECKOUT=/path/to/Megatron-LM: its configurations are read, and nothing of it is imported
+test-configurations: $(STAMP) ## Megatron-LM's own training configurations, shrunk; writes docs/results/configurations.json
+	@[ -n "$(CHECKOUT)" ] || { echo "say where Megatron-LM is: make test-configurations CHECKOUT=/its/folder" >&2; exit 1; }
+	$(PY) -m tests.flags.try_configurations "$(CHECKOUT)"
 
 # CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
 CHECKOUTS ?=

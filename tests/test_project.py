@@ -26,6 +26,7 @@ FLOORS = (
     {"data"},
     {"campaign"},
     {"training"},
+    {"bridge"},
     {"monitor"},
     {"convert"},
     {"evaluate"},

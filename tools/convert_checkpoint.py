@@ -22,7 +22,8 @@ from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
-from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch, write_torch_dist
+from megatron_lrps.convert.layout import Layout
+from megatron_lrps.convert.megatron_export import plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.data.prepare.encoders import spec_of
 from megatron_lrps.data.prepare.encoders.choose import load_reference
@@ -55,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "--target-pipeline-parallel-size", type=int, help="the layout to convert torch_dist to; 1 by default"
+    )
+    flags.add_argument(
+        "--target-expert-parallel-size", type=int, help="the layout to convert torch_dist to; 1 by default"
     )
     flags.add_argument(
         "--dtype", choices=["bf16", "fp32"], help="the dtype to write; by default what was saved is kept"
@@ -116,7 +120,11 @@ def export(args: argparse.Namespace) -> str:
 
 def export_for_megatron(args: argparse.Namespace) -> str:
     """To torch_dist at another layout, or one file; returns what to say."""
-    layout = Layout(args.target_tensor_parallel_size or 1, args.target_pipeline_parallel_size or 1)
+    layout = Layout(
+        tensor=args.target_tensor_parallel_size or 1,
+        pipeline=args.target_pipeline_parallel_size or 1,
+        expert=args.target_expert_parallel_size or 1,
+    )
     vocab = load_reference(tokenizer_of(args)).vocab_size
     weights = plan_weights(open_checkpoint(newest(args.load_dir)), vocab=vocab, layout=layout, dtype=args.dtype)
     write = write_torch if args.saver == "torch" else write_torch_dist
@@ -130,7 +138,7 @@ def main(arguments: list[str]) -> int:
     args = parser().parse_args(arguments)
     if args.loader == "huggingface" and args.saver != "torch_dist":
         parser().error(f"--loader huggingface goes to --saver torch_dist, not to {args.saver}")
-    layouts = (args.target_tensor_parallel_size, args.target_pipeline_parallel_size)
+    layouts = (args.target_tensor_parallel_size, args.target_pipeline_parallel_size, args.target_expert_parallel_size)
     if any(layouts) and (args.loader, args.saver) != ("torch_dist", "torch_dist"):
         parser().error("--target-*-parallel-size is for --loader torch_dist --saver torch_dist")
     if args.loader == "huggingface":

@@ -112,9 +112,20 @@ class Checkpoints:
         return Checkpoint(self.save, iteration)
 
 
+def being_saved(folder: Path) -> Path:
+    """Return the mark beside a checkpoint's folder that says that its save has not ended.
+
+    Megatron-Bridge writes the position after both metadata files: without the mark, a save that was cut off between
+    them would look finished.
+    """
+    return folder.with_name(f".{folder.name}.saving")
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a folder is a finished torch_dist checkpoint: both metadata files are written last."""
     try:
+        if being_saved(folder).exists():
+            return False
         files = [folder / name for name in (".metadata", "metadata.json")]
         return all(file.is_file() and file.stat().st_size for file in files)
     except OSError:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 
-_LIBRARIES = ("megatron-lrps", "megatron-core", "torch", "transformer-engine", "numpy")
+_LIBRARIES = ("megatron-lrps", "megatron-core", "megatron-bridge", "torch", "transformer-engine", "numpy")
 
 
 def library_versions() -> dict[str, str]:

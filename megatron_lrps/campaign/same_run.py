@@ -18,6 +18,9 @@ from megatron_lrps.plan.megatron_arguments import flag_of
 
 NAMED_FILES = "lrps_named_files"
 """The Megatron argument that carries the files' hashes into every checkpoint, as JSON."""
+LOOP = "lrps_loop"
+"""The argument that names the training loop, where it is not Megatron-LM's."""
+_MEGATRON_LM = "Megatron-LM"
 _FILES = ("vocab_file", "merge_file", "metadata_path", "te_precision_config_file")
 """Destinations of the files that define tokens and the number format of layers. Other files are read into arguments
 that are compared, or are written."""
@@ -62,6 +65,25 @@ def refuse_other_run(
     """
     Past(arguments=checkpoint).refuse_run(Past(arguments=run), name, allow=allow)
     refuse_other_layout(checkpoint, run, name, allow=allow)
+
+
+def refuse_other_loop(checkpoint: Mapping[str, Any], run: Mapping[str, Any], name: str) -> None:
+    """Refuse to continue a checkpoint with another training loop: their arguments cannot be compared.
+
+    Args:
+        checkpoint: Arguments saved in the checkpoint, by destination.
+        run: The arguments of this run, likewise.
+        name: The checkpoint, for the message.
+
+    Raises:
+        RefusedError: naming both loops.
+    """
+    there, here = (str(each.get(LOOP) or _MEGATRON_LM) for each in (checkpoint, run))
+    if there != here:
+        raise RefusedError(
+            f"{name} was trained by {there}, and this run is {here}'s: nothing shows that both train the same model.",
+            f"train the whole campaign with {there}, or with {here} in a campaign of its own.",
+        )
 
 
 def refuse_other_position(checkpoint: Mapping[str, Any], iteration: int, name: str) -> None:

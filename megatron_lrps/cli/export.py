@@ -1,5 +1,6 @@
 """``lrps export``: a version's checkpoint as a Hugging Face folder, or as weights for Megatron."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +52,7 @@ def export(
         float | None, typer.Option(min=0.001, help="hf: the size of the largest file in GB (10^9 bytes); 5 by default.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="hf, torch (one file), or torch_dist (for Megatron at another TP and PP).")
+        str, typer.Option("--format", help="hf, torch (one file), or torch_dist (for Megatron in another layout).")
     ] = "hf",
     tensor: Annotated[
         int | None, typer.Option("--tensor-parallel", min=1, help="torch_dist: the tensor-parallel size; 1 by default.")
@@ -64,16 +65,28 @@ def export(
         str | None,
         typer.Option(help="hf: the family, where the model fits another one too; docs/convert.md lists them."),
     ] = None,
+    expert: Annotated[
+        int | None, typer.Option("--expert-parallel", min=1, help="torch_dist: the expert-parallel size; 1 by default.")
+    ] = None,
+    expert_tensor: Annotated[
+        int | None,
+        typer.Option(
+            "--expert-tensor-parallel", min=1, help="torch_dist: that of experts; the tensor-parallel size by default."
+        ),
+    ] = None,
     allow: AllowOption = None,
     check: CheckOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a version to Hugging Face, or as Megatron weights."""
-    _refuse_flags(form, tensor, pipeline, workers, shard_gb, family, check=check)
+    of_dist = {"--tensor-parallel": tensor, "--pipeline-parallel": pipeline}
+    of_dist |= {"--expert-parallel": expert, "--expert-tensor-parallel": expert_tensor}
+    of_hf: dict[str, float | str | None] = {"--workers": workers, "--shard-gb": shard_gb, "--family": family}
+    _refuse_flags(form, of_dist, of_hf, check=check)
     place = _source_options(plan, version, checkpoint, vocab_size, output)
     found = find_version_checkpoint(*place, iteration) if place else None
     from megatron_lrps.convert.export_source import source_of_checkpoint, source_of_version
-    from megatron_lrps.convert.megatron_export import Layout  # torch comes with it
+    from megatron_lrps.convert.layout import Layout
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if found is not None:
@@ -95,7 +108,7 @@ def export(
             say=say,
         )
     else:
-        sizes = Layout(tensor or 1, pipeline or 1)
+        sizes = Layout(tensor=tensor or 1, pipeline=pipeline or 1, expert=expert or 1, expert_tensor=expert_tensor)
         kind: Literal["torch", "torch_dist"] = "torch" if form == "torch" else "torch_dist"
         done = export_to_megatron(source, kind, layout=sizes, output=output, dtype=dtype, check=check, say=say)
     if as_json:
@@ -144,22 +157,13 @@ def _source_options(
 
 
 def _refuse_flags(
-    form: str,
-    tensor: int | None,
-    pipeline: int | None,
-    workers: int | None,
-    shard_gb: float | None,
-    family: str | None,
-    *,
-    check: bool | None,
+    form: str, of_dist: Mapping[str, int | None], of_hf: Mapping[str, float | str | None], *, check: bool | None
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:
         raise RefusedError(f"--format {form} is unknown.", f"give one of {', '.join(FORMATS)}.")
-    only: dict[str, tuple[float | str | None, str]]
-    only = {"--tensor-parallel": (tensor, "torch_dist"), "--pipeline-parallel": (pipeline, "torch_dist")}
-    only |= {"--workers": (workers, "hf"), "--shard-gb": (shard_gb, "hf"), "--family": (family, "hf")}
-    for flag, (value, of) in only.items():
+    only = [("torch_dist", *given) for given in of_dist.items()] + [("hf", *given) for given in of_hf.items()]
+    for of, flag, value in only:
         if value is not None and form != of:
             raise RefusedError(
                 f"{flag} {value} does not apply to --format {form}.", f"leave it out, or give --format {of}."

@@ -52,6 +52,11 @@ def import_(
 
     done = write_import(planned, target, verify=verify)
     typer.echo(f"{done.folder}: a {model.family} model, {done.bytes / 1e9:,.3f} GB, {done.rows:,} rows of words.")
+    if planned.left_out:
+        typer.echo(
+            f"{len(planned.left_out):,} weights are left out, of layers that predict further tokens; the logits do not "
+            "depend on them."
+        )
     if compared is not None:
         print_logits_check(compared, by="transformers")
     typer.echo("In the plan, under `megatron:`")

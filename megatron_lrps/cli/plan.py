@@ -29,6 +29,7 @@ from megatron_lrps.plan.cost import (
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
 from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
+from megatron_lrps.plan.proved_flags import unproved
 from megatron_lrps.plan.save_memory import save_memory
 from megatron_lrps.storage.disk_space import size_words
 
@@ -115,6 +116,7 @@ def plan(
         from megatron_lrps.cli import plan_simulation
 
         facts["simulation"] = plan_simulation.simulate(tree, assumed, gpus=gpus, size=size, tflops=tflops)
+    facts["unproved_flags"] = unproved(tree.plan.megatron)
     facts["refused"] = [{"what": refusal.what, "mend": refusal.fix} for refusal in found]
     _show(tree, cost, facts, as_json=as_json)
     if found:
@@ -129,6 +131,8 @@ def _show(tree: Tree, cost: Cost, facts: dict[str, Any], *, as_json: bool) -> No
         print_json(facts)
         return
     _print_plan(tree, cost, facts)
+    if facts["unproved_flags"]:
+        typer.echo(f"\nPassed on, not proved by a test: {', '.join(facts['unproved_flags'])} (docs/arguments.md)")
     if "layout" in facts:
         from megatron_lrps.cli.plan_layout import layout_text
 

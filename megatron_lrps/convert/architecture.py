@@ -61,7 +61,15 @@ class Model:
         experts: The number of experts; 0 for a dense model.
         top_k: The number of experts that a token goes to.
         renormalise: The weights of those experts sum to 1.
-        shared_ffn: The width of the expert that all tokens go to, behind a gate; 0 if there is none.
+        shared_ffn: The width of the expert that all tokens go to; 0 if there is none.
+        dense: For each layer, whether it has an MLP and no experts; None if all layers are alike.
+        dense_ffn: The width of those MLPs; 0 if there is none.
+        sigmoid: The router scores an expert by a sigmoid, and chooses by that plus a bias of the expert.
+        routed_scale: The factor of what the chosen experts add.
+        predictions: The number of layers behind the last one that predict further tokens. They stay behind.
+        sinks: Each head has a number that takes part in its softmax and attends to nothing.
+        glu_clamp: The MLP's gate is a quick GELU, gate and up projection are clamped to this, and 1 is added to the up
+            projection; None for SwiGLU.
         gelu: The activation of an MLP without a gate, as transformers calls it: ``gelu`` or ``gelu_new``.
     """
 
@@ -92,4 +100,11 @@ class Model:
     top_k: int = 0
     renormalise: bool = True
     shared_ffn: int = 0
+    dense: tuple[bool, ...] | None = None
+    dense_ffn: int = 0
+    sigmoid: bool = False
+    routed_scale: float = 1.0
+    predictions: int = 0
+    sinks: bool = False
+    glu_clamp: float | None = None
     gelu: str = ""

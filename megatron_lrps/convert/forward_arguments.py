@@ -18,6 +18,9 @@ READ = frozenset(
         *("group_query_attention", "swiglu", "untie_embeddings_and_output_weights", "add_bias_linear", "add_qkv_bias"),
         *("layernorm_epsilon", "normalization", "qk_layernorm", "window_size", "max_position_embeddings"),
         *("window_attn_skip_freq", "no_rope_freq", "rotary_percent", "rotary_interleaved"),
+        *("moe_layer_freq", "moe_router_score_function", "moe_router_enable_expert_bias"),
+        *("moe_router_topk_scaling_factor", "softmax_type", "quick_geglu", "glu_linear_offset"),
+        "activation_func_clamp_value",
         *("position_embedding_type", "rotary_base", "rotary_seq_len_interpolation_factor", "use_rope_scaling"),
         *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
         *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),
@@ -37,9 +40,7 @@ IGNORED = frozenset(
 """Those that leave what the saved weights compute as it is."""
 OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "heterogeneous_layers_config_path": (None,),
-    "moe_layer_freq": (1,),
     "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none"),
-    "moe_router_topk_scaling_factor": (None, 1.0),
     "mtp_num_layers": (None, 0),
     "rope_type": (None, "rope"),
     "yaml_cfg": (None,),

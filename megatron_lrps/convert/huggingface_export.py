@@ -11,7 +11,16 @@ from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
-from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, stored_key, weights_of
+from megatron_lrps.convert.mapping import (
+    EXPERT_BIAS,
+    PADDED,
+    Weight,
+    elements,
+    megatron_shapes,
+    other_key,
+    stored_key,
+    weights_of,
+)
 from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.convert.row_blocks import ahead, row_blocks
 from megatron_lrps.convert.safetensors import TensorEntry, header_of, write_file
@@ -54,7 +63,8 @@ class PlannedExport(NamedTuple):
     def entry(self, weight: Weight) -> TensorEntry:
         """Return a weight as it will be written."""
         stored = self.checkpoint.tensors[stored_key(weight.key, self.checkpoint.tensors)]
-        return TensorEntry(weight.name, weight.shape, self.dtype or stored.dtype)
+        dtype = None if weight.key.endswith(EXPERT_BIAS) else self.dtype
+        return TensorEntry(weight.name, weight.shape, dtype or stored.dtype)
 
     @property
     def entries(self) -> list[TensorEntry]:
@@ -120,7 +130,8 @@ def plan_export(
                 f"{checkpoint.folder}: {key} {found}, but a {model.family} model of these arguments has {list(shape)}.",
                 "export it as torch_dist or torch.",
             )
-    if unknown := [key for key in tensors if key not in expected and not key.startswith(IGNORED)]:
+    known = expected.keys() | {other_key(key) for key in expected}  # an import has the norms before experts twice
+    if unknown := [key for key in tensors if key not in known and not key.startswith(IGNORED)]:
         raise RefusedError(
             f"{checkpoint.folder} holds {unknown[0]}, but {FAMILIES[model.family].architecture} has no weight for it.",
             "export it as torch_dist or torch.",
@@ -208,12 +219,13 @@ def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:
     """Yield a weight's values in blocks of about ``BLOCK_BYTES``, in order, as saved; raises as ``read``."""
     key = stored_key(weight.key, checkpoint.tensors)
     row_bytes = elements(weight.inner) * checkpoint.tensors[key].dtype.itemsize
-    blocks = (
-        checkpoint.read(key, weight.index, begin, end)
-        for start, stop in weight.rows
-        for begin, end in row_blocks(start, stop, row_bytes)
-    )
-    if weight.transposed:
-        yield torch.cat(list(blocks)).t()
-    else:
-        yield from blocks
+    for part in weight.parts:
+        blocks = (
+            checkpoint.read(key, part, begin, end)
+            for start, stop in weight.rows
+            for begin, end in row_blocks(start, stop, row_bytes)
+        )
+        if weight.whole:
+            yield weight.from_megatron(torch.cat(list(blocks)))
+        else:
+            yield from blocks

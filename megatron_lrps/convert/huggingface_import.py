@@ -19,8 +19,9 @@ from megatron_lrps.convert.families.family import WeightNames
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
 from megatron_lrps.convert.model_arguments import args_of
+from megatron_lrps.convert.mxfp4 import unpacked
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
-from megatron_lrps.convert.safetensors import FileTensor
+from megatron_lrps.convert.safetensors import FileTensor, StoredTensor
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
 from megatron_lrps.convert.weight_files import read_config, read_folder
@@ -54,10 +55,17 @@ class Imported(NamedTuple):
 
 
 class PlannedImport(NamedTuple):
-    """An import that has been found possible. Nothing is written yet."""
+    """An import that has been found possible. Nothing is written yet.
+
+    Attributes:
+        model: The model.
+        weights: The weights in the files that have a place in Megatron, by name.
+        left_out: The names of those that transformers does not compute with either: of multi-token prediction.
+    """
 
     model: Model
-    weights: dict[str, FileTensor]
+    weights: dict[str, StoredTensor]
+    left_out: list[str]
 
     @property
     def elements(self) -> int:
@@ -74,15 +82,16 @@ def plan_import(source: Path) -> PlannedImport:
     """
     config_file = source / "config.json"
     model = model_of_config(read_config(config_file), str(config_file))
-    found = _with_prefix(read_folder(source), FAMILIES[model.family].names)
-    if model.layers * max(1, model.experts) > len(found):  # before a list of them is made
+    found = unpacked(_with_prefix(read_folder(source), FAMILIES[model.family].names))
+    experts = 1 if FAMILIES[model.family].names.stacked else max(1, model.experts)
+    if model.layers * experts > len(found):  # before a list of them is made
         raise RefusedError(
             f"{config_file} describes {model.layers:,} layers with {model.experts:,} experts, but the files hold only "
             f"{len(found):,} weights.",
             _AGAIN,
         )
     weights = weights_of(model)
-    dtypes: dict[str, FileTensor] = {}
+    dtypes: dict[str, StoredTensor] = {}
     for weight in weights:
         placed = found.get(weight.name)
         if placed is None or placed.shape != weight.shape:
@@ -105,11 +114,14 @@ def plan_import(source: Path) -> PlannedImport:
     if model.tied and head in unknown:
         unknown.remove(head)
         _refuse_other_head(source, found[head], found[weights[0].name])
+    behind = tuple(f"{FAMILIES[model.family].names.layer}.{model.layers + n}." for n in range(model.predictions))
+    left_out = [name for name in unknown if name.startswith(behind)] if behind else []
+    unknown = [name for name in unknown if name not in left_out]
     if unknown:
         raise RefusedError(
             f"{source} holds {shown(unknown[0])}, but Megatron has no tensor for it.", "import another model."
         )
-    return PlannedImport(model, {name: found[name] for name in expected})
+    return PlannedImport(model, {name: found[name] for name in expected}, left_out)
 
 
 def _with_prefix(found: dict[str, FileTensor], names: WeightNames) -> dict[str, FileTensor]:
@@ -120,7 +132,7 @@ def _with_prefix(found: dict[str, FileTensor], names: WeightNames) -> dict[str, 
     return {name if name == names.head else f"{prefix}{name}": placed for name, placed in found.items()}
 
 
-def _refuse_other_head(source: Path, head: FileTensor, embedding: FileTensor) -> None:
+def _refuse_other_head(source: Path, head: StoredTensor, embedding: StoredTensor) -> None:
     """Refuse an output layer of its own beside ``tie_word_embeddings``; transformers computes with it all the same."""
     rows = head.shape[0] if head.shape else 0
     same = head.shape == embedding.shape and head.dtype == embedding.dtype
@@ -160,11 +172,15 @@ def write_import(
     shapes = megatron_shapes(model, padded=rows)
     of_tensor: defaultdict[tuple[str, tuple[int, ...]], list[Weight]] = defaultdict(list)
     for weight in weights_of(model):
-        of_tensor[weight.key, weight.index].append(weight)
+        for part in weight.parts:
+            of_tensor[weight.key, part].append(weight)
+        if weight.alias:
+            of_tensor[weight.alias, weight.index].append(weight)
+            shapes[weight.alias] = shapes[weight.key]
     blocks = []
     for (key, index), weights in of_tensor.items():
         shape, dtype = shapes[key], planned.weights[weights[0].name].dtype
-        if weights[0].transposed:
+        if weights[0].whole:
             blocks.append(Block(key, shape, dtype, index, 0, shape[len(index)]))
         else:
             blocks += blocks_of(key, shape, dtype, index)
@@ -181,7 +197,7 @@ def write_import(
     return Imported(target, model, rows, size)
 
 
-def _refuse_not_finite(values: Tensor, placed: FileTensor) -> None:
+def _refuse_not_finite(values: Tensor, placed: StoredTensor) -> None:
     """Refuse NaN and infinite values. The sum is the fastest sign of them, but can be infinite by itself."""
     if values.numel() and not torch.isfinite(values.sum()) and not all(map(torch.isfinite, values.aminmax())):
         raise RefusedError(f"{placed.file}: {placed.name} has values that are NaN or infinite.", _AGAIN)
@@ -192,7 +208,10 @@ def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: 
     joined = torch.empty((block.stop - block.start, *block.shape[len(block.index) + 1 :]), dtype=block.dtype)
     for weight in weights:
         placed, at = planned.weights[weight.name], 0
-        whole = placed.read().t() if weight.transposed else None
+        whole = None
+        if weight.whole:
+            values = placed.read(block.index[-1], block.index[-1] + 1)[0] if weight.stacked else placed.read()
+            whole = weight.to_megatron(values)
         for start, stop in weight.rows:
             first, last = max(start, block.start), min(stop, block.stop)
             if first < last:

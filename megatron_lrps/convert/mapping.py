@@ -6,8 +6,10 @@ GPT-2), so one table serves both directions.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
@@ -18,13 +20,12 @@ OUTPUT_LAYER = "output_layer.weight"
 PADDED = (WORD_EMBEDDING, OUTPUT_LAYER)
 """The tensors with one row for each token, and Megatron's padding rows behind them."""
 
-_LAYERS = "decoder.layers"
-_INPUT_NORM = f"{_LAYERS}.self_attention.linear_qkv.layer_norm_"
-_MLP_NORM = f"{_LAYERS}.mlp.linear_fc1.layer_norm_"
-_ALIASES = {
-    _INPUT_NORM: f"{_LAYERS}.input_layernorm.",
-    _MLP_NORM: f"{_LAYERS}.pre_mlp_layernorm.",
-}
+EXPERT_BIAS = "mlp.router.expert_bias"
+"""The ending of the key of a router's biases, which Megatron and transformers both keep in fp32."""
+
+_INPUT_NORM = "self_attention.linear_qkv.layer_norm_"
+_MLP_NORM = "mlp.linear_fc1.layer_norm_"
+_ALIASES = {_INPUT_NORM: "input_layernorm.", _MLP_NORM: "pre_mlp_layernorm."}
 """Other names of norms: some layer specs keep them apart from the linear layer behind them."""
 
 
@@ -39,6 +40,9 @@ class Weight:
         rows: The (start, stop) ranges of that part's rows, in the weight's order.
         inner: The dimensions behind the rows in Megatron's shape: (columns,) or empty.
         transposed: The weight is the transpose of the rows.
+        stacked: The number of parts that the weight is a stack of, one for each expert; 0 if it is one part.
+        interleaved: The first half of the rows and the second take turns in the weight.
+        alias: Another key of the same values, that Transformer Engine's layers read, or empty.
     """
 
     name: str
@@ -47,12 +51,37 @@ class Weight:
     rows: tuple[tuple[int, int], ...]
     inner: tuple[int, ...]
     transposed: bool = False
+    stacked: int = 0
+    interleaved: bool = False
+    alias: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that Hugging Face has."""
         shape = (sum(stop - start for start, stop in self.rows), *self.inner)
-        return shape[::-1] if self.transposed else shape
+        shape = shape[::-1] if self.transposed else shape
+        return (self.stacked, *shape) if self.stacked else shape
+
+    @property
+    def parts(self) -> list[tuple[int, ...]]:
+        """The index of each part of Megatron's tensor that the weight holds."""
+        return [(*self.index, part) for part in range(self.stacked)] if self.stacked else [self.index]
+
+    @property
+    def whole(self) -> bool:
+        """A part cannot be read or written in blocks of rows."""
+        return self.transposed or self.interleaved or self.stacked > 0
+
+    def from_megatron(self, part: Tensor) -> Tensor:
+        """Return a part's rows as the weight has them."""
+        if self.interleaved:
+            part = part.reshape(2, -1, *part.shape[1:]).transpose(0, 1).reshape(part.shape)
+        return part.t() if self.transposed else part
+
+    def to_megatron(self, values: Tensor) -> Tensor:
+        """Return one part of the weight as Megatron has its rows."""
+        rows = values.t() if self.transposed else values
+        return rows.reshape(-1, 2, *rows.shape[1:]).transpose(0, 1).reshape(rows.shape) if self.interleaved else rows
 
 
 def weights_of(model: Model) -> list[Weight]:
@@ -72,9 +101,17 @@ def weights_of(model: Model) -> list[Weight]:
     return found
 
 
-def _norm(names: WeightNames, name: str, key: str, index: tuple[int, ...], size: int) -> Iterator[Weight]:
+def _layer(model: Model, layer: int) -> tuple[str, tuple[int, ...]]:
+    """Return the prefix of a layer's keys, and its index; layers that differ have tensors of their own."""
+    return ("decoder.layers.", (layer,)) if model.dense is None else (f"decoder.layers.{layer}.", ())
+
+
+def _norm(
+    names: WeightNames, name: str, key: str, index: tuple[int, ...], size: int, alias: str = ""
+) -> Iterator[Weight]:
     for kind in ("weight", "bias") if names.norm_bias else ("weight",):
-        yield Weight(name=f"{name}.{kind}", key=f"{key}{kind}", index=index, rows=((0, size),), inner=())
+        also = f"{alias}{kind}" if alias else ""
+        yield Weight(name=f"{name}.{kind}", key=f"{key}{kind}", index=index, rows=((0, size),), inner=(), alias=also)
 
 
 def _linear(
@@ -96,9 +133,9 @@ def _linear(
 
 
 def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
-    own, index = f"{names.layer}.{layer}", (layer,)
-    yield from _norm(names, f"{own}.{names.input_norm}", _INPUT_NORM, index, model.hidden)
-    key, d = f"{_LAYERS}.self_attention.linear_qkv", model.head_dim
+    own, (prefix, index) = f"{names.layer}.{layer}", _layer(model, layer)
+    yield from _norm(names, f"{own}.{names.input_norm}", f"{prefix}{_INPUT_NORM}", index, model.hidden)
+    key, d = f"{prefix}self_attention.linear_qkv", model.head_dim
     queries = model.heads // model.groups * d
     starts = [group * (queries + 2 * d) for group in range(model.groups)]
     parts = [
@@ -110,33 +147,68 @@ def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]
         parts = [tuple(row for part in parts for row in part)]
     for name, rows in zip(names.qkv, parts, strict=True):
         yield from _linear(names, f"{own}.{name}", key, index, rows, model.hidden, bias=model.qkv_bias)
+    if names.sinks:
+        key_of_sinks = f"{prefix}self_attention.core_attention.softmax_offset"
+        yield Weight(name=f"{own}.{names.sinks}", key=key_of_sinks, index=index, rows=((0, model.heads),), inner=())
     if model.qk_norm:
         for part, name in zip("qk", names.qk_norms, strict=True):
-            norm = f"{_LAYERS}.self_attention.{part}_layernorm."
+            norm = f"{prefix}self_attention.{part}_layernorm."
             yield from _norm(names, f"{own}.{name}", norm, index, d)
-    name, key = f"{own}.{names.attention_output}", f"{_LAYERS}.self_attention.linear_proj"
+    name, key = f"{own}.{names.attention_output}", f"{prefix}self_attention.linear_proj"
     yield from _linear(names, name, key, index, ((0, model.hidden),), model.heads * d, bias=model.bias)
 
 
 def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
-    own, hidden = f"{names.layer}.{layer}", (model.hidden,)
-    yield from _norm(names, f"{own}.{names.mlp_norm}", _MLP_NORM, (layer,), model.hidden)
-    if not model.experts:
+    own, hidden, (prefix, index) = f"{names.layer}.{layer}", (model.hidden,), _layer(model, layer)
+    norm = f"{own}.{names.mlp_norm}"
+    if not model.experts or (model.dense and model.dense[layer]):
+        yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden)
         parts = [f"{own}.{part}" for part in names.mlp]
-        yield from _projections(model, names, (layer,), f"{_LAYERS}.mlp.", parts, model.ffn)
+        yield from _projections(model, names, index, f"{prefix}mlp.", parts, model.dense_ffn or model.ffn)
         return
-    router, rows = f"{_LAYERS}.mlp.router.weight", ((0, model.experts),)
-    yield Weight(name=f"{own}.{names.router}", key=router, index=(layer,), rows=rows, inner=hidden)
-    for expert in range(model.experts):
+    yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden, alias=f"{prefix}{_ALIASES[_MLP_NORM]}")
+    router, rows = f"{prefix}mlp.router.weight", ((0, model.experts),)
+    yield Weight(name=f"{own}.{names.router}", key=router, index=index, rows=rows, inner=hidden)
+    if names.expert_bias:
+        key = f"{prefix}{EXPERT_BIAS}"
+        yield Weight(name=f"{own}.{names.expert_bias}", key=key, index=index, rows=rows, inner=())
+    if names.router_bias:
+        yield Weight(
+            name=f"{own}.{names.router_bias}", key=f"{prefix}mlp.router.bias", index=index, rows=rows, inner=()
+        )
+    if names.stacked:
+        yield from _stacked(model, names, index, f"{prefix}mlp.experts.experts.", f"{own}.{names.experts}")
+    for expert in range(0 if names.stacked else model.experts):
         parts = [f"{own}.{names.experts}.{expert}.{part}" for part in names.expert]
-        key = f"{_LAYERS}.mlp.experts.experts."
-        yield from _projections(model, names, (layer, expert), key, parts, model.ffn)
+        key = f"{prefix}mlp.experts.experts."
+        yield from _projections(model, names, (*index, expert), key, parts, model.ffn)
     if model.shared_ffn:
-        key = f"{_LAYERS}.mlp.shared_experts."
+        key = f"{prefix}mlp.shared_experts."
         parts = [f"{own}.{names.shared_expert}.{part}" for part in names.expert]
-        yield from _projections(model, names, (layer,), key, parts, model.shared_ffn)
-        name = f"{own}.{names.shared_expert_gate}"
-        yield Weight(name=name, key=f"{key}gate_weight", index=(layer,), rows=((0, 1),), inner=hidden)
+        yield from _projections(model, names, index, key, parts, model.shared_ffn)
+        if names.shared_expert_gate:
+            name = f"{own}.{names.shared_expert_gate}"
+            yield Weight(name=name, key=f"{key}gate_weight", index=index, rows=((0, 1),), inner=hidden)
+
+
+def _stacked(model: Model, names: WeightNames, index: tuple[int, ...], key: str, own: str) -> Iterator[Weight]:
+    """Yield the projections of all experts in one: gate and up, and down."""
+    sizes = ((2 * model.ffn, model.hidden), (model.hidden, model.ffn))
+    for number, (name, (rows, columns)) in enumerate(zip(names.expert, sizes, strict=True), start=1):
+        weight = Weight(
+            name=f"{own}.{name}",
+            key=f"{key}linear_fc{number}.weight",
+            index=index,
+            rows=((0, rows),),
+            inner=(columns,),
+            transposed=True,
+            stacked=model.experts,
+            interleaved=number == 1,
+        )
+        yield weight
+        if model.bias:
+            name, bias = f"{weight.name}_bias", f"{key}linear_fc{number}.bias"
+            yield replace(weight, name=name, key=bias, inner=(), transposed=False)
 
 
 def _projections(
@@ -162,18 +234,22 @@ def megatron_shapes(model: Model, *, padded: int) -> dict[str, tuple[int, ...]]:
     rows: dict[str, int] = {}
     inner: dict[str, tuple[int, ...]] = {}
     for weight in weights_of(model):
-        lead[weight.key] = tuple(i + 1 for i in weight.index)  # the last layer and expert come last
+        lead[weight.key] = tuple(i + 1 for i in weight.parts[-1])  # the last layer and expert come last
         rows[weight.key] = max(rows.get(weight.key, 0), *(stop for _, stop in weight.rows))
         inner[weight.key] = weight.inner
     return {key: (*lead[key], padded if key in PADDED else rows[key], *inner[key]) for key in lead}
 
 
-def stored_key(key: str, stored: Mapping[str, object]) -> str:
+def stored_key(key: str, stored: Collection[str]) -> str:
     """Return the name under which a checkpoint has the tensor ``key``, or ``key`` itself if it does not have it."""
-    if key not in stored:
-        for usual, other in _ALIASES.items():
-            if key.startswith(usual) and (alias := other + key.removeprefix(usual)) in stored:
-                return alias
+    alias = other_key(key)
+    return alias if key not in stored and alias in stored else key
+
+
+def other_key(key: str) -> str:
+    """Return the key that other layer specs give to a norm, or ``key`` itself if it is none."""
+    for usual, other in _ALIASES.items():
+        key = key.replace(usual, other)
     return key
 
 

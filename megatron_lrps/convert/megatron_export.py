@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
 from megatron_lrps.convert.model_flags import layer_list
 from megatron_lrps.convert.rope_arguments import YARN
@@ -44,7 +45,7 @@ _ONE_RANK: dict[str, Any] = {
     **{"num_virtual_stages_per_pipeline_rank": None, "pipeline_model_parallel_layout": None},
     **{"decoder_first_pipeline_num_layers": None, "decoder_last_pipeline_num_layers": None},
     **{"account_for_embedding_in_pipeline_split": False, "account_for_loss_in_pipeline_split": False},
-    **{"context_parallel_size": 1, "expert_model_parallel_size": 1, "data_parallel_size": 1},
+    "context_parallel_size": 1,
     **{"no_save_optim": True, "no_save_rng": True, "consumed_train_samples": 0, "consumed_valid_samples": 0},
     **{"load": None, "save": None, "pretrained_checkpoint": None, "ckpt_step": None, "iteration": 0},
 }
@@ -54,15 +55,9 @@ _ONE_RANK: dict[str, Any] = {
 _NOT_TAKEN_OVER = (
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
     *("qk_layernorm", "window_size", "window_attn_skip_freq", "no_rope_freq", "moe_shared_expert_gate"),
+    *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
 )
 """Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
-
-
-class Layout(NamedTuple):
-    """The sizes of the tensor-parallel and the pipeline-parallel group."""
-
-    tensor: int = 1
-    pipeline: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +113,9 @@ class PlannedWeights:
                     flags.append(_flag_value(value))
         if self.args.get("yarn_correction_range_round_to_int") is False:
             flags.append("--no-yarn-correction-range-round-to-int")
+        split = self.args["expert_tensor_parallel_size"]
+        if self.args.get("num_experts") and split != self.args["tensor_model_parallel_size"]:
+            flags += ["--expert-tensor-parallel-size", str(split)]
         return flags
 
     @property
@@ -188,16 +186,13 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
     for key, tensor in checkpoint.tensors.items():
         if not key.startswith(IGNORED) and len(tensor.shape) <= leading_dimensions(key):
             raise RefusedError(f"{checkpoint.folder}: {key} has shape {list(tensor.shape)}.", "use another checkpoint.")
-    _refuse_layout(args, layout)
+    layout.refuse_for(args)
     unit = (args.get("make_vocab_size_divisible_by") or 128) * layout.tensor
     padded = -(-vocab // unit) * unit
     args |= {
         **_ONE_RANK,
-        "tensor_model_parallel_size": layout.tensor,
-        "expert_tensor_parallel_size": layout.tensor,
-        "pipeline_model_parallel_size": layout.pipeline,
+        **layout.args,
         "sequence_parallel": bool(args.get("sequence_parallel")) and layout.tensor > 1,
-        "world_size": layout.tensor * layout.pipeline,
         "padded_vocab_size": padded,
     }
     if dtype is not None:
@@ -212,25 +207,6 @@ def is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
-
-
-def _refuse_layout(args: Mapping[str, Any], layout: Layout) -> None:
-    groups = args.get("num_query_groups") if args.get("group_query_attention") else None
-    for flag, size, name in (
-        ("--pipeline-parallel", layout.pipeline, "num_layers"),
-        ("--tensor-parallel", layout.tensor, "num_attention_heads"),
-        ("--tensor-parallel", layout.tensor, "hidden_size"),
-        ("--tensor-parallel", layout.tensor, "ffn_hidden_size"),
-    ):
-        if (args.get(name) or 0) % size:
-            raise RefusedError(
-                f"{flag} {size} does not divide {name} {args[name]}.", f"give a divisor of {args[name]}."
-            )
-    if groups and groups % layout.tensor and layout.tensor % groups:
-        raise RefusedError(
-            f"--tensor-parallel {layout.tensor} neither divides num_query_groups {groups} nor is a multiple of it.",
-            "give a divisor or a multiple of it.",
-        )
 
 
 def write_torch_dist(

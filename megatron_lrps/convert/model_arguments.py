@@ -4,6 +4,7 @@ Arguments that change the computation and have no counterpart in a Hugging Face 
 """
 
 from collections.abc import Collection, Mapping
+from operator import not_
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
@@ -32,8 +33,12 @@ def model_of_args(
     chosen = _family_of(args, family)
     refuse_other_forward(args, allow=allow)
     experts = args.get("num_experts") or 0
+    if not experts and args.get("moe_layer_freq", 1) != 1:
+        raise refused_argument("moe_layer_freq", args["moe_layer_freq"])
     heads = args["num_attention_heads"]
     groups = args["num_query_groups"] if args.get("group_query_attention") else heads
+    if args.get("softmax_type") not in (None, "vanilla", "learnable"):
+        raise refused_argument("softmax_type", args["softmax_type"])
     window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
@@ -61,11 +66,14 @@ def model_of_args(
         **rope_of_args(args),
         **_window_of(args),
         **_ropeless_of(args),
-        experts=experts,
-        top_k=args.get("moe_router_topk", 2) if experts else 0,
-        renormalise=not args.get("moe_router_pre_softmax"),
-        shared_ffn=(args.get("moe_shared_expert_intermediate_size") or 0) if experts else 0,
-        gelu="" if args.get("swiglu") else "gelu_new" if args.get("bias_gelu_fusion") else "gelu",
+        **(_experts_of(args) if experts else {}),
+        sinks=args.get("softmax_type", "vanilla") != "vanilla",
+        glu_clamp=_glu_clamp_of(args),
+        gelu=""
+        if args.get("swiglu") or args.get("quick_geglu")
+        else "gelu_new"
+        if args.get("bias_gelu_fusion")
+        else "gelu",
     )
     if chosen.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
@@ -93,6 +101,52 @@ def _refuse_unlike(model: Model) -> None:
         args, others = args_of(model), args_of(described)
         name = next((name for name in args if args[name] != others.get(name)), "num_layers")
         raise refused_argument(name, args[name])
+
+
+def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the experts as attributes of ``Model``; ``get_gpt_decoder_layer_specs`` says which layers have them."""
+    score, every = args.get("moe_router_score_function", "softmax"), args.get("moe_layer_freq", 1)
+    if score not in ("softmax", "sigmoid"):
+        raise refused_argument("moe_router_score_function", score)
+    biased = bool(args.get("moe_router_enable_expert_bias"))
+    if biased != (score == "sigmoid"):
+        raise refused_argument("moe_router_enable_expert_bias", biased)
+    dense = _dense_of(every, args["num_layers"])
+    if dense is not None and len(dense) != args["num_layers"]:
+        raise refused_argument("moe_layer_freq", every)
+    return {
+        "experts": args["num_experts"],
+        "top_k": args.get("moe_router_topk", 2),
+        "renormalise": biased or not args.get("moe_router_pre_softmax"),
+        "shared_ffn": args.get("moe_shared_expert_intermediate_size") or 0,
+        "dense": dense,
+        "dense_ffn": args["ffn_hidden_size"] if dense else 0,
+        "sigmoid": biased,
+        "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
+    }
+
+
+def _glu_clamp_of(args: Mapping[str, Any]) -> float | None:
+    """Return the clamp of gpt-oss's MLP, the only one for which Megatron's other numbers may differ from SwiGLU's."""
+    quick, clamp, offset = (
+        args.get("quick_geglu"),
+        args.get("activation_func_clamp_value"),
+        args.get("glu_linear_offset"),
+    )
+    if quick and clamp is None:
+        raise refused_argument("quick_geglu", quick)
+    if not quick and clamp is not None:
+        raise refused_argument("activation_func_clamp_value", clamp)
+    if (offset or 0.0) != (1.0 if quick else 0.0):
+        raise refused_argument("glu_linear_offset", offset)
+    return None if clamp is None else float(clamp)
+
+
+def _dense_of(every: Any, layers: int) -> tuple[bool, ...] | None:
+    """Return for each layer whether it has no experts; of a number N, each Nth layer has, from the first one on."""
+    if every == 1:
+        return None
+    return tuple(layer % every != 0 for layer in range(layers)) if isinstance(every, int) else tuple(map(not_, every))
 
 
 def _window_of(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +179,12 @@ def _by_layer(args: Mapping[str, Any], name: str, *, every: bool) -> tuple[bool,
 
 def args_of(model: Model) -> dict[str, Any]:
     """Return Megatron's arguments for a model, by destination: only those that decide what the model is."""
-    layer = FAMILIES[model.family].arguments
+    family = FAMILIES[model.family]
+    layer = family.arguments
     args: dict[str, Any] = {
         "num_layers": model.layers,
         "hidden_size": model.hidden,
-        "ffn_hidden_size": model.ffn,
+        "ffn_hidden_size": model.dense_ffn or model.ffn,
         "num_attention_heads": model.heads,
         "group_query_attention": model.groups != model.heads,
         "num_query_groups": model.groups,
@@ -142,6 +197,10 @@ def args_of(model: Model) -> dict[str, Any]:
         "qk_layernorm": model.qk_norm,
         "normalization": layer["normalization"],
         "swiglu": layer["swiglu"],
+        "quick_geglu": model.glu_clamp is not None,
+        "glu_linear_offset": 0.0 if model.glu_clamp is None else 1.0,
+        "activation_func_clamp_value": model.glu_clamp,
+        "softmax_type": "learnable" if model.sinks else "vanilla",
         "position_embedding_type": layer["position_embedding_type"],
         **rope_args_of(model),
         "window_size": (model.window - 1, 0) if model.window else None,
@@ -157,6 +216,10 @@ def args_of(model: Model) -> dict[str, Any]:
             "moe_router_topk": model.top_k,
             "moe_router_pre_softmax": not model.renormalise,
             "moe_shared_expert_intermediate_size": model.shared_ffn or None,
-            "moe_shared_expert_gate": model.shared_ffn > 0,
+            "moe_shared_expert_gate": model.shared_ffn > 0 and bool(family.names.shared_expert_gate),
+            "moe_layer_freq": [int(not each) for each in model.dense] if model.dense else 1,
+            "moe_router_score_function": "sigmoid" if model.sigmoid else "softmax",
+            "moe_router_enable_expert_bias": model.sigmoid,
+            "moe_router_topk_scaling_factor": model.routed_scale if model.routed_scale != 1 else None,
         }
     return args

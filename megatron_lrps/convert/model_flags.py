@@ -16,6 +16,7 @@ _DECIDING = (
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
     *("rotary_base", "rotary_percent", "rotary_interleaved"),
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
     *("swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
     *(
         "untie_embeddings_and_output_weights",
@@ -26,12 +27,22 @@ _DECIDING = (
         "moe_ffn_hidden_size",
         "moe_router_topk",
     ),
-    *("moe_router_pre_softmax", "moe_shared_expert_intermediate_size", "moe_shared_expert_gate"),
+    *("moe_layer_freq", "moe_router_score_function", "moe_router_enable_expert_bias"),
+    *(
+        "moe_router_topk_scaling_factor",
+        "moe_router_pre_softmax",
+        "moe_shared_expert_intermediate_size",
+        "moe_shared_expert_gate",
+    ),
 )
 """The flags that decide what a model is, in the order of a plan's lines."""
 _DEFAULTS = {
     "rotary-base": 10000,
     "rotary-percent": 1.0,
+    "moe-layer-freq": 1,
+    "softmax-type": "vanilla",
+    "glu-linear-offset": 0.0,
+    "moe-router-score-function": "softmax",
     "norm-epsilon": 1e-5,
     "normalization": "LayerNorm",
     "position-embedding-type": "learned_absolute",
@@ -48,8 +59,8 @@ def flags_of(model: Model) -> dict[str, Any]:
         args["num_query_groups"] = False
     if model.window:
         args["window_size"] = ",".join(map(str, args["window_size"]))
-    for name in ("window_attn_skip_freq", "no_rope_freq"):
-        if args[name]:
+    for name in ("window_attn_skip_freq", "no_rope_freq", "moe_layer_freq"):
+        if isinstance(args.get(name), list):
             args[name] = layer_list(args[name])
     if model.gelu:
         names.append("no_bias_gelu_fusion")

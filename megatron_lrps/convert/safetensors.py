@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -86,6 +86,33 @@ def write_all(descriptor: int, block: memoryview) -> None:
     """Call ``os.write`` until everything is written; raises OSError."""
     while block:
         block = block[os.write(descriptor, block) :]
+
+
+class StoredTensor(Protocol):
+    """A tensor in a file, or one that is computed of some as it is read.
+
+    Attributes:
+        file: The file.
+        name: The tensor's name.
+        shape: The tensor's shape.
+        dtype: The dtype of the values.
+    """
+
+    @property
+    def file(self) -> Path: ...  # noqa: D102
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
+
+    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return the rows from ``start`` to before ``stop``, all by default; raises StorageError and RefusedError."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

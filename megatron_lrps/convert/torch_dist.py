@@ -235,6 +235,11 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
         state = _CommonState(io.BytesIO(archive.read(name))).load()
     while isinstance(state, list) and len(state) == 1:  # a sharded object is saved as a list of one
         state = state[0]
+    if "args" not in state:
+        raise RefusedError(
+            f"{folder} holds no arguments of Megatron-LM's, so Megatron-Bridge has saved it.",
+            "convert it with Megatron-Bridge: AutoBridge.export_ckpt.",
+        )
     return dict(vars(state["args"]))
 
 

@@ -183,9 +183,9 @@ def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
     """Return the states that Megatron's layer specs need beside each linear layer's weight, for non-FP8 layers."""
     states: dict[str, Callable[[], bytes]] = {}
     for block in blocks:
-        if block.index and ".linear_" in block.key and block.key.endswith(".weight"):
+        if ".linear_" in block.key and block.key.endswith(".weight"):
             name = block.key.removesuffix("weight") + "_extra_state"
-            at = ".".join(map(str, block.index))
-            of = ".".join(map(str, block.shape[: len(block.index)]))
+            at = ".".join(map(str, block.index or (0,)))
+            of = ".".join(map(str, block.shape[: len(block.index)] or (1,)))
             states[f"{name}/shard_{at}_{of}"] = partial(_saved, None)
     return states

@@ -13,8 +13,9 @@ from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import SHARD_BYTES, Exported, PlannedExport, plan_export, write_export
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.logits_check import Compared, check_copy
-from megatron_lrps.convert.megatron_export import FILE, Layout, plan_weights, write_torch, write_torch_dist
+from megatron_lrps.convert.megatron_export import FILE, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
@@ -71,7 +72,7 @@ def export_to_hugging_face(
     """
     target, opened = output or source.target, source.opened
     planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow, family=family)
-    record = {**source.record, "dtype": _rounded(planned.main_dtype), **({"family": family} if family else {})}
+    record = {**source.record, "dtype": _rounded(planned.main_dtype), "family": family}
     statement = ""
 
     def around(hidden: Path) -> None:
@@ -124,15 +125,14 @@ def export_to_megatron(
         check: Compare the logits of the export with those of the source's checkpoint, both by Megatron; or None.
         say: Called with a line for each step.
     """
-    ending = "torch" if form == "torch" else f"tp{layout.tensor}-pp{layout.pipeline}"
+    ending = "torch" if form == "torch" else layout.name
     target, opened = output or source.target.with_name(f"{source.target.name}-{ending}"), source.opened
     weights = plan_weights(opened, vocab=source.vocab, layout=layout, dtype=dtype)
     record = {
         **source.record,
         "dtype": _rounded(weights.blocks[0].dtype),
         "form": form,
-        "tensor_parallel": layout.tensor,
-        "pipeline_parallel": layout.pipeline,
+        **layout.record,
     }
 
     compared = None
@@ -166,7 +166,7 @@ def export_to_megatron(
         statement = f"torch.load({str(target / FILE)!r}, weights_only=True) opens it."
     else:
         flags = " ".join(weights.flags)
-        statement = f"Megatron loads it on {layout.tensor * layout.pipeline} ranks with --load {target} {flags}"
+        statement = f"Megatron loads it on {layout.ranks} ranks with --load {target} {flags}"
     return ExportedVersion(target, written, statement, compared)
 
 

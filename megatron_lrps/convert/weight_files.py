@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from megatron_lrps.convert.families.config_keys import shown
+from megatron_lrps.convert.mxfp4 import BLOCKS, SCALES
 from megatron_lrps.convert.safetensors import DTYPES, FileTensor
 from megatron_lrps.errors import RefusedError
 
@@ -72,26 +75,27 @@ def tensors_of(file: Path) -> list[FileTensor]:
     except (ValueError, AttributeError, RecursionError, struct.error) as error:
         raise RefusedError(f"{file} is no whole safetensors file: {shown(str(error))}.", _AGAIN) from None
     for name, (_, kind, _, _) in entries.items():
-        if kind not in DTYPES:
+        if kind not in DTYPES and not (kind == "U8" and name.endswith((BLOCKS, SCALES))):
             quantized = _QUANTIZED.match(kind) is not None
             raise RefusedError(
                 f"{file}: {shown(name)} is saved as {shown(kind)}, and only {', '.join(DTYPES)} can be read.",
                 "import the model's unquantized (bf16) weights." if quantized else "import another model.",
             )
+    kinds = {**DTYPES, "U8": torch.uint8}
     end = 0
     for name, (shape, kind, start, stop) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if start != end or stop - start != math.prod(shape) * DTYPES[kind].itemsize:
+        if start != end or stop - start != math.prod(shape) * kinds[kind].itemsize:
             raise RefusedError(
                 f"{file} is no whole safetensors file: the values of {shown(name)} lie from byte {start} to {stop}, "
                 f"but those before end at {end} and its shape {list(shape)} needs "
-                f"{math.prod(shape) * DTYPES[kind].itemsize} bytes.",
+                f"{math.prod(shape) * kinds[kind].itemsize} bytes.",
                 _AGAIN,
             )
         end = stop
     if 8 + length + end != size:
         raise RefusedError(f"{file} has {size} bytes, but its header describes {8 + length + end}.", _AGAIN)
     return [
-        FileTensor(file=file, name=name, shape=shape, dtype=DTYPES[kind], begin=8 + length + start)
+        FileTensor(file=file, name=name, shape=shape, dtype=kinds[kind], begin=8 + length + start)
         for name, (shape, kind, start, _) in entries.items()
     ]
 

@@ -114,7 +114,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
 
 
 def refuse_missing_library(plan: Plan) -> None:
-    """Refuse saves that the library of this machine's Megatron cannot make, and trackers without their packages.
+    """Refuse what a library that this machine's Megatron lacks would do, and trackers without their packages.
 
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """

@@ -1,7 +1,8 @@
 """Writes ``docs/arguments.md``: ``python -m megatron_lrps.plan.arguments_page > docs/arguments.md``."""
 
-from megatron_lrps.plan.flags import DEFAULTS, FIXED, OWNED, UNSAFE
+from megatron_lrps.plan.flags import DEFAULTS, FIXED, OWNED
 from megatron_lrps.plan.megatron_arguments import CLASSES, RELEASE, Argument, arguments
+from megatron_lrps.plan.proved_flags import is_refused, proved
 
 _INTRO = f"""\
 # Megatron's arguments: what belongs to a path, and what may differ
@@ -32,6 +33,11 @@ any flag out), one value, or a list. An unknown flag is refused by `lrps plan`, 
 and so is a value that Megatron would not take. Some flags are refused there because the plan decides them with a key
 of its own, others because a campaign would be wrong with them; both are marked.
 
+The column "proved" says what has been tried: "yes" is a flag with which a test trains a small model on a CPU, main and
+a version that forks off it, whose first loss must be main's (`make test-flags` tries them all and writes the list);
+"refused" is one that `lrps plan` refuses by name, whatever its value. Any other flag is passed on to Megatron, and
+`lrps plan` names it in one line: it may well work, as most that need a GPU do, but no test of this package says so.
+
 Flags that are not Megatron's own, such as those that a fork or your own training script adds
 (`extra_args_provider`), have a section of their own. They are passed on as they are, and nothing checks their
 spelling, so the script that the ranks run must know them:
@@ -59,18 +65,20 @@ def page() -> str:
 
 def _section(name: str) -> str:
     rows = "".join(_row(each) for each in arguments().values() if each.in_class == name)
-    head = "| flag | destination | value | default | in a plan |\n|---|---|---|---|---|\n"
+    head = "| flag | destination | value | default | in a plan | proved |\n|---|---|---|---|---|---|\n"
     return f"\n### {name}\n\n{head}{rows}"
 
 
 def _row(argument: Argument) -> str:
     flags = ", ".join(f"`--{flag}`" for flag in argument.flags)
     in_plan = {f"`{OWNED[flag]}`" for flag in argument.flags if flag in OWNED}
-    in_plan |= {"refused" for flag in argument.flags if flag in UNSAFE}
+    in_plan |= {"refused" for flag in argument.flags if is_refused(flag)}
     in_plan |= {f"only `{DEFAULTS[flag]}`" for flag in argument.flags if flag in FIXED}
     default = "" if argument.default is None else f"`{argument.default}`".replace("|", "\\|")
     value = argument.needs if argument.kind else ""
-    cells = (flags, f"`{argument.destination}`", value, default, ", ".join(sorted(in_plan)))
+    known = "yes" if proved() & set(argument.flags) else ""
+    last = "refused" if any(map(is_refused, argument.flags)) else known
+    cells = (flags, f"`{argument.destination}`", value, default, ", ".join(sorted(in_plan)), last)
     return f"| {' | '.join(cells)} |\n"
 
 

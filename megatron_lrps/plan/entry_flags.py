@@ -79,6 +79,11 @@ def spec_words(spec: Any, prefix: str) -> tuple[str, str]:
     )
 
 
+def is_not_honoured(flag: str) -> bool:
+    """Whether the package's own entry refuses a flag, whatever its value."""
+    return _not_honoured(flag) is not None
+
+
 def _not_honoured(flag: str) -> str | None:
     argument = by_flag().get(flag)
     if argument is not None and argument.in_class == "other":

@@ -40,8 +40,19 @@ _GPU_ALONE = {
     "fp4-format": "Transformer Engine's modules compute in FP4",
     "log-straggler": "Megatron measures slow ranks by CUDA's events",
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
+    "log-max-attention-logit": "Transformer Engine's attention alone reports it",
+    "record-memory-history": "it records what CUDA allocates",
+    **dict.fromkeys(
+        ("cuda-graph-impl", "enable-cuda-graph", "external-cuda-graph", "optimizer-cuda-graph"),
+        "there are no CUDA graphs on a CPU",
+    ),
+    "use-megatron-fsdp": "its buffers are CUDA's",
+    "use-torch-fsdp2": "its buffers are CUDA's",
+    "use-precision-aware-optimizer": "Transformer Engine's Adam alone keeps its state in other formats",
+    "optimizer-cpu-offload": "the weights are on the CPU already",
+    "defer-embedding-wgrad-compute": "it belongs to the fused accumulation of gradients",
 }
-"""Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 means the feature is off."""
+"""Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 and the word none mean: off."""
 
 
 def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
@@ -80,7 +91,7 @@ def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
     """Refuse features that the CPU backend lacks; arguments as in ``refuse_out_of_range``. Raises PlanError."""
     for name, why in _GPU_ALONE.items():
         value = flags.get(name)
-        if value not in (None, False) and _number(value) != 1:
+        if value not in (None, False, "none") and _number(value) != 1:
             raise PlanError(f"{prefix}{name}: {value} needs a GPU: {why}.", "remove it, or set launch.device: gpu.")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.async_saves import refuse_ignored_async_save
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
+from megatron_lrps.plan.flag_combinations import refuse_incomplete
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
@@ -25,7 +26,7 @@ _DECIDED_BY = {
     "decay.alpha": "lr-decay-iters lr-decay-samples lr-wsd-decay-iters lr-wsd-decay-samples",
     "versions[].iters": "train-iters",
     "versions[].samples": "train-samples",
-    "sequence_length": "seq-length",
+    "sequence_length": "seq-length encoder-seq-length",
     "global_batch_size": "global-batch-size",
     "save": "save load tensorboard-dir",
     "versions[].train": "data-path train-data-path data-args-path per-split-data-args-path",
@@ -67,6 +68,16 @@ UNSAFE: dict[str, str] = {
         ("non-persistent-ckpt-type", "non-persistent-save-interval"),
         "fork-or-resume does not look at checkpoints that are not kept; save-interval and async-save save often",
     ),
+    "adlr-autoresume": "it needs scripts of NVIDIA's own cluster; lrps saves before a job's end and continues",
+    **dict.fromkeys(
+        ("openai-gelu", "apply-residual-connection-post-layernorm", "mask-prob", "short-seq-prob"),
+        "nothing in megatron-core reads it, so another model would be trained than the plan says",
+    ),
+    "freeze-all-layers": "it trains nothing",
+    "error-injection-rate": "it makes results wrong on purpose",
+    "fake-process-group": "ranks that do not exchange anything train no model",
+    "ckpt-convert-format": "it converts a checkpoint and trains nothing",
+    "ckpt-convert-save": "it converts a checkpoint and trains nothing",
     "skip-train": "it trains nothing; lrps eval scores what is trained",
     "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, and lrps run and lrps submit start "
     "them themselves; alerts.stall_ends ends ranks that hang",
@@ -116,6 +127,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     plan = tree.plan_of(path)
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
+    refuse_incomplete({**(CPU_FLAGS if plan.launch.device == "cpu" else {}), **plan.megatron}, "megatron.")
     refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {
@@ -142,6 +154,11 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         raise PlanError(
             f"megatron.{PRETRAINED}: it is given beside main.adopt, and main starts from one of them only.",
             "remove one of the two.",
+        )
+    if plan.megatron.get("no-initialization") is True and PRETRAINED not in flags and plan.main is None:
+        raise PlanError(
+            "megatron.no-initialization: the paths start from scratch, so from weights that nothing has set.",
+            f"remove it, or give weights to start from: {PRETRAINED}, or main.adopt.",
         )
     if path.parent is not None:
         # A branch starts from its fork point. If that is missing, these weights must not take its place.

@@ -217,7 +217,7 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
         argument = by_flag().get(flag)
         if argument is not None and argument.destination in values and value is not False:
             try:
-                values[argument.destination] = _read(argument, value, flag)
+                values[argument.destination] = read_value(argument, value, flag)
             except ValueError:  # a plan that was accepted before lrps checked values
                 values[argument.destination] = value
     return values
@@ -261,7 +261,8 @@ def _one(argument: Argument, item: Any) -> Any:
     return convert(str(item))
 
 
-def _read(argument: Argument, value: Any, flag: str) -> Any:
+def read_value(argument: Argument, value: Any, flag: str) -> Any:
+    """Return a plan's value of a flag as Megatron reads it from the argument line; raises ValueError."""
     if argument.kind == "switch":
         return flag not in argument.negative
     if argument.kind in _ONE_WORD:

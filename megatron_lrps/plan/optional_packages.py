@@ -6,15 +6,29 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.model import Plan
 
 WANDB, STRAGGLER = "wandb-project", "log-straggler"
+_EMERGING = ("emerging_optimizers", "emerging-optimizers")
+_OF_OPTIMIZERS = dict.fromkeys(("muon", "dist_muon", "adaptive_muon", "soap", "lion"), _EMERGING)
+_RESILIENCY = ("nvidia_resiliency_ext", "nvidia-resiliency-ext")
+_OF_SWITCHES = {
+    # Megatron imports it at the first report, through torch, and ends the run if it is not there.
+    STRAGGLER: ("pynvml", "nvidia-ml-py"),
+    "use-kitchen-attention": ("nvidia_kitchen", "nvidia-kitchen"),
+    "enable-msc": ("multistorageclient", "multi-storage-client"),
+    "enable-ft-package": _RESILIENCY,
+    "inprocess-restart": _RESILIENCY,
+}
 
 
 def wanted_packages(plan: Plan) -> dict[str, tuple[str, str]]:
-    """Return key of the plan -> (module, distribution): for its trackers, and for Megatron's search for slow ranks."""
+    """Return key of the plan -> (module, distribution): for its trackers, and for some of Megatron's flags."""
     trackers = plan.trackers
     wanted = {
         f"megatron.{WANDB}": ("wandb", "wandb") if plan.megatron.get(WANDB) else None,
-        # Megatron imports it at the first report, through torch, and ends the run if it is not there.
-        f"megatron.{STRAGGLER}": ("pynvml", "nvidia-ml-py") if plan.megatron.get(STRAGGLER) is True else None,
+        "megatron.optimizer": _OF_OPTIMIZERS.get(str(plan.megatron.get("optimizer"))),
+        **{
+            f"megatron.{flag}": package if plan.megatron.get(flag) is True else None
+            for flag, package in _OF_SWITCHES.items()
+        },
         "trackers.mlflow": ("mlflow", "mlflow") if trackers.mlflow else None,
         "trackers.comet": ("comet_ml", "comet-ml") if trackers.comet else None,
     }

@@ -1,7 +1,8 @@
 """The plugin's argument group, and how a plan becomes Megatron's arguments."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
@@ -119,17 +120,29 @@ def planned(own: argparse.Namespace) -> Planned | None:
         given.append("--lrps-parent")
     if given:
         raise RefusedError(f"{', '.join(given)} contradicts --lrps-plan, which decides it.", "drop it.")
-    campaign = Campaign.open(own.lrps_plan)
-    path = campaign.path(own.lrps_path)
-    refuse_to_train_mean(path)
+    found = planned_path(own.lrps_plan, own.lrps_path)
+    path = found.path
     if own.lrps_until is not None and not path.fork < own.lrps_until <= path.end:
         raise RefusedError(
             f"--lrps-until {own.lrps_until} is outside path {path.name}, which trains ({path.fork}, {path.end}].",
             "give one of its iterations, or drop the flag.",
         )
+    return replace(found, until=own.lrps_until)
+
+
+def planned_path(plan: Path | str, name: str) -> Planned:
+    """Read a plan and find a path of it that can be trained.
+
+    Raises:
+        PlanError: if the plan is wrong, or its data are missing.
+        RefusedError: if it has no such path, or Megatron does not train it.
+    """
+    campaign = Campaign.open(plan)
+    path = campaign.path(name)
+    refuse_to_train_mean(path)
     require_data(campaign.tree, path, standing_of(campaign, path).saved or 0)
     refuse_missing_weights(campaign, path)
-    return Planned(campaign=campaign, path=path, until=own.lrps_until)
+    return Planned(campaign=campaign, path=path)
 
 
 def require_cpu_backend(own: argparse.Namespace) -> None:

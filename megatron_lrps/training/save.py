@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints
+from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints, being_saved
 from megatron_lrps.campaign.manifest import MANIFEST, Manifest, take_hashes, take_sizes
 from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.errors import LrpsError, StorageError
@@ -54,6 +54,7 @@ class Committer:
         try:
             manifest = take_sizes(folder)
             sync(folder)
+            being_saved(folder).unlink(missing_ok=True)
             write_atomic(own / TRACKER, str(iteration))
         except (OSError, StorageError) as error:
             if (behind := storage_error(error, own)) is None:

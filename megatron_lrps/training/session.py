@@ -31,6 +31,7 @@ class Session:
 
     Args:
         path: The path that it trains.
+        rank: Its rank; that of the environment if it is not given.
 
     Attributes:
         path: The same.
@@ -41,11 +42,11 @@ class Session:
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
     """
 
-    def __init__(self, path: PathToTrain) -> None:
+    def __init__(self, path: PathToTrain, rank: int | None = None) -> None:
         self.path = path
         self.activity = CurrentActivity()
         self.start = StartAgreement(path, self.activity)
-        self._rank = int(os.environ.get("RANK", "0"))
+        self._rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.requests = RequestListener(path, self._rank)
         self.trackers = PathTrackers(path)
         self.committer: Committer | None = None
@@ -171,6 +172,16 @@ class Session:
                 iteration, until=path.until, requested=requested, signalled=signals, interval=interval()
             )
         return exits or part_ends
+
+    def ended_by_itself(self, iteration: int, interval: int | None) -> None:
+        """Note that the loop has stopped early, after a save, by a limit of its own and not by ``decide_exit``.
+
+        Args:
+            iteration: The last iteration that was trained.
+            interval: The loop's own exit interval.
+        """
+        if self._stop is None and self._saved == iteration < self.path.end:
+            self._stop = Stop.at(iteration, until=self.path.until, requested=False, signalled=False, interval=interval)
 
     def training_left(self, leaving: BaseException) -> int | None:
         """Return the exit code of a run that stopped early, whose last save is on disk; None if it failed.

@@ -26,6 +26,7 @@ from megatron_lrps.campaign.same_run import (
     named_files,
     refuse_other_data,
     refuse_other_files,
+    refuse_other_loop,
     refuse_other_position,
     refuse_other_run,
 )
@@ -257,6 +258,7 @@ def fitting_arguments(name: str, iteration: int, args: Namespace, own: Sequence[
     refuse_code(Path(name))
     refuse_code_in_states(Path(name))
     saved = saved_arguments(name)
+    refuse_other_loop(saved, vars(args), name)
     refuse_other_position(saved, iteration, name)
     refuse_other_run(saved, vars(args), name, allow=(*(args.lrps_allow or ()), *own))
     refuse_other_files(saved, vars(args), name)

@@ -38,7 +38,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data", "windows", "branches", "refused"}
+    always |= {"checkpoints_kept", "missing_data", "windows", "branches", "refused", "unproved_flags"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))

@@ -89,9 +89,25 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Moe",
         {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
     ),
+    "qwen3_moe-dense": (
+        "Qwen3Moe",
+        {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "decoder_sparse_step": 2}
+        | {"mlp_only_layers": [1], "tie_word_embeddings": True},
+    ),
     "qwen2_moe": (
         "Qwen2Moe",
         {**_SIZES, **_EXPERTS, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "num_experts": 4},
+    ),
+    "glm4_moe": (
+        "Glm4Moe",
+        {**_SIZES, "head_dim": 32, "moe_intermediate_size": 48, "num_experts_per_tok": 2, "n_routed_experts": 4}
+        | {"first_k_dense_replace": 1, "n_shared_experts": 2, "routed_scaling_factor": 2.5, "use_qk_norm": True}
+        | {"attention_bias": True, "num_mtp_layers": 0},
+    ),
+    "gpt_oss": (
+        "GptOss",
+        {**_SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
+        | {"rope_parameters": {**_YARN, "rope_theta": 150000.0, "truncate": False}},
     ),
     "gpt2": (
         "GPT2",
@@ -108,7 +124,8 @@ def save_model(folder: Path, name: str, *, dtype: torch.dtype = torch.float32) -
     torch.manual_seed(3)
     head = "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
     model = getattr(transformers, head)(getattr(transformers, f"{kind}Config")(**config))
-    for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
+    biases = [value for name, value in model.state_dict().items() if name.endswith("correction_bias")]
+    for values in (*model.parameters(), *biases):
+        values.data += 0.05 * torch.randn_like(values)
     model.to(dtype).save_pretrained(folder)
     return folder

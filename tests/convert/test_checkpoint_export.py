@@ -10,7 +10,7 @@ from convert.hugging_face import VOCAB
 from safetensors.torch import load_file
 
 from megatron_lrps.convert.export_source import source_of_checkpoint
-from megatron_lrps.convert.megatron_export import Layout
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.version_export import export_to_megatron
 
 

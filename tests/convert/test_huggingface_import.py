@@ -144,6 +144,38 @@ def test_large_values_whose_sum_overflows_are_no_infinite_values(tmp_path: Path)
     write_import(plan_import(source), tmp_path / "imported")
 
 
+def test_layers_of_multi_token_prediction_stay_behind_and_nothing_else_does(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", "glm4_moe")
+    changed(source, model__layers__4__eh_proj__weight=torch.zeros(64, 128))
+    config = json.loads((source / "config.json").read_text())
+    for predictions in ({"num_nextn_predict_layers": 1, "num_mtp_layers": 0}, {"num_nextn_predict_layers": None}):
+        (source / "config.json").write_text(json.dumps({**config, **predictions}))
+        with pytest.raises(RefusedError, match=r"num_nextn_predict_layers .* cannot be imported; a number up to 8 can"):
+            plan_import(source)
+    (source / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1, "num_mtp_layers": 1}))
+    assert plan_import(source).left_out == ["model.layers.4.eh_proj.weight"]
+    changed(source, model__layers__5__eh_proj__weight=torch.zeros(64, 128))
+    with pytest.raises(RefusedError, match=r"holds 'model\.layers\.5\.eh_proj\.weight'"):
+        plan_import(source)
+
+
+def test_layers_that_differ_have_tensors_of_their_own_and_norms_that_either_layer_spec_finds(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", "glm4_moe", dtype=torch.bfloat16)
+    biases = {name: value for name, value in load_file(source / "model.safetensors").items() if "correction" in name}
+    changed(source, **{name.replace(".", "__"): value.float() for name, value in biases.items()})  # as published
+    write_import(plan_import(source), tmp_path / "imported")
+    tensors = open_checkpoint(tmp_path / "imported" / "release").tensors
+    assert tensors["decoder.layers.0.mlp.linear_fc1.weight"].shape == (192, 64)
+    assert tensors["decoder.layers.3.mlp.experts.experts.linear_fc1.weight"].shape == (4, 96, 64)
+    # Transformer Engine's layers keep a norm apart from experts, and fuse it with an MLP.
+    norms = [key for key in tensors if key.endswith(("pre_mlp_layernorm.weight", "linear_fc1.layer_norm_weight"))]
+    assert len(norms) == 1 + 2 * 3
+    assert tensors["decoder.layers.1.mlp.router.expert_bias"].dtype == torch.float32
+    planned = plan_export(open_checkpoint(tmp_path / "imported" / "release"), vocab=VOCAB, dtype="bf16")
+    kinds = {entry.name.rpartition(".")[2]: entry.dtype for entry in planned.entries}
+    assert kinds == {"weight": torch.bfloat16, "bias": torch.bfloat16, "e_score_correction_bias": torch.float32}
+
+
 def test_an_unknown_weight_is_named_without_its_control_characters(tmp_path: Path) -> None:
     source = changed(save_model(tmp_path / "source", "llama"), **{"x\x1b[31m": torch.zeros(3)})
     with pytest.raises(RefusedError, match=r"holds 'x\\x1b\[31m', but Megatron has no tensor for it"):

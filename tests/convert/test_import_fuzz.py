@@ -66,6 +66,20 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
     if family == "smollm3":
         unused |= {"no_rope_layer_interval", "use_sliding_window"}  # the lists say it all
         read["no_rope_layers"] = [bool(each) for each in read["no_rope_layers"][: read["num_hidden_layers"]]]
+    if family in ("qwen2_moe", "qwen3_moe"):
+        step = read.pop("decoder_sparse_step")
+        layers = range(read["num_hidden_layers"])
+        read["mlp_only_layers"] = [
+            layer for layer in layers if layer in (read["mlp_only_layers"] or ()) or (layer + 1) % step
+        ]
+        unused -= {"intermediate_size"} if read["mlp_only_layers"] else set()
+    if family == "gpt_oss":
+        sliding = "sliding_attention" in read["layer_types"]
+        unused = (unused | {"quantization_config"}) - {"layer_types", "intermediate_size"}
+        unused -= {"sliding_window"} if sliding else set()
+    if family == "glm4_moe":
+        unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
+        unused -= {"intermediate_size"} if read["first_k_dense_replace"] else set()
     if family == "phi3":
         unused |= {"original_max_position_embeddings"}  # of LongRoPE
     return {key: value for key, value in read.items() if key not in HARMLESS | FORMAL | unused}

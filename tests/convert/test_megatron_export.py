@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.megatron_export import (
     FILE,
-    Layout,
     PlannedWeights,
     plan_weights,
     write_torch,
@@ -105,6 +105,8 @@ def test_rows_for_no_token_are_those_that_training_pushed_down_or_the_mean(saved
     [
         ({"pipeline": 3}, "--pipeline-parallel 3 does not divide num_layers 4"),
         ({"tensor": 8}, "--tensor-parallel 8 does not divide num_attention_heads 4"),
+        ({"expert": 2}, "--expert-parallel is 2, but the model has no experts"),
+        ({"expert_tensor": 2}, "--expert-tensor-parallel is 2, but the model has no experts"),
         ({"vocab": 1025}, "The tokenizer has 1025 tokens, but the word embedding .* has 1024 rows"),
     ],
 )

@@ -14,8 +14,9 @@ from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.logits_check import compare_logits
-from megatron_lrps.convert.megatron_export import Layout, plan_weights, write_torch_dist
+from megatron_lrps.convert.megatron_export import plan_weights, write_torch_dist
 from megatron_lrps.convert.model_flags import flags_of
 from megatron_lrps.convert.probe import probe_of
 from megatron_lrps.convert.torch_dist import open_checkpoint
@@ -88,6 +89,9 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "qwen3",
                 "mixtral",
                 "qwen3_moe",
+                "qwen3_moe-dense",
+                "glm4_moe",
+                "gpt_oss",
                 "gpt2",
             )
         ),
@@ -132,6 +136,7 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         ("llama", {"tensor": 2, "pipeline": 2}, 4),
         pytest.param("qwen2", {"tensor": 2}, 2, marks=pytest.mark.soak),
         pytest.param("gpt2", {"pipeline": 4}, 4, marks=pytest.mark.soak),
+        pytest.param("qwen3_moe", {"pipeline": 2, "expert": 2}, 4, marks=pytest.mark.soak),
     ],
 )
 def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(

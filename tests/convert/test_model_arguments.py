@@ -27,6 +27,21 @@ from megatron_lrps.errors import RefusedError
         {"family": "mixtral", "experts": 4, "top_k": 2},
         {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "renormalise": False},
         {"family": "qwen2_moe", "experts": 8, "top_k": 3, "qkv_bias": True, "shared_ffn": 80, "renormalise": False},
+        {"family": "qwen3_moe", "experts": 8, "top_k": 3, "qk_norm": True, "dense": (False, True), "dense_ffn": 200},
+        {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 192, "rope_share": 0.5},
+        {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 96, "routed_scale": 2.5}
+        | {"dense": (True, False), "dense_ffn": 200, "qk_norm": True, "qkv_bias": True},
+        {
+            "family": "gpt_oss",
+            "experts": 8,
+            "top_k": 3,
+            "sinks": True,
+            "glu_clamp": 7.0,
+            "bias": True,
+            "qkv_bias": True,
+        },
+        {"family": "gpt_oss", "experts": 8, "top_k": 3, "sinks": True, "glu_clamp": 5.5, "bias": True, "qkv_bias": True}
+        | {"window": 16, "windowed": (False, True), "yarn": Yarn(factor=4.0, original=64, whole=False)},
         {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
         {"bias": True, "qkv_bias": True, "tied": True},
         {"rope_factor": 8.0, "rope_base": 500000.0},
@@ -49,6 +64,10 @@ def test_a_model_is_the_same_through_megatrons_arguments(change: dict[str, Any])
         ("mtp_num_layers", 1),
         ("layernorm_zero_centered_gamma", True),
         ("softmax_type", "learnable"),
+        ("softmax_type", "off-by-one"),
+        ("quick_geglu", True),
+        ("glu_linear_offset", 1.0),
+        ("activation_func_clamp_value", 7.0),
         ("no_rope_freq", [0, 1, 1]),
         ("moe_layer_freq", [0, 1]),
         ("normalization", "LayerNorm"),
@@ -75,6 +94,15 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
         ("gpt2", {"groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu", "window": 16}, "window_size"),
         ("llama", {"window": 16}, "window_size"),
         ("seed_oss", {"qk_norm": True}, "qk_layernorm"),
+        ("mixtral", {"experts": 4, "top_k": 2, "routed_scale": 2.5}, "moe_router_topk_scaling_factor"),
+        ("mixtral", {"experts": 4, "top_k": 2, "sinks": True}, "softmax_type"),
+        ("mixtral", {"experts": 4, "top_k": 2, "dense": (True, False), "dense_ffn": 96}, "moe_layer_freq"),
+        ("glm4_moe", {"experts": 4, "top_k": 2, "sigmoid": True, "shared_ffn": 100}, "shared_expert"),
+        (
+            "glm4_moe",
+            {"experts": 4, "top_k": 2, "sigmoid": True, "shared_ffn": 96, "dense": (False, True), "dense_ffn": 96},
+            "moe_layer_freq",
+        ),
     ],
 )
 def test_what_a_family_cannot_have_beside_its_own_is_named(family: str, change: dict[str, Any], name: str) -> None:

@@ -50,8 +50,8 @@ def page(results: Sequence[Result]) -> str:
     broken = [result for result in results if not held(result)]
     ends = [result for result in results if "equal_at_the_end" in result]
     lines = [
-        f"So far: **{len(results)} faults, {len(results) - len(broken)} of them as above**; {len(ends)} campaigns came "
-        f"to their end, {sum(result['equal_at_the_end'] for result in ends)} digit-equal. The campaigns save every "
+        f"So far: **{len(results)} faults, {len(results) - len(broken)} of them as above**. Campaigns that came to their "
+        f"end: {len(ends)}, and {sum(result['equal_at_the_end'] for result in ends)} of them digit-equal. They save every "
         f"{INTERVAL} iterations.",
         "",
         *_by("what is killed", results, lambda result: result["target"]),

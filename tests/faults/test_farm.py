@@ -50,7 +50,7 @@ def result(**changed: Any) -> dict[str, Any]:
 
 def test_the_page_counts_and_names_what_did_not_hold() -> None:
     text = page([result(), result(lost=9), result(number=8, ended=None, equal_at_the_end=False)])
-    assert "**3 faults, 2 of them as above**; 1 campaigns came to their end, 0 digit-equal" in text
+    assert "**3 faults, 2 of them as above**. Campaigns that came to their end: 1, and 0 of them digit-equal" in text
     assert "| rank | 3 | 2 | 9 | never |" in text
     assert "| 8 | rank | saving | another loss, it did not end |" in text
     assert [held(result(**{key: value})) for key, value in (("left", 1), ("traceback", True), ("kept", False))] == [

@@ -16,6 +16,7 @@ def test_the_page_is_up_to_date() -> None:
 def test_each_argument_has_its_row() -> None:
     rows = [line for line in page().splitlines() if line.startswith("| `--") or line.startswith("|  | `")]
     assert len(rows) == len(arguments())
-    assert "| `--clip-grad` | `clip_grad` | a number | `1.0` |  |" in rows
-    assert "| `--lr` | `lr` | a number |  | `lr.max` |" in rows
-    assert "| `--finetune` | `finetune` | true or false | `False` | refused |" in rows
+    assert "| `--fp8-format` | `fp8` | one of e4m3, hybrid |  |  |  |" in rows
+    assert "| `--log-progress` | `log_progress` | true or false | `False` |  | yes |" in rows
+    assert "| `--lr` | `lr` | a number |  | `lr.max` | yes |" in rows
+    assert "| `--finetune` | `finetune` | true or false | `False` | refused | refused |" in rows

@@ -16,6 +16,8 @@ FOLDER = Path(os.environ.get("LRPS_RELEASES") or ROOT / ".venv" / "releases")
 """What ``make releases`` fills: a folder for each wheel, named as its version."""
 WHEELS = ("0.17.1", "0.18.2")
 """The wheels that ``make releases`` gets; that of 0.19 is in .venv itself, and 0.16 has no ``megatron.training``."""
+BRIDGE_WHEELS = ("0.4.2", "0.5.0", "0.6.2")
+"""Of Megatron-Bridge, whose own loop ``tests/bridge`` runs."""
 CHECKOUTS = "LRPS_CHECKOUTS"
 """The environment variable with checkouts of Megatron-LM, separated as in PATH; their helpers must be compiled."""
 
@@ -58,12 +60,14 @@ def places() -> list[Place]:
 def unpack_wheels() -> None:
     """Unpack the wheels that are not there yet, without what they depend on: .venv has it."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for version in WHEELS:
-        if not (FOLDER / version / "megatron").is_dir():
+    wanted = {version: f"megatron-core=={version}" for version in WHEELS}
+    wanted |= {f"bridge-{version}": f"megatron-bridge=={version}" for version in BRIDGE_WHEELS}
+    for name, requirement in wanted.items():
+        if not (FOLDER / name / "megatron").is_dir():
             with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
                 command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target"]
-                subprocess.run([*command, f"{folder}/{version}", f"megatron-core=={version}"], check=True)
-                Path(folder, version).rename(FOLDER / version)
+                subprocess.run([*command, f"{folder}/{name}", requirement], check=True)
+                Path(folder, name).rename(FOLDER / name)
 
 
 def _version_of(checkout: Path) -> str:

@@ -2,7 +2,9 @@
 
 from megatron_lrps.convert.families import (
     ernie4_5,
+    glm4_moe,
     gpt2,
+    gpt_oss,
     llama,
     ministral,
     mistral,
@@ -30,6 +32,8 @@ _FAMILIES = (
     mixtral.FAMILY,
     qwen3_moe.FAMILY,
     qwen2_moe.FAMILY,
+    glm4_moe.FAMILY,
+    gpt_oss.FAMILY,
     gpt2.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}

@@ -66,6 +66,10 @@ class ConfigKeys:
         """Whether the file has the key."""
         return key in self._values
 
+    def put(self, key: str, value: Any) -> None:
+        """Give a key that is absent or null the value that transformers computes with then."""
+        self._values = {**self._values, key: value}
+
     def value(self, key: str) -> Any:
         """Return the value of a key as it is."""
         self._read.add(key)

@@ -25,12 +25,16 @@ class WeightNames:
         qkv: Queries, keys and values, or one name if they are one matrix.
         qk_norms: The norms of queries and keys.
         attention_output: The projection behind the attention.
-        mlp: Gate, up and down projection, or only up and down if there is no gate.
+        mlp: Gate, up and down projection; gate and up may be one, and there may be no gate.
         router: The router of experts.
+        expert_bias: The bias of each expert that the router chooses by, or empty if there is none.
         experts: The prefix of the experts, each below its number.
-        expert: Gate, up and down projection of an expert.
+        expert: Those of an expert.
+        router_bias: The bias of the router itself, or empty if there is none.
+        stacked: One weight holds all experts, transposed, the numbers of gate and up projection taking turns.
+        sinks: The numbers of the heads that take part in the softmax, or empty.
         shared_expert: The expert that all tokens go to.
-        shared_expert_gate: The gate of that expert.
+        shared_expert_gate: The gate of that expert, or empty if there is none.
         norm_bias: The norms have a bias.
         transposed: The matrices are the transposes of Megatron's.
     """
@@ -47,6 +51,10 @@ class WeightNames:
     attention_output: str = "self_attn.o_proj"
     mlp: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     router: str = "mlp.gate.weight"
+    expert_bias: str = ""
+    router_bias: str = ""
+    stacked: bool = False
+    sinks: str = ""
     experts: str = "mlp.experts"
     expert: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     shared_expert: str = "mlp.shared_expert"

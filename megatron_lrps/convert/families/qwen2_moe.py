@@ -18,7 +18,10 @@ def _model_of(config: ConfigKeys) -> Model:
 FAMILY = Family(
     name="qwen2_moe",
     models="Qwen2-MoE, Qwen1.5-MoE",
-    made_by="experts, beside a shared one with `--moe-shared-expert-gate`, and `--add-qkv-bias`",
+    made_by=(
+        "a `qwen2` with experts, beside a shared one with `--moe-shared-expert-gate`, in all layers or in some "
+        "(`--moe-layer-freq`)"
+    ),
     architecture="Qwen2MoeForCausalLM",
     is_marked=lambda args: llama_like.has_experts(args) and any(args.get(name) for name in _ITS_OWN),
     arguments={

@@ -14,7 +14,10 @@ def _model_of(config: ConfigKeys) -> Model:
 FAMILY = Family(
     name="qwen3_moe",
     models="Qwen3-MoE",
-    made_by="a `qwen3` with experts, renormalised or not (`--moe-router-pre-softmax`)",
+    made_by=(
+        "a `qwen3` with experts, renormalised or not (`--moe-router-pre-softmax`), in all layers or in some "
+        "(`--moe-layer-freq`)"
+    ),
     architecture="Qwen3MoeForCausalLM",
     is_marked=lambda args: llama_like.has_experts(args) and bool(args.get("qk_layernorm")),
     arguments={**llama_like.ARGUMENTS, "window_size": False, "add_bias_linear": False},

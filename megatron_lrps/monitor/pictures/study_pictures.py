@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, count_iterations, new_figure
 from megatron_lrps.monitor.pictures.colours import FAINT, INK, LOOKS, PARADIGMS, Look
 from megatron_lrps.monitor.pictures.learning_rate_picture import curve_of
+from megatron_lrps.monitor.pictures.study_ratios import draw_ratios
 from megatron_lrps.monitor.study_results import TO_PTFS, Line, Spread, spread
 from megatron_lrps.plan import Tree
 
@@ -26,8 +27,9 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
     Args:
         lines: The study's results.
         trees: Run -> its tree, for the learning rates.
-        folder: Gets ``runs/<run>.png`` for a run of several paradigms or of explicit paths, and ``lrps.png`` if
-            runs can be compared by LRPS alone, from seeds that all of them have.
+        folder: Gets ``runs/<run>.png`` for a run of several paradigms or of explicit paths, ``lrps.png`` if
+            runs can be compared by LRPS alone, from seeds that all of them have, and ``over-ptfs.png`` if several
+            can be compared with PTFS.
 
     Returns:
         The PNG files.
@@ -49,7 +51,7 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
     common = set.intersection(*(set(line.perplexity) for line in ours)) if ours else set()
     if alone and common:
         drawn.append(_picture(folder / "lrps", partial(_draw_alone, lines=ours, seeds=common)))
-    return drawn
+    return [*drawn, *filter(None, [draw_ratios(lines, folder / "over-ptfs")])]
 
 
 def _picture(stem: Path, draw: Callable[["Figure"], None]) -> Path:
@@ -120,7 +122,9 @@ def _draw_alone(figure: "Figure", lines: Sequence[Line], seeds: set[int]) -> Non
         labels = [f"{line.run} ({line.row.of_ptfs:.0%})" for line in own]
         axes.set_xticks([runs.index(line.run) for line in own], labels, rotation=60, ha="right", fontsize=SMALL)
         axes.set_title(version)
-    panels[0].set_ylabel(f"perplexity of LRPS ({len(seeds)} seeds), and its cost of PTFS", fontsize=SMALL)
+        axes.ticklabel_format(axis="y", useOffset=False)
+    counted = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    panels[0].set_ylabel(f"perplexity of LRPS ({counted}), and its cost of PTFS", fontsize=SMALL)
 
 
 def _seeds(lines: Sequence[Line]) -> str:

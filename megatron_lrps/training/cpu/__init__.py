@@ -11,6 +11,8 @@ the calling process alone:
 - the optimizer: an Adam with the fused ones' state (``adam``), offered as ``apex.optimizers`` while
   Megatron imports its own, because torch's does not resume under the distributed optimizer;
 - the norms: LayerNorm and RMSNorm that work under sequence parallelism and with zero-centred weights (``norms``);
+- the layers: experts with a bias or exchanged all to all, and multi-latent attention, on Megatron's local modules
+  (``modules``);
 - the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights.
 
@@ -85,13 +87,19 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, device, norms, snapshot
-    from megatron_lrps.training.megatron.names import OPTIMIZERS, PRELOAD_TENSORS, TORCH_NORM
+    from megatron_lrps.training.cpu import adam, device, modules, norms, snapshot
+    from megatron_lrps.training.megatron import names
     from megatron_lrps.training.megatron.patching import replace
 
     device.patch_torch()
     with adam.offered_as_apex():
-        importlib.import_module(OPTIMIZERS)
-    replace(PRELOAD_TENSORS.owner, PRELOAD_TENSORS.key, snapshot.snapshot)
-    replace(TORCH_NORM.owner, TORCH_NORM.key, norms.wrapped(TORCH_NORM.get()))
+        importlib.import_module(names.OPTIMIZERS)
+    for name, made in (
+        (names.TORCH_NORM, norms.wrapped),
+        (names.REDUCE, modules.with_own_output),
+        (names.LOCAL_ATTENTION, modules.with_channels),
+        (names.MOVE_COUNTS, modules.moved),
+    ):
+        replace(name.owner, name.key, made(name.get()))
+    replace(names.PRELOAD_TENSORS.owner, names.PRELOAD_TENSORS.key, snapshot.snapshot)
     _patched = True

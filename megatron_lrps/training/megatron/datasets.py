@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
-from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
 from megatron_lrps.errors import RefusedError
@@ -17,6 +17,7 @@ from megatron_lrps.plan import PlannedPath, Tree, Window
 from megatron_lrps.plan.branch_data import data_key
 from megatron_lrps.plan.data_files import validation_sets
 from megatron_lrps.plan.window_samples import portions_of
+from megatron_lrps.training.megatron.gpt_samples import GPTDataset
 from megatron_lrps.training.timeline import (
     Chained,
     Mixed,

@@ -2,6 +2,7 @@
 
 import functools
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ def listen(requests: RequestListener) -> None:
     handler = names.SIGNAL_HANDLER.get()()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
     if requests.listens:
-        replace(handler, "signals_received", functools.partial(_received_with_requests, handler, requests))
+        gather = names.GATHER_ITEM.get()
+        replace(handler, "signals_received", functools.partial(received_with_requests, handler, requests, gather))
 
 
 def received() -> bool:
@@ -32,9 +34,15 @@ def received() -> bool:
     return any(names.SIGNAL_HANDLER.get()().signals_received())
 
 
-def _received_with_requests(handler: Any, requests: RequestListener) -> list[bool]:
-    """Tell which ranks got the exit signal, or were asked to stop, as the handler's ``signals_received``."""
+def received_with_requests(handler: Any, requests: RequestListener, gather: Callable[..., list[int]]) -> list[bool]:
+    """Tell which ranks got the exit signal, or were asked to stop, as the handler's ``signals_received``.
+
+    Args:
+        handler: The loop's signal handler.
+        requests: Learns what is asked for.
+        gather: The loop's ``all_gather_item``: it gives one number of each rank to all of them.
+    """
     mine = _SIGNAL * handler._signal_received | sum(_BITS[kind] for kind in requests.asked_now())
-    values = names.GATHER_ITEM.get()(mine, dtype=torch.int32)
+    values = gather(mine, dtype=torch.int32)
     requests.wanted = frozenset(kind for kind, bit in _BITS.items() if any(value & bit for value in values))
     return [bool(value & (_SIGNAL | _BITS["stop"])) for value in values]

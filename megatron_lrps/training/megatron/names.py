@@ -47,12 +47,13 @@ class Name:
         """Look it up; raises ImportError or AttributeError."""
         return getattr(self.owner, self.key)
 
-    def check(self, version: str, fix: str) -> None:
+    def check(self, version: str, fix: str, package: str = "megatron-core") -> None:
         """Refuse a Megatron in which it is absent or takes other parameters.
 
         Args:
             version: The version of Megatron, for the message.
             fix: How to get a Megatron that has it.
+            package: The package that is to have it.
 
         Raises:
             RefusedError: with both lists of parameters.
@@ -60,11 +61,11 @@ class Name:
         try:
             value = self.get()
         except (ImportError, AttributeError):
-            raise RefusedError(f"megatron-core {version} has no {self}, which the plugin needs.", fix) from None
+            raise RefusedError(f"{package} {version} has no {self}, which the plugin needs.", fix) from None
         found = tuple(inspect.signature(value).parameters) if callable(value) and self.parameters else ()
         if not set(self.parameters) <= set(found):
             raise RefusedError(
-                f"{self} of megatron-core {version} takes ({', '.join(found)}), but the plugin relies on "
+                f"{self} of {package} {version} takes ({', '.join(found)}), but the plugin relies on "
                 f"({', '.join(self.parameters)}).",
                 fix,
             )
@@ -118,6 +119,20 @@ PRELOAD_TENSORS = Name(
 """Copies a checkpoint's tensors before they are written in the background."""
 TORCH_NORM = Name("megatron.core.transformer.torch_norm", "WrappedTorchNorm.__new__", ("config", "hidden_size", "eps"))
 """Makes the norms of models without Transformer Engine and apex."""
+REDUCE = Name(
+    "megatron.core.tensor_parallel.mappings", "_ReduceFromModelParallelRegion.forward", ("ctx", "input_", "group")
+)
+"""Adds up the parts of a layer's output over tensor ranks."""
+MOVE_COUNTS = Name(
+    "megatron.core.transformer.moe.token_dispatcher",
+    "maybe_move_tensor_to_cpu",
+    ("tensor", "as_numpy", "record_stream"),
+)
+"""Moves the numbers of tokens that go to each expert to the host."""
+LOCAL_ATTENTION = Name(
+    "megatron.core.transformer.dot_product_attention", "DotProductAttention.__init__", ("config", "softmax_scale")
+)
+"""Makes the attention of models without Transformer Engine."""
 WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "PersistentAsyncCaller._persistent_process")
 """The process that writes a rank's checkpoints in the background; None if there is none."""
 

@@ -20,19 +20,32 @@ _WITHOUT_TRANSFORMERS = ("NullTokenizer", "SentencePieceTokenizer", "TikTokenize
 
 def prepare(args: Namespace) -> None:
     """Refuse and set what every run of the plugin needs, before Megatron validates the arguments."""
-    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
-
     refuse_unfit_async_saves(args)
     if args.yaml_cfg is not None:
         raise RefusedError("--yaml-cfg takes arguments from a second file.", "give them as flags or in the plan.")
+    set_saved_by(args)
+    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
+    refuse_lost_optimizer(args)
+    prepare_validation(args)
+    if is_installed():
+        _import_tokenizers(args)
+
+
+def set_saved_by(args: Namespace) -> None:
+    """Note on the arguments which megatron-core saves the run's checkpoints."""
+    setattr(args, SAVED_BY, installed_version().partition("+")[0])
+
+
+def refuse_lost_optimizer(args: Namespace) -> None:
+    """Refuse an optimizer whose state megatron-core saves and cannot load again; raises RefusedError."""
+    from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
+
     if args.use_distributed_optimizer and not (args.bf16 or args.fp16):
         raise RefusedError(
             "--use-distributed-optimizer is given without --bf16 or --fp16: megatron-core 0.19 saves the state of fp32 "
             "weights, but fails when it loads it, so nothing could fork or resume.",
             "add --bf16, or drop --use-distributed-optimizer.",
         )
-    setattr(args, SAVED_BY, installed_version().partition("+")[0])
-    args.lrps_allow = allowed(args.lrps_allow or (), vars(args)) or None
     if (reason := NO_RESUME.get(("optimizer", args.optimizer))) is not None:
         raise RefusedError(f"--optimizer {args.optimizer}: {reason}.", "choose another optimizer.")
     if args.use_distributed_optimizer and USING_PYTORCH_OPTIMIZER:
@@ -43,9 +56,6 @@ def prepare(args: Namespace) -> None:
             "install transformer-engine or apex, or drop --use-distributed-optimizer.",
         )
     refuse_lossy_saves(vars(args), args.lrps_allow or ())
-    prepare_validation(args)
-    if is_installed():
-        _import_tokenizers(args)
 
 
 def refuse_unfit_async_saves(args: Namespace) -> None:

@@ -1,5 +1,6 @@
 """The data that Megatron saves beside the weights: the run's arguments, and the optimizer's and FP8 states."""
 
+import json
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +10,8 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.patching import set_meanwhile
 
+ARGUMENTS = "lrps_arguments"
+"""The key in the scheduler's state of the run's arguments, as JSON, where the loop saves none: Megatron-Bridge's."""
 _VOUCHED = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
@@ -24,7 +27,16 @@ def saved_arguments(name: str) -> dict[str, Any]:
             "go on with the release that saved it, or fork from a checkpoint that an older one saved.",
         )
     try:
-        saved: dict[str, Any] = vars(load_common_state_dict(name)["args"])
+        state = load_common_state_dict(name)
+        scheduler = state.get("opt_param_scheduler") or {}
+        if "args" not in state and "checkpoint_version" in state and ARGUMENTS not in scheduler:
+            raise RefusedError(
+                f"{name} was saved by Megatron-Bridge without Megatron-LRPS: it does not say what it was trained with.",
+                "fork off a path that follow() has trained.",
+            )
+        saved: dict[str, Any] = vars(state["args"]) if "args" in state else json.loads(scheduler[ARGUMENTS])
+    except RefusedError:
+        raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RefusedError(

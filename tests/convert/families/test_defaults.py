@@ -12,15 +12,28 @@ from megatron_lrps.convert.families.config_keys import HARMLESS, ConfigKeys
 from megatron_lrps.convert.huggingface_config import config_of, model_of_config
 
 CLASSES = {family.name: family.architecture.split("For")[0].replace("LMHeadModel", "") for family in FAMILIES.values()}
-PARTIAL = {"phi3": {"partial_rotary_factor": 1.0}}
-"""What else a class puts among its RoPE parameters."""
 NO_FIELD = {
     # transformers reads these of any config, or of none; the test of rope.py holds the first five.
     *("rope_theta", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings", "rope_interleaved"),
     *("head_dim", "attention_bias", "mlp_bias", "sliding_window", "layer_types", "max_window_layers", "use_mrope"),
-    *("num_local_experts", "num_experts", "rope_parameters"),
+    *("num_local_experts", "num_experts", "rope_parameters", "num_nextn_predict_layers", "experts_per_token"),
+    "quantization_config",
 }
 """Keys of ``defaults`` that a class may lack: its model computes as with our default."""
+ROPE = {
+    "phi3": {"partial_rotary_factor": 1.0},
+    "glm4_moe": {"partial_rotary_factor": 0.5},
+    "gpt_oss": {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
+    | {"original_max_position_embeddings": 4096},
+}
+"""The RoPE parameters of a class that are others by default."""
+WHOLE = {"glm4_moe": {"head_dim": 128}}
+"""What a class needs beside its defaults to make a model: 4096 / 96 heads is a width of which no half can turn."""
+
+
+def config(family: str, **keys: Any) -> dict[str, Any]:
+    """A config.json of a family."""
+    return {"model_type": family, **WHOLE.get(family, {}), **keys}
 
 
 def fields_of(family: str) -> dict[str, Any]:
@@ -39,28 +52,27 @@ def test_absent_keys_have_transformers_values(family: str) -> None:
     assert defaults.keys() - fields.keys() <= NO_FIELD
     if "rope_theta" in defaults:
         kind = getattr(transformers, f"{CLASSES[family]}Config")
-        rope = {"rope_type": "default", "rope_theta": defaults["rope_theta"], **PARTIAL.get(family, {})}
+        rope = {"rope_type": "default", "rope_theta": defaults["rope_theta"], **ROPE.get(family, {})}
         assert kind().rope_parameters == rope
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_field_of_transformers_is_read_or_known_to_change_nothing(family: str) -> None:
     """A release of transformers that adds a key to a family fails here; an import refuses the key until then."""
-    config = {"model_type": family, **fields_of(family)}
-    model_of_config(config, "config.json")
-    assert model_of_config({"model_type": family}, "config.json") == model_of_config(config, "config.json")
+    every = config(family, **fields_of(family))
+    assert model_of_config(config(family), "config.json") == model_of_config(every, "config.json")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_base_classes_fields_are_known(family: str) -> None:
     base = {field.name: field.default for field in dataclasses.fields(transformers.PreTrainedConfig)}
     base |= {"id2label": {"0": "a"}, "label2id": {"a": 0}, "return_dict": True, "dtype": "float32"}
-    model_of_config({"model_type": family, **base}, "config.json")
+    model_of_config(config(family, **base), "config.json")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_an_export_writes_is_what_an_import_reads(family: str) -> None:
-    model = model_of_config({"model_type": family}, "config.json")
+    model = model_of_config(config(family), "config.json")
     assert model_of_config(config_of(model, dtype="float32", bos=1, eos=2), "config.json") == model
 
 

@@ -7,6 +7,7 @@ from matplotlib.container import ErrorbarContainer
 
 from megatron_lrps.monitor.pictures.canvas import new_figure
 from megatron_lrps.monitor.pictures.study_pictures import _draw_paradigms, draw_study
+from megatron_lrps.monitor.pictures.study_ratios import draw_ratios
 from megatron_lrps.monitor.study_results import lines_of
 from megatron_lrps.monitor.version_costs import VersionCost, VersionCosts
 from megatron_lrps.plan import Tree, expand
@@ -75,6 +76,25 @@ def test_paradigms_differ_in_their_marks_and_the_line_of_ptfs_lies_on_the_grid()
         references = [line for line in right.get_lines() if list(line.get_ydata()) in ([1.0, 1.0], [1.01, 1.01])]
         assert len(references) == 2
         assert all(grid < line.get_zorder() < 2 for line in references)  # and under the curves, which are at 2
+
+
+def test_runs_are_compared_with_ptfs_their_own_or_a_baselines(tmp_path: Path) -> None:
+    """v1 of a tree is at 20 and later ones 1 higher each; `paper` has no PTFS of its own and is 10 higher."""
+    merge = {"window": 0.2, "checkpoints": 2}
+    trees = {
+        "merge": tree(paradigm=["lrps", "ptfs"], merge=merge),
+        "paper": tree(paradigm="lrps"),
+        "alone": tree(paradigm="lrps"),
+    }
+    tables = dict(versions(run, of, 30.0 if run == "paper" else 20.0) for run, of in trees.items())
+    lines = lines_of(tables, {"paper": "merge"})
+    pictures = draw_study(lines, trees, tmp_path)
+    assert pictures[-1] == tmp_path / "over-ptfs.png"
+    words = (tmp_path / "over-ptfs.svg").read_text()
+    assert "merge (50%)" in words
+    assert "paper (50%)" in words
+    assert "alone (50%)" not in words
+    assert draw_ratios([line for line in lines if line.run == "merge"], tmp_path / "one") is None
 
 
 def test_runs_without_a_seed_in_common_are_not_compared(tmp_path: Path) -> None:
