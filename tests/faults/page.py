@@ -50,9 +50,9 @@ def page(results: Sequence[Result]) -> str:
     broken = [result for result in results if not held(result)]
     ends = [result for result in results if "equal_at_the_end" in result]
     lines = [
-        f"So far: **{len(results)} faults, {len(results) - len(broken)} of them as above**. Campaigns that came to their "
-        f"end: {len(ends)}, and {sum(result['equal_at_the_end'] for result in ends)} of them digit-equal. They save every "
-        f"{INTERVAL} iterations.",
+        f"So far: **{len(results)} faults, {len(results) - len(broken)} of them as above**. Campaigns that came to "
+        f"their end: {len(ends)}, and {sum(each['equal_at_the_end'] for each in ends)} of them digit-equal. They save "
+        f"every {INTERVAL} iterations.",
         "",
         *_by("what is killed", results, lambda result: result["target"]),
         "",
