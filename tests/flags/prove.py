@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.proved_flags import TABLE, proved
 from tests.flags.trial import BASE, FailedTrialError, refused_by_plan, trained, write_trial
@@ -23,6 +25,7 @@ from tests.plan.test_megatron_arguments import SEEN_IN_MEGATRONS_TESTS
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "flags.json"
 _WITH_EFFECT = ("model", "size", "loss", "update")
 _TOGETHER = 6
+_EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 _COMMON = frozenset(SEEN_IN_MEGATRONS_TESTS.split())
 
 Outcome = dict[str, str]
@@ -101,13 +104,18 @@ class Prover:
 
 
 def _groups() -> Iterator[tuple[str, list[str]]]:
-    """Yield the flags that may be tried together: of one class, ranks, and flags beside them; common ones first."""
-    groups: dict[tuple[str, int, str], list[str]] = {}
-    for flag, argument in sorted(tried().items(), key=lambda item: item[0] not in _COMMON):
+    """Yield the flags that may be tried together: of one class, ranks, and flags beside them.
+
+    Those of the example plans come first, then those that Megatron's own tests set.
+    """
+    examples = {flag for file in _EXAMPLES.glob("*.yaml") for flag in yaml.safe_load(file.read_text())["megatron"]}
+    groups: dict[tuple[int, str, int, str], list[str]] = {}
+    for flag, argument in tried().items():
         if value_of(flag) is not None:
+            rarity = 0 if flag in examples else 1 if flag in _COMMON else 2
             beside = json.dumps(BESIDE.get(flag, {}), sort_keys=True)
-            groups.setdefault((argument.in_class, RANKS.get(flag, 1), beside), []).append(flag)
-    for (in_class, _, _), flags in groups.items():
+            groups.setdefault((rarity, argument.in_class, RANKS.get(flag, 1), beside), []).append(flag)
+    for (_, in_class, _, _), flags in sorted(groups.items()):
         yield in_class, flags
 
 
