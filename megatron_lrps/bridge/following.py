@@ -81,8 +81,8 @@ def follow(
         leave_word(behind.exit_code, behind)
         raise SystemExit(behind.exit_code) from error
     finally:
-        set_followed(None)
         if followed is not None:
+            set_followed(None)
             followed.let_go()
 
 
