@@ -169,15 +169,15 @@ def test_asynchronous_saves_count_once_they_are_finished(written: Path, tmp_path
         "Caller._get_process = classmethod(lambda cls, rank, mode='', *rest: start(rank, 'forkserver', *rest)); "
     )
     code = ENTRY.replace("from tests", f"{forked}from tests")
-    saves = {"checkpoint__async_save": True, "checkpoint__async_strategy": "mcore", "checkpoint__save_interval": 3}
+    saves = {"checkpoint__async_save": True, "checkpoint__async_strategy": "mcore"}
     ended = follow(place("0.6.2"), plan, "main", code=code, **saves)
     assert ended.codes == [0], ended.log[-3000:]
     saved = [event["iteration"] for event in events(plan, "main") if event["event"] == "saved"]
-    assert saved == [3, 4, 6, 9, 11]
+    assert saved == [4, 11]
     main = plan.parent / "run/paths/main/checkpoints"
     assert Checkpoints.in_folder(main).complete == tuple(saved)
     assert not [*main.glob(".*saving")]
-    assert not Checkpoint(main, 9).damaged_contents()
+    assert not Checkpoint(main, 4).damaged_contents()
 
 
 def test_lrps_export_names_the_converter(trained: Trained, lrps: Lrps) -> None:

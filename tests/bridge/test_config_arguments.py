@@ -73,13 +73,13 @@ def test_another_model_is_refused_and_another_speed_is_not() -> None:
     refuse_other_run(carried, vars(arguments(tp_comm_overlap_ag=True, finalize_model_grads_func=print)), "checkpoint")
     with pytest.raises(RefusedError, match="--norm-epsilon: 1e-06 in this run, 1e-05 in checkpoint"):
         refuse_other_run(carried, vars(arguments(layernorm_epsilon=1e-6)), "checkpoint")
-    with pytest.raises(RefusedError, match="activation_func"):
+    with pytest.raises(RefusedError, match="--swiglu: False in this run, True in checkpoint"):
         refuse_other_run(carried, vars(arguments(activation_func=torch.nn.functional.relu)), "checkpoint")
 
 
 def test_what_megatron_does_not_know_may_differ_if_it_is_allowed() -> None:
     carried = plain_arguments(arguments())
-    with pytest.raises(RefusedError, match=r"--qk-gain .*2\.0 in this run, 1\.0 in checkpoint"):
+    with pytest.raises(RefusedError, match=r"--qk-gain: 2\.0 in this run, 1\.0 in checkpoint"):
         refuse_other_run(carried, vars(arguments(qk_gain=2.0)), "checkpoint")
     args = arguments(allow=("qk_gain",), qk_gain=2.0)
     refuse_other_run(carried, vars(args), "checkpoint", allow=args.lrps_allow)
