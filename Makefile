@@ -22,7 +22,7 @@ PYTHON_OK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 # The tests start this tree's own modules hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv releases quickstart test test-fast soak test-flags test-releases test-gpu test-slurm lint types format bench clean
+.PHONY: help venv releases quickstart test test-fast soak test-flags test-configurations test-releases test-gpu test-slurm lint types format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -66,12 +66,21 @@ test: $(STAMP) ## every test but soak and gpu
 test-fast: $(STAMP) ## what trains nothing: under two minutes
 	$(PYTEST) $(PARALLEL) -m "not training and not soak and not gpu" $(PYTEST_ARGS)
 
-soak: $(STAMP) ## the tests too long for `make test`
+# FAULTS=50: how many results of the fault farm there are to be; the same command goes on where the last one ended.
+FAULTS ?= 1000
+soak: $(STAMP) ## the tests too long for `make test`, then hours of faults in real runs; writes docs/reliability.md
 	$(PYTEST) -m soak $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(PY) -m tests.faults.farm --faults $(FAULTS)
+	$(PY) -m tests.faults.page
 
 test-flags: $(STAMP) ## main, fork and branch with every flag of Megatron; writes plan/proved_flags.tsv (an hour on two cores)
 	$(PY) -m tests.flags.prove
 	$(PY) -m megatron_lrps.plan.arguments_page > docs/arguments.md
+
+# CHECKOUT=/path/to/Megatron-LM: its configurations are read, and nothing of it is imported
+test-configurations: $(STAMP) ## Megatron-LM's own training configurations, shrunk; writes docs/results/configurations.json
+	@[ -n "$(CHECKOUT)" ] || { echo "say where Megatron-LM is: make test-configurations CHECKOUT=/its/folder" >&2; exit 1; }
+	$(PY) -m tests.flags.try_configurations "$(CHECKOUT)"
 
 # CHECKOUTS="/path/to/Megatron-LM:/another": source checkouts, with their helpers compiled (make -C megatron/core/datasets)
 CHECKOUTS ?=

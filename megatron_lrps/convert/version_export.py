@@ -72,7 +72,7 @@ def export_to_hugging_face(
     """
     target, opened = output or source.target, source.opened
     planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow, family=family)
-    record = {**source.record, "dtype": _rounded(planned.main_dtype), **({"family": family} if family else {})}
+    record = {**source.record, "dtype": _rounded(planned.main_dtype), "family": family}
     statement = ""
 
     def around(hidden: Path) -> None:

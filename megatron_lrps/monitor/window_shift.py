@@ -57,7 +57,7 @@ def window_shift(tree: Tree, runs: Runs) -> str:
     return (
         f"The windows shift: the loss of {most.who} on {most.where} rose by {number_words(rise, 3)}, {losses}, at "
         f"iteration {most.iteration:,}. To keep what earlier windows taught, have main read them again "
-        "(versions[].replay), or the branches (branch.data: mixed)."
+        "(versions[].replay: even), or the branches (branch.data: mixed)."
     )
 
 

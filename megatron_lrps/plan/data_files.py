@@ -57,7 +57,10 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
     _, *replayed = portions_of(tree, window)
     if window.version.replay is not None:
         samples = {part.window.version.name: part.samples for part in replayed}
-        facts["replay"] = {"share": window.version.replay.share, "samples": samples}
+        share = window.version.replay.share
+        if isinstance(share, str):
+            share = sum(samples.values()) / (window.iterations * tree.plan.global_batch_size)
+        facts["replay"] = {"share": share, "samples": samples}
     return facts
 
 

@@ -177,7 +177,7 @@ def _version(number: int, text: Text, length: tuple[str, str], valid: Text | Non
         ]
     else:
         lines += [
-            "    # replay: 0.1  # a tenth of its samples from earlier versions' text",
+            "    # replay: even  # read all versions' text alike: for new text of another kind than the old",
             f"    sources: {{data/{name}: {_source(text)}}}",
         ]
     return "\n".join(lines) + "\n"

@@ -27,6 +27,8 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
         raise PlanError(f"{prefix}{flag}: {flags[flag]} {why}.", fix)
 
     kind = flags.get("position-embedding-type", "learned_absolute")
+    if on("use-rotary-position-embeddings"):  # the older name
+        kind = "rope"
     if on("mtp-num-layers") and flags["mtp-num-layers"] != 0 and kind not in _ROTATED:
         refuse(
             "mtp-num-layers",
@@ -45,8 +47,9 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
             "is given without use-precision-aware-optimizer, whose state it offloads",
             "add use-precision-aware-optimizer: true, or remove it.",
         )
+    sharded = on("use-distributed-optimizer") or on("use-megatron-fsdp")
     for flag in ("use-precision-aware-optimizer", "overlap-param-gather"):
-        if on(flag) and not (on("use-distributed-optimizer") or on("use-megatron-fsdp")):
+        if on(flag) and not (sharded or (flag == "overlap-param-gather" and flags.get("optimizer") == "dist_muon")):
             refuse(
                 flag,
                 "is given without use-distributed-optimizer, a part of which it is",
@@ -54,5 +57,7 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
             )
     if on("overlap-param-gather") and not on("overlap-grad-reduce"):
         refuse("overlap-param-gather", "is given without overlap-grad-reduce", "add overlap-grad-reduce: true.")
+    if on("qk-l2-norm") and flags.get("transformer-impl") == "local" and not on("num-experts"):
+        refuse("qk-l2-norm", "would be left out: Megatron's local layers, as on a CPU, have none", "remove it.")
     if all(map(on, _HALF)):
         refuse("fp16", "is given beside bf16", "give one of the two.")

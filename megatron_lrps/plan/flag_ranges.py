@@ -41,7 +41,6 @@ _GPU_ALONE = {
     "log-straggler": "Megatron measures slow ranks by CUDA's events",
     "context-parallel-size": "Transformer Engine's attention alone works on parts of a sequence",
     "log-max-attention-logit": "Transformer Engine's attention alone reports it",
-    "qk-l2-norm": "Megatron's local layers leave it out",
     "record-memory-history": "it records what CUDA allocates",
     **dict.fromkeys(
         ("cuda-graph-impl", "enable-cuda-graph", "external-cuda-graph", "optimizer-cuda-graph"),

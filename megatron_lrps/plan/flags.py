@@ -26,7 +26,7 @@ _DECIDED_BY = {
     "decay.alpha": "lr-decay-iters lr-decay-samples lr-wsd-decay-iters lr-wsd-decay-samples",
     "versions[].iters": "train-iters",
     "versions[].samples": "train-samples",
-    "sequence_length": "seq-length",
+    "sequence_length": "seq-length encoder-seq-length",
     "global_batch_size": "global-batch-size",
     "save": "save load tensorboard-dir",
     "versions[].train": "data-path train-data-path data-args-path per-split-data-args-path",
@@ -79,6 +79,8 @@ UNSAFE: dict[str, str] = {
     "ckpt-convert-format": "it converts a checkpoint and trains nothing",
     "ckpt-convert-save": "it converts a checkpoint and trains nothing",
     "skip-train": "it trains nothing; lrps eval scores what is trained",
+    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, and lrps run and lrps submit start "
+    "them themselves; alerts.stall_ends ends ranks that hang",
 }
 """Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 
@@ -125,7 +127,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     plan = tree.plan_of(path)
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
-    refuse_incomplete(plan.megatron, "megatron.")
+    refuse_incomplete({**(CPU_FLAGS if plan.launch.device == "cpu" else {}), **plan.megatron}, "megatron.")
     refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {

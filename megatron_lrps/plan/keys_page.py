@@ -77,6 +77,7 @@ versions:
   - {name: v1, iters: 10000, train: [[1.0, data/v1/web]]}
   - {name: v2, iters: 10000, train: [[1.0, data/v2/web]], replay: 0.1}
   - {name: v3, iters: 10000, train: [[1.0, data/v3/web]], replay: {share: 0.1, weights: {v1: 2, v2: 1}}}
+  - {name: v4, iters: 10000, train: [[1.0, data/v4/web]], replay: even}
 """,
     "versions[].branch": """\
 branch: {data: mixed}

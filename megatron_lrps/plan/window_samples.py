@@ -39,7 +39,7 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
         return (Portion(window=window, samples=length),)
     earlier = tuple(each for each in tree.windows if each.end <= window.start and not each.adopted)
     if not earlier:
-        raise PlanError(f"{key}: {replay.share:g} is given, but there is no window before this one.", "remove it.")
+        raise PlanError(f"{key}: {replay.share_words} is given, but there is no window before this one.", "remove it.")
     weights = [each.iterations for each in earlier]
     if replay.weights is not None:
         names = [each.version.name for each in earlier]
@@ -48,11 +48,14 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
                 f"{key}.weights: {unknown[0]} is not an earlier version.", f"name some of {', '.join(names)}."
             )
         weights = _whole([replay.weights.get(name, 0.0) for name in names])
-    numerator, denominator = _fraction(replay.share)
+    before = sum(weights)
+    numerator, denominator = (
+        (before, before + window.iterations) if isinstance(replay.share, str) else _fraction(replay.share)
+    )
     replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample rounds up
     if not 0 < replayed < length:
         raise PlanError(
-            f"{key}: {replay.share:g} of {length} samples is {replayed} samples, and {length - replayed} samples "
+            f"{key}: {replay.share_words} of {length} samples is {replayed} samples, and {length - replayed} samples "
             "remain of its own data.",
             "change the share, or make the version longer.",
         )

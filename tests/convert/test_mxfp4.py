@@ -11,7 +11,10 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from megatron_lrps.convert.huggingface_export import plan_export, read_weight
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
+from megatron_lrps.convert.logits_check import compare_logits
 from megatron_lrps.convert.mapping import weights_of
+from megatron_lrps.convert.model_arguments import args_of
+from megatron_lrps.convert.probe import probe_of
 from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.errors import RefusedError
 
@@ -50,6 +53,15 @@ def test_every_number_is_what_transformers_unpacks(tmp_path: Path) -> None:
             read = torch.stack(list(read_weight(checkpoint, found[name])))
             assert read.dtype == torch.bfloat16
             assert torch.equal(read, expected)
+
+
+@pytest.mark.soak
+def test_the_check_of_an_import_compares_with_what_transformers_computes(tmp_path: Path) -> None:
+    source = packed_folder(tmp_path / "source")
+    planned = plan_import(source)
+    imported = write_import(planned, tmp_path / "imported").folder / "release"
+    probe = probe_of(args_of(planned.model), vocab=VOCAB, elements=1)
+    assert compare_logits(imported, source, probe, dtype=None).difference < 1e-5
 
 
 def test_half_a_pair_and_another_quantization_are_refused(tmp_path: Path) -> None:

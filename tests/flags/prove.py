@@ -1,8 +1,8 @@
 """Tries every flag of Megatron on real ranks and writes which are proved: ``python -m tests.flags.prove``.
 
 A flag is proved if `lrps plan` passes it, main trains with it, and the version that forks off main begins with main's
-loss. A flag that is to change the model, the loss or the update must also change the losses. Others are tried six at a
-time, and a group that fails is cut in halves. Flags that a test of one rank cannot try are left out, and not proved.
+loss. They are tried six at a time, and a group that fails is cut in halves; a group of flags that are to change the
+model, the loss or the update must also change the losses. Flags without a value to try are not proved.
 """
 
 import argparse
@@ -14,14 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.proved_flags import TABLE, proved
-from tests.flags.trial import FailedTrialError, refused_by_plan, trained, write_trial
-from tests.flags.values import BESIDE, tried, value_of
+from tests.flags.trial import BASE, FailedTrialError, refused_by_plan, trained, write_trial
+from tests.flags.values import BESIDE, RANKS, tried, value_of
+from tests.plan.test_megatron_arguments import SEEN_IN_MEGATRONS_TESTS
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "flags.json"
 _WITH_EFFECT = ("model", "size", "loss", "update")
 _TOGETHER = 6
+_EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+_COMMON = frozenset(SEEN_IN_MEGATRONS_TESTS.split())
 
 Outcome = dict[str, str]
 """``outcome`` (proved, refused by the plan, refused by a rank, failed, without effect) and what was said."""
@@ -44,16 +49,15 @@ class Prover:
 
     def run(self) -> None:
         """Try what has no outcome yet."""
-        for in_class, flags in _by_class():
+        for in_class, flags in _groups():
             left = [flag for flag in flags if flag not in self.found]
             left = [flag for flag in left if not self._refused_by_plan(flag)]
-            size = 1 if in_class in _WITH_EFFECT else _TOGETHER
-            for first in range(0, len(left), size):
-                self._try(left[first : first + size], effect=in_class in _WITH_EFFECT)
+            for first in range(0, len(left), _TOGETHER):
+                self._try(left[first : first + _TOGETHER], effect=in_class in _WITH_EFFECT)
 
     def _refused_by_plan(self, flag: str) -> bool:
         flags = {**BESIDE.get(flag, {}), flag: value_of(flag)}
-        refusal = refused_by_plan(write_trial(self._folder / "plan", flags, 1))
+        refusal = refused_by_plan(write_trial(self._folder / "plan", flags, RANKS.get(flag, 1)))
         if refusal is not None:
             self._keep([flag], "refused by the plan", str(refusal))
         return refusal is not None
@@ -63,7 +67,8 @@ class Prover:
             return
         beside = {key: value for flag in flags for key, value in BESIDE.get(flag, {}).items()}
         try:
-            losses = self._losses({**beside, **{flag: value_of(flag) for flag in flags}})
+            ranks = RANKS.get(flags[0], 1)
+            losses = self._losses({**beside, **{flag: value_of(flag) for flag in flags}}, ranks)
         except (RefusedError, FailedTrialError) as error:
             if len(flags) > 1:
                 half = len(flags) // 2
@@ -73,24 +78,24 @@ class Prover:
             refused = isinstance(error, RefusedError)
             self._keep(flags, "refused by a rank" if refused else "failed", str(error))
             return
-        if effect and losses == self._without(flags[0], beside):
+        if effect and losses == self._without(flags, beside):
             self._keep(flags, "without effect", "")
         else:
             self._keep(flags, "proved", "")
 
-    def _without(self, flag: str, beside: dict[str, Any]) -> dict[int, float]:
-        """Return the losses of what stands beside a flag alone."""
-        plain = {key: value for key, value in beside.items() if key != flag}
+    def _without(self, flags: list[str], beside: dict[str, Any]) -> dict[int, float]:
+        """Return the losses of what stands beside flags alone."""
+        plain = {key: value for key, value in beside.items() if key not in flags}
         name = json.dumps(plain, sort_keys=True)
         if name not in self._plain:
             try:
-                self._plain[name] = self._losses(plain)
+                self._plain[name] = self._losses(plain, 1)
             except (RefusedError, FailedTrialError):
                 self._plain[name] = {}
         return self._plain[name]
 
-    def _losses(self, flags: dict[str, Any]) -> dict[int, float]:
-        return trained(write_trial(self._folder / "trial", flags, 1), 1)
+    def _losses(self, flags: dict[str, Any], ranks: int) -> dict[int, float]:
+        return trained(write_trial(self._folder / "trial", flags, ranks), ranks)
 
     def _keep(self, flags: list[str], outcome: str, says: str) -> None:
         for flag in flags:
@@ -98,16 +103,27 @@ class Prover:
             print(f"{outcome}: {flag} {says[:160]}", flush=True)
 
 
-def _by_class() -> Iterator[tuple[str, list[str]]]:
-    table = {flag: each for flag, each in tried().items() if value_of(flag) is not None}
-    for in_class in dict.fromkeys(each.in_class for each in table.values()):
-        yield in_class, [flag for flag, each in table.items() if each.in_class == in_class]
+def _groups() -> Iterator[tuple[str, list[str]]]:
+    """Yield the flags that may be tried together: of one class, ranks, and flags beside them.
+
+    Those of the example plans come first, then those that Megatron's own tests set.
+    """
+    examples = {flag for file in _EXAMPLES.glob("*.yaml") for flag in yaml.safe_load(file.read_text())["megatron"]}
+    groups: dict[tuple[int, str, int, str], list[str]] = {}
+    for flag, argument in tried().items():
+        if value_of(flag) is not None:
+            rarity = 0 if flag in examples else 1 if flag in _COMMON else 2
+            beside = json.dumps(BESIDE.get(flag, {}), sort_keys=True)
+            groups.setdefault((rarity, argument.in_class, RANKS.get(flag, 1), beside), []).append(flag)
+    for (_, in_class, _, _), flags in sorted(groups.items()):
+        yield in_class, flags
 
 
 def write(found: dict[str, Outcome]) -> None:
-    """Write the results, and the table of proved flags that the package has."""
+    """Write the results, and the table of proved flags that the package has: also those that every trial has."""
     RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
-    lines = [f"{flag}\t{json.dumps(value_of(flag))}" for flag in sorted(found) if found[flag]["outcome"] == "proved"]
+    values = {flag: value_of(flag) for flag in found if found[flag]["outcome"] == "proved"} | BASE
+    lines = [f"{flag}\t{json.dumps(value)}" for flag, value in sorted(values.items())]
     TABLE.write_text("\n".join(["flag\ttried with", *lines]) + "\n", encoding="utf-8")
 
 

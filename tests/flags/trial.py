@@ -18,8 +18,6 @@ BASE: dict[str, Any] = {
     "hidden-size": 64,
     "num-attention-heads": 4,
     "micro-batch-size": 2,
-    "eval-interval": 100,
-    "save-interval": 100,
     "attention-dropout": 0.0,
     "hidden-dropout": 0.1,
     "use-distributed-optimizer": True,
@@ -32,7 +30,7 @@ class FailedTrialError(Exception):
     """What a trial ended with; its text is the last lines of the log."""
 
 
-def write_trial(folder: Path, flags: dict[str, Any], ranks: int) -> Path:
+def write_trial(folder: Path, flags: dict[str, Any], ranks: int, base: dict[str, Any] = BASE) -> Path:
     """Write the campaign: main trains (0, 5], v1 forks after 2 and ends after 4; return the plan's file."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -40,7 +38,7 @@ def write_trial(folder: Path, flags: dict[str, Any], ranks: int) -> Path:
     keys = yaml.safe_load(plan.read_text())
     keys["versions"][0]["iters"], keys["versions"][1]["iters"] = 4, 2
     keys["lr"]["warmup_iters"] = 0
-    keys["megatron"] = BASE | flags
+    keys["megatron"] = base | {"eval-interval": 100, "save-interval": 100} | flags
     plan.write_text(yaml.safe_dump(keys, sort_keys=False))
     return plan
 

@@ -19,6 +19,10 @@ RECOMPUTED: Flags = {"recompute-granularity": "full", "recompute-method": "unifo
 BACKGROUND: Flags = {"async-save": True, "async-strategy": "mcore", "use-persistent-ckpt-worker": True}
 
 VALUES: Flags = {
+    "optimizer": "adam",
+    **dict.fromkeys(("tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size"), 2),
+    "num-layers-per-virtual-pipeline-stage": 1,
+    "num-virtual-stages-per-pipeline-rank": 2,
     "moe-router-topk": 1,
     "moe-token-dispatcher-type": "alltoall",
     "moe-router-load-balancing-type": ["seq_aux_loss"],
@@ -138,9 +142,43 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
         "qk-pos-emb-head-dim v-head-dim mla-down-proj-fusion",
     ),
     ({"position-embedding-type": "none"}, "no-position-embedding"),
+    ({"disable-bias-linear": True}, "add-qkv-bias"),
+    ({"tensor-model-parallel-size": 2}, "sequence-parallel"),
+    (MOE, "expert-model-parallel-size"),
+    (
+        {"pipeline-model-parallel-size": 2, "num-layers": 4},
+        "num-layers-per-virtual-pipeline-stage overlap-p2p-communication-warmup-flush",
+    ),
+    ({"pipeline-model-parallel-size": 2, "num-layers": 4}, "num-virtual-stages-per-pipeline-rank"),
 )
 BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in line.split()}
 """Flag -> the flags that it means nothing without."""
+
+
+_BEGINNINGS = """
+fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- muon- no-muon- lion- dsa- no-dsa-
+linear- qk-clip megatron-fsdp- fsdp- kitchen- tp-comm- no-tp-comm- cuda-graph- moe-deepep- moe-hybridep- moe-flex-
+moe-ncclep- moe-paged- moe-permute-fusion-into- moe-routing-trace- moe-upcycling- moe-single- optimizer-offload-
+use-torch-optimizer-for-cpu- cpu-offloading- overlap-cpu- no-pin-cpu- fim- logits- straggler- disable-straggler-
+log-straggler profile pytorch-profiler- use-pytorch-profiler record-shapes nvtx-ranges one-logger- inprocess- ft-
+fault-injector- decoder-seq-length max-seqlen- sample-rate relative-attention- sgd- error-injection- replication
+non-persistent- tokenizer- no-tokenizer- tiktoken- data-parallel-sharding- outer-dp- hierarchical- use-sharp sharp-
+exp-avg- main-grads- main-params- torch-fsdp2- no-torch-fsdp2 delta-offload- fine-grained- min-offloaded- offload-
+delay- reuse-grad-buf- keep-fp8- flash-attention- experimental-attention- use-flash-attn wgrad-deferral- mrope-
+heterogeneous- no-strict-fsdp- stream-ckpt- no-stream-ckpt- adlr- mtp-standalone
+"""
+NOTHING_ALONE = tuple(_BEGINNINGS.split())
+"""Beginnings of flags that change nothing without hardware, a package or a file that a test of this kind has not."""
+
+RANKS = dict.fromkeys(
+    (
+        *("tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size"),
+        *("sequence-parallel", "num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank"),
+        *("overlap-grad-reduce", "overlap-param-gather", "dist-ckpt-optim-fully-reshardable"),
+    ),
+    2,
+)
+"""Flag -> the number of ranks to try it on, if one is too few."""
 
 
 def tried() -> dict[str, Argument]:
@@ -156,6 +194,8 @@ def tried() -> dict[str, Argument]:
 def value_of(flag: str) -> Any:
     """Return a value that is not Megatron's default, if there is one; None if the kind does not say."""
     argument = by_flag()[flag]
+    if flag.startswith(NOTHING_ALONE):
+        return None
     if flag in VALUES:
         return VALUES[flag]
     if argument.kind == "switch":

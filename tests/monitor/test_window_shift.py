@@ -26,8 +26,8 @@ def test_a_version_that_forgets_is_named_with_the_rise_and_the_keys() -> None:
     }
     assert window_shift(tree(paradigm=["lrps", "ptfs"]), runs) == (
         "The windows shift: the loss of v3 on v1-web rose by 0.500, from 3.000 to 3.500, at iteration 3,000. To keep "
-        "what earlier windows taught, have main read them again (versions[].replay), or the branches (branch.data: "
-        "mixed)."
+        "what earlier windows taught, have main read them again (versions[].replay: even), or the branches "
+        "(branch.data: mixed)."
     )
 
 

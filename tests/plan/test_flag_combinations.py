@@ -23,6 +23,11 @@ from tests.plan.test_flags import flags_of, refused
             "is given without overlap-grad-reduce",
             "add overlap-grad-reduce",
         ),
+        (
+            {"qk-l2-norm": True, "transformer-impl": "local"},
+            "would be left out: Megatron's local layers",
+            "remove it",
+        ),
         ({"bf16": True, "fp16": True}, "fp16: True is given beside bf16", "give one of the two"),
         ({"no-initialization": True}, "the paths start from scratch", "pretrained-checkpoint"),
     ],
@@ -35,7 +40,9 @@ def test_what_goes_only_together_is_refused_by_name(flags: dict[str, Any], says:
     "flags",
     [
         {"mtp-num-layers": 1, "position-embedding-type": "rope"},
+        {"mtp-num-layers": 1, "use-rotary-position-embeddings": True},
         {"mtp-num-layers": 0},
+        {"optimizer": "dist_muon", "overlap-grad-reduce": True, "overlap-param-gather": True},
         {"bf16": True, "fp16": False},
         {"use-distributed-optimizer": True, "overlap-grad-reduce": True, "overlap-param-gather": True},
         {"defer-embedding-wgrad-compute": True, "pipeline-model-parallel-size": 2},

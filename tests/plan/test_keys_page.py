@@ -66,7 +66,7 @@ def test_what_a_key_takes_stands_in_words() -> None:
         "| `sequence_length` | count | **needed** |",
         "| `max` | number > 0 | `0.0003` |",
         "| `train` | list of [number > 0, path] |  |",
-        "| `replay` | number > 0, < 1 or [keys](#versionsreplay) |  |",
+        "| `replay` | number > 0, < 1 or `even` or [keys](#versionsreplay) |  |",
         "| `sources` | mapping to path or list of paths or [keys](#versionssourcesprefix) |  | The raw text from which "
         "`lrps prepare` makes an index, by",
         "| `data` | `window`, `mixed` or list of [number > 0, path] | `window` |",

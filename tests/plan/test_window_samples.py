@@ -38,6 +38,16 @@ def test_earlier_windows_are_replayed_by_their_samples() -> None:
     assert parts(tree, 3) == {"v3": 320, "v1": 60, "v2": 20}
 
 
+def test_even_draws_alike_from_all_windows_so_far() -> None:
+    """v3's 400 samples are a ninth of all 3,600: 300, 100 and 50 iterations of 8 samples."""
+    tree = replaying(None, "even", {"share": "even"})
+    assert parts(tree, 2) == {"v2": 200, "v1": 600}  # three quarters of all so far are v1's
+    assert parts(tree, 3) == {"v3": 44, "v1": 267, "v2": 89}
+    equal = replaying(None, "even", "even", sizes=(10, 10, 10))
+    assert parts(equal, 2) == parts(replaying(None, 0.5, sizes=(10, 10)), 2) == {"v2": 40, "v1": 40}
+    assert parts(equal, 3) == {"v3": 27, "v1": 26, "v2": 27}
+
+
 def test_weights_choose_what_is_replayed() -> None:
     tree = replaying(None, None, {"share": 0.3, "weights": {"v1": 0.5, "v2": 0.25}})
     assert parts(tree, 3) == {"v3": 280, "v1": 80, "v2": 40}
@@ -65,6 +75,8 @@ def test_a_later_version_changes_nothing_before_it() -> None:
         ((None, 0.9999), "versions.v2.replay: 0.9999 of 800 samples is 800 samples"),
         ((None, 0), "versions.v2.replay: 0 is not valid here"),
         ((None, 1.0), "versions.v2.replay: 1.0 is not valid here"),
+        (("even",), "versions.v1.replay: even is given, but there is no window before this one."),
+        ((None, {"share": "even", "weights": {"v1": 1}}), "versions.v2.replay: has weights beside share: even"),
         ((None, "much"), "versions.v2.replay: 'much' is not valid here"),
         ((None, [0.1]), "versions.v2.replay: [0.1] is not valid here"),
         ((None, {"weights": {"v1": 1}}), "versions.v2.replay.share is missing"),

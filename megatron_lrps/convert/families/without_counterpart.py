@@ -28,8 +28,6 @@ WITHOUT_COUNTERPART: Mapping[str, Lacking] = {
     "kimi_k2": Lacking("Kimi K2", _LATENT),
     "gemma2": Lacking("Gemma 2", "it caps attention scores and logits with tanh, which Megatron does not"),
     "gemma3_text": Lacking("Gemma 3", "it has norms behind attention and MLP, and another rotary base in some layers"),
-    "granite": Lacking(
-        "Granite", "it multiplies embeddings, residuals, scores and logits by factors that Megatron lacks"
-    ),
+    "granite": Lacking("Granite", "it multiplies what attention and MLP add by a factor, which Megatron does not"),
 }
 """``model_type`` -> what is lacking."""

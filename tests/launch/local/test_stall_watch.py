@@ -1,5 +1,6 @@
 """A stalled path under `lrps run`: real processes, which only pretend to train."""
 
+import json
 import os
 import signal
 import time
@@ -52,6 +53,9 @@ def test_a_stopped_rank_is_named_status_says_it_too_and_nothing_is_ended(campaig
     os.kill(victim, signal.SIGSTOP)
     wait_until(lambda: any(event["event"] == "alert" for event in events(campaign.folder("main"))), seconds=60)
     assert "\nmain: stalled: no iteration has ended for " in lrps("status", campaign.plan).stdout
+    (main, *_) = json.loads(lrps("status", campaign.plan, "--json").stdout)["paths"]
+    assert main["stall"]["limit"] == 1.0
+    assert main["stall"]["message"].startswith("no iteration has ended for ")
     time.sleep(1.5)
     assert executor.poll() is None
     alerts = [event for event in events(campaign.folder("main")) if event["event"] == "alert"]

@@ -1,0 +1,40 @@
+"""The keys of Megatron's tensors, and the order of a weight's numbers in them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from megatron_lrps.convert.mapping import Weight, other_key, stored_key
+
+WEIGHT = Weight(name="w", key="k", index=(2,), rows=((0, 6),), inner=(3,))
+
+
+@pytest.mark.parametrize("layer", ["decoder.layers.", "decoder.layers.7."])
+def test_a_norm_is_found_under_the_name_of_either_layer_spec(layer: str) -> None:
+    fused, apart = f"{layer}mlp.linear_fc1.layer_norm_weight", f"{layer}pre_mlp_layernorm.weight"
+    assert stored_key(fused, {fused}) == stored_key(fused, {fused, apart}) == fused
+    assert stored_key(fused, {apart}) == other_key(fused) == apart
+    assert stored_key(fused, set()) == fused
+    assert other_key(f"{layer}mlp.linear_fc1.weight") == f"{layer}mlp.linear_fc1.weight"
+
+
+def test_gate_and_up_take_turns_in_a_stack_and_come_back() -> None:
+    rows = torch.arange(18).view(6, 3)  # three rows of the gate above three of the up projection
+    weight = replace(WEIGHT, stacked=4, interleaved=True, transposed=True)
+    assert weight.parts == [(2, 0), (2, 1), (2, 2), (2, 3)]
+    assert weight.shape == (4, 3, 6)
+    stacked = weight.from_megatron(rows)
+    assert stacked[0].tolist() == [0, 9, 3, 12, 6, 15]
+    assert torch.equal(weight.to_megatron(stacked), rows)
+    bias = replace(weight, inner=(), transposed=False)
+    assert bias.shape == (4, 6)
+    assert bias.from_megatron(torch.arange(6)).tolist() == [0, 3, 1, 4, 2, 5]
+    assert torch.equal(bias.to_megatron(bias.from_megatron(torch.arange(6))), torch.arange(6))
+
+
+def test_a_weight_of_one_part_is_its_rows() -> None:
+    assert WEIGHT.parts == [(2,)]
+    assert WEIGHT.shape == (6, 3)
+    assert not WEIGHT.whole
+    assert replace(WEIGHT, transposed=True).shape == (3, 6)

@@ -1,0 +1,67 @@
+"""Megatron-LM's configurations: the rule that shrinks them, and the page that says what came of them."""
+
+import json
+
+from tests.flags.configurations import shrunken
+from tests.flags.try_configurations import BY_PLAN, NOT_YET, OUTCOMES, PAGE, RESULTS, TRAINED, section, with_section
+
+GIVEN = {
+    "num-layers": 24,
+    "hidden-size": 2048,
+    "tensor-model-parallel-size": 4,
+    "pipeline-model-parallel-size": 2,
+    "expert-model-parallel-size": 8,
+    "num-experts": 64,
+    "moe-router-topk": 6,
+    "moe-layer-freq": "([0]*3+[1]*21)",
+    "recompute-modules": "[core_attn moe]",
+    "transformer-impl": "transformer_engine",
+    "train-iters": 100,
+    "lr": 1e-4,
+    "data-path": "${DATA}",
+    "finetune": True,
+    "swiglu": True,
+    "async-save": True,
+}
+
+
+def test_the_rule_keeps_what_a_configuration_is_about() -> None:
+    found = shrunken("moe/a", GIVEN)
+    assert found.ranks == 4  # 2 of tensor, 2 of pipeline; two ranks of a stage share the experts
+    assert found.flags == {
+        "num-layers": 4,
+        "hidden-size": 64,
+        "tensor-model-parallel-size": 2,
+        "pipeline-model-parallel-size": 2,
+        "expert-model-parallel-size": 2,
+        "expert-tensor-parallel-size": 1,
+        "num-experts": 4,
+        "moe-router-topk": 2,
+        "moe-layer-freq": [0, 1, 1, 1],
+        "recompute-modules": ["core_attn", "moe"],
+        "transformer-impl": "local",
+        "swiglu": True,
+        "async-save": True,
+        "async-strategy": "mcore",
+    }
+
+
+def test_the_section_counts_each_kind() -> None:
+    made = section(
+        {
+            "gpt/a": {"outcome": TRAINED, "says": ""},
+            "gpt/b": {"outcome": BY_PLAN, "says": "megatron.fp8-format: hybrid needs a GPU: Transformer Engine's"},
+            "moe/c": {"outcome": NOT_YET, "says": ""},
+        }
+    ).splitlines()
+    assert "| gpt | 1 | 1 | 0 |" in made
+    assert "| all | 1 | 1 | 1 |" in made
+    assert made[-1] == "| `fp8-format`: needs a GPU | 1 |"
+
+
+def test_the_page_is_up_to_date_and_no_configuration_ends_unexplained() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_section(page, results) == page, "run python -m tests.flags.try_configurations CHECKOUT"
+    assert {found["outcome"] for found in results.values()} <= set(OUTCOMES) - {"failed"}
+    assert all(found["says"] for found in results.values() if found["outcome"] == BY_PLAN)

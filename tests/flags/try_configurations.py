@@ -1,0 +1,108 @@
+"""Tries Megatron-LM's own training configurations, shrunk, and writes what came of each into docs/megatron.md.
+
+``python -m tests.flags.try_configurations CHECKOUT``: CHECKOUT is a folder with Megatron-LM's source. Each goes through
+`lrps plan`, and what passes is trained: main, and a version that forks off it.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from megatron_lrps.errors import RefusedError
+from tests.flags.configurations import KINDS, RULE, Configuration, configurations
+from tests.flags.trial import FailedTrialError, refused_by_plan, trained, write_trial
+from tests.releases.page import table
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results" / "configurations.json"
+PAGE = ROOT / "docs" / "megatron.md"
+_BEGIN, _END = "<!-- made from docs/results/configurations.json -->", "<!-- end of configurations -->"
+OUTCOMES = ("trained", "refused by `lrps plan`", "refused by a rank", "failed", "passes `lrps plan`, not trained yet")
+TRAINED, BY_PLAN, BY_RANK, FAILED, NOT_YET = OUTCOMES
+
+Results = Mapping[str, Mapping[str, str]]
+"""Kind and name of a configuration -> ``outcome`` and what was said."""
+
+
+def try_all(checkout: Path, folder: Path, seconds: float, known: Results) -> dict[str, dict[str, str]]:
+    """Try each configuration; those of the same flags once, and none anew after so many seconds."""
+    ends = time.monotonic() + seconds
+    found: dict[str, dict[str, str]] = {}
+    same: dict[str, dict[str, str]] = {}
+    for each in configurations(checkout):
+        key = json.dumps([each.flags, each.ranks], sort_keys=True)
+        if key not in same:
+            before = known.get(each.name, {})
+            told = before.get("outcome") in (TRAINED, BY_RANK, FAILED)
+            plan = write_trial(folder / "trial", each.flags, each.ranks, base={})
+            refusal = refused_by_plan(plan)
+            if refusal is not None:
+                same[key] = {"outcome": BY_PLAN, "says": str(refusal)}
+            elif told or time.monotonic() > ends:
+                same[key] = dict(before) if told else {"outcome": NOT_YET, "says": ""}
+            else:
+                same[key] = _outcome(each, plan)
+            same[key]["says"] = same[key]["says"].replace(str(folder), "FOLDER")
+            print(each.name, same[key]["outcome"], same[key]["says"][:160], flush=True)
+        found[each.name] = same[key]
+    return found
+
+
+def _outcome(each: Configuration, plan: Path) -> dict[str, str]:
+    try:
+        trained(plan, each.ranks)
+    except RefusedError as error:
+        return {"outcome": BY_RANK, "says": str(error)}
+    except FailedTrialError as error:
+        return {"outcome": FAILED, "says": str(error)}
+    return {"outcome": TRAINED, "says": ""}
+
+
+def section(results: Results) -> str:
+    """Return the lines of the page: how many of each kind, and why the refused ones are refused."""
+    counts = Counter((name.partition("/")[0], found["outcome"]) for name, found in results.items())
+    shown = [outcome for outcome in OUTCOMES if any(counts[kind, outcome] for kind in KINDS)]
+    rows = [[kind, *(str(counts[kind, outcome]) for outcome in shown)] for kind in KINDS]
+    total = ["all", *(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)]
+    why = Counter(_subject(found["says"]) for found in results.values() if found["outcome"] == BY_PLAN)
+    reasons = [[subject, str(count)] for subject, count in why.most_common()]
+    lines = [f"The rule: {RULE}.", "", *table(["kind", *shown], [*rows, total]), ""]
+    return "\n".join([*lines, *table(["refused by `lrps plan` because of", "configurations"], reasons)])
+
+
+def _subject(says: str) -> str:
+    """Return the flag that a refusal begins with, and what it is refused for."""
+    found = re.match(r"(?:megatron\.)?([a-z][\w-]+)", says)
+    for words in ("needs a GPU", "would not be honoured", "has no such flag", "is not installed", "is refused"):
+        if words in says:
+            return f"`{found[1] if found else ''}`: {words}"
+    return f"`{found[1]}`" if found else says.partition(" have ")[0].partition(" has ")[0].lower()
+
+
+def with_section(page: str, results: Results) -> str:
+    """Return the page with the section of these results between its comments."""
+    before, _, rest = page.partition(_BEGIN)
+    return f"{before}{_BEGIN}\n{section(results)}\n{_END}{rest.partition(_END)[2]}"
+
+
+def main() -> None:
+    """Try all configurations of a checkout, write the results and the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--new", action="store_true", help="train only what has not been trained yet")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no training after that time")
+    given = parser.parse_args()
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if given.new and RESULTS.is_file() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        found = try_all(given.checkout, Path(folder), given.seconds, known)
+    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
