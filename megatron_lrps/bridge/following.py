@@ -81,8 +81,8 @@ def follow(
         leave_word(behind.exit_code, behind)
         raise SystemExit(behind.exit_code) from error
     finally:
-        set_followed(None)
         if followed is not None:
+            set_followed(None)
             followed.let_go()
 
 
@@ -98,7 +98,7 @@ def _prepare(config: Any, plan: Path | str, path: str, allow: Sequence[str]) -> 
     refuse_unfit(config)
     decide(config, planned)
     followed = FollowedPath(config, planned, allow)
-    # Bridge's own classes are inherited there, and the plan is to be read without Bridge.
+    # It inherits from Bridge, which is imported only once it is known to fit.
     from megatron_lrps.bridge.path_dataset import PathDataset
 
     config.dataset = PathDataset(followed, config.dataset)

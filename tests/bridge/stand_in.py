@@ -143,7 +143,7 @@ class GlobalState:
     def __init__(self) -> None:
         self.cfg: Any = None
         self.train_state = TrainState()
-        self.signal_handler = DistributedSignalHandler()
+        self.signal_handler: Any = None
         self.async_calls_queue: Any = None
 
 
@@ -265,7 +265,7 @@ def pretrain(
     config: ConfigContainer, forward_step_func: Callable[..., Any], callbacks: list[Any] | None = None
 ) -> None:
     state, manager = GlobalState(), normalize_callbacks(callbacks)
-    state.cfg = config
+    state.cfg, state.signal_handler = config, DistributedSignalHandler(config.train.exit_signal)
     _connect(config)
     checkpoints = create_checkpoint_manager(config.checkpoint)
     model = config.model.provide_distributed_model(config.ddp)

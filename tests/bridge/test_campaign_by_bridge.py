@@ -5,6 +5,7 @@ The stand-in's loop runs everywhere; Bridge's own where its wheel is at hand (``
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
+from tests.bridge import TERMINATED_AT
 from tests.bridge.wheels import WHEELS, unpacked
 from tests.conftest import Lrps
 from tests.training.campaigns import Ended, losses, rates, run_ranks, train_path, write_campaign
@@ -75,10 +77,12 @@ def copied(plan: Path, folder: Path) -> Path:
     return Path(shutil.copytree(plan.parent, folder / "campaign")) / plan.name
 
 
-def follow(where: str, plan: Path, path: str, *, env: dict[str, str] | None = None, **changed: Any) -> Ended:
+def follow(
+    where: str, plan: Path, path: str, *, env: dict[str, str] | None = None, code: str = ENTRY, **changed: Any
+) -> Ended:
     """Train a path in Bridge's loop, with some of its config changed."""
     given = [json.dumps(changed)] if changed else []
-    return run_ranks([where, str(plan), path, *given], cwd=plan.parent, code=ENTRY, env=env)
+    return run_ranks([where, str(plan), path, *given], cwd=plan.parent, code=code, env=env, timeout=200)
 
 
 def figures(plan: Path, path: str) -> dict[int, tuple[float, float]]:
@@ -156,6 +160,32 @@ def test_status_show_and_verify_read_it(trained: Trained, lrps: Lrps) -> None:
     assert verified.code == 0, verified.stdout + verified.stderr
 
 
+def test_asynchronous_saves_count_once_they_are_finished(written: Path, tmp_path: Path) -> None:
+    plan = copied(written, tmp_path)
+    # Without a GPU, a writer that is spawned knows nothing of the CPU backend.
+    forked = (
+        "from megatron.core.dist_checkpointing.strategies.async_utils import PersistentAsyncCaller as Caller; "
+        "start = Caller._get_process; "
+        "Caller._get_process = classmethod(lambda cls, rank, mode='', *rest: start(rank, 'forkserver', *rest)); "
+    )
+    code = ENTRY.replace("from tests", f"{forked}from tests")
+    saves = {"checkpoint__async_save": True, "checkpoint__async_strategy": "mcore"}
+    ended = follow(place("0.6.2"), plan, "main", code=code, **saves)
+    assert ended.codes == [0], ended.log[-3000:]
+    saved = [event["iteration"] for event in events(plan, "main") if event["event"] == "saved"]
+    assert saved == [4, 11]
+    main = plan.parent / "run/paths/main/checkpoints"
+    assert Checkpoints.in_folder(main).complete == tuple(saved)
+    assert not [*main.glob(".*saving")]
+    assert not Checkpoint(main, 4).damaged_contents()
+
+
+def test_lrps_export_names_the_converter(trained: Trained, lrps: Lrps) -> None:
+    code, _, said = lrps("export", trained.plan, "v1")
+    assert code == 78
+    assert "AutoBridge.export_ckpt" in said
+
+
 def test_megatron_lm_does_not_continue_what_bridge_has_trained(trained: Trained) -> None:
     ended = train_path(trained.plan, "v2")
     assert ended.codes == [78]
@@ -193,6 +223,17 @@ def stood_in(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_save_without_its_position_does_not_count(stood_in: Path) -> None:
     assert "is left alone and not used: its save was cut off" in (stood_in.parent / "second.log").read_text()
     assert Checkpoints.in_folder(stood_in.parent / "run/paths/main/checkpoints").complete == (4, 11)
+
+
+@pytest.mark.parametrize("exit_signal", [signal.SIGTERM, signal.SIGUSR2])
+def test_sigterm_saves_and_stops_whatever_the_exit_signal_is(exit_signal: int, stood_in: Path, tmp_path: Path) -> None:
+    plan = copied(stood_in, tmp_path)
+    ended = follow("stand-in", plan, "v2", env={TERMINATED_AT: "12"}, train__exit_signal=int(exit_signal))
+    assert ended.codes == [75], ended.log[-3000:]
+    (stopped,) = [event for event in events(plan, "v2") if event["event"] == "stopped"]
+    assert (stopped["reason"], stopped["iteration"]) == ("signal", 12)
+    assert follow("stand-in", plan, "v2").codes == [0]
+    assert Checkpoints.in_folder(plan.parent / "run/paths/v2/checkpoints").complete == (12, 14)
 
 
 def test_stock_bridge_is_refused_outside_of_follow(stood_in: Path) -> None:

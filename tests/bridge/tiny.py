@@ -4,6 +4,8 @@ The CPU backend is to be installed before this is imported.
 """
 
 import json
+import os
+import signal
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.module import Float16Module
+
+from tests.bridge import TERMINATED_AT
 
 
 class Tokenizer:
@@ -93,6 +97,8 @@ class Figures:
         iteration = context.state.train_state.step + 1
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps([iteration, self._rate, float(context.loss_dict["lm loss"])]) + "\n")
+        if os.environ.get(TERMINATED_AT) == str(iteration):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make_config(**changed: Any) -> Any:
