@@ -290,10 +290,11 @@ def test_a_wheel_holds_every_file_of_the_package() -> None:
 # Written in pieces, or this file would be the first to break the rule.
 MACHINE_PATH = r"(?<![\w.~$}>)/-])/(?:root|work|home/[\w-]+|Users/[\w-]+)(?![\w-])"
 REGISTRY = r"pypi\." + r"org|files\.python" + "hosted"
-FORBIDDEN = re.compile(f"{MACHINE_PATH}|{REGISTRY}")
+UNMERGED = r"^(?:<{7}|>{7}) "
+FORBIDDEN = re.compile(f"{MACHINE_PATH}|{REGISTRY}|{UNMERGED}")
 
 
-def test_no_file_names_a_machine_or_a_registry() -> None:
+def test_no_file_names_a_machine_or_a_registry_or_is_half_merged() -> None:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
@@ -320,6 +321,8 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         ("~/" + "work/runs and data/" + "work/x", False),
         ("image /" + "workspace/megatron", False),
         ("$HOME/runs", False),
+        ("<" * 7 + " HEAD", True),
+        ("a " + "<" * 7 + " b", False),
     ],
 )
 def test_a_machines_path_would_be_found(text: str, forbidden: bool) -> None:
