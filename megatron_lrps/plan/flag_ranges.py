@@ -50,6 +50,7 @@ _GPU_ALONE = {
     "use-torch-fsdp2": "its buffers are CUDA's",
     "use-precision-aware-optimizer": "Transformer Engine's Adam alone keeps its state in other formats",
     "optimizer-cpu-offload": "the weights are on the CPU already",
+    **dict.fromkeys(("moe-router-fusion", "moe-permute-fusion"), "Transformer Engine alone has the fused kernels"),
     "defer-embedding-wgrad-compute": "it belongs to the fused accumulation of gradients",
 }
 """Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 and the word none mean: off."""

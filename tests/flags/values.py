@@ -56,6 +56,8 @@ VALUES: Flags = {
     "encoder-num-layers": 2,
     "distributed-backend": "gloo",
     "exit-signal": "SIGTERM",
+    "exit-interval": 100,
+    "exit-duration-in-mins": 1000,
     "ffn-hidden-size": 96,
     "hidden-size": 32,
     "kv-channels": 8,
@@ -165,7 +167,7 @@ fault-injector- decoder-seq-length max-seqlen- sample-rate relative-attention- s
 non-persistent- tokenizer- no-tokenizer- tiktoken- data-parallel-sharding- outer-dp- hierarchical- use-sharp sharp-
 exp-avg- main-grads- main-params- torch-fsdp2- no-torch-fsdp2 delta-offload- fine-grained- min-offloaded- offload-
 delay- reuse-grad-buf- keep-fp8- flash-attention- experimental-attention- use-flash-attn wgrad-deferral- mrope-
-heterogeneous- no-strict-fsdp- stream-ckpt- no-stream-ckpt- adlr- mtp-standalone
+tensorboard-log-interval heterogeneous- no-strict-fsdp- stream-ckpt- no-stream-ckpt- adlr- mtp-standalone
 """
 NOTHING_ALONE = tuple(_BEGINNINGS.split())
 """Beginnings of flags that change nothing without hardware, a package or a file that a test of this kind has not."""
