@@ -229,7 +229,13 @@ def test_a_parser_refuses_in_one_sentence(
 
 
 @pytest.mark.training
-@pytest.mark.parametrize(("extra", "ranks"), [(", swiglu: true, squared-relu: true", 1), (", fp16: true", 2)])
+@pytest.mark.parametrize(
+    ("extra", "ranks"),
+    [
+        (", swiglu: true, squared-relu: true", 1),
+        (", overlap-param-gather-with-optimizer-step: true", 2),
+    ],
+)
 def test_ranks_that_megatron_refuses_say_so_and_leave_with_78(tmp_path: Path, extra: str, ranks: int) -> None:
     plan = write_campaign(tmp_path, extra=extra, processes=ranks)
     ended = run_ranks(["--lrps-plan", str(plan), "--lrps-path", "main", "--lrps-cpu"], cwd=tmp_path, ranks=ranks)
