@@ -4,6 +4,7 @@ A rank that cannot, such as one that a signal has stopped, is read by py-spy if 
 """
 
 import contextlib
+import linecache
 import os
 import re
 import shutil
@@ -52,7 +53,8 @@ class RankPlace:
     def waits(self) -> bool:
         """Whether it waits for other ranks in a collective."""
         innermost = [file for file, _, _ in self.frames[:_INNERMOST]]
-        return self.state not in _STATES and any(name in file for file in innermost for name in _WAITS)
+        waits = any(name in file for file in innermost for name in _WAITS) or _waits_for_work(self.frames[:1])
+        return self.state not in _STATES and waits
 
     def __str__(self) -> str:
         words = f"rank {self.rank} (process {self.pid})"
@@ -77,6 +79,14 @@ def dump(log: Path, ranks: Sequence[tuple[int, int]]) -> list[RankPlace]:
 def not_in_the_collective(places: Sequence[RankPlace]) -> list[RankPlace]:
     """Return the ranks that are in no collective, and so keep the others waiting; stopped ones come first."""
     return sorted((place for place in places if not place.waits), key=lambda place: place.state not in _STATES)
+
+
+def _waits_for_work(innermost: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether a rank waits for a collective that it has begun before: no function of torch's is on its stack then."""
+    return any(
+        "megatron/core/" in file and line.isdecimal() and ".wait()" in linecache.getline(file, int(line))
+        for file, line, _ in innermost
+    )
 
 
 def _ask(log: Path, rank: int, pid: int) -> RankPlace:

@@ -1,5 +1,6 @@
 """Where a real process is, whether it can say so itself or not."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -61,3 +62,15 @@ def test_a_stopped_rank_keeps_the_others_waiting_wherever_it_was_stopped() -> No
     frames = (("torch/distributed/distributed_c10d.py", "9", "all_reduce"),)
     waiting, stopped = (RankPlace(rank=at, pid=at, state=state, frames=frames) for at, state in ((0, "S"), (1, "T")))
     assert not_in_the_collective([waiting, stopped]) == [stopped]
+
+
+def test_a_rank_waits_that_has_begun_a_collective_before() -> None:
+    """As in the backward pass of a tensor-parallel layer, whose `handle.wait()` is torch's own code."""
+    layers = importlib.util.find_spec("megatron.core.tensor_parallel.layers")
+    assert layers is not None
+    assert layers.origin is not None
+    lines = Path(layers.origin).read_text().splitlines()
+    number = next(at for at, line in enumerate(lines, 1) if line.strip() == "handle.wait()")
+    for line, waits in ((number, True), (number - 1, False)):
+        frames = ((layers.origin, str(line), "backward"), ("training.py", "1", "train_step"))
+        assert RankPlace(rank=0, pid=1, state="S", frames=frames).waits is waits

@@ -45,4 +45,4 @@ def test_a_stopped_rank_is_named_and_the_run_goes_on_when_it_does(tmp_path: Path
     (log,) = main.logs.glob("*.log")
     stacks = log.read_text()
     assert "lrps: the stacks of rank 0 (process " in stacks
-    assert "torch/distributed/distributed_c10d.py" in stacks
+    assert "megatron/training/training.py" in stacks
