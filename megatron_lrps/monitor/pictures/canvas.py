@@ -55,6 +55,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def picture_files(stem: Path) -> list[Path]:
+    """Return the files of a picture, the PNG first; ``stem`` is their name without a suffix, and may hold dots."""
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES]
+
+
 def check_suffix(file: Path) -> str:
     """Return the picture format that the file's name asks for; raises RefusedError if it is neither PNG nor SVG."""
     if file.suffix.lower() not in SUFFIXES:

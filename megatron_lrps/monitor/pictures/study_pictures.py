@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, count_iterations, new_figure
+from megatron_lrps.monitor.pictures.canvas import SMALL, count_iterations, new_figure, picture_files
 from megatron_lrps.monitor.pictures.colours import FAINT, INK, LOOKS, PARADIGMS, Look
 from megatron_lrps.monitor.pictures.learning_rate_picture import curve_of
 from megatron_lrps.monitor.pictures.study_ratios import draw_ratios
@@ -55,7 +55,7 @@ def draw_study(lines: Sequence[Line], trees: Mapping[str, Tree], folder: Path) -
 
 
 def _picture(stem: Path, draw: Callable[["Figure"], None]) -> Path:
-    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES]  # a run's name may hold a dot
+    files = picture_files(stem)
     with new_figure(WIDTH, HEIGHT, *files) as figure:
         draw(figure)
     return files[0]

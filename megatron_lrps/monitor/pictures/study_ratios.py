@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from megatron_lrps.monitor.pictures.canvas import SMALL, SUFFIXES, new_figure
+from megatron_lrps.monitor.pictures.canvas import SMALL, new_figure, picture_files
 from megatron_lrps.monitor.pictures.colours import FAINT, INK, PARADIGMS
 from megatron_lrps.monitor.study_results import Line
 
@@ -31,7 +31,7 @@ def draw_ratios(lines: Sequence[Line], stem: Path) -> Path | None:
     rows = _rows(lines)
     if len(rows) < 2:
         return None
-    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES]
+    files = picture_files(stem)
     with new_figure(WIDTH, EDGES + ROW * len(rows), *files) as figure:
         axes = figure.subplots()
         for place, own in enumerate(rows):
