@@ -48,10 +48,10 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
                 f"{key}.weights: {unknown[0]} is not an earlier version.", f"name some of {', '.join(names)}."
             )
         weights = _whole([replay.weights.get(name, 0.0) for name in names])
-    before = sum(weights)
-    numerator, denominator = (
-        (before, before + window.iterations) if isinstance(replay.share, str) else _fraction(replay.share)
-    )
+    if isinstance(replay.share, str):
+        numerator, denominator = sum(weights), sum(weights) + window.iterations
+    else:
+        numerator, denominator = _fraction(replay.share)
     replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample rounds up
     if not 0 < replayed < length:
         raise PlanError(

@@ -93,8 +93,8 @@ class Sender:
     def _work(self) -> None:
         while True:
             self._woken.wait(self._retry if self._failing else self._pause)
+            self._woken.clear()  # before the state is read, or an end in between would wake nobody
             state = self._state
-            self._woken.clear()
             try:
                 self._send()
                 if state:
