@@ -3,6 +3,7 @@
 from typing import Any
 
 from megatron_lrps.campaign.data_ledger import Range, ranges_of, totals_of
+from megatron_lrps.schedule import Batches
 
 BATCH, SEQUENCE = 10, 100
 WINDOWS: list[dict[str, Any]] = [
@@ -19,7 +20,9 @@ WINDOWS: list[dict[str, Any]] = [
 
 
 def ranges(start: int, until: int, order: str = "chained", windows: list[dict[str, Any]] = WINDOWS) -> list[Range]:
-    return ranges_of("p", {"windows": windows, "order": order}, start, until, batch=BATCH, sequence_length=SEQUENCE)
+    return ranges_of(
+        "p", {"windows": windows, "order": order}, start, until, batches=Batches.of(BATCH), sequence_length=SEQUENCE
+    )
 
 
 def drawn(stretch: Range) -> list[tuple[str, int, float | None]]:

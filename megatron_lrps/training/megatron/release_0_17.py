@@ -17,4 +17,5 @@ RELEASE = dataclasses.replace(
     set_globals=Name(_INITIALIZE, "set_global_variables", ("args",)),
     gpt="megatron_lrps.training.megatron.gpt_0_17",
     plain_evaluation=True,
+    steps_batches=False,
 )
