@@ -29,7 +29,7 @@ _BEFORE = (
 _AFTER = (("tokenizer", "{}", ("tokenizer",)), ("layout", "{}", ("layout",)), ("libraries", "{}", ("libraries",)))
 _OF_RECORD = (
     *("kind", "paradigm", "version", "parent", "fork", "end", "status", "consumed_samples", "schedule", "lr"),
-    *("global_batch_size", "batches", "sequence_length", "data", "layout", "libraries", "plan_hash"),
+    *("global_batch_size", "sequence_length", "data", "layout", "libraries", "plan_hash"),
 )
 
 

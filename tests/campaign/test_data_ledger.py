@@ -99,3 +99,18 @@ def test_a_record_that_contradicts_itself_breaks_nothing() -> None:
     assert [each.samples for each in ranges(0, 100, windows=more)] == [1000]
     twice = [WINDOWS[0], {**WINDOWS[0], "iterations": 0}]
     assert len(ranges(0, 100, windows=twice)) == 1
+
+
+def test_a_batch_that_rises_adds_up() -> None:
+    batches = Batches.of(5, [(500, 10)])  # 100 iterations of 5 and then 10
+    data = {"windows": WINDOWS, "order": "chained"}
+    found = ranges_of("p", data, 50, 190, batches=batches, sequence_length=SEQUENCE)
+    assert [(each.start, each.until, each.samples) for each in found] == [
+        (50, 100, 250),
+        (100, 150, 500),
+        (150, 190, 400),
+    ]
+    mixed = ranges_of("p", {**data, "order": "mixed"}, 0, 190, batches=batches, sequence_length=SEQUENCE)
+    assert [each.samples for each in mixed] == [500, 500, 400]
+    half = ranges_of("p", {**data, "order": "mixed"}, 0, 100, batches=batches, sequence_length=SEQUENCE)
+    assert [each.samples for each in half] == [179, 179, 143]  # 500 of 1,400
