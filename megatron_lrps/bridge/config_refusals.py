@@ -4,18 +4,18 @@ from typing import Any
 
 from megatron_lrps.bridge.config_values import ABSENT, value_at
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.batch_schedule import ONE_BATCH
 from megatron_lrps.plan.flags import UNSAFE
 
 _KEPT = "fork-or-resume does not look at checkpoints that are not kept; save_interval and async_save save often"
+_ONE_BATCH = "in this loop, a path's positions are iterations of one global_batch_size"
 _FIT: dict[str, tuple[tuple[Any, ...], str]] = {
     "peft": ((None,), "a path trains all weights, and an adapter's checkpoint is no fork point"),
     "inprocess_restart.enabled": (
         (False,),
         "a process decides once where its path starts; let the launcher start it again",
     ),
-    "train.rampup_batch_size": ((None,), ONE_BATCH),
-    "train.step_batch_size_schedule": ((None,), ONE_BATCH),
+    "train.rampup_batch_size": ((None,), _ONE_BATCH),
+    "train.step_batch_size_schedule": ((None,), _ONE_BATCH),
     "train.decrease_batch_size_if_needed": ((False,), UNSAFE["decrease-batch-size-if-needed"]),
     "train.iterations_to_skip": (([], None), UNSAFE["iterations-to-skip"]),
     "train.num_epochs": ((None,), "the plan counts iterations"),

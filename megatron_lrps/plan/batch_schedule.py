@@ -10,8 +10,6 @@ from megatron_lrps.schedule.batches import Batches
 
 RAMP, STEPS = "rampup-batch-size", "step-batch-size-schedule"
 BATCH_FLAGS = (RAMP, STEPS)
-ONE_BATCH = "positions are counted in iterations of one global batch there; a plan follows it on all its paths"
-"""Why a run that no plan describes may have none of these flags."""
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _STEP = re.compile(r"(\d+(?:\.\d+)?)([KMBT]?):(\d+(?:\.\d+)?)([KMBT]?)\Z", re.IGNORECASE)
 

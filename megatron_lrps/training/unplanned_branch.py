@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.batch_schedule import BATCH_FLAGS, ONE_BATCH
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.schedule import Batches, Branch, DecaySpec, branch_schedule, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
@@ -21,7 +21,7 @@ _UNSAFE_IN_A_BRANCH = (
 _NOT_IN_A_BRANCH = {
     "train_samples": "its end is --lrps-fork-iter + --lrps-decay-iters, in iterations",
     "lr_decay_samples": "its decay is --lrps-decay-iters, in iterations",
-    **{flag.replace("-", "_"): ONE_BATCH for flag in BATCH_FLAGS},
+    **{flag.replace("-", "_"): "without a plan, positions are iterations of one global batch" for flag in BATCH_FLAGS},
     **{flag.replace("-", "_"): UNSAFE[flag] for flag in _UNSAFE_IN_A_BRANCH},
 }
 """The reason why a branch without a plan refuses an argument of Megatron, by its destination."""
