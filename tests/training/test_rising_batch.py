@@ -8,9 +8,6 @@ import pytest
 from megatron_lrps.campaign import lineage
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.monitor.scalars import read_scalars
-from megatron_lrps.plan import expand, load_plan
-from megatron_lrps.plan.flags import argument_line, path_flags
-from tests.training import harness
 from tests.training.campaigns import losses, rates, train_path, write_campaign
 from tests.training.test_campaign import TRACED, read_by
 
@@ -101,43 +98,3 @@ def test_other_batches_for_what_is_trained_are_refused(plan: Path) -> None:
     finally:
         plan.write_text(text)
     assert "contradicts the plan's" in train(plan, "v2", "--step-batch-size-schedule", "0:2", code=78)
-
-
-def test_main_goes_on_from_a_run_of_stock_with_its_own_steps(tmp_path: Path) -> None:
-    """Stock counts its warm-up and its end in samples, and its batches and rates are those of our main."""
-    plan = write_campaign(tmp_path / "ours", extra=', step-batch-size-schedule: "0:2 128:4"')
-    tree = expand(load_plan(plan))
-    decided = (
-        "save",
-        "train-iters",
-        "lr-warmup",
-        "tensorboard-dir",
-        "full-validation",
-        "multiple",
-        "eval",
-        "data-cache",
-    )
-    flags = {key: value for key, value in path_flags(tree, tree.path("main")).items() if not key.startswith(decided)}
-    steps = f"import sys; sys.argv += ['--step-batch-size-schedule', {flags.pop('step-batch-size-schedule')!r}]; "
-    stock = tmp_path / "stock"
-    harness.train(
-        stock,
-        f"--train-data-path {plan.parent / 'data' / 'v1'} --train-samples {ENDS[4]} --lr-warmup-samples {ENDS[2]}"
-        f" --eval-iters 0 --eval-interval 100 --save {stock} --save-interval 4 --data-cache-path {tmp_path / 'cache'}",
-        base=" ".join(argument_line({key: value for key, value in flags.items() if not key.endswith("-data-path")})),
-        code=steps + harness.GPT,
-    )
-    logged = harness.read_scalars(stock / "events")
-    assert [value for _, value in logged["batch-size"]] == BATCHES[:4]
-    for iteration, rate in logged["learning-rate"]:
-        planned = tree.path("main").schedule.lr(ENDS[iteration], max_lr=3e-3, min_lr=3e-4)
-        assert rate == pytest.approx(planned, rel=1e-7), iteration
-
-    plan.write_text(plan.read_text().replace("versions:\n", f"main: {{adopt: {stock}, iteration: 4}}\nversions:\n"))
-    train(plan, "main", "--lrps-until", "8")
-    assert [item[0] for item in read_by(plan, "main")] == list(range(ENDS[4], ENDS[8]))
-    assert [*losses(plan, "main")] == [5, 6, 7, 8]
-    plan.write_text(plan.read_text().replace("128:4", "64:4"))
-    assert "was trained with a batch of 2, 4 from iteration 3 on, and the plan's is 2, 4 from" in train(
-        plan, "v1", code=78
-    )
