@@ -60,6 +60,7 @@ VALUES: Flags = {
     "exit-duration-in-mins": 1000,
     "ffn-hidden-size": 96,
     "hidden-size": 32,
+    **dict.fromkeys(("hybrid-layer-pattern", "hybrid-override-pattern"), "*-"),
     "kv-channels": 8,
     "logging-level": 20,
     "loss-scale": 128.0,
