@@ -33,3 +33,20 @@ def test_a_hybrid_model_forks_and_resumes_digit_for_digit(tmp_path: Path) -> Non
     assert resumed[5] == main[5]
     assert sorted(resumed) == [5, 6, 7, 8]
     assert trained(tmp_path / "whole" / "plan.yaml", "v1") == resumed
+
+
+def test_a_gpts_weights_go_into_the_layers_of_a_pattern(tmp_path: Path) -> None:
+    """Megatron loads the optimizer's state with them, and only a reshardable one."""
+    first = {}
+    weights = tmp_path / "gpt" / "run" / "paths" / "main" / "checkpoints"
+    start = f", dist-ckpt-optim-fully-reshardable: true, pretrained-checkpoint: {weights}"
+    for name, model in (
+        ("gpt", "num-layers: 2, dist-ckpt-optim-fully-reshardable: true"),
+        ("again", f"num-layers: 2{start}"),
+        ("hybrid", f'hybrid-layer-pattern: "*-*-"{start}'),
+    ):
+        (tmp_path / name).mkdir()
+        plan = write_campaign(tmp_path / name)
+        plan.write_text(plan.read_text().replace("num-layers: 2", model))
+        first[name] = trained(plan, "main", "--lrps-until", "2")[1]
+    assert first["hybrid"] == first["again"] != first["gpt"]
