@@ -82,9 +82,9 @@ def spend(tree: Tree, share: float, *, fixed: Mapping[str, str], loss: Loss) -> 
     spent = least + sum(choice.iterations for name, choice in choices.items() if name != names[-1])
     allowed = int(Decimal(repr(share)) * ptfs)  # exact: 0.58 of 100,000 is 58,000
     if allowed < spent:
-        beside = ", and the branches that are trained" if spent > least else ""
+        needs = "main and the branches that are trained take" if spent > least else "main takes"
         raise PlanError(
-            f"--budget {share:g} of PTFS is {allowed:,} iterations, and main{beside} takes {spent:,}.",
+            f"--budget {share:g} of PTFS is {allowed:,} iterations, and {needs} {spent:,}.",
             f"give {spent / ptfs + 0.00499:.2f} or more.",
         )
     open_ = [name for name in names if name not in choices]
