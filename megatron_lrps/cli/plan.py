@@ -24,6 +24,7 @@ from megatron_lrps.plan.cost import (
     checkpoints_kept,
     cost_of,
     gpu_hours,
+    merge_saves,
     model_size,
 )
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
@@ -173,6 +174,8 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "branches": branch_epochs(tree),
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
     }
+    if saves := merge_saves(tree):
+        facts["merge_saves"] = asdict(saves)
     if size is not None:
         facts["model"] = {
             "parameters": size.parameters,
@@ -233,6 +236,11 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
                 f"The tokenizer is not there, so a vocabulary of {model['vocabulary']:,} is assumed; "
                 "tokenizer.vocab_size would say"
             )
+    if saves := facts.get("merge_saves"):
+        typer.echo(
+            f"Merges need {saves['checkpoints']} checkpoints; {saves['besides']} of them are saved for a merge alone, "
+            f"besides those of every {saves['save_interval']:,} iterations (save-interval), of forks and of ends"
+        )
     if "save_memory" in facts:
         memory = facts["save_memory"]
         typer.echo(
