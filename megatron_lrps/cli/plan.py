@@ -258,9 +258,11 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         typer.echo(f"\n{repeats}")
     if missing := facts["missing_data"]:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        typer.echo(f"\nNot there yet: {len(missing)} data indexes ({shown}); a run needs them.")
+        one = len(missing) == 1
+        indexes, them = ("index", "it") if one else ("indexes", "them")
+        typer.echo(f"\nNot there yet: {len(missing)} data {indexes} ({shown}); a run needs {them}.")
         if made := sum(has_sources(plan, Path(prefix)) for prefix in missing):
-            typer.echo(f"`lrps prepare` makes {made} of them from the plan's sources.")
+            typer.echo(f"`lrps prepare` makes {'it' if one else f'{made} of them'} from the plan's sources.")
 
 
 def _curve(path: PlannedPath, batch: int) -> str:
