@@ -24,6 +24,7 @@ from megatron_lrps.plan.cost import (
     checkpoints_kept,
     cost_of,
     gpu_hours,
+    merge_saves,
     model_size,
 )
 from megatron_lrps.plan.data_files import has_sources, missing_indexes
@@ -175,6 +176,8 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "branches": branch_epochs(tree),
         "missing_data": [str(prefix) for prefix in missing_indexes(tree)],
     }
+    if saves := merge_saves(tree):
+        facts["merge_saves"] = asdict(saves)
     if size is not None:
         facts["model"] = {
             "parameters": size.parameters,
@@ -240,6 +243,11 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
                 f"The tokenizer is not there, so a vocabulary of {model['vocabulary']:,} is assumed; "
                 "tokenizer.vocab_size would say"
             )
+    if saves := facts.get("merge_saves"):
+        typer.echo(
+            f"Merges need {saves['checkpoints']} checkpoints; {saves['besides']} of them are saved for a merge alone, "
+            f"besides those of every {saves['save_interval']:,} iterations (save-interval), of forks and of ends"
+        )
     if "save_memory" in facts:
         memory = facts["save_memory"]
         typer.echo(
@@ -257,9 +265,11 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
         typer.echo(f"\n{repeats}")
     if missing := facts["missing_data"]:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        typer.echo(f"\nNot there yet: {len(missing)} data indexes ({shown}); a run needs them.")
+        one = len(missing) == 1
+        indexes, them = ("index", "it") if one else ("indexes", "them")
+        typer.echo(f"\nNot there yet: {len(missing)} data {indexes} ({shown}); a run needs {them}.")
         if made := sum(has_sources(plan, Path(prefix)) for prefix in missing):
-            typer.echo(f"`lrps prepare` makes {made} of them from the plan's sources.")
+            typer.echo(f"`lrps prepare` makes {'it' if one else f'{made} of them'} from the plan's sources.")
 
 
 def _curve(path: PlannedPath, batches: Batches) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from megatron_lrps.plan.flags import DEFAULTS
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import Tree
 from megatron_lrps.plan.version_source import VersionSource, iterations_for, samples_for, sources_of
@@ -166,6 +167,33 @@ def checkpoints_kept(tree: Tree) -> int:
     points |= {(path.name, fork) for path in tree.paths for fork in tree.fork_points(path.name)}
     parts = [{(part.path, part.iteration) for part in path.mean} - points for path in tree.paths]
     return len(points) + max(map(len, parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSaves:
+    """The checkpoints that the paths save for merges.
+
+    Attributes:
+        checkpoints: How many there are; one that two versions share counts once.
+        besides: How many of them no other rule would save: they are neither forks nor ends, nor in ``save_interval``.
+        save_interval: Megatron's ``save-interval``, iterations.
+    """
+
+    checkpoints: int
+    besides: int
+    save_interval: int
+
+
+def merge_saves(tree: Tree) -> MergeSaves | None:
+    """Return how often merges make a path save, or None where nothing is merged or ``save-interval`` is no number."""
+    every = tree.plan.megatron.get("save-interval", DEFAULTS["save-interval"])
+    parts = {(part.path, part.iteration) for path in tree.paths if path.kind == "merge" for part in path.mean}
+    if not parts or not isinstance(every, int) or every < 1:
+        return None
+    ends = {(path.name, path.end) for path in tree.paths}
+    forks = {(path.parent, path.fork) for path in tree.paths if not path.mean}
+    besides = [iteration for _, iteration in parts - ends - forks if iteration % every]
+    return MergeSaves(checkpoints=len(parts), besides=len(besides), save_interval=every)
 
 
 _OTHER_MODELS = ("num-experts", "multi-latent-attention", "hybrid-layer-pattern", "hybrid-override-pattern")

@@ -12,6 +12,7 @@ from megatron_lrps.plan.batch_schedule import BATCH_FLAGS, batch_flags
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_combinations import refuse_incomplete
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
+from megatron_lrps.plan.hybrid_pattern import refuse_wrong_pattern
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags, words
@@ -127,6 +128,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
     refuse_incomplete({**(CPU_FLAGS if plan.launch.device == "cpu" else {}), **plan.megatron}, "megatron.")
+    refuse_wrong_pattern(plan.megatron, "megatron.", cpu=plan.launch.device == "cpu")
     refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {

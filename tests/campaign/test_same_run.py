@@ -81,7 +81,7 @@ def test_what_would_train_wrongly_is_refused(changed: dict[str, Any], words: lis
         ("moe_aux_loss_coeff", 0.01, 0.0, "it changes the loss"),
         ("hidden_dropout", 0.1, 0.0, "(or --lrps-allow hidden_dropout)"),
         ("clip_grad", 1.0, 0.0, "it changes how gradients become an update"),
-        ("mtp_num_layers", 1, None, "--mtp-num-layers: None in this run, 1 in c: it adds or drops layers"),
+        ("mtp_num_layers", 1, None, "--mtp-num-layers: None in this run, 1 in c: it drops layers"),
         ("spec", None, ["mine", "spec"], "--spec: ['mine', 'spec'] in this run"),
         ("adam_eps", 1e-8, 1e-6, "--adam-eps: 1e-06 in this run, 1e-08 in c"),
         ("loss_scale", None, 1024.0, "number formats"),
@@ -113,6 +113,15 @@ def test_what_may_differ_does() -> None:
     assert {"save", "train_iters", "log_interval", "micro_batch_size", "consumed_train_samples"} <= set(names)
     plain = {**SAVED, "use_distributed_optimizer": False}
     refuse_other_run({**plain, **dict.fromkeys(names, 1)}, {**plain, **dict.fromkeys(names, 2)}, "c")
+
+
+def test_layers_that_predict_more_tokens_cannot_be_added_even_if_they_are_allowed() -> None:
+    for saved, run in ((None, 1), (1, 2)):
+        both = {**SAVED, "mtp_num_layers": saved}, {**SAVED, "mtp_num_layers": run}
+        with pytest.raises(RefusedError, match="no checkpoint has weights or optimizer state of the layers") as refusal:
+            refuse_other_run(*both, "c", allow=("mtp_num_layers",))
+        assert "--lrps-allow" not in str(refusal.value)
+    refuse_other_run({**SAVED, "mtp_num_layers": 1}, SAVED, "c", allow=("mtp_num_layers",))
 
 
 def test_what_an_older_checkpoint_lacks_is_megatrons_default() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.batch_schedule import STEPS
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
+from megatron_lrps.plan.hybrid_pattern import refuse_wrong_pattern
 from megatron_lrps.plan.parallel_layout import refuse_impossible_layout
 from megatron_lrps.schedule import Batches
 from megatron_lrps.training.arguments import Parser, Planned, add_arguments, full_command_line
@@ -77,6 +78,7 @@ def refuse_wrong_values(args: argparse.Namespace) -> None:
     """Refuse numbers that Megatron's parser takes and its training does not; raises RefusedError."""
     flags = {name.replace("_", "-"): value for name, value in vars(args).items()}
     refuse_out_of_range(flags, "--")
+    refuse_wrong_pattern(flags, "--", cpu=args.lrps_cpu)
     if args.lrps_cpu:
         flags |= {"fp8-format": args.fp8, "fp4-format": args.fp4}
         refuse_without_gpu(flags, "--")
