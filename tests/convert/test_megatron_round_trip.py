@@ -91,6 +91,12 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "qwen3_moe",
                 "qwen3_moe-dense",
                 "glm4_moe",
+                "glm4_moe-groups",
+                "deepseek_v3",
+                "deepseek_v3-plain",
+                "kimi_k2",
+                "deepseek_v2",
+                "deepseek_v2-groups",
                 "gpt_oss",
                 "gpt2",
             )
