@@ -65,6 +65,8 @@ class Session:
         if self.path.planned is not None:
             refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
+            if self.path.batches.rises:
+                args.global_batch_size = self.path.batches.last  # Megatron would take a micro-batch of each replica
 
     def ranks_are_connected(self, args: Namespace) -> bool:
         """Decide on all ranks together where the path starts.
