@@ -28,7 +28,7 @@ from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.ranks import RankGroup, writers
 from megatron_lrps.launch.local.stall_watch import StallWatch
-from megatron_lrps.launch.local.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
@@ -159,7 +159,8 @@ def _follow(
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
-            deadline = StopDeadline(seconds_to_stop(attempt.campaign.plan, events(folder)), time.monotonic())
+            given = attempt.campaign.plan.launch.local.stop_timeout
+            deadline = StopDeadline(seconds_to_stop(given, events(folder)), time.monotonic())
             when = "save after the iteration they are at"
             if doing is not None and doing.what == "evaluating":
                 when = f"are {doing}, and save then"

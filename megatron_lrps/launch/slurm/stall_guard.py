@@ -4,8 +4,6 @@
 their stacks to the job's log, and if the plan says so the step is killed, for which the script requeues the job.
 """
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.stall import KIND, stall_of
 from megatron_lrps.campaign.stall_alert import raise_alert
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.launch.slurm.job_steps import kill_steps, signal_steps
 from megatron_lrps.processes import STACKS_SIGNAL
 from megatron_lrps.storage.ownership import holder
 
@@ -41,29 +40,16 @@ def main(arguments: list[str]) -> int:
         told = (stall.doing.what, stall.doing.at)
         message = f"{KIND}: {stall}"
         _say(f"{name}: {message}. The stacks of its ranks follow")
-        _signal(STACKS_SIGNAL.name, os.environ["SLURM_JOB_ID"])
+        signal_steps(STACKS_SIGNAL.name)
         raise_alert(campaign, name, stall, message, _say)
         if rules.stall_ends:
             time.sleep(_STACKS_S)
             _say(f"{name}: its ranks are killed, because alerts.stall_ends is set")
-            for step in _steps():
-                _signal("KILL", step)
+            kill_steps()
 
 
 def _say(text: str) -> None:
     print(f"lrps: {text}", flush=True)
-
-
-def _steps() -> list[str]:
-    """Return the ids of the job's steps, without the shell of its script."""
-    asked = ["squeue", "--steps", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%i"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
-    return [step for step in found if step.rpartition(".")[2].isdigit()]
-
-
-def _signal(name: str, job: str) -> None:
-    # Without --batch or --full it is for the steps alone.
-    subprocess.run(["scancel", f"--signal={name.removeprefix('SIG')}", job], check=False)
 
 
 if __name__ == "__main__":
