@@ -210,14 +210,14 @@ lrps_wait() {
   step=
 }
 
-# Run the ranks as one step, and set `code` to its exit code. With LRPS_STALL, their progress is judged from this node
-# (alerts.stall of the plan).
+# Run the ranks as one step, and set `code` to its exit code. With LRPS_ALERTS, they are judged from this node
+# (alerts.stall and alerts.straggler of the plan).
 lrps_step() {
   local overseen='' guards=()
   code=75
   [[ -z $asked ]] || return # there is nothing to save yet
   [[ $does != train ]] || training=1
-  [[ -z $training || -z ${LRPS_STALL:-} ]] || lrps_beside stall_guard
+  [[ -z $training || -z ${LRPS_ALERTS:-} ]] || lrps_beside alert_guard
   srun "${options[@]}" "${command[@]}" &
   lrps_wait $!
   trap '' USR1

@@ -41,7 +41,7 @@ esac
 
 JUDGE = """
 [[ $* != *launch.slurm.leg_trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }
-[[ $* != *launch.slurm.st*_guard* ]] || { echo "guard $*" >>"$CALLS"; exec sleep 100; }
+[[ $* != *launch.slurm.*_guard* ]] || { echo "guard $*" >>"$CALLS"; exec sleep 100; }
 """
 """Whether the path is trained is what TRAINED says, 0 for yes. The guards beside the ranks only watch."""
 
@@ -292,9 +292,9 @@ def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
 
 def test_stalls_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
     host = script.stand_in("host-python", 'echo "guard $*" >>"$CALLS"; exec sleep 100')
-    ended = script.run("sleep 1", LRPS_STALL="1", LRPS_HOST_PYTHON=str(host))
+    ended = script.run("sleep 1", LRPS_ALERTS="1", LRPS_HOST_PYTHON=str(host))
     assert ended.code == 0
-    assert f"guard -m megatron_lrps.launch.slurm.stall_guard {script.folder}/plan.yaml v1\n" in ended.calls
+    assert f"guard -m megatron_lrps.launch.slurm.alert_guard {script.folder}/plan.yaml v1\n" in ended.calls
     assert "guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls
     # A container's Python is not this node's.
-    assert "guard" not in script.run("sleep 1", LRPS_STALL="1", LRPS_CONTAINER="/images/a.sqsh").calls
+    assert "guard" not in script.run("sleep 1", LRPS_ALERTS="1", LRPS_CONTAINER="/images/a.sqsh").calls

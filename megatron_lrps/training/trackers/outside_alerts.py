@@ -11,14 +11,12 @@ import threading
 from collections.abc import Callable
 
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.stall import KIND as STALL
+from megatron_lrps.campaign.outside_alert import KINDS
 from megatron_lrps.errors import StorageError
 from megatron_lrps.storage.files import read_json, write_atomic
 
 READ = "tracked-alerts.json"
 """The file in a path's folder with the bytes of its history that have been passed on."""
-OUTSIDE = (STALL,)
-"""The kinds of alerts that no rank raises."""
 _LOOK_S = 5.0
 
 
@@ -62,7 +60,7 @@ class OutsideAlerts:
             for line in whole.splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                     event = json.loads(line)
-                    if event["event"] == "alert" and event["kind"] in OUTSIDE:
+                    if event["event"] == "alert" and event["kind"] in KINDS:
                         self._tell(event["kind"], int(event["iteration"]), str(event["message"]))
             self._read += len(whole)
             with contextlib.suppress(StorageError):  # then the next start says it again

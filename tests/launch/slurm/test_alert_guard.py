@@ -36,7 +36,7 @@ def test_a_stall_is_told_once_and_its_step_is_killed(stalled: TinyCampaign, tmp_
         time.sleep(0.01)
     teller.pulse(0.05)
     guard = subprocess.Popen(
-        [sys.executable, "-m", "megatron_lrps.launch.slurm.stall_guard", str(stalled.plan), "main"],
+        [sys.executable, "-m", "megatron_lrps.launch.slurm.alert_guard", str(stalled.plan), "main"],
         env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
         stdout=subprocess.PIPE,
         text=True,
