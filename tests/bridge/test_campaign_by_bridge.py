@@ -189,12 +189,13 @@ def test_asynchronous_saves_count_once_they_are_finished(written: Path, tmp_path
 def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(written: Path, tmp_path: Path) -> None:
     """Without the watch, the rank waits for its answer for ever."""
     where, plan = place("0.6.2"), copied(written, tmp_path)
-    plan.write_text(plan.read_text().replace("iters: 8", "iters: 40").replace("interval: 100,", "interval: 5,"))
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 40").replace("save-interval: 100", "save-interval: 5"))
     log, main = tmp_path / "log", plan.parent / "run/paths/main/checkpoints"
     arguments = [where, str(plan), "main", json.dumps(ASYNC)]
     with started_ranks(FORKED, arguments, [log], cwd=plan.parent) as (rank,):
         deadline = time.monotonic() + 200
         while not Checkpoints.in_folder(main).complete and time.monotonic() < deadline:
+            assert rank.exitcode is None, log.read_text()[-3000:]
             time.sleep(0.02)
         (writer,) = [each for server in psutil.Process(rank.pid).children() for each in server.children()]
         writer.kill()
