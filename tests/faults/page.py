@@ -24,8 +24,8 @@ _HEAD = """\
 `lrps run`, all of these at once, or the process that writes checkpoints in the background, at a random instant of a
 start, a fork, of training, an evaluation, a save, or what comes after it. Or from such an instant on, writes to
 checkpoints fail (EIO, ENOSPC) or write half of what they are given, or the clock is a day off: a small library does
-that (tests/faults/shim.c). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the middle. Then the same
-command is run again. After each fault:
+that (tests/faults/shim.c). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the middle. Then the
+same command is run again. After each fault:
 
 - every loss so far is that of an undisturbed run, **digit for digit**; after every tenth, so are those of the whole
   campaign;
