@@ -19,7 +19,7 @@ from typing import Any
 from megatron_lrps.version import __version__
 from tests.faults.campaigns import PATHS, Broken
 from tests.faults.commands import strike_command
-from tests.faults.fault import COMMAND, Fault
+from tests.faults.fault import COMMAND, IN_A_ROW, Fault
 from tests.faults.strike import finished, strike
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "faults.jsonl"
@@ -41,7 +41,7 @@ def _in_training(work: Path, fault: Fault) -> dict[str, Any]:
         assert broken.losses() == reference, f"after {number} faults the whole run is another"
         broken.renew()
         fault = replace(fault, phase="training")  # what it was drawn for was too short to be seen
-    if number % 10 == 9:
+    if number % IN_A_ROW == IN_A_ROW - 1:
         finished(broken)
         facts["equal_at_the_end"] = broken.losses() == reference
         broken.renew()

@@ -11,6 +11,8 @@ KILLED = ("rank", "all ranks", "torchrun", "lrps run", "all of it", "writer", "f
 """What is killed in training; the last two are there with asynchronous saves alone."""
 PHASES = ("", "forking", "starting", "reading", "loading", "training", "evaluating", "saving", "finishing")
 """What the ranks report when the clock for the fault begins; nothing is the start of ``lrps run``."""
+IN_A_ROW = 4
+"""The number of faults in a row that are tried on one campaign, which then comes to its end."""
 COMMAND = "command"
 """The layout of faults in commands that do not train."""
 _LATEST_S = {"": 12.0, "training": 4.0, "starting": 0.3, "evaluating": 0.3, "saving": 0.3}
@@ -44,9 +46,8 @@ class Fault:
     def drawn(cls, number: int) -> "Fault":
         """Return the fault of this number."""
         dice = random.Random(f"fault {number}")
-        # Ten in a row are tried on one campaign, so that it comes to its end.
         cells = [*((layout, save) for layout in LAYOUTS for save in SAVES), (COMMAND, "sync")]
-        layout, save = cells[number // 10 % len(cells)]
+        layout, save = cells[number // IN_A_ROW % len(cells)]
         if layout == COMMAND:
             return cls(number, layout, save, dice.choice(list(COMMANDS)), "", dice.random())
         phase = dice.choice(PHASES)

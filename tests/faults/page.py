@@ -27,7 +27,7 @@ checkpoints fail (EIO, ENOSPC) or write half of what they are given, or the cloc
 that (tests/faults/shim.c). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the middle. Then the
 same command is run again. After each fault:
 
-- every loss so far is that of an undisturbed run, **digit for digit**; after every tenth, so are those of the whole
+- every loss so far is that of an undisturbed run, **digit for digit**; after every fourth, so are those of the whole
   campaign;
 - no checkpoint that was whole is lost: at most the iterations since the last save are trained again;
 - a command makes what it makes when nothing happens, bit for bit;

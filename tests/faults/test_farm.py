@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.commands import COMMANDS
-from tests.faults.fault import COMMAND, KILLED, Fault
+from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, Fault
 from tests.faults.page import PAGE, held, page, read_results
 from tests.faults.shim import KINDS, Shim, has_compiler
 from tests.faults.strike import judge
@@ -28,7 +28,7 @@ def test_a_number_draws_the_same_fault_for_ever_and_all_kinds_come() -> None:
     assert {fault.target for fault in faults} == {*KILLED, *KINDS, *COMMANDS}
     assert {fault.target for fault in faults if fault.layout == COMMAND} == set(COMMANDS)
     assert all(fault.save == "async" for fault in faults if fault.target in ("writer", "fork server"))
-    assert len({fault.layout for fault in faults[:10]}) == 1  # one campaign has time to end
+    assert len({fault.layout for fault in faults[:IN_A_ROW]}) == 1  # one campaign has time to end
 
 
 @pytest.mark.skipif(not has_compiler(), reason="needs cc")
