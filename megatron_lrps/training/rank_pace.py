@@ -84,9 +84,13 @@ class RankPace:
             pause = threading.Event()
             places: list[tuple[int, str]] = []
             while not pause.wait(every * max(1.0, ranks / _RANKS)):
-                if self._laps:
+                if not self._laps:
+                    continue
+                try:
                     places = places or _places(store, ranks)
-                    write_pace(folder, token, self._pace(places))
+                except RuntimeError:  # a rank has ended, and the others will
+                    return
+                write_pace(folder, token, self._pace(places))
 
         threading.Thread(target=work, name="lrps-pace", daemon=True).start()
 
