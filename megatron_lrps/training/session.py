@@ -15,9 +15,9 @@ from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.current_activity import CurrentActivity
 from megatron_lrps.training.failure_word import leave_word
+from megatron_lrps.training.megatron.rank_pace import RankPace
 from megatron_lrps.training.megatron.run_arguments import prepare
 from megatron_lrps.training.path_to_train import PathToTrain
-from megatron_lrps.training.rank_pace import RankPace
 from megatron_lrps.training.request_listener import RequestListener
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
 from megatron_lrps.training.start_agreement import StartAgreement

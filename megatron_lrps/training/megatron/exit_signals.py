@@ -10,7 +10,7 @@ import torch
 from megatron_lrps.campaign.path_request import KINDS
 from megatron_lrps.training.megatron import names
 from megatron_lrps.training.megatron.patching import replace
-from megatron_lrps.training.rank_pace import RankPace
+from megatron_lrps.training.megatron.rank_pace import RankPace
 from megatron_lrps.training.request_listener import RequestListener
 
 _SIGNAL = 1

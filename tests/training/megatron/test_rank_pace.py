@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.training.rank_pace import RankPace
+from megatron_lrps.training.megatron.rank_pace import RankPace
 from tests.training.ranks import started_ranks
 
 pytestmark = pytest.mark.training
@@ -18,7 +18,7 @@ import torch
 from megatron.core import parallel_state
 from megatron_lrps.campaign.folders import CampaignFolder
 from megatron_lrps.plan.keys.alerts import Alerts
-from megatron_lrps.training.rank_pace import RankPace
+from megatron_lrps.training.megatron.rank_pace import RankPace
 torch.distributed.init_process_group("gloo")
 parallel_state.initialize_model_parallel(pipeline_model_parallel_size=2)
 rank, pace = torch.distributed.get_rank(), RankPace()
