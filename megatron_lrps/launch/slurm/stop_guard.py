@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
     while True:
         time.sleep(_LOOK_S)
         doing, now = doing_of(folder, holder(folder.root)), time.monotonic()
-        reached = (doing.iteration if doing else None) or 0
-        if deadline.is_over(reached, doing, now):
+        reached = doing.iteration if doing else None
+        if deadline.is_over(reached or 0, doing, now):
             why = f"have made no progress for {seconds:g} s since they were asked to save and stop"
         elif end is not None and now > end:
             why = "have not stopped, and the job's time is nearly over"
@@ -51,12 +51,13 @@ def main(arguments: list[str]) -> int:
         return 0
 
 
-def _lost(campaign: Campaign, name: str, reached: int) -> str:
-    standing = standing_of(campaign, campaign.path(name))
-    lost = reached - standing.position
-    if lost <= 0:
+def _lost(campaign: Campaign, name: str, reached: int | None) -> str:
+    saved = standing_of(campaign, campaign.path(name)).position
+    if reached is None:
+        return f"what they trained after iteration {saved} is lost"
+    if reached <= saved:
         return "nothing is lost"
-    return f"the {lost} iterations after iteration {standing.position} are lost"
+    return f"the {reached - saved} iterations after iteration {saved} are lost"
 
 
 def _say(text: str) -> None:
