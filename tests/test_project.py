@@ -17,7 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 HEAVY = {"torch", "megatron", "numpy"}
 PURE = {"schedule", "plan"}
-BASE = {"errors", "processes", "version"}
+BASE = {"errors", "processes", "version", "wording"}
 FLOORS = (
     BASE,
     {"schedule"},

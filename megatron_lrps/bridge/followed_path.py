@@ -92,7 +92,11 @@ class FollowedPath:
     @property
     def position(self) -> int:
         """The sample that this run starts at."""
-        return self._start.iteration * self.plan.global_batch_size
+        return self.to_train.batches.samples(self._start.iteration)
+
+    @property
+    def _end(self) -> int:
+        return self.to_train.batches.samples(self.to_train.end)
 
     @property
     def validated(self) -> int:
@@ -145,7 +149,7 @@ class FollowedPath:
         self._connected.loads(self._args)
         self._choose()
         self._state = ctx.state
-        put_on_path(ctx.opt_param_scheduler, self.to_train.schedule, self._args)
+        put_on_path(ctx.opt_param_scheduler, self.to_train.schedule, self._args, end=self._end)
         if self._start.checkpoint is None and not self._config.checkpoint.pretrained_checkpoint:
             return 0, 0
         with vouched_states():
@@ -157,7 +161,7 @@ class FollowedPath:
         """Take the loop's signals, and its scheduler if nothing was loaded; raises RefusedError at a wrong position."""
         self._connected.activity.tell("training")
         self._state = state
-        put_on_path(scheduler, self.to_train.schedule, self._args)
+        put_on_path(scheduler, self.to_train.schedule, self._args, end=self._end)
         self._refuse_other_position(scheduler)
         watch_writer(lambda: state.async_calls_queue, torch.distributed.get_rank(), self._writer_died)
         handler = state.signal_handler
@@ -240,9 +244,9 @@ class FollowedPath:
         self._config.checkpoint.load = None if checkpoint is None else str(checkpoint.folder)
 
     def _refuse_other_position(self, scheduler: Any) -> None:
-        start, state, batch = self._start, self._state.train_state, self.plan.global_batch_size
+        start, state = self._start, self._state.train_state
         found = (state.step, state.consumed_train_samples, scheduler.num_steps)
-        wanted = (start.iteration, start.iteration * batch, start.iteration * batch)
+        wanted = (start.iteration, self.position, self.position)
         if found != wanted:
             raise RefusedError(
                 f"Bridge has loaded iteration {found[0]} with {found[1]:,} samples read and the schedule at "

@@ -92,7 +92,12 @@ def _prepare(config: Any, plan: Path | str, path: str, allow: Sequence[str]) -> 
         raise RefusedError(
             "launch.device is cpu in the plan, and Megatron-Bridge trains on GPUs.", "set launch.device: gpu."
         )
-    refuse_uncountable(series, planned.path.end * planned.tree.plan.global_batch_size)
+    if (batches := planned.tree.batches).rises:
+        raise RefusedError(
+            f"The plan's batch is {batches.words}, and in Bridge's loop a path has one batch.",
+            "train it in Megatron-LM's loop, or with one global_batch_size.",
+        )
+    refuse_uncountable(series, batches.samples(planned.path.end))
     refuse_unfit(config)
     decide(config, planned)
     followed = FollowedPath(config, planned, allow)

@@ -9,6 +9,7 @@ from megatron_lrps.campaign.resharding import RESHARDABLE
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments, by_flag, flag_of, is_compared
 
+_PREDICTIONS = "mtp_num_layers"
 _WHY: dict[str, str] = {
     "lr": "Megatron makes it part of the optimizer's identity; a path's schedule is a multiplier on it",
     "min_lr": "Megatron makes it part of the optimizer's identity; a path's schedule ends there",
@@ -17,7 +18,7 @@ _WHY: dict[str, str] = {
     "seed": "it orders the data",
     "optimizer": "each optimizer has a state of its own kind",
     "use_distributed_optimizer": "the optimizer's state is laid out by it",
-    "mtp_num_layers": "it adds or drops layers, and what is dropped is left out of the load without a word",
+    _PREDICTIONS: "it drops layers, which are left out of the load without a word",
     "fp8": "the saved scales belong to it",
     "fp8_recipe": "the saved scales belong to it",
     "tokenizer_type": "the same ids would mean other text",
@@ -73,14 +74,18 @@ def changed_arguments(then: Mapping[str, Any], now: Mapping[str, Any], allow: Se
     if not then:
         return
     for key in (*arguments(), *sorted(then.keys() & now.keys() - arguments().keys())):
-        if key in allow or not is_compared(key) or key.startswith((_OWN, "_")) or _works_itself_out(key, then, now):
+        if not is_compared(key) or key.startswith((_OWN, "_")) or _works_itself_out(key, then, now):
             continue
         pair = _values(key, then, now)
         if pair is not None and pair[0] != pair[1]:
             before, after = pair
-            otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) else ""
+            adds = key == _PREDICTIONS and (after or 0) > (before or 0)
+            if key in allow and not adds:
+                continue
+            otherwise = f" (or --lrps-allow {key})" if may_be_allowed(key) and not adds else ""
             fix = f"{_fix(key, before)}, or start another campaign{otherwise}"
-            yield Change(key=flag_of(key), then=before, now=after, argument=key, why=_reason(key), fix=fix)
+            why = "no checkpoint has weights or optimizer state of the layers that it adds" if adds else _reason(key)
+            yield Change(key=flag_of(key), then=before, now=after, argument=key, why=why, fix=fix)
 
 
 def allowed(keys: Sequence[str], known: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from megatron_lrps.cli.options import (
 from megatron_lrps.cli.printing import print_json, print_logits_check, say
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.wording import counted
 
 FORMATS = ("hf", "torch", "torch_dist")
 """The values of ``--format``."""
@@ -124,7 +125,8 @@ def export(
         return
     if weights := done.written:
         typer.echo(
-            f"{done.folder}: {weights.tensors:,} weights, {weights.bytes / 1e9:,.3f} GB in {weights.files} files."
+            f"{done.folder}: {weights.tensors:,} weights, {weights.bytes / 1e9:,.3f} GB in "
+            f"{counted(weights.files, 'file')}."
         )
     else:
         typer.echo(f"{done.folder} was there already, made from the same checkpoint.")

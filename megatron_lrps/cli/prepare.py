@@ -19,6 +19,7 @@ from megatron_lrps.monitor.text_table import table
 from megatron_lrps.plan import load_plan
 from megatron_lrps.plan.file_paths import within
 from megatron_lrps.plan.model import Plan
+from megatron_lrps.wording import counted
 
 _LINE_S = 10.0
 """Seconds between two lines where there is no terminal to draw on."""
@@ -92,13 +93,13 @@ def _train_tokenizer(plan: Plan) -> None:
     training = [source for source in find_sources(plan) if source.trains]
     typer.echo(f"Training a tokenizer of {tokenizer.train.vocab_size:,} tokens: {model}", err=True)
     facts = train_tokenizer(tokenizer, sample_texts(training, tokenizer.train.megabytes * 10**6), model)
-    typer.echo(f"Trained on {facts.documents:,} documents, {facts.text_bytes / 1e6:,.1f} MB.", err=True)
+    typer.echo(f"Trained on {counted(facts.documents, 'document')}, {facts.text_bytes / 1e6:,.1f} MB.", err=True)
 
 
 def _print(plan: Plan, sources: Sequence[TextSource], prepared: Sequence[Prepared]) -> None:
     rows = []
     for source, index in zip(sources, prepared, strict=True):
-        checked = f"; {index.checked_documents:,} documents checked" if index.checked_documents else ""
+        checked = f"; {counted(index.checked_documents, 'document')} checked" if index.checked_documents else ""
         redone = f"; {len(index.reference_shards)} shards by the reference" if index.reference_shards else ""
         name, megabytes = within(source.prefix, plan.base.resolve()), f"{index.text_bytes / 1e6:,.1f}"
         made, by = "made" if index.fresh else "was there", ", ".join(index.engines) + checked + redone

@@ -14,6 +14,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.monitor.text_table import table
 from megatron_lrps.storage.ownership import holder
+from megatron_lrps.wording import counted
 
 
 def status(
@@ -77,7 +78,7 @@ def status(
             typer.echo(f"\n{name}: {alert_words(each.alerts[-1])}{_more(len(each.alerts) - 1)}")
         for iteration in each.torn:
             typer.echo(f"\n{name}: checkpoint {iteration} is not whole; it is never used")
-    typer.echo(f"\n{left:,} iterations left of {sum(path.iterations for path in campaign.paths):,}")
+    typer.echo(f"\n{counted(left, 'iteration')} left of {sum(path.iterations for path in campaign.paths):,}")
 
 
 def _more(count: int) -> str:

@@ -18,6 +18,7 @@ from megatron_lrps.launch.executor import jobs_of
 from megatron_lrps.launch.local.progress_display import duration
 from megatron_lrps.monitor.live_standing import LiveStanding, Watch
 from megatron_lrps.monitor.text_table import number_words
+from megatron_lrps.wording import counted
 
 JOBS_EVERY_S = 30.0
 """The fewest seconds between queries of Slurm."""
@@ -93,7 +94,7 @@ def _cells(row: LiveStanding) -> dict[str, str]:
 
 def _screen(watch: Watch, rows: Sequence[LiveStanding], jobs: Jobs, console: Console) -> Group:
     left = sum(max(0, row.path.end - row.iteration) for row in rows)
-    last = f"{left:,} iterations left; {datetime.now():%H:%M:%S}, Ctrl-C ends this view"
+    last = f"{counted(left, 'iteration')} left; {datetime.now():%H:%M:%S}, Ctrl-C ends this view"
     ending = f"{len(rows)} paths more; {last}"
     below = _below(watch, rows)
     # The latest say most, and the table must not be pushed off the screen by them.

@@ -7,6 +7,7 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.cli.options import JsonOption, PathOption, PlanArgument
 from megatron_lrps.cli.printing import print_json
 from megatron_lrps.errors import StorageError
+from megatron_lrps.wording import counted
 
 
 def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = False) -> None:
@@ -38,4 +39,4 @@ def verify(plan: PlanArgument, path: PathOption = None, as_json: JsonOption = Fa
             "a run skips them and uses the one before; restore their files from a copy, or move them away.",
         )
     if not as_json:
-        typer.echo(f"{len(findings)} checkpoints, none damaged.")
+        typer.echo(f"{counted(len(findings), 'checkpoint')}, none damaged.")

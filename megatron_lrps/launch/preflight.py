@@ -12,6 +12,7 @@ from typing import Any
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.epochs import planned_data, planned_windows, refuse_repeats
+from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
@@ -57,7 +58,7 @@ def refusals(campaign: Campaign, ranks: int, size: ModelSize | None) -> list[Ref
     for path in tree.paths:
         look(partial(refuse_impossible_layout, tree.plan_of(path), ranks))
     look(lambda: refuse_unfit_for_entry(tree.plan))
-    look(lambda: refuse_missing_library(tree.plan))
+    look(lambda: refuse_unfit_libraries(tree.plan))
     windows = planned_windows(tree)
     for path in _untrained(campaign):
         look(partial(refuse_bad_data, campaign, path, windows, ranks))
@@ -96,7 +97,7 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
     """
     tree = campaign.tree
     refuse_unfit_for_entry(tree.plan)
-    refuse_missing_library(tree.plan)
+    refuse_unfit_libraries(tree.plan)
     trained = [path for path in paths if not path.mean]
     for path in trained:
         refuse_impossible_layout(tree.plan_of(path), ranks)
@@ -113,13 +114,15 @@ def refuse_unfit(campaign: Campaign, paths: Sequence[PlannedPath], ranks: int) -
         refuse_bad_data(campaign, path, windows, ranks)
 
 
-def refuse_missing_library(plan: Plan) -> None:
-    """Refuse what a library that this machine's Megatron lacks would do, and trackers without their packages.
+def refuse_unfit_libraries(plan: Plan) -> None:
+    """Refuse what this machine's Megatron saves damaged, libraries that it lacks, and trackers without their packages.
 
     A machine without Megatron, such as a login node, does not say what the ranks will have, and they refuse themselves.
     """
     here = plan.launch.slurm is None or plan.launch.slurm.container is None
     if here and (megatron := installed(MCORE)) is not None:
+        flags = {flag.replace("-", "_"): value for flag, value in plan.megatron.items()}
+        refuse_lossy_saves({**flags, SAVED_BY: megatron})
         refuse_missing_packages(plan, "this machine")
         if needs_nvrx(plan.megatron):
             refuse_without_nvrx(plan.megatron, megatron, installed(NVRX))

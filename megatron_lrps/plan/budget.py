@@ -15,7 +15,7 @@ from megatron_lrps.plan.paths import Tree
 from megatron_lrps.schedule.paradigms import branch_length
 
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.6)
-"""The alphas that are chosen from. Longer decays gained less than 0.4 % in the studies of docs/results.md."""
+"""The alphas that a forecast chooses from. Longer decays gained less than 0.4 % in the studies of docs/results.md."""
 Loss = Callable[[str, float | None], float | None]
 """(version, alpha, or None for a merge) -> the loss that it would give, in nats a token; None if that is not known."""
 
@@ -82,9 +82,9 @@ def spend(tree: Tree, share: float, *, fixed: Mapping[str, str], loss: Loss) -> 
     spent = least + sum(choice.iterations for name, choice in choices.items() if name != names[-1])
     allowed = int(Decimal(repr(share)) * ptfs)  # exact: 0.58 of 100,000 is 58,000
     if allowed < spent:
-        beside = ", and the branches that are trained" if spent > least else ""
+        needs = "main and the branches that are trained take" if spent > least else "main takes"
         raise PlanError(
-            f"--budget {share:g} of PTFS is {allowed:,} iterations, and main{beside} takes {spent:,}.",
+            f"--budget {share:g} of PTFS is {allowed:,} iterations, and {needs} {spent:,}.",
             f"give {spent / ptfs + 0.00499:.2f} or more.",
         )
     open_ = [name for name in names if name not in choices]
@@ -117,15 +117,16 @@ def _spread(tree: Tree, names: Sequence[str], left: int, loss: Loss) -> dict[str
         return _by_forecast(tree, names, left, loss)
     found: dict[str, Choice] = {}
     for name in reversed(names):
-        able = [each for each in ALPHAS if branch_length(each, _length(tree, name)) <= left]
-        able = [each for each in able if each <= _planned_alpha(tree, name)]
-        if able:
-            length = branch_length(able[-1], _length(tree, name))
+        alpha = _planned_alpha(tree, name)
+        length = branch_length(alpha, _length(tree, name))
+        if length <= left:
             why = "of the versions before the last one, the newest become branches first"
-            found[name] = Choice(version=name, alpha=able[-1], iterations=length, why=why)
+            found[name] = Choice(version=name, alpha=alpha, iterations=length, why=why)
             left -= length
         else:
-            why = "a merge costs nothing besides main, and gained most for early versions"
+            # A branch whose alpha was cut down to fit was worse than a merge (docs/results.md, `budget`).
+            branch = f"a branch of alpha {alpha:g} takes {length:,}, and {left:,} are left"
+            why = f"a merge costs nothing besides main; {branch}"
             found[name] = Choice(version=name, alpha=None, iterations=0, why=why)
     return found
 

@@ -15,7 +15,7 @@ from megatron_lrps.plan.megatron_arguments import by_flag
 from megatron_lrps.plan.model import Plan
 
 _PACKED = "the entry trains on plain sequences, one after another"
-_HYBRID = "the entry trains GPT models, and pretrain_hybrid.py hybrid ones"
+_HYBRID = "hybrid-layer-pattern says all that it did"
 NOT_HONOURED: Mapping[str, str] = {
     "sft": _PACKED,
     "hybrid-context-parallel": _PACKED,
@@ -23,8 +23,6 @@ NOT_HONOURED: Mapping[str, str] = {
     "fim-data": "the entry fills in no middles",
     "logits-load-dir": "the entry does not distil",
     "per-dataset-sequences-path": "the windows' own indexes say how many sequences there are",
-    "hybrid-layer-pattern": _HYBRID,
-    "hybrid-override-pattern": _HYBRID,
     "mtp-hybrid-override-pattern": _HYBRID,
     "is-hybrid-model": _HYBRID,
     "perform-rl-step": "the entry pretrains, and train_rl.py does reinforcement learning",

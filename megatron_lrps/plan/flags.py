@@ -8,9 +8,11 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.async_saves import refuse_ignored_async_save
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS, batch_flags
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_combinations import refuse_incomplete
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
+from megatron_lrps.plan.hybrid_pattern import refuse_wrong_pattern
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags, words
@@ -55,8 +57,6 @@ UNSAFE: dict[str, str] = {
     "phase-transition-iterations": "it ends the job at each phase",
     "iterations-to-skip": "main and branch would read other samples",
     "decrease-batch-size-if-needed": "the batch size, and with it every position, would change silently",
-    "rampup-batch-size": "a path's positions are iterations of one global_batch_size",
-    "step-batch-size-schedule": "a path's positions are iterations of one global_batch_size",
     "save-retain-interval": "it deletes fork points",
     "yaml-cfg": "flags from a second file would not be compared with the plan",
     "mock-data": "the windows are the data",
@@ -128,13 +128,14 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
     _refuse_owned(plan)
     refuse_out_of_range(plan.megatron, "megatron.")
     refuse_incomplete({**(CPU_FLAGS if plan.launch.device == "cpu" else {}), **plan.megatron}, "megatron.")
+    refuse_wrong_pattern(plan.megatron, "megatron.", cpu=plan.launch.device == "cpu")
     refuse_ignored_async_save(plan.megatron, "megatron.")
     warmup_init(plan)
     flags: dict[str, FlagValue] = {
         **DEFAULTS,
         "seq-length": plan.sequence_length,
         "max-position-embeddings": plan.sequence_length,
-        "global-batch-size": plan.global_batch_size,
+        **batch_flags(tree.batches, plan.sequence_length),
         "lr": plan.lr.max,
         "min-lr": plan.lr.min,
         "lr-warmup-iters": plan.lr.warmup_iters,
@@ -144,7 +145,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
         "data-cache-path": str(plan.folder / "cache"),
         **_tokenizer_flags(plan),
-        **plan.megatron,
+        **{flag: value for flag, value in plan.megatron.items() if flag not in BATCH_FLAGS},
         **plan.script_flags,
         **validation_flags(tree, path),
     }

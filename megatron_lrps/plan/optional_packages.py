@@ -3,9 +3,11 @@
 import importlib.util
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.hybrid_pattern import PACKAGES, PATTERNS, pattern_of
 from megatron_lrps.plan.model import Plan
 
 WANDB, STRAGGLER = "wandb-project", "log-straggler"
+INSTANCES = "num-distributed-optimizer-instances"
 _EMERGING = ("emerging_optimizers", "emerging-optimizers")
 _OF_OPTIMIZERS = dict.fromkeys(("muon", "dist_muon", "adaptive_muon", "soap", "lion"), _EMERGING)
 _RESILIENCY = ("nvidia_resiliency_ext", "nvidia-resiliency-ext")
@@ -21,9 +23,14 @@ _OF_SWITCHES = {
 
 def wanted_packages(plan: Plan) -> dict[str, tuple[str, str]]:
     """Return key of the plan -> (module, distribution): for its trackers, and for some of Megatron's flags."""
-    trackers = plan.trackers
+    trackers, pattern = plan.trackers, pattern_of(plan.megatron) or ""
     wanted = {
+        **{
+            f"megatron.{PATTERNS[0]} ({kind})": package if kind in pattern else None
+            for kind, package in PACKAGES.items()
+        },
         f"megatron.{WANDB}": ("wandb", "wandb") if plan.megatron.get(WANDB) else None,
+        f"megatron.{INSTANCES}": None if plan.megatron.get(INSTANCES, 1) == 1 else ("einops", "einops"),
         "megatron.optimizer": _OF_OPTIMIZERS.get(str(plan.megatron.get("optimizer"))),
         **{
             f"megatron.{flag}": package if plan.megatron.get(flag) is True else None

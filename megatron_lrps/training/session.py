@@ -74,6 +74,8 @@ class Session:
             args.load = None  # decided once the ranks are connected
             if self.path.planned.tree.plan.launch.local.ft_launcher and FT_SOCKET in os.environ:
                 args.enable_ft_package = True
+            if self.path.batches.rises:
+                args.global_batch_size = self.path.batches.last  # Megatron would take a micro-batch of each replica
 
     def ranks_are_connected(self, args: Namespace) -> bool:
         """Decide on all ranks together where the path starts.

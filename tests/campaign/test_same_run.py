@@ -15,6 +15,7 @@ from megatron_lrps.campaign.same_run import (
 )
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments
+from megatron_lrps.schedule import Batches
 
 SAVED: dict[str, Any] = {
     "lr": 3e-4,
@@ -80,7 +81,7 @@ def test_what_would_train_wrongly_is_refused(changed: dict[str, Any], words: lis
         ("moe_aux_loss_coeff", 0.01, 0.0, "it changes the loss"),
         ("hidden_dropout", 0.1, 0.0, "(or --lrps-allow hidden_dropout)"),
         ("clip_grad", 1.0, 0.0, "it changes how gradients become an update"),
-        ("mtp_num_layers", 1, None, "--mtp-num-layers: None in this run, 1 in c: it adds or drops layers"),
+        ("mtp_num_layers", 1, None, "--mtp-num-layers: None in this run, 1 in c: it drops layers"),
         ("spec", None, ["mine", "spec"], "--spec: ['mine', 'spec'] in this run"),
         ("adam_eps", 1e-8, 1e-6, "--adam-eps: 1e-06 in this run, 1e-08 in c"),
         ("loss_scale", None, 1024.0, "number formats"),
@@ -112,6 +113,15 @@ def test_what_may_differ_does() -> None:
     assert {"save", "train_iters", "log_interval", "micro_batch_size", "consumed_train_samples"} <= set(names)
     plain = {**SAVED, "use_distributed_optimizer": False}
     refuse_other_run({**plain, **dict.fromkeys(names, 1)}, {**plain, **dict.fromkeys(names, 2)}, "c")
+
+
+def test_layers_that_predict_more_tokens_cannot_be_added_even_if_they_are_allowed() -> None:
+    for saved, run in ((None, 1), (1, 2)):
+        both = {**SAVED, "mtp_num_layers": saved}, {**SAVED, "mtp_num_layers": run}
+        with pytest.raises(RefusedError, match="no checkpoint has weights or optimizer state of the layers") as refusal:
+            refuse_other_run(*both, "c", allow=("mtp_num_layers",))
+        assert "--lrps-allow" not in str(refusal.value)
+    refuse_other_run({**SAVED, "mtp_num_layers": 1}, SAVED, "c", allow=("mtp_num_layers",))
 
 
 def test_what_an_older_checkpoint_lacks_is_megatrons_default() -> None:
@@ -161,6 +171,21 @@ def test_the_fork_must_be_where_its_iteration_says() -> None:
     refuse_other_position(SAVED, 400, "c")
     with pytest.raises(RefusedError, match="c has read 2,400 samples, and 400 iterations of 8 are 3,200"):
         refuse_other_position({**SAVED, "consumed_train_samples": 2400}, 400, "c")
+
+
+def test_a_batch_that_rises_must_be_the_plans() -> None:
+    """SAVED has 8 samples of 16 tokens; the plan goes on with 16 after iteration 500."""
+    grown = Batches.of(8, [(4000, 16)])
+    here = {**SAVED, "seq_length": 16, "consumed_train_samples": 3200}
+    refuse_other_position(here, 400, "c", planned=grown, drawn=500)
+    with pytest.raises(RefusedError, match="trained with a batch of 8, and the plan's is 8, 16 from iteration 501 on"):
+        refuse_other_position(here, 400, "c", planned=grown, drawn=600)
+    later = {**here, "step_batch_size_schedule": "0:8 64000:16", "consumed_train_samples": 4160}
+    refuse_other_position(later, 510, "c", planned=grown)
+    with pytest.raises(RefusedError, match="has read 4,159 samples, and 510 iterations of the plan's batches"):
+        refuse_other_position({**later, "consumed_train_samples": 4159}, 510, "c", planned=grown)
+    with pytest.raises(RefusedError, match="without a plan a branch counts iterations of one global batch"):
+        refuse_other_position(later, 510, "c")
 
 
 def test_without_the_distributed_optimizer_the_layout_may_change() -> None:

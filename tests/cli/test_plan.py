@@ -38,7 +38,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data", "windows", "branches", "refused", "unproved_flags"}
+    always |= {"batches", "checkpoints_kept", "missing_data", "windows", "branches", "refused", "unproved_flags"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
@@ -49,11 +49,14 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     assert facts["gpu_hours"]["gpus"] == 32
     assert facts["gpu_hours"]["planned"] / facts["gpu_hours"]["ptfs"] == pytest.approx(0.58)
     assert facts["gpu_hours"]["days_on_gpus"] == pytest.approx(facts["gpu_hours"]["planned"] / 32 / 24)
+    size = facts["global_batch_size"]
+    assert facts["batches"] == [[0, size]]
     assert facts["cost"] == {
         "planned": 58_000,
         "lrps": 58_000,
         "ptfs": 100_000,
         "cpt": 40_000,
+        "samples": {"planned": 58_000 * size, "lrps": 58_000 * size, "ptfs": 100_000 * size, "cpt": 40_000 * size},
         "lrps_share_of_ptfs": 0.58,
     }
     assert facts["save"] == str(tmp_path / "runs/c")

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import yaml
 
 from megatron_lrps.plan.flags import OWNED
+from megatron_lrps.plan.hybrid_pattern import pattern_of
 from megatron_lrps.plan.megatron_arguments import by_flag
 
 KINDS = ("gpt", "moe", "mixtral", "hybrid")
 RULE = (
-    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, batch 4), a "
-    "parallel size above 2 becomes 2, each pipeline stage has 2 layers, Megatron's local modules stand in for "
-    "Transformer Engine's, and what a plan decides itself (rates, lengths, data, tokenizer, where a run starts and "
-    "ends) is left out"
+    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, batch 4, which "
+    "a rising batch reaches after one iteration), a parallel size above 2 becomes 2, each pipeline stage has 2 "
+    "layers, Megatron's local modules stand in for Transformer Engine's, several ranks save synchronously, and what a "
+    "plan decides itself (rates, lengths, data, tokenizer, where a run starts and ends) is left out"
 )
 """The rule, for the page that shows the results."""
 
@@ -44,6 +45,7 @@ _TOY = {
     "mamba-num-heads": 4,
     "mamba-head-dim": 16,
     "micro-batch-size": 1,
+    "step-batch-size-schedule": "0:2 64:4",
     "make-vocab-size-divisible-by": 128,
     "decoder-first-pipeline-num-layers": 2,
     "decoder-last-pipeline-num-layers": 2,
@@ -61,6 +63,7 @@ _PARALLEL = ("tensor-model-parallel-size", "pipeline-model-parallel-size", "expe
              "expert-tensor-parallel-size", "context-parallel-size")  # fmt: skip
 _ADDED_LAYERS = ("account-for-embedding-in-pipeline-split", "account-for-loss-in-pipeline-split")
 _PATTERNS = ("moe-layer-freq", "no-rope-freq", "linear-attention-freq")
+_SAVES_LATER = ("async-", "use-persistent-ckpt-worker")
 _LEFT_OUT = {
     *("exit-interval", "exit-duration-in-mins", "ckpt-step", "finetune", "no-load-optim", "no-load-rng"),
     *("use-checkpoint-args", "use-checkpoint-opt_param-scheduler", "override-opt_param-scheduler", "mock-data"),
@@ -111,12 +114,12 @@ def shrunken(name: str, given: Mapping[str, Any]) -> Configuration:
         if flag in OWNED or flag in _LEFT_OUT or decided or "${" in str(value):
             continue
         flags[flag] = _value(flag, value)
-    if flags.get("async-save"):
-        flags["async-strategy"] = "mcore"
     tensor, stages, experts, _, context = (flags.get(flag, 1) for flag in _PARALLEL)
     if experts > 1:
         flags["expert-tensor-parallel-size"] = 1
-    if "num-layers" in given:
+    if pattern_of(given) is not None:
+        flags.pop("num-layers", None)
+    elif "num-layers" in given:
         flags["num-layers"] = 2 * stages - sum(flag in given for flag in _ADDED_LAYERS)
     for flag in _PATTERNS:
         if isinstance(flags.get(flag), str) and "[" in flags[flag]:
@@ -124,7 +127,12 @@ def shrunken(name: str, given: Mapping[str, Any]) -> Configuration:
     if flags.get("moe-router-topk", 1) > 2:
         flags["moe-router-topk"] = 2
     instances = flags.get("num-distributed-optimizer-instances", 1)
-    return Configuration(name, flags, max(tensor * instances, experts, context) * stages)
+    ranks = max(tensor * instances, experts, context) * stages
+    if flags.get("async-save"):
+        flags["async-strategy"] = "mcore"
+    if ranks > 1:  # each rank's writer imports Megatron, which takes longer than all else
+        flags = {flag: value for flag, value in flags.items() if not flag.startswith(_SAVES_LATER)}
+    return Configuration(name, flags, ranks)
 
 
 def _value(flag: str, value: Any) -> Any:

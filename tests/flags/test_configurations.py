@@ -41,9 +41,13 @@ def test_the_rule_keeps_what_a_configuration_is_about() -> None:
         "recompute-modules": ["core_attn", "moe"],
         "transformer-impl": "local",
         "swiglu": True,
-        "async-save": True,
-        "async-strategy": "mcore",
     }
+
+
+def test_one_rank_saves_in_the_background() -> None:
+    found = shrunken("gpt/a", {"async-save": True, "use-persistent-ckpt-worker": True})
+    assert found == ("gpt/a", {**found.flags, "async-save": True, "async-strategy": "mcore"}, 1)
+    assert found.flags["use-persistent-ckpt-worker"] is True
 
 
 def test_the_section_counts_each_kind() -> None:

@@ -1,16 +1,18 @@
 """Tries Megatron-LM's own training configurations, shrunk, and writes what came of each into docs/megatron.md.
 
 ``python -m tests.flags.try_configurations CHECKOUT``: CHECKOUT is a folder with Megatron-LM's source. Each goes through
-`lrps plan`, and what passes is trained: main, and a version that forks off it.
+`lrps plan`, and what passes is trained: main, and a version that forks off it. Results are kept as they come, so that a
+run with ``--new`` goes on where one with ``--seconds`` ended.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
@@ -26,31 +28,63 @@ OUTCOMES = ("trained", "refused by `lrps plan`", "refused by a rank", "failed", 
 TRAINED, BY_PLAN, BY_RANK, FAILED, NOT_YET = OUTCOMES
 
 Results = Mapping[str, Mapping[str, str]]
-"""Kind and name of a configuration -> ``outcome`` and what was said."""
+"""Kind and name of a configuration -> ``outcome``, what was said, and the hash of its shrunk ``plan``."""
 
 
-def try_all(checkout: Path, folder: Path, seconds: float, known: Results) -> dict[str, dict[str, str]]:
-    """Try each configuration; those of the same flags once, and none anew after so many seconds."""
+def try_all(
+    checkout: Path, folder: Path, seconds: float, known: Results, keep: Callable[[Results], None]
+) -> dict[str, dict[str, str]]:
+    """Put each configuration through `lrps plan`, and train what passes: those of one plan once.
+
+    Args:
+        checkout: A folder with Megatron-LM's source.
+        folder: For the campaigns.
+        seconds: After which no training is begun.
+        known: The results of an earlier run; a plan of which they tell how it ended is not trained again.
+        keep: Called with all results, after the plans have been looked at and after each training.
+    """
     ends = time.monotonic() + seconds
-    found: dict[str, dict[str, str]] = {}
-    same: dict[str, dict[str, str]] = {}
+    told = {of["plan"]: of for of in known.values() if of["outcome"] in (TRAINED, BY_RANK, FAILED)}
+    groups: dict[str, list[Configuration]] = {}
     for each in configurations(checkout):
-        key = json.dumps([each.flags, each.ranks], sort_keys=True)
-        if key not in same:
-            before = known.get(each.name, {})
-            told = before.get("outcome") in (TRAINED, BY_RANK, FAILED)
-            plan = write_trial(folder / "trial", each.flags, each.ranks, base={})
-            refusal = refused_by_plan(plan)
-            if refusal is not None:
-                same[key] = {"outcome": BY_PLAN, "says": str(refusal)}
-            elif told or time.monotonic() > ends:
-                same[key] = dict(before) if told else {"outcome": NOT_YET, "says": ""}
-            else:
-                same[key] = _outcome(each, plan)
-            same[key]["says"] = same[key]["says"].replace(str(folder), "FOLDER")
-            print(each.name, same[key]["outcome"], same[key]["says"][:160], flush=True)
-        found[each.name] = same[key]
-    return found
+        groups.setdefault(plan_hash(each), []).append(each)
+    same: dict[str, dict[str, str]] = {}
+    for key, (each, *_) in groups.items():
+        refusal = refused_by_plan(write_trial(folder / "trial", each.flags, each.ranks, base={}))
+        if refusal is not None:
+            same[key] = {"outcome": BY_PLAN, "says": str(refusal)}
+        else:
+            same[key] = dict(told.get(key, {"outcome": NOT_YET, "says": ""}))
+
+    def results() -> dict[str, dict[str, str]]:
+        return {each.name: {**same[key], "plan": key} for key, group in groups.items() for each in group}
+
+    keep(results())
+    for key in in_order_of_news({key: group[0] for key, group in groups.items() if same[key]["outcome"] == NOT_YET}):
+        if time.monotonic() > ends:
+            break
+        each, begun = groups[key][0], time.monotonic()
+        print(f"{each.name} (of {len(groups[key])}):", end=" ", flush=True)
+        same[key] = _outcome(each, write_trial(folder / "trial", each.flags, each.ranks, base={}))
+        same[key]["says"] = same[key]["says"].replace(str(folder), "FOLDER")
+        print(same[key]["outcome"], f"{time.monotonic() - begun:.0f} s", same[key]["says"], flush=True)
+        keep(results())
+    return results()
+
+
+def plan_hash(each: Configuration) -> str:
+    """Return what identifies a shrunk plan: configurations that have it in common are trained once."""
+    return hashlib.sha256(json.dumps([each.flags, each.ranks], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def in_order_of_news(left: Mapping[str, Configuration]) -> Iterator[str]:
+    """Yield the keys so that each comes with as many flags and values as possible that none before it has had."""
+    had: set[tuple[str, str]] = set()
+    pairs = {key: {(flag, str(value)) for flag, value in each.flags.items()} for key, each in left.items()}
+    while pairs:
+        key = max(pairs, key=lambda each: len(pairs[each] - had))
+        had |= pairs.pop(key)
+        yield key
 
 
 def _outcome(each: Configuration, plan: Path) -> dict[str, str]:
@@ -77,7 +111,7 @@ def section(results: Results) -> str:
 
 def _subject(says: str) -> str:
     """Return the flag that a refusal begins with, and what it is refused for."""
-    found = re.match(r"(?:megatron\.)?([a-z][\w-]+)", says)
+    found = re.match(r"(?:megatron\.|--)?([a-z][\w-]+)", says)
     for words in ("needs a GPU", "would not be honoured", "has no such flag", "is not installed", "is refused"):
         if words in says:
             return f"`{found[1] if found else ''}`: {words}"
@@ -94,12 +128,18 @@ def main() -> None:
     """Try all configurations of a checkout, write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path)
-    parser.add_argument("--new", action="store_true", help="train only what has not been trained yet")
+    parser.add_argument("--new", action="store_true", help="train only what has not been tried yet")
+    parser.add_argument("--failed", action="store_true", help="train only what has not been trained yet")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no training after that time")
     given = parser.parse_args()
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if given.new and RESULTS.is_file() else {}
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if given.new or given.failed else {}
+    if given.failed:
+        known = {name: found for name, found in known.items() if found["outcome"] == TRAINED}
     with tempfile.TemporaryDirectory() as folder:
-        found = try_all(given.checkout, Path(folder), given.seconds, known)
+        try_all(given.checkout, Path(folder), given.seconds, known, _write)
+
+
+def _write(found: Results) -> None:
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 

@@ -16,6 +16,7 @@ WEIGHT_DECAY: Flags = {"weight-decay-incr-style": "linear", "start-weight-decay"
 FP32: Flags = {"bf16": False, "use-distributed-optimizer": False}
 FP16: Flags = {"bf16": False, "fp16": True, "initial-loss-scale": 65536}
 RECOMPUTED: Flags = {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
+STAGES: Flags = {"pipeline-model-parallel-size": 2, "num-layers": 4}
 BACKGROUND: Flags = {"async-save": True, "async-strategy": "mcore", "use-persistent-ckpt-worker": True}
 
 VALUES: Flags = {
@@ -60,8 +61,10 @@ VALUES: Flags = {
     "exit-duration-in-mins": 1000,
     "ffn-hidden-size": 96,
     "hidden-size": 32,
+    **dict.fromkeys(("hybrid-layer-pattern", "hybrid-override-pattern"), "*-"),
     "kv-channels": 8,
     "logging-level": 20,
+    "lr-warmup-init": 1e-4,
     "loss-scale": 128.0,
     "max-position-embeddings": 64,
     "micro-batch-size": 1,
@@ -147,11 +150,9 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
     ({"disable-bias-linear": True}, "add-qkv-bias"),
     ({"tensor-model-parallel-size": 2}, "sequence-parallel"),
     (MOE, "expert-model-parallel-size"),
-    (
-        {"pipeline-model-parallel-size": 2, "num-layers": 4},
-        "num-layers-per-virtual-pipeline-stage overlap-p2p-communication-warmup-flush",
-    ),
-    ({"pipeline-model-parallel-size": 2, "num-layers": 4}, "num-virtual-stages-per-pipeline-rank"),
+    (MOE | {"tensor-model-parallel-size": 2, "sequence-parallel": True}, "expert-tensor-parallel-size"),
+    (STAGES, "num-layers-per-virtual-pipeline-stage num-virtual-stages-per-pipeline-rank"),
+    (STAGES | {"num-layers-per-virtual-pipeline-stage": 1}, "overlap-p2p-communication-warmup-flush"),
 )
 BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in line.split()}
 """Flag -> the flags that it means nothing without."""
@@ -177,6 +178,7 @@ RANKS = dict.fromkeys(
         *("tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size"),
         *("sequence-parallel", "num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank"),
         *("overlap-grad-reduce", "overlap-param-gather", "dist-ckpt-optim-fully-reshardable"),
+        *("overlap-p2p-communication-warmup-flush", "expert-tensor-parallel-size"),
     ),
     2,
 )

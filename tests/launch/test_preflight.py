@@ -70,6 +70,15 @@ def test_a_strategy_of_saves_that_this_machines_megatron_lacks(tmp_path: Path, m
     assert said(campaign_in(tmp_path, megatron=flags)) == []
 
 
+def test_saves_that_this_machines_megatron_damages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("use-distributed-optimizer", "dist-ckpt-optim-fully-reshardable", "overlap-grad-reduce")
+    campaign = campaign_in(tmp_path, megatron=dict.fromkeys(names, True))
+    monkeypatch.setattr(preflight, "installed", {"megatron-core": "0.19.2"}.get)
+    assert "--overlap-grad-reduce cuts the gradients into buckets" in said(campaign)[0]
+    monkeypatch.setattr(preflight, "installed", {"megatron-core": "0.20.0"}.get)
+    assert said(campaign) == []
+
+
 def test_a_layout_that_no_megatron_trains(tmp_path: Path) -> None:
     model = {"num-layers": 4, "hidden-size": 64, "num-attention-heads": 5}
     assert (

@@ -21,8 +21,9 @@ def alphas(budget: Budget) -> dict[str, float | None]:
     ("share", "chosen", "iterations"),
     [
         (0.4, [None, None, None, 0.6], 4000),  # the floor: only the last branch is free
-        (0.41, [None, None, 0.1, 0.6], 4100),
-        (0.45, [None, 0.1, 0.4, 0.6], 4500),
+        (0.45, [None, None, None, 0.6], 4000),  # 500 are left, and a branch of alpha 0.6 takes 600
+        (0.46, [None, None, 0.6, 0.6], 4600),
+        (0.52, [None, 0.6, 0.6, 0.6], 5200),
         (0.58, [0.6, 0.6, 0.6, 0.6], 5800),  # the paper's
         (1.0, [0.6, 0.6, 0.6, 0.6], 5800),
     ],
@@ -48,13 +49,13 @@ def test_a_forecast_spends_the_budget_where_an_iteration_gains_most() -> None:
 
 def test_what_is_trained_stays_and_counts() -> None:
     found = spend(TREE, 0.5, fixed={"v1": "it is trained"}, loss=unknown)
-    assert alphas(found) == {"v1": 0.6, "v2": None, "v3": 0.4, "v4": 0.6}
-    assert found.iterations == 4000 + 600 + 400
+    assert alphas(found) == {"v1": 0.6, "v2": None, "v3": None, "v4": 0.6}
+    assert found.iterations == 4000 + 600
     assert found.choices[0].why == "it is trained"
 
 
 def test_a_choice_says_the_keys_that_make_it_and_they_cost_what_it_says() -> None:
-    found = spend(TREE, 0.45, fixed={}, loss=unknown)
+    found = spend(TREE, 0.47, fixed={}, loss=unknown)
     named = zip(versions(1000, 1000, 1000, 1000), found.choices, strict=True)
     tree = tree_of(versions=[each | choice.keys for each, choice in named], decay={"shape": "linear"})
     assert sum(path.iterations for path in tree.paths) == found.iterations

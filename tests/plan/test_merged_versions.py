@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from megatron_lrps.errors import PlanError
-from megatron_lrps.plan.cost import checkpoints_kept, cost_of
+from megatron_lrps.plan.cost import checkpoints_kept, cost_of, merge_saves
 from megatron_lrps.plan.flags import refuse_to_train_mean
 from megatron_lrps.plan.version_source import sources_of
 from tests.plan.plans import assert_one_clear_line, tree_of, versions
@@ -57,6 +57,16 @@ def test_a_version_can_be_merged_where_the_campaign_is_not() -> None:
 def test_checkpoints_of_one_merge_are_kept_at_a_time() -> None:
     # the ends of main (which is v4's) and of four versions, main at 1000, 2000 and 3000, and nine parts of a merge
     assert checkpoints_kept(tree_of(versions=FOUR, merge={"checkpoints": 10})) == 5 + 3 + 9
+
+
+@pytest.mark.parametrize(("every", "besides"), [(100, 0), (450, 3), (1000, 4)])
+def test_a_merge_counts_the_saves_that_are_made_for_it_alone(every: int, besides: int) -> None:
+    # main at 900, 1000, 1800, 2000, 2700, 3000 and 3600, and at its end; 450 divides none of the thousands
+    tree = tree_of(versions=FOUR, merge={"window": 0.2, "checkpoints": 2}, megatron={"save-interval": every})
+    saves = merge_saves(tree)
+    assert saves is not None
+    assert (saves.checkpoints, saves.besides, saves.save_interval) == (8, besides, every)
+    assert merge_saves(tree_of(versions=FOUR)) is None
 
 
 @pytest.mark.parametrize(

@@ -16,4 +16,7 @@ def test_an_optimizer_that_megatron_does_not_bring_is_named(optimizer: str, monk
 
 def test_what_needs_none_wants_none() -> None:
     assert not wanted_packages(plan_of(megatron={"optimizer": "adam", "enable-ft-package": False}))
+    instances = "num-distributed-optimizer-instances"
+    assert not wanted_packages(plan_of(megatron={instances: 1}))
+    assert wanted_packages(plan_of(megatron={instances: 2})) == {f"megatron.{instances}": ("einops", "einops")}
     assert list(wanted_packages(plan_of(megatron={"enable-ft-package": True}))) == ["megatron.enable-ft-package"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "results" / "releases.json"
-FEATURES = ("fork", "resume", "oracle", "unplanned branch", "export")
+FEATURES = ("fork", "resume", "oracle", "unplanned branch", "export", "hybrid")
 _BEGIN, _END = "<!-- made from docs/results/releases.json -->", "<!-- end -->"
 _BRANCHED = "branched on "
 

@@ -16,6 +16,7 @@ from training.harness import Trained, read_scalars, train
 
 from megatron_lrps.monitor.scalars import read_scalars as read_values
 from megatron_lrps.plan import expand, load_plan
+from megatron_lrps.training.megatron.installed import installed_release
 
 BATCH = 4
 FORK, END = 4, 10
@@ -74,6 +75,14 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
         f" --save {branch} --save-interval 100"
     )
     return folder, train(branch, flags)
+
+
+@pytest.mark.skipif(installed_release().hybrid is None, reason="the plugin trains hybrid models from 0.17 on")
+def test_hybrid(stock: tuple[Path, Trained]) -> None:
+    """Attention and MLP layers in turns are the GPT, digit for digit."""
+    folder, _ = stock
+    run = train(folder / "hybrid", f"--mock-data --train-iters {FORK} --hybrid-layer-pattern *-*-")
+    assert list(run.losses.items()) == read_scalars(folder / "main" / "events")["lm loss"]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from megatron_lrps.data.prepare.workers import Task, encode_all
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
 from megatron_lrps.storage.files import replacing, write_atomic
 from megatron_lrps.storage.ownership import acquire
+from megatron_lrps.wording import counted
 
 _EXAMPLES = 3
 
@@ -215,7 +216,8 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
         )
     if not counts["tokens"]:
         raise RefusedError(
-            f"{index.source.key}: none of {counts['documents']} documents gives a token.", "Give documents with text."
+            f"{index.source.key}: none of {counted(counts['documents'], 'document')} gives a token.",
+            "Give documents with text.",
         )
     dtype = dtype_of(load_reference(spec))
     parts = [PartFiles(index.folder, shard.name) for shard in index.shards]
@@ -235,7 +237,7 @@ def _publish(index: _Index, spec: TokenizerSpec, tokenizer: str, started: float,
     )
     _record(prepared)
     if bad:
-        reporter.say(f"{prefix.name}: {bad} documents cannot be read; they are listed in {listed}.")
+        reporter.say(f"{prefix.name}: {counted(bad, 'document')} cannot be read, listed in {listed}.")
     return prepared
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from megatron_lrps.data.prepare.encode import Encoding
 from megatron_lrps.storage.files import read_json
+from megatron_lrps.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,8 @@ class Prepared:
 
     def remarked(self) -> list[str]:
         """Return lines about documents that are not in the index, and about those that were changed or are odd."""
-        bad = [f"{count:,} documents are not in it: {reason}" for reason, count in sorted(self.unreadable.items())]
-        return [*bad, *(f"{count:,} documents: {remark}" for remark, count in sorted(self.remarks.items()))]
+        bad = [f"{counted(count, 'document')} left out: {reason}" for reason, count in sorted(self.unreadable.items())]
+        return [*bad, *(f"{counted(count, 'document')}: {remark}" for remark, count in sorted(self.remarks.items()))]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are written to disk."""

@@ -13,6 +13,7 @@ the calling process alone:
 - the norms: LayerNorm and RMSNorm that work under sequence parallelism and with zero-centred weights (``norms``);
 - the layers: experts with a bias or exchanged all to all, and multi-latent attention, on Megatron's local modules
   (``modules``);
+- ``all_gather`` of parts of different sizes, as distributed Muon gathers them (``collectives``);
 - the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from megatron_lrps.training.cpu import rng
+from megatron_lrps.training.cpu.collectives import gathered_unevenly
 
 HOST = torch.device("cpu")
 
@@ -212,6 +213,7 @@ def patch_torch() -> None:
     _put(torch, {name: _factory(getattr(torch, name), name in _DRAWING) for name in _FACTORIES})
     _put(torch, {"compile": _uncompiled})
     _put(torch.nn.functional, {"dropout": rng.dropout})
+    _put(torch.distributed, {"all_gather": gathered_unevenly(torch.distributed.all_gather)})
     _put(
         torch.Tensor,
         {

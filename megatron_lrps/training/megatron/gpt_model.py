@@ -1,4 +1,4 @@
-"""Builds GPT's pipeline stages for releases whose wheel has no builder of them: megatron-core up to 0.18.
+"""Builds pipeline stages of GPT and hybrid models for releases without a builder of them: megatron-core up to 0.18.
 
 Megatron-LM's own ``gpt_builders.py``, which wheels do not ship, says which layers belong to which arguments.
 """
@@ -18,6 +18,7 @@ from megatron.training import get_args
 from megatron.training.arguments import core_transformer_config_from_args
 
 from megatron_lrps.training.megatron.gpt_parts import applied_rope_factor
+from megatron_lrps.training.megatron.hybrid_layers import hybrid_layers, hybrid_names, is_hybrid
 from megatron_lrps.training.megatron.layer_spec import layer_spec
 
 
@@ -52,27 +53,34 @@ def builder(args: Namespace, settings: dict[str, Any]) -> Callable[[int | None],
 def _build(
     args: Namespace, config: Any, pre_process: bool, post_process: bool, vp_stage: int | None, groups: Any
 ) -> Any:
+    common = {
+        "pre_process": pre_process,
+        "post_process": post_process,
+        "fp16_lm_cross_entropy": args.fp16_lm_cross_entropy,
+        "parallel_output": True,
+        "share_embeddings_and_output_weights": not args.untie_embeddings_and_output_weights,
+        "position_embedding_type": args.position_embedding_type,
+        "rotary_percent": args.rotary_percent,
+        "rotary_base": args.rotary_base,
+        "seq_len_interpolation_factor": args.rotary_seq_len_interpolation_factor,
+        "vp_stage": vp_stage,
+        "pg_collection": groups,
+    }
+    sizes = args.padded_vocab_size, args.max_position_embeddings
+    if is_hybrid(args):
+        names = hybrid_names()
+        layers = hybrid_layers(args) or names.layers.get()
+        return names.model.get()(config, layers, *sizes, hybrid_layer_pattern=args.hybrid_layer_pattern, **common)
     fused = args.transformer_impl == "transformer_engine"
     layers = _layers(args, config, fused, vp_stage)
     return GPTModel(
-        config=config,
-        transformer_layer_spec=layers,
-        vocab_size=args.padded_vocab_size,
-        max_sequence_length=args.max_position_embeddings,
-        pre_process=pre_process,
-        post_process=post_process,
-        fp16_lm_cross_entropy=args.fp16_lm_cross_entropy,
-        parallel_output=True,
-        share_embeddings_and_output_weights=not args.untie_embeddings_and_output_weights,
-        position_embedding_type=args.position_embedding_type,
-        rotary_percent=args.rotary_percent,
-        rotary_base=args.rotary_base,
+        config,
+        layers,
+        *sizes,
         rope_scaling=args.use_rope_scaling,
         rope_scaling_factor=applied_rope_factor(args),
-        seq_len_interpolation_factor=args.rotary_seq_len_interpolation_factor,
         mtp_block_spec=_predictions(args, config, layers, fused, vp_stage) if args.mtp_num_layers else None,
-        vp_stage=vp_stage,
-        pg_collection=groups,
+        **common,
     )
 
 

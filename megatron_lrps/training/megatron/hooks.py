@@ -193,7 +193,9 @@ def _scheduler(session: Session, call: Call) -> Any:
     """Build the path's own scheduler in place of stock's."""
     from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 
-    return PathSwitchingScheduler(call["optimizer"], session.path.schedule, names.arguments())
+    args, path = names.arguments(), session.path
+    end = path.batches.samples(args.train_iters)
+    return PathSwitchingScheduler(call["optimizer"], path.schedule, args, end=end)
 
 
 def _datasets(session: Session, call: Call) -> Any:

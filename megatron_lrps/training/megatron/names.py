@@ -138,6 +138,25 @@ WRITER = Name("megatron.core.dist_checkpointing.strategies.async_utils", "Persis
 
 
 @dataclass(frozen=True, kw_only=True)
+class HybridNames:
+    """The names of a hybrid model, which are others in 0.17.
+
+    Attributes:
+        model: The model.
+        stack: Its layers, one after another.
+        submodules: The specification of each kind of layer.
+        layers: Megatron's own specification, of Transformer Engine's modules.
+        norm: The norm at the end of the stack, at the place where the stack looks it up.
+    """
+
+    model: Name
+    stack: Name
+    submodules: Name
+    layers: Name
+    norm: Name
+
+
+@dataclass(frozen=True, kw_only=True)
 class Release:
     """The names that differ from release to release, and the release that they belong to.
 
@@ -158,6 +177,8 @@ class Release:
         build_tokenizer: Makes the tokenizer that the arguments name.
         gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
         plain_evaluation: Whether an evaluation has no batch of its own, and its sets have numbers instead of names.
+        steps_batches: Whether it has ``--step-batch-size-schedule``.
+        hybrid: The names of hybrid models; None if the plugin trains none.
         common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
 
@@ -176,7 +197,9 @@ class Release:
     start_writer: Name | None
     build_tokenizer: Name
     gpt: str
+    hybrid: HybridNames | None
     plain_evaluation: bool = False
+    steps_batches: bool = True
     common_file: str | None = None
 
     @property

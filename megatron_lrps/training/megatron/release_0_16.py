@@ -9,6 +9,7 @@ RELEASE = dataclasses.replace(
     release_0_17.RELEASE,
     prefix="0.16.",
     newest="0.16.1",
+    hybrid=None,
     results_queue=None,
     start_writer=None,
     build_tokenizer=Name("megatron.core.tokenizers.text.utils.build_tokenizer", "build_tokenizer", ("args",)),

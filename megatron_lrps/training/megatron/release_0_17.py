@@ -3,10 +3,12 @@
 import dataclasses
 
 from megatron_lrps.training.megatron import release_0_18
-from megatron_lrps.training.megatron.names import Name
+from megatron_lrps.training.megatron.names import HybridNames, Name
 
 _INITIALIZE = "megatron.training.initialize"
 _PARSED = ("extra_args_provider", "ignore_unknown_args")
+_STACK = "megatron.core.ssm.mamba_block"
+_MODEL = "megatron.core.models.mamba"
 
 RELEASE = dataclasses.replace(
     release_0_18.RELEASE,
@@ -16,5 +18,13 @@ RELEASE = dataclasses.replace(
     validate_args=Name(_INITIALIZE, "validate_args", ("args",)),
     set_globals=Name(_INITIALIZE, "set_global_variables", ("args",)),
     gpt="megatron_lrps.training.megatron.gpt_0_17",
+    hybrid=HybridNames(
+        model=Name(f"{_MODEL}.mamba_model", "MambaModel"),
+        stack=Name(_STACK, "MambaStack"),
+        submodules=Name(_STACK, "MambaStackSubmodules"),
+        layers=Name(f"{_MODEL}.mamba_layer_specs", "mamba_stack_spec"),
+        norm=Name(_STACK, "TENorm"),
+    ),
     plain_evaluation=True,
+    steps_batches=False,
 )

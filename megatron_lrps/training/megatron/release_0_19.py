@@ -1,9 +1,10 @@
 """The names of megatron-core 0.19 that are not the same in all releases."""
 
-from megatron_lrps.training.megatron.names import Name, Release
+from megatron_lrps.training.megatron.names import HybridNames, Name, Release
 
 _ARGUMENTS = "megatron.training.arguments"
 _WRITER = "megatron.core.dist_checkpointing.strategies.filesystem_async"
+_HYBRID = "megatron.core.models.hybrid"
 
 RELEASE = Release(
     prefix="0.19.",
@@ -27,4 +28,11 @@ RELEASE = Release(
     ),
     build_tokenizer=Name("megatron.core.tokenizers.utils.build_tokenizer", "build_tokenizer", ("args",)),
     gpt="megatron_lrps.training.megatron.gpt_0_19",
+    hybrid=HybridNames(
+        model=Name(f"{_HYBRID}.hybrid_model", "HybridModel"),
+        stack=Name(f"{_HYBRID}.hybrid_block", "HybridStack"),
+        submodules=Name(f"{_HYBRID}.hybrid_block", "HybridStackSubmodules"),
+        layers=Name(f"{_HYBRID}.hybrid_layer_specs", "hybrid_stack_spec"),
+        norm=Name(f"{_HYBRID}.hybrid_block", "TENorm"),
+    ),
 )

@@ -141,7 +141,7 @@ def test_unreadable_documents_are_counted_and_listed(shard_bytes: int, tokenizer
     content = (tmp_path / "raw.jsonl").read_bytes()
     assert [(entry["line"], entry["reason"]) for entry in listed] == list(enumerate(BAD.values(), first))
     assert [content[entry["offset"] :].split(b"\n")[0] for entry in listed] == list(BAD)
-    assert any("7 documents cannot be read; they are listed in" in line for line in SAID)
+    assert any("7 documents cannot be read, listed in" in line for line in SAID)
     assert not (tmp_path / "data" / "good.unreadable.jsonl").exists()
 
 
@@ -264,8 +264,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert row[:2] == ["data/a", str(2 * len(PARTS) + 2)]
     remarks = [line for line in ended.stdout.splitlines() if line.startswith("data/a: ")]
     assert remarks == [
-        "data/a: 1 documents are not in it: not UTF-8.",
-        "data/a: 1 documents: byte order mark removed.",
+        "data/a: 1 document left out: not UTF-8.",
+        "data/a: 1 document: byte order mark removed.",
     ]
     assert "made" in row
     assert " MB of text encoded in " in ended.stdout.splitlines()[-1]
