@@ -1,6 +1,8 @@
 """A process's part in a path that Bridge's loop trains: each method is one moment of the loop."""
 
+import contextlib
 import signal
+import sys
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +14,11 @@ import torch
 from megatron_lrps.bridge.bridge_release import GATHER_ITEM
 from megatron_lrps.bridge.bridge_scheduler import put_on_path
 from megatron_lrps.bridge.config_arguments import refuse_other_flags, run_arguments
+from megatron_lrps.bridge.writer_watch import watch_writer
 from megatron_lrps.campaign.activity import What
 from megatron_lrps.campaign.checkpoint import Checkpoint, being_saved
 from megatron_lrps.campaign.start_point import StartPoint
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.vocabulary import vocabulary_by_plan
 from megatron_lrps.storage.files import write_atomic
@@ -38,6 +41,12 @@ def followed() -> "FollowedPath":
             "call pretrain inside of `with follow(config, plan=..., path=...) as callbacks:`.",
         )
     return _followed
+
+
+def say(error: LrpsError) -> None:
+    """Print what ends this rank."""
+    with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+        print(f"lrps: {error}", file=sys.stderr, flush=True)
 
 
 def set_followed(path: "FollowedPath | None") -> None:
@@ -154,8 +163,11 @@ class FollowedPath:
         self._state = state
         put_on_path(scheduler, self.to_train.schedule, self._args, end=self._end)
         self._refuse_other_position(scheduler)
+        watch_writer(lambda: state.async_calls_queue, torch.distributed.get_rank(), self._writer_died)
         handler = state.signal_handler
-        gather = partial(received_with_requests, handler, self._connected.requests, GATHER_ITEM.get())
+        gather = partial(
+            received_with_requests, handler, self._connected.requests, self._connected.pace, GATHER_ITEM.get()
+        )
         handler.signals_received = partial(self._decide_exit, gather)
         if handler.sig != signal.SIGTERM:  # which launchers send
             signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
@@ -222,6 +234,9 @@ class FollowedPath:
         self._config.checkpoint.save_interval = self._interval
         if self._session is not None:
             self._session.let_go()
+
+    def _writer_died(self, error: LrpsError, code: int) -> int:
+        return self._connected.writer_died(error, code, say)
 
     def _choose(self) -> None:
         """Let Bridge load the agreed checkpoint by its own folder, as a tracker may name another one."""

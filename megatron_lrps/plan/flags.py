@@ -79,8 +79,8 @@ UNSAFE: dict[str, str] = {
     "ckpt-convert-format": "it converts a checkpoint and trains nothing",
     "ckpt-convert-save": "it converts a checkpoint and trains nothing",
     "skip-train": "it trains nothing; lrps eval scores what is trained",
-    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, and lrps run and lrps submit start "
-    "them themselves; alerts.stall_ends ends ranks that hang",
+    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started: launch.local.ft_launcher lets lrps "
+    "run do so; elsewhere alerts.stall_ends ends ranks that hang",
 }
 """Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 

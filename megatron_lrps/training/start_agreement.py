@@ -149,6 +149,11 @@ class StartAgreement:
             self._damaged[start.iteration] = str(damages[0])
         return bool(damages)
 
+    @property
+    def token(self) -> str:
+        """The token of this process's hold of the path; empty if it does not hold it."""
+        return "" if self._ownership is None else self._ownership.token
+
     def _find(self, allow: Sequence[str]) -> StartPoint:
         """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
 

@@ -55,8 +55,9 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``world_size`` (ranks), ``lines`` (path name -> Megatron's argument line without the program),
-            ``vocabulary`` (tokens; None: ask the tokenizer), ``batches`` (``Batches.to_json``) and ``adopted`` (path
-            name -> folder and iteration of the checkpoint that it adopts, whose arguments must fit).
+            ``vocabulary`` (tokens; None: ask the tokenizer), ``batches`` (``Batches.to_json`` of the plan, if the lines
+            are of one) and ``adopted`` (path name -> folder and iteration of the checkpoint that it adopts, whose
+            arguments must fit).
 
     Returns:
         ``transformer_engine`` (whether it is installed) and ``paths``: name -> ``layout`` (sizes of the parallel
@@ -67,7 +68,7 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     """
     os.environ["WORLD_SIZE"], os.environ["RANK"] = str(request["world_size"]), "0"
     answers: dict[str, Any] = {}
-    batches = Batches.from_json(request["batches"])
+    batches = Batches.from_json(request["batches"]) if "batches" in request else None
     built: dict[str, dict[str, Any]] = {}
     for name, line in request["lines"].items():
         try:
@@ -86,7 +87,7 @@ def _check_path(
     line: list[str],
     vocabulary: int | None,
     built: dict[str, dict[str, Any]],
-    batches: Batches,
+    batches: Batches | None,
     adopted: tuple[str, int] | None,
 ) -> dict[str, Any]:
     from megatron.core import num_microbatches_calculator as microbatches
@@ -97,9 +98,11 @@ def _check_path(
     from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
     from megatron_lrps.training.megatron.whole_validation import size_evaluations
 
-    refuse_rising_batch(batches)
+    if batches is not None:
+        refuse_rising_batch(batches)
     args = _parse(line)
-    args.global_batch_size = batches.last  # the most micro-batches; the line may have the steps instead
+    if batches is not None and batches.rises:
+        args.global_batch_size = batches.last  # the most micro-batches
     prepare(args)
     validate_args(args)
     size_evaluations(args)
