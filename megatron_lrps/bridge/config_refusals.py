@@ -5,6 +5,7 @@ from typing import Any
 from megatron_lrps.bridge.config_values import ABSENT, value_at
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.schedule import Batches
 
 _KEPT = "fork-or-resume does not look at checkpoints that are not kept; save_interval and async_save save often"
 _ONE_BATCH = "in this loop, a path's positions are iterations of one global_batch_size"
@@ -57,6 +58,15 @@ def refuse_unfit(config: Any) -> None:
     if hasattr(config.model, "megatron_mimo_parallelism_config"):
         raise RefusedError(
             "config.model is a MegatronMIMO model, whose parts have layouts of their own.", "train it without a plan."
+        )
+
+
+def refuse_several(batches: Batches) -> None:
+    """Refuse a plan whose batch rises, since a path has one batch in Bridge's loop; raises RefusedError."""
+    if batches.rises:
+        raise RefusedError(
+            f"The plan's batch is {batches.words}, and in Bridge's loop a path has one batch.",
+            "train it in Megatron-LM's loop, or with one global_batch_size.",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from megatron_lrps.bridge.bridge_release import admit, refuse_unknown_bridge
 from megatron_lrps.bridge.config_by_plan import decide
-from megatron_lrps.bridge.config_refusals import refuse_uncountable, refuse_unfit
+from megatron_lrps.bridge.config_refusals import refuse_several, refuse_uncountable, refuse_unfit
 from megatron_lrps.bridge.followed_path import FollowedPath, say, set_followed
 from megatron_lrps.bridge.path_callback import PathCallback
 from megatron_lrps.errors import LrpsError, RefusedError
@@ -92,11 +92,8 @@ def _prepare(config: Any, plan: Path | str, path: str, allow: Sequence[str]) -> 
         raise RefusedError(
             "launch.device is cpu in the plan, and Megatron-Bridge trains on GPUs.", "set launch.device: gpu."
         )
-    if (batches := planned.tree.batches).rises:
-        raise RefusedError(
-            f"The plan's batch is {batches.words}, and in Bridge's loop a path has one batch.",
-            "train it in Megatron-LM's loop, or with one global_batch_size.",
-        )
+    batches = planned.tree.batches
+    refuse_several(batches)
     refuse_uncountable(series, batches.samples(planned.path.end))
     refuse_unfit(config)
     decide(config, planned)

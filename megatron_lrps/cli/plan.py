@@ -200,9 +200,13 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
 
 def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     plan = tree.plan
+    batches = tree.batches
+    amounts = f"{batches.last} samples of {plan.sequence_length} tokens an iteration"
+    if batches.rises:
+        amounts = f"samples of {plan.sequence_length} tokens in batches of {batches.words}"
     typer.echo(
         f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
-        f"{tree.batches.words} samples of {plan.sequence_length} tokens an iteration\n"
+        f"{amounts}\n"
     )
     rows = []
     for path in tree.paths:
