@@ -181,11 +181,19 @@ lrps_trained() {
   timeout --kill-after=10 120 srun --nodes=1 --ntasks=1 "${options[@]}" "${command[@]}"
 }
 
-# On USR1, which comes before the time limit: ask the ranks to save and stop.
+# On USR1, which comes before the time limit: ask the ranks to save and stop, and watch whether they do.
 lrps_stop() {
   asked=1 signalled=1
   lrps_say "asked to save and stop: the ranks get $LRPS_EXIT_SIGNAL"
   [[ -z $step ]] || kill -s "$LRPS_EXIT_SIGNAL" "$step"
+  [[ -z $training || -n $overseen ]] || { overseen=1 && lrps_beside stop_guard; }
+}
+
+# Run module $1 beside the ranks, with the Python of this node. `guards` are the processes of such modules.
+lrps_beside() {
+  [[ -z ${LRPS_CONTAINER:-} || -n ${LRPS_HOST_PYTHON:-} ]] || return 0 # only the container has megatron_lrps
+  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m "megatron_lrps.launch.slurm.$1" "$LRPS_PLAN" "$LRPS_PATH" &
+  guards+=($!)
 }
 
 # Wait for the step that runs as process $1, and set `code` to its exit code.
@@ -202,23 +210,18 @@ lrps_wait() {
   step=
 }
 
-# With LRPS_STALL, judge the ranks' progress from this node (alerts.stall of the plan). `guard` is its process.
-lrps_guard() {
-  guard=
-  [[ $does == train && -n ${LRPS_STALL:-} ]] || return 0
-  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m megatron_lrps.launch.slurm.stall_guard "$LRPS_PLAN" "$LRPS_PATH" &
-  guard=$!
-}
-
-# Run the ranks as one step, and set `code` to its exit code.
+# Run the ranks as one step, and set `code` to its exit code. With LRPS_ALERTS, they are judged from this node
+# (alerts.stall and alerts.straggler of the plan).
 lrps_step() {
+  local overseen='' guards=()
   code=75
   [[ -z $asked ]] || return # there is nothing to save yet
-  lrps_guard
+  [[ $does != train ]] || training=1
+  [[ -z $training || -z ${LRPS_ALERTS:-} ]] || lrps_beside alert_guard
   srun "${options[@]}" "${command[@]}" &
   lrps_wait $!
-  [[ -z $guard ]] || kill "$guard" 2>/dev/null
   trap '' USR1
+  ((${#guards[@]} == 0)) || kill "${guards[@]}" 2>/dev/null
   # The signal ends a rank until Megatron listens to it. Nothing that was saved is lost.
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
 }
@@ -293,7 +296,7 @@ lrps_promote() {
 }
 
 lrps_job() {
-  local does=$1 logs file events lines options command code last recorded failed step='' asked='' guard=''
+  local does=$1 logs file events lines options command code last recorded failed step='' asked='' training=''
   shift
   lrps_settings
   file=$logs/requeues

@@ -21,13 +21,14 @@ class CarryingScheduler(PathSwitchingScheduler):
         return {**super().state_dict(), ARGUMENTS: json.dumps(plain_arguments(self.arguments))}
 
 
-def put_on_path(stock: Any, schedule: Schedule, args: Namespace) -> None:
+def put_on_path(stock: Any, schedule: Schedule, args: Namespace, *, end: int) -> None:
     """Make stock's scheduler the path's own, in place: Bridge's loop holds this very object.
 
     Args:
         stock: The scheduler that Bridge has built, at position 0.
         schedule: The path's whole curve.
         args: The run's arguments.
+        end: The path's end, in samples.
 
     Raises:
         RefusedError: if weight decay would change along a path.
@@ -35,4 +36,4 @@ def put_on_path(stock: Any, schedule: Schedule, args: Namespace) -> None:
     if not isinstance(stock, CarryingScheduler):
         stock.__class__ = CarryingScheduler
         stock.arguments = args
-        PathSwitchingScheduler.__init__(stock, stock.optimizer, schedule, args)
+        PathSwitchingScheduler.__init__(stock, stock.optimizer, schedule, args, end=end)

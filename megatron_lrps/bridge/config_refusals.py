@@ -5,16 +5,18 @@ from typing import Any
 from megatron_lrps.bridge.config_values import ABSENT, value_at
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.schedule import Batches
 
 _KEPT = "fork-or-resume does not look at checkpoints that are not kept; save_interval and async_save save often"
+_ONE_BATCH = "in this loop, a path's positions are iterations of one global_batch_size"
 _FIT: dict[str, tuple[tuple[Any, ...], str]] = {
     "peft": ((None,), "a path trains all weights, and an adapter's checkpoint is no fork point"),
     "inprocess_restart.enabled": (
         (False,),
         "a process decides once where its path starts; let the launcher start it again",
     ),
-    "train.rampup_batch_size": ((None,), UNSAFE["rampup-batch-size"]),
-    "train.step_batch_size_schedule": ((None,), UNSAFE["step-batch-size-schedule"]),
+    "train.rampup_batch_size": ((None,), _ONE_BATCH),
+    "train.step_batch_size_schedule": ((None,), _ONE_BATCH),
     "train.decrease_batch_size_if_needed": ((False,), UNSAFE["decrease-batch-size-if-needed"]),
     "train.iterations_to_skip": (([], None), UNSAFE["iterations-to-skip"]),
     "train.num_epochs": ((None,), "the plan counts iterations"),
@@ -56,6 +58,15 @@ def refuse_unfit(config: Any) -> None:
     if hasattr(config.model, "megatron_mimo_parallelism_config"):
         raise RefusedError(
             "config.model is a MegatronMIMO model, whose parts have layouts of their own.", "train it without a plan."
+        )
+
+
+def refuse_several(batches: Batches) -> None:
+    """Refuse a plan whose batch rises, since a path has one batch in Bridge's loop; raises RefusedError."""
+    if batches.rises:
+        raise RefusedError(
+            f"The plan's batch is {batches.words}, and in Bridge's loop a path has one batch.",
+            "train it in Megatron-LM's loop, or with one global_batch_size.",
         )
 
 

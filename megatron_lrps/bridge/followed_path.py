@@ -1,6 +1,8 @@
 """A process's part in a path that Bridge's loop trains: each method is one moment of the loop."""
 
+import contextlib
 import signal
+import sys
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +14,11 @@ import torch
 from megatron_lrps.bridge.bridge_release import GATHER_ITEM
 from megatron_lrps.bridge.bridge_scheduler import put_on_path
 from megatron_lrps.bridge.config_arguments import refuse_other_flags, run_arguments
+from megatron_lrps.bridge.writer_watch import watch_writer
 from megatron_lrps.campaign.activity import What
 from megatron_lrps.campaign.checkpoint import Checkpoint, being_saved
 from megatron_lrps.campaign.start_point import StartPoint
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.vocabulary import vocabulary_by_plan
 from megatron_lrps.storage.files import write_atomic
@@ -38,6 +41,12 @@ def followed() -> "FollowedPath":
             "call pretrain inside of `with follow(config, plan=..., path=...) as callbacks:`.",
         )
     return _followed
+
+
+def say(error: LrpsError) -> None:
+    """Print what ends this rank."""
+    with contextlib.suppress(OSError):  # the log may be on the disk that has failed
+        print(f"lrps: {error}", file=sys.stderr, flush=True)
 
 
 def set_followed(path: "FollowedPath | None") -> None:
@@ -83,7 +92,11 @@ class FollowedPath:
     @property
     def position(self) -> int:
         """The sample that this run starts at."""
-        return self._start.iteration * self.plan.global_batch_size
+        return self.to_train.batches.samples(self._start.iteration)
+
+    @property
+    def _end(self) -> int:
+        return self.to_train.batches.samples(self.to_train.end)
 
     @property
     def validated(self) -> int:
@@ -136,7 +149,7 @@ class FollowedPath:
         self._connected.loads(self._args)
         self._choose()
         self._state = ctx.state
-        put_on_path(ctx.opt_param_scheduler, self.to_train.schedule, self._args)
+        put_on_path(ctx.opt_param_scheduler, self.to_train.schedule, self._args, end=self._end)
         if self._start.checkpoint is None and not self._config.checkpoint.pretrained_checkpoint:
             return 0, 0
         with vouched_states():
@@ -148,10 +161,13 @@ class FollowedPath:
         """Take the loop's signals, and its scheduler if nothing was loaded; raises RefusedError at a wrong position."""
         self._connected.activity.tell("training")
         self._state = state
-        put_on_path(scheduler, self.to_train.schedule, self._args)
+        put_on_path(scheduler, self.to_train.schedule, self._args, end=self._end)
         self._refuse_other_position(scheduler)
+        watch_writer(lambda: state.async_calls_queue, torch.distributed.get_rank(), self._writer_died)
         handler = state.signal_handler
-        gather = partial(received_with_requests, handler, self._connected.requests, GATHER_ITEM.get())
+        gather = partial(
+            received_with_requests, handler, self._connected.requests, self._connected.pace, GATHER_ITEM.get()
+        )
         handler.signals_received = partial(self._decide_exit, gather)
         if handler.sig != signal.SIGTERM:  # which launchers send
             signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
@@ -219,15 +235,18 @@ class FollowedPath:
         if self._session is not None:
             self._session.let_go()
 
+    def _writer_died(self, error: LrpsError, code: int) -> int:
+        return self._connected.writer_died(error, code, say)
+
     def _choose(self) -> None:
         """Let Bridge load the agreed checkpoint by its own folder, as a tracker may name another one."""
         checkpoint = self._start.checkpoint
         self._config.checkpoint.load = None if checkpoint is None else str(checkpoint.folder)
 
     def _refuse_other_position(self, scheduler: Any) -> None:
-        start, state, batch = self._start, self._state.train_state, self.plan.global_batch_size
+        start, state = self._start, self._state.train_state
         found = (state.step, state.consumed_train_samples, scheduler.num_steps)
-        wanted = (start.iteration, start.iteration * batch, start.iteration * batch)
+        wanted = (start.iteration, self.position, self.position)
         if found != wanted:
             raise RefusedError(
                 f"Bridge has loaded iteration {found[0]} with {found[1]:,} samples read and the schedule at "

@@ -2,15 +2,14 @@
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from megatron_lrps.bridge.bridge_release import admit, refuse_unknown_bridge
 from megatron_lrps.bridge.config_by_plan import decide
-from megatron_lrps.bridge.config_refusals import refuse_uncountable, refuse_unfit
-from megatron_lrps.bridge.followed_path import FollowedPath, set_followed
+from megatron_lrps.bridge.config_refusals import refuse_several, refuse_uncountable, refuse_unfit
+from megatron_lrps.bridge.followed_path import FollowedPath, say, set_followed
 from megatron_lrps.bridge.path_callback import PathCallback
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.training.arguments import planned_path
@@ -50,8 +49,7 @@ def follow(
     followed: FollowedPath | None = None
 
     def report(error: LrpsError) -> None:
-        with contextlib.suppress(OSError):  # the log may be on the disk that has failed
-            print(f"lrps: {error}", file=sys.stderr, flush=True)
+        say(error)
         if followed is not None:
             followed.failed(error)
 
@@ -94,7 +92,9 @@ def _prepare(config: Any, plan: Path | str, path: str, allow: Sequence[str]) -> 
         raise RefusedError(
             "launch.device is cpu in the plan, and Megatron-Bridge trains on GPUs.", "set launch.device: gpu."
         )
-    refuse_uncountable(series, planned.path.end * planned.tree.plan.global_batch_size)
+    batches = planned.tree.batches
+    refuse_several(batches)
+    refuse_uncountable(series, batches.samples(planned.path.end))
     refuse_unfit(config)
     decide(config, planned)
     followed = FollowedPath(config, planned, allow)

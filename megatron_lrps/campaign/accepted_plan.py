@@ -103,6 +103,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
 
     return Past(
         values=_shared(plan),
+        batches=tree.batches,
         arguments=given(_identity_flags(plan)),
         tokenizer=Named(
             place=plan.tokenizer.model if plan.tokenizer else None,
@@ -127,7 +128,7 @@ def _past_of(tree: Tree, trained: Mapping[str, int], data: TrainedData | None = 
             f"path {path.name}": PastPath(
                 schedule=path.schedule,
                 until=trained[path.name],
-                batch=plan.global_batch_size,
+                batches=tree.batches,
                 # Main just stops at its last fork point: training past it changes no version.
                 end=None if path.kind == "main" else path.end,
                 values={
@@ -194,7 +195,6 @@ def _shared(plan: Plan) -> dict[str, object]:
     tokenizer = plan.tokenizer
     return {
         "sequence_length": plan.sequence_length,
-        "global_batch_size": plan.global_batch_size,
         **{f"lr.{key}": value for key, value in plan.lr.model_dump().items()},
         "main.iteration": plan.main and plan.main.iteration,
         # Neither `model` nor `train`: the content of the model file counts.

@@ -31,7 +31,7 @@ PULSE_S = 5.0
 _RECENT = 65
 
 What = Literal["starting", "reading", "loading", "training", "evaluating", "saving", "finishing"]
-_WORDS: dict[What, str] = {
+WORDS: dict[What, str] = {
     "starting": "starting",
     "reading": "reading data",
     "loading": "loading a checkpoint",
@@ -40,6 +40,7 @@ _WORDS: dict[What, str] = {
     "saving": "saving",
     "finishing": "hashing what it saved",
 }
+"""Activity -> its words for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Doing:
     median: float | None = None
 
     def __str__(self) -> str:
-        words = _WORDS[self.what]
+        words = WORDS[self.what]
         if self.name is not None:
             words += f" {self.name}"
         if self.done is not None and self.total is not None:
@@ -151,7 +152,7 @@ def doing_of(folder: PathFolder, owner: Owner | None) -> Doing | None:
         return None
     found = read_json(folder.root / FILE)
     what = (found or {}).get("what")
-    if found is None or not owner.token or found.get("token") != owner.token or what not in list(_WORDS):
+    if found is None or not owner.token or found.get("token") != owner.token or what not in list(WORDS):
         return None
     name = found.get("name")
     counts = ("done", "total", "iteration")

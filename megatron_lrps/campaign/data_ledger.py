@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from megatron_lrps.plan.window_samples import Interleaved
+from megatron_lrps.schedule.batches import Batches
 
 
 class Drawn(NamedTuple):
@@ -75,7 +76,7 @@ class Total(NamedTuple):
 
 
 def ranges_of(
-    path: str, data: Mapping[str, Any], start: int, until: int, *, batch: int, sequence_length: int
+    path: str, data: Mapping[str, Any], start: int, until: int, *, batches: Batches, sequence_length: int
 ) -> list[Range]:
     """Return what a path reads in the iterations (start, until], window by window.
 
@@ -84,11 +85,11 @@ def ranges_of(
         data: ``windows`` from the timeline's start on, ``order``, and ``blend`` for that order.
         start: The iteration after which it reads.
         until: The last iteration.
-        batch: Samples per iteration.
+        batches: The samples in each iteration.
         sequence_length: Tokens per sample.
     """
     if data["order"] == "blend":
-        return [_blended(path, data, start, until, batch, sequence_length)] if start < until else []
+        return [_blended(path, data, start, until, batches, sequence_length)] if start < until else []
     found: list[Range] = []
     windows, mixed = data["windows"], data["order"] == "mixed"
     ends = list(itertools.accumulate(window["iterations"] for window in windows))
@@ -98,13 +99,13 @@ def ranges_of(
         first, last = max(start, first), min(until, last)
         if first >= last or begin == end:
             continue
-        parts = _parts(window, batch)
+        parts = _parts(window, batches.between(begin, end))
         if mixed:
-            share = (last - first) / ends[-1]
+            share = batches.between(first, last) / batches.samples(ends[-1])
             counts = [count * share for count in parts.values()]
         else:
             spread = Interleaved(tuple(parts.values()))
-            edges = (spread.before((edge - begin) * batch) for edge in (first, last))
+            edges = (spread.before(batches.between(begin, edge)) for edge in (first, last))
             counts = [float(after - before) for before, after in zip(*edges, strict=True)]
         found.append(
             Range(
@@ -120,9 +121,11 @@ def ranges_of(
     return found
 
 
-def _blended(path: str, data: Mapping[str, Any], start: int, until: int, batch: int, sequence_length: int) -> Range:
+def _blended(
+    path: str, data: Mapping[str, Any], start: int, until: int, batches: Batches, sequence_length: int
+) -> Range:
     """Return what a branch draws from its blend; an index that is train data of a window counts as that version's."""
-    blend, samples = data["blend"], (until - start) * batch
+    blend, samples = data["blend"], batches.between(start, until)
     own: str = blend["version"]
     owners = {prefix: each["version"] for each in data["windows"] for _, prefix, _ in each["data"]}
     return Range(
@@ -140,10 +143,10 @@ def _blended(path: str, data: Mapping[str, Any], start: int, until: int, batch: 
     )
 
 
-def _parts(window: Mapping[str, Any], batch: int) -> dict[str, int]:
-    """Return version -> samples that the window draws from its data, the window's own version first."""
+def _parts(window: Mapping[str, Any], samples: int) -> dict[str, int]:
+    """Return version -> those of the window's samples that it draws from its data, its own version first."""
     replayed = window["replay"]["samples"] if "replay" in window else {}
-    own = window["iterations"] * batch - sum(replayed.values())
+    own = samples - sum(replayed.values())
     return {window["version"]: max(own, 0), **{name: count for name, count in replayed.items() if count}}
 
 

@@ -9,7 +9,7 @@ from megatron_lrps.campaign.lineage import Facts, schedule_words
 from megatron_lrps.campaign.record_values import LATER
 
 _PLAIN = (
-    *("kind", "paradigm", "parent", "fork", "end", "status", "consumed_samples", "global_batch_size"),
+    *("kind", "paradigm", "parent", "fork", "end", "status", "consumed_samples", "global_batch_size", "batches"),
     *("sequence_length", "lr", "plan_hash", "layout", "libraries"),
 )
 

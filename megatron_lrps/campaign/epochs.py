@@ -34,7 +34,7 @@ def whole_windows(tree: Tree, windows: Sequence[Mapping[str, Any]]) -> list[Rang
         {"windows": windows, "order": "chained"},
         0,
         sum(window["iterations"] for window in windows),
-        batch=tree.plan.global_batch_size,
+        batches=tree.batches,
         sequence_length=tree.plan.sequence_length,
     )
 
@@ -59,11 +59,11 @@ def planned_data(tree: Tree, path: PlannedPath, windows: Sequence[Mapping[str, A
 
 def branch_reads(tree: Tree, path: PlannedPath, data: Mapping[str, Any]) -> list[Range]:
     """Return what the model at a branch's end has read: main's windows up to the fork, then what the branch reads."""
-    batch, lengths = tree.plan.global_batch_size, [each.sequence_length for each in (tree.plan, tree.plan_of(path))]
+    batches, lengths = tree.batches, [each.sequence_length for each in (tree.plan, tree.plan_of(path))]
     by_main = {**data, "order": "chained"}
     return [
-        *ranges_of(MAIN, by_main, 0, path.fork, batch=batch, sequence_length=lengths[0]),
-        *ranges_of(path.name, data, path.fork, path.end, batch=batch, sequence_length=lengths[1]),
+        *ranges_of(MAIN, by_main, 0, path.fork, batches=batches, sequence_length=lengths[0]),
+        *ranges_of(path.name, data, path.fork, path.end, batches=batches, sequence_length=lengths[1]),
     ]
 
 

@@ -15,7 +15,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.data_files import blend_facts, window_facts
 from megatron_lrps.plan.version_source import sources_of
-from megatron_lrps.schedule import Schedule, Segment
+from megatron_lrps.schedule import Batches, Schedule, Segment
 
 RecordState = Literal["read", "torn", "missing", "not_started"]
 CheckpointState = Literal["present", "changed", "gone"]
@@ -155,6 +155,7 @@ def described(tree: Tree, path: PlannedPath) -> dict[str, Any]:
         **({"mean": [part._asdict() for part in path.mean]} if path.mean else {}),
         "lr": {"max": plan.lr.max, "min": plan.lr.min},
         "global_batch_size": plan.global_batch_size,
+        **({"batches": tree.batches.to_json()} if tree.batches.rises else {}),
         "sequence_length": tree.plan_of(path).sequence_length,
     }
 
@@ -188,15 +189,15 @@ def ledger_of(campaign: Campaign, facts: Facts, links: Sequence[Link]) -> list[R
         values, until = known.values, link.until
         if link.start is None or until is None or not {"data", "global_batch_size", "sequence_length"} <= set(values):
             continue
-        batch = values["global_batch_size"]
+        batches = batches_of_record(values)
         if known.record == "read" and "consumed_samples" in values:
-            read = values["consumed_samples"] // batch
+            read = batches.iteration(values["consumed_samples"])
             if known is facts:
                 until = min(until, read)
             elif read < until:  # a parent that is not there yet reads on by the plan, which may have grown
                 values = _by_plan(campaign, link.path) or values
         found += ranges_of(
-            link.path, values["data"], link.start, until, batch=batch, sequence_length=values["sequence_length"]
+            link.path, values["data"], link.start, until, batches=batches, sequence_length=values["sequence_length"]
         )
     return found
 
@@ -231,6 +232,13 @@ def _digest(checkpoint: Checkpoint) -> str | None:
         return None
 
 
+def batches_of_record(values: Mapping[str, Any]) -> Batches:
+    """Return the samples in each iteration by the values of a path's record; 1 sample where it does not say."""
+    if "batches" in values:
+        return Batches.from_json(values["batches"])
+    return Batches.of(values.get("global_batch_size", 1))
+
+
 def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[str]:
     """Describe a path's learning rate, one line per segment, in iterations (in samples if the batch is unknown).
 
@@ -240,22 +248,22 @@ def schedule_words(values: Mapping[str, Any], until: int | None = None) -> list[
     """
     if "schedule" not in values:
         return []
-    unit, end, lr = values.get("global_batch_size", 1), values.get("end"), values.get("lr")
+    batches, end, lr = batches_of_record(values), values.get("end"), values.get("lr")
     schedule = Schedule.from_json(values["schedule"])
-    segments = schedule.segments if until is None else schedule.until(until * unit)
-    return [_words(segment, unit, end, lr) for segment in segments]
+    segments = schedule.segments if until is None else schedule.until(batches.samples(until))
+    return [_words(segment, batches, end, lr) for segment in segments]
 
 
-def _words(segment: Segment, unit: int, end: int | None, lr: Mapping[str, float] | None) -> str:
-    until = end if segment.end is None else segment.end // unit
+def _words(segment: Segment, batches: Batches, end: int | None, lr: Mapping[str, float] | None) -> str:
+    until = end if segment.end is None else batches.iteration(segment.end)
     high, low = (f"{lr['max']:g}", f"{lr['min']:g}") if lr else ("max", "min")
     step = f"{max(lr['max'] * (segment.factor or 0), lr['min']):g}" if lr else f"{segment.factor} of max"
     what = {
         "warmup": f"warm-up to {high}",
         "hold": f"hold at {high}",
         "decay": f"{segment.shape} from {high} to {low}"
-        + (f" at {segment.whole_end // unit:,}, cut before" if segment.whole_end else ""),
+        + (f" at {batches.iteration(segment.whole_end):,}, cut before" if segment.whole_end else ""),
         "factor": f"step to {step}",
         "rewarm": f"warm-up from {low} to {high}",
     }[segment.kind]
-    return f"{what} ({segment.start // unit:,}, {'...' if until is None else f'{until:,}'}]"
+    return f"{what} ({batches.iteration(segment.start):,}, {'...' if until is None else f'{until:,}'}]"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_lrps.campaign.past_arguments import RESTORE, Change, changed_arguments, shortened
-from megatron_lrps.schedule import Schedule
+from megatron_lrps.schedule import Batches, Schedule
 
 _COPY = "restore it, or name a copy of what was trained"
 _FORK = "fork from a checkpoint on the maximal path, or restore the plan that trained it"
@@ -61,15 +61,15 @@ class PastPath:
 
     Attributes:
         schedule: Its learning rate.
-        until: The position it has been trained to, in iterations; in samples if ``batch`` is None.
-        batch: Samples per iteration, or None.
+        until: The position it has been trained to, in iterations; in samples if ``batches`` is None.
+        batches: The samples in each iteration, or None.
         end: The end of the path, unless it may end before the trained position.
         values: The other values that identify the path, such as its fork.
     """
 
     schedule: Schedule
     until: int = 0
-    batch: int | None = None
+    batches: Batches | None = None
     end: int | None = None
     values: Mapping[str, object] = field(default_factory=dict)
 
@@ -81,6 +81,7 @@ class Past:
     Attributes:
         values: Key -> value. Keys that one side lacks are not compared.
         arguments: Megatron's arguments by destination.
+        batches: The samples in each iteration, or None. Batches that no trained iteration has had may change.
         tokenizer: The tokenizer's file or folder.
         windows: The windows of the timeline, from its start on.
         trained: The iteration that the windows have been trained to; later windows may change. None: all are mixed,
@@ -92,6 +93,7 @@ class Past:
 
     values: Mapping[str, object] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    batches: Batches | None = None
     tokenizer: Named = Named(place=None)
     windows: Sequence[PastWindow] = ()
     trained: int | None = 0
@@ -106,6 +108,7 @@ class Past:
             allow: Destinations of Megatron's arguments that may differ (``--lrps-allow``).
         """
         yield from _changed_values("", self.values, now.values)
+        yield from self._changed_batches(now)
         yield from changed_arguments(self.arguments, now.arguments, allow)
         yield from _changed_content("tokenizer.model", self.tokenizer, now.tokenizer)
         for before, after in zip(self.trained_windows(), now.windows, strict=False):
@@ -116,6 +119,16 @@ class Past:
         for key, blend in self.blends.items():
             if key in now.blends:
                 yield from _changed_indexes(key, blend, now.blends[key])
+
+    def _changed_batches(self, now: "Past") -> Iterator[Change]:
+        if self.batches is None or now.batches is None:
+            return
+        # A window that has begun was drawn for all of its samples.
+        begun = sum(window.iterations for window in self.trained_windows())
+        reached = max([begun, *(path.until for path in self.paths.values())])
+        then, after = self.batches.until(reached), now.batches.until(reached)
+        if then != after:
+            yield Change(key="global_batch_size", then=then.words, now=after.words)
 
     def refuse_run(self, run: "Past", name: str, *, allow: Sequence[str] = ()) -> None:
         """Refuse a run whose past differs from that of the checkpoint ``name``.
@@ -183,14 +196,14 @@ def _changed_content(key: str, then: Named, now: Named, *, may_be_gone: bool = F
 
 def _changed_path(name: str, then: PastPath, now: PastPath) -> Iterator[Change]:
     yield from _changed_values(f"{name}, ", then.values, now.values)
-    position = then.until * (then.batch or 1)
+    position = then.until if then.batches is None else then.batches.samples(then.until)
     before, after = then.schedule.until(position), now.schedule.until(position)
     if before != after:
         yield Change(
-            key=f"{name}, learning rate up to {'iteration' if then.batch else 'sample'} {then.until:,}",
+            key=f"{name}, learning rate up to {'iteration' if then.batches else 'sample'} {then.until:,}",
             then=_curve(before),
             now=_curve(after),
-            fix=RESTORE if then.batch else _FORK,
+            fix=RESTORE if then.batches else _FORK,
         )
     if now.end is not None and now.end < then.until:
         yield Change(key=f"{name}, end", then=then.until, now=now.end)

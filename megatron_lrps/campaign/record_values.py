@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from megatron_lrps.plan.keys.values import plain_name
-from megatron_lrps.schedule import Schedule
+from megatron_lrps.schedule import Batches, Schedule
 
 LATER = ("exports", "scores", "released")
 """Keys that a record gets only after training; their values need only be plain JSON."""
@@ -50,6 +50,14 @@ def _is_number(value: Any) -> bool:
 def _is_schedule(value: Any) -> bool:
     try:
         Schedule.from_json(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_batches(value: Any) -> bool:
+    try:
+        Batches.from_json(value)
     except (TypeError, ValueError):
         return False
     return True
@@ -120,7 +128,9 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 """Each key that ``training.run.record`` writes -> the check of its value."""
 SOMETIMES: dict[str, Callable[[Any], bool]] = {
+    "batches": _is_batches,
     "adopted": lambda value: _has(value, folder=_is_text, iteration=_is_count, sha256=_is_text_or_none),
     "mean": _is_list_of(lambda value: _has(value, path=is_name, iteration=_is_count, weight=_is_number)),
 }
-"""The same for the keys of a main path that continues from an adopted run, and of a mean of checkpoints."""
+"""The same for keys of some records: of a batch that rises, of a main path that continues from an adopted run, and of a
+mean of checkpoints."""

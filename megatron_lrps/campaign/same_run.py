@@ -14,7 +14,9 @@ from megatron_lrps.campaign.resharding import refuse_other_layout
 from megatron_lrps.campaign.trained_data import CONTENT
 from megatron_lrps.data.fingerprint import file_sha256
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.batch_schedule import batches_by_arguments
 from megatron_lrps.plan.megatron_arguments import flag_of
+from megatron_lrps.schedule.batches import Batches
 
 NAMED_FILES = "lrps_named_files"
 """The Megatron argument that carries the files' hashes into every checkpoint, as JSON."""
@@ -86,25 +88,50 @@ def refuse_other_loop(checkpoint: Mapping[str, Any], run: Mapping[str, Any], nam
         )
 
 
-def refuse_other_position(checkpoint: Mapping[str, Any], iteration: int, name: str) -> None:
-    """Refuse a checkpoint whose sample position is not its iteration times the global batch, as after a batch ramp.
+def refuse_other_position(
+    checkpoint: Mapping[str, Any], iteration: int, name: str, *, planned: Batches | None = None, drawn: int = 0
+) -> None:
+    """Refuse a checkpoint whose batches were others than this run's, or whose sample position does not fit to them.
 
     Args:
         checkpoint: Arguments saved in the checkpoint, by destination.
         iteration: The iteration of the checkpoint.
         name: The checkpoint, for the message.
+        planned: The batches of the plan; None for a branch without a plan, which has those of the checkpoint, and
+            only one batch.
+        drawn: The iteration up to which the checkpoint's data have been drawn, if that is later: the end of a window.
 
     Raises:
-        RefusedError: naming both numbers of samples.
+        RefusedError: naming both.
     """
-    consumed, batch = checkpoint.get("consumed_train_samples"), checkpoint.get("global_batch_size")
-    if consumed is None or batch is None or consumed == iteration * batch:
+    consumed, then = checkpoint.get("consumed_train_samples"), batches_by_arguments(checkpoint)
+    reach = max(iteration, drawn)
+    if planned is not None and then is not None and then.until(reach) != planned.until(reach):
+        raise RefusedError(
+            f"{name} was trained with a batch of {then.until(reach).words}, and the plan's is "
+            f"{planned.until(reach).words}: positions are counted in it.",
+            "correct global_batch_size and megatron.step-batch-size-schedule (or rampup-batch-size) up to there.",
+        )
+    if consumed is None:
         return
-    raise RefusedError(
-        f"{name} has read {consumed:,} samples, and {iteration:,} iterations of {batch:,} are {iteration * batch:,}: "
-        "its batch size has changed on the way, and a path counts iterations of one global batch.",
-        "fork off a run of one batch size, without --rampup-batch-size or --step-batch-size-schedule.",
-    )
+    if planned is None:
+        batch = checkpoint.get("global_batch_size")
+        if batch is None or consumed == iteration * batch:
+            return
+        raise RefusedError(
+            f"{name} has read {consumed:,} samples, and {iteration:,} iterations of {batch:,} are "
+            f"{iteration * batch:,}: its batch size has changed on the way, and without a plan a branch counts "
+            "iterations of one global batch.",
+            "fork off a run of one batch size, or use a plan, which takes megatron.step-batch-size-schedule and "
+            "rampup-batch-size.",
+        )
+    if consumed != planned.samples(iteration):
+        raise RefusedError(
+            f"{name} has read {consumed:,} samples, and {iteration:,} iterations of the plan's batches "
+            f"({planned.until(iteration).words}) are {planned.samples(iteration):,}: its batch size has changed on the "
+            "way.",
+            "give the plan the batches that the run had: megatron.step-batch-size-schedule or rampup-batch-size.",
+        )
 
 
 def refuse_other_data(checkpoint: Mapping[str, Any], run: Identity, iteration: int, name: str) -> None:

@@ -4,7 +4,7 @@ The judge is outside of the ranks, since a rank that waits for ever reports noth
 script and ``lrps status`` look at ``<path>/doing.json``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing
@@ -62,3 +62,34 @@ def stall_of(doing: Doing | None, rules: Alerts, now: float) -> Stall | None:
         limit = max(rules.stall_least, rules.stall * doing.median)
     seconds = now - doing.at
     return Stall(doing=doing, seconds=seconds, limit=limit) if seconds > limit else None
+
+
+class StallJudge:
+    """Tells each stall of a job once, by the clock of this process: nodes have clocks of their own, and clocks jump.
+
+    Args:
+        rules: The plan's rules.
+    """
+
+    def __init__(self, rules: Alerts) -> None:
+        self._rules = rules
+        self._seen: tuple[str, float] | None = None
+        self._since = 0.0
+        self._told = False
+
+    def look(self, doing: Doing | None, now: float) -> Stall | None:
+        """Return a stall that is new.
+
+        Args:
+            doing: What the job reports.
+            now: Seconds of a monotonic clock.
+        """
+        if doing is None or doing.at is None:
+            return None
+        if (seen := (doing.what, doing.at)) != self._seen:
+            self._seen, self._since, self._told = seen, now, False
+        stall = stall_of(replace(doing, at=self._since), self._rules, now)
+        if stall is None or self._told:
+            return None
+        self._told = True
+        return stall

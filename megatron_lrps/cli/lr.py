@@ -54,12 +54,12 @@ def _rates(tree: Tree, path: PlannedPath, iterations: Iterable[int] | None = Non
     """(iteration, its learning rate), for every iteration of a path if none are named."""
     limits = lr_range(tree.plan)
     for iteration in iterations if iterations is not None else range(path.fork + 1, path.end + 1):
-        yield iteration, path.schedule.lr((iteration - 1) * tree.plan.global_batch_size, **limits)
+        yield iteration, path.schedule.lr(tree.batches.samples(iteration - 1), **limits)
 
 
 def _landmarks(tree: Tree, path: PlannedPath) -> list[tuple[int, float]]:
     """The first iteration, the last, eight between them, and the first of each segment."""
     step = max(1, path.iterations // 9)
     wanted = {path.fork + 1, path.end, *range(path.fork + 1, path.end, step)}
-    wanted |= {segment.start // tree.plan.global_batch_size + 1 for segment in path.schedule.segments}
+    wanted |= {tree.batches.iteration(segment.start) + 1 for segment in path.schedule.segments}
     return list(_rates(tree, path, sorted(i for i in wanted if path.fork < i <= path.end)))

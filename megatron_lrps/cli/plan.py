@@ -32,6 +32,7 @@ from megatron_lrps.plan.flags import path_flags
 from megatron_lrps.plan.parallel_layout import ranks_of
 from megatron_lrps.plan.proved_flags import unproved
 from megatron_lrps.plan.save_memory import save_memory
+from megatron_lrps.schedule import Batches
 from megatron_lrps.storage.disk_space import size_words
 
 
@@ -155,6 +156,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         "save": str(plan.folder),
         "paradigms": list(dict.fromkeys(path.paradigm for path in tree.paths)),
         "global_batch_size": plan.global_batch_size,
+        "batches": tree.batches.to_json(),
         "sequence_length": plan.sequence_length,
         "lr": {"max": plan.lr.max, "min": plan.lr.min, "warmup_iters": plan.lr.warmup_iters},
         "paths": [
@@ -188,7 +190,7 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
         facts["storage_bytes"] = checkpoints_kept(tree) * size.checkpoint_bytes
         if tflops is not None:
             hours = campaign_gpu_hours(tree, size.vocabulary, tflops)
-            facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.ptfs, plan, size, tflops)}
+            facts["gpu_hours"] = {"planned": hours, "ptfs": gpu_hours(cost.samples["ptfs"] or 0, size, tflops)}
             slurm = plan.launch.slurm
             if gpus := gpus or (slurm.nodes * slurm.gpus_per_node if slurm else None):
                 facts["gpu_hours"]["days_on_gpus"] = hours / gpus / 24
@@ -198,26 +200,35 @@ def _facts(tree: Tree, cost: Cost, size: ModelSize | None, gpus: int | None, tfl
 
 def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
     plan = tree.plan
+    batches = tree.batches
+    amounts = f"{batches.last} samples of {plan.sequence_length} tokens an iteration"
+    if batches.rises:
+        amounts = f"samples of {plan.sequence_length} tokens in batches of {batches.words}"
     typer.echo(
         f"Campaign {plan.campaign}: LR {plan.lr.max:g} to {plan.lr.min:g}, warm-up {plan.lr.warmup_iters} iterations, "
-        f"{plan.global_batch_size} samples of {plan.sequence_length} tokens an iteration\n"
+        f"{amounts}\n"
     )
     rows = []
     for path in tree.paths:
         read = tree.tokens(path, path.end) - tree.tokens(path, path.fork)
-        amount, curve = count_words(read), _curve(path, plan.global_batch_size)
+        amount, curve = count_words(read), _curve(path, tree.batches)
         curve = path.mean_words or curve
         rows.append((path.name, path.parent or "-", path.fork, path.end, path.iterations, amount, curve))
     typer.echo(table(("path", "parent", "fork", "end", "iterations", "tokens", "learning rate"), rows))
     remarks = [f"{path.name} is {path.origin}\n" for path in tree.paths if path.adopted]
     remarks += [f"{path.name} reads {words}\n" for path in tree.paths if (words := own_data_words(tree, path))]
     typer.echo("".join(remarks))
-    costs = [("LRPS, path switching", cost.lrps), ("PTFS, retraining each version", cost.ptfs)]
-    costs.append(("CPT, continuing the last version", cost.cpt))
+    ways = {"lrps": "LRPS, path switching", "ptfs": "PTFS, retraining each version"}
+    ways["cpt"] = "CPT, continuing the last version"
     if cost.planned not in (cost.lrps, cost.ptfs, cost.cpt):
-        costs.append(("this plan in all", cost.planned))
-    shares = [(way, part, f"{100 * part / cost.ptfs:.0f}%") for way, part in costs if part is not None]
-    typer.echo(table(("cost", "iterations", "of PTFS"), shares))
+        ways["planned"] = "this plan in all"
+    rises = tree.batches.rises  # then iterations are no measure of cost
+    costs = [
+        (words, getattr(cost, way), *((cost.samples[way],) if rises else ()), f"{100 * share:.0f}%")
+        for way, words in ways.items()
+        if (share := cost.share_of(way)) is not None
+    ]
+    typer.echo(table(("cost", "iterations", *(("samples",) if rises else ()), "of PTFS"), costs))
     for path in tree.paths:
         if (length := tree.plan_of(path).sequence_length) != plan.sequence_length:
             as_many = number_words(path.iterations * length / plan.sequence_length, 0)
@@ -265,13 +276,13 @@ def _print_plan(tree: Tree, cost: Cost, facts: dict[str, Any]) -> None:
             typer.echo(f"`lrps prepare` makes {'it' if one else f'{made} of them'} from the plan's sources.")
 
 
-def _curve(path: PlannedPath, batch: int) -> str:
+def _curve(path: PlannedPath, batches: Batches) -> str:
     words = []
     for segment in path.schedule.segments:
-        if segment.end is not None and segment.end <= path.fork * batch:
+        if segment.end is not None and segment.end <= batches.samples(path.fork):
             continue
-        start = max(segment.start // batch, path.fork)
-        end = path.end if segment.end is None else min(segment.end // batch, path.end)
+        start = max(batches.iteration(segment.start), path.fork)
+        end = path.end if segment.end is None else min(batches.iteration(segment.end), path.end)
         if end > start:
             name = segment.shape or (f"{segment.factor:g} x max" if segment.kind == "factor" else segment.kind)
             words.append(f"{name} ({start}, {end}]")

@@ -11,7 +11,11 @@ from megatron_lrps.plan.keys.merging import Merge
 
 
 def budget_of(campaign: Campaign, share: float) -> tuple[Budget, str]:
-    """Return the choices, and a sentence on what they rest on; raises PlanError."""
+    """Return the choices, and a sentence on what they rest on; raises PlanError and RefusedError."""
+    if (batches := campaign.tree.batches).rises:
+        raise RefusedError(
+            f"--budget shares out iterations of one batch, but the batch is {batches.words}.", "plan without it."
+        )
     loss, basis = _forecast(campaign)
     return spend(campaign.tree, share, fixed=_fixed(campaign), loss=loss), basis
 

@@ -53,7 +53,7 @@ def branch_epochs(tree: Tree) -> list[dict[str, Any]]:
                     "version": path.branch_of,
                     **{key: getattr(path, key) for key in ("order", "iterations")},
                     "path": path.name,
-                    "samples": path.iterations * tree.plan.global_batch_size,
+                    "samples": tree.samples(path),
                     "sequence_length": tree.plan_of(path).sequence_length,
                     "max_epochs": limit_of(tree, str(path.branch_of)),
                     "data": [each for stretch in own for each in _data(stretch, reads)],

@@ -33,6 +33,11 @@ def simulate(
     per_node = slurm.gpus_per_node if slurm else plan.launch.local.processes
     gpus = gpus or per_node * (slurm.nodes if slurm else 1)
     limit = seconds_of(slurm.time) - slurm.signal_before if slurm and slurm.time else None
+    if tree.batches.rises:
+        raise RefusedError(
+            f"--simulate takes one time for all iterations, but the batch is {tree.batches.words}.",
+            "simulate the plan without it.",
+        )
     if len(tree.plan.lengths) > 1:
         raise RefusedError(
             "--simulate takes one time for all iterations, but a branch has a sequence_length of its own.",

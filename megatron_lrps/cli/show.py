@@ -26,7 +26,6 @@ _BEFORE = (
     ("status", "{}", ("status",)),
     ("consumed", "{} samples when path.json was written", ("consumed_samples",)),
 )
-_BATCH = (("batch", "{} samples x {} tokens", ("global_batch_size", "sequence_length")),)
 _AFTER = (("tokenizer", "{}", ("tokenizer",)), ("layout", "{}", ("layout",)), ("libraries", "{}", ("libraries",)))
 _OF_RECORD = (
     *("kind", "paradigm", "version", "parent", "fork", "end", "status", "consumed_samples", "schedule", "lr"),
@@ -93,7 +92,10 @@ def _rows(
     rows = [("made of", f"{part['weight']:.4g} of {part['path']} at {part['iteration']:,}") for part in parts]
     rows += [*([] if parts else [("made by", _chain(links))]), *_filled(_BEFORE, values)]
     rows += [("learning rate", value_text(words)) for words in lineage.schedule_words(values)]
-    rows += _filled(_BATCH, values)
+    if {"global_batch_size", "sequence_length"} <= set(values):
+        rows.append(
+            ("batch", f"{lineage.batches_of_record(values).words} samples x {values['sequence_length']} tokens")
+        )
     for window in data.get("windows", []):
         order = "chained" if data["order"] == "blend" else value_text(data["order"])
         words = f"{value_text(window['version'])}, {window['iterations']:,} iterations, {order}"

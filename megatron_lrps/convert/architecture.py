@@ -21,6 +21,8 @@ class Yarn:
         fast: The number of rotations above which a frequency stays as it is.
         slow: The number of rotations below which a frequency is divided by the factor.
         whole: The range between the two is rounded to whole dimensions.
+        mscale: What the logarithm of the factor is multiplied by, where it makes the rotary embedding larger.
+        mscale_all_dim: The same for attention scores, which the rotary embedding is then divided by.
     """
 
     factor: float
@@ -28,6 +30,31 @@ class Yarn:
     fast: float = 32.0
     slow: float = 1.0
     whole: bool = True
+    mscale: float = 1.0
+    mscale_all_dim: float = 0.0
+
+
+LATENT_YARN = Yarn(factor=1.0, original=4096)
+"""With multi-latent attention, Megatron has flags for the factor and the two ``mscale`` alone. The rest is as here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent:
+    """Multi-latent attention (arXiv 2405.04434): queries, keys and values are made of vectors of fewer numbers.
+
+    Attributes:
+        queries: The width of the vector that queries are made of.
+        keys: The width of the one that keys and values are made of.
+        plain: The part of a head's query and key that does not turn with the position.
+        turned: The part that does, which all heads' keys share.
+        value: The width of a head's value.
+    """
+
+    queries: int
+    keys: int
+    plain: int
+    turned: int
+    value: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +93,9 @@ class Model:
         dense_ffn: The width of those MLPs; 0 if there is none.
         sigmoid: The router scores an expert by a sigmoid, and chooses by that plus a bias of the expert.
         routed_scale: The factor of what the chosen experts add.
+        expert_groups: The number of groups of experts, and how many of them a token chooses before its experts; None if
+            it chooses among all.
+        latent: The sizes of multi-latent attention, or None. ``head_dim`` is then that of queries and keys.
         predictions: The number of layers behind the last one that predict further tokens. They stay behind.
         sinks: Each head has a number that takes part in its softmax and attends to nothing.
         glu_clamp: The MLP's gate is a quick GELU, gate and up projection are clamped to this, and 1 is added to the up
@@ -104,6 +134,8 @@ class Model:
     dense_ffn: int = 0
     sigmoid: bool = False
     routed_scale: float = 1.0
+    expert_groups: tuple[int, int] | None = None
+    latent: Latent | None = None
     predictions: int = 0
     sinks: bool = False
     glu_clamp: float | None = None

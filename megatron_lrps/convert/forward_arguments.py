@@ -25,7 +25,9 @@ READ = frozenset(
         *("rope_scaling_factor", "num_experts", "moe_ffn_hidden_size", "moe_router_topk", "moe_router_pre_softmax"),
         *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "rotary_scaling_factor"),
         *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
-        "yarn_correction_range_round_to_int",
+        *("yarn_correction_range_round_to_int", "mscale", "mscale_all_dim", "rope_type"),
+        *("moe_router_num_groups", "moe_router_group_topk", "multi_latent_attention"),
+        *("q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
     )
 )
 """Those that a ``Model`` is made of."""
@@ -42,7 +44,6 @@ OTHER_VALUES: Mapping[str, tuple[Any, ...]] = {
     "heterogeneous_layers_config_path": (None,),
     "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none"),
     "mtp_num_layers": (None, 0),
-    "rope_type": (None, "rope"),
     "yaml_cfg": (None,),
 }
 """Argument -> the values with which a model can be exported, where these are not the default alone."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import Latent, Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.family import WeightNames
 
@@ -25,7 +25,11 @@ EXPERT_BIAS = "mlp.router.expert_bias"
 
 _INPUT_NORM = "self_attention.linear_qkv.layer_norm_"
 _MLP_NORM = "mlp.linear_fc1.layer_norm_"
-_ALIASES = {_INPUT_NORM: "input_layernorm.", _MLP_NORM: "pre_mlp_layernorm."}
+_LATENT_NORMS = {
+    "self_attention.linear_q_up_proj.layer_norm_": "self_attention.q_layernorm.",
+    "self_attention.linear_kv_up_proj.layer_norm_": "self_attention.kv_layernorm.",
+}
+_ALIASES = {_INPUT_NORM: "input_layernorm.", _MLP_NORM: "pre_mlp_layernorm.", **_LATENT_NORMS}
 """Other names of norms: some layer specs keep them apart from the linear layer behind them."""
 
 
@@ -132,7 +136,30 @@ def _linear(
         yield Weight(name=f"{name}.bias", key=f"{key}.bias", index=index, rows=rows, inner=())
 
 
+def _latent_attention(model: Model, names: WeightNames, latent: Latent, layer: int) -> Iterator[Weight]:
+    """Yield the weights of multi-latent attention; all rows have the order that Megatron gives them."""
+    own, (prefix, index) = f"{names.layer}.{layer}", _layer(model, layer)
+    attention = f"{prefix}self_attention."
+    yield from _norm(names, f"{own}.{names.input_norm}", f"{prefix}{_ALIASES[_INPUT_NORM]}", index, model.hidden)
+    sizes = (
+        ((latent.queries, model.hidden), (model.heads * model.head_dim, latent.queries)),
+        ((latent.keys + latent.turned, model.hidden), (model.heads * (latent.plain + latent.value), latent.keys)),
+    )
+    for part, called, ((down, hidden), (up, rank)), (norm, alias) in zip(
+        ("q", "kv"), names.latent, sizes, _LATENT_NORMS.items(), strict=True
+    ):
+        key = f"{attention}linear_{part}"
+        yield from _linear(names, f"{own}.{called[0]}", f"{key}_down_proj", index, ((0, down),), hidden, bias=False)
+        yield from _norm(names, f"{own}.{called[1]}", f"{prefix}{norm}", index, rank, alias=f"{prefix}{alias}")
+        yield from _linear(names, f"{own}.{called[2]}", f"{key}_up_proj", index, ((0, up),), rank, bias=False)
+    name, columns = f"{own}.{names.attention_output}", model.heads * latent.value
+    yield from _linear(names, name, f"{attention}linear_proj", index, ((0, model.hidden),), columns, bias=False)
+
+
 def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
+    if model.latent:
+        yield from _latent_attention(model, names, model.latent, layer)
+        return
     own, (prefix, index) = f"{names.layer}.{layer}", _layer(model, layer)
     yield from _norm(names, f"{own}.{names.input_norm}", f"{prefix}{_INPUT_NORM}", index, model.hidden)
     key, d = f"{prefix}self_attention.linear_qkv", model.head_dim
@@ -160,13 +187,14 @@ def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]
 
 def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
     own, hidden, (prefix, index) = f"{names.layer}.{layer}", (model.hidden,), _layer(model, layer)
-    norm = f"{own}.{names.mlp_norm}"
+    norm, alias = f"{own}.{names.mlp_norm}", f"{prefix}{_ALIASES[_MLP_NORM]}"
     if not model.experts or (model.dense and model.dense[layer]):
-        yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden)
+        alias = alias if model.latent else ""  # every other layer spec has the first name here
+        yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden, alias=alias)
         parts = [f"{own}.{part}" for part in names.mlp]
         yield from _projections(model, names, index, f"{prefix}mlp.", parts, model.dense_ffn or model.ffn)
         return
-    yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden, alias=f"{prefix}{_ALIASES[_MLP_NORM]}")
+    yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden, alias=alias)
     router, rows = f"{prefix}mlp.router.weight", ((0, model.experts),)
     yield Weight(name=f"{own}.{names.router}", key=router, index=index, rows=rows, inner=hidden)
     if names.expert_bias:
@@ -249,7 +277,10 @@ def stored_key(key: str, stored: Collection[str]) -> str:
 def other_key(key: str) -> str:
     """Return the key that other layer specs give to a norm, or ``key`` itself if it is none."""
     for usual, other in _ALIASES.items():
-        key = key.replace(usual, other)
+        if usual in key:
+            return key.replace(usual, other)
+        if other in key:
+            return key.replace(other, usual)
     return key
 
 

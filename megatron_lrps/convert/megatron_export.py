@@ -21,7 +21,7 @@ from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
 from megatron_lrps.convert.model_flags import layer_list
-from megatron_lrps.convert.rope_arguments import YARN
+from megatron_lrps.convert.rope_arguments import MSCALES, YARN
 from megatron_lrps.convert.row_blocks import ahead, bytes_of, mean_row, row_blocks
 from megatron_lrps.convert.safetensors import write_all
 from megatron_lrps.convert.staging import refuse_full_disk, staged
@@ -56,6 +56,8 @@ _NOT_TAKEN_OVER = (
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
     *("qk_layernorm", "window_size", "window_attn_skip_freq", "no_rope_freq", "moe_shared_expert_gate"),
     *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
+    *("multi_latent_attention", "q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
+    *("rope_type", *MSCALES, "moe_router_num_groups", "moe_router_group_topk"),
 )
 """Arguments that ``--use-checkpoint-args`` of megatron-core 0.19 does not read (checkpointing.py)."""
 

@@ -21,8 +21,14 @@ _FIELDS = (
     *("moe_shared_expert_intermediate_size", "moe_shared_expert_gate", "moe_layer_freq"),
     *("softmax_type", "glu_linear_offset", "activation_func_clamp_value"),
     *("moe_router_score_function", "moe_router_enable_expert_bias", "moe_router_topk_scaling_factor"),
+    *("moe_router_num_groups", "moe_router_group_topk"),
 )
-"""The fields of TransformerConfig that have an argument's name and that ``model_arguments.py`` lets through."""
+_LATENT_FIELDS = (
+    *("multi_latent_attention", "q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
+    *("rope_type", "rotary_base", "rotary_percent", "rotary_scaling_factor", "mscale", "mscale_all_dim"),
+)
+"""The fields of TransformerConfig, and of MLATransformerConfig, that have an argument's name and that
+``model_arguments.py`` lets through."""
 
 
 def _build(args: Mapping[str, Any], padded: int) -> Any:
@@ -33,7 +39,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
-    from megatron.core.transformer import TransformerConfig
+    from megatron.core.transformer import MLATransformerConfig, TransformerConfig
     from megatron.core.transformer.enums import AttnBackend
     from torch._C._distributed_c10d import HashStore
 
@@ -47,8 +53,10 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     experts = args.get("num_experts") or None
     swiglu, quick = args["swiglu"], bool(args.get("quick_geglu"))
     activations = {(True, False): torch.nn.functional.silu, (False, True): quick_gelu}
-    config = TransformerConfig(
-        **{name: args[name] for name in _FIELDS if args.get(name) is not None},
+    latent = bool(args.get("multi_latent_attention"))
+    kind, fields = (MLATransformerConfig, _FIELDS + _LATENT_FIELDS) if latent else (TransformerConfig, _FIELDS)
+    config = kind(
+        **{name: args[name] for name in fields if args.get(name) is not None},
         num_query_groups=args["num_query_groups"] if args.get("group_query_attention") else None,
         num_moe_experts=experts,
         gated_linear_unit=swiglu or quick,
@@ -63,7 +71,9 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         gradient_accumulation_fusion=False,
         moe_token_dispatcher_type="alltoall",
     )
-    if (yarn := rope_of_args(args).get("yarn")) is not None:  # as megatron.training sets them on the config
+    if (
+        not latent and (yarn := rope_of_args(args).get("yarn")) is not None
+    ):  # as megatron.training sets them on the config
         config.yarn_rotary_scaling_factor = yarn.factor
         config.yarn_original_max_position_embeddings = yarn.original
         config.yarn_beta_fast, config.yarn_beta_slow = yarn.fast, yarn.slow

@@ -7,13 +7,22 @@ from collections.abc import Collection, Mapping
 from operator import not_
 from typing import Any
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import Latent, Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.family import Family
 from megatron_lrps.convert.forward_arguments import OTHER_WAYS, refuse_other_forward, refused_argument
 from megatron_lrps.convert.huggingface_config import config_of, model_of_config
 from megatron_lrps.convert.rope_arguments import rope_args_of, rope_of_args
 from megatron_lrps.errors import RefusedError
+
+_LATENT = {
+    "q_lora_rank": "queries",
+    "kv_lora_rank": "keys",
+    "qk_head_dim": "plain",
+    "qk_pos_emb_head_dim": "turned",
+    "v_head_dim": "value",
+}
+"""Megatron's arguments of multi-latent attention, and the attributes of ``Latent``."""
 
 
 def model_of_args(
@@ -42,10 +51,11 @@ def model_of_args(
     window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
-    for name, wanted in chosen.arguments.items():
+    for name, wanted in {"multi_latent_attention": False, **chosen.arguments}.items():
         found = args.get(name)
-        if (name, wanted, found) == ("position_embedding_type", "rope", "yarn"):
-            continue  # the same with other frequencies, which ``rope_of_args`` reads
+        other_frequencies = (name, wanted, found) == ("position_embedding_type", "rope", "yarn")
+        if other_frequencies and not args.get("multi_latent_attention"):
+            continue  # ``rope_of_args`` reads them
         if (bool(found) if isinstance(wanted, bool) else found) != wanted:
             raise refused_argument(name, found)
     model = Model(
@@ -55,7 +65,7 @@ def model_of_args(
         ffn=(args.get("moe_ffn_hidden_size") or args["ffn_hidden_size"]) if experts else args["ffn_hidden_size"],
         heads=heads,
         groups=groups,
-        head_dim=args.get("kv_channels") or args["hidden_size"] // heads,
+        head_dim=_head_dim_of(args),
         vocab=vocab,
         positions=args["max_position_embeddings"],
         epsilon=args.get("layernorm_epsilon", args.get("norm_epsilon", 1e-5)),
@@ -63,6 +73,7 @@ def model_of_args(
         qkv_bias=bool(args.get("add_qkv_bias") or args.get("add_bias_linear")),
         bias=bool(args.get("add_bias_linear")),
         qk_norm=bool(args.get("qk_layernorm")),
+        latent=_latent_of(args),
         **rope_of_args(args),
         **_window_of(args),
         **_ropeless_of(args),
@@ -103,6 +114,28 @@ def _refuse_unlike(model: Model) -> None:
         raise refused_argument(name, args[name])
 
 
+def _latent_of(args: Mapping[str, Any]) -> Latent | None:
+    """Return the sizes of multi-latent attention, which Megatron builds without norms where no rank is given."""
+    if not args.get("multi_latent_attention"):
+        return None
+    if args.get("q_lora_rank") is None:
+        raise refused_argument("q_lora_rank", None)
+    return Latent(**{name: args[argument] for argument, name in _LATENT.items()})
+
+
+def _head_dim_of(args: Mapping[str, Any]) -> int:
+    """Return the width of a head's query and key; with multi-latent attention, ``--kv-channels`` changes nothing."""
+    if latent := _latent_of(args):
+        return latent.plain + latent.turned
+    return int(args.get("kv_channels") or args["hidden_size"] // args["num_attention_heads"])
+
+
+def _groups_of(args: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the groups of experts; they change nothing where a token chooses no groups, or all of them."""
+    groups, chosen = args.get("moe_router_num_groups"), args.get("moe_router_group_topk")
+    return (groups, chosen) if groups and chosen and chosen != groups else None
+
+
 def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return the experts as attributes of ``Model``; ``get_gpt_decoder_layer_specs`` says which layers have them."""
     score, every = args.get("moe_router_score_function", "softmax"), args.get("moe_layer_freq", 1)
@@ -123,6 +156,7 @@ def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
         "dense_ffn": args["ffn_hidden_size"] if dense else 0,
         "sigmoid": biased,
         "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
+        "expert_groups": _groups_of(args),
     }
 
 
@@ -207,7 +241,10 @@ def args_of(model: Model) -> dict[str, Any]:
         "window_attn_skip_freq": list(map(int, model.windowed)) if model.windowed else None,
         "no_rope_freq": list(map(int, model.ropeless)) if model.ropeless else None,
         "num_experts": model.experts or None,
+        "multi_latent_attention": model.latent is not None,
     }
+    if model.latent:
+        args |= {argument: getattr(model.latent, name) for argument, name in _LATENT.items()}
     if model.gelu:
         args["bias_gelu_fusion"] = model.gelu == "gelu_new"
     if model.experts:
@@ -221,5 +258,7 @@ def args_of(model: Model) -> dict[str, Any]:
             "moe_router_score_function": "sigmoid" if model.sigmoid else "softmax",
             "moe_router_enable_expert_bias": model.sigmoid,
             "moe_router_topk_scaling_factor": model.routed_scale if model.routed_scale != 1 else None,
+            "moe_router_num_groups": model.expert_groups[0] if model.expert_groups else None,
+            "moe_router_group_topk": model.expert_groups[1] if model.expert_groups else None,
         }
     return args

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from megatron_lrps.campaign.data_ledger import Range, totals_of
-from megatron_lrps.campaign.lineage import Facts, Link, schedule_words
+from megatron_lrps.campaign.lineage import Facts, Link, batches_of_record, schedule_words
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.plan.paths import adopted_words
@@ -71,7 +71,7 @@ def model_card(
     for path, schedule in lineage.schedules.items():
         rows += [(f"learning rate of {path}", each) for each in schedule]
     if "global_batch_size" in values and "sequence_length" in values:
-        rows.append(("batch", f"{values['global_batch_size']:,} samples of {values['sequence_length']:,} tokens"))
+        rows.append(("batch", f"{batches_of_record(values).words} samples of {values['sequence_length']:,} tokens"))
     manifest = f"manifest {sha256 or 'unknown'}"
     rows.append(("checkpoint", f"iteration {iteration:,} of {lineage.facts.name}, {manifest}"))
     rows += [(key.replace("_", " "), values[key]) for key in ("plan_hash", "libraries") if key in values]

@@ -5,7 +5,7 @@ from typing import Any
 
 from megatron_lrps.convert.architecture import ROPE_FACTOR, Model
 from megatron_lrps.convert.model_arguments import args_of
-from megatron_lrps.convert.rope_arguments import YARN
+from megatron_lrps.convert.rope_arguments import MSCALES, YARN
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
@@ -15,9 +15,10 @@ _DECIDING = (
     *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
     *("rotary_base", "rotary_percent", "rotary_interleaved"),
-    *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN),
+    *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN, *MSCALES),
     *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
-    *("swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
+    *("multi_latent_attention", "q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
+    *("rope_type", "swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
     *(
         "untie_embeddings_and_output_weights",
         "window_size",
@@ -28,6 +29,7 @@ _DECIDING = (
         "moe_router_topk",
     ),
     *("moe_layer_freq", "moe_router_score_function", "moe_router_enable_expert_bias"),
+    *("moe_router_num_groups", "moe_router_group_topk"),
     *(
         "moe_router_topk_scaling_factor",
         "moe_router_pre_softmax",
@@ -48,7 +50,10 @@ _DEFAULTS = {
     "position-embedding-type": "learned_absolute",
     "rope-scaling-factor": ROPE_FACTOR,
     "rotary-scaling-factor": 1.0,
+    **{name.replace("_", "-"): value for name, value in MSCALES.items()},
 }
+_LATENT = {"kv-lora-rank": 32, "qk-head-dim": 128, "qk-pos-emb-head-dim": 64, "v-head-dim": 128, "rope-type": "yarn"}
+"""Megatron's defaults for flags that mean nothing without ``--multi-latent-attention``."""
 
 
 def flags_of(model: Model) -> dict[str, Any]:
@@ -70,6 +75,8 @@ def flags_of(model: Model) -> dict[str, Any]:
         args["no_yarn_correction_range_round_to_int"] = True
     if args["position_embedding_type"] == "learned_absolute":
         names.append("max_position_embeddings")
+    if model.latent and not model.hidden % model.heads:
+        names.remove("kv_channels")  # changes nothing
     flags = {name.replace("_", "-"): args.get(name) or False for name in names}
     return {flag: value or _DEFAULTS.get(flag, False) for flag, value in flags.items()}
 
@@ -91,6 +98,8 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
             return int(4 * hidden * 2 / 3 / 64) * 64 if given.get("swiglu") else 4 * hidden
         case "moe-ffn-hidden-size" if given.get("num-experts"):
             return given.get("ffn-hidden-size", _unset("ffn-hidden-size", given))
+        case _ if flag in _LATENT and given.get("multi-latent-attention"):
+            return _LATENT[flag]
     return _DEFAULTS.get(flag, False)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from megatron_lrps.convert.architecture import LLAMA3_ROPE
+from megatron_lrps.convert.architecture import LATENT_YARN, LLAMA3_ROPE
 
 SHORT = 128
 """The length of the sequences that every check computes."""
@@ -98,6 +98,8 @@ def _boundaries(args: Mapping[str, Any]) -> set[int]:
         found.add(int(LLAMA3_ROPE["original_max_position_embeddings"]))
     if args.get("position_embedding_type") == "yarn":
         found.add(args["yarn_original_max_position_embeddings"])
+    if args.get("multi_latent_attention") and args.get("rope_type") != "rope":
+        found.add(LATENT_YARN.original)
     if interpolation := args.get("rotary_seq_len_interpolation_factor"):
         found.add(positions // interpolation)
     return found

@@ -7,24 +7,42 @@ expect go to stdout as JSON.
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 
-def main(folder: str, out: str) -> None:
-    """Compute the logits in fp32 and write them."""
-    import numpy as np
-    import torch
-    from transformers import AutoModelForCausalLM
+def load_model(folder: str) -> Any:
+    """Load a folder's model on the CPU in fp32; return it, and what transformers says about its weights.
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    Where transformers does not know the ``model_type``, this takes the class that config.json names; its own type is
+    what tells transformers how to read the experts.
+    """
+    import torch
+    import transformers
+
+    kind: Any = transformers.AutoModelForCausalLM
+    options: dict[str, Any] = {}
+    read = json.loads((Path(folder) / "config.json").read_text("utf-8"))
+    if read.get("model_type") not in transformers.CONFIG_MAPPING:
+        kind = getattr(transformers, read["architectures"][0])
+        options["config"] = kind.config_class.from_dict({**read, "model_type": kind.config_class.model_type})
+    return kind.from_pretrained(
         folder,
         dtype=torch.float32,
         attn_implementation="eager",
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        **options,
     )
-    model, info = loaded
+
+
+def main(folder: str, out: str) -> None:
+    """Compute the logits in fp32 and write them."""
+    import numpy as np
+    import torch
+
+    model, info = load_model(folder)
     asked = json.load(sys.stdin)
     with torch.no_grad():
         logits = [

@@ -71,7 +71,7 @@ def _write_record(campaign: Campaign, path: PlannedPath, made: Checkpoint, folde
         "status": "trained",
         "plan_hash": plan_hash(campaign.plan),
         **{key: source[key] for key in ("data", "layout") if key in source},
-        "consumed_samples": path.end * campaign.plan.global_batch_size,
+        "consumed_samples": campaign.tree.batches.samples(path.end),
         "checkpoints": [{"iteration": made.iteration, "sha256": made.digest}],
         "libraries": library_versions(),
     }

@@ -85,7 +85,8 @@ def check_layout(campaign: Campaign, *, seconds: float = _TIMEOUT_S) -> dict[str
     lines = {path.name: argument_line(path_flags(campaign.tree, path)) for path in campaign.paths}
     # With an assumed vocabulary every adopted run would look like another model.
     adopted = {} if assumed else _adopted(campaign)
-    request = {"world_size": ranks, "lines": lines, "vocabulary": vocabulary, "adopted": adopted}
+    batches = campaign.tree.batches.to_json()
+    request = {"world_size": ranks, "lines": lines, "vocabulary": vocabulary, "batches": batches, "adopted": adopted}
     answer = _ask(request, seconds)
     refused = {name: found for name, found in answer["paths"].items() if "error" in found}
     for name, found in refused.items():

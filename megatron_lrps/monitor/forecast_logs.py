@@ -38,13 +38,19 @@ class Logs:
         apart: Names of branches that read data of their own (``branch.data``), and so are not fitted.
 
     Raises:
-        RefusedError: There is no main path, too little of it is logged, or an event file cannot be read.
+        RefusedError: There is no main path, the batch rises, too little is logged, or an event file cannot be read.
     """
 
     def __init__(self, campaign: Campaign) -> None:
         tree = self.tree = campaign.tree
         self.plan = campaign.plan
-        self.batch = tree.plan.global_batch_size
+        self.batches = tree.batches
+        if self.batches.rises:
+            raise RefusedError(
+                f"The batch of {tree.plan.campaign} is {self.batches.words}, and the law counts iterations of one "
+                "batch.",
+                "forecast a campaign of one batch.",
+            )
         main = tree.by_name.get(MAIN)
         if main is None or main.kind != "main":
             raise RefusedError(
@@ -60,7 +66,7 @@ class Logs:
             path.name: finite(read_scalars(campaign.folder.tensorboard(path.name), "lm loss"))
             for path in (main, *self.branches)
         }
-        warm = main.schedule.warmup // self.batch
+        warm = self.batches.iteration(main.schedule.warmup)
         logged = [step for step, _ in self.series[MAIN] if step > warm]
         self.reached = max(logged, default=0)
         self.since = warm + int(LEFT_OUT * (self.reached - warm)) if logged else warm
@@ -85,13 +91,13 @@ class Logs:
 
     def _shares(self, schedule: Schedule, start: int, end: int) -> Floats:
         limits = lr_range(self.plan)
-        rates = [schedule.lr(iteration * self.batch, **limits) for iteration in range(start, end)]
+        rates = [schedule.lr(self.batches.samples(iteration), **limits) for iteration in range(start, end)]
         return np.array(rates) / self.plan.lr.max
 
     def rates(self, schedule: Schedule, fork: int, end: int) -> Rates:
         """Return the learning rates of a curve that is main's up to the fork."""
         shares = np.concatenate((self._shares_of_main[:fork], self._shares(schedule, fork, end)))
-        return Rates(shares, self.main.schedule.warmup // self.batch)
+        return Rates(shares, self.batches.iteration(self.main.schedule.warmup))
 
     def _pieces(self, path: PlannedPath, width: int) -> Pieces | None:
         points = [point for point in self.series[path.name] if point[0] > max(path.fork, self.since)]

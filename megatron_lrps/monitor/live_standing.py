@@ -158,11 +158,12 @@ class Watch:
         age, pace = max(0.0, now - figures.logged_at), figures.seconds
         if pace is None or live.done:
             return replace(live, age=age)
-        plan = self.campaign.tree.plan_of(live.path)
+        tree = self.campaign.tree
+        tokens = tree.batches.batch_after(max(0, live.iteration - 1)) * tree.plan_of(live.path).sequence_length
         running = trains and age <= max(QUIET_S, QUIET_ITERATIONS * pace)
         return replace(
             live,
             age=age,
-            tokens_per_second=plan.global_batch_size * plan.sequence_length / pace if running and pace else None,
+            tokens_per_second=tokens / pace if running and pace else None,
             seconds_left=pace * max(0, live.path.end - live.iteration) if running else None,
         )

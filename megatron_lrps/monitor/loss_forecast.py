@@ -174,7 +174,7 @@ def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Fore
     plan, version = logs.plan, window.version
     own = plan.decay_of(version)
     length = branch_length(alpha, window.iterations)
-    fork, warm = window.end - length, logs.main.schedule.warmup // logs.batch
+    fork, warm = window.end - length, logs.batches.iteration(logs.main.schedule.warmup)
     loss = why_not = None
     if length < 1:
         why_not = "less than one iteration"
@@ -184,7 +184,7 @@ def _ask(logs: Logs, law: Law, window: Window, shape: str, alpha: float) -> Fore
         try:
             decay = own if shape == own.shape else Decay(shape=shape)
             branch = Branch(name=version.name, fork=fork, end=window.end, decay=decay.spec())
-            rates = logs.rates(branch_schedule(logs.main.schedule, branch, batch=logs.batch), fork, window.end)
+            rates = logs.rates(branch_schedule(logs.main.schedule, branch, batches=logs.batches), fork, window.end)
             loss = float(law.losses(rates)[-logs.last(window.iterations, length) :].mean())
         except ValidationError as error:
             raise RefusedError(f"{shape!r} {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None

@@ -8,33 +8,35 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.scores import read_results
 from megatron_lrps.monitor.scalars import Runs, read_run
 from megatron_lrps.plan import PlannedPath
-from megatron_lrps.plan.cost import planned_iterations
+from megatron_lrps.plan.cost import planned_iterations, planned_samples
 from megatron_lrps.plan.data_files import validation_sets
-from megatron_lrps.plan.version_source import iterations_for, sources_of
+from megatron_lrps.plan.version_source import iterations_for, samples_for, sources_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParadigmCost:
-    """The total cost of a paradigm's planned versions, in iterations, and of the same by PTFS and CPT.
+    """The total cost of a paradigm's planned versions, and of the same by PTFS and CPT in samples.
 
-    Versions that were cut off main later cost ``cuts`` iterations besides, which no share counts.
+    Versions that were cut off main later cost ``cuts`` iterations besides, of ``cut_samples``, which no share counts.
     """
 
     paradigm: str
     iterations: int
+    samples: int
     cuts: int
+    cut_samples: int
     ptfs: int
     cpt: int
 
     @property
     def of_ptfs(self) -> float:
         """The share of PTFS: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
-        return self.iterations / self.ptfs
+        return self.samples / self.ptfs
 
     @property
     def of_cpt(self) -> float:
         """The share of CPT."""
-        return self.iterations / self.cpt
+        return self.samples / self.cpt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,8 @@ class VersionCost:
         end: The path's last iteration.
         iterations: The number of iterations that the path itself trains.
         cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
-        of_ptfs: ``cost`` as a share of retraining each of these versions from scratch.
-        of_cpt: ``cost`` as a share of continuing from version to version.
+        of_ptfs: ``cost``, in samples, as a share of retraining each of these versions from scratch.
+        of_cpt: The same as a share of continuing from version to version.
         perplexity: Validation set -> perplexity at the path's end; None until it has been validated there. A mean of
             checkpoints has its scores by `lrps eval`.
     """
@@ -93,15 +95,15 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
     """
     tree = campaign.tree
     order = {version: index for index, (version, _) in enumerate(tree.version_ends)}
-    planned = dict(tree.planned_ends)
+    planned, consumed = dict(tree.planned_ends), tree.batches.samples
+    adopted = consumed(tree.adopted_iterations)
     rows, sources = [], sources_of(tree)
     for source in sources:
         index, path = order[source.version], tree.path(source.path)
         before = [version for version in planned if order[version] < index]
         together = (*before, source.version)
-        cost = iterations_for(
-            tree, [each for each in sources if each.paradigm == source.paradigm and each.version in together]
-        )
+        needed = [each for each in sources if each.paradigm == source.paradigm and each.version in together]
+        samples = samples_for(tree, needed)
         end = tree.version_ends[index][1]
         rows.append(
             VersionCost(
@@ -111,18 +113,27 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
                 fork=path.fork,
                 end=path.end,
                 iterations=path.iterations,
-                cost=cost,
-                of_ptfs=cost / (sum(planned[version] for version in before) + end),
-                of_cpt=cost / (end - tree.adopted_iterations),
+                cost=iterations_for(tree, needed),
+                of_ptfs=samples / (sum(consumed(planned[version]) for version in before) + consumed(end)),
+                of_cpt=samples / (consumed(end) - adopted),
                 perplexity=_perplexity(campaign, path, runs),
             )
         )
     totals = []
     for paradigm in dict.fromkeys(path.paradigm for path in tree.paths):
         iterations = planned_iterations(tree, paradigm)
-        cuts = tree.iterations(paradigm) - iterations
-        ptfs, cpt = sum(planned.values()), max(planned.values()) - tree.adopted_iterations
-        totals.append(ParadigmCost(paradigm=paradigm, iterations=iterations, cuts=cuts, ptfs=ptfs, cpt=cpt))
+        samples = planned_samples(tree, paradigm)
+        totals.append(
+            ParadigmCost(
+                paradigm=paradigm,
+                iterations=iterations,
+                samples=samples,
+                cuts=tree.iterations(paradigm) - iterations,
+                cut_samples=tree.all_samples(paradigm) - samples,
+                ptfs=sum(map(consumed, planned.values())),
+                cpt=consumed(max(planned.values())) - adopted,
+            )
+        )
     return VersionCosts(campaign=tree.plan.campaign, totals=tuple(totals), rows=tuple(rows))
 
 

@@ -1,6 +1,7 @@
 """A branch whose samples have another length than the campaign's (``branch.sequence_length``): what it may change."""
 
 from megatron_lrps.errors import PlanError
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.keys.branch import BranchSettings
 from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import by_flag, is_compared
@@ -56,6 +57,11 @@ def refuse_other_length(plan: Plan, branch: str, own: BranchSettings) -> None:
             "name the vocabulary by `tokenizer`.",
         )
     for flag, value in own.megatron.items():
+        if flag in BATCH_FLAGS:
+            raise PlanError(
+                f"branch.megatron.{flag}: {shown(value)} is given for {branch}, and a branch keeps main's batch.",
+                "set it under `megatron`.",
+            )
         argument = by_flag().get(flag)  # path_flags refuses a flag that Megatron does not have
         if argument is not None and is_compared(argument.destination) and flag not in _ROTARY:
             raise PlanError(

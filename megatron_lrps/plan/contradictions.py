@@ -12,6 +12,7 @@ from megatron_lrps.plan.keys.values import MAX_COUNT
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath
 from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.schedule.batches import Batches
 from megatron_lrps.schedule.paradigms import MAIN, branch_length
 
 
@@ -170,7 +171,7 @@ def refuse_impossible_warmup(plan: Plan, first: Window, paradigm: str) -> None:
         )
 
 
-def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batch: int) -> None:
+def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...], batches: Batches) -> None:
     """Refuse paths that read past the timeline, or that end inside their warm-up."""
     last = windows[-1].end
     for path in paths:
@@ -183,9 +184,26 @@ def refuse_unfitting_ends(paths: list[PlannedPath], windows: tuple[Window, ...],
                 f"{fix}, or add a version.",
             )
         # Megatron asserts that a path is longer than its warm-up.
-        if path.schedule.warmup >= path.end * batch:
+        if path.schedule.warmup >= batches.samples(path.end):
             raise PlanError(
-                f"path {path.name}: its warm-up ends at iteration {path.schedule.warmup // batch}, "
+                f"path {path.name}: its warm-up ends at iteration {batches.iteration(path.schedule.warmup)}, "
                 f"and the path itself ends at {path.end}.",
                 "shorten the warm-up, or make the path longer.",
             )
+
+
+def refuse_rising_branch(path: PlannedPath, batches: Batches) -> None:
+    """Refuse a branch that decays across a step of the batch: a branch keeps the batch of its fork point.
+
+    Main reads on in the same samples with the larger batch, so a branch that kept the smaller one would end at another
+    iteration than its window, and one that took the larger one would decay in larger and larger steps.
+    """
+    if path.kind not in ("branch", "soup") or (step := batches.rises_in(path.fork, path.end)) is None:
+        return
+    before = batches.batch_after(path.fork)
+    raise PlanError(
+        f"path {path.name}: it decays over the iterations ({path.fork}, {path.end}], and the batch rises from {before} "
+        f"to {step.batch} after iteration {step.iteration} (sample {step.sample:,}); a branch keeps its batch.",
+        f"let the batch rise by sample {batches.samples(path.fork):,}, or after {batches.samples(path.end):,}; or "
+        "lower decay.alpha.",
+    )

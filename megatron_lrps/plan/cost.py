@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from megatron_lrps.plan.flags import DEFAULTS
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import Tree
-from megatron_lrps.plan.version_source import iterations_for, sources_of
+from megatron_lrps.plan.version_source import VersionSource, iterations_for, samples_for, sources_of
 from megatron_lrps.plan.vocabulary import Vocabulary, vocabulary_by_plan, whole
 
 
@@ -20,39 +20,58 @@ class Cost:
         ptfs: The iterations by retraining every version from scratch on all data so far, those of an adopted run too.
         cpt: The iterations by continuing from the last version on new data; the first one from an adopted run, if
             there is one.
+        samples: The same in samples, by the same names: where the batch rises, iterations cost more and more.
     """
 
     planned: int
     lrps: int | None
     ptfs: int
     cpt: int
+    samples: dict[str, int | None]
 
     @property
     def share_of_ptfs(self) -> float | None:
-        """lrps / ptfs: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
-        return None if self.lrps is None else self.lrps / self.ptfs
+        """lrps / ptfs, in samples: 0.58 for four equal versions with alpha 0.6 (arXiv 2410.04103)."""
+        return self.share_of("lrps")
+
+    def share_of(self, way: str) -> float | None:
+        """The samples by ``way`` (planned, lrps, ptfs, cpt) as a share of those by PTFS."""
+        of_it, by_ptfs = self.samples[way], self.samples["ptfs"]
+        return None if of_it is None or by_ptfs is None else of_it / by_ptfs
 
 
 def cost_of(tree: Tree) -> Cost:
     """Return the cost of a tree's campaign, and of the same versions by the other paradigms."""
     ends = [end for _, end in tree.planned_ends]
     has_lrps = any(path.paradigm == "lrps" for path in tree.paths)
+    samples = tree.batches.samples
     return Cost(
         planned=sum(path.iterations for path in tree.paths),
         lrps=planned_iterations(tree, "lrps") if has_lrps else None,
         ptfs=sum(ends),
         cpt=ends[-1] - tree.adopted_iterations,
+        samples={
+            "planned": sum(tree.samples(path) for path in tree.paths),
+            "lrps": planned_samples(tree, "lrps") if has_lrps else None,
+            "ptfs": sum(samples(end) for end in ends),
+            "cpt": samples(ends[-1]) - samples(tree.adopted_iterations),
+        },
     )
 
 
 def planned_iterations(tree: Tree, paradigm: str) -> int:
     """Return the iterations of a paradigm for the planned versions, without cuts; all listed paths count."""
-    if paradigm == "explicit":
-        return tree.iterations(paradigm)
+    return tree.iterations(paradigm) if paradigm == "explicit" else iterations_for(tree, _planned(tree, paradigm))
+
+
+def planned_samples(tree: Tree, paradigm: str) -> int:
+    """Return the samples of the iterations that ``planned_iterations`` counts."""
+    return tree.all_samples(paradigm) if paradigm == "explicit" else samples_for(tree, _planned(tree, paradigm))
+
+
+def _planned(tree: Tree, paradigm: str) -> list[VersionSource]:
     cuts = {cut.name for cut in tree.plan.cuts}
-    return iterations_for(
-        tree, [each for each in sources_of(tree) if each.paradigm == paradigm and each.version not in cuts]
-    )
+    return [each for each in sources_of(tree) if each.paradigm == paradigm and each.version not in cuts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +130,9 @@ def model_size(plan: Plan, vocabulary: Vocabulary | None = None) -> ModelSize | 
     )
 
 
-def gpu_hours(iterations: int, plan: Plan, size: ModelSize, tflops: float) -> float:
-    """Return the GPU-hours of ``iterations`` at ``tflops`` achieved per GPU (1e12 operations per second)."""
-    return iterations * plan.global_batch_size * size.flops_per_sample / (tflops * 1e12) / 3600
+def gpu_hours(samples: int, size: ModelSize, tflops: float) -> float:
+    """Return the GPU-hours of ``samples`` at ``tflops`` achieved per GPU (1e12 operations per second)."""
+    return samples * size.flops_per_sample / (tflops * 1e12) / 3600
 
 
 def campaign_gpu_hours(tree: Tree, vocabulary: Vocabulary, tflops: float) -> float:
@@ -122,7 +141,7 @@ def campaign_gpu_hours(tree: Tree, vocabulary: Vocabulary, tflops: float) -> flo
     for path in tree.paths:
         plan = tree.plan_of(path)
         if (size := model_size(plan, vocabulary)) is not None:
-            hours += gpu_hours(path.iterations, plan, size, tflops)
+            hours += gpu_hours(tree.samples(path), size, tflops)
     return hours
 
 

@@ -59,7 +59,7 @@ def window_facts(tree: Tree, window: Window, known: Callable[[Path], Mapping[str
         samples = {part.window.version.name: part.samples for part in replayed}
         share = window.version.replay.share
         if isinstance(share, str):
-            share = sum(samples.values()) / (window.iterations * tree.plan.global_batch_size)
+            share = sum(samples.values()) / tree.batches.between(window.start, window.end)
         facts["replay"] = {"share": share, "samples": samples}
     return facts
 

@@ -52,15 +52,15 @@ def explicit_paths(plan: Plan) -> list[PlannedPath]:
 
 
 def _schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | None) -> Schedule:
-    batch = plan.global_batch_size
-    fork = (path.fork or 0) * batch
+    batches = plan.batches
+    fork = batches.samples(path.fork or 0)
     segments: list[Segment] = []
     position: int | None = fork
     try:
         for piece in path.schedule:
             if position is None:
                 raise ValueError("a hold without `until` never ends, so nothing can follow it")
-            until = None if piece.until is None else piece.until * batch
+            until = None if piece.until is None else batches.samples(piece.until)
             decays = piece.kind in continuous_shapes()
             segments.append(
                 Segment(
@@ -72,10 +72,12 @@ def _schedule(plan: Plan, path: ExplicitPath, parent: PlannedPath | None) -> Sch
                 )
             )
             position = until
-        if position is not None and position < path.end * batch:
-            raise ValueError(f"the schedule stops at iteration {position // batch}, before the end {path.end}")
+        if position is not None and position < batches.samples(path.end):
+            raise ValueError(
+                f"the schedule stops at iteration {batches.iteration(position)}, before the end {path.end}"
+            )
         if parent is None:
             return Schedule(tuple(segments))
-        return parent.schedule.followed_by(segments, fork, cut=fork == parent.end * batch)
+        return parent.schedule.followed_by(segments, fork, cut=path.fork == parent.end)
     except ValueError as error:
         raise PlanError(f"paths.{path.name}.schedule: {error}.", "correct its pieces, or the fork.") from None

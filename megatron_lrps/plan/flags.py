@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.async_saves import refuse_ignored_async_save
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS, batch_flags
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flag_combinations import refuse_incomplete
 from megatron_lrps.plan.flag_ranges import refuse_out_of_range, refuse_without_gpu
@@ -56,8 +57,6 @@ UNSAFE: dict[str, str] = {
     "phase-transition-iterations": "it ends the job at each phase",
     "iterations-to-skip": "main and branch would read other samples",
     "decrease-batch-size-if-needed": "the batch size, and with it every position, would change silently",
-    "rampup-batch-size": "a path's positions are iterations of one global_batch_size",
-    "step-batch-size-schedule": "a path's positions are iterations of one global_batch_size",
     "save-retain-interval": "it deletes fork points",
     "yaml-cfg": "flags from a second file would not be compared with the plan",
     "mock-data": "the windows are the data",
@@ -80,8 +79,8 @@ UNSAFE: dict[str, str] = {
     "ckpt-convert-format": "it converts a checkpoint and trains nothing",
     "ckpt-convert-save": "it converts a checkpoint and trains nothing",
     "skip-train": "it trains nothing; lrps eval scores what is trained",
-    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, and lrps run and lrps submit start "
-    "them themselves; alerts.stall_ends ends ranks that hang",
+    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started: launch.local.ft_launcher lets lrps "
+    "run do so; elsewhere alerts.stall_ends ends ranks that hang",
 }
 """Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 
@@ -137,7 +136,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         **DEFAULTS,
         "seq-length": plan.sequence_length,
         "max-position-embeddings": plan.sequence_length,
-        "global-batch-size": plan.global_batch_size,
+        **batch_flags(tree.batches, plan.sequence_length),
         "lr": plan.lr.max,
         "min-lr": plan.lr.min,
         "lr-warmup-iters": plan.lr.warmup_iters,
@@ -147,7 +146,7 @@ def path_flags(tree: Tree, path: PlannedPath) -> dict[str, FlagValue]:
         "tensorboard-dir": str(plan.folder / "tensorboard" / path.name),
         "data-cache-path": str(plan.folder / "cache"),
         **_tokenizer_flags(plan),
-        **plan.megatron,
+        **{flag: value for flag, value in plan.megatron.items() if flag not in BATCH_FLAGS},
         **plan.script_flags,
         **validation_flags(tree, path),
     }

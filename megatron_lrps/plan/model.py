@@ -14,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS, batch_flags, batches_by_flags
 from megatron_lrps.plan.file_paths import read_flags, write_flags
 from megatron_lrps.plan.keys.alerts import Alerts
 from megatron_lrps.plan.keys.base import Count, FilePath, Name, PlanModel, or_shorter
@@ -28,6 +29,7 @@ from megatron_lrps.plan.keys.tokenizers import Tokenizer
 from megatron_lrps.plan.keys.trackers import Trackers
 from megatron_lrps.plan.keys.values import FLAG_NAME
 from megatron_lrps.plan.keys.versions import Epochs, Version
+from megatron_lrps.schedule.batches import Batches
 
 Paradigm = Literal["lrps", "ptfs", "ptfs-merged", "cpt", "cpt-rewarm"]
 
@@ -53,7 +55,9 @@ class Plan(PlanModel):
     sequence_length: Count
     """The number of tokens in a sample: Megatron's `--seq-length`."""
     global_batch_size: Count
-    """The number of samples in an iteration, over all ranks. It is the same for the whole campaign."""
+    """The number of samples in an iteration, over all ranks. It is the same for the whole campaign, unless the batch
+    rises to it: by `rampup-batch-size` or `step-batch-size-schedule` under `megatron`. All paths follow these steps by
+    the samples consumed, and no branch may decay across one."""
     versions: tuple[Version, ...] = Field(min_length=1)
     """The models to release, oldest first. The list may grow while the campaign runs."""
     max_epochs: Epochs = 4.0
@@ -117,6 +121,11 @@ class Plan(PlanModel):
         """The campaign's folder, absolute (``save``)."""
         return self.save
 
+    @property
+    def batches(self) -> Batches:
+        """The samples in each iteration, the same for all paths; raises PlanError for impossible ones."""
+        return batches_by_flags(self.megatron, self.global_batch_size, self.sequence_length)
+
     def branch_of(self, name: str | None) -> BranchSettings:
         """The campaign's ``branch`` with what the version called ``name`` says itself put over it; a cut's as it is."""
         return self.branch.with_own(next((each.branch for each in self.versions if each.name == name), None))
@@ -132,7 +141,10 @@ class Plan(PlanModel):
         own = self.branch_of(name)
         if own.sequence_length is None:
             return self
-        flags, positions = {**self.megatron}, "max-position-embeddings"
+        batches, flags, positions = self.batches, {**self.megatron}, "max-position-embeddings"
+        if batches.rises:  # at the same samples, though samples have other lengths
+            flags = {flag: value for flag, value in flags.items() if flag not in BATCH_FLAGS}
+            flags |= batch_flags(batches, own.sequence_length)
         if isinstance(given := flags.get(positions), int):
             flags[positions] = max(given, own.sequence_length)
         update = {"sequence_length": own.sequence_length, "megatron": {**flags, **own.megatron}}

@@ -86,23 +86,14 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
         )
     replicas = ranks // parts
     micro = flags.size("micro-batch-size")
-    batch = plan.global_batch_size
-    if micro is not None and batch % (micro * replicas):
-        below, above = batch // (micro * replicas) * micro * replicas, -(-batch // (micro * replicas))
-        near = [str(each) for each in (below, above * micro * replicas) if each]
-        smaller = gcd(batch // replicas, micro) if batch % replicas == 0 else None
-        raise PlanError(
-            f"global_batch_size: {batch} is not a multiple of micro-batch-size {micro} x {replicas} data-parallel "
-            f"replicas ({ranks} ranks of TP x PP x CP = {parts}).",
-            f"set global_batch_size to {' or '.join(near)}"
-            + (f", megatron.micro-batch-size to {smaller}" if smaller else "")
-            + ", or change the number of ranks.",
-        )
+    if micro is not None:
+        for each in plan.batches.stretches:
+            _check_batch(each.batch, ranks, parts, micro, plan.batches.rises)
     group = flags.size("microbatch-group-size-per-virtual-pipeline-stage", pp)
     if micro is not None and group and _virtual(flags, pp):
-        few = few_microbatches(batch // (micro * replicas), pp, group)
-        if few:
-            raise PlanError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")
+        for each in plan.batches.stretches:
+            if few := few_microbatches(each.batch // (micro * replicas), pp, group):
+                raise PlanError(few, "change global_batch_size, micro-batch-size or DP, or drop the virtual stages.")
     optimizers = flags.size("num-distributed-optimizer-instances", 1)
     if optimizers and replicas * cp % optimizers:
         raise PlanError(
@@ -116,6 +107,24 @@ def _check_ranks(plan: Plan, flags: _Flags, ranks: int, parallel: tuple[int, int
             f"{expert * expert_tensor * pp}, but there {_are(ranks, 'rank')}, which is not a multiple of it.",
             f"change these sizes (megatron.{ETP} is TP where it is not given), or the ranks ({_RANKS}).",
         )
+
+
+def _check_batch(batch: int, ranks: int, parts: int, micro: int, rises: bool) -> None:
+    """Check that a batch divides into the micro-batches of all replicas."""
+    replicas = ranks // parts
+    if batch % (micro * replicas) == 0:
+        return
+    what = "a step of the batch" if rises else "global_batch_size"
+    below, above = batch // (micro * replicas) * micro * replicas, -(-batch // (micro * replicas))
+    near = [str(each) for each in (below, above * micro * replicas) if each]
+    smaller = gcd(batch // replicas, micro) if batch % replicas == 0 else None
+    raise PlanError(
+        f"{what}: {batch} is not a multiple of micro-batch-size {micro} x {replicas} data-parallel "
+        f"replicas ({ranks} ranks of TP x PP x CP = {parts}).",
+        f"set {'it' if rises else 'global_batch_size'} to {' or '.join(near)}"
+        + (f", megatron.micro-batch-size to {smaller}" if smaller else "")
+        + ", or change the number of ranks.",
+    )
 
 
 def _check_heads(flags: _Flags, tp: int) -> None:

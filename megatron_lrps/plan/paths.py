@@ -8,6 +8,7 @@ from typing import Literal
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.version_windows import Window
+from megatron_lrps.schedule.batches import Batches
 from megatron_lrps.schedule.merge import MeanPart
 from megatron_lrps.schedule.paradigms import MAIN, Curve
 
@@ -102,8 +103,18 @@ class Tree:
     def tokens(self, path: PlannedPath, iteration: int) -> int:
         """Return the tokens that the model has read at an iteration of a path, its ancestors' included."""
         own = max(0, iteration - path.fork)
-        lengths = (iteration - own) * self.plan.sequence_length + own * self.plan_of(path).sequence_length
-        return lengths * self.plan.global_batch_size
+        before = self.batches.samples(iteration - own)
+        after = self.batches.samples(iteration) - before
+        return before * self.plan.sequence_length + after * self.plan_of(path).sequence_length
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The samples in each iteration, the same for all paths."""
+        return self.plan.batches
+
+    def samples(self, path: PlannedPath) -> int:
+        """Return the samples that a path itself trains on."""
+        return 0 if path.mean else self.batches.between(path.fork, path.end)
 
     def plan_of(self, path: PlannedPath) -> Plan:
         """Return the plan as it holds for a path: a branch may have its own sequence length, and flags with it."""
@@ -148,6 +159,15 @@ class Tree:
         """Return the windows of a path's timeline, which begin before its end."""
         return tuple(window for window in self.windows if window.start < path.end)
 
+    def drawn_to(self, path: PlannedPath, iteration: int) -> int:
+        """Return the iteration up to which data are drawn for a path at an iteration: its last window's end.
+
+        A mixed order is drawn as a whole once the path has begun itself.
+        """
+        mixed = path.order == "mixed" and iteration > path.fork
+        begun = [window.end for window in self.windows_of(path) if mixed or window.start < iteration]
+        return max(begun, default=0)
+
     def data_windows(self, path: PlannedPath) -> tuple[Window, ...]:
         """Return the windows that a path and its ancestors read; with a blend of its own it reads none itself."""
         return tuple(each for each in self.windows_of(path) if path.order != "blend" or each.start < path.fork)
@@ -155,3 +175,7 @@ class Tree:
     def iterations(self, paradigm: str) -> int:
         """Return the total iterations of all paths of a paradigm."""
         return sum(path.iterations for path in self.paths if path.paradigm == paradigm)
+
+    def all_samples(self, paradigm: str) -> int:
+        """Return the total samples of all paths of a paradigm."""
+        return sum(self.samples(path) for path in self.paths if path.paradigm == paradigm)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.entry_flags import is_not_honoured
 from megatron_lrps.plan.flags import DEFAULTS, OWNED, UNSAFE
 from megatron_lrps.plan.megatron_arguments import by_flag
@@ -17,10 +18,13 @@ TABLE = Path(__file__).with_suffix(".tsv")
 
 @cache
 def proved() -> frozenset[str]:
-    """Return the proved flags, without dashes: those that a test tries, and those that every path has."""
+    """Return the proved flags, without dashes: those that a test tries, and those that every path has.
+
+    ``tests/training/test_rising_batch.py`` tries the steps of a batch, to which a ramp is turned.
+    """
     lines = TABLE.read_text(encoding="utf-8").splitlines()[1:]
     tried = {line.partition("\t")[0] for line in lines}
-    return frozenset(tried | set(DEFAULTS) | set(OWNED))
+    return frozenset(tried | set(DEFAULTS) | set(OWNED) | set(BATCH_FLAGS))
 
 
 def is_refused(flag: str) -> bool:

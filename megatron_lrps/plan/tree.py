@@ -10,6 +10,7 @@ from megatron_lrps.plan.contradictions import (
     refuse_impossible_fork,
     refuse_impossible_merge,
     refuse_impossible_warmup,
+    refuse_rising_branch,
     refuse_shared_data,
     refuse_twins,
     refuse_unfitting_ends,
@@ -49,7 +50,9 @@ def expand(plan: Plan) -> Tree:
     else:
         paths = [path for paradigm in plan.paradigm for path in _paths(plan, windows, paradigm)]
     refuse_twins("paths", [path.name for path in paths])
-    refuse_unfitting_ends(paths, windows, plan.global_batch_size)
+    refuse_unfitting_ends(paths, windows, plan.batches)
+    for path in paths:
+        refuse_rising_branch(path, plan.batches)
     tree = Tree(plan, windows, tuple(paths))
     for window in windows:
         portions_of(tree, window)  # refuses an impossible replay
@@ -78,7 +81,7 @@ def _paths(plan: Plan, windows: tuple[Window, ...], paradigm: str) -> Iterator[P
             refuse_impossible_merge(plan, window, plan.merge_of(window.version) or Merge())
     draw, versions = PARADIGMS[paradigm], [_update(plan, window) for window in own]
     try:
-        for curve in draw(versions, warm=plan.lr.warmup_iters, batch=plan.global_batch_size, **only_lrps):
+        for curve in draw(versions, warm=plan.lr.warmup_iters, batches=plan.batches, **only_lrps):
             is_main = paradigm == "lrps" and curve.name == MAIN
             path = PlannedPath(
                 **vars(curve),

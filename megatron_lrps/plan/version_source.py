@@ -66,6 +66,15 @@ def iterations_for(tree: Tree, sources: Iterable[VersionSource]) -> int:
 
     Shared iterations count once.
     """
+    return sum(until - start for start, until in _stretches_for(tree, sources))
+
+
+def samples_for(tree: Tree, sources: Iterable[VersionSource]) -> int:
+    """Return the samples of the iterations that ``iterations_for`` counts."""
+    return sum(tree.batches.between(start, until) for start, until in _stretches_for(tree, sources))
+
+
+def _stretches_for(tree: Tree, sources: Iterable[VersionSource]) -> list[tuple[int, int]]:
     reach: dict[str, int] = {}
     for source in sources:
         for name, until in source.made_of:
@@ -75,4 +84,4 @@ def iterations_for(tree: Tree, sources: Iterable[VersionSource]) -> int:
                 if path.parent is None:
                     break
                 name, until = path.parent, path.fork
-    return sum(until - tree.path(name).fork for name, until in reach.items())
+    return [(tree.path(name).fork, until) for name, until in reach.items()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.keys.versions import Version
 from megatron_lrps.plan.model import Plan
+from megatron_lrps.schedule.batches import Batches
 
 ADOPTED = "adopted"
 """The name of the adopted iterations in the timeline, in place of a version's name."""
@@ -38,38 +39,47 @@ class Window:
 
 def windows_of(plan: Plan) -> tuple[Window, ...]:
     """Return all windows, in the timeline's order; raises PlanError."""
-    windows = [*_adopted_window(plan)]
+    batches, windows = plan.batches, [*_adopted_window(plan)]
     for version in plan.versions:
         start = windows[-1].end if windows else 0
-        windows.append(Window(version=version, start=start, end=start + _iterations_of(plan, version)))
+        windows.append(Window(version=version, start=start, end=_end_of(plan, batches, version, start)))
     return tuple(windows)
 
 
-def _iterations_of(plan: Plan, version: Version) -> int:
-    """Return a version's size in iterations. Tokens are rounded down to whole iterations, and samples must fit.
+def _end_of(plan: Plan, batches: Batches, version: Version, start: int) -> int:
+    """Return a version's last iteration. Tokens are rounded down to whole iterations, and samples must fit.
+
+    Args:
+        plan: The plan.
+        batches: Its batches.
+        version: A version of it.
+        start: The iteration after which the version begins.
 
     Raises:
-        PlanError: The samples are no multiple of the batch, or the tokens give no iteration.
+        PlanError: The samples do not end where an iteration does, or the tokens give no iteration.
     """
-    batch, sequence = plan.global_batch_size, plan.sequence_length
-    key = f"versions.{version.name}"
+    key, sequence = f"versions.{version.name}", plan.sequence_length
     if version.iters is not None:
-        return version.iters
+        return start + version.iters
+    before = batches.samples(start)
     if version.samples is not None:
-        if version.samples % batch:
-            below = version.samples // batch * batch
-            raise PlanError(
-                f"{key}.samples: {version.samples} is not a multiple of global_batch_size {batch}.",
-                f"give {below} or {below + batch}." if below else f"give {batch}.",
-            )
-        return version.samples // batch
+        end = batches.iteration(before + version.samples)
+        below, above = (batches.between(start, each) for each in (end, end + 1))
+        if below != version.samples:
+            what = f"is not a multiple of global_batch_size {batches.last}"
+            if batches.rises:
+                what = f"does not end with an iteration (the batch is {batches.words})"
+            fix = f"give {below} or {above}." if below else f"give {above}."
+            raise PlanError(f"{key}.samples: {version.samples} {what}.", fix)
+        return end
     tokens = version.tokens or 0
-    if tokens < batch * sequence:
+    end = batches.iteration(before + tokens // sequence)
+    if end == start:
         raise PlanError(
-            f"{key}.tokens: {tokens} is less than one iteration of {batch * sequence} tokens.",
+            f"{key}.tokens: {tokens} is less than one iteration of {batches.batch_after(start) * sequence} tokens.",
             "give the version more tokens, or lower global_batch_size.",
         )
-    return tokens // (batch * sequence)
+    return end
 
 
 def _adopted_window(plan: Plan) -> tuple[Window, ...]:

@@ -33,14 +33,14 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
         PlanError: a replay has no earlier window, names a version that is not earlier, or has a share so small or large
             that one side gets no sample.
     """
-    length = window.iterations * tree.plan.global_batch_size
+    length = tree.batches.between(window.start, window.end)
     replay, key = window.version.replay, f"versions.{window.version.name}.replay"
     if replay is None:
         return (Portion(window=window, samples=length),)
     earlier = tuple(each for each in tree.windows if each.end <= window.start and not each.adopted)
     if not earlier:
         raise PlanError(f"{key}: {replay.share_words} is given, but there is no window before this one.", "remove it.")
-    weights = [each.iterations for each in earlier]
+    weights = [tree.batches.between(each.start, each.end) for each in earlier]
     if replay.weights is not None:
         names = [each.version.name for each in earlier]
         if unknown := [name for name in replay.weights if name not in names]:
@@ -49,7 +49,7 @@ def portions_of(tree: Tree, window: Window) -> tuple[Portion, ...]:
             )
         weights = _whole([replay.weights.get(name, 0.0) for name in names])
     if isinstance(replay.share, str):
-        numerator, denominator = sum(weights), sum(weights) + window.iterations
+        numerator, denominator = sum(weights), sum(weights) + length
     else:
         numerator, denominator = _fraction(replay.share)
     replayed = (2 * numerator * length + denominator) // (2 * denominator)  # half a sample rounds up

@@ -1,5 +1,6 @@
 """Learning-rate schedules as pure functions of the absolute sample. Imports neither torch nor Megatron."""
 
+from megatron_lrps.schedule.batches import Batches
 from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
 from megatron_lrps.schedule.merge import MeanPart, MergeSpec, merge_kinds
 from megatron_lrps.schedule.paradigms import Branch, branch_schedule, hold_for_ever, main_schedule, warmup
@@ -8,6 +9,7 @@ from megatron_lrps.schedule.shapes import SHAPES, DecayShape, continuous_shapes
 
 __all__ = [
     "SHAPES",
+    "Batches",
     "Branch",
     "DecayShape",
     "DecaySpec",

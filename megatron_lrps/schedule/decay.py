@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from megatron_lrps.schedule.batches import Batches
 from megatron_lrps.schedule.segments import Segment
 from megatron_lrps.schedule.shapes import SHAPES, Steps
 
@@ -27,24 +28,24 @@ class DecaySpec:
             raise ValueError(f"shape {self.shape!r} is not one of {', '.join(SHAPES)}")
 
 
-def branch_decay(spec: DecaySpec, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
+def branch_decay(spec: DecaySpec, start: int, end: int, *, batches: Batches) -> tuple[Segment, ...]:
     """Return a branch's complete decay from max to min over the samples [start, end).
 
     Args:
         spec: The shape. The hold is ignored, since the main path takes its place.
         start: The fork point, in samples.
         end: The version's end, in samples.
-        batch: Samples per iteration; steps change at the nearest iteration boundary.
+        batches: The samples in each iteration; steps change at the nearest iteration boundary.
 
     Raises:
         ValueError: A step gets no iteration.
     """
     if SHAPES[spec.shape].steps:
-        return _steps(spec.branch_steps or SHAPES[spec.shape].branch_steps, start, end, batch=batch)
+        return _steps(spec.branch_steps or SHAPES[spec.shape].branch_steps, start, end, batches=batches)
     return (_decay(spec.shape, start, end),)
 
 
-def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int) -> tuple[Segment, ...]:
+def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batches: Batches) -> tuple[Segment, ...]:
     """Return a whole schedule (PTFS, CPT) over the samples [start, end): a hold at max, then a decay.
 
     Args:
@@ -52,24 +53,25 @@ def whole_decay(spec: DecaySpec, start: int, end: int, *, after: int, batch: int
         start: Where the schedule starts, in samples.
         end: Where it ends, in samples.
         after: Where the warm-up ends, >= start. A shape without a hold decays from there, as stock Megatron does.
-        batch: Samples per iteration.
+        batches: The samples in each iteration.
 
     Raises:
         ValueError: The warm-up reaches into the decay, or a step or the decay gets no iteration.
     """
     shape = SHAPES[spec.shape]
     if shape.steps:
-        steps = _steps(spec.steps or shape.steps, start, end, batch=batch)
+        steps = _steps(spec.steps or shape.steps, start, end, batches=batches)
         first = steps[0].start
         if first < after:
             raise ValueError(f"the warm-up ends at sample {after}, after the first step at sample {first}")
         return (*_hold(after, first), *steps)
-    held = start + _nearest(spec.hold * (end - start), batch)
+    held = batches.nearest(start, spec.hold * (end - start))
     if spec.hold and held < after:
         raise ValueError(f"the warm-up ends at sample {after}, after the hold's end at sample {held}")
     begin = max(after, held)
     if begin >= end:
-        raise ValueError(f"a hold for {spec.hold:g} of {(end - start) // batch} iterations leaves none to decay in")
+        iterations = batches.iteration(end) - batches.iteration(start)
+        raise ValueError(f"a hold for {spec.hold:g} of {iterations} iterations leaves none to decay in")
     return (*_hold(after, begin), _decay(spec.shape, begin, end))
 
 
@@ -77,12 +79,12 @@ def _decay(shape: str, start: int, end: int) -> Segment:
     return Segment(kind="decay", start=start, end=end, shape=SHAPES[shape].curve or shape)
 
 
-def _steps(pairs: Steps, start: int, end: int, *, batch: int) -> tuple[Segment, ...]:
-    begins = [start + _nearest(share * (end - start), batch) for share, _ in pairs]
+def _steps(pairs: Steps, start: int, end: int, *, batches: Batches) -> tuple[Segment, ...]:
+    begins = [batches.nearest(start, share * (end - start)) for share, _ in pairs]
     segments = []
     for (share, factor), begin, until in zip(pairs, begins, [*begins[1:], end], strict=True):
         if until <= begin:  # a step left out would keep the learning rate from reaching its minimum
-            iterations = (end - start) // batch
+            iterations = batches.iteration(end) - batches.iteration(start)
             raise ValueError(f"the step to {factor:g} of max at {share:g} of {iterations} iterations gets none of them")
         segments.append(Segment(kind="factor", start=begin, end=until, factor=factor))
     return tuple(segments)
@@ -90,7 +92,3 @@ def _steps(pairs: Steps, start: int, end: int, *, batch: int) -> tuple[Segment, 
 
 def _hold(start: int, end: int) -> tuple[Segment, ...]:
     return (Segment(kind="hold", start=start, end=end),) if end > start else ()
-
-
-def _nearest(samples: float, batch: int) -> int:
-    return int(samples / batch + 0.5) * batch

@@ -15,7 +15,7 @@ Two kinds of versions are made without a decay of their own:
 
 A soup is the equal mean of several branches of one version that read their data in other orders.
 
-Schedules are in samples: iterations times the batch, which is the samples per iteration.
+Schedules are in samples: ``Batches`` says how many each iteration has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
+from megatron_lrps.schedule.batches import Batches
 from megatron_lrps.schedule.decay import DecaySpec, branch_decay, whole_decay
 from megatron_lrps.schedule.merge import MeanPart, MergeSpec
 from megatron_lrps.schedule.segments import Schedule, Segment
@@ -133,37 +134,38 @@ def hold_for_ever(start: int) -> tuple[Segment, ...]:
     return (Segment(kind="hold", start=start, end=None),)
 
 
-def main_schedule(*, warm: int, batch: int) -> Schedule:
+def main_schedule(*, warm: int, batches: Batches) -> Schedule:
     """Return the main path's schedule: ``warm`` iterations of warm-up, then the maximal learning rate forever."""
-    return Schedule((*warmup(warm * batch), *hold_for_ever(warm * batch)))
+    warmed = batches.samples(warm)
+    return Schedule((*warmup(warmed), *hold_for_ever(warmed)))
 
 
-def branch_schedule(main: Schedule, branch: Branch, *, batch: int) -> Schedule:
+def branch_schedule(main: Schedule, branch: Branch, *, batches: Batches) -> Schedule:
     """Return a branch's schedule: main until the fork, then a complete decay.
 
     Raises:
         ValueError: The fork lies inside the warm-up, or the branch is too short for its steps.
     """
-    fork, end = branch.fork * batch, branch.end * batch
-    return main.followed_by(branch_decay(branch.decay, fork, end, batch=batch), fork)
+    fork, end = batches.samples(branch.fork), batches.samples(branch.end)
+    return main.followed_by(branch_decay(branch.decay, fork, end, batches=batches), fork)
 
 
 def lrps(
-    versions: Sequence[VersionUpdate], *, warm: int, batch: int, cuts: Sequence[Branch] = (), begins: int = 0
+    versions: Sequence[VersionUpdate], *, warm: int, batches: Batches, cuts: Sequence[Branch] = (), begins: int = 0
 ) -> Iterator[Curve]:
     """Learning-rate path switching: main to the last fork, then each version's branch.
 
     Args:
         versions: In the order of their data.
         warm: Iterations of the warm-up.
-        batch: Samples per iteration.
+        batches: The samples in each iteration.
         cuts: Branches off main besides those of the versions.
         begins: The iteration after which main starts, if it continues from an earlier run.
 
     Raises:
         VersionError: A branch is too short for its steps.
     """
-    main = main_schedule(warm=warm, batch=batch)
+    main = main_schedule(warm=warm, batches=batches)
     forks = [*(version.branch.fork for version in versions if not version.merge), *(cut.fork for cut in cuts)]
     ends = [version.end for version in versions if version.merge]
     yield Curve(name=MAIN, fork=begins, end=max(forks + ends), schedule=main)
@@ -171,15 +173,15 @@ def lrps(
         if version.merge is not None:
             yield _mean(version.name, _merge(MAIN, version), parent=MAIN, schedule=main)
         else:
-            yield from _branches(version.branch, main, soup=version.soup, batch=batch)
+            yield from _branches(version.branch, main, soup=version.soup, batches=batches)
     for cut in cuts:
-        yield from _branches(cut, main, soup=1, batch=batch)
+        yield from _branches(cut, main, soup=1, batches=batches)
 
 
-def _branches(branch: Branch, main: Schedule, *, soup: int, batch: int) -> Iterator[Curve]:
+def _branches(branch: Branch, main: Schedule, *, soup: int, batches: Batches) -> Iterator[Curve]:
     """Yield the curve of a branch, or those of a soup's branches and then the soup."""
     with _naming(branch.name):
-        schedule = branch_schedule(main, branch, batch=batch)
+        schedule = branch_schedule(main, branch, batches=batches)
     curve = Curve(
         name=branch.name, version=branch.name, parent=MAIN, fork=branch.fork, end=branch.end, schedule=schedule
     )
@@ -212,26 +214,26 @@ def _mean(version: str, parts: tuple[MeanPart, ...], *, parent: str, schedule: S
     )
 
 
-def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterator[Curve]:
+def ptfs(versions: Sequence[VersionUpdate], *, warm: int, batches: Batches) -> Iterator[Curve]:
     """Pretraining from scratch: each version runs the whole schedule over (0, end], all data so far mixed.
 
     Raises:
         VersionError: The warm-up or the steps of a version do not fit into it.
     """
     for version in versions:
-        schedule = _from_scratch(version, warm=warm, batch=batch)
+        schedule = _from_scratch(version, warm=warm, batches=batches)
         yield Curve(
             name=f"ptfs-{version.name}", version=version.name, end=version.end, schedule=schedule, order="mixed"
         )
 
 
-def ptfs_merged(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> Iterator[Curve]:
+def ptfs_merged(versions: Sequence[VersionUpdate], *, warm: int, batches: Batches) -> Iterator[Curve]:
     """Pretraining from scratch at the maximal rate, all data so far mixed; a version is a mean of its checkpoints.
 
     Raises:
         VersionError: A version is too short for its merge.
     """
-    held = main_schedule(warm=warm, batch=batch)
+    held = main_schedule(warm=warm, batches=batches)
     for version in versions:
         path = Curve(name=f"ptfs-held-{version.name}", end=version.end, schedule=held, order="mixed")
         yield path
@@ -240,27 +242,27 @@ def ptfs_merged(versions: Sequence[VersionUpdate], *, warm: int, batch: int) -> 
         yield replace(merged, name=f"ptfs-merged-{version.name}", order="mixed")
 
 
-def cpt(versions: Sequence[VersionUpdate], *, warm: int, batch: int, rewarm: bool = False) -> Iterator[Curve]:
+def cpt(versions: Sequence[VersionUpdate], *, warm: int, batches: Batches, rewarm: bool = False) -> Iterator[Curve]:
     """Continual pretraining: each version goes on from the last one's end, its schedule restarted at the maximum.
 
     Args:
         versions: In the order of their data.
         warm: Iterations of the first version's warm-up, and with ``rewarm`` of every version's.
-        batch: Samples per iteration.
+        batches: The samples in each iteration.
         rewarm: Warm up again, from the minimum to the maximum, before each restarted schedule.
 
     Raises:
         VersionError: The warm-up or the steps of a version do not fit into it.
     """
     paradigm, parent = "cpt-rewarm" if rewarm else "cpt", None
-    schedule = _from_scratch(versions[0], warm=warm, batch=batch)
+    schedule = _from_scratch(versions[0], warm=warm, batches=batches)
     for version in versions:
         if parent is not None:
-            start, end = version.start * batch, version.end * batch
-            after = start + warm * batch if rewarm else start
+            start, end = batches.samples(version.start), batches.samples(version.end)
+            after = batches.samples(version.start + warm) if rewarm else start
             rise = (Segment(kind="rewarm", start=start, end=after),) if rewarm else ()
             with _naming(version.name):
-                pieces = whole_decay(version.decay, start, end, after=after, batch=batch)
+                pieces = whole_decay(version.decay, start, end, after=after, batches=batches)
             schedule = schedule.followed_by((*rise, *pieces), start)
         name = f"{paradigm}-{version.name}"
         yield Curve(
@@ -279,10 +281,11 @@ PARADIGMS: dict[str, Callable[..., Iterator[Curve]]] = {
 """Name, as in a plan's ``paradigm`` -> the function that yields its paths, parents before children."""
 
 
-def _from_scratch(version: VersionUpdate, *, warm: int, batch: int) -> Schedule:
+def _from_scratch(version: VersionUpdate, *, warm: int, batches: Batches) -> Schedule:
     with _naming(version.name):
-        pieces = whole_decay(version.decay, 0, version.end * batch, after=warm * batch, batch=batch)
-    return Schedule((*warmup(warm * batch), *pieces))
+        warmed = batches.samples(warm)
+        pieces = whole_decay(version.decay, 0, batches.samples(version.end), after=warmed, batches=batches)
+    return Schedule((*warmup(warmed), *pieces))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import PlannedPath, Tree
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
 from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags, refuse_to_train_mean
@@ -194,6 +195,8 @@ def _refuse_contradictions(argv: list[str], line: list[str], plan: Planned | Non
         name = flag.removeprefix("--")
         if plan and key not in decided and name in OWNED:
             raise RefusedError(f"{flag} {_shown(value)} contradicts the plan's {OWNED[name]}.", "drop the flag.")
+        if plan and name in BATCH_FLAGS and key not in decided:
+            raise RefusedError(f"{flag} {_shown(value)} contradicts the plan's batches.", "set it under `megatron`.")
         if plan and name in UNSAFE:
             raise RefusedError(f"{flag} is refused: {UNSAFE[name]}.", "drop the flag.")
 

@@ -43,7 +43,7 @@ def write_path_record(path: PathToTrain, identity: Identity | None, args: Namesp
             "data": args.data_parallel_size,
             "distributed_optimizer": args.use_distributed_optimizer,
         },
-        "consumed_samples": max([path.fork, *checkpoints]) * plan.global_batch_size,
+        "consumed_samples": path.batches.samples(max([path.fork, *checkpoints])),
         "checkpoints": [
             {"iteration": each, "sha256": _digest(Checkpoint(path.own, each).folder)} for each in checkpoints
         ],

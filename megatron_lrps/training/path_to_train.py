@@ -6,7 +6,7 @@ from typing import Any
 
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.record import log_event
-from megatron_lrps.schedule import Schedule
+from megatron_lrps.schedule import Batches, Schedule
 from megatron_lrps.training.arguments import Planned
 
 
@@ -16,6 +16,7 @@ class PathToTrain:
 
     Attributes:
         schedule: Its learning rate, from the first sample on.
+        batches: The samples in each iteration, from the first on.
         own: Megatron's ``--save`` folder.
         parent: The checkpoints of its parent, or of the run that it adopts; None from scratch.
         fork: The iteration that it forks after, 0 from scratch.
@@ -26,6 +27,7 @@ class PathToTrain:
     """
 
     schedule: Schedule
+    batches: Batches
     own: Path
     parent: Path | None
     fork: int
@@ -40,6 +42,7 @@ class PathToTrain:
         path, folder = planned.path, planned.campaign.folder
         return cls(
             schedule=path.schedule,
+            batches=planned.tree.batches,
             own=folder.path(path.name).checkpoints,
             parent=folder.origin(path),
             fork=path.fork,

@@ -51,10 +51,10 @@ def run_summary(
 
     rows = [
         ("learning rate", _rates(path, start, args)),
-        ("data", _data(path, start, args)),
+        ("data", _data(path, start)),
         *(("epochs", each) for each in _epochs(path, start, identity, args)),
         *(("read before", each) for each in (_read_before(path, saved) if adopts else ())),
-        ("batch", f"{args.global_batch_size} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
+        ("batch", f"{path.batches.words} samples x {args.seq_length} tokens, micro-batch {args.micro_batch_size}"),
         ("layout", beside(_layout)),
         *_random(vars(args), saved),
         ("optimizer", beside(_optimizer)),
@@ -70,16 +70,15 @@ def run_summary(
 
 def _rates(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
     def rate(iteration: int) -> str:
-        position = iteration * args.global_batch_size
+        position = path.batches.samples(iteration)
         value = path.schedule.lr(position, max_lr=args.lr, min_lr=args.min_lr, init_lr=args.lr_warmup_init)
         return f"{value:.4g} at {iteration}"
 
     return f"{rate(start.iteration)}, {rate(start.iteration + 1)}, ..., {rate(path.end)}"
 
 
-def _data(path: PathToTrain, start: StartPoint, args: Namespace) -> str:
-    batch = args.global_batch_size
-    text = f"samples {start.iteration * batch:,} to {path.end * batch:,}"
+def _data(path: PathToTrain, start: StartPoint) -> str:
+    text = f"samples {path.batches.samples(start.iteration):,} to {path.batches.samples(path.end):,}"
     if path.planned is None:
         return text
     if words := own_data_words(path.planned.tree, path.planned.path):
@@ -93,9 +92,10 @@ def _epochs(path: PathToTrain, start: StartPoint, identity: Identity | None, arg
     """Say how often the run will read each index, one line per window."""
     if identity is None:
         return []
-    sizes = {"batch": args.global_batch_size, "sequence_length": args.seq_length}
-    lines = []
-    for stretch in ranges_of("", identity.to_json(), start.iteration, path.end, **sizes):
+    known, lines = identity.to_json(), []
+    for stretch in ranges_of(
+        "", known, start.iteration, path.end, batches=path.batches, sequence_length=args.seq_length
+    ):
         read = (
             f"{each.version}'s " * each.replayed + f"{Path(each.prefix).name} {each.epochs:.3g}"
             for each in stretch.drawn

@@ -12,8 +12,12 @@ from megatron_lrps.training.path_to_train import PathToTrain
 
 
 def saves_left(path: PathToTrain, start: int, interval: int | None) -> int:
-    """Return how many checkpoints the run will still write: by interval, for other paths, and at its end."""
-    return saves_between(start, path.end, interval, path.needed_saves)
+    """Return how many checkpoints the run will still write: by interval, for other paths, and at its end.
+
+    Megatron saves before each step of the batch too.
+    """
+    steps = {each.iteration for each in path.batches.stretches[1:]}
+    return saves_between(start, path.end, interval, path.needed_saves | steps)
 
 
 def size_on_disk(checkpoint: Checkpoint) -> int:

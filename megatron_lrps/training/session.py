@@ -10,18 +10,23 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from megatron_lrps.errors import LrpsError, StorageError
+from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError, StorageError
 from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from megatron_lrps.training.alert_raising import AlertRaiser
 from megatron_lrps.training.current_activity import CurrentActivity
+from megatron_lrps.training.failure_word import leave_word
+from megatron_lrps.training.megatron.rank_pace import RankPace
 from megatron_lrps.training.megatron.run_arguments import prepare
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.request_listener import RequestListener
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
 from megatron_lrps.training.start_agreement import StartAgreement
 from megatron_lrps.training.stop import Stop
+from megatron_lrps.training.storage_failure import failing, failure
 from megatron_lrps.training.trackers.path_trackers import PathTrackers
 
+FT_SOCKET = "FT_RANK_MONITOR_IPC_SOCKET"
+"""The environment variable by which ``ft_launcher`` tells a rank of its monitor (nvidia-resiliency-ext, data.py)."""
 _TRACKERS_S = 10.0
 """The seconds that trackers may take at the end, while checkpoints are hashed and after it."""
 
@@ -39,6 +44,7 @@ class Session:
         start: Where the path starts; all ranks agree on it.
         requests: Requests to cut a version off the path, to save it, or to save and stop.
         trackers: The services besides TensorBoard that show the path.
+        pace: Measures what this rank needs for an iteration, for those who look for stragglers.
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
     """
 
@@ -49,6 +55,7 @@ class Session:
         self._rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.requests = RequestListener(path, self._rank)
         self.trackers = PathTrackers(path)
+        self.pace = RankPace()
         self.committer: Committer | None = None
         self._alerts: AlertRaiser | None = None
         self._saved: int | None = None
@@ -65,6 +72,10 @@ class Session:
         if self.path.planned is not None:
             refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
+            if self.path.planned.tree.plan.launch.local.ft_launcher and FT_SOCKET in os.environ:
+                args.enable_ft_package = True
+            if self.path.batches.rises:
+                args.global_batch_size = self.path.batches.last  # Megatron would take a micro-batch of each replica
 
     def ranks_are_connected(self, args: Namespace) -> bool:
         """Decide on all ranks together where the path starts.
@@ -84,6 +95,10 @@ class Session:
         # Checkpoints are read as data: an object that needs code to be rebuilt is an error, not a call.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
         trained = self.start.agree(args)
+        if self.path.planned is not None and not trained:
+            self.pace.measure(self.path.planned.tree.plan.alerts)
+            if self._rank == 0 and self.path.folder is not None:
+                self.pace.report(self.path.folder, self.start.token)
         if not trained and self._rank == 0:
             self.committer = Committer(self.path, args, self.start.identity, saved=self.requests.answer)
         return trained
@@ -210,6 +225,23 @@ class Session:
         if self._rank == 0 or code is not None:
             with contextlib.suppress(StorageError):  # a full disk takes no record either
                 self.path.log(error.event, message=str(error), exit_code=code or error.exit_code)
+
+    def writer_died(self, error: LrpsError, code: int, say: Callable[[LrpsError], None]) -> int:
+        """Say and record that this rank's writer has died, or which storage has failed it; returns the exit code.
+
+        Args:
+            error: What became of the writer.
+            code: The exit code for it.
+            say: Prints an error.
+        """
+        if code == EXIT_FAILED and (number := failing(self.path.own)) is not None:
+            error = failure(self.path.own, number)
+            code = error.exit_code
+        say(error)
+        self.failed(error, code=code)
+        if code in (EXIT_FAILED, EXIT_STORAGE):
+            leave_word(code, error)
+        return code
 
     def finished(self) -> None:
         """Record that the path is trained, if it is. Called when the script has returned."""

@@ -34,6 +34,7 @@ from megatron_lrps.campaign.start_point import StartPoint, find_start, refuse_da
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan.branch_length import own_arguments_of
+from megatron_lrps.schedule import Batches
 from megatron_lrps.storage.ownership import Ownership, acquire
 from megatron_lrps.training.adopted_checkpoint import refuse_unfit
 from megatron_lrps.training.checkpoint_reading import Reading
@@ -148,6 +149,11 @@ class StartAgreement:
             self._damaged[start.iteration] = str(damages[0])
         return bool(damages)
 
+    @property
+    def token(self) -> str:
+        """The token of this process's hold of the path; empty if it does not hold it."""
+        return "" if self._ownership is None else self._ownership.token
+
     def _find(self, allow: Sequence[str]) -> StartPoint:
         """Take the path, accept the plan, and find the checkpoint to start from. On rank 0.
 
@@ -188,7 +194,11 @@ class StartAgreement:
             read_record(path.folder)  # a newer version's is refused here, on every rank, and not written over
         if start.checkpoint is not None:
             read_record(PathFolder(start.checkpoint.save.parent))
-            saved = fitting_arguments(start.name, start.iteration, args, own=self._own_arguments(start))
+            by_plan: dict[str, Any] = {}
+            if path.planned is not None:
+                drawn_to = path.planned.tree.drawn_to(path.planned.path, start.iteration)
+                by_plan = {"planned": path.batches, "drawn": drawn_to}
+            saved = fitting_arguments(start.name, start.iteration, args, own=self._own_arguments(start), **by_plan)
             drawn = order_samples(saved)
             recorded = _recorded(saved, start.name)
             if path.adopted and start.forked:
@@ -243,7 +253,15 @@ def _from_rank_0[T](rank: int, decide: Callable[[], T]) -> T:
     return cast("T", value)
 
 
-def fitting_arguments(name: str, iteration: int, args: Namespace, own: Sequence[str] = ()) -> dict[str, Any]:
+def fitting_arguments(
+    name: str,
+    iteration: int,
+    args: Namespace,
+    own: Sequence[str] = (),
+    *,
+    planned: Batches | None = None,
+    drawn: int = 0,
+) -> dict[str, Any]:
     """Return the arguments that a checkpoint was saved with, if they fit a run's.
 
     Args:
@@ -251,6 +269,8 @@ def fitting_arguments(name: str, iteration: int, args: Namespace, own: Sequence[
         iteration: The checkpoint's iteration.
         args: The run's arguments, validated.
         own: Destinations in which the run differs by its plan.
+        planned: The plan's batches, which are compared iteration by iteration; None without a plan.
+        drawn: The iteration up to which the data have been drawn, if it is later.
 
     Raises:
         RefusedError: it holds code, cannot be read, or is of another run or position.
@@ -259,7 +279,8 @@ def fitting_arguments(name: str, iteration: int, args: Namespace, own: Sequence[
     refuse_code_in_states(Path(name))
     saved = saved_arguments(name)
     refuse_other_loop(saved, vars(args), name)
-    refuse_other_position(saved, iteration, name)
+    refuse_other_position(saved, iteration, name, planned=planned, drawn=drawn)
+    own = (*own, "global_batch_size") if planned is not None else own  # the last one, which may lie ahead
     refuse_other_run(saved, vars(args), name, allow=(*(args.lrps_allow or ()), *own))
     refuse_other_files(saved, vars(args), name)
     if args.fp16:

@@ -4,18 +4,24 @@ from argparse import Namespace
 from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.flags import UNSAFE
-from megatron_lrps.schedule import Branch, DecaySpec, branch_schedule, main_schedule
+from megatron_lrps.schedule import Batches, Branch, DecaySpec, branch_schedule, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
 
 _UNSAFE_IN_A_BRANCH = (
     *("phase-transition-iterations", "iterations-to-skip", "result-rejected-tracker-filename"),
-    *("rampup-batch-size", "step-batch-size-schedule", "decrease-batch-size-if-needed"),
-    *("override-ckpt-iteration", "non-persistent-ckpt-type", "non-persistent-save-interval"),
+    *(
+        "decrease-batch-size-if-needed",
+        "override-ckpt-iteration",
+        "non-persistent-ckpt-type",
+        "non-persistent-save-interval",
+    ),
 )
 _NOT_IN_A_BRANCH = {
     "train_samples": "its end is --lrps-fork-iter + --lrps-decay-iters, in iterations",
     "lr_decay_samples": "its decay is --lrps-decay-iters, in iterations",
+    **{flag.replace("-", "_"): "without a plan, positions are iterations of one global batch" for flag in BATCH_FLAGS},
     **{flag.replace("-", "_"): UNSAFE[flag] for flag in _UNSAFE_IN_A_BRANCH},
 }
 """The reason why a branch without a plan refuses an argument of Megatron, by its destination."""
@@ -67,11 +73,12 @@ def unplanned_branch(args: Namespace) -> PathToTrain:
         raise RefusedError(f"--ckpt-step {args.ckpt_step} contradicts --lrps-fork-iter {fork}.", "drop it.")
     if args.lr_warmup_iters > fork:
         raise RefusedError(f"--lr-warmup-iters {args.lr_warmup_iters} reaches past the fork at {fork}.", "fork later.")
-    batch, decay = args.global_batch_size, DecaySpec(shape=args.lrps_decay_shape)
-    main = main_schedule(warm=args.lr_warmup_iters, batch=batch)
+    batches, decay = Batches.of(args.global_batch_size), DecaySpec(shape=args.lrps_decay_shape)
+    main = main_schedule(warm=args.lr_warmup_iters, batches=batches)
     args.train_iters, args.lr_decay_style, args.lr_decay_iters = end, "constant", None
     return PathToTrain(
-        schedule=branch_schedule(main, Branch(name="branch", fork=fork, end=end, decay=decay), batch=batch),
+        schedule=branch_schedule(main, Branch(name="branch", fork=fork, end=end, decay=decay), batches=batches),
+        batches=batches,
         own=Path(args.save),
         parent=Path(parent),
         fork=fork,

@@ -6,10 +6,12 @@ The stand-in's loop runs everywhere; Bridge's own where its wheel is at hand (``
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
@@ -17,6 +19,7 @@ from tests.bridge import TERMINATED_AT
 from tests.bridge.wheels import WHEELS, unpacked
 from tests.conftest import Lrps
 from tests.training.campaigns import Ended, losses, rates, run_ranks, train_path, write_campaign
+from tests.training.ranks import started_ranks
 
 pytestmark = pytest.mark.training
 
@@ -160,17 +163,20 @@ def test_status_show_and_verify_read_it(trained: Trained, lrps: Lrps) -> None:
     assert verified.code == 0, verified.stdout + verified.stderr
 
 
+# Without a GPU, a writer that is spawned knows nothing of the CPU backend.
+FORKED = ENTRY.replace(
+    "from tests",
+    "from megatron.core.dist_checkpointing.strategies.async_utils import PersistentAsyncCaller as Caller; "
+    "start = Caller._get_process; "
+    "Caller._get_process = classmethod(lambda cls, rank, mode='', *rest: start(rank, 'forkserver', *rest)); "
+    "from tests",
+)
+ASYNC = {"checkpoint__async_save": True, "checkpoint__async_strategy": "mcore"}
+
+
 def test_asynchronous_saves_count_once_they_are_finished(written: Path, tmp_path: Path) -> None:
     plan = copied(written, tmp_path)
-    # Without a GPU, a writer that is spawned knows nothing of the CPU backend.
-    forked = (
-        "from megatron.core.dist_checkpointing.strategies.async_utils import PersistentAsyncCaller as Caller; "
-        "start = Caller._get_process; "
-        "Caller._get_process = classmethod(lambda cls, rank, mode='', *rest: start(rank, 'forkserver', *rest)); "
-    )
-    code = ENTRY.replace("from tests", f"{forked}from tests")
-    saves = {"checkpoint__async_save": True, "checkpoint__async_strategy": "mcore"}
-    ended = follow(place("0.6.2"), plan, "main", code=code, **saves)
+    ended = follow(place("0.6.2"), plan, "main", code=FORKED, **ASYNC)
     assert ended.codes == [0], ended.log[-3000:]
     saved = [event["iteration"] for event in events(plan, "main") if event["event"] == "saved"]
     assert saved == [4, 11]
@@ -178,6 +184,28 @@ def test_asynchronous_saves_count_once_they_are_finished(written: Path, tmp_path
     assert Checkpoints.in_folder(main).complete == tuple(saved)
     assert not [*main.glob(".*saving")]
     assert not Checkpoint(main, 4).damaged_contents()
+
+
+def test_a_writer_that_is_killed_ends_its_rank_and_the_run_goes_on(written: Path, tmp_path: Path) -> None:
+    """Without the watch, the rank waits for its answer for ever."""
+    where, plan = place("0.6.2"), copied(written, tmp_path)
+    plan.write_text(plan.read_text().replace("iters: 8", "iters: 40").replace("save-interval: 100", "save-interval: 5"))
+    log, main = tmp_path / "log", plan.parent / "run/paths/main/checkpoints"
+    arguments = [where, str(plan), "main", json.dumps(ASYNC)]
+    with started_ranks(FORKED, arguments, [log], cwd=plan.parent) as (rank,):
+        deadline = time.monotonic() + 200
+        while not Checkpoints.in_folder(main).complete and time.monotonic() < deadline:
+            assert rank.exitcode is None, log.read_text()[-3000:]
+            time.sleep(0.02)
+        (writer,) = [each for server in psutil.Process(rank.pid).children() for each in server.children()]
+        writer.kill()
+        rank.join(60)
+        assert rank.exitcode == 128 + signal.SIGKILL, log.read_text()[-3000:]
+    said = f"lrps: The process that writes the checkpoints of rank 0 (process {writer.pid} on "
+    assert said in log.read_text()
+    assert [event["exit_code"] for event in events(plan, "main") if event["event"] == "failed"] == [137]
+    ended = follow(where, plan, "main", code=FORKED, **ASYNC)
+    assert ended.codes == [0], ended.log[-3000:]
 
 
 def test_lrps_export_names_the_converter(trained: Trained, lrps: Lrps) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.bridge.config_refusals import refuse_uncountable, refuse_unfit
+from megatron_lrps.bridge.config_refusals import refuse_several, refuse_uncountable, refuse_unfit
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.schedule import Batches
 
 
 def config(**sections: dict[str, Any]) -> Config:
@@ -59,3 +60,9 @@ def test_0_4_counts_in_32_bits() -> None:
     refuse_uncountable((0, 5), 2**31)
     with pytest.raises(RefusedError, match="ends at sample 2,147,483,648, and Megatron-Bridge"):
         refuse_uncountable((0, 4), 2**31)
+
+
+def test_a_batch_that_rises_is_refused() -> None:
+    refuse_several(Batches.of(8))
+    with pytest.raises(RefusedError, match="The plan's batch is 8, 16 from iteration 5 on"):
+        refuse_several(Batches.of(8, [(32, 16)]))

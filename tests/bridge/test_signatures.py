@@ -7,7 +7,7 @@ import pytest
 
 from tests.bridge.wheels import WHEELS, unpacked
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = [Path(__file__).with_name(name) for name in ("stand_in.py", "stand_in_config.py")]
 COMPARED = {
     "training/checkpointing.py": (
         *("DefaultCheckpointManager.save", "DefaultCheckpointManager.load", "DefaultCheckpointManager.__init__"),
@@ -25,9 +25,9 @@ _ADDED = {"callback_manager", "pg_collection", "module_name"}
 """What releases from 0.5 on have added at the end, as the stand-in has it."""
 
 
-def names(file: Path, wanted: str) -> list[str]:
+def names(files: list[Path], wanted: str) -> list[str]:
     """The parameters of a function, or the annotated fields of a class, in their order."""
-    nodes: list[ast.stmt] = ast.parse(file.read_text()).body
+    nodes: list[ast.stmt] = [node for file in files for node in ast.parse(file.read_text()).body]
     found: ast.stmt | None = None
     for part in wanted.split("."):
         found = next(node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part)
@@ -44,7 +44,7 @@ def test_signature(version: str, file: str, wanted: str) -> None:
         pytest.skip(
             f"needs megatron-bridge {version}: run `make releases`, or name a folder with its wheel in {WHEELS}"
         )
-    there = names(found[version] / "megatron/bridge" / file, wanted)
+    there = names([found[version] / "megatron/bridge" / file], wanted)
     here = names(STAND_IN, wanted)
     if version.startswith("0.4"):
         here = [name for name in here if name not in _ADDED]

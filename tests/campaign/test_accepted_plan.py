@@ -63,6 +63,7 @@ def test_the_first_plan_becomes_the_accepted_one(tmp_path: Path) -> None:
         {"versions": version(0, max_epochs=9), "max_epochs": 2},
         {"paradigm": ["lrps", "ptfs", "cpt"]},
         {"megatron": {"save-interval": 50}},
+        {"global_batch_size": 16, "megatron": {"step-batch-size-schedule": "0:8 128000:16"}},  # at sample 8,000, v2's
         {"versions": version(1, branch={"data": "mixed"})},
         {"versions": version(1, branch={"data": [[0.5, "v1"], [0.5, "curated/web"]]})},
     ],
@@ -80,6 +81,10 @@ def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
         ({"lr": {"max": 3e-4, "min": 0.0}}, ["lr.min: 3e-05", "0.0"]),
         ({"lr": {"max": 3e-4, "min": 3e-5, "warmup_iters": 10}}, ["lr.warmup_iters: 0", "10"]),
         ({"global_batch_size": 16}, ["global_batch_size: 8", "16"]),
+        (
+            {"global_batch_size": 16, "megatron": {"step-batch-size-schedule": "0:8 6400:16"}},
+            ["global_batch_size: 8 has been trained, the plan now says 8, 16 from iteration 51 on"],
+        ),
         ({"sequence_length": 32}, ["sequence_length: 16", "32"]),
         ({"tokenizer": {"type": "null", "vocab_size": 9}}, ["tokenizer.type: None", "null"]),
         ({"versions": version(0, name="w1")}, ["versions.v1.name: v1 has been trained", "w1"]),

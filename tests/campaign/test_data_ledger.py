@@ -3,6 +3,7 @@
 from typing import Any
 
 from megatron_lrps.campaign.data_ledger import Range, ranges_of, totals_of
+from megatron_lrps.schedule import Batches
 
 BATCH, SEQUENCE = 10, 100
 WINDOWS: list[dict[str, Any]] = [
@@ -19,7 +20,9 @@ WINDOWS: list[dict[str, Any]] = [
 
 
 def ranges(start: int, until: int, order: str = "chained", windows: list[dict[str, Any]] = WINDOWS) -> list[Range]:
-    return ranges_of("p", {"windows": windows, "order": order}, start, until, batch=BATCH, sequence_length=SEQUENCE)
+    return ranges_of(
+        "p", {"windows": windows, "order": order}, start, until, batches=Batches.of(BATCH), sequence_length=SEQUENCE
+    )
 
 
 def drawn(stretch: Range) -> list[tuple[str, int, float | None]]:
@@ -96,3 +99,18 @@ def test_a_record_that_contradicts_itself_breaks_nothing() -> None:
     assert [each.samples for each in ranges(0, 100, windows=more)] == [1000]
     twice = [WINDOWS[0], {**WINDOWS[0], "iterations": 0}]
     assert len(ranges(0, 100, windows=twice)) == 1
+
+
+def test_a_batch_that_rises_adds_up() -> None:
+    batches = Batches.of(5, [(500, 10)])  # 100 iterations of 5 and then 10
+    data = {"windows": WINDOWS, "order": "chained"}
+    found = ranges_of("p", data, 50, 190, batches=batches, sequence_length=SEQUENCE)
+    assert [(each.start, each.until, each.samples) for each in found] == [
+        (50, 100, 250),
+        (100, 150, 500),
+        (150, 190, 400),
+    ]
+    mixed = ranges_of("p", {**data, "order": "mixed"}, 0, 190, batches=batches, sequence_length=SEQUENCE)
+    assert [each.samples for each in mixed] == [500, 500, 400]
+    half = ranges_of("p", {**data, "order": "mixed"}, 0, 100, batches=batches, sequence_length=SEQUENCE)
+    assert [each.samples for each in half] == [179, 179, 143]  # 500 of 1,400

@@ -15,6 +15,7 @@ from megatron_lrps.campaign.same_run import (
 )
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments
+from megatron_lrps.schedule import Batches
 
 SAVED: dict[str, Any] = {
     "lr": 3e-4,
@@ -170,6 +171,21 @@ def test_the_fork_must_be_where_its_iteration_says() -> None:
     refuse_other_position(SAVED, 400, "c")
     with pytest.raises(RefusedError, match="c has read 2,400 samples, and 400 iterations of 8 are 3,200"):
         refuse_other_position({**SAVED, "consumed_train_samples": 2400}, 400, "c")
+
+
+def test_a_batch_that_rises_must_be_the_plans() -> None:
+    """SAVED has 8 samples of 16 tokens; the plan goes on with 16 after iteration 500."""
+    grown = Batches.of(8, [(4000, 16)])
+    here = {**SAVED, "seq_length": 16, "consumed_train_samples": 3200}
+    refuse_other_position(here, 400, "c", planned=grown, drawn=500)
+    with pytest.raises(RefusedError, match="trained with a batch of 8, and the plan's is 8, 16 from iteration 501 on"):
+        refuse_other_position(here, 400, "c", planned=grown, drawn=600)
+    later = {**here, "step_batch_size_schedule": "0:8 64000:16", "consumed_train_samples": 4160}
+    refuse_other_position(later, 510, "c", planned=grown)
+    with pytest.raises(RefusedError, match="has read 4,159 samples, and 510 iterations of the plan's batches"):
+        refuse_other_position({**later, "consumed_train_samples": 4159}, 510, "c", planned=grown)
+    with pytest.raises(RefusedError, match="without a plan a branch counts iterations of one global batch"):
+        refuse_other_position(later, 510, "c")
 
 
 def test_without_the_distributed_optimizer_the_layout_may_change() -> None:

@@ -1,9 +1,11 @@
 """When a job's silence is a stall."""
 
+from dataclasses import replace
+
 import pytest
 
 from megatron_lrps.campaign.activity import Doing, What
-from megatron_lrps.campaign.stall import stall_of
+from megatron_lrps.campaign.stall import StallJudge, stall_of
 from megatron_lrps.plan.keys.alerts import Alerts
 
 RULES = Alerts()
@@ -41,3 +43,15 @@ def test_nothing_is_judged_without_the_rule_or_a_report() -> None:
     assert stall_of(None, RULES, 1e9) is None
     assert stall_of(Doing(what="training"), RULES, 1e9) is None
     assert stall_of(Doing(what="finishing", at=0.0), RULES, 1e9) is None
+
+
+def test_a_stall_is_told_once_and_no_clock_that_jumps_makes_one() -> None:
+    judge, before, after = StallJudge(RULES), training(0.1), replace(training(0.1), at=1000.0 - 86400)
+    assert judge.look(before, 50.0) is None
+    assert judge.look(before, 350.0) is None
+    stall = judge.look(before, 351.0)
+    assert stall is not None
+    assert (stall.seconds, judge.look(before, 400.0)) == (301.0, None)
+    assert judge.look(after, 500.0) is None  # progress, on a clock that was set back by a day
+    assert judge.look(after, 800.0) is None
+    assert judge.look(after, 801.0) is not None

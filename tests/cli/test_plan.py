@@ -30,6 +30,23 @@ def test_plan_prints_the_papers_costs(tmp_path: Path, lrps: Lrps) -> None:
     assert "8 checkpoints to keep" in text
 
 
+def test_where_the_batch_rises_costs_are_in_samples(tmp_path: Path, lrps: Lrps) -> None:
+    rising = {"megatron": {"rampup-batch-size": [2, 6, 2000]}}  # 1,000 iterations of 2, then of 8
+    plan = write(tmp_path, versions=versions(5000, 5000), **rising)
+    text = answer(lrps, "plan", plan)
+    rows = {cells[0]: cells[1:] for line in text.splitlines() if (cells := re.split(r"\s{2,}", line))}
+    samples, ptfs = 2_000 + 6_000 * 8 + 2 * 3_000 * 8, 2 * 2_000 + (4_000 + 9_000) * 8
+    assert rows["LRPS, path switching"] == ["13,000", f"{samples:,}", f"{100 * samples / ptfs:.0f}%"]
+    assert "samples of 16 tokens in batches of 2, 8 from iteration 1001 on\n" in text
+    assert rows["v1"] == ["main", "2,000", "5,000", "3,000", "384,000", "cosine (2000, 5000]"]
+    for flags, words in (
+        (["--simulate", "--seconds-per-iter", "1"], "one time for all"),
+        (["--budget", "0.9"], "one batch"),
+    ):
+        code, _, err = lrps("plan", plan, *flags)
+        assert (code, words in err, "but the batch is 2, 8 from iteration 1001 on" in err) == (EXIT_REFUSED, True, True)
+
+
 def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
     text = answer(lrps, "plan", write(tmp_path, **PAPER | {"paradigm": ["lrps", "ptfs", "cpt"]}))
     assert re.search(r"this plan in all +198,000 +198%", text)
@@ -38,7 +55,7 @@ def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:
 def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     plain = json.loads(answer(lrps, "plan", write(tmp_path), "--json"))
     always = {"campaign", "save", "paradigms", "global_batch_size", "sequence_length", "lr", "paths", "cost"}
-    always |= {"checkpoints_kept", "missing_data", "windows", "branches", "refused", "unproved_flags"}
+    always |= {"batches", "checkpoints_kept", "missing_data", "windows", "branches", "refused", "unproved_flags"}
     assert set(plain) == always
     file = write(tmp_path, **PAPER, launch={"slurm": {"nodes": 4, "gpus_per_node": 8}})
     facts = json.loads(answer(lrps, "plan", file, "--json", "--tflops", "400"))
@@ -49,11 +66,14 @@ def test_plan_json_keys(tmp_path: Path, lrps: Lrps) -> None:
     assert facts["gpu_hours"]["gpus"] == 32
     assert facts["gpu_hours"]["planned"] / facts["gpu_hours"]["ptfs"] == pytest.approx(0.58)
     assert facts["gpu_hours"]["days_on_gpus"] == pytest.approx(facts["gpu_hours"]["planned"] / 32 / 24)
+    size = facts["global_batch_size"]
+    assert facts["batches"] == [[0, size]]
     assert facts["cost"] == {
         "planned": 58_000,
         "lrps": 58_000,
         "ptfs": 100_000,
         "cpt": 40_000,
+        "samples": {"planned": 58_000 * size, "lrps": 58_000 * size, "ptfs": 100_000 * size, "cpt": 40_000 * size},
         "lrps_share_of_ptfs": 0.58,
     }
     assert facts["save"] == str(tmp_path / "runs/c")

@@ -1,5 +1,6 @@
 """Tiny random models as transformers makes them, one for each architecture."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ _YARN = {
     "factor": 4.0,
     "original_max_position_embeddings": 16,
     "beta_fast": 24.0,
+}
+_LATENT: dict[str, Any] = {
+    **{**_SIZES, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16},
+    **{"qk_rope_head_dim": 8, "v_head_dim": 12, "moe_intermediate_size": 48, "n_routed_experts": 8},
+    **{"num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "n_shared_experts": 2},
+}
+_LATENT_YARN = {
+    **{"rope_type": "yarn", "rope_theta": 50000.0, "factor": 40.0, "original_max_position_embeddings": 4096},
+    **{"mscale": 0.8, "mscale_all_dim": 1.2},
 }
 _EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "num_local_experts": 4}
 
@@ -104,6 +114,31 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"first_k_dense_replace": 1, "n_shared_experts": 2, "routed_scaling_factor": 2.5, "use_qk_norm": True}
         | {"attention_bias": True, "num_mtp_layers": 0},
     ),
+    "glm4_moe-groups": (
+        "Glm4Moe",
+        {**_SIZES, "head_dim": 16, "moe_intermediate_size": 48, "num_experts_per_tok": 4, "n_routed_experts": 8}
+        | {"first_k_dense_replace": 0, "n_group": 4, "topk_group": 2, "num_mtp_layers": 0},
+    ),
+    "deepseek_v3": ("DeepseekV3", {**_LATENT, "rope_parameters": _LATENT_YARN}),
+    "deepseek_v3-plain": (
+        "DeepseekV3",
+        {**_LATENT, "first_k_dense_replace": 0, "n_group": 1, "topk_group": 1, "tie_word_embeddings": True},
+    ),
+    "kimi_k2": ("DeepseekV3", {**_LATENT, "n_group": 1, "topk_group": 1, "rope_parameters": _LATENT_YARN}),
+    "deepseek_v2": (
+        "DeepseekV2",
+        {
+            **_LATENT,
+            "n_group": None,
+            "topk_group": None,
+            "routed_scaling_factor": 16.0,
+            "rope_parameters": _LATENT_YARN,
+        },
+    ),
+    "deepseek_v2-groups": (
+        "DeepseekV2",
+        {**_LATENT, "topk_method": "group_limited_greedy", "num_experts_per_tok": 3, "topk_group": 3},
+    ),
     "gpt_oss": (
         "GptOss",
         {**_SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
@@ -116,6 +151,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Name -> prefix of transformers' classes, and the config."""
+OTHER_TYPES = {"kimi_k2": "kimi_k2"}
+"""Name -> the ``model_type`` that its publisher gave it, and that transformers does not have."""
 
 
 def save_model(folder: Path, name: str, *, dtype: torch.dtype = torch.float32) -> Path:
@@ -128,4 +165,7 @@ def save_model(folder: Path, name: str, *, dtype: torch.dtype = torch.float32) -
     for values in (*model.parameters(), *biases):
         values.data += 0.05 * torch.randn_like(values)
     model.to(dtype).save_pretrained(folder)
+    if name in OTHER_TYPES:
+        file = folder / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": OTHER_TYPES[name]}))
     return folder

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from training.campaigns import write_campaign
-
 from megatron_lrps.convert.architecture import Model
 from megatron_lrps.data.sentencepiece_training import train_sentencepiece
+from tests.training.campaigns import write_campaign
 
 VOCAB = 400
 LLAMA = (

@@ -40,13 +40,11 @@ TRANSFORMERS = """
 import json, sys
 from pathlib import Path
 import numpy as np, torch
-from transformers import AutoModelForCausalLM
+from megatron_lrps.convert.transformers_logits import load_model
 asked = json.load(sys.stdin)
 with torch.no_grad():
     for name in asked["names"]:
-        model = AutoModelForCausalLM.from_pretrained(
-            Path(name) / "source", dtype=torch.float32, attn_implementation="eager"
-        )
+        model, _ = load_model(f"{name}/source")
         np.savez(Path(name) / "transformers.npz", *[model(torch.tensor(batch)).logits for batch in asked["batches"]])
 """
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.architecture import Model, Yarn
+from megatron_lrps.convert.architecture import Latent, Model, Yarn
 from megatron_lrps.convert.forward_arguments import (
     IGNORED,
     OTHER_RELEASES,
@@ -39,8 +39,6 @@ def test_every_argument_of_the_forward_pass_is_read_ignored_or_refused(name: str
     args = args_of(LLAMA_MODEL) | {name: other_value(name)}
     if name == "yarn_correction_range_round_to_int":
         args[name] = False
-    if name == "rope_type":
-        args[name] = "yarn"
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
 
@@ -48,7 +46,9 @@ def test_every_argument_of_the_forward_pass_is_read_ignored_or_refused(name: str
 def test_what_a_model_is_made_of_is_read_and_nothing_else() -> None:
     made: set[str] = set()
     yarn = {"yarn": Yarn(factor=2.0, original=64)}
-    for change in ({}, {"family": "gpt2", "gelu": "gelu", "groups": 4, "bias": True}, {"experts": 2, "top_k": 2}, yarn):
+    latent = {"family": "deepseek_v3", "latent": Latent(queries=24, keys=16, plain=16, turned=8, value=12)}
+    gpt2 = {"family": "gpt2", "gelu": "gelu", "groups": 4, "bias": True}
+    for change in ({}, gpt2, {"experts": 2, "top_k": 2}, yarn, latent):
         made |= args_of(Model(**{**LLAMA_MODEL.__dict__, **change})).keys()
     assert made - {"bias_gelu_fusion"} == READ  # of class `performance`, and it chooses GPT-2's activation
 

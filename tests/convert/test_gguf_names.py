@@ -20,6 +20,8 @@ OTHER_NAMES = {
     "mixtral": "llama",
     "gpt_oss": "gpt-oss",
     "glm4_moe": "glm4moe",
+    "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2",
 }
 OTHER_NAMES |= {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}
 """Family -> llama.cpp's name of its architecture, where that is another one."""

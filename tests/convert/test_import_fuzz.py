@@ -24,8 +24,8 @@ ALL_KEYS = sorted({key for family in FAMILIES.values() for key in family.default
 STRANGE = ["is_causal", "per_layer_config", "layer_types", "logits_scaling", "\x1b[31m", "", "attn_logit_softcapping"]
 ROPE = st.dictionaries(
     st.sampled_from(["rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "beta_fast"])
-    | st.just("original_max_position_embeddings"),
-    st.sampled_from(["default", "llama3", "linear", "yarn", 8.0, 8, 1.0, 4.0, 8192, 0, 1e4, 5e5, None, "8"]),
+    | st.sampled_from(["original_max_position_embeddings", "mscale", "mscale_all_dim"]),
+    st.sampled_from(["default", "llama3", "linear", "yarn", 8.0, 8, 1.0, 4.0, 4096, 8192, 0, 1e4, 5e5, None, "8"]),
     max_size=6,
 )
 VALUES = st.one_of(
@@ -80,6 +80,10 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
     if family == "glm4_moe":
         unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
         unused -= {"intermediate_size"} if read["first_k_dense_replace"] else set()
+    if FAMILIES[family].arguments.get("multi_latent_attention"):
+        unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
+        unused |= {"intermediate_size"} if not read["first_k_dense_replace"] else set()
+        unused |= {"n_group", "topk_group"} if read.get("topk_method") == "greedy" else set()
     if family == "phi3":
         unused |= {"original_max_position_embeddings"}  # of LongRoPE
     return {key: value for key, value in read.items() if key not in HARMLESS | FORMAL | unused}
@@ -96,6 +100,8 @@ def test_a_config_is_refused_in_one_line_or_read_as_transformers_reads_it(family
     @given(CHANGES)
     def holds(changes: dict[str, Any]) -> None:
         small = {} if family == "gpt2" else {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+        if FAMILIES[family].arguments.get("multi_latent_attention"):
+            small |= {"num_key_value_heads": 4, "num_experts_per_tok": 8}
         config = json.loads(json.dumps({"model_type": family, **small, **changes}))
         try:
             model = model_of_config(config, "config.json")
@@ -115,6 +121,9 @@ def test_a_config_is_refused_in_one_line_or_read_as_transformers_reads_it(family
             if read.get("original_max_position_embeddings", 0) is None:
                 del read["original_max_position_embeddings"]
             rope.pop("partial_rotary_factor", None)
+            if not (rope.get("mscale") and rope.get("mscale_all_dim")):  # neither counts alone
+                rope = {key: value for key, value in rope.items() if not key.startswith("mscale")}
+                read["rope_parameters"] = rope
             if read.get("n_inner") is None and "n_embd" in read:
                 read["n_inner"] = 4 * read["n_embd"]
             if "hidden_size" in read and read.get("head_dim") is None:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.mapping import Weight, other_key, stored_key
+from megatron_lrps.convert.architecture import Latent, Model
+from megatron_lrps.convert.mapping import Weight, other_key, stored_key, weights_of
 
 WEIGHT = Weight(name="w", key="k", index=(2,), rows=((0, 6),), inner=(3,))
 
@@ -17,6 +19,25 @@ def test_a_norm_is_found_under_the_name_of_either_layer_spec(layer: str) -> None
     assert stored_key(fused, {apart}) == other_key(fused) == apart
     assert stored_key(fused, set()) == fused
     assert other_key(f"{layer}mlp.linear_fc1.weight") == f"{layer}mlp.linear_fc1.weight"
+
+
+def test_the_norms_of_multi_latent_attention_have_the_names_of_both_layer_specs() -> None:
+    """Transformer Engine's layers keep them in the up projections, and a dense layer's in its MLP."""
+    latent = Latent(queries=24, keys=16, plain=16, turned=8, value=12)
+    change = {"family": "deepseek_v3", "latent": latent, "experts": 2, "dense": (True, False), "groups": 4}
+    norms = {
+        weight.key.removeprefix("decoder.layers.0."): weight.alias.removeprefix("decoder.layers.0.")
+        for weight in weights_of(Model(**{**LLAMA_MODEL.__dict__, **change}))
+        if weight.key.startswith("decoder.layers.0.") and "norm" in weight.key
+    }
+    assert norms == {
+        "input_layernorm.weight": "",  # it stands apart in both
+        "self_attention.linear_q_up_proj.layer_norm_weight": "self_attention.q_layernorm.weight",
+        "self_attention.linear_kv_up_proj.layer_norm_weight": "self_attention.kv_layernorm.weight",
+        "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+    }
+    for fused, apart in norms.items():
+        assert apart == "" or stored_key(apart, {fused}) == fused
 
 
 def test_gate_and_up_take_turns_in_a_stack_and_come_back() -> None:

@@ -91,6 +91,12 @@ def compare_means(resaved: Path, folder: Path) -> None:
                 "qwen3_moe",
                 "qwen3_moe-dense",
                 "glm4_moe",
+                "glm4_moe-groups",
+                "deepseek_v3",
+                "deepseek_v3-plain",
+                "kimi_k2",
+                "deepseek_v2",
+                "deepseek_v2-groups",
                 "gpt_oss",
                 "gpt2",
             )
@@ -137,6 +143,11 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
         pytest.param("qwen2", {"tensor": 2}, 2, marks=pytest.mark.soak),
         pytest.param("gpt2", {"pipeline": 4}, 4, marks=pytest.mark.soak),
         pytest.param("qwen3_moe", {"pipeline": 2, "expert": 2}, 4, marks=pytest.mark.soak),
+        # Experts that are whole on a rank, beside attention that is split, and the other way round.
+        pytest.param(
+            "deepseek_v3", {"tensor": 2, "pipeline": 2, "expert": 2, "expert_tensor": 1}, 4, marks=pytest.mark.soak
+        ),
+        pytest.param("qwen2_moe", {"pipeline": 2, "expert_tensor": 2}, 4, marks=pytest.mark.soak),
     ],
 )
 def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
@@ -158,9 +169,10 @@ def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(
     assert weights.padded == 112  # 2 x 56, under either layout, as Megatron's loss counts the padding
     target = tmp_path / "exported"
     write_torch_dist(weights, target, around=lambda hidden: None)
+    beside = "--sequence-parallel" if planned.model.experts and layout.get("tensor") else ""  # Megatron wants it
     several = train(
         tmp_path / "several",
-        f"--load {target} --save {tmp_path / 'unused'} {' '.join(weights.flags)}",
+        f"--load {target} --save {tmp_path / 'unused'} {' '.join(weights.flags)} {beside}",
         ranks=ranks,
         env={"RESAVE": str(tmp_path / "resaved")},
         **resave,

@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL as LLAMA
 
-from megatron_lrps.convert.architecture import Model, Yarn
+from megatron_lrps.convert.architecture import Latent, Model, Yarn
 from megatron_lrps.convert.model_arguments import args_of, model_of_args
 from megatron_lrps.errors import RefusedError
+
+DEEPSEEK: dict[str, Any] = {
+    **{"family": "deepseek_v3", "groups": 4, "head_dim": 24, "qk_norm": True, "epsilon": 1e-6, "experts": 8},
+    **{"top_k": 4, "sigmoid": True, "shared_ffn": 96},
+    "latent": Latent(queries=24, keys=16, plain=16, turned=8, value=12),
+}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,13 @@ from megatron_lrps.errors import RefusedError
         {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 192, "rope_share": 0.5},
         {"family": "glm4_moe", "experts": 8, "top_k": 3, "sigmoid": True, "shared_ffn": 96, "routed_scale": 2.5}
         | {"dense": (True, False), "dense_ffn": 200, "qk_norm": True, "qkv_bias": True},
+        {"family": "glm4_moe", "experts": 8, "top_k": 4, "sigmoid": True, "shared_ffn": 96, "expert_groups": (4, 2)},
+        {**DEEPSEEK, "yarn": Yarn(factor=40.0, original=4096, mscale=0.7, mscale_all_dim=1.5)},
+        {**DEEPSEEK, "dense": (True, False), "dense_ffn": 200, "expert_groups": (4, 2), "routed_scale": 2.5},
+        {**DEEPSEEK, "yarn": Yarn(factor=1.0, original=4096), "tied": True},
+        {**DEEPSEEK, "family": "deepseek_v2", "sigmoid": False, "renormalise": False, "routed_scale": 16.0},
+        {**DEEPSEEK, "family": "deepseek_v2", "sigmoid": False, "renormalise": False, "top_k": 3}
+        | {"expert_groups": (4, 2)},
         {
             "family": "gpt_oss",
             "experts": 8,
@@ -103,6 +116,16 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
             {"experts": 4, "top_k": 2, "sigmoid": True, "shared_ffn": 96, "dense": (False, True), "dense_ffn": 96},
             "moe_layer_freq",
         ),
+        ("deepseek_v3", {**DEEPSEEK, "epsilon": 1e-5}, "rms_norm_eps"),
+        ("deepseek_v3", {**DEEPSEEK, "rope_interpolation": 2}, "rope_type"),
+        ("deepseek_v3", {**DEEPSEEK, "rope_share": 0.5}, "partial_rotary_factor"),
+        ("deepseek_v3", {**DEEPSEEK, "rope_interleaved": True}, "rotary_interleaved"),
+        ("deepseek_v3", {**DEEPSEEK, "sinks": True}, "softmax_type"),
+        ("deepseek_v3", {**DEEPSEEK, "yarn": Yarn(factor=4.0, original=4096, mscale=0.7)}, "mscale"),
+        ("deepseek_v3", {**DEEPSEEK, "top_k": 8, "expert_groups": (4, 2)}, "topk_group"),
+        ("deepseek_v3", {**DEEPSEEK, "expert_groups": (3, 2)}, "n_group"),
+        ("qwen3_moe", {"qk_norm": True, "experts": 8, "top_k": 4, "expert_groups": (4, 2)}, "moe_router_num_groups"),
+        ("mixtral", {"experts": 8, "top_k": 4, "latent": DEEPSEEK["latent"]}, "multi_latent_attention"),
     ],
 )
 def test_what_a_family_cannot_have_beside_its_own_is_named(family: str, change: dict[str, Any], name: str) -> None:
@@ -119,6 +142,13 @@ def test_a_family_whose_models_another_one_has_too_is_taken_where_it_is_named() 
         assert model_of_args(args_of(model), 111).family != family
     with pytest.raises(RefusedError, match=r"--family bloom is not known.*give one of llama"):
         model_of_args(args_of(LLAMA), 111, family="bloom")
+
+
+def test_groups_of_experts_that_change_nothing_are_none() -> None:
+    args = args_of(Model(**{**LLAMA.__dict__, **DEEPSEEK}))
+    for groups, chosen in ((4, 4), (4, None), (None, None)):
+        found = model_of_args({**args, "moe_router_num_groups": groups, "moe_router_group_topk": chosen}, 111)
+        assert found.expert_groups is None
 
 
 def test_a_number_of_layers_means_what_it_means_to_megatron() -> None:
@@ -143,3 +173,24 @@ def test_shared_experts_are_qwen2s_or_refused(name: str, value: Any) -> None:
     args = args_of(Model(**{**LLAMA.__dict__, **shared})) | {name: value}
     with pytest.raises(RefusedError, match=f"--{name.replace('_', '-')} "):
         model_of_args(args, 111)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("q_lora_rank", None, "--q-lora-rank None"),
+        ("qk_layernorm", False, "--qk-layernorm False"),
+        ("rope_type", "rope", "--mscale-all-dim 1.5"),  # it scales the scores without YaRN too
+        ("moe_router_score_function", "softmax", "--moe-router-enable-expert-bias True"),
+        ("num_experts", None, "--multi-latent-attention True"),
+        ("mla_down_proj_fusion", True, "--mla-down-proj-fusion True"),
+        ("position_embedding_type", "yarn", "--position-embedding-type yarn"),
+        ("add_bias_linear", True, "--add-bias-linear True"),
+    ],
+)
+def test_multi_latent_attention_is_deepseeks_or_refused(name: str, value: Any, says: str) -> None:
+    yarn = Yarn(factor=40.0, original=4096, mscale=0.7, mscale_all_dim=1.5)
+    args = args_of(Model(**{**LLAMA.__dict__, **DEEPSEEK, "yarn": yarn}))
+    assert model_of_args({**args, "kv_channels": 128, "rope_type": None}, 111).yarn == yarn  # Megatron's default
+    with pytest.raises(RefusedError, match=says):
+        model_of_args({**args, name: value}, 111)

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.architecture import Model
+from megatron_lrps.convert.architecture import Latent, Model, Yarn
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.probe import free_memory, probe_of
 
 PLENTY = 2**50
+LATENT = Latent(queries=24, keys=16, plain=16, turned=8, value=12)
 
 
 def lengths(free: int = PLENTY, **change: Any) -> list[int]:
@@ -29,6 +30,8 @@ def lengths(free: int = PLENTY, **change: Any) -> list[int]:
         ({"rope_interpolation": 8}, [128, 4096 + 32]),
         ({"family": "gpt2", "groups": 4, "bias": True, "gelu": "gelu", "positions": 1024}, [128, 1024]),
         ({"family": "mixtral", "experts": 4, "top_k": 2}, [32]),
+        ({"family": "deepseek_v3", "latent": LATENT, "yarn": Yarn(factor=4.0, original=4096)}, [128, 4096 + 32]),
+        ({"family": "deepseek_v3", "latent": LATENT}, [128]),
     ],
 )
 def test_the_lengths_pass_every_boundary(change: dict[str, Any], expected: list[int]) -> None:

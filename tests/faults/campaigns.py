@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_lrps.campaign.activity import FILE
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoints
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.monitor.scalars import read_scalars
 from tests.training.campaigns import write_campaign
@@ -58,11 +61,11 @@ class Broken:
             made.write_text(text.replace("save-interval: 100", f"save-interval: {INTERVAL}"))
         return cls(layout, save, plan)
 
-    def start(self) -> subprocess.Popen[str]:
-        """``lrps run``."""
+    def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """``lrps run``, with variables to add to this process's."""
         return subprocess.Popen(
             [sys.executable, "-m", "megatron_lrps.cli", "run", str(self.plan)],
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,13 +79,25 @@ class Broken:
         return {path: dict(read_scalars(folder / path, "lm loss")) for path in PATHS if (folder / path).is_dir()}
 
     def doing(self, since: float) -> str:
-        """What the ranks of the path that is in training report; nothing if they have not, since that time."""
+        """What the ranks of the path that is in training report; nothing if they have not, since that time.
+
+        A branch's first start is ``forking``, until it trains.
+        """
         try:
             times = {file.stat().st_mtime: file for file in self.plan.parent.glob(f"run/paths/*/{FILE}")}
             newest = max(times, default=0.0)
-            return str(json.loads(times[newest].read_text())["what"]) if newest > since else ""
+            if newest <= since:
+                return ""
+            what, path = str(json.loads(times[newest].read_text())["what"]), times[newest].parent.name
         except (OSError, ValueError, KeyError):
             return ""
+        begins = what in ("starting", "reading", "loading") and path != PATHS[0]
+        return "forking" if begins and path not in self.saved() else what
+
+    def alarms(self) -> int:
+        """The number of stalls that have been told."""
+        folders = [CampaignFolder(self.plan.parent / "run").path(path) for path in PATHS]
+        return sum(event.get("kind") == "stall" for folder in folders for event in events(folder))
 
     def saved(self) -> dict[str, int]:
         """Path -> newest whole checkpoint."""

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from megatron_lrps.campaign.activity import WORDS
 from tests.faults.campaigns import INTERVAL
 from tests.faults.farm import RESULTS
+from tests.faults.fault import COMMAND
+from tests.faults.shim import CODES
 from tests.releases.page import table
 
 PAGE = RESULTS.parents[1] / "reliability.md"
@@ -19,51 +22,56 @@ _HEAD = """\
 
 `make soak` breaks real runs of a small model, two ranks over gloo on a CPU. It kills a rank, all ranks, torchrun,
 `lrps run`, all of these at once, or the process that writes checkpoints in the background, at a random instant of a
-start, of training, an evaluation, a save, or what comes after it. Then the same command is run again. After each fault:
+start, a fork, of training, an evaluation, a save, or what comes after it. Or from such an instant on, writes to
+checkpoints fail (EIO, ENOSPC) or write half of what they are given, or the clock is a day off: a small library does
+that (tests/faults/shim.c). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the middle. Then the
+same command is run again. After each fault:
 
-- every loss so far is that of an undisturbed run, **digit for digit**; after every tenth, so are those of the whole
+- every loss so far is that of an undisturbed run, **digit for digit**; after every fourth, so are those of the whole
   campaign;
 - no checkpoint that was whole is lost: at most the iterations since the last save are trained again;
-- `lrps run` ends by itself, nothing of the run is left over, and it shows no traceback.
+- a command makes what it makes when nothing happens, bit for bit;
+- `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
+- a clock that is off, or half a write, ends nothing and tells no stall: the run is stopped after some seconds, with 75.
 
 """
-_WHAT = {
-    "": "before the first report",
-    "starting": "starting",
-    "reading": "reading data",
-    "loading": "loading a checkpoint",
-    "training": "training",
-    "evaluating": "evaluating",
-    "saving": "saving",
-    "finishing": "hashing what was saved",
-}
+_MOMENTS = {"": "before the first report", "forking": "starting a branch from its fork point"}
+
+
+def moment(result: Result) -> str:
+    """What the ranks were doing at a fault, in the words of ``lrps status``; or the command that was killed."""
+    doing = result["doing"]
+    return _MOMENTS.get(doing) or WORDS.get(doing, doing)
 
 
 def held(result: Result) -> bool:
     """Whether all that must hold after a fault does."""
     fine = result["equal"] and result["kept"] and not result["traceback"] and result.get("equal_at_the_end", True)
-    return bool(fine and result["ended"] is not None and result["left"] == 0)
+    code = CODES.get(result["target"], result.get("code"))  # the fault itself decides the code, or the signal
+    quiet = not result.get("alarm", False) and result.get("code") == code
+    return bool(fine and quiet and result["ended"] is not None and result["left"] == 0)
 
 
 def page(results: Sequence[Result]) -> str:
     """Return the page."""
     broken = [result for result in results if not held(result)]
     ends = [result for result in results if "equal_at_the_end" in result]
+    trained = [result for result in results if result["layout"] != COMMAND]
     lines = [
         f"So far: **{len(results)} faults, {len(results) - len(broken)} of them as above**. Campaigns that came to "
         f"their end: {len(ends)}, and {sum(each['equal_at_the_end'] for each in ends)} of them digit-equal. They save "
         f"every {INTERVAL} iterations.",
         "",
-        *_by("what is killed", results, lambda result: result["target"]),
+        *_by("what is broken", results, lambda result: result["target"]),
         "",
-        *_by("when", results, lambda result: _WHAT[result["doing"]]),
+        *_by("when", trained, moment),
         "",
-        *_by("layout and saves", results, lambda result: f"{result['layout']}, {result['save']}"),
+        *_by("layout and saves", trained, lambda result: f"{result['layout']}, {result['save']}"),
         "",
     ]
     if broken:
-        rows = [[str(each["number"]), each["target"], _WHAT[each["doing"]], _why(each)] for each in broken]
-        lines += ["What did not hold:", "", *table(["fault", "killed", "when", "what"], rows), ""]
+        rows = [[str(each["number"]), each["target"], moment(each), _why(each)] for each in broken]
+        lines += ["What did not hold:", "", *table(["fault", "broken", "when", "what"], rows), ""]
     return _HEAD + "\n".join(lines)
 
 
@@ -96,6 +104,8 @@ def _why(result: Result) -> str:
         "a traceback": result["traceback"],
         "it did not end": result["ended"] is None,
         f"{result['left']} processes left": result["left"] > 0,
+        "a stall was told": result.get("alarm", False),
+        f"exit code {result.get('code')}": result.get("code") != CODES.get(result["target"], result.get("code")),
     }
     return ", ".join(why for why, is_so in whys.items() if is_so)
 

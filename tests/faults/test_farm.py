@@ -1,12 +1,20 @@
 """The farm's own judgement, and that its page says what was recorded. The farm itself is `make soak`."""
 
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.farm import TARGETS, Fault, judge
+from tests.faults.commands import COMMANDS
+from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, Fault
 from tests.faults.page import PAGE, held, page, read_results
+from tests.faults.shim import KINDS, Shim, has_compiler
+from tests.faults.strike import judge
 
 WHOLE = {"main": {step: 1.0 / step for step in range(1, 41)}}
 
@@ -15,11 +23,41 @@ def test_a_number_draws_the_same_fault_for_ever_and_all_kinds_come() -> None:
     assert Fault.drawn(7) == Fault.drawn(7)
     faults = [Fault.drawn(number) for number in range(1000)]
     cells = Counter((fault.layout, fault.save) for fault in faults)
-    assert len(cells) == 6
-    assert min(cells.values()) >= 160
-    assert {fault.target for fault in faults} == set(TARGETS)
+    assert len(cells) == 7
+    assert min(cells.values()) >= 140
+    assert {fault.target for fault in faults} == {*KILLED, *KINDS, *COMMANDS}
+    assert {fault.target for fault in faults if fault.layout == COMMAND} == set(COMMANDS)
     assert all(fault.save == "async" for fault in faults if fault.target in ("writer", "fork server"))
-    assert len({fault.layout for fault in faults[:10]}) == 1  # one campaign has time to end
+    assert len({fault.layout for fault in faults[:IN_A_ROW]}) == 1  # one campaign has time to end
+
+
+@pytest.mark.skipif(not has_compiler(), reason="needs cc")
+def test_faults_of_the_disk_hit_checkpoints_alone_and_the_clock_is_off_while_armed(tmp_path: Path) -> None:
+    shim = Shim.compiled(tmp_path / "work", tmp_path)
+    checkpoint, other = tmp_path / "checkpoints" / "iter_0000001", tmp_path / "log"
+    checkpoint.parent.mkdir()
+
+    def written(file: Path) -> list[str]:
+        """What one write of ten bytes and the clock give."""
+        code = (
+            "import sys, time\n"
+            "try: print(open(sys.argv[1], 'wb', buffering=0).write(b'x' * 10))\n"
+            "except OSError as error: print(error.strerror)\n"
+            "print(round(time.time() - float(sys.argv[2]), -3))"
+        )
+        command = [sys.executable, "-c", code, str(file), str(time.time())]
+        return subprocess.run(
+            command, env={**os.environ, **shim.environment}, capture_output=True, text=True, check=True
+        ).stdout.split("\n")[:2]
+
+    assert written(checkpoint) == ["10", "0.0"]
+    for kind, said in (("EIO", "Input/output error"), ("ENOSPC", "No space left on device"), ("short writes", "5")):
+        shim.arm(kind)
+        assert (written(checkpoint)[0], written(other)[0]) == (said, "10")
+    shim.arm("a day earlier")
+    assert written(checkpoint) == ["10", "-86000.0"]
+    shim.disarm()
+    assert written(checkpoint) == ["10", "0.0"]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +96,15 @@ def test_the_page_counts_and_names_what_did_not_hold() -> None:
         False,
         False,
     ]
+
+
+def test_a_fault_of_the_disk_has_its_exit_code_and_a_clock_raises_no_alarm() -> None:
+    assert held(result(target="EIO", code=74, alarm=False))
+    assert not held(result(target="EIO", code=1, alarm=False))
+    assert not held(result(target="a day later", code=75, alarm=True))
+    text = page([result(target="a day later", code=0, alarm=True), result(layout="command", target="lrps gc")])
+    assert "| 3 | a day later | saving | a stall was told, exit code 0 |" in text
+    assert "| lrps gc | 1 | 1 |" in text
 
 
 def test_the_page_is_that_of_the_recorded_results() -> None:

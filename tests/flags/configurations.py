@@ -15,10 +15,10 @@ from megatron_lrps.plan.megatron_arguments import by_flag
 
 KINDS = ("gpt", "moe", "mixtral", "hybrid")
 RULE = (
-    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, batch 4), a "
-    "parallel size above 2 becomes 2, each pipeline stage has 2 layers, Megatron's local modules stand in for "
-    "Transformer Engine's, several ranks save synchronously, and what a plan decides itself (rates, lengths, data, "
-    "tokenizer, where a run starts and ends) is left out"
+    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, batch 4, which "
+    "a rising batch reaches after one iteration), a parallel size above 2 becomes 2, each pipeline stage has 2 "
+    "layers, Megatron's local modules stand in for Transformer Engine's, several ranks save synchronously, and what a "
+    "plan decides itself (rates, lengths, data, tokenizer, where a run starts and ends) is left out"
 )
 """The rule, for the page that shows the results."""
 
@@ -45,6 +45,7 @@ _TOY = {
     "mamba-num-heads": 4,
     "mamba-head-dim": 16,
     "micro-batch-size": 1,
+    "step-batch-size-schedule": "0:2 64:4",
     "make-vocab-size-divisible-by": 128,
     "decoder-first-pipeline-num-layers": 2,
     "decoder-last-pipeline-num-layers": 2,

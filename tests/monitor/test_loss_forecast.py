@@ -141,6 +141,10 @@ def test_too_little_log_and_no_main_are_refused(make_tree: MakeTree, log_job: Lo
         forecast(Campaign(tree))
     with pytest.raises(RefusedError, match="has no main path: its paths are ptfs-v1, ptfs-v2"):
         forecast(Campaign(make_tree(2, 400, paradigm="ptfs")))
+    rising = {"rampup-batch-size": [2, tree.plan.global_batch_size - 2, 8]}
+    plan = tree.plan.model_copy(update={"megatron": {**tree.plan.megatron, **rising}})
+    with pytest.raises(RefusedError, match="from iteration 5 on, and the law counts iterations of one batch"):
+        forecast(Campaign(expand(plan)))
 
 
 def test_the_command_says_all_of_it(make_tree: MakeTree, log_job: LogJob, lrps: Lrps, tmp_path: Path) -> None:

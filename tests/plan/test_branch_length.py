@@ -53,7 +53,7 @@ def test_tokens_and_gpu_hours_are_its_own() -> None:
     for plan, iterations in ((short, 1400 + 600), (long, 600)):
         size = model_size(plan, vocabulary)
         assert size is not None
-        parts.append(gpu_hours(iterations, plan, size, 1.0))
+        parts.append(gpu_hours(iterations * plan.global_batch_size, size, 1.0))
     assert campaign_gpu_hours(tree, vocabulary, 1.0) == pytest.approx(sum(parts))
     assert parts[1] > 4 * parts[0] * 600 / 2000  # four times the tokens, and attention over more of them
 

@@ -155,8 +155,8 @@ def test_gpu_hours() -> None:
     assert size
     # 8 samples an iteration; at the rate of one iteration a second, 3600 iterations are an hour
     teraflops = 8 * size.flops_per_sample / 1e12
-    assert gpu_hours(3600, plan, size, teraflops) == pytest.approx(1.0)
-    assert gpu_hours(7200, plan, size, teraflops * 4) == pytest.approx(0.5)
+    assert gpu_hours(3600 * 8, size, teraflops) == pytest.approx(1.0)
+    assert gpu_hours(7200 * 8, size, teraflops * 4) == pytest.approx(0.5)
 
 
 PRECISIONS: list[tuple[str, int]] = [

@@ -8,6 +8,7 @@ import pytest
 
 from megatron_lrps.schedule import (
     SHAPES,
+    Batches,
     DecaySpec,
     Schedule,
     Segment,
@@ -27,12 +28,12 @@ CONTINUOUS_SHAPES = list(continuous_shapes())
 def branch(shape: str, *, fork: int = F, length: int = K, warm: int = 0, **spec: Any) -> Schedule:
     main = Schedule((*warmup(warm * BATCH), *hold_for_ever(warm * BATCH)))
     start, end = fork * BATCH, (fork + length) * BATCH
-    return main.followed_by(branch_decay(DecaySpec(shape=shape, **spec), start, end, batch=BATCH), start)
+    return main.followed_by(branch_decay(DecaySpec(shape=shape, **spec), start, end, batches=Batches.of(BATCH)), start)
 
 
 def whole(shape: str, *, length: int, warm: int = 0, start: int = 0, **spec: Any) -> tuple[Segment, ...]:
     first, end, after = start * BATCH, (start + length) * BATCH, (start + warm) * BATCH
-    return whole_decay(DecaySpec(shape=shape, **spec), first, end, after=after, batch=BATCH)
+    return whole_decay(DecaySpec(shape=shape, **spec), first, end, after=after, batches=Batches.of(BATCH))
 
 
 def rate(schedule: Schedule, iteration: int) -> float:

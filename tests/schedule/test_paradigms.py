@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from megatron_lrps.schedule import DecaySpec, Schedule
+from megatron_lrps.schedule import Batches, DecaySpec, Schedule
 from megatron_lrps.schedule.merge import MergeSpec
 from megatron_lrps.schedule.paradigms import (
     MAIN,
@@ -20,11 +20,12 @@ from megatron_lrps.schedule.paradigms import (
 )
 
 N, T, BATCH, WARM = 4, 10_000, 2, 500
+BATCHES = Batches.of(BATCH)
 VERSIONS = [VersionUpdate(name=f"v{i}", start=(i - 1) * T, end=i * T) for i in range(1, N + 1)]
 
 
 def drawn(paradigm: str) -> list[Curve]:
-    return [*PARADIGMS[paradigm](VERSIONS, warm=WARM, batch=BATCH)]
+    return [*PARADIGMS[paradigm](VERSIONS, warm=WARM, batches=BATCHES)]
 
 
 def rate(schedule: Schedule, iteration: int) -> float:
@@ -44,7 +45,7 @@ def test_costs_of_the_paper() -> None:
 
 def test_merged_versions_cost_what_the_floor_is_and_main_trains_to_the_last_ones_end() -> None:
     merged = [replace(version, merge=MergeSpec(window=0.1, checkpoints=5)) for version in VERSIONS]
-    main, *versions = lrps(merged, warm=WARM, batch=BATCH)
+    main, *versions = lrps(merged, warm=WARM, batches=BATCHES)
     assert main.end == sum(curve.iterations for curve in (main, *versions)) == 40_000
     assert [(curve.name, curve.parent, curve.fork, curve.end) for curve in versions] == [
         ("v1", MAIN, 9_200, 10_000),
@@ -57,13 +58,13 @@ def test_merged_versions_cost_what_the_floor_is_and_main_trains_to_the_last_ones
 
 def test_branches_and_merges_can_be_mixed_and_keep_their_order() -> None:
     mixed = [VERSIONS[0], replace(VERSIONS[1], merge=MergeSpec()), VERSIONS[2]]
-    main, *versions = lrps(mixed, warm=WARM, batch=BATCH)
+    main, *versions = lrps(mixed, warm=WARM, batches=BATCHES)
     assert main.end == 24_000  # the last branch's fork, after the merge's end at 20,000
     assert [(curve.name, curve.iterations) for curve in versions] == [("v1", 6_000), ("v2", 0), ("v3", 6_000)]
 
 
 def test_a_soup_is_the_mean_of_its_branches_ends() -> None:
-    _, one, two, soup, after = lrps([replace(VERSIONS[0], soup=2), VERSIONS[1]], warm=WARM, batch=BATCH)
+    _, one, two, soup, after = lrps([replace(VERSIONS[0], soup=2), VERSIONS[1]], warm=WARM, batches=BATCHES)
     assert [(curve.name, curve.version, curve.fork, curve.end, curve.strand) for curve in (one, two)] == [
         ("v1-1", None, 4_000, 10_000, 1),
         ("v1-2", None, 4_000, 10_000, 2),
@@ -84,7 +85,7 @@ def test_ptfs_merged_trains_at_the_maximal_rate_and_merges_its_own_checkpoints()
 
 def test_a_window_shorter_than_its_checkpoints_is_impossible() -> None:
     with pytest.raises(VersionError, match=r"window 0.0005 of 10000 iterations is 5 iterations, and 10 checkpoints"):
-        [*lrps([replace(VERSIONS[0], merge=MergeSpec(window=0.0005))], warm=WARM, batch=BATCH)]
+        [*lrps([replace(VERSIONS[0], merge=MergeSpec(window=0.0005))], warm=WARM, batches=BATCHES)]
 
 
 def test_lrps_decays_off_main() -> None:
@@ -117,14 +118,14 @@ def test_cpt_restarts_at_the_end_of_the_version_before(paradigm: str, rise: int)
 
 
 def test_a_cut_has_main_go_on() -> None:
-    curves = [*lrps(VERSIONS, warm=0, batch=BATCH, cuts=[Branch(name="cut", fork=36_000, end=36_100)], begins=7)]
+    curves = [*lrps(VERSIONS, warm=0, batches=BATCHES, cuts=[Branch(name="cut", fork=36_000, end=36_100)], begins=7)]
     assert (curves[0].fork, curves[0].end) == (7, 36_000)
     assert (curves[-1].name, curves[-1].version, curves[-1].end) == ("cut", "cut", 36_100)
 
 
 def test_a_branch_is_main_and_then_a_decay() -> None:
-    main = main_schedule(warm=10, batch=BATCH)
-    branch = branch_schedule(main, Branch(name="b", fork=20, end=30, decay=DecaySpec(shape="linear")), batch=BATCH)
+    main = main_schedule(warm=10, batches=BATCHES)
+    branch = branch_schedule(main, Branch(name="b", fork=20, end=30, decay=DecaySpec(shape="linear")), batches=BATCHES)
     assert branch.until(40) == main.until(40)
     assert [rate(branch, at) for at in (5, 10, 20, 25, 30)] == [0.5, 1.0, 1.0, 0.5, 0.0]
 
@@ -138,5 +139,5 @@ def test_a_version_that_cannot_be_drawn_is_named(paradigm: str) -> None:
     steps = DecaySpec(shape="multi-step")
     short = VersionUpdate(name="short", start=1, end=2, alpha=1.0, decay=steps)
     with pytest.raises(VersionError, match="gets none of them") as caught:
-        [*PARADIGMS[paradigm]([VersionUpdate(name="v1", start=0, end=1), short], warm=0, batch=BATCH)]
+        [*PARADIGMS[paradigm]([VersionUpdate(name="v1", start=0, end=1), short], warm=0, batches=BATCHES)]
     assert caught.value.version == "short"

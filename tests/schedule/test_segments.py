@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from megatron_lrps.schedule import (
     SHAPES,
+    Batches,
     DecaySpec,
     Schedule,
     Segment,
@@ -47,7 +48,7 @@ def branches(draw: st.DrawFn) -> tuple[Schedule, int, int, int]:
     fork = draw(st.integers(max(warm, 1), 60))
     length = draw(st.integers(4, 50))
     spec = DecaySpec(shape=draw(st.sampled_from([*SHAPES])))
-    pieces = branch_decay(spec, fork * batch, (fork + length) * batch, batch=batch)
+    pieces = branch_decay(spec, fork * batch, (fork + length) * batch, batches=Batches.of(batch))
     schedule = main_path(warm * batch).followed_by(pieces, fork * batch)
     return schedule, fork * batch, (fork + length) * batch, batch
 
@@ -59,7 +60,7 @@ def wholes(draw: st.DrawFn) -> tuple[Schedule, int, int]:
     warm = draw(st.integers(0, 5))
     length = draw(st.integers(20, 80))
     spec = DecaySpec(shape=draw(st.sampled_from([*SHAPES])), hold=draw(st.sampled_from([0.0, 0.5, 0.8])))
-    pieces = whole_decay(spec, 0, length * batch, after=warm * batch, batch=batch)
+    pieces = whole_decay(spec, 0, length * batch, after=warm * batch, batches=Batches.of(batch))
     return Schedule((*warmup(warm * batch), *pieces)), length * batch, batch
 
 

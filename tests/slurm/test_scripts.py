@@ -39,8 +39,11 @@ esac
 }
 
 
-JUDGE = '[[ $* != *launch.slurm.leg_trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }'
-"""Whether the path is trained is what TRAINED says, 0 for yes."""
+JUDGE = """
+[[ $* != *launch.slurm.leg_trained* ]] || { echo "judged $*" >>"$CALLS"; exit "${TRAINED:-1}"; }
+[[ $* != *launch.slurm.*_guard* ]] || { echo "guard $*" >>"$CALLS"; exec sleep 100; }
+"""
+"""Whether the path is trained is what TRAINED says, 0 for yes. The guards beside the ranks only watch."""
 
 
 class Ended(NamedTuple):
@@ -159,6 +162,7 @@ def test_a_job_that_was_asked_to_stop_does_not_spend_its_last_minutes_on_the_que
     script.site('echo $$ >"${CALLS%/*}/shell"\n')
     ended = script.run('kill -USR1 "$(cat "${CALLS%/*}/shell")"; sleep 1', SRUN_CODE=code, TRAINED="0")
     assert "asked to save and stop" in ended.said
+    assert ended.calls.count(f"guard -m megatron_lrps.launch.slurm.stop_guard {script.folder}/plan.yaml v1\n") == 1
     assert ("launch.slurm.leg_trained" in ended.calls, ended.requeued) == (asks, not asks)
 
 
@@ -288,7 +292,9 @@ def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
 
 def test_stalls_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
     host = script.stand_in("host-python", 'echo "guard $*" >>"$CALLS"; exec sleep 100')
-    ended = script.run("sleep 1", LRPS_STALL="1", LRPS_HOST_PYTHON=str(host))
+    ended = script.run("sleep 1", LRPS_ALERTS="1", LRPS_HOST_PYTHON=str(host))
     assert ended.code == 0
-    assert f"guard -m megatron_lrps.launch.slurm.stall_guard {script.folder}/plan.yaml v1\n" in ended.calls
+    assert f"guard -m megatron_lrps.launch.slurm.alert_guard {script.folder}/plan.yaml v1\n" in ended.calls
     assert "guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls
+    # A container's Python is not this node's.
+    assert "guard" not in script.run("sleep 1", LRPS_ALERTS="1", LRPS_CONTAINER="/images/a.sqsh").calls

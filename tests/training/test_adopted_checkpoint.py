@@ -110,7 +110,11 @@ def refuse_what_is_another_run(tmp_path: Path, plan: Path, main: PathFolder) -> 
     for number, (old, new, *words) in enumerate(
         (
             ("max: 3.0e-3", "max: 2.0e-3", "--lr: 0.002 in this run, 0.003 in", "stock/iter_0000004"),
-            ("global_batch_size: 4", "global_batch_size: 8", "--global-batch-size: 8 in this run, 4 in"),
+            (
+                "global_batch_size: 4",
+                "global_batch_size: 8",
+                "was trained with a batch of 4, and the plan's is 8: positions are counted in it",
+            ),
             ("hidden-size: 64", "hidden-size: 32", "--hidden-size: 32 in this run, 64 in"),
         )
     ):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_lrps.schedule import main_schedule
+from megatron_lrps.schedule import Batches, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.session import Session
 
@@ -12,7 +12,8 @@ from megatron_lrps.training.session import Session
 def session_of(folder: Path, *, end: int = 8, until: int = 8, needed_saves: tuple[int, ...] = (4,)) -> Session:
     return Session(
         PathToTrain(
-            schedule=main_schedule(warm=0, batch=1),
+            schedule=main_schedule(warm=0, batches=Batches.of(1)),
+            batches=Batches.of(1),
             own=folder,
             parent=None,
             fork=0,

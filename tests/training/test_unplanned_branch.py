@@ -39,7 +39,7 @@ def test_a_branch_takes_what_stock_flags_it_can_keep(tmp_path: Path) -> None:
             {"result_rejected_tracker_filename": "f"},
             "--result-rejected-tracker-filename is given to a branch: it skips",
         ),
-        ({"rampup_batch_size": [2, 2, 8]}, "--rampup-batch-size is given to a branch: a path's positions"),
+        ({"rampup_batch_size": [2, 2, 8]}, "--rampup-batch-size is given to a branch: without a plan, positions"),
         ({"step_batch_size_schedule": "0:2 8:4"}, "--step-batch-size-schedule is given to a branch"),
         ({"decrease_batch_size_if_needed": True}, "--decrease-batch-size-if-needed is given to a branch"),
         ({"override_ckpt_iteration": 3}, "--override-ckpt-iteration is given to a branch"),

@@ -1,10 +1,13 @@
 """The Hugging Face families that can be exported and imported: one file each, and one line in the table below."""
 
 from megatron_lrps.convert.families import (
+    deepseek_v2,
+    deepseek_v3,
     ernie4_5,
     glm4_moe,
     gpt2,
     gpt_oss,
+    kimi_k2,
     llama,
     ministral,
     mistral,
@@ -33,6 +36,9 @@ _FAMILIES = (
     qwen3_moe.FAMILY,
     qwen2_moe.FAMILY,
     glm4_moe.FAMILY,
+    deepseek_v2.FAMILY,
+    deepseek_v3.FAMILY,
+    kimi_k2.FAMILY,
     gpt_oss.FAMILY,
     gpt2.FAMILY,
 )

@@ -12,7 +12,8 @@ from megatron_lrps.convert.families.config_keys import ConfigKeys
 class WeightNames:
     """The names that a family gives to its weights.
 
-    The names of a layer's weights stand below ``layer`` and the layer's number. The defaults are Llama's.
+    The names of a layer's weights stand below ``layer`` and the layer's number. The defaults are Llama's, and
+    DeepSeek's for multi-latent attention.
 
     Attributes:
         layer: The prefix of the layers.
@@ -24,6 +25,7 @@ class WeightNames:
         mlp_norm: The norm before the MLP.
         qkv: Queries, keys and values, or one name if they are one matrix.
         qk_norms: The norms of queries and keys.
+        latent: Of multi-latent attention, for queries, and for keys and values: down projection, norm, up projection.
         attention_output: The projection behind the attention.
         mlp: Gate, up and down projection; gate and up may be one, and there may be no gate.
         router: The router of experts.
@@ -48,6 +50,10 @@ class WeightNames:
     mlp_norm: str = "post_attention_layernorm"
     qkv: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     qk_norms: tuple[str, str] = ("self_attn.q_norm", "self_attn.k_norm")
+    latent: tuple[tuple[str, str, str], ...] = (
+        ("self_attn.q_a_proj", "self_attn.q_a_layernorm", "self_attn.q_b_proj"),
+        ("self_attn.kv_a_proj_with_mqa", "self_attn.kv_a_layernorm", "self_attn.kv_b_proj"),
+    )
     attention_output: str = "self_attn.o_proj"
     mlp: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     router: str = "mlp.gate.weight"

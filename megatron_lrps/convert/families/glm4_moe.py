@@ -3,12 +3,10 @@
 from typing import Any
 
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.families import layer_kinds, llama_like, rope
+from megatron_lrps.convert.families import llama_like, rope
 from megatron_lrps.convert.families.config_keys import ConfigKeys
-from megatron_lrps.convert.families.experts import experts_of
+from megatron_lrps.convert.families.experts import experts_of, first_dense_of, group_keys_of, groups_of, predictions_of
 from megatron_lrps.convert.families.family import Family, WeightNames
-
-_PREDICTIONS = ("num_nextn_predict_layers", "num_mtp_layers")
 
 
 def _model_of(config: ConfigKeys) -> Model:
@@ -16,14 +14,12 @@ def _model_of(config: ConfigKeys) -> Model:
     if top_k == 1:
         raise config.refused("num_experts_per_tok", "Megatron cannot renormalise the weight of one expert")
     config.need("norm_topk_prob", True)
-    for key in ("n_group", "topk_group"):
-        config.need(key, 1)
     config.count("num_key_value_heads")
-    ffn, layers = config.count("moe_intermediate_size"), layer_kinds.layers_of(config)
-    first = config.value("first_k_dense_replace")
-    if type(first) is not int or not 0 <= first < layers:
-        raise config.refused("first_k_dense_replace", f"a number of layers below {layers} can")
-    dense_ffn = config.count("intermediate_size")
+    ffn, dense, dense_ffn = (
+        config.count("moe_intermediate_size"),
+        first_dense_of(config),
+        config.count("intermediate_size"),
+    )
     return llama_like.model_of(
         config,
         "glm4_moe",
@@ -35,21 +31,13 @@ def _model_of(config: ConfigKeys) -> Model:
         experts=experts,
         top_k=top_k,
         shared_ffn=ffn * config.count("n_shared_experts"),
-        dense=tuple(layer < first for layer in range(layers)) if first else None,
-        dense_ffn=dense_ffn if first else 0,
+        dense=dense,
+        dense_ffn=dense_ffn if dense else 0,
         sigmoid=True,
         routed_scale=config.number("routed_scaling_factor"),
-        predictions=_predictions_of(config),
+        expert_groups=groups_of(config, experts, top_k, best=2),
+        predictions=predictions_of(config),
     )
-
-
-def _predictions_of(config: ConfigKeys) -> int:
-    """Return the number of layers of multi-token prediction, which transformers does not compute."""
-    found = [config.value(key) for key in _PREDICTIONS if key in config] or [config.value(_PREDICTIONS[0])]
-    config.harmless(*_PREDICTIONS)
-    if any(type(each) is not int or not 0 <= each <= 8 for each in found) or len(set(found)) > 1:
-        raise config.refused(_PREDICTIONS[0], "a number up to 8 can", found)
-    return int(found[0])
 
 
 def _config_of(model: Model) -> dict[str, Any]:
@@ -66,8 +54,7 @@ def _config_of(model: Model) -> dict[str, Any]:
         "n_shared_experts": model.shared_ffn // model.ffn,
         "routed_scaling_factor": model.routed_scale,
         "norm_topk_prob": True,
-        "n_group": 1,
-        "topk_group": 1,
+        **group_keys_of(model),
         "num_nextn_predict_layers": model.predictions,
     }
 
@@ -77,9 +64,9 @@ FAMILY = Family(
     models="GLM-4.5, GLM-4.6",
     made_by=(
         "experts with `--moe-router-score-function sigmoid`, `--moe-router-enable-expert-bias`, "
-        "`--moe-router-topk-scaling-factor`, shared ones without a gate, `--moe-layer-freq` with the first layers "
-        "dense, `--rotary-percent`, `--add-qkv-bias`, `--qk-layernorm`; the layers of multi-token prediction are left "
-        "out"
+        "`--moe-router-topk-scaling-factor`, in groups or not (`--moe-router-num-groups`, `--moe-router-group-topk`), "
+        "shared ones without a gate, `--moe-layer-freq` with the first layers dense, `--rotary-percent`, "
+        "`--add-qkv-bias`, `--qk-layernorm`; the layers of multi-token prediction are left out"
     ),
     architecture="Glm4MoeForCausalLM",
     is_marked=lambda args: llama_like.has_experts(args) and args.get("moe_router_score_function") == "sigmoid",

@@ -25,6 +25,7 @@ def _config_of(model: Model) -> dict[str, Any]:
         "n_head": model.heads,
         "n_inner": model.ffn,
         "n_positions": model.positions,
+        "n_ctx": model.positions,  # the name under which llama.cpp's converter looks for it
         "layer_norm_epsilon": model.epsilon,
         "activation_function": model.gelu,
         "attn_pdrop": 0.0,

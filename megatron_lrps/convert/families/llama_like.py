@@ -47,6 +47,11 @@ def has_experts(args: Mapping[str, Any]) -> bool:
     return bool(args.get("num_experts"))
 
 
+def has_latent_attention(args: Mapping[str, Any]) -> bool:
+    """Whether Megatron's arguments describe a model with multi-latent attention, and with experts."""
+    return has_experts(args) and bool(args.get("multi_latent_attention"))
+
+
 def config_of(model: Model) -> dict[str, Any]:
     """Return the config.json keys that all of them have."""
     return {

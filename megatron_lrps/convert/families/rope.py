@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from megatron_lrps.convert.architecture import LLAMA3_ROPE, Model, Yarn
+from megatron_lrps.convert.architecture import LATENT_YARN, LLAMA3_ROPE, Model, Yarn
 from megatron_lrps.convert.families.config_keys import ConfigKeys, shown
 from megatron_lrps.errors import RefusedError
 
@@ -41,13 +42,14 @@ class Rope(NamedTuple):
     yarn: Yarn | None = None
 
 
-def rope_of(config: ConfigKeys, positions: int, *, kinds: Collection[str] = KINDS) -> Rope:
+def rope_of(config: ConfigKeys, positions: int, *, kinds: Collection[str] = KINDS, latent: bool = False) -> Rope:
     """Return the rotary embedding of a config.json.
 
     Args:
         config: The config.
         positions: Its ``max_position_embeddings``, which stands for a missing ``original_max_position_embeddings``.
         kinds: The types of scaling that the family and Megatron both have.
+        latent: The model has multi-latent attention, where YaRN changes the scale of attention scores too.
 
     Raises:
         RefusedError: naming the key that Megatron cannot compute with, or two keys that disagree.
@@ -81,7 +83,7 @@ def rope_of(config: ConfigKeys, positions: int, *, kinds: Collection[str] = KIND
     scaling["original_max_position_embeddings"] = inside
     factor = config.number_of("factor", scaling.get("factor"))
     if kind == "yarn":
-        return Rope(base, yarn=_yarn(config, scaling, factor))
+        return Rope(base, yarn=_latent_yarn(config, scaling, factor) if latent else _yarn(config, scaling, factor))
     for key, value in LLAMA3_ROPE.items():
         if scaling.get(key) != value or isinstance(scaling[key], bool):
             raise config.refused(key, f"Megatron computes llama3's RoPE with {value:g} alone", scaling.get(key))
@@ -124,6 +126,8 @@ def keys_of(model: Model) -> dict[str, Any]:
             "beta_slow": yarn.slow,
             "truncate": yarn.whole,
         }
+        if yarn.mscale_all_dim:
+            keys["rope_scaling"] |= {"mscale": yarn.mscale, "mscale_all_dim": yarn.mscale_all_dim}
     if model.rope_interpolation is not None:
         keys["rope_scaling"] = {"rope_type": "linear", "factor": float(model.rope_interpolation)}
     return keys
@@ -152,23 +156,61 @@ def _interpolation(config: ConfigKeys, scaling: Mapping[str, Any]) -> int:
 
 def _yarn(config: ConfigKeys, scaling: Mapping[str, Any], factor: float) -> Yarn:
     """Return the YaRN scaling; the attention factor must be the one that follows from ``factor``, as in Megatron."""
+    for key in ("mscale", "mscale_all_dim"):
+        if scaling.get(key) is not None:
+            raise config.refused(key, "null can", scaling[key])
+    yarn = _yarn_range(config, scaling, factor)
+    _refuse_other_attention_factor(config, scaling, _grown(factor, 1.0))
+    return yarn
+
+
+def _latent_yarn(config: ConfigKeys, scaling: Mapping[str, Any], factor: float) -> Yarn:
+    """Return the YaRN scaling of multi-latent attention, with what Megatron's flags can say (``LATENT_YARN``)."""
+    yarn = _yarn_range(config, scaling, factor)
+    for key, found, wanted in (
+        ("original_max_position_embeddings", yarn.original, LATENT_YARN.original),
+        ("beta_fast", yarn.fast, LATENT_YARN.fast),
+        ("beta_slow", yarn.slow, LATENT_YARN.slow),
+        ("truncate", yarn.whole, LATENT_YARN.whole),
+    ):
+        if found != wanted:
+            why = f"Megatron has no flag for it with multi-latent attention, and computes with {wanted}"
+            raise config.refused(key, why, found)
+    mscale, of_scores = (
+        config.number_of(key, value) if (value := scaling.get(key)) else None for key in ("mscale", "mscale_all_dim")
+    )
+    if of_scores is not None and mscale is None:
+        raise config.refused("mscale", "beside mscale_all_dim, a number above 0 can", scaling.get("mscale"))
+    # Without ``mscale_all_dim``, transformers passes ``mscale`` over.
+    yarn = replace(yarn, mscale=mscale, mscale_all_dim=of_scores) if mscale and of_scores else yarn
+    _refuse_other_attention_factor(config, scaling, _grown(factor, yarn.mscale) / _grown(factor, yarn.mscale_all_dim))
+    return yarn
+
+
+def _yarn_range(config: ConfigKeys, scaling: Mapping[str, Any], factor: float) -> Yarn:
+    """Return the YaRN scaling of the frequencies."""
     original, whole = scaling["original_max_position_embeddings"], scaling.get("truncate", True)
     if type(original) is not int or original <= 0:
         raise config.refused("original_max_position_embeddings", "Megatron needs a whole number above 0", original)
     if type(whole) is not bool:
         raise config.refused("truncate", "it is true or false", whole)
-    for key in ("mscale", "mscale_all_dim"):
-        if scaling.get(key) is not None:
-            raise config.refused(key, "null can", scaling[key])
-    usual = 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
-    given = scaling.get("attention_factor")
-    if given is not None and not math.isclose(config.number_of("attention_factor", given), usual, rel_tol=1e-6):
-        raise config.refused("attention_factor", f"with factor {factor:g} Megatron computes with {usual:g}", given)
     fast, slow = (
         usual if (value := scaling.get(key)) is None else config.number_of(key, value)
         for key, usual in (("beta_fast", 32.0), ("beta_slow", 1.0))
     )
     return Yarn(factor=factor, original=original, fast=fast, slow=slow, whole=whole)
+
+
+def _grown(factor: float, mscale: float) -> float:
+    """Return what YaRN multiplies queries and keys by, as in both libraries."""
+    return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def _refuse_other_attention_factor(config: ConfigKeys, scaling: Mapping[str, Any], usual: float) -> None:
+    given = scaling.get("attention_factor")
+    if given is not None and not math.isclose(config.number_of("attention_factor", given), usual, rel_tol=1e-6):
+        why = f"with factor {scaling['factor']:g} Megatron computes with {usual:g}"
+        raise config.refused("attention_factor", why, given)
 
 
 def _disagreeing(config: ConfigKeys, key: str, one: Any, other: Any) -> RefusedError:

@@ -12,22 +12,23 @@ class Lacking(NamedTuple):
 
 
 _POST_NORMS = "its norms stand behind attention and MLP, and Megatron's GPT layer has its own before them"
-_LATENT = (
-    "Megatron-Core 0.19 builds multi-latent attention only of Transformer Engine's layers, so no CPU can compare the "
-    "logits of a conversion with its own"
-)
 WITHOUT_COUNTERPART: Mapping[str, Lacking] = {
     "olmo2": Lacking("OLMo 2", f"{_POST_NORMS}; those of queries and keys are over all heads at once"),
     "olmo3": Lacking("OLMo 3", f"{_POST_NORMS}; those of queries and keys are over all heads at once"),
     "glm4": Lacking(
         "GLM-4 (dense)", "it has norms both before and behind attention and MLP, Megatron only those before"
     ),
+    "glm4_moe_lite": Lacking(
+        "GLM-4.7-Flash", "its norms within attention have another epsilon than the others, and Megatron has one for all"
+    ),
     "ministral3": Lacking("Ministral 3", "its queries grow with the position, which Megatron has for no layer"),
-    "deepseek_v2": Lacking("DeepSeek-V2", _LATENT),
-    "deepseek_v3": Lacking("DeepSeek-V3, R1", _LATENT),
-    "kimi_k2": Lacking("Kimi K2", _LATENT),
     "gemma2": Lacking("Gemma 2", "it caps attention scores and logits with tanh, which Megatron does not"),
     "gemma3_text": Lacking("Gemma 3", "it has norms behind attention and MLP, and another rotary base in some layers"),
+    "nemotron_h": Lacking(
+        "Nemotron-H",
+        "Megatron computes its Mamba layers with kernels for CUDA alone, so no CPU can compare the logits of a "
+        "conversion with its own",
+    ),
     "granite": Lacking("Granite", "it multiplies what attention and MLP add by a factor, which Megatron does not"),
 }
 """``model_type`` -> what is lacking."""

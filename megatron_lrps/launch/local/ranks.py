@@ -85,24 +85,23 @@ class RankGroup:
     """torchrun and its ranks, all of which die with this process (see ``megatron_lrps.processes``).
 
     Args:
+        launcher: torchrun's module, or one like it, with its options.
         module: The module that the ranks run.
         arguments: The command line of the module.
-        ranks: The number of ranks.
         env: Variables to add to this process's environment.
         logs: The folder for their log.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], *, ranks: int, env: dict[str, str], logs: Path) -> None:
+    def __init__(
+        self, launcher: Sequence[str], module: str, arguments: Sequence[str], *, env: dict[str, str], logs: Path
+    ) -> None:
         tied = ("-m", "megatron_lrps.processes")
-        # Without this option torchrun leaves a log folder of each run in the temporary folder.
-        no_folder = ("--log-dir", os.devnull)
-        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *no_folder)
         self.log, output = open_log(logs)
         with output:
             # Asked now: the log's folder may be gone when the processes that write it are to be killed.
             self._files = {_identity(os.fstat(output.fileno()))}
             self._torchrun = subprocess.Popen(
-                [sys.executable, *tied, *torchrun, *tied, module, *arguments],
+                [sys.executable, *tied, *launcher, *tied, module, *arguments],
                 env={**os.environ, **env, PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

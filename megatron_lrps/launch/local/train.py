@@ -23,12 +23,13 @@ from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
+from megatron_lrps.launch.local.ft_launcher import launcher
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
+from megatron_lrps.launch.local.rank_watch import RankWatch
 from megatron_lrps.launch.local.ranks import RankGroup, writers
-from megatron_lrps.launch.local.stall_watch import StallWatch
-from megatron_lrps.launch.local.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
@@ -112,9 +113,9 @@ def _train_path(campaign: Campaign, path: PlannedPath, display: Display, stop: S
         with os.fdopen(os.memfd_create("lrps-failure")) as memory:
             word = Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
             group = RankGroup(
+                launcher(campaign.plan, 1 if path.mean else campaign.plan.launch.local.processes),
                 MERGE_MODULE if path.mean else module,
                 [*arguments, "--lrps-cpu"] if cpu else arguments,
-                ranks=1 if path.mean else campaign.plan.launch.local.processes,
                 env={**(CPU_ENV if cpu else {}), FAILURE: str(word)},
                 logs=folder.logs,
             )
@@ -142,7 +143,7 @@ def _follow(
     folder = attempt.campaign.folder.path(name)
     doing: Doing | None = Doing(what="starting", since=time.time())
     running, held, deadline = True, False, None
-    stalls = StallWatch(attempt, group, display)
+    watch = RankWatch(attempt, group, display)
     while running:
         running = group.running  # checked before the log is read, so that no last lines are missed
         for step in log.steps():
@@ -152,14 +153,15 @@ def _follow(
             held, doing = True, doing_of(folder, owner)
         if doing is not None and doing.what != "training":
             display.tell(name, doing)
-        if running and (stalled := stalls.look(doing)) is not None:
+        if running and (stalled := watch.look(doing)) is not None:
             attempt.stalled = stalled
             group.kill()
         if stop.count and not attempt.asked:
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
-            deadline = StopDeadline(seconds_to_stop(attempt.campaign.plan, events(folder)), time.monotonic())
+            given = attempt.campaign.plan.launch.local.stop_timeout
+            deadline = StopDeadline(seconds_to_stop(given, events(folder)), time.monotonic())
             when = "save after the iteration they are at"
             if doing is not None and doing.what == "evaluating":
                 when = f"are {doing}, and save then"

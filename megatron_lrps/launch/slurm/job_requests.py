@@ -179,7 +179,7 @@ def _training(campaign: Campaign, leg: Leg, after: tuple[Job | Key, ...]) -> Job
             **_env(campaign, path.name),
             "LRPS_UNTIL": str(leg.until),
             "LRPS_EXIT_SIGNAL": signal,
-            "LRPS_STALL": "" if plan.alerts.stall is None else "1",
+            "LRPS_ALERTS": "1" if plan.alerts.outside else "",
         },
     )
 

@@ -39,9 +39,11 @@ _AXES: dict[str, Callable[[Plan], Axis]] = {
 
 
 def axis_of(plan: Plan, name: str) -> Axis:
-    """Return a campaign's axis ``name``; its batch size never changes. Raises RefusedError for another name."""
+    """Return a campaign's axis ``name``; raises RefusedError for another name, and where it would have two scales."""
     if name not in _AXES:
         raise RefusedError(f"There is no axis {name!r}.", f"choose one of {', '.join(_AXES)}.")
+    if name != "iterations" and (batches := plan.batches).rises:
+        raise RefusedError(f"The axis {name} has no one scale: the batch is {batches.words}.", "choose iterations.")
     if name == "tokens" and (lengths := plan.lengths - {plan.sequence_length}):
         raise RefusedError(
             f"The axis tokens has no one scale: main has samples of {plan.sequence_length:,} tokens, and a branch of "

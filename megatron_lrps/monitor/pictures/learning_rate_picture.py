@@ -95,8 +95,8 @@ def draw_lr(
 
 def curve_of(tree: Tree, path: PlannedPath) -> Curve:
     """Return a path's curve: iterations and learning rates at each segment's ends, and between if it is no line."""
-    batch = tree.plan.global_batch_size
-    fork, end = path.fork * batch, path.end * batch
+    batches = tree.batches
+    fork, end = batches.samples(path.fork), batches.samples(path.end)
     xs: list[float] = []
     ys: list[float] = []
     if path.parent is not None:  # a schedule that jumps at the fork begins where its parent stands
@@ -110,7 +110,7 @@ def curve_of(tree: Tree, path: PlannedPath) -> Curve:
         steps = POINTS if segment.kind == "decay" else 2
         for step in range(steps):
             position = since + (until - since) * step // (steps - 1)
-            xs.append(position / batch)
+            xs.append(batches.place(position))
             ys.append(segment.lr(position, **lr_range(tree.plan)))
     return xs, ys
 
@@ -128,7 +128,7 @@ def _split(curve: Curve, until: int) -> tuple[Curve, Curve]:
 
 def _rate(tree: Tree, path: PlannedPath, iteration: int) -> float:
     """Return the learning rate that the path's curve has reached after ``iteration``."""
-    position = iteration * tree.plan.global_batch_size
+    position = tree.batches.samples(iteration)
     for segment in path.schedule.segments:
         if segment.end is None or position <= segment.end:
             return segment.lr(position, **lr_range(tree.plan))

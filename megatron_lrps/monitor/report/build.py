@@ -83,10 +83,9 @@ def as_html(found: Material, pictures: Mapping[str, InlineSvg | None], *, now: d
         save=str(found.save),
         tree=found.tree,
         plan=plan,
-        batch=plan.global_batch_size,
-        tokens=plan.global_batch_size * plan.sequence_length,
+        batches=found.tree.batches,
         other_lengths=[
-            f"{path.name} has {plan.global_batch_size * length:,}"
+            f"{path.name} has {found.tree.batches.last * length:,}"
             for path in found.tree.paths
             if (length := found.tree.plan_of(path).sequence_length) != plan.sequence_length
         ],

@@ -152,7 +152,6 @@ def _hours(hours: float | None) -> str | None:
 def costs(found: Material) -> dict[str, Any]:
     """Return each paradigm's total cost, against retraining each version (PTFS) and continuing (CPT)."""
     plan = found.tree.plan
-    tokens = plan.global_batch_size * plan.sequence_length
     cut = {each.name for each in plan.cuts}
     rows: Rows = []
     for each in found.totals:
@@ -160,13 +159,20 @@ def costs(found: Material) -> dict[str, Any]:
         more = {True: 0, False: 0}
         for path in (path for path in found.tree.paths if path.paradigm == each.paradigm):
             length = found.tree.plan_of(path).sequence_length - plan.sequence_length
-            more[path.name in cut] += path.iterations * plan.global_batch_size * length
+            more[path.name in cut] += found.tree.samples(path) * length
         # Listed paths are alternatives: their total cost is not a price of the versions.
         shares = (None, None) if each.paradigm == "explicit" else (f"{each.of_ptfs:.0%}", f"{each.of_cpt:.0%}")
-        rows.append((each.paradigm.upper(), each.iterations, each.iterations * tokens + more[False], *shares))
+        tokens, cut_tokens = (count * plan.sequence_length for count in (each.samples, each.cut_samples))
+        rows.append((each.paradigm.upper(), each.iterations, tokens + more[False], *shares))
         if each.cuts:
             rows.append(
-                (f"{each.paradigm.upper()}, cuts besides", each.cuts, each.cuts * tokens + more[True], None, None)
+                (
+                    f"{each.paradigm.upper()}, cuts besides",
+                    each.cuts,
+                    cut_tokens + more[True],
+                    None,
+                    None,
+                )
             )
     return {"listed": {each.paradigm for each in found.totals} == {"explicit"}, "rows": rows}
 

@@ -51,7 +51,7 @@ def backfill_content(tree: Tree, known: Known) -> bytes | None:
     """Return the event file of the path's run ``backfilled``; None if nothing is missing."""
     if not known.missing:
         return None
-    batch = tree.plan.global_batch_size
+    batches = tree.batches
     note = (
         f"These figures of {known.path.name} were read from what Megatron printed, since its event files do not hold "
         "them. They are rounded as printed. The loss of the second line after each start is left out: Megatron prints "
@@ -63,7 +63,9 @@ def backfill_content(tree: Tree, known: Known) -> bytes | None:
         for point in points:
             figures.append((point.step, scalar(tag, *point)))
             if on_all_axes(tag):
-                figures.append((point.step, scalar(tag + VS_SAMPLES, point.step * batch, point.value, point.time)))
+                figures.append(
+                    (point.step, scalar(tag + VS_SAMPLES, batches.samples(point.step), point.value, point.time))
+                )
     began = min(point.time for points in known.missing.values() for point in points)
     ordered = [event for _, event in sorted(figures, key=lambda figure: figure[0])]
     return encode([text(f"{TEXTS}backfilled", 0, note, began), *ordered], began=began)
@@ -101,7 +103,7 @@ def _markers(tree: Tree, known: Known, parent: Known | None) -> Iterator[tuple[i
             yield iteration, scalar(f"{MARKERS}saved", iteration, plan.lr.min, time)
             continue
         source = parent if what == "forked" and parent is not None else known
-        rate = source.path.schedule.lr(iteration * plan.global_batch_size, **lr_range(plan))
+        rate = source.path.schedule.lr(tree.batches.samples(iteration), **lr_range(plan))
         yield iteration, scalar(f"{MARKERS}{what} at {iteration} {RATE}", iteration, rate, time)
         if (loss := source.losses.get(iteration)) is not None:
             yield iteration, scalar(f"{MARKERS}{what} at {iteration} {LOSS}", iteration, loss, time)

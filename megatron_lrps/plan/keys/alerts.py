@@ -38,6 +38,11 @@ class Alerts(PlanModel):
     stall_ends: bool = False
     """Whether a stall ends the ranks: `lrps run` then ends with exit code 75, and a Slurm job is requeued. What was
     trained since the last save is lost."""
+    straggler: Annotated[float, Field(gt=1.0)] | None = 2.0
+    """Raise an alert if a rank, or most ranks of a node, need this many times the median of the other ranks of the same
+    pipeline stage for their own part of an iteration, which is the time in which they wait for no other rank. It is
+    judged where a stall is, and over the window. It sees ranks whose host waits for the others, as it does on gloo;
+    ranks on GPUs need `log-straggler`."""
     cool_down: Annotated[float, Field(ge=0.0)] = 600.0
     """For this many seconds after an alert, further alerts of the same kind are counted and not raised."""
     hook: tuple[str, ...] = ()
@@ -45,6 +50,11 @@ class Alerts(PlanModel):
     slash, it is looked for from the folder of the plan on."""
     hook_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
     """The number of seconds after which the hook is killed."""
+
+    @property
+    def outside(self) -> bool:
+        """Whether there is a rule that is judged outside of the ranks."""
+        return self.stall is not None or self.straggler is not None
 
     @field_validator("hook")
     @classmethod

@@ -78,6 +78,10 @@ class SlurmLaunch(PlanModel):
     """A copy of slurm/site.sh with the set-up that a shell of your site needs."""
     signal_before: Annotated[int, Field(ge=1, le=65535)] = 300
     """How many seconds before the time limit a job is told to save and stop."""
+    stop_timeout: Annotated[float, Field(gt=0.0)] | None = None
+    """After a job was told to save and stop, the number of seconds without any progress after which its ranks are
+    killed, as `launch.local.stop_timeout` and with the same default. They are also killed if they still run shortly
+    before the time limit: Slurm would end the job there, and not requeue it."""
     max_requeues: Annotated[int, Field(ge=0)] = 3
     """The number of restarts in a row without a new checkpoint after which a path is given up."""
     options: dict[str, str | int | Literal[True]] = Field(default_factory=dict)

@@ -21,7 +21,8 @@ class Version(PlanModel):
     iters: Count | None = None
     """The window's length in iterations. Give exactly one of `iters`, `samples` and `tokens`."""
     samples: Count | None = None
-    """The window's length in samples (sequences), a multiple of `global_batch_size`."""
+    """The window's length in samples (sequences), a multiple of `global_batch_size`. Where the batch rises, it
+    must end with an iteration."""
     tokens: Count | None = None
     """The window's length in tokens, rounded down to whole iterations."""
     train: tuple[tuple[Annotated[float, Field(gt=0.0)], FilePath], ...] = ()

@@ -48,7 +48,7 @@ def _start(start: Name, first: dict[str, Any], died: Died, call: Call) -> BasePr
     process: BaseProcess = call.proceed(**{name: value for name, value in first.items() if name != "rank"})
     if process is not running:
         rank = call["rank"]
-        threading.Thread(target=_watch, args=(process, rank, died), name="checkpoint writer", daemon=True).start()
+        threading.Thread(target=watch, args=(process, rank, died), name="checkpoint writer", daemon=True).start()
     return process
 
 
@@ -57,11 +57,19 @@ def _running() -> BaseProcess | None:
     return process
 
 
-def _watch(process: BaseProcess, rank: int, died: Died) -> None:
+def watch(process: BaseProcess, rank: int, died: Died, running: Callable[[], BaseProcess | None] = _running) -> None:
+    """Wait for a writer's end. If it has died, this process ends; otherwise return.
+
+    Args:
+        process: The writer.
+        rank: This process's rank.
+        died: As in ``hooks``.
+        running: Tells the writer of now.
+    """
     wait([process.sentinel])
     threading.Event().wait(_GRACE_S)
-    # Megatron forgets a writer that it has ended. A signal by which another process ended this one finds it here still.
-    if _running() is not process:
+    # A loop forgets a writer that it has ended. A signal by which another process ended this one finds it here still.
+    if running() is not process:
         return
     ended = process.exitcode or 0
     code = 128 - ended if ended < 0 else EXIT_FAILED

@@ -89,12 +89,12 @@ def build_datasets(
     Returns:
         (train, validation sets, no test set); None on ranks that read no data.
     """
-    batch = tree.plan.global_batch_size
+    batches = tree.batches
     position = args.consumed_train_samples
     build = partial(_build, config, is_built_on_rank)
     windows: list[WindowSamples] = []
     if path.order == "blend":
-        length = path.iterations * batch
+        length = tree.samples(path)
         samples = _draw(
             build,
             path.blend,
@@ -102,11 +102,11 @@ def build_datasets(
             data_key(tree.plan, path),
             random_seed=blend_seed(config.random_seed),
         )
-        windows.append(WindowSamples(version=str(path.parent), length=path.fork * batch, samples=None))
+        windows.append(WindowSamples(version=str(path.parent), length=batches.samples(path.fork), samples=None))
         windows.append(WindowSamples(version=path.name, length=length, samples=samples))
     for window in () if path.order == "blend" else tree.windows_of(path):
-        length = window.iterations * batch
-        passed = path.order == "chained" and window.end * batch <= position
+        length = batches.between(window.start, window.end)
+        passed = path.order == "chained" and batches.samples(window.end) <= position
         samples = None if passed else _window(tree, window, build, config.random_seed)
         windows.append(WindowSamples(version=window.version.name, length=length, samples=samples))
     total = sum(window.length for window in windows)
@@ -117,7 +117,7 @@ def build_datasets(
         return None, [None] * len(sets) if sets else None, None
     order = Mixed(total, args.seed) if path.order == "mixed" else Chained(total)
     if path.strand > 1:
-        again = Reordered(order, path.fork * batch, path.end * batch, args.seed + path.strand)
+        again = Reordered(order, batches.samples(path.fork), batches.samples(path.end), args.seed + path.strand)
         return Timeline(windows, again), valid, None
     return Timeline(windows, order), valid, None
 

@@ -13,11 +13,10 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from megatron_lrps.errors import EXIT_FAILED, EXIT_STORAGE, LrpsError, RefusedError
+from megatron_lrps.errors import LrpsError, RefusedError
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, refuse_without_nvrx
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.arguments import own_arguments, planned, require_cpu_backend
-from megatron_lrps.training.failure_word import leave_word
 from megatron_lrps.training.megatron import checkpoint_writer, exit_signals, names, stock_order
 from megatron_lrps.training.megatron import whole_validation as sets
 from megatron_lrps.training.megatron.command_line import read_with_plan, refuse_wrong_values
@@ -29,7 +28,7 @@ from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.session import Session
-from megatron_lrps.training.storage_failure import failing, failure, storage_error
+from megatron_lrps.training.storage_failure import storage_error
 from megatron_lrps.training.trackers import wandb_run
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
@@ -94,15 +93,10 @@ def _report(error: LrpsError) -> None:
 
 def _writer_died(error: LrpsError, code: int) -> int:
     """Say which writer has died, or which storage has failed it, and record it; returns the rank's exit code."""
-    if _session is not None and code == EXIT_FAILED and (number := failing(_session.path.own)) is not None:
-        error = failure(_session.path.own, number)
-        code = error.exit_code
-    _print(error)
-    if _session is not None:
-        _session.failed(error, code=code)
-    if code in (EXIT_FAILED, EXIT_STORAGE):
-        leave_word(code, error)
-    return code
+    if _session is None:
+        _print(error)
+        return code
+    return _session.writer_died(error, code, _print)
 
 
 def _print(error: LrpsError) -> None:
@@ -145,7 +139,7 @@ def _initialize(call: Call) -> Any:
     if _session is not None:
         args = names.arguments()
         if args.exit_signal_handler:
-            exit_signals.listen(_session.requests)
+            exit_signals.listen(_session.requests, _session.pace)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
         _session.trackers.follow(names.TENSORBOARD_WRITER.get()(), args)
@@ -199,7 +193,9 @@ def _scheduler(session: Session, call: Call) -> Any:
     """Build the path's own scheduler in place of stock's."""
     from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 
-    return PathSwitchingScheduler(call["optimizer"], session.path.schedule, names.arguments())
+    args, path = names.arguments(), session.path
+    end = path.batches.samples(args.train_iters)
+    return PathSwitchingScheduler(call["optimizer"], path.schedule, args, end=end)
 
 
 def _datasets(session: Session, call: Call) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from megatron_lrps.errors import LrpsError
+from megatron_lrps.schedule import Batches
 from megatron_lrps.training import cpu as cpu_backend
 from megatron_lrps.training.megatron.installed import installed_release
 from megatron_lrps.training.megatron.refusals import explain
@@ -54,8 +55,9 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``world_size`` (ranks), ``lines`` (path name -> Megatron's argument line without the program),
-            ``vocabulary`` (tokens; None: ask the tokenizer) and ``adopted`` (path name -> folder and iteration of the
-            checkpoint that it adopts, whose arguments must fit).
+            ``vocabulary`` (tokens; None: ask the tokenizer), ``batches`` (``Batches.to_json`` of the plan, if the lines
+            are of one) and ``adopted`` (path name -> folder and iteration of the checkpoint that it adopts, whose
+            arguments must fit).
 
     Returns:
         ``transformer_engine`` (whether it is installed) and ``paths``: name -> ``layout`` (sizes of the parallel
@@ -66,10 +68,12 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
     """
     os.environ["WORLD_SIZE"], os.environ["RANK"] = str(request["world_size"]), "0"
     answers: dict[str, Any] = {}
+    batches = Batches.from_json(request["batches"]) if "batches" in request else None
     built: dict[str, dict[str, Any]] = {}
     for name, line in request["lines"].items():
         try:
-            answers[name] = _check_path(line, request["vocabulary"], built, request.get("adopted", {}).get(name))
+            adopted = request.get("adopted", {}).get(name)
+            answers[name] = _check_path(line, request["vocabulary"], built, batches, adopted)
         except LrpsError as error:
             answers[name] = {"error": error.what, "fix": error.fix}
         except (Exception, SystemExit) as error:
@@ -80,16 +84,25 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(
-    line: list[str], vocabulary: int | None, built: dict[str, dict[str, Any]], adopted: tuple[str, int] | None
+    line: list[str],
+    vocabulary: int | None,
+    built: dict[str, dict[str, Any]],
+    batches: Batches | None,
+    adopted: tuple[str, int] | None,
 ) -> dict[str, Any]:
     from megatron.core import num_microbatches_calculator as microbatches
     from megatron.training import theoretical_memory_usage as memory
     from megatron.training.arguments import validate_args
 
+    from megatron_lrps.training.megatron.command_line import refuse_rising_batch
     from megatron_lrps.training.megatron.run_arguments import prepare, refuse_few_microbatches
     from megatron_lrps.training.megatron.whole_validation import size_evaluations
 
+    if batches is not None:
+        refuse_rising_batch(batches)
     args = _parse(line)
+    if batches is not None and batches.rises:
+        args.global_batch_size = batches.last  # the most micro-batches
     prepare(args)
     validate_args(args)
     size_evaluations(args)
@@ -103,7 +116,7 @@ def _check_path(
     if adopted is not None:
         from megatron_lrps.training.start_agreement import fitting_arguments
 
-        fitting_arguments(*adopted, args)
+        fitting_arguments(*adopted, args, planned=batches)
     # Paths of one plan differ in their lengths and folders alone.
     key = json.dumps({k: v for k, v in vars(args).items() if k not in _PER_PATH}, default=str, sort_keys=True)
     if key not in built:

@@ -177,6 +177,7 @@ class Release:
         build_tokenizer: Makes the tokenizer that the arguments name.
         gpt: The module with the parts of GPT training that differ, as ``PARTS``. It imports Megatron.
         plain_evaluation: Whether an evaluation has no batch of its own, and its sets have numbers instead of names.
+        steps_batches: Whether it has ``--step-batch-size-schedule``.
         hybrid: The names of hybrid models; None if the plugin trains none.
         common_file: The file in which a checkpoint has the arguments, if they are in a file of their own.
     """
@@ -198,6 +199,7 @@ class Release:
     gpt: str
     hybrid: HybridNames | None
     plain_evaluation: bool = False
+    steps_batches: bool = True
     common_file: str | None = None
 
     @property

@@ -26,4 +26,5 @@ RELEASE = dataclasses.replace(
         norm=Name(_STACK, "TENorm"),
     ),
     plain_evaluation=True,
+    steps_batches=False,
 )

@@ -24,10 +24,11 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
         optimizer: Any object with ``param_groups``.
         schedule: The path's whole curve, ancestors included.
         args: Megatron's arguments. Start and end of the weight decay must agree, as an increment would depend on the
-            path's length. Stock's ``lr_decay_steps`` (samples) is the path's end.
+            path's length.
+        end: The path's end, in samples: stock's ``lr_decay_steps``.
     """
 
-    def __init__(self, optimizer: Any, schedule: Schedule, args: Namespace) -> None:
+    def __init__(self, optimizer: Any, schedule: Schedule, args: Namespace, *, end: int) -> None:
         start_wd, end_wd = args.start_weight_decay, args.end_weight_decay
         if start_wd != end_wd:
             raise RefusedError(
@@ -37,7 +38,6 @@ class PathSwitchingScheduler(OptimizerParamScheduler):  # type: ignore[misc]
             )
         self.schedule = schedule
         style, wsd_style, wsd_steps = schedule.stock()
-        end = args.train_iters * args.global_batch_size
         super().__init__(
             optimizer,
             init_lr=args.lr_warmup_init,

@@ -72,7 +72,7 @@ class CometRun:
         for each in figures:
             self._experiment.log_metric(each.name, each.value, step=each.step)
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, kind: str, title: str, text: str) -> None:
         """Notify the experiment's owners, which Comet does online alone, and show the alert in it."""
         self._experiment.log_other("lrps.alert", f"{title}: {text}")
         self._experiment.send_notification(title, "alert", {"text": text})

@@ -57,9 +57,10 @@ class MlflowRun:
         metrics = [Metric(_UNKNOWN.sub("_", name), value, int(at * 1000), step) for name, value, step, at in figures]
         self._client.log_batch(self._id, metrics=metrics)
 
-    def alert(self, title: str, text: str) -> None:
-        """Set a tag: MLflow has no alerts."""
-        self._client.set_tag(self._id, ALERT_TAG, f"{title}: {text}"[:_LONGEST])
+    def alert(self, kind: str, title: str, text: str) -> None:
+        """Set tags, for the latest alert and for the latest one of its kind: MLflow has no alerts."""
+        for tag in (ALERT_TAG, f"{ALERT_TAG}.{kind}"):
+            self._client.set_tag(self._id, tag, f"{title}: {text}"[:_LONGEST])
 
     def close(self, state: str) -> None:
         """Set the run's status."""

@@ -5,10 +5,12 @@ import time
 from argparse import Namespace
 from typing import Any
 
+from megatron_lrps.plan.keys.trackers import Trackers
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.trackers import wandb_run
 from megatron_lrps.training.trackers.comet_run import CometRun
 from megatron_lrps.training.trackers.mlflow_run import MlflowRun
+from megatron_lrps.training.trackers.outside_alerts import OutsideAlerts
 from megatron_lrps.training.trackers.sender import Sender, Tracker, figure
 from megatron_lrps.training.trackers.tracked_run import settings_without_secrets, tracked_run
 
@@ -23,9 +25,10 @@ class PathTrackers:
     def __init__(self, path: PathToTrain) -> None:
         self._path = path
         self._senders: list[Sender] = []
+        self._outside: OutsideAlerts | None = None
 
     def follow(self, writer: Any, args: Namespace) -> None:
-        """Begin to send what is given to TensorBoard's writer.
+        """Begin to send what is given to TensorBoard's writer, and the alerts that other processes raise for the path.
 
         Args:
             writer: The ``SummaryWriter`` of this rank; None on all but the last one.
@@ -37,8 +40,13 @@ class PathTrackers:
         if writer is None or self._path.planned is None:
             return
         chosen = self._path.planned.tree.plan.trackers
-        if chosen.mlflow is None and chosen.comet is None:
-            return
+        if chosen.mlflow is not None or chosen.comet is not None:
+            self._send_to(chosen, writer, args)
+        if (self._senders or wandb_run.is_writer(args)) and self._path.folder is not None:
+            self._outside = OutsideAlerts(self._path.folder, self.alert)
+            self._outside.watch()
+
+    def _send_to(self, chosen: Trackers, writer: Any, args: Namespace) -> None:
         run, parameters = tracked_run(self._path), settings_without_secrets(args)
         trackers: list[Tracker] = []
         if chosen.mlflow is not None:
@@ -65,10 +73,12 @@ class PathTrackers:
         title = f"{plan.campaign} {name}: {kind} at iteration {iteration}"
         wandb_run.alert(title, message)
         for sender in self._senders:
-            sender.alert(title, message)
+            sender.alert(kind, title, message)
 
     def end(self, state: str) -> None:
         """Let the trackers end this start: ``finished``, ``stopped`` or ``failed``."""
+        if self._outside is not None:
+            self._outside.look()
         for sender in self._senders:
             sender.end(state)
 

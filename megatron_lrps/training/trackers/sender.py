@@ -40,8 +40,8 @@ class Tracker(Protocol):
     def send(self, figures: Sequence[Figure]) -> None:
         """Add figures to the run."""
 
-    def alert(self, title: str, text: str) -> None:
-        """Tell the run's owners."""
+    def alert(self, kind: str, title: str, text: str) -> None:
+        """Tell the run's owners of an alert of a kind, such as ``stall``."""
 
     def close(self, state: str) -> None:
         """End this start of the run: ``finished``, ``stopped`` or ``failed``."""
@@ -62,7 +62,7 @@ class Sender:
     ) -> None:
         self._tracker, self._say, self._pause, self._retry = tracker, say, pause, retry
         self._figures: deque[Figure] = deque(maxlen=_MOST)
-        self._alerts: deque[tuple[str, str]] = deque(maxlen=100)
+        self._alerts: deque[tuple[str, str, str]] = deque(maxlen=100)
         self._woken, self._state = threading.Event(), ""
         self._open = self._failing = False
         # A service that does not answer must not keep the process.
@@ -73,9 +73,9 @@ class Sender:
         """Queue a figure."""
         self._figures.append(figure)
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, kind: str, title: str, text: str) -> None:
         """Queue an alert; it is sent at once."""
-        self._alerts.append((title, text))
+        self._alerts.append((kind, title, text))
         self._woken.set()
 
     def end(self, state: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.convert.architecture import Yarn
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.without_counterpart import WITHOUT_COUNTERPART
 from megatron_lrps.convert.huggingface_config import model_of_config
@@ -16,6 +17,15 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
+}
+DEEPSEEK_YARN = {
+    "type": "yarn",
+    "factor": 40,
+    "original_max_position_embeddings": 4096,
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
 }
 
 
@@ -115,7 +125,41 @@ def test_a_count_is_a_whole_number_above_zero(value: Any) -> None:
         ("qwen3_moe", "mlp_only_layers", 3),
         ("qwen3_moe", "mlp_only_layers", list(range(24))),
         ("qwen2_moe", "decoder_sparse_step", 25),
-        *(("glm4_moe", key, 2) for key in ("n_group", "topk_group")),
+        *(("glm4_moe", "n_group", value) for value in (3, 128)),  # of 128 experts, the best two of a group count
+        *(("deepseek_v3", "n_group", value) for value in (3, 256)),
+        ("glm4_moe", "topk_group", 2),
+        ("glm4_moe", "topk_group", 1.0),
+        ("deepseek_v3", "topk_group", 2),  # of 8 groups: 64 experts of 8 that a token goes to, of its best four
+        ("deepseek_v3", "num_experts_per_tok", 1),
+        ("deepseek_v3", "rms_norm_eps", 1e-5),
+        ("deepseek_v3", "q_lora_rank", None),
+        ("deepseek_v3", "qk_rope_head_dim", 63),
+        ("deepseek_v3", "head_dim", 56),
+        ("deepseek_v3", "qk_head_dim", 128),
+        ("deepseek_v3", "num_key_value_heads", 64),
+        ("deepseek_v3", "rope_interleave", False),
+        ("deepseek_v3", "norm_topk_prob", False),
+        ("deepseek_v3", "scoring_func", "softmax"),
+        ("deepseek_v3", "topk_method", "greedy"),
+        ("deepseek_v3", "moe_layer_freq", 2),
+        ("deepseek_v3", "attention_bias", True),
+        ("deepseek_v3", "first_k_dense_replace", 61),
+        ("deepseek_v3", "quantization_config", {"quant_method": "fp8", "fmt": "e4m3"}),
+        ("deepseek_v3", "auto_map", {"AutoModelForCausalLM": "modeling_deepseek_changed.DeepseekV3ForCausalLM"}),
+        ("kimi_k2", "auto_map", "modeling_deepseek.DeepseekV3ForCausalLM"),
+        ("deepseek_v3", "rope_scaling", {"rope_type": "linear", "factor": 4.0}),
+        ("kimi_k2", "rope_scaling", {**DEEPSEEK_YARN, "beta_fast": 1.0}),  # that of the first Kimi K2
+        *(
+            ("deepseek_v3", "rope_scaling", {**DEEPSEEK_YARN, key: value})
+            for key, value in (
+                *(("beta_slow", 2), ("truncate", False), ("original_max_position_embeddings", 8192)),
+                *(("mscale", None), ("mscale", -1), ("mscale_all_dim", "1"), ("attention_factor", 1.3)),
+            )
+        ),
+        ("deepseek_v2", "topk_method", "noaux_tc"),
+        ("deepseek_v2", "norm_topk_prob", True),
+        ("deepseek_v2", "mlp_bias", True),
+        ("deepseek_v2", "num_experts", 63),
         ("glm4_moe", "norm_topk_prob", False),
         ("gpt_oss", "attention_bias", False),
         ("gpt_oss", "swiglu_alpha", 1.7),
@@ -181,6 +225,30 @@ def test_what_megatron_lacks_is_named_with_its_reason(family: str) -> None:
     assert WITHOUT_COUNTERPART[family].why in message
 
 
+@pytest.mark.parametrize(
+    ("key", "changes", "why"),
+    [
+        ("q_lora_rank", {"q_lora_rank": None}, "with a norm of their own"),  # Lite
+        ("topk_group", {"topk_method": "group_limited_greedy", "n_group": 8, "topk_group": 3}, "best 1, .* best 2"),
+    ],
+)
+def test_deepseeks_published_v2_models_are_refused_with_the_reason(key: str, changes: dict[str, Any], why: str) -> None:
+    message = refused("deepseek_v2", {"num_experts_per_tok": 6, **changes})
+    assert re.search(f"{key} .* cannot be imported; .*{why}", message)
+
+
+def test_groups_of_which_all_are_chosen_are_none() -> None:
+    config = {"model_type": "deepseek_v3", "n_group": 4, "topk_group": 4, "num_experts_per_tok": 4}
+    assert model_of_config(config, "config.json").expert_groups is None
+    assert model_of_config({**config, "topk_group": 2}, "config.json").expert_groups == (4, 2)
+
+
+def test_without_mscale_all_dim_transformers_passes_mscale_over() -> None:
+    for more in ({"mscale_all_dim": 0}, {"mscale_all_dim": None}, {"mscale": None, "mscale_all_dim": None}):
+        config = {"model_type": "deepseek_v3", "rope_scaling": {**DEEPSEEK_YARN, "mscale": 0.7, **more}}
+        assert model_of_config(config, "config.json").yarn == Yarn(factor=40.0, original=4096)
+
+
 def test_one_renormalised_expert_is_refused_for_qwen() -> None:
     assert "num_experts_per_tok 1" in refused("qwen3_moe", {"num_experts_per_tok": 1, "norm_topk_prob": True})
     plain = {"model_type": "qwen3_moe", "num_experts_per_tok": 1, "norm_topk_prob": False}
@@ -196,6 +264,16 @@ def test_control_characters_and_long_values_do_not_reach_the_terminal() -> None:
         message = refused("llama", changes)
         assert message.isprintable()
         assert len(message) < 500
+
+
+DEEPSEEK: dict[str, Any] = {
+    **{"ep_size": 1, "moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
+    **{"num_nextn_predict_layers": 1, "seq_aux": True, "aux_loss_alpha": 0.001, "rope_scaling": DEEPSEEK_YARN},
+    "auto_map": {
+        "AutoConfig": "configuration_deepseek.DeepseekV3Config",
+        "AutoModelForCausalLM": "modeling_deepseek.DeepseekV3ForCausalLM",
+    },
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -223,6 +301,10 @@ def test_the_published_configs_keys_are_known(family: str) -> None:
             "partial_rotary_factor": 0.5,
             "routed_scaling_factor": 2.5,
         },
+        "deepseek_v3": DEEPSEEK,
+        "kimi_k2": {**DEEPSEEK, "n_group": 1, "topk_group": 1, "num_nextn_predict_layers": 0},
+        "deepseek_v2": {"num_experts_per_tok": 6, "topk_method": "greedy", "n_group": 1, "topk_group": 1}
+        | {"scoring_func": "softmax", "seq_aux": True, "aux_loss_alpha": 0.001, "ep_size": 1, "moe_layer_freq": 1},
         "gpt_oss": {"initial_context_length": 4096, "experts_per_token": 4, "swiglu_limit": 7.0, "head_dim": 64},
         "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
     }

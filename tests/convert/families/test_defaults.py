@@ -17,7 +17,8 @@ NO_FIELD = {
     *("rope_theta", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings", "rope_interleaved"),
     *("head_dim", "attention_bias", "mlp_bias", "sliding_window", "layer_types", "max_window_layers", "use_mrope"),
     *("num_local_experts", "num_experts", "rope_parameters", "num_nextn_predict_layers", "experts_per_token"),
-    "quantization_config",
+    # Of the publishers' own classes, and what transformers makes of other keys.
+    *("quantization_config", "auto_map", "scoring_func", "topk_method", "moe_layer_freq", "qk_head_dim"),
 }
 """Keys of ``defaults`` that a class may lack: its model computes as with our default."""
 ROPE = {
@@ -27,7 +28,7 @@ ROPE = {
     | {"original_max_position_embeddings": 4096},
 }
 """The RoPE parameters of a class that are others by default."""
-WHOLE = {"glm4_moe": {"head_dim": 128}}
+WHOLE = {"glm4_moe": {"head_dim": 128}, "deepseek_v2": {"num_experts_per_tok": 6}}
 """What a class needs beside its defaults to make a model: 4096 / 96 heads is a width of which no half can turn."""
 
 
@@ -59,7 +60,7 @@ def test_absent_keys_have_transformers_values(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_field_of_transformers_is_read_or_known_to_change_nothing(family: str) -> None:
     """A release of transformers that adds a key to a family fails here; an import refuses the key until then."""
-    every = config(family, **fields_of(family))
+    every = config(family, **fields_of(family) | WHOLE.get(family, {}))
     assert model_of_config(config(family), "config.json") == model_of_config(every, "config.json")
 
 

@@ -98,7 +98,7 @@ def test_a_campaign_half_way(half_way):
     assert "Nothing saved yet: cpt-v1, cpt-v2." in state
     assert "67% of retraining each version (PTFS) is what CPT costs" in state  # 200 of 300 iterations
     assert "v1 100 2.0816 3.2500" in words(section(root, "losses"))  # the median of 2 + 8 / (96 ... 100)
-    assert "4 samples, which are 32 tokens; the last one, 200, is at 800 samples and 6,400 tokens" in text
+    assert "4 samples of 8 tokens; the last one, 200, is at 800 samples and 6,400 tokens" in text
     versions = words(section(root, "versions"))
     assert "LRPS 260 8,320 87% 130%" in versions
     assert "v1 v1 lrps 100 60 100 100% 9.5000 1.5000 0.5000" in versions

@@ -9,7 +9,7 @@ import pytest
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.schedule import DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
+from megatron_lrps.schedule import Batches, DecaySpec, Schedule, branch_decay, hold_for_ever, warmup
 from megatron_lrps.training.megatron.scheduler import PathSwitchingScheduler
 
 BATCH, WARM, FORK, END = 8, 80, 4800, 8000
@@ -18,7 +18,7 @@ MAIN = Schedule((*warmup(WARM), *hold_for_ever(WARM)))
 
 
 def branch(shape: str = "cosine") -> Schedule:
-    return MAIN.followed_by(branch_decay(DecaySpec(shape=shape), FORK, END, batch=BATCH), FORK)
+    return MAIN.followed_by(branch_decay(DecaySpec(shape=shape), FORK, END, batches=Batches.of(BATCH)), FORK)
 
 
 def groups() -> SimpleNamespace:
@@ -33,10 +33,8 @@ def ours(schedule: Schedule, **changes: Any) -> PathSwitchingScheduler:
         "min_lr": MIN,
         "start_weight_decay": 0.1,
         "end_weight_decay": 0.1,
-        "train_iters": END // BATCH,
-        "global_batch_size": BATCH,
     }
-    return PathSwitchingScheduler(groups(), schedule, Namespace(**{**fields, **changes}))
+    return PathSwitchingScheduler(groups(), schedule, Namespace(**{**fields, **changes}), end=END)
 
 
 def stock(style: str, *, override: bool = False, **changes: Any) -> OptimizerParamScheduler:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.record import log_event
 from tests.training.campaigns import losses, train_path, write_campaign
 from tests.training.trackers.wandb_file import history, records
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.training
 THERE = {name: importlib.util.find_spec(name) is not None for name in ("wandb", "mlflow", "comet_ml")}
 OFFLINE = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
 SECRET = "s3cret"
+STALL = "tiny main: stall at iteration 4"
 
 
 def needs(name: str) -> pytest.MarkDecorator:
@@ -52,7 +55,11 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in OFFLINE.items():
             patch.setenv(name, value)
-        ended = [train_path(plan, "main", "--exit-interval", "4"), train_path(plan, "main"), train_path(plan, "v1")]
+        ended = [train_path(plan, "main", "--exit-interval", "4")]
+        # As its judge writes it, and then kills the ranks: the next start tells it.
+        main = CampaignFolder(folder / "run").path("main")
+        log_event(main, "alert", iteration=4, kind="stall", message="stall: no iteration for 400 s", values={})
+        ended += [train_path(plan, "main"), train_path(plan, "v1")]
     assert [each.codes for each in ended] == [[75], [0], [0]], ended[-1].log[-3000:]
     assert "could not be reached" not in "".join(each.log for each in ended)
     return Tracked(plan=plan)
@@ -79,6 +86,7 @@ def test_wandb_has_a_run_for_each_path_that_goes_on(tracked: Tracked) -> None:
         assert seen == pytest.approx(losses(tracked.plan, path))  # v1 begins at 5
     alerts = [record.alert for file in runs["main"] for record in records(file) if record.HasField("alert")]
     assert any(each.title.startswith("tiny main: grad_norm at iteration ") for each in alerts)
+    assert [each.text for each in alerts if each.title == STALL] == ["stall: no iteration for 400 s"]
     names = {record.request.log_artifact.artifact.name for file in runs["main"] for record in records(file)}
     assert (tracked.folder("main") / "checkpoints" / "latest_wandb_artifact_path.txt").is_file()
     assert names <= {"", "tiny-main"}
@@ -105,6 +113,7 @@ def test_mlflow_has_an_experiment_with_a_run_for_each_path_that_goes_on(
         assert run.data.params["one_logger_run_name"] == "https://example.org/x"
     assert runs["v1"].data.tags["lrps.parent"] == "main"
     assert runs["main"].data.tags["lrps.alert"].startswith("tiny main: grad_norm at iteration ")
+    assert runs["main"].data.tags["lrps.alert.stall"] == f"{STALL}: stall: no iteration for 400 s"
 
 
 @needs("comet_ml")
@@ -132,3 +141,4 @@ def test_comet_has_an_experiment_for_each_path_that_goes_on(tracked: Tracked) ->
         assert (others["Name"][0], others["lrps.fork"][0]) == (f"tiny {path}", {"main": "0", "v1": "4"}[path])
         if path == "main":
             assert any("grad_norm at iteration" in each for each in others["lrps.alert"])
+            assert others["lrps.alert"].count(f"{STALL}: stall: no iteration for 400 s") == 1

@@ -30,7 +30,7 @@ class Service:
             raise ConnectionError("no route to mlflow.example.org")
         self.got += [(each.name, each.step) for each in figures]
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, kind: str, title: str, text: str) -> None:
         self.alerts.append(f"{title}: {text}")
 
     def close(self, state: str) -> None:
@@ -57,7 +57,7 @@ def test_nothing_is_lost_while_a_service_is_out_of_reach_and_it_is_said_once() -
     sender.add(Figure("lm loss", 1.0, 2501, 0.0))
     until(lambda: len(said) == 2)
     service.down.clear()
-    sender.alert("stall", "x")
+    sender.alert("stall", "stall", "x")
     sender.end("finished")
     sender.settle(10)
     assert service.got == [("lm loss", step) for step in range(1, 2502)]

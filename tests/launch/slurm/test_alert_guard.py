@@ -36,7 +36,7 @@ def test_a_stall_is_told_once_and_its_step_is_killed(stalled: TinyCampaign, tmp_
         time.sleep(0.01)
     teller.pulse(0.05)
     guard = subprocess.Popen(
-        [sys.executable, "-m", "megatron_lrps.launch.slurm.stall_guard", str(stalled.plan), "main"],
+        [sys.executable, "-m", "megatron_lrps.launch.slurm.alert_guard", str(stalled.plan), "main"],
         env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
         stdout=subprocess.PIPE,
         text=True,
@@ -49,7 +49,7 @@ def test_a_stall_is_told_once_and_its_step_is_killed(stalled: TinyCampaign, tmp_
         said, _ = guard.communicate()
     assert calls.read_text().splitlines() == [
         "scancel --signal=URG 7",
-        "squeue --steps --noheader --jobs=7 --format=%i",
+        "squeue --noheader --jobs=7 --steps --format=%i",
         "scancel --signal=KILL 7.1",
     ]
     (alert,) = [event for event in events(folder) if event["event"] == "alert"]

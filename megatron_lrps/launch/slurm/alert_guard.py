@@ -1,20 +1,22 @@
-"""Watches over the ranks of a Slurm job from its first node, beside them: ``alerts.stall``.
+"""Watches over the ranks of a Slurm job from its first node, beside them: ``alerts.stall``, ``alerts.straggler``.
 
-``python -m megatron_lrps.launch.slurm.stall_guard PLAN PATH`` runs until it is ended. On a stall all ranks print
+``python -m megatron_lrps.launch.slurm.alert_guard PLAN PATH`` runs until it is ended. On a stall all ranks print
 their stacks to the job's log, and if the plan says so the step is killed, for which the script requeues the job.
 """
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from megatron_lrps.campaign.activity import doing_of
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.stall import KIND, stall_of
-from megatron_lrps.campaign.stall_alert import raise_alert
+from megatron_lrps.campaign.outside_alert import raise_alert
+from megatron_lrps.campaign.pace import pace_of
+from megatron_lrps.campaign.stall import KIND, StallJudge
+from megatron_lrps.campaign.straggler import KIND as STRAGGLER
+from megatron_lrps.campaign.straggler import StragglerJudge
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.launch.slurm.job_steps import kill_steps, signal_steps
 from megatron_lrps.processes import STACKS_SIGNAL
 from megatron_lrps.storage.ownership import holder
 
@@ -32,38 +34,31 @@ def main(arguments: list[str]) -> int:
     except LrpsError as error:
         _say(f"stalls are not judged: {error}")
         return EXIT_FAILED
-    rules, told = campaign.plan.alerts, None
+    rules = campaign.plan.alerts
+    stalls, stragglers = StallJudge(rules), StragglerJudge(rules)
     while True:
         time.sleep(min(_LOOK_S, rules.stall_least / 4))
-        stall = stall_of(doing_of(folder, holder(folder.root)), rules, time.time())
-        if stall is None or told == (stall.doing.what, stall.doing.at):
+        owner = holder(folder.root)
+        doing = doing_of(folder, owner)
+        for found in stragglers.look(pace_of(folder, owner), time.monotonic()):
+            message, iteration = f"{STRAGGLER}: {found}", (doing.iteration if doing else None) or 0
+            _say(f"{name}: {message}")
+            raise_alert(campaign, name, STRAGGLER, message, _say, iteration=iteration, values=found.values)
+        if (stall := stalls.look(doing, time.monotonic())) is None:
             continue
-        told = (stall.doing.what, stall.doing.at)
         message = f"{KIND}: {stall}"
         _say(f"{name}: {message}. The stacks of its ranks follow")
-        _signal(STACKS_SIGNAL.name, os.environ["SLURM_JOB_ID"])
-        raise_alert(campaign, name, stall, message, _say)
+        signal_steps(STACKS_SIGNAL.name)
+        values = {"seconds": stall.seconds, "limit": stall.limit}
+        raise_alert(campaign, name, KIND, message, _say, iteration=stall.iteration, values=values)
         if rules.stall_ends:
             time.sleep(_STACKS_S)
             _say(f"{name}: its ranks are killed, because alerts.stall_ends is set")
-            for step in _steps():
-                _signal("KILL", step)
+            kill_steps()
 
 
 def _say(text: str) -> None:
     print(f"lrps: {text}", flush=True)
-
-
-def _steps() -> list[str]:
-    """Return the ids of the job's steps, without the shell of its script."""
-    asked = ["squeue", "--steps", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%i"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
-    return [step for step in found if step.rpartition(".")[2].isdigit()]
-
-
-def _signal(name: str, job: str) -> None:
-    # Without --batch or --full it is for the steps alone.
-    subprocess.run(["scancel", f"--signal={name.removeprefix('SIG')}", job], check=False)
 
 
 if __name__ == "__main__":

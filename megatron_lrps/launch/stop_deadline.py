@@ -4,21 +4,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing
-from megatron_lrps.plan import Plan
 
 _SAVES = 2.0
 _MARGIN_S = 300.0
 _UNKNOWN_S = 1200.0
 
 
-def seconds_to_stop(plan: Plan, history: Iterable[Mapping[str, Any]]) -> float:
+def seconds_to_stop(given: float | None, history: Iterable[Mapping[str, Any]]) -> float:
     """Return the seconds that asked ranks may go without progress: the plan's, or by the longest save so far.
 
     Args:
-        plan: The plan.
+        given: ``stop_timeout`` of the plan, for this executor.
         history: The events of the path.
     """
-    if (given := plan.launch.local.stop_timeout) is not None:
+    if given is not None:
         return given
     saves = [event.get("seconds") for event in history if event.get("event") == "saved"]
     longest = max((float(each) for each in saves if isinstance(each, int | float)), default=None)

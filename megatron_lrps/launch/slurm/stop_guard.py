@@ -1,0 +1,68 @@
+"""Watches whether the ranks of a Slurm job, asked to save and stop, do so; from its first node, beside them.
+
+``python -m megatron_lrps.launch.slurm.stop_guard PLAN PATH`` is started by the job's script once it has asked them, and
+ended by it once they have stopped. Ranks that hang are killed, for which the script requeues the job. At its time limit
+Slurm would end it for good.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from megatron_lrps.campaign.activity import doing_of
+from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.launch.slurm.job_steps import kill_steps, seconds_left
+from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.storage.ownership import holder
+
+_LOOK_S = 1.0
+_REQUEUE_S = 30.0
+"""The seconds before the time limit that the script gets to requeue the job, or a fifth of what is left."""
+
+
+def main(arguments: list[str]) -> int:
+    """Watch; the arguments are those above. Returns once the ranks are killed, or if the plan cannot be read."""
+    plan, name = arguments
+    try:
+        campaign = Campaign.open(Path(plan))
+        folder = campaign.folder.path(campaign.path(name).name)
+        slurm = campaign.plan.launch.slurm
+        seconds = seconds_to_stop(None if slurm is None else slurm.stop_timeout, events(folder))
+    except LrpsError as error:
+        _say(f"nobody watches whether the ranks stop: {error}")
+        return EXIT_FAILED
+    deadline, left = StopDeadline(seconds, time.monotonic()), seconds_left()
+    end = None if left is None else time.monotonic() + left - min(_REQUEUE_S, left / 5)
+    while True:
+        time.sleep(_LOOK_S)
+        doing, now = doing_of(folder, holder(folder.root)), time.monotonic()
+        reached = doing.iteration if doing else None
+        if deadline.is_over(reached or 0, doing, now):
+            why = f"have made no progress for {seconds:g} s since they were asked to save and stop"
+        elif end is not None and now > end:
+            why = "have not stopped, and the job's time is nearly over"
+        else:
+            continue
+        _say(f"{name}: its ranks {why}; they are killed, and {_lost(campaign, name, reached)}")
+        kill_steps()
+        return 0
+
+
+def _lost(campaign: Campaign, name: str, reached: int | None) -> str:
+    saved = standing_of(campaign, campaign.path(name)).position
+    if reached is None:
+        return f"what they trained after iteration {saved} is lost"
+    if reached <= saved:
+        return "nothing is lost"
+    return f"the {reached - saved} iterations after iteration {saved} are lost"
+
+
+def _say(text: str) -> None:
+    print(f"lrps: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""A job is asked to stop on a real cluster while a rank hangs: its ranks are killed, and it goes on."""
+
+import os
+import signal
+
+import pytest
+
+from tests.slurm.submitted import Submitted
+
+pytestmark = pytest.mark.slurm
+
+
+def test_ranks_that_cannot_stop_are_killed_and_the_job_is_requeued(submitted: Submitted) -> None:
+    submitted.change("iters: 8", "iters: 60")
+    submitted.change("save-interval: 100", "save-interval: 4")
+    submitted.change("slurm: {", "slurm: {stop_timeout: 12, ")
+    jobs = submitted.submit("--path", "main")
+    first = min(end for path, end in jobs if path == "main")
+    job = jobs["main", first]
+    submitted.at("main", 6)
+    os.kill(submitted.rank("main", 1), signal.SIGSTOP)
+    submitted.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    submitted.started("main", 2)
+    submitted.ends(job, "COMPLETED")
+    said = submitted.log("main")
+    assert "lrps: main: its ranks have made no progress for 12 s since they were asked to save and stop; they" in said
+    assert " are lost\n" in said
+    assert "to be continued: requeued, 1 of 3 since checkpoint 00" in said
+    assert submitted.restarts(job) == 1
