@@ -131,9 +131,9 @@ def _head_dim_of(args: Mapping[str, Any]) -> int:
 
 
 def _groups_of(args: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the groups of experts; without ``--moe-router-group-topk`` they change nothing."""
-    chosen = args.get("moe_router_group_topk")
-    return (args["moe_router_num_groups"], chosen) if chosen else None
+    """Return the groups of experts; they change nothing where a token chooses no groups, or all of them."""
+    groups, chosen = args.get("moe_router_num_groups"), args.get("moe_router_group_topk")
+    return (groups, chosen) if groups and chosen and chosen != groups else None
 
 
 def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
         ("deepseek_v3", {**DEEPSEEK, "sinks": True}, "softmax_type"),
         ("deepseek_v3", {**DEEPSEEK, "yarn": Yarn(factor=4.0, original=4096, mscale=0.7)}, "mscale"),
         ("deepseek_v3", {**DEEPSEEK, "top_k": 8, "expert_groups": (4, 2)}, "topk_group"),
-        ("deepseek_v3", {**DEEPSEEK, "expert_groups": (2, 2)}, "moe_router_num_groups"),
+        ("deepseek_v3", {**DEEPSEEK, "expert_groups": (3, 2)}, "n_group"),
         ("qwen3_moe", {"qk_norm": True, "experts": 8, "top_k": 4, "expert_groups": (4, 2)}, "moe_router_num_groups"),
         ("mixtral", {"experts": 8, "top_k": 4, "latent": DEEPSEEK["latent"]}, "multi_latent_attention"),
     ],
@@ -142,6 +142,13 @@ def test_a_family_whose_models_another_one_has_too_is_taken_where_it_is_named() 
         assert model_of_args(args_of(model), 111).family != family
     with pytest.raises(RefusedError, match=r"--family bloom is not known.*give one of llama"):
         model_of_args(args_of(LLAMA), 111, family="bloom")
+
+
+def test_groups_of_experts_that_change_nothing_are_none() -> None:
+    args = args_of(Model(**{**LLAMA.__dict__, **DEEPSEEK}))
+    for groups, chosen in ((4, 4), (4, None), (None, None)):
+        found = model_of_args({**args, "moe_router_num_groups": groups, "moe_router_group_topk": chosen}, 111)
+        assert found.expert_groups is None
 
 
 def test_a_number_of_layers_means_what_it_means_to_megatron() -> None:

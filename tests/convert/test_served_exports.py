@@ -5,11 +5,13 @@ with 0.33. The second needs a checkout of llama.cpp, or the copy in the source p
 LLAMA_CPP=FOLDER; it ran with that of 0.3.36. Neither computes a token here.
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,12 +68,20 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, M
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "kimi_k2"])
-def test_vllm_reads_the_sizes_of_an_export(name: str, exports: dict[str, tuple[Path, Model]]) -> None:
-    """Kimi K2 is left out, since vLLM asks transformers for its class, which has none of that name."""
+@pytest.fixture(scope="module")
+def vllm() -> tuple[Any, Any]:
+    """vLLM's reader of config.json, and what makes sizes of it; before any export is made."""
     pytest.importorskip("vllm.config", reason="vLLM's files are not on the path")
-    read = pytest.importorskip("vllm.transformers_utils.config")
-    sizes = pytest.importorskip("vllm.transformers_utils.model_arch_config_convertor")
+    reader = importlib.import_module("vllm.transformers_utils.config")
+    return reader, importlib.import_module("vllm.transformers_utils.model_arch_config_convertor")
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "kimi_k2"])
+def test_vllm_reads_the_sizes_of_an_export(
+    name: str, vllm: tuple[Any, Any], exports: dict[str, tuple[Path, Model]]
+) -> None:
+    """Kimi K2 is left out, since vLLM asks transformers for its class, which has none of that name."""
+    read, sizes = vllm
     folder, model = exports[name]
     config = read.get_config(str(folder), trust_remote_code=False)
     convertor = sizes.MODEL_ARCH_CONFIG_CONVERTORS.get(config.model_type, sizes.ModelArchConfigConvertorBase)
@@ -89,12 +99,19 @@ def test_vllm_reads_the_sizes_of_an_export(name: str, exports: dict[str, tuple[P
 
 
 @pytest.fixture(scope="module")
-def converted(exports: dict[str, tuple[Path, Model]]) -> None:
-    """llama.cpp's file in each export, or what it says instead."""
+def llama_cpp() -> str:
+    """The folder of llama.cpp's converter; before any export is made."""
     if LLAMA_CPP is None:
         pytest.skip("LLAMA_CPP names no folder with llama.cpp's convert_hf_to_gguf.py")
+    pytest.importorskip("gguf", reason="gguf, the package of llama.cpp's converter, is not installed")
+    return LLAMA_CPP
+
+
+@pytest.fixture(scope="module")
+def converted(llama_cpp: str, exports: dict[str, tuple[Path, Model]]) -> None:
+    """llama.cpp's file in each export, or what it says instead."""
     folders = [str(folder) for folder, _ in exports.values()]
-    subprocess.run([sys.executable, "-c", CONVERT, LLAMA_CPP, *folders], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", CONVERT, llama_cpp, *folders], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -106,8 +123,7 @@ def test_llama_cpp_converts_every_value_of_an_export(name: str, exports: dict[st
         assert LACKS[name] in error.read_text()
         return
     assert not error.exists(), error.read_text()
-    gguf = pytest.importorskip("gguf", reason="gguf, the package of llama.cpp's converter, is not installed")
-    read = gguf.GGUFReader(folder / "model.gguf")
+    read = importlib.import_module("gguf").GGUFReader(folder / "model.gguf")
     fields = {key: field.contents() for key, field in read.fields.items()}
     kind = fields["general.architecture"]
     assert fields[f"{kind}.embedding_length"] == model.hidden

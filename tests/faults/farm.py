@@ -1,9 +1,9 @@
 """The fault farm: faults at random instants of real runs, each of which has to go on as if nothing had happened.
 
-    python -m tests.faults.farm [--faults 1000] [--minutes M] [--work DIR] [--results FILE]
+    python -m tests.faults.farm [--begin 0] [--faults 1000] [--minutes M] [--work DIR] [--results FILE]
 
-Each fault adds a JSON line to the results. The same command goes on where the last one ended: the number of lines is
-the number of faults so far, and draws the next one. ``python -m tests.faults.page`` makes docs/reliability.md of them.
+Each fault adds a JSON line to the results. The same command goes on where the last one ended: with the first number
+that has no line. ``python -m tests.faults.page`` makes docs/reliability.md of them.
 """
 
 import argparse
@@ -48,12 +48,14 @@ def _in_training(work: Path, fault: Fault) -> dict[str, Any]:
     return facts
 
 
-def farm(results: Path, work: Path, faults: int, seconds: float) -> None:
-    """Try faults until there are so many results, or the time is over."""
+def farm(results: Path, work: Path, numbers: range, seconds: float) -> None:
+    """Try the faults of these numbers that have no result, until the time is over."""
     end = time.monotonic() + seconds
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = len(results.read_text().splitlines()) if results.exists() else 0
-    for number in range(done, faults):
+    done = {json.loads(line)["number"] for line in results.read_text().splitlines()} if results.exists() else set()
+    for number in numbers:
+        if number in done:
+            continue
         if time.monotonic() > end:
             return
         fault = Fault.drawn(number)
@@ -66,13 +68,14 @@ def farm(results: Path, work: Path, faults: int, seconds: float) -> None:
 def main() -> None:
     """Run the farm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--begin", type=int, default=0, help="the first number")
     parser.add_argument("--faults", type=int, default=1000, help="how many there are to be in all")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fault after this time")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lrps-faults")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the campaign's processes end with it
-    farm(given.results, given.work.resolve(), given.faults, given.minutes * 60)
+    farm(given.results, given.work.resolve(), range(given.begin, given.faults), given.minutes * 60)
 
 
 if __name__ == "__main__":

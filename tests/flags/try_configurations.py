@@ -78,11 +78,11 @@ def plan_hash(each: Configuration) -> str:
 
 
 def in_order_of_news(left: Mapping[str, Configuration]) -> Iterator[str]:
-    """Yield the keys so that each comes with as many flags and values as possible that none before it has had."""
+    """Yield the keys so that each brings, for each of its ranks, as many flags and values as possible that are new."""
     had: set[tuple[str, str]] = set()
     pairs = {key: {(flag, str(value)) for flag, value in each.flags.items()} for key, each in left.items()}
     while pairs:
-        key = max(pairs, key=lambda each: len(pairs[each] - had))
+        key = max(pairs, key=lambda each: len(pairs[each] - had) / left[each].ranks)
         had |= pairs.pop(key)
         yield key
 
