@@ -94,7 +94,7 @@ def test_other_batches_for_what_is_trained_are_refused(plan: Path) -> None:
     text = plan.read_text()
     try:
         plan.write_text(text.replace("128:4", "256:4"))
-        assert "has been trained, the plan now says 2, 4 from iteration 5 on" in train(plan, "v2", code=78)
+        assert "has been trained, the plan now says 2 (4 from iteration 5 on" in train(plan, "v2", code=78)
     finally:
         plan.write_text(text)
     assert "contradicts the plan's" in train(plan, "v2", "--step-batch-size-schedule", "0:2", code=78)
