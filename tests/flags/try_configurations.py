@@ -104,7 +104,7 @@ def section(results: Results) -> str:
     rows = [[kind, *(str(counts[kind, outcome]) for outcome in shown)] for kind in KINDS]
     total = ["all", *(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)]
     why = Counter(_subject(found["says"]) for found in results.values() if found["outcome"] == BY_PLAN)
-    reasons = [[subject, str(count)] for subject, count in why.most_common()]
+    reasons = [[subject, str(count)] for subject, count in sorted(why.items(), key=lambda each: (-each[1], each[0]))]
     lines = [f"The rule: {RULE}.", "", *table(["kind", *shown], [*rows, total]), ""]
     return "\n".join([*lines, *table(["refused by `lrps plan` because of", "configurations"], reasons)])
 
