@@ -123,8 +123,9 @@ def test_main_goes_on_from_a_run_of_stock_with_its_own_steps(tmp_path: Path) -> 
     """Stock counts its warm-up and its end in samples, and its batches and rates are those of our main."""
     plan = write_campaign(tmp_path / "ours", extra=', step-batch-size-schedule: "0:2 128:4"')
     tree = expand(load_plan(plan))
-    decided = tuple(
-        ["save", "train-iters", "lr-warmup", "tensorboard-dir", "full-validation", "multiple", "eval", "data-cache"]
+    decided = (
+        *("save", "train-iters", "lr-warmup", "tensorboard-dir"),
+        *("full-validation", "multiple", "eval", "data-cache"),
     )
     flags = {key: value for key, value in path_flags(tree, tree.path("main")).items() if not key.startswith(decided)}
     steps = f"import sys; sys.argv += ['--step-batch-size-schedule', {flags.pop('step-batch-size-schedule')!r}]; "
