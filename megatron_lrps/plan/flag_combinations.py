@@ -7,6 +7,7 @@ from megatron_lrps.errors import PlanError
 
 _ROTATED = ("rope", "none")
 _HALF = ("bf16", "fp16")
+_MUON = ("muon", "dist_muon", "adaptive_muon")
 
 
 def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
@@ -59,5 +60,11 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
         refuse("overlap-param-gather", "is given without overlap-grad-reduce", "add overlap-grad-reduce: true.")
     if on("qk-l2-norm") and flags.get("transformer-impl") == "local" and not on("num-experts"):
         refuse("qk-l2-norm", "would be left out: Megatron's local layers, as on a CPU, have none", "remove it.")
+    if flags.get("optimizer") in _MUON and not any(map(on, _HALF)):
+        refuse(
+            "optimizer",
+            "is given for fp32 weights, and megatron-core trains those of half precision with it",
+            "add bf16: true, or choose another optimizer.",
+        )
     if all(map(on, _HALF)):
         refuse("fp16", "is given beside bf16", "give one of the two.")

@@ -53,6 +53,7 @@ _GPU_ALONE = {
     **dict.fromkeys(("moe-router-fusion", "moe-permute-fusion"), "Transformer Engine alone has the fused kernels"),
     "defer-embedding-wgrad-compute": "it belongs to the fused accumulation of gradients",
     "experimental-attention-variant": "Megatron makes it of Transformer Engine's modules alone",
+    "tp-comm-overlap": "Transformer Engine's modules alone overlap it",
     "use-transformer-engine-op-fuser": "it fuses Transformer Engine's modules",
 }
 """Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 and the word none mean: off."""

@@ -40,8 +40,8 @@ _UNREAD: Mapping[str, str] = {
     "account-for-loss-in-pipeline-split": _STAGES,
 }
 """Flag that a hybrid model does not read -> why."""
-_UNREAD_BY_OWN_LAYERS = ("qk-layernorm", "qk-l2-norm")
-"""Flags that no hybrid layer of Megatron's own reads; layers that ``spec`` names may."""
+_NORMS = ("qk-layernorm", "qk-l2-norm")
+"""Flags that Megatron's own latent and sparse attention of hybrid models do not read; layers of ``spec`` may."""
 
 
 def pattern_of(flags: Mapping[str, Any]) -> str | None:
@@ -83,9 +83,9 @@ def refuse_wrong_pattern(flags: Mapping[str, Any], prefix: str, *, cpu: bool) ->
         refuse("predicts further tokens with different layers", f"let all parts after {PREDICTION} be the same")
     _refuse_layers(flags, layers, len(predictions), refuse)
     _refuse_stages(flags, main, refuse)
-    unread = [*_UNREAD, *(() if flags.get("spec") else _UNREAD_BY_OWN_LAYERS)]
+    unread = [*_UNREAD, *(_NORMS if {*layers} & {MLA, SPARSE} and not flags.get("spec") else ())]
     if (other := next((flag for flag in unread if _is_on(flags.get(flag))), None)) is not None:
-        why = _UNREAD.get(other, "Megatron's hybrid layers have no such norm")
+        why = _UNREAD.get(other, f"hybrid layers {MLA} and {SPARSE} have no such norm")
         raise PlanError(f"{prefix}{other}: {flags[other]} would not be honoured beside {name}: {why}.", "remove it.")
     here = next((kind for kind in GPU_LAYERS if kind in pattern), None)
     if cpu and here is not None:

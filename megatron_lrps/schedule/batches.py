@@ -135,11 +135,10 @@ class Batches:
 
     @property
     def words(self) -> str:
-        """The batches in words: "8", or "2, 4 from iteration 11 on, 8 from iteration 31 on"."""
+        """The batches in words: "8", or "2 (4 from iteration 11 on, 8 from iteration 31 on)"."""
         first, *later = self.stretches
-        return ", ".join(
-            [f"{first.batch}", *(f"{each.batch} from iteration {each.iteration + 1} on" for each in later)]
-        )
+        words = ", ".join(f"{each.batch} from iteration {each.iteration + 1} on" for each in later)
+        return f"{first.batch} ({words})" if words else f"{first.batch}"
 
     def to_json(self) -> list[list[int]]:
         """Return [samples, batch] of each stretch."""

@@ -64,5 +64,5 @@ def test_0_4_counts_in_32_bits() -> None:
 
 def test_a_batch_that_rises_is_refused() -> None:
     refuse_several(Batches.of(8))
-    with pytest.raises(RefusedError, match="The plan's batch is 8, 16 from iteration 5 on"):
+    with pytest.raises(RefusedError, match=r"The plan's batch is 8 \(16 from iteration 5 on\)"):
         refuse_several(Batches.of(8, [(32, 16)]))

@@ -83,7 +83,7 @@ def test_the_future_may_change(keys: dict[str, Any], trained: Path) -> None:
         ({"global_batch_size": 16}, ["global_batch_size: 8", "16"]),
         (
             {"global_batch_size": 16, "megatron": {"step-batch-size-schedule": "0:8 6400:16"}},
-            ["global_batch_size: 8 has been trained, the plan now says 8, 16 from iteration 51 on"],
+            ["global_batch_size: 8 has been trained, the plan now says 8 (16 from iteration 51 on)"],
         ),
         ({"sequence_length": 32}, ["sequence_length: 16", "32"]),
         ({"tokenizer": {"type": "null", "vocab_size": 9}}, ["tokenizer.type: None", "null"]),

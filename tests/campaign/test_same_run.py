@@ -178,7 +178,9 @@ def test_a_batch_that_rises_must_be_the_plans() -> None:
     grown = Batches.of(8, [(4000, 16)])
     here = {**SAVED, "seq_length": 16, "consumed_train_samples": 3200}
     refuse_other_position(here, 400, "c", planned=grown, drawn=500)
-    with pytest.raises(RefusedError, match="trained with a batch of 8, and the plan's is 8, 16 from iteration 501 on"):
+    with pytest.raises(
+        RefusedError, match=r"trained with a batch of 8, and the plan's is 8 \(16 from iteration 501 on\)"
+    ):
         refuse_other_position(here, 400, "c", planned=grown, drawn=600)
     later = {**here, "step_batch_size_schedule": "0:8 64000:16", "consumed_train_samples": 4160}
     refuse_other_position(later, 510, "c", planned=grown)

@@ -37,14 +37,18 @@ def test_where_the_batch_rises_costs_are_in_samples(tmp_path: Path, lrps: Lrps) 
     rows = {cells[0]: cells[1:] for line in text.splitlines() if (cells := re.split(r"\s{2,}", line))}
     samples, ptfs = 2_000 + 6_000 * 8 + 2 * 3_000 * 8, 2 * 2_000 + (4_000 + 9_000) * 8
     assert rows["LRPS, path switching"] == ["13,000", f"{samples:,}", f"{100 * samples / ptfs:.0f}%"]
-    assert "samples of 16 tokens in batches of 2, 8 from iteration 1001 on\n" in text
+    assert "samples of 16 tokens in batches of 2 (8 from iteration 1001 on)\n" in text
     assert rows["v1"] == ["main", "2,000", "5,000", "3,000", "384,000", "cosine (2000, 5000]"]
     for flags, words in (
         (["--simulate", "--seconds-per-iter", "1"], "one time for all"),
         (["--budget", "0.9"], "one batch"),
     ):
         code, _, err = lrps("plan", plan, *flags)
-        assert (code, words in err, "but the batch is 2, 8 from iteration 1001 on" in err) == (EXIT_REFUSED, True, True)
+        assert (code, words in err, "but the batch is 2 (8 from iteration 1001 on)" in err) == (
+            EXIT_REFUSED,
+            True,
+            True,
+        )
 
 
 def test_plan_of_all_paradigms_adds_up(tmp_path: Path, lrps: Lrps) -> None:

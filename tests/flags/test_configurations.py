@@ -1,9 +1,24 @@
 """Megatron-LM's configurations: the rule that shrinks them, and the page that says what came of them."""
 
 import json
+from pathlib import Path
 
-from tests.flags.configurations import shrunken
-from tests.flags.try_configurations import BY_PLAN, NOT_YET, OUTCOMES, PAGE, RESULTS, TRAINED, section, with_section
+import pytest
+
+from tests.flags import try_configurations
+from tests.flags.configurations import Configuration, shrunken
+from tests.flags.try_configurations import (
+    BY_PLAN,
+    NOT_YET,
+    OUTCOMES,
+    PAGE,
+    RESULTS,
+    TRAINED,
+    in_order_of_news,
+    plan_hash,
+    section,
+    with_section,
+)
 
 GIVEN = {
     "num-layers": 24,
@@ -48,6 +63,43 @@ def test_one_rank_saves_in_the_background() -> None:
     found = shrunken("gpt/a", {"async-save": True, "use-persistent-ckpt-worker": True})
     assert found == ("gpt/a", {**found.flags, "async-save": True, "async-strategy": "mcore"}, 1)
     assert found.flags["use-persistent-ckpt-worker"] is True
+
+
+def test_equal_plans_are_one_and_the_newest_comes_first() -> None:
+    plans = {
+        "a": Configuration("gpt/a", {"swiglu": True}, 1),
+        "b": Configuration("gpt/b", {"swiglu": True, "bf16": True, "fp16": False}, 2),
+        "c": Configuration("gpt/c", {"swiglu": False, "bf16": True}, 1),
+    }
+    assert list(in_order_of_news(plans)) == ["c", "a", "b"]  # 2 new ones, then 1, then half a one for each rank
+    assert plan_hash(plans["a"]) == plan_hash(plans["a"]._replace(name="moe/other"))
+    assert plan_hash(plans["a"]) != plan_hash(plans["a"]._replace(ranks=2))
+
+
+def test_results_are_kept_as_they_come_and_known_ones_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is left out here: what a plan's outcome is worth is tested by its trial."""
+    folder = tmp_path / "tests" / "functional_tests" / "test_cases" / "gpt"
+    for name, flags in (("a", {"swiglu": True}), ("b", {"swiglu": True}), ("c", {"fp8-format": "hybrid"}), ("d", {})):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model_config.yaml").write_text(json.dumps({"MODEL_ARGS": {"--num-layers": 2, **flags}}))
+    tried: list[str] = []
+
+    def outcome(each: Configuration, plan: Path) -> dict[str, str]:
+        tried.append(each.name)
+        return {"outcome": TRAINED, "says": ""}
+
+    monkeypatch.setattr(try_configurations, "_outcome", outcome)
+    kept: list[int] = []
+
+    def keep(results: try_configurations.Results) -> None:
+        kept.append(sum(each["outcome"] == TRAINED for each in results.values()))
+
+    found = try_configurations.try_all(tmp_path, tmp_path, 60, {}, keep)
+    assert tried == ["gpt/a", "gpt/d"]
+    assert kept == [0, 2, 3]
+    assert found["gpt/c"]["outcome"] == BY_PLAN
+    assert try_configurations.try_all(tmp_path, tmp_path, 60, found, lambda _: None) == found
+    assert tried == ["gpt/a", "gpt/d"]
 
 
 def test_the_section_counts_each_kind() -> None:

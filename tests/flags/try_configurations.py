@@ -78,11 +78,11 @@ def plan_hash(each: Configuration) -> str:
 
 
 def in_order_of_news(left: Mapping[str, Configuration]) -> Iterator[str]:
-    """Yield the keys so that each comes with as many flags and values as possible that none before it has had."""
+    """Yield the keys so that each brings, for each of its ranks, as many flags and values as possible that are new."""
     had: set[tuple[str, str]] = set()
     pairs = {key: {(flag, str(value)) for flag, value in each.flags.items()} for key, each in left.items()}
     while pairs:
-        key = max(pairs, key=lambda each: len(pairs[each] - had))
+        key = max(pairs, key=lambda each: len(pairs[each] - had) / left[each].ranks)
         had |= pairs.pop(key)
         yield key
 
@@ -104,7 +104,7 @@ def section(results: Results) -> str:
     rows = [[kind, *(str(counts[kind, outcome]) for outcome in shown)] for kind in KINDS]
     total = ["all", *(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)]
     why = Counter(_subject(found["says"]) for found in results.values() if found["outcome"] == BY_PLAN)
-    reasons = [[subject, str(count)] for subject, count in why.most_common()]
+    reasons = [[subject, str(count)] for subject, count in sorted(why.items(), key=lambda each: (-each[1], each[0]))]
     lines = [f"The rule: {RULE}.", "", *table(["kind", *shown], [*rows, total]), ""]
     return "\n".join([*lines, *table(["refused by `lrps plan` because of", "configurations"], reasons)])
 

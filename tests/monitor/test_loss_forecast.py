@@ -143,7 +143,7 @@ def test_too_little_log_and_no_main_are_refused(make_tree: MakeTree, log_job: Lo
         forecast(Campaign(make_tree(2, 400, paradigm="ptfs")))
     rising = {"rampup-batch-size": [2, tree.plan.global_batch_size - 2, 8]}
     plan = tree.plan.model_copy(update={"megatron": {**tree.plan.megatron, **rising}})
-    with pytest.raises(RefusedError, match="from iteration 5 on, and the law counts iterations of one batch"):
+    with pytest.raises(RefusedError, match=r"from iteration 5 on\), and the law counts iterations of one batch"):
         forecast(Campaign(expand(plan)))
 
 

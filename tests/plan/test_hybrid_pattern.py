@@ -46,7 +46,6 @@ def test_a_pattern_that_cannot_train_is_refused_by_name(
         ("use-rope-scaling", True),
         ("moe-layer-freq", [0, 1]),
         ("num-layers-per-virtual-pipeline-stage", 2),
-        ("qk-layernorm", True),
     ],
 )
 def test_what_a_hybrid_model_does_not_read_is_refused(flag: str, value: Any) -> None:
@@ -54,9 +53,12 @@ def test_what_a_hybrid_model_does_not_read_is_refused(flag: str, value: Any) -> 
         refuse_wrong_pattern({"hybrid-layer-pattern": "*-", flag: value}, "--", cpu=False)
 
 
-def test_layers_of_ones_own_may_read_more() -> None:
-    flags = {"hybrid-layer-pattern": "*-", "qk-layernorm": True, "spec": ["my.layers", "spec"]}
-    refuse_wrong_pattern(flags, "--", cpu=False)
+def test_norms_of_queries_and_keys_are_those_of_plain_attention_or_of_layers_of_ones_own() -> None:
+    flags = {"hybrid-layer-pattern": "+-", "qk-layernorm": True}
+    with pytest.raises(PlanError, match=r"--qk-layernorm: True .* hybrid layers \+ and D have no such norm"):
+        refuse_wrong_pattern(flags, "--", cpu=False)
+    refuse_wrong_pattern({**flags, "spec": ["my.layers", "spec"]}, "--", cpu=False)
+    refuse_wrong_pattern({**flags, "hybrid-layer-pattern": "*-"}, "--", cpu=False)
 
 
 @pytest.mark.parametrize(

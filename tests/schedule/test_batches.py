@@ -19,7 +19,7 @@ def test_a_step_begins_where_an_iteration_ends() -> None:
     assert [STEPS.samples(i) for i in (0, 1, 2, 3, 9, 10)] == [0, 2, 4, 8, 32, 38]
     assert STEPS.between(2, 10) == 34
     assert (STEPS.last, STEPS.rises) == (6, True)
-    assert STEPS.words == "2, 4 from iteration 3 on, 6 from iteration 10 on"
+    assert STEPS.words == "2 (4 from iteration 3 on, 6 from iteration 10 on)"
 
 
 def test_a_step_that_no_iteration_sees_is_none() -> None:

@@ -17,6 +17,7 @@ from megatron.core.models.gpt.heterogeneous.heterogeneous_layer_specs import get
 from megatron.training import get_args
 from megatron.training.arguments import core_transformer_config_from_args
 
+from megatron_lrps.errors import RefusedError
 from megatron_lrps.training.megatron.gpt_parts import applied_rope_factor
 from megatron_lrps.training.megatron.hybrid_layers import hybrid_layers, hybrid_names, is_hybrid
 from megatron_lrps.training.megatron.layer_spec import layer_spec
@@ -69,7 +70,13 @@ def _build(
     sizes = args.padded_vocab_size, args.max_position_embeddings
     if is_hybrid(args):
         names = hybrid_names()
-        layers = hybrid_layers(args) or names.layers.get()
+        layers = hybrid_layers(args)
+        if layers is None and (args.qk_layernorm or args.qk_l2_norm):
+            raise RefusedError(
+                "--qk-layernorm or --qk-l2-norm is given, and megatron-core's hybrid layers read it from 0.19 on.",
+                "remove it, or name layers of your own by --spec.",
+            )
+        layers = layers or names.layers.get()
         return names.model.get()(config, layers, *sizes, hybrid_layer_pattern=args.hybrid_layer_pattern, **common)
     fused = args.transformer_impl == "transformer_engine"
     layers = _layers(args, config, fused, vp_stage)

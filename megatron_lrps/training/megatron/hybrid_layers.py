@@ -70,7 +70,9 @@ def hybrid_layers(args: Namespace) -> Any:
 
 
 def _local_layers(args: Namespace, names: HybridNames) -> Any:
-    local = get_gpt_layer_local_spec(normalization=args.normalization).submodules
+    local = get_gpt_layer_local_spec(
+        normalization=args.normalization, qk_layernorm=args.qk_layernorm, qk_l2_norm=args.qk_l2_norm
+    ).submodules
     layers = {
         "attention_layer": _attention(local),
         "mlp_layer": ModuleSpec(module=MLPLayer, submodules=_mlp(local, _FUSED_NORMS)),
