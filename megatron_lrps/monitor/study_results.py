@@ -7,7 +7,7 @@ import math
 import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,8 @@ class Line:
 
     Attributes:
         run: The run's name.
-        row: The version's cost and its place in the tree.
+        row: The version's cost and its place in the tree. It is a share of what PTFS costs in the run whose PTFS it is
+            compared with, even if versions have another length there.
         perplexity: The geometric mean over its validation sets, by seed.
         to: Paradigm -> the same version's perplexity there, by seed.
     """
@@ -85,11 +86,14 @@ def lines_of(tables: Mapping[tuple[str, int], VersionCosts], baselines: Mapping[
             if not found[run][path]:
                 continue
             to: dict[str, Mapping[int, float]] = {}
+            by_ptfs = row.by_ptfs
             for other_run in dict.fromkeys((run, (baselines or {}).get(run, run))):
                 for other in _first(runs[other_run]).values() if other_run in runs else ():
                     if other.version == row.version and other.paradigm != row.paradigm:
+                        if other.paradigm == "ptfs" and other.paradigm not in to:
+                            by_ptfs = other.by_ptfs
                         to.setdefault(other.paradigm, found[other_run][other.path])
-            lines.append(Line(run=run, row=row, perplexity=found[run][path], to=to))
+            lines.append(Line(run=run, row=replace(row, by_ptfs=by_ptfs), perplexity=found[run][path], to=to))
     return lines
 
 

@@ -51,8 +51,9 @@ class VersionCost:
         end: The path's last iteration.
         iterations: The number of iterations that the path itself trains.
         cost: All iterations that the paradigm needed for the planned versions before this one, and for this one.
-        of_ptfs: ``cost``, in samples, as a share of retraining each of these versions from scratch.
-        of_cpt: The same as a share of continuing from version to version.
+        samples: ``cost``, in samples.
+        by_ptfs: The samples of retraining each of these versions from scratch.
+        of_cpt: ``samples`` as a share of continuing from version to version.
         perplexity: Validation set -> perplexity at the path's end; None until it has been validated there. A mean of
             checkpoints has its scores by `lrps eval`.
     """
@@ -64,9 +65,15 @@ class VersionCost:
     end: int
     iterations: int
     cost: int
-    of_ptfs: float
+    samples: int
+    by_ptfs: int
     of_cpt: float
     perplexity: Mapping[str, float | None]
+
+    @property
+    def of_ptfs(self) -> float:
+        """The cost, in samples, as a share of that of PTFS."""
+        return self.samples / self.by_ptfs
 
     @property
     def cost_words(self) -> tuple[str, str]:
@@ -114,7 +121,8 @@ def version_costs(campaign: Campaign, *, runs: Runs | None = None) -> VersionCos
                 end=path.end,
                 iterations=path.iterations,
                 cost=iterations_for(tree, needed),
-                of_ptfs=samples / (sum(consumed(planned[version]) for version in before) + consumed(end)),
+                samples=samples,
+                by_ptfs=sum(consumed(planned[version]) for version in before) + consumed(end),
                 of_cpt=samples / (consumed(end) - adopted),
                 perplexity=_perplexity(campaign, path, runs),
             )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ def row(paradigm: str, version: str, *perplexities: float | None) -> VersionCost
     sets = {f"{version}-{number}": value for number, value in enumerate(perplexities)}
     return VersionCost(
         version=version, paradigm=paradigm, path=f"{paradigm}-{version}", fork=0, end=10, iterations=10, cost=58,
-        of_ptfs=0.58, of_cpt=1.0, perplexity=sets,
+        samples=58, by_ptfs=100, of_cpt=1.0, perplexity=sets,
     )  # fmt: skip
 
 
@@ -108,3 +109,14 @@ def test_a_run_is_compared_with_the_baselines_of_another_seed_by_seed() -> None:
     assert [line.ratio("ptfs") for line in lines if line.row.paradigm == "lrps"][-1] == spread([0.9, 1.0])
     alone = [line for line in lines_of(plain | replay) if line.run == "replay"]
     assert {line.ratio("ptfs") for line in alone} == {None}
+
+
+def test_a_run_with_longer_windows_costs_a_share_of_the_ptfs_that_it_is_compared_with() -> None:
+    plain = tables({"lrps": 10.0, "ptfs": 10.0})
+    [short] = tables({"lrps": 9.0}).values()
+    rows = tuple(replace(each, samples=63, by_ptfs=109) for each in short.rows)
+    longer = {("longer", 1): replace(short, rows=rows)}
+    lines = {line.run: line.row for line in lines_of(plain | longer, {"longer": "cosine"})}
+    assert (lines["longer"].of_ptfs, lines["cosine"].of_ptfs) == (0.63, 0.58)
+    alone = {line.run: line.row for line in lines_of(plain | longer)}
+    assert alone["longer"].of_ptfs == 63 / 109

@@ -34,7 +34,8 @@ def versions(run: str, of: Tree, perplexity: float) -> tuple[tuple[str, int], Ve
     rows = tuple(
         VersionCost(
             version=str(path.version), paradigm=path.paradigm, path=path.name, fork=path.fork, end=path.end,
-            iterations=path.iterations, cost=10, of_ptfs=0.5, of_cpt=1.0, perplexity={"a": perplexity + number},
+            iterations=path.iterations, cost=10, samples=10, by_ptfs=20, of_cpt=1.0,
+            perplexity={"a": perplexity + number},
         )
         for number, path in enumerate(of.paths) if path.version
     )  # fmt: skip
