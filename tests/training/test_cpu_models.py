@@ -1,4 +1,4 @@
-"""Models that the CPU backend's own parts make trainable: experts, multi-latent attention, Muon, over real ranks."""
+"""Models that the CPU backend's own parts make trainable: experts and multi-latent attention, over real ranks."""
 
 from pathlib import Path
 
@@ -46,13 +46,3 @@ def test_tensor_parallel_ranks_learn_what_one_learns(tmp_path: Path, model: str)
     one = losses(tmp_path / "one", model, 1)
     assert losses(tmp_path / "two", f"{model} {TP2}", 2) == pytest.approx(one, rel=2e-5)
     assert one[3] < one[0]
-
-
-@pytest.mark.training
-def test_two_ranks_of_distributed_muon_learn_what_one_learns(tmp_path: Path) -> None:
-    """They update weights of different sizes, and gather them."""
-    pytest.importorskip("emerging_optimizers", reason="the package emerging-optimizers, which has Muon, is not here")
-    one = train(tmp_path / "one", f"{STEPS} --optimizer muon", base=f"{FP32} --bf16").losses
-    two = train(tmp_path / "two", f"{STEPS} --optimizer dist_muon", ranks=2, base=f"{FP32} --bf16").losses
-    assert two == pytest.approx(one, rel=1e-3)
-    assert len(two) == 4
