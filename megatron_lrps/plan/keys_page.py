@@ -124,7 +124,7 @@ tokenizer:
   train: {algorithm: bpe, vocab_size: 32000, megabytes: 200}
 """,
     "launch": "launch: {device: cpu, local: {processes: 2}}\n",
-    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600}}\n",
+    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600, ft_launcher: true}}\n",
     "launch.slurm": """\
 launch:
   slurm:
@@ -143,6 +143,7 @@ launch:
     mounts: [/scratch/llm]
     site: site.sh
     signal_before: 600
+    stop_timeout: 900
     max_requeues: 5
     options: {reservation: llm, overcommit: true}
 """,
@@ -165,6 +166,7 @@ alerts:
   stall_least: 300
   stall_pause: 3600
   stall_ends: true
+  straggler: 1.5
   cool_down: 600
   hook: [./page-me, team-llm]
   hook_timeout: 30

@@ -24,6 +24,8 @@ _SPIED = re.compile(r"    (?P<name>.+) \((?P<file>.+?)(?::(?P<line>\d+))?\)")
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 _WAITS = ("torch/distributed/", "pipeline_parallel/p2p_communication.py")
 """Files of functions in which a rank waits for others."""
+_COUNTED_WAIT = ("training/megatron/rank_pace.py", "counted")
+"""The end of the file, and the function, that counts the time of such a wait around it."""
 _STATES = {
     "T": "is stopped by a signal",
     "t": "is stopped by a debugger",
@@ -54,6 +56,7 @@ class RankPlace:
         """Whether it waits for other ranks in a collective."""
         innermost = [file for file, _, _ in self.frames[:_INNERMOST]]
         waits = any(name in file for file in innermost for name in _WAITS) or _waits_for_work(self.frames[:1])
+        waits |= any(file.endswith(_COUNTED_WAIT[0]) and name == _COUNTED_WAIT[1] for file, _, name in self.frames[:1])
         return self.state not in _STATES and waits
 
     def __str__(self) -> str:

@@ -24,6 +24,7 @@ def test_an_alert_is_passed_on_while_the_ranks_hang_and_otherwise_by_the_next_st
     end = time.monotonic() + 10
     while not told and time.monotonic() < end:
         time.sleep(0.01)
+    first.look()  # which waits until its thread has noted what it has told
     assert told == [("stall", 3, "stall: 3")]
 
     missed: list[int] = []
