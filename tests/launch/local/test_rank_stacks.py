@@ -74,3 +74,13 @@ def test_a_rank_waits_that_has_begun_a_collective_before() -> None:
     for line, waits in ((number, True), (number - 1, False)):
         frames = ((layers.origin, str(line), "backward"), ("training.py", "1", "train_step"))
         assert RankPlace(rank=0, pid=1, state="S", frames=frames).waits is waits
+
+
+def test_a_rank_waits_whose_wait_is_counted() -> None:
+    pace = importlib.util.find_spec("megatron_lrps.training.megatron.rank_pace")
+    assert pace is not None
+    assert pace.origin is not None
+    for name, waits in (("counted", True), ("lap", False)):
+        frames = ((pace.origin, "161", name), ("training.py", "1", "train_step"))
+        assert RankPlace(rank=0, pid=1, state="S", frames=frames).waits is waits
+    assert "def counted(" in Path(pace.origin).read_text()
