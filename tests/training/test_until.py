@@ -23,7 +23,8 @@ def test_a_path_in_parts_is_the_path_at_once(tmp_path: Path) -> None:
 
     main = CampaignFolder(tmp_path / "parts" / "run").path("main")
     for until, saved in ((4, (4,)), (6, (4, 6)), (11, (4, 6, 11))):  # 6 is no fork point: the part's end saves it
-        assert train_path(parts, "main", "--lrps-until", str(until)).codes == [0]
+        part = train_path(parts, "main", "--lrps-until", str(until))
+        assert part.codes == [0], part.log[-3000:]
         assert Checkpoints.in_folder(main.checkpoints).complete == saved
     assert losses(parts, "main") == losses(whole, "main")
     assert [each["reason"] for each in events(main) if each["event"] == "stopped"] == ["until", "until"]
