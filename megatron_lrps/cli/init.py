@@ -23,6 +23,7 @@ from megatron_lrps.plan.file_paths import written
 from megatron_lrps.plan.first_plan import SCHEMA_FILE, SIZES, Draft, draft_text
 from megatron_lrps.plan.keys.values import plain_name
 from megatron_lrps.storage.files import write_atomic
+from megatron_lrps.wording import counted
 
 BYTES_A_PIECE = 60
 """The least text for each piece of a vocabulary: with less, sentencepiece does not find as many."""
@@ -164,7 +165,7 @@ def _device(given: str | None, size: str, gpus: int) -> tuple[str, str]:
     if given is not None:
         return given, f"`{given}` was asked for (--device)."
     if gpus:
-        return "gpu", f"This machine has {gpus} {'GPU' if gpus == 1 else 'GPUs'}."
+        return "gpu", f"This machine has {counted(gpus, 'GPU')}."
     if size == "tiny":
         return "cpu", (
             "This machine has no GPU, so Megatron's own code runs on the CPU, over gloo. Where there is a GPU that is "
