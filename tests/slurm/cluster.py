@@ -173,6 +173,14 @@ class Cluster:
             if Path(f"/proc/{pid}/comm").read_text().strip() == "slurmd":
                 os.kill(pid, signal.SIGKILL)
 
+    def cut(self, name: str) -> None:
+        """Cut a node off the network; all that runs on it goes on."""
+        self.run("ip", "link", "set", self._link(name), "down")
+
+    def join(self, name: str) -> None:
+        """Connect a node again that was cut off."""
+        self.run("ip", "link", "set", self._link(name), "up")
+
     def start_node(self, name: str) -> None:
         """Start a node, or one that was ended again."""
         self._spawn(name, "slurmd", "-D", "-N", name)
@@ -207,8 +215,8 @@ class Cluster:
         self.run("ip", "link", "add", self._tag, "type", "bridge")
         self.run("ip", "addr", "add", f"{self._net}.254/24", "dev", self._tag)
         self.run("ip", "link", "set", self._tag, "up")
-        for number, (name, address) in enumerate(addresses.items()):
-            self._connect(number, name, address)
+        for name, address in addresses.items():
+            self._connect(name, address)
         self._spawn("controller", "slurmctld", "-D")
         for name in self.nodes:
             (self.folder / "spool" / name).mkdir()
@@ -220,8 +228,12 @@ class Cluster:
         states = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T", check=False).split()
         return sum(state in ("idle", "planned") for state in states)
 
-    def _connect(self, number: int, name: str, address: str) -> None:
-        space, here = f"{self._tag}-{name}", f"{self._tag}v{number}"
+    def _link(self, name: str) -> str:
+        """The end of a node's cable that is on this machine."""
+        return f"{self._tag}v{[*self.nodes, 'controller'].index(name)}"
+
+    def _connect(self, name: str, address: str) -> None:
+        space, here = f"{self._tag}-{name}", self._link(name)
         self.run("ip", "netns", "add", space)
         self.run("ip", "link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", space)
         self.run("ip", "link", "set", here, "master", self._tag, "up")
