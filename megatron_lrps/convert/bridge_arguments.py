@@ -220,6 +220,8 @@ def _without_effect(args: Mapping[str, Any]) -> Collection[str]:
         idle.add("kv_channels")
     if not args["use_rope_scaling"]:
         idle.add("rope_scaling_factor")
+    if args["moe_router_score_function"] == "sigmoid":
+        idle.add("moe_router_pre_softmax")  # a weight is a sigmoid of its own score alone
     if not args["num_experts"]:
         idle.update(name for name in FORWARD if name.startswith("moe_"))
     if not args["hybrid_layer_pattern"]:
