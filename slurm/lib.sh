@@ -189,10 +189,11 @@ lrps_stop() {
   [[ -z $training || -n $overseen ]] || { overseen=1 && lrps_beside stop_guard; }
 }
 
-# Run module $1 beside the ranks, with the Python of this node. `guards` are the processes of such modules.
+# Run module $1 beside the ranks, with the Python of this node and the options that follow. `guards` are the processes of
+# such modules.
 lrps_beside() {
   [[ -z ${LRPS_CONTAINER:-} || -n ${LRPS_HOST_PYTHON:-} ]] || return 0 # only the container has megatron_lrps
-  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m "megatron_lrps.launch.slurm.$1" "$LRPS_PLAN" "$LRPS_PATH" &
+  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m "megatron_lrps.launch.slurm.$1" "$LRPS_PLAN" "$LRPS_PATH" "${@:2}" &
   guards+=($!)
 }
 
@@ -210,14 +211,15 @@ lrps_wait() {
   step=
 }
 
-# Run the ranks as one step, and set `code` to its exit code. With LRPS_ALERTS, they are judged from this node
-# (alerts.stall and alerts.straggler of the plan).
+# Run the ranks as one step, and set `code` to its exit code. They are watched from this node: whether they follow `lrps
+# stop`, and with LRPS_ALERTS alerts.stall and alerts.straggler of the plan.
 lrps_step() {
   local overseen='' guards=()
   code=75
   [[ -z $asked ]] || return # there is nothing to save yet
   [[ $does != train ]] || training=1
   [[ -z $training || -z ${LRPS_ALERTS:-} ]] || lrps_beside alert_guard
+  [[ -z $training ]] || lrps_beside stop_guard --on-request
   srun "${options[@]}" "${command[@]}" &
   lrps_wait $!
   trap '' USR1

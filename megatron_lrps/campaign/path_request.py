@@ -5,6 +5,7 @@ boundary, answers with an event in the path's history, and removes the request. 
 campaign's folder, whatever runs the job.
 """
 
+import contextlib
 import json
 import secrets
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.record import events, log_event
+from megatron_lrps.errors import EXIT_CONTINUE, StorageError
 from megatron_lrps.storage.files import read_json, write_atomic
 
 Kind = Literal["cut", "save", "stop"]
@@ -72,4 +74,41 @@ def answered(path: PathFolder, request: PathRequest) -> int | None:
         if event.get("event") == EVENTS[request.kind] and event.get("token") == request.token:
             iteration = event.get("iteration")
             return iteration if isinstance(iteration, int) else None
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutOff:
+    """The end of a job that was asked to stop and could not.
+
+    Attributes:
+        iteration: The last iteration that it trained, as far as is known.
+        saved: The iteration of its last checkpoint.
+        seconds: The seconds without progress, after which it was killed.
+    """
+
+    iteration: int
+    saved: int
+    seconds: float
+
+    @property
+    def lost(self) -> str:
+        """What is lost, in words."""
+        lost = self.iteration - self.saved
+        return f"the {lost} iterations after its checkpoint at {self.saved} are lost" if lost > 0 else "nothing is lost"
+
+
+def record_cut_off(path: PathFolder, request: PathRequest, end: CutOff) -> None:
+    """Record, before a job is killed that does not follow a request to stop, that it is; and withdraw the request."""
+    numbers = {"iteration": end.iteration, "saved": end.saved, "seconds": end.seconds}
+    with contextlib.suppress(StorageError, OSError):  # a full disk takes no event, and the job must end nevertheless
+        log_event(path, "stopped", reason="request", token=request.token, **numbers, exit_code=EXIT_CONTINUE)
+        withdraw(path, request)
+
+
+def cut_off(path: PathFolder, request: PathRequest) -> CutOff | None:
+    """Return how the job was killed that did not follow a request to stop; None if it was not."""
+    for event in reversed(events(path)):
+        if event.get("event") == "stopped" and event.get("token") == request.token:
+            return CutOff(iteration=event["iteration"], saved=event["saved"], seconds=event["seconds"])
     return None

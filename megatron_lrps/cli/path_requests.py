@@ -8,8 +8,8 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, withdraw
-from megatron_lrps.errors import RefusedError
+from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, cut_off, withdraw
+from megatron_lrps.errors import RefusedError, StoppedError
 from megatron_lrps.storage.ownership import holder
 
 AskedPath = Annotated[
@@ -30,6 +30,7 @@ def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float) -> Non
 
     Raises:
         RefusedError: nobody trains it, its job ended before it saved, or it has not saved in time.
+        StoppedError: the ranks were killed, because they made no progress after the request to stop.
     """
     campaign = Campaign.open(plan)
     paths = [campaign.path(name)] if name is not None else campaign.paths
@@ -52,7 +53,10 @@ def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float) -> Non
 
 
 def wait_for_answer(path: PathFolder, request: PathRequest, patience_s: float, fix: str) -> int:
-    """Return the iteration at which a path's job has saved; the request is withdrawn at the end.
+    """Return the iteration at which a path's job has saved.
+
+    The request is withdrawn at the end, except one to stop if the job shows no heartbeat any more: whoever has started
+    the job ends what is left of it.
 
     Args:
         path: The path's folder.
@@ -62,17 +66,26 @@ def wait_for_answer(path: PathFolder, request: PathRequest, patience_s: float, f
 
     Raises:
         RefusedError: the job ended before it saved, or has not saved in time.
+        StoppedError: the job was killed, because it made no progress after a request to stop.
     """
-    name, deadline = path.root.name, time.monotonic() + patience_s
+    name, deadline, gone = path.root.name, time.monotonic() + patience_s, False
     try:
         while (iteration := answered(path, request)) is None:
             if holder(path.root) is None:
                 if (iteration := answered(path, request)) is not None:  # it answered, and then ended
                     break
+                if (end := cut_off(path, request)) is not None:
+                    raise StoppedError(
+                        f"{name}'s ranks made no progress for {end.seconds:g} s after the request and were killed at "
+                        f"iteration {end.iteration}; {end.lost}.",
+                        f"lrps run or lrps submit continues from iteration {end.saved}.",
+                    )
+                gone = True
                 raise RefusedError(f"{name}'s job ended before it saved.", "run the same command again.")
             if time.monotonic() > deadline:
                 raise RefusedError(f"{name}'s job has not saved within {patience_s:.0f} s.", fix)
             time.sleep(_POLL_S)
     finally:
-        withdraw(path, request)
+        if not gone or request.kind != "stop":
+            withdraw(path, request)
     return iteration

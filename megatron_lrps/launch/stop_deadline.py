@@ -4,6 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from megatron_lrps.campaign.activity import Doing
+from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.path_request import PathRequest, answered, asked
+from megatron_lrps.campaign.record import events
+from megatron_lrps.storage.ownership import holder
 
 _SAVES = 2.0
 _MARGIN_S = 300.0
@@ -49,3 +53,42 @@ class StopDeadline:
         if seen != self._seen:
             self._seen, self._since = seen, now
         return now - self._since > self.seconds
+
+
+class RequestDeadline:
+    """The deadline of ``lrps stop``, whose request is a file that ranks which hang never see.
+
+    Args:
+        folder: The path's folder.
+        given: ``stop_timeout`` of the plan, for this executor.
+
+    Attributes:
+        request: The request that the ranks have not answered, or have answered and not followed yet; None if none.
+    """
+
+    def __init__(self, folder: PathFolder, given: float | None) -> None:
+        self.request: PathRequest | None = None
+        self._folder, self._given = folder, given
+        self._deadline: StopDeadline | None = None
+        self._holder: str | None = None
+        self._answered = False
+
+    def look(self, now: float) -> StopDeadline | None:
+        """Return the deadline that runs; None while nobody asks these ranks to stop, or once the request is withdrawn.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        found = asked(self._folder, "stop")
+        if found is not None and found != self.request:
+            # A rank that is stopped sends no heartbeats to other machines, so a holder that was seen is remembered.
+            if (owner := holder(self._folder.root)) is not None and owner.token:
+                self._holder = owner.token
+            if found.holder is None or found.holder == self._holder:
+                self.request, self._answered = found, False
+                self._deadline = StopDeadline(seconds_to_stop(self._given, events(self._folder)), now)
+        elif found is None and self.request is not None and not self._answered:
+            self._answered = answered(self._folder, self.request) is not None
+            if not self._answered:
+                self.request = self._deadline = None
+        return self._deadline

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ SAVES = {
     "async": ", async-save: true, async-strategy: mcore, use-persistent-ckpt-worker: true",
 }
 INTERVAL = 5
+ALERTS = "alerts: {stall_least: 40, stall_pause: 240, stall_ends: true}\n"
+"""Ranks that hang are ended within minutes."""
 PATHS = ("main", "v1")
 """Main trains 40 iterations and v1 40 more; both evaluate every tenth one, and save every fifth."""
 _PROC = Path("/proc")
@@ -58,13 +60,14 @@ class Broken:
             made = write_campaign(folder, extra=LAYOUTS[layout] + SAVES[save], processes=2)
             lines = [line for line in made.read_text().splitlines() if "name: v2" not in line]
             text = "\n".join(lines).replace("iters: 8", "iters: 80").replace("eval-interval: 100", "eval-interval: 10")
-            made.write_text(text.replace("save-interval: 100", f"save-interval: {INTERVAL}"))
+            text = text.replace("save-interval: 100", f"save-interval: {INTERVAL}")
+            made.write_text(f"{text}\n{ALERTS}")
         return cls(layout, save, plan)
 
-    def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """``lrps run``, with variables to add to this process's."""
+    def start(self, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """``lrps run``, with variables to add to this process's, and started by another command if one is given."""
         return subprocess.Popen(
-            [sys.executable, "-m", "megatron_lrps.cli", "run", str(self.plan)],
+            [*prefix, sys.executable, "-m", "megatron_lrps.cli", "run", str(self.plan)],
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -7,13 +7,14 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,18 @@ def strike_command(work: Path, fault: "Fault") -> dict[str, Any]:
         fault: The fault; its target is a key of ``COMMANDS``, its delay a share of the command's time.
     """
     wanted, seconds = _undisturbed(work, fault.target)
-    plan = _copied(_trained(work), work / "command-broken")
-    before = _whole_checkpoints(plan)
-    command = _start(plan, fault.target)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        command.wait(fault.delay * seconds)
+    dice = random.Random(f"again {fault.number}")
+    while True:
+        plan = _copied(_trained(work), work / "command-broken")
+        before = _whole_checkpoints(plan)
+        command = _start(plan, fault.target)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command.wait(fault.delay * seconds)
+        if command.poll() is None:
+            break
+        said, _ = command.communicate()
+        assert command.returncode == 0, said
+        fault = replace(fault, delay=dice.uniform(0.0, fault.delay))  # it had ended before the kill
     with contextlib.suppress(ProcessLookupError):
         os.killpg(command.pid, signal.SIGKILL)
     killed, code = time.monotonic(), command.wait()

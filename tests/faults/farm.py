@@ -1,9 +1,11 @@
 """The fault farm: faults at random instants of real runs, each of which has to go on as if nothing had happened.
 
-    python -m tests.faults.farm [--begin 0] [--faults 1000] [--minutes M] [--work DIR] [--results FILE]
+    python -m tests.faults.farm [--begin 0] [--faults 1000] [--minutes M] [--only WORD ...] [--work DIR]
 
 Each fault adds a JSON line to the results. The same command goes on where the last one ended: with the first number
-that has no line. ``python -m tests.faults.page`` makes docs/reliability.md of them.
+that has no line. A fault that this machine cannot make is left out, and tried where it can be made: some need cc, or
+root. ``--only PP2 async`` tries those faults alone that are of this layout and kind of save; a target and a phase can
+be given too. ``python -m tests.faults.page`` makes docs/reliability.md of the results.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from megatron_lrps.version import __version__
 from tests.faults.campaigns import PATHS, Broken
 from tests.faults.commands import strike_command
 from tests.faults.fault import COMMAND, IN_A_ROW, Fault
+from tests.faults.machine import missing
 from tests.faults.strike import finished, strike
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "faults.jsonl"
@@ -48,7 +52,7 @@ def _in_training(work: Path, fault: Fault) -> dict[str, Any]:
     return facts
 
 
-def farm(results: Path, work: Path, numbers: range, seconds: float) -> None:
+def farm(results: Path, work: Path, numbers: Iterable[int], seconds: float) -> None:
     """Try the faults of these numbers that have no result, until the time is over."""
     end = time.monotonic() + seconds
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +63,9 @@ def farm(results: Path, work: Path, numbers: range, seconds: float) -> None:
         if time.monotonic() > end:
             return
         fault = Fault.drawn(number)
+        if why := missing(fault.target):
+            print(f"fault {number}, {fault.target}, is left out: {why}", flush=True)
+            continue
         facts = strike_command(work, fault) if fault.layout == COMMAND else _in_training(work, fault)
         with results.open("a") as file:
             file.write(json.dumps({**facts, "version": __version__}) + "\n")
@@ -72,10 +79,16 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=1000, help="how many there are to be in all")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fault after this time")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lrps-faults")
+    parser.add_argument("--only", nargs="*", default=[], help="only faults with these words", metavar="WORD")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
+    numbers = [
+        number
+        for number, fault in ((each, Fault.drawn(each)) for each in range(given.begin, given.faults))
+        if {*given.only} <= {fault.layout, fault.save, fault.target, fault.phase}
+    ]
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the campaign's processes end with it
-    farm(given.results, given.work.resolve(), range(given.begin, given.faults), given.minutes * 60)
+    farm(given.results, given.work.resolve(), numbers, given.minutes * 60)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tests.faults.campaigns import LAYOUTS, SAVES
 from tests.faults.commands import COMMANDS
-from tests.faults.shim import KINDS
+from tests.faults.machine import CODES, HANGS
 
 KILLED = ("rank", "all ranks", "torchrun", "lrps run", "all of it", "writer", "fork server")
 """What is killed in training; the last two are there with asynchronous saves alone."""
@@ -53,5 +53,8 @@ class Fault:
         phase = dice.choice(PHASES)
         delay = dice.uniform(0.0, _LATEST_S.get(phase, _LATE_S))
         if dice.random() < _BROKEN:
-            return cls(number, layout, save, dice.choice(list(KINDS)), phase, delay)
+            target = dice.choice(list(CODES))
+            if target in HANGS and phase not in ("evaluating", "saving", "finishing"):
+                phase = "training"  # ranks that have not met yet do not hang, they give up
+            return cls(number, layout, save, target, phase, delay)
         return cls(number, layout, save, dice.choice(KILLED if save == "async" else KILLED[:-2]), phase, delay)

@@ -9,7 +9,7 @@ from megatron_lrps.campaign.activity import WORDS
 from tests.faults.campaigns import INTERVAL
 from tests.faults.farm import RESULTS
 from tests.faults.fault import COMMAND
-from tests.faults.shim import CODES
+from tests.faults.machine import CODES, HANGS
 from tests.releases.page import table
 
 PAGE = RESULTS.parents[1] / "reliability.md"
@@ -23,15 +23,17 @@ _HEAD = """\
 `make soak` breaks real runs of a small model, two ranks over gloo on a CPU. It kills a rank, all ranks, torchrun,
 `lrps run`, all of these at once, or the process that writes checkpoints in the background, at a random instant of a
 start, a fork, of training, an evaluation, a save, or what comes after it. Or from such an instant on, writes to
-checkpoints fail (EIO, ENOSPC) or write half of what they are given, or the clock is a day off: a small library does
-that (tests/faults/shim.c). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the middle. Then the
-same command is run again. After each fault:
+checkpoints fail (EIO, ENOSPC) or write half of what they are given, every fsync or rename in the campaign's folder
+fails, or the clock is a day off (a small library, tests/faults/shim.c); the disk is full (a tmpfs); or the network
+between the ranks is cut (a network namespace). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the
+middle. Then the same command is run again. After each fault:
 
 - every loss so far is that of an undisturbed run, **digit for digit**; after every fourth, so are those of the whole
   campaign;
 - no checkpoint that was whole is lost: at most the iterations since the last save are trained again;
 - a command makes what it makes when nothing happens, bit for bit;
 - `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
+- ranks that hang on a network are ended by the stall rule, with 75;
 - a clock that is off, or half a write, ends nothing and tells no stall: the run is stopped after some seconds, with 75.
 
 """
@@ -40,15 +42,15 @@ _MOMENTS = {"": "before the first report", "forking": "starting a branch from it
 
 def moment(result: Result) -> str:
     """What the ranks were doing at a fault, in the words of ``lrps status``; or the command that was killed."""
-    doing = result["doing"]
-    return _MOMENTS.get(doing) or WORDS.get(doing, doing)
+    doing = str(result["doing"])
+    return _MOMENTS.get(doing) or next((words for what, words in WORDS.items() if what == doing), doing)
 
 
 def held(result: Result) -> bool:
     """Whether all that must hold after a fault does."""
     fine = result["equal"] and result["kept"] and not result["traceback"] and result.get("equal_at_the_end", True)
     code = CODES.get(result["target"], result.get("code"))  # the fault itself decides the code, or the signal
-    quiet = not result.get("alarm", False) and result.get("code") == code
+    quiet = result.get("alarm", False) == (result["target"] in HANGS) and result.get("code") == code
     return bool(fine and quiet and result["ended"] is not None and result["left"] == 0)
 
 
@@ -104,7 +106,8 @@ def _why(result: Result) -> str:
         "a traceback": result["traceback"],
         "it did not end": result["ended"] is None,
         f"{result['left']} processes left": result["left"] > 0,
-        "a stall was told": result.get("alarm", False),
+        "a stall was told": result.get("alarm", False) and result["target"] not in HANGS,
+        "no stall was told": not result.get("alarm", False) and result["target"] in HANGS,
         f"exit code {result.get('code')}": result.get("code") != CODES.get(result["target"], result.get("code")),
     }
     return ", ".join(why for why, is_so in whys.items() if is_so)

@@ -1,15 +1,27 @@
-"""Faults of a disk and of a clock: ``shim.c``, compiled when it is first needed, and armed by a file."""
+"""Faults of a disk and of a clock: ``shim.c``, compiled when it is first needed, and armed by a file.
+
+Debian's libraries for this break real ranks before any fault: with libfiu 1.1 they abort (a double free), and its
+faults know no paths; with libfaketime 0.9.10 every ``time.sleep`` of Python 3.11 or newer fails (EINVAL), unless it
+also moves the monotonic clock, which no clock that is set does.
+"""
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-KINDS = {"EIO": "EIO", "ENOSPC": "ENOSPC", "short writes": "short", "a day later": "clock 86400",
-         "a day earlier": "clock -86400"}  # fmt: skip
+KINDS = {
+    "EIO": "EIO",
+    "ENOSPC": "ENOSPC",
+    "EIO of fsync": "fsync 5",
+    "EDQUOT of fsync": "fsync 122",
+    "ESTALE of rename": "rename 116",
+    "short writes": "short",
+    "a day later": "clock 86400",
+    "a day earlier": "clock -86400",
+}
 """Name of a fault -> what the file holds."""
-CODES = {"EIO": 74, "ENOSPC": 74, "short writes": 75, "a day later": 75, "a day earlier": 75}
-"""Name of a fault -> the exit code of ``lrps run``; of a harmless one, that of a stop some seconds after it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,12 @@ class Shim:
             "LRPS_FAULT_FOLDER": str(self.folder),
         }
 
-    def arm(self, kind: str) -> None:
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What they are started by: nothing else."""
+        return ()
+
+    def arm(self, kind: str, processes: Iterable[int] = ()) -> None:
         """Let the fault of this name happen from now on."""
         temporary = self._armed.with_suffix(".tmp")
         temporary.write_text(KINDS[kind])

@@ -11,10 +11,12 @@ from typing import Any
 
 from tests.faults.campaigns import Broken
 from tests.faults.fault import Fault
-from tests.faults.shim import CODES, KINDS, Shim
+from tests.faults.machine import HANGS, HARMLESS, spoiler
 
 _ENDS_S = 120.0
-"""Seconds after which a run that has not ended is said to hang; the shortest stall is 300."""
+"""Seconds after which a run that has not ended is said to hang."""
+_HANGS_S = 400.0
+"""The same, where the stall rule is to end it, which allows 240 s for a save."""
 _RUN_S = 900.0
 _SHAKEN_S = 8.0
 """Seconds for which a run has to bear a fault that is to break nothing."""
@@ -54,10 +56,16 @@ def judge(
 
 
 def strike(broken: Broken, fault: Fault, reference: Mapping[str, Mapping[int, float]]) -> dict[str, Any] | None:
-    """Start a campaign, break what the fault says when it says so, and judge; None if it was trained before that."""
-    shim = Shim.compiled(broken.plan.parent.parent, broken.plan.parent) if fault.target in KINDS else None
+    """Start a campaign, break what the fault says when it says so, and judge; None if it was trained before that.
+
+    Args:
+        broken: The campaign.
+        fault: The fault.
+        reference: Path -> iteration -> loss, of the run without a fault.
+    """
+    machine = spoiler(fault.target, broken.plan.parent.parent, broken.plan)
     alarms = broken.alarms()
-    executor = broken.start(shim.environment if shim else {})
+    executor = broken.start(machine.environment, machine.prefix) if machine else broken.start()
     begun, since = time.monotonic(), time.time()
     output: list[str] = []
     try:
@@ -67,9 +75,9 @@ def strike(broken: Broken, fault: Fault, reference: Mapping[str, Mapping[int, fl
         time.sleep(fault.delay)
         doing, saved, found = broken.doing(since), broken.saved(), broken.processes()
         kind = fault.target
-        if shim is not None:
-            shim.arm(kind)
-            if CODES[kind] == 75:  # it breaks nothing: let it train on, and stop it
+        if machine is not None:
+            machine.arm(kind, [*found["rank"], *found["fork server"], *found["writer"]])
+            if kind in HARMLESS:  # it breaks nothing: let it train on, and stop it
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     executor.wait(_SHAKEN_S)
                 executor.terminate()
@@ -80,15 +88,15 @@ def strike(broken: Broken, fault: Fault, reference: Mapping[str, Mapping[int, fl
                     os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         try:
-            output.append(executor.communicate(timeout=_ENDS_S)[0])
+            output.append(executor.communicate(timeout=_HANGS_S if kind in HANGS else _ENDS_S)[0])
             ended = time.monotonic() - killed
         except subprocess.TimeoutExpired:
             ended = None
         left = left_after(broken)
     finally:
         end_all(broken)
-        if shim is not None:
-            shim.disarm()
+        if machine is not None:
+            machine.disarm()
     if executor.returncode == 0:
         return None  # it was trained before the fault
     facts = judge(reference, broken.losses(), saved, broken.positions(), "".join(output))

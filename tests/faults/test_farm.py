@@ -12,8 +12,9 @@ import pytest
 
 from tests.faults.commands import COMMANDS
 from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, Fault
+from tests.faults.machine import CODES
 from tests.faults.page import PAGE, held, page, read_results
-from tests.faults.shim import KINDS, Shim, has_compiler
+from tests.faults.shim import Shim, has_compiler
 from tests.faults.strike import judge
 
 WHOLE = {"main": {step: 1.0 / step for step in range(1, 41)}}
@@ -25,7 +26,7 @@ def test_a_number_draws_the_same_fault_for_ever_and_all_kinds_come() -> None:
     cells = Counter((fault.layout, fault.save) for fault in faults)
     assert len(cells) == 7
     assert min(cells.values()) >= 140
-    assert {fault.target for fault in faults} == {*KILLED, *KINDS, *COMMANDS}
+    assert {fault.target for fault in faults} == {*KILLED, *CODES, *COMMANDS}
     assert {fault.target for fault in faults if fault.layout == COMMAND} == set(COMMANDS)
     assert all(fault.save == "async" for fault in faults if fault.target in ("writer", "fork server"))
     assert len({fault.layout for fault in faults[:IN_A_ROW]}) == 1  # one campaign has time to end
@@ -50,10 +51,25 @@ def test_faults_of_the_disk_hit_checkpoints_alone_and_the_clock_is_off_while_arm
             command, env={**os.environ, **shim.environment}, capture_output=True, text=True, check=True
         ).stdout.split("\n")[:2]
 
+    def called(call: str) -> str:
+        """How a call ends."""
+        code = f"import os\ntry: {call}\nexcept OSError as error: print(error.strerror)\nelse: print('fine')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **shim.environment}, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
     assert written(checkpoint) == ["10", "0.0"]
     for kind, said in (("EIO", "Input/output error"), ("ENOSPC", "No space left on device"), ("short writes", "5")):
         shim.arm(kind)
         assert (written(checkpoint)[0], written(other)[0]) == (said, "10")
+    folder = tmp_path / "checkpoints"
+    for kind, said in (("EIO of fsync", "Input/output error"), ("EDQUOT of fsync", "Disk quota exceeded")):
+        shim.arm(kind)
+        assert called(f"os.fsync(os.open({str(folder / 'iter')!r}, os.O_CREAT | os.O_WRONLY))") == said
+        assert called("os.fsync(os.open(__import__('tempfile').mkstemp()[1], os.O_WRONLY))") == "fine"
+    shim.arm("ESTALE of rename")
+    assert called(f"os.rename({str(folder / 'iter')!r}, {str(folder / 'other')!r})") == "Stale file handle"
     shim.arm("a day earlier")
     assert written(checkpoint) == ["10", "-86000.0"]
     shim.disarm()

@@ -1,9 +1,14 @@
 """Ranks that do not stop when they are asked to are waited for only so long."""
 
 import signal
+from pathlib import Path
 
 from megatron_lrps.campaign.activity import Doing
-from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.path_request import EVENTS, ask, withdraw
+from megatron_lrps.campaign.record import log_event
+from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
+from megatron_lrps.storage.ownership import acquire
 from tests.launch.campaign import TinyCampaign, campaign
 
 __all__ = ["campaign"]  # a fixture
@@ -28,6 +33,28 @@ def test_any_progress_begins_the_time_anew() -> None:
     assert deadline.is_over(8, Doing(what="saving", total=8, since=2.0), 155.1)
 
 
+def test_the_deadline_of_lrps_stop_runs_while_its_request_stands_or_once_it_is_answered(tmp_path: Path) -> None:
+    folder = CampaignFolder(tmp_path).path("main")
+    owner = acquire(folder.root, say=print).token
+    deadline = RequestDeadline(folder, 10.0)
+    assert deadline.look(100.0) is None
+    ask(folder, "stop", holder="an earlier job")
+    assert deadline.look(100.0) is None
+    withdrawn = ask(folder, "stop", holder=owner)
+    assert (running := deadline.look(100.0)) is not None
+    assert not running.is_over(7, None, 109.0)
+    assert deadline.look(109.0) is running
+    withdraw(folder, withdrawn)
+    assert deadline.look(110.0) is None
+    answered = ask(folder, "stop", holder=owner)
+    assert (running := deadline.look(200.0)) is not None
+    assert not running.is_over(8, None, 209.0)
+    log_event(folder, EVENTS["stop"], iteration=8, token=answered.token)
+    withdraw(folder, answered)
+    assert deadline.look(210.0) is running  # the ranks have saved, and have to end as well
+    assert running.is_over(8, None, 219.1)
+
+
 def test_ranks_that_hang_are_killed_after_one_request_and_what_is_lost_is_said(campaign: TinyCampaign) -> None:
     campaign.plan.write_text(campaign.plan.read_text().replace("processes: 2", "processes: 2, stop_timeout: 1"))
     executor = campaign.start("--path", "main", mode="hang")
@@ -35,7 +62,10 @@ def test_ranks_that_hang_are_killed_after_one_request_and_what_is_lost_is_said(c
     executor.send_signal(signal.SIGTERM)
     stdout, stderr = executor.communicate(timeout=60)
     assert executor.returncode == 75
-    assert "main: its ranks have made no progress for 1 s; they are killed" in stdout
+    assert (
+        "main: its ranks have made no progress for 1 s since they were asked to save and stop; they are killed"
+        in stdout
+    )
     assert (
         "path main was asked to save and stop, made no progress for 1 s, and was killed at iteration 7; the 2 "
         "iterations after its checkpoint at 5 are lost. Fix: run the same command to continue from iteration 5."

@@ -290,11 +290,12 @@ def test_a_job_that_was_asked_to_stop_is_not_requeued(script: Script) -> None:
     assert "stopped by lrps stop, so it is not requeued" in ended.said
 
 
-def test_stalls_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
+def test_stalls_and_lrps_stop_are_judged_beside_the_ranks_and_no_longer_than_they_run(script: Script) -> None:
     host = script.stand_in("host-python", 'echo "guard $*" >>"$CALLS"; exec sleep 100')
     ended = script.run("sleep 1", LRPS_ALERTS="1", LRPS_HOST_PYTHON=str(host))
     assert ended.code == 0
     assert f"guard -m megatron_lrps.launch.slurm.alert_guard {script.folder}/plan.yaml v1\n" in ended.calls
-    assert "guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls
+    assert f"guard -m megatron_lrps.launch.slurm.stop_guard {script.folder}/plan.yaml v1 --on-request\n" in ended.calls
+    assert "alert_guard" not in script.run(LRPS_HOST_PYTHON=str(host)).calls
     # A container's Python is not this node's.
     assert "guard" not in script.run("sleep 1", LRPS_ALERTS="1", LRPS_CONTAINER="/images/a.sqsh").calls

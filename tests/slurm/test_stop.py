@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests.conftest import Lrps
 from tests.slurm.submitted import Submitted
 
 pytestmark = pytest.mark.slurm
@@ -27,3 +28,19 @@ def test_ranks_that_cannot_stop_are_killed_and_the_job_is_requeued(submitted: Su
     assert " are lost\n" in said
     assert "to be continued: requeued, 1 of 3 since checkpoint 00" in said
     assert submitted.restarts(job) == 1
+
+
+def test_ranks_that_cannot_follow_lrps_stop_are_killed_and_the_job_ends(submitted: Submitted, lrps: Lrps) -> None:
+    submitted.change("iters: 8", "iters: 60")
+    submitted.change("save-interval: 100", "save-interval: 4")
+    submitted.change("slurm: {", "slurm: {stop_timeout: 12, ")
+    jobs = submitted.submit("--path", "main")
+    job = jobs["main", min(end for path, end in jobs if path == "main")]
+    submitted.at("main", 6)
+    os.kill(submitted.rank("main", 1), signal.SIGSTOP)
+    code, _, stderr = lrps("stop", submitted.plan, "main")
+    assert code == 75, stderr
+    assert "main's ranks made no progress for 12 s after the request and were killed at iteration " in stderr
+    submitted.ends(job, "FAILED")
+    assert "stopped by lrps stop, so it is not requeued; lrps submit goes on" in submitted.log("main")
+    assert submitted.restarts(job) == 0

@@ -98,14 +98,14 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
             f"{fix.rstrip('.') or 'make room, then run the same command'}; it continues from iteration "
             f"{attempt.saved()}, and the log is {attempt.log}.",
         )
+    if attempt.overdue is not None:
+        how = f"was asked to save and stop, made no progress for {attempt.overdue:g} s, and was killed at iteration"
+        raise _stopped(attempt, f"{how} {attempt.reached}")
     if kind == "stopped":
         at, reason = ending.get("iteration", attempt.reached), ending.get("reason", "for no reason that it gave")
         raise _stopped(attempt, f"stopped at iteration {at} ({reason})")
     if attempt.stalled is not None:
         raise _stopped(attempt, f"was ended at iteration {attempt.reached} for a {attempt.stalled}")
-    if attempt.overdue is not None:
-        how = f"was asked to save and stop, made no progress for {attempt.overdue:g} s, and was killed at iteration"
-        raise _stopped(attempt, f"{how} {attempt.reached}")
     if attempt.killed:
         raise _stopped(attempt, f"was killed at iteration {attempt.reached}")
     # Before Megatron listens to it, the signal ends a rank; while torchrun starts, there is no rank to fail.

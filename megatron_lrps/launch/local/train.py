@@ -20,6 +20,7 @@ from types import FrameType
 from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
+from megatron_lrps.campaign.path_request import CutOff, record_cut_off
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
@@ -29,7 +30,7 @@ from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.rank_watch import RankWatch
 from megatron_lrps.launch.local.ranks import RankGroup, writers
-from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
@@ -142,7 +143,9 @@ def _follow(
     name = attempt.path.name
     folder = attempt.campaign.folder.path(name)
     doing: Doing | None = Doing(what="starting", since=time.time())
-    running, held, deadline = True, False, None
+    running, held, by_signal = True, False, None
+    given = attempt.campaign.plan.launch.local.stop_timeout
+    by_file = RequestDeadline(folder, given)
     watch = RankWatch(attempt, group, display)
     while running:
         running = group.running  # checked before the log is read, so that no last lines are missed
@@ -160,8 +163,7 @@ def _follow(
             attempt.asked = exit_signal
             if group.signal_ranks(exit_signal) == 0:  # torchrun is still starting them: there is nothing to save
                 group.kill()
-            given = attempt.campaign.plan.launch.local.stop_timeout
-            deadline = StopDeadline(seconds_to_stop(given, events(folder)), time.monotonic())
+            by_signal = StopDeadline(seconds_to_stop(given, events(folder)), time.monotonic())
             when = "save after the iteration they are at"
             if doing is not None and doing.what == "evaluating":
                 when = f"are {doing}, and save then"
@@ -172,12 +174,31 @@ def _follow(
         elif stop.count > 1 and not attempt.killed:
             attempt.killed = True
             group.kill()
-        elif running and deadline is not None and deadline.is_over(attempt.reached, doing, time.monotonic()):
-            attempt.overdue = deadline.seconds
-            display.say(f"{name}: its ranks have made no progress for {deadline.seconds:g} s; they are killed")
-            group.kill()
+        elif running:
+            now = time.monotonic()
+            deadlines = [each for each in (by_signal, by_file.look(now)) if each is not None]
+            if (
+                over := next((each for each in deadlines if each.is_over(attempt.reached, doing, now)), None)
+            ) is not None:
+                _end_overdue(group, attempt, display, over.seconds, by_file)
         if running:
             time.sleep(_POLL_S)
+
+
+def _end_overdue(
+    group: RankGroup, attempt: Attempt, display: Display, seconds: float, by_file: RequestDeadline
+) -> None:
+    """Kill ranks that have not stopped in time; whoever asked by a file reads in the history what is lost."""
+    attempt.overdue = seconds
+    name = attempt.path.name
+    display.say(
+        f"{name}: its ranks have made no progress for {seconds:g} s since they were asked to save and stop; they are "
+        "killed"
+    )
+    if by_file.request is not None:
+        end = CutOff(iteration=attempt.reached, saved=attempt.saved(), seconds=seconds)
+        record_cut_off(attempt.campaign.folder.path(name), by_file.request, end)
+    group.kill()
 
 
 @contextlib.contextmanager

@@ -2,53 +2,86 @@
 
 ``python -m megatron_lrps.launch.slurm.stop_guard PLAN PATH`` is started by the job's script once it has asked them, and
 ended by it once they have stopped. Ranks that hang are killed, for which the script requeues the job. At its time limit
-Slurm would end it for good.
+Slurm would end it for good. With ``--on-request`` it is started with the ranks, and watches once ``lrps stop`` has
+asked them; a job whose ranks are killed then is not requeued.
 """
 
 import sys
 import time
 from pathlib import Path
 
-from megatron_lrps.campaign.activity import doing_of
+from megatron_lrps.campaign.activity import Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
+from megatron_lrps.campaign.path_request import CutOff, record_cut_off
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.launch.slurm.job_steps import kill_steps, seconds_left
-from megatron_lrps.launch.stop_deadline import StopDeadline, seconds_to_stop
+from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.storage.ownership import holder
 
 _LOOK_S = 1.0
+_LOOK_FOR_REQUEST_S = 5.0
 _REQUEUE_S = 30.0
 """The seconds before the time limit that the script gets to requeue the job, or a fifth of what is left."""
 
 
 def main(arguments: list[str]) -> int:
     """Watch; the arguments are those above. Returns once the ranks are killed, or if the plan cannot be read."""
-    plan, name = arguments
+    plan, name, *on_request = arguments
     try:
         campaign = Campaign.open(Path(plan))
         folder = campaign.folder.path(campaign.path(name).name)
         slurm = campaign.plan.launch.slurm
-        seconds = seconds_to_stop(None if slurm is None else slurm.stop_timeout, events(folder))
+        given = None if slurm is None else slurm.stop_timeout
+        seconds = seconds_to_stop(given, events(folder))
     except LrpsError as error:
         _say(f"nobody watches whether the ranks stop: {error}")
         return EXIT_FAILED
+    return _await_request(campaign, name, given) if on_request else _await_stop(campaign, name, seconds)
+
+
+def _await_stop(campaign: Campaign, name: str, seconds: float) -> int:
+    """Watch ranks that have been asked, until their time is over."""
+    folder = campaign.folder.path(name)
     deadline, left = StopDeadline(seconds, time.monotonic()), seconds_left()
     end = None if left is None else time.monotonic() + left - min(_REQUEUE_S, left / 5)
     while True:
         time.sleep(_LOOK_S)
         doing, now = doing_of(folder, holder(folder.root)), time.monotonic()
-        reached = doing.iteration if doing else None
-        if deadline.is_over(reached or 0, doing, now):
+        if deadline.is_over((doing and doing.iteration) or 0, doing, now):
             why = f"have made no progress for {seconds:g} s since they were asked to save and stop"
         elif end is not None and now > end:
             why = "have not stopped, and the job's time is nearly over"
         else:
             continue
-        _say(f"{name}: its ranks {why}; they are killed, and {_lost(campaign, name, reached)}")
-        kill_steps()
+        _kill(campaign, name, why, doing)
         return 0
+
+
+def _await_request(campaign: Campaign, name: str, given: float | None) -> int:
+    """Watch ranks that ``lrps stop`` may ask at any time."""
+    folder = campaign.folder.path(name)
+    by_file = RequestDeadline(folder, given)
+    while True:
+        time.sleep(_LOOK_FOR_REQUEST_S)
+        now = time.monotonic()
+        if (deadline := by_file.look(now)) is None or by_file.request is None:
+            continue
+        doing = doing_of(folder, holder(folder.root))
+        reached = (doing and doing.iteration) or 0
+        if deadline.is_over(reached, doing, now):
+            saved = standing_of(campaign, campaign.path(name)).position
+            end = CutOff(iteration=max(reached, saved), saved=saved, seconds=deadline.seconds)
+            record_cut_off(folder, by_file.request, end)
+            why = f"have made no progress for {deadline.seconds:g} s since lrps stop asked them to save and stop"
+            _kill(campaign, name, why, doing)
+            return 0
+
+
+def _kill(campaign: Campaign, name: str, why: str, doing: Doing | None) -> None:
+    _say(f"{name}: its ranks {why}; they are killed, and {_lost(campaign, name, doing.iteration if doing else None)}")
+    kill_steps()
 
 
 def _lost(campaign: Campaign, name: str, reached: int | None) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.activity import Teller
-from megatron_lrps.storage.ownership import acquire
+from megatron_lrps.campaign.path_request import CutOff, ask, cut_off
+from megatron_lrps.storage.ownership import acquire, holder
 from tests.launch.campaign import PLAN, TinyCampaign
 
 
@@ -23,29 +24,58 @@ from tests.launch.campaign import PLAN, TinyCampaign
 def test_ranks_that_do_not_stop_are_killed_before_slurm_ends_the_job(
     tmp_path: Path, timeout: str, left: str, why: str
 ) -> None:
-    campaign, calls = TinyCampaign(tmp_path), tmp_path / "calls"
+    campaign = hung_campaign(tmp_path, timeout, left)
+    begun = time.monotonic()
+    guard = start(campaign)
+    stdout, stderr = guard.communicate(timeout=100)
+    assert stderr == ""
+    assert stdout == f"lrps: main: its ranks {why}; they are killed, and the 2 iterations after iteration 5 are lost\n"
+    assert (tmp_path / "calls").read_text() == "scancel --signal=KILL 7.1\n"
+    assert time.monotonic() - begun > 2
+
+
+def test_ranks_that_do_not_follow_lrps_stop_are_killed_and_the_job_is_not_requeued(tmp_path: Path) -> None:
+    campaign = hung_campaign(tmp_path, "2", "UNLIMITED")
+    folder = campaign.folder("main")
+    guard = start(campaign, "--on-request")
+    owner = holder(folder.root)
+    assert owner is not None
+    request = ask(folder, "stop", holder=owner.token)
+    stdout, stderr = guard.communicate(timeout=100)
+    assert stderr == ""
+    assert stdout == (
+        "lrps: main: its ranks have made no progress for 2 s since lrps stop asked them to save and stop; they are "
+        "killed, and the 2 iterations after iteration 5 are lost\n"
+    )
+    assert (tmp_path / "calls").read_text() == "scancel --signal=KILL 7.1\n"
+    assert cut_off(folder, request) == CutOff(iteration=7, saved=5, seconds=2.0)
+    assert '"reason": "request"' in folder.events.read_text()  # by which the job's script knows
+
+
+def hung_campaign(folder: Path, timeout: str, left: str) -> TinyCampaign:
+    """A campaign whose ranks have saved at iteration 5 and do nothing after 7; Slurm says how long the job has left."""
+    campaign, calls = TinyCampaign(folder), folder / "calls"
     campaign.plan.write_text(PLAN.replace("launch: {", f"launch: {{slurm: {{stop_timeout: {timeout}}}, "))
     answer = f"case $* in *--steps*) printf '7.batch\\n7.1\\n' ;; *) echo {left} ;; esac"
     for name, does in (("scancel", f'echo "scancel $*" >>{calls}'), ("squeue", answer)):
-        command = tmp_path / "bin" / name
+        command = folder / "bin" / name
         command.parent.mkdir(exist_ok=True)
         command.write_text(f"#!/bin/sh\n{does}\n")
         command.chmod(0o755)
-    folder = campaign.folder("main")
-    teller = Teller(folder, acquire(folder.root, say=print).token)
+    path = campaign.folder("main")
+    teller = Teller(path, acquire(path.root, say=print).token)
     campaign.save("main", 5)
     for iteration in (6, 7):
         teller.iterated(iteration)
     teller.tell("training")
-    begun = time.monotonic()
-    guard = subprocess.run(
-        [sys.executable, "-m", "megatron_lrps.launch.slurm.stop_guard", str(campaign.plan), "main"],
-        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
-        capture_output=True, text=True, timeout=100, check=False,
+    return campaign
+
+
+def start(campaign: TinyCampaign, *options: str) -> subprocess.Popen[str]:
+    """The guard."""
+    folder = campaign.plan.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "megatron_lrps.launch.slurm.stop_guard", str(campaign.plan), "main", *options],
+        env={**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert guard.stderr == ""
-    assert guard.stdout == (
-        f"lrps: main: its ranks {why}; they are killed, and the 2 iterations after iteration 5 are lost\n"
-    )
-    assert calls.read_text() == "scancel --signal=KILL 7.1\n"
-    assert time.monotonic() - begun > 2
