@@ -45,9 +45,11 @@ _PASSED = frozenset(
     )
 )
 """Fields without an argument that leave what the saved weights compute as it is."""
-_FOR_SPEED = ("_", "batch_p2p_", "cpu_offloading", "cuda_graph_", "deallocate_pipeline_outputs", "fused_single_qkv")
-_FOR_SPEED += ("disable_parameter_transpose_cache", "memory_efficient_layer_norm", "persist_layer_norm", "tp_comm_")
-_FOR_SPEED += ("num_microbatches_with_partial_activation_checkpoints",)
+_FOR_SPEED = (
+    *("_", "batch_p2p_", "cpu_offloading", "cuda_graph_", "deallocate_pipeline_outputs", "fused_single_qkv"),
+    *("disable_parameter_transpose_cache", "memory_efficient_layer_norm", "persist_layer_norm", "tp_comm_"),
+    "num_microbatches_with_partial_activation_checkpoints",
+)
 """How more of them begin."""
 _DEFAULTS: Mapping[str, Any] = {
     "yarn_original_max_position_embeddings": 4096,
@@ -62,12 +64,16 @@ _PLAIN_MODELS = tuple(
     f"megatron.bridge.models.{each}" for each in ("gpt_provider", "mla_provider", "hybrid.", "mamba.")
 )
 """The modules whose models are those that Megatron-LM builds of its arguments."""
-_YARN = ("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow")
-_YARN += ("yarn_correction_range_round_to_int",)
+_YARN = (
+    *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
+    "yarn_correction_range_round_to_int",
+)
 _SCALES = ("rotary_scaling_factor", "mscale", "mscale_all_dim")
 _LATENT = ("q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim")
-_ROPE = ("rotary_base", "rotary_percent", "rotary_interleaved", "use_rope_scaling", "no_rope_freq")
-_ROPE += ("rotary_seq_len_interpolation_factor",)
+_ROPE = (
+    *("rotary_base", "rotary_percent", "rotary_interleaved", "use_rope_scaling", "no_rope_freq"),
+    "rotary_seq_len_interpolation_factor",
+)
 _GATED = {"silu": "swiglu", "quick_gelu": "quick_geglu"}
 _UNGATED = {"squared_relu": "squared_relu", "openai_gelu": "openai_gelu", "gelu": ""}
 """The last part of an activation's name -> the switch that chooses it."""
