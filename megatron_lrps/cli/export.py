@@ -21,6 +21,8 @@ from megatron_lrps.wording import counted
 
 FORMATS = ("hf", "torch", "torch_dist")
 """The values of ``--format``."""
+ENGINES = ("lrps", "bridge")
+"""The values of ``--engine``."""
 SHARD_GB = 5.0
 """The default of ``--shard-gb``."""
 
@@ -66,6 +68,18 @@ def export(
         str | None,
         typer.Option(help="hf: the family, where the model fits another one too; docs/convert.md lists them."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="hf: lrps, or bridge (Megatron-Bridge, where it is installed); by default bridge for what lrps lacks."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="hf: for bridge, a folder with the config.json of the model.", show_default=False
+        ),
+    ] = None,
     expert: Annotated[
         int | None, typer.Option("--expert-parallel", min=1, help="torch_dist: the expert-parallel size; 1 by default.")
     ] = None,
@@ -82,27 +96,45 @@ def export(
     """Export a version to Hugging Face, or as Megatron weights."""
     of_dist = {"--tensor-parallel": tensor, "--pipeline-parallel": pipeline}
     of_dist |= {"--expert-parallel": expert, "--expert-tensor-parallel": expert_tensor}
-    of_hf: dict[str, float | str | None] = {"--workers": workers, "--shard-gb": shard_gb, "--family": family}
+    of_hf: dict[str, float | str | Path | None] = {"--workers": workers, "--shard-gb": shard_gb, "--family": family}
+    of_hf |= {"--engine": engine, "--reference": reference}
     _refuse_flags(form, of_dist, of_hf, check=check)
+    asked = _engine(engine, {"--workers": workers, "--family": family})
+    of_bridge = form == "hf" and asked != "lrps"
     place = _source_options(plan, version, checkpoint, vocab_size, output)
     found = find_version_checkpoint(*place, iteration) if place else None
+    from megatron_lrps.convert.bridge_export import engine_for, export_by_bridge
     from megatron_lrps.convert.export_source import source_of_checkpoint, source_of_version
     from megatron_lrps.convert.layout import Layout
     from megatron_lrps.convert.version_export import export_to_hugging_face, export_to_megatron
 
     if found is not None:
-        source = source_of_version(found)
+        source = source_of_version(found, of_bridge=of_bridge)
     else:
         assert checkpoint is not None
         assert output is not None
-        source = source_of_checkpoint(checkpoint, output, iteration=iteration, vocab=vocab_size)
-    if form == "hf":
+        source = source_of_checkpoint(checkpoint, output, iteration=iteration, vocab=vocab_size, of_bridge=of_bridge)
+    by = engine_for(source, asked, reference, allow=allow or (), family=family, say=say) if form == "hf" else "lrps"
+    shard_bytes = int((shard_gb or SHARD_GB) * 10**9)
+    if by == "bridge":
+        assert reference is not None
+        done = export_by_bridge(
+            source,
+            reference,
+            output=output,
+            dtype=dtype,
+            shard_bytes=shard_bytes,
+            allow=allow or (),
+            check=check,
+            say=say,
+        )
+    elif form == "hf":
         done = export_to_hugging_face(
             source,
             output=output,
             dtype=dtype,
             workers=workers or 1,
-            shard_bytes=int((shard_gb or SHARD_GB) * 10**9),
+            shard_bytes=shard_bytes,
             allow=allow or (),
             family=family,
             check=check,
@@ -118,6 +150,7 @@ def export(
             "made": done.written is not None,
             "weights": done.written._asdict() if done.written else None,
             "format": form,
+            "engine": by,
             "tokenizer": (done.statement or None) if form == "hf" else None,
             "check": done.compared._asdict() if done.compared else None,
         }
@@ -158,8 +191,18 @@ def _source_options(
     return None
 
 
+def _engine(engine: str | None, of_lrps: Mapping[str, float | str | None]) -> Literal["lrps", "bridge"] | None:
+    """Return the asked engine; refuse an unknown one, and options that only ``lrps`` has."""
+    if engine not in (None, *ENGINES):
+        raise RefusedError(f"--engine {engine} is unknown.", f"give one of {', '.join(ENGINES)}.")
+    for flag, value in of_lrps.items():
+        if value is not None and engine == "bridge":
+            raise RefusedError(f"{flag} {value} does not apply to --engine bridge.", "leave it out.")
+    return engine  # type: ignore[return-value]
+
+
 def _refuse_flags(
-    form: str, of_dist: Mapping[str, int | None], of_hf: Mapping[str, float | str | None], *, check: bool | None
+    form: str, of_dist: Mapping[str, int | None], of_hf: Mapping[str, float | str | Path | None], *, check: bool | None
 ) -> None:
     """Refuse options of another format than ``form``."""
     if form not in FORMATS:

@@ -11,7 +11,6 @@ from megatron_lrps.campaign.checkpoint import TRACKER, Checkpoint, Checkpoints, 
 from megatron_lrps.campaign.lineage import chain_of, facts_of, ledger_of
 from megatron_lrps.campaign.manifest import read_manifest
 from megatron_lrps.campaign.releases import note
-from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.model_card import lineage_of, model_card, plain_card
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
@@ -22,8 +21,8 @@ from megatron_lrps.data.prepare.encoders.spec import spec_of, spec_of_arguments
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.file_paths import within
 
-Card = Callable[[Model, str, str, Sequence[str]], str]
-"""Makes a model card of the model, the dtype, a sentence on the tokenizer, and what is not exported."""
+Card = Callable[[str, str, Sequence[str]], str]
+"""Makes a model card of a sentence on the model, a sentence on the tokenizer, and what is not exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,25 +52,29 @@ class ExportSource:
     note: Callable[[Path, dict[str, Any]], None]
 
 
-def source_of_version(version: VersionCheckpoint) -> ExportSource:
-    """Return a version as a source; raises RefusedError if its tokenizer or its checkpoint cannot be read."""
+def source_of_version(version: VersionCheckpoint, *, of_bridge: bool = False) -> ExportSource:
+    """Return a version as a source; raises RefusedError if its tokenizer or its checkpoint cannot be read.
+
+    Args:
+        version: The version.
+        of_bridge: As in ``open_checkpoint``.
+    """
     plan = version.campaign.plan
     spec = spec_of(plan)
     encoder = load_reference(spec)
-    opened = open_checkpoint(version.checkpoint.folder)
+    opened = open_checkpoint(version.checkpoint.folder, of_bridge=of_bridge)
     _refuse_other_tokenizer(opened, spec)
 
-    def card(model: Model, dtype: str, tokenizer: str, ignored: Sequence[str]) -> str:
+    def card(about: str, tokenizer: str, ignored: Sequence[str]) -> str:
         links = chain_of(version.campaign, version.facts)
         of_path = [facts_of(version.campaign, link.path) for link in links]
         ranges = ledger_of(version.campaign, version.facts, links)
         return model_card(
             lineage_of(version.facts, links, of_path, ranges),
-            model,
+            about,
             name=version.name,
             iteration=version.iteration,
             sha256=version.sha256,
-            dtype=dtype,
             tokenizer=tokenizer,
             ignored=ignored,
             base=plan.base.resolve(),
@@ -103,7 +106,9 @@ def source_of_version(version: VersionCheckpoint) -> ExportSource:
     )
 
 
-def source_of_checkpoint(folder: Path, target: Path, *, iteration: int | None, vocab: int | None) -> ExportSource:
+def source_of_checkpoint(
+    folder: Path, target: Path, *, iteration: int | None, vocab: int | None, of_bridge: bool = False
+) -> ExportSource:
     """Return any torch_dist checkpoint as a source.
 
     Args:
@@ -111,12 +116,13 @@ def source_of_checkpoint(folder: Path, target: Path, *, iteration: int | None, v
         target: The folder of the export.
         iteration: The checkpoint in a ``--save`` folder; the one that Megatron's tracker names by default.
         vocab: The number of tokens; by default that of the tokenizer that the checkpoint's arguments name.
+        of_bridge: As in ``open_checkpoint``.
 
     Raises:
         RefusedError: there is no such checkpoint, it does not carry its arguments, or the vocabulary is not known.
     """
     place = _checkpoint_in(folder, iteration)
-    opened = open_checkpoint(place)
+    opened = open_checkpoint(place, of_bridge=of_bridge)
     args = opened.args
     spec = spec_of_arguments(args)
     encoder = load_reference(spec) if spec is not None else None
@@ -140,8 +146,8 @@ def source_of_checkpoint(folder: Path, target: Path, *, iteration: int | None, v
     record = {"format": 1, "checkpoint": str(place.resolve()), "iteration": args.get("iteration")}
     record |= {"checkpoint_sha256": manifest.digest if manifest else None, "metadata_sha256": metadata}
 
-    def card(model: Model, dtype: str, tokenizer: str, ignored: Sequence[str]) -> str:
-        return plain_card(model, name=place.name, dtype=dtype, tokenizer=tokenizer, ignored=ignored)
+    def card(about: str, tokenizer: str, ignored: Sequence[str]) -> str:
+        return plain_card(about, name=place.name, tokenizer=tokenizer, ignored=ignored)
 
     return ExportSource(
         opened=opened,

@@ -70,6 +70,8 @@ _OFF: Mapping[str, Any] = {"hybrid_attention_ratio": 0.0, "hybrid_mlp_ratio": 0.
 OTHER_WAYS = "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments."
 """The fix for a model of no family."""
 _CLASSES = ("size", "model")
+FORWARD = frozenset(name for name, argument in arguments().items() if argument.in_class in _CLASSES)
+"""All arguments that change the forward pass, or that the sizes of the weights follow from."""
 _OWN = "lrps_"
 
 
@@ -83,26 +85,33 @@ def refuse_other_forward(args: Mapping[str, Any], *, allow: Collection[str] = ()
     Raises:
         RefusedError: naming the first such argument and its value.
     """
+    refuse_unknown_arguments(args, allow=allow)
     known = arguments()
     for name, value in sorted(args.items()):
         if name not in known:
-            if value is None or value is False or name.startswith(_OWN) or name in (APPLIED_ROPE_FACTOR, *allow):
-                continue
-            if name in OTHER_RELEASES or (name in _OFF and _same(value, _OFF[name])):
-                continue
-            raise RefusedError(
-                f"The checkpoint was saved with {flag_of(name)} {_text(value)}, an argument that megatron-core 0.19 "
-                "does not have, so it may change what the model computes.",
-                f"export it as torch_dist or torch, or, if it changes nothing, add --allow {name}.",
-            )
+            continue
         allowed = OTHER_VALUES.get(name)
         if allowed is None:
-            if known[name].in_class not in _CLASSES or name in READ | IGNORED:
+            if name not in FORWARD or name in READ | IGNORED:
                 continue
             allowed = (known[name].default,)
         found = value if isinstance(value, list | tuple) else [value]
         if not all(any(_same(each, one) for one in allowed) for each in found or [allowed[0]]):
             raise refused_argument(name, value)
+
+
+def refuse_unknown_arguments(args: Mapping[str, Any], *, allow: Collection[str] = ()) -> None:
+    """Refuse arguments that are not Megatron's, unless they are off; as ``refuse_other_forward`` does."""
+    for name, value in sorted(args.items()):
+        if name in arguments() or value is None or value is False or name.startswith(_OWN):
+            continue
+        if name in (APPLIED_ROPE_FACTOR, *allow, *OTHER_RELEASES) or (name in _OFF and _same(value, _OFF[name])):
+            continue
+        raise RefusedError(
+            f"The checkpoint was saved with {flag_of(name)} {_text(value)}, an argument that megatron-core 0.19 "
+            "does not have, so it may change what the model computes.",
+            f"export it as torch_dist or torch, or, if it changes nothing, add --allow {name}.",
+        )
 
 
 def refused_argument(name: str, value: Any) -> RefusedError:

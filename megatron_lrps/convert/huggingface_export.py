@@ -25,7 +25,7 @@ from megatron_lrps.convert.model_arguments import model_of_args
 from megatron_lrps.convert.row_blocks import ahead, row_blocks
 from megatron_lrps.convert.safetensors import TensorEntry, header_of, write_file
 from megatron_lrps.convert.staging import refuse_full_disk, staged
-from megatron_lrps.convert.torch_dist import OpenCheckpoint
+from megatron_lrps.convert.torch_dist import OpenCheckpoint, saved_by_bridge
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -108,6 +108,8 @@ def plan_export(
     Raises:
         RefusedError: naming the argument or the tensor that has no counterpart.
     """
+    if checkpoint.of_bridge:
+        raise saved_by_bridge(checkpoint.folder)
     try:
         model = model_of_args(checkpoint.args, vocab, allow=allow, family=family)
     except (KeyError, TypeError, ValueError) as error:

@@ -128,12 +128,7 @@ def compare_logits(
             script = str(Path(__file__).with_name("transformers_logits.py"))
             keys = json.loads(_run(["-P", script, str(copy), str(files[1])], asked, by))
         ours, theirs = (_read(file, probe) for file in files)
-    for what, names in keys.items():
-        if names:
-            raise RefusedError(
-                f"transformers finds {len(names)} {what.replace('_', ' ')} in {shown}: {names[0]!r}.",
-                "report it; do not use it.",
-            )
+    _refuse_keys(keys, shown)
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         raise RefusedError(
             f"{shown}: its logits have shape {theirs[0].shape}, but Megatron's have {ours[0].shape}.",
@@ -153,6 +148,53 @@ def compare_logits(
             )
     first = probe.batches[0]
     return Compared(difference, _loss(ours[0], first), _loss(theirs[0], first), tolerance, max(probe.lengths))
+
+
+def check_loading(
+    asked: bool | None, copy: Path, *, vocab: int, elements: int, name: Path, say: Callable[[str], None]
+) -> None:
+    """Let transformers load an export that Megatron's forward cannot be compared with, and compute with it.
+
+    Args:
+        asked: ``--no-check`` or None.
+        copy: The Hugging Face folder.
+        vocab: The number of tokens.
+        elements: The number of values of all weights.
+        name: The place that the export will have.
+        say: Called with a line on what is done, or why nothing is.
+
+    Raises:
+        RefusedError: a weight is missing or left over, or a logit is not finite.
+        LrpsError: transformers cannot compute; the error quotes its message.
+    """
+    if asked is False:
+        return
+    free, needed = free_memory(), int(4 * 1.2 * elements) + 2**30
+    if not find_spec("transformers") or needed > free:
+        gib = f"the model needs {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free"
+        say(f"the export is not loaded: {gib if find_spec('transformers') else 'transformers is not installed'}")
+        return
+    say("transformers loads the export; logits are not compared, as Megatron's forward is not built for this model")
+    length = min(vocab, 8)
+    with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
+        file = Path(scratch) / "copy.npz"
+        script = str(Path(__file__).with_name("transformers_logits.py"))
+        given = {"batches": [[list(range(length))]], "kept": [length]}
+        keys = json.loads(_run(["-P", script, str(copy), str(file)], given, "transformers"))
+        with np.load(file, allow_pickle=False) as arrays:
+            finite = bool(np.isfinite(arrays["arr_0"]).all())
+    _refuse_keys(keys, name)
+    if not finite:
+        raise RefusedError(f"{name}: its logits are not finite.", "report it; do not use it.")
+
+
+def _refuse_keys(keys: Mapping[str, Sequence[str]], shown: Path) -> None:
+    for what, names in keys.items():
+        if names:
+            raise RefusedError(
+                f"transformers finds {len(names)} {what.replace('_', ' ')} in {shown}: {names[0]!r}.",
+                "report it; do not use it.",
+            )
 
 
 def _read(file: Path, probe: Probe) -> list[NDArray[Any]]:

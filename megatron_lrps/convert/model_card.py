@@ -40,12 +40,11 @@ def lineage_of(facts: Facts, links: Sequence[Link], of_path: Iterable[Facts], ra
 
 def model_card(
     lineage: Lineage,
-    model: Model,
+    about: str,
     *,
     name: str,
     iteration: int,
     sha256: str | None,
-    dtype: str,
     tokenizer: str,
     ignored: Sequence[str],
     base: Path,
@@ -54,11 +53,10 @@ def model_card(
 
     Args:
         lineage: How the version was made.
-        model: The model.
+        about: A sentence on the model.
         name: The name of the version.
         iteration: The iteration of the checkpoint.
         sha256: The hash of the checkpoint's manifest, or None.
-        dtype: The dtype of the weights.
         tokenizer: A sentence on the tokenizer.
         ignored: The parts of the checkpoint without a place in the export.
         base: The plan's folder. Data below it are named relative to it, others by the last part of their path.
@@ -79,7 +77,7 @@ def model_card(
     if ignored:
         rows.append(("not exported", ", ".join(ignored)))
     lines = [
-        *_head(model, f"{_text(values.get('campaign', ''))} {_text(name)}", dtype, tokenizer),
+        *_head(about, f"{_text(values.get('campaign', ''))} {_text(name)}", tokenizer),
         "## Lineage",
         "",
         "| | |",
@@ -93,16 +91,26 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def plain_card(model: Model, *, name: str, dtype: str, tokenizer: str, ignored: Sequence[str]) -> str:
+def plain_card(about: str, *, name: str, tokenizer: str, ignored: Sequence[str]) -> str:
     """Return the README.md of an export of which nothing is known but the checkpoint; arguments as ``model_card``'s."""
     rows = [("checkpoint", name), ("exported by", f"lrps {__version__}")]
     if ignored:
         rows.append(("not exported", ", ".join(ignored)))
-    lines = [*_head(model, _text(name), dtype, tokenizer), "| | |", "|---|---|", *(_row(*cells) for cells in rows)]
+    lines = [*_head(about, _text(name), tokenizer), "| | |", "|---|---|", *(_row(*cells) for cells in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _head(model: Model, title: str, dtype: str, tokenizer: str) -> list[str]:
+def about_model(model: Model, dtype: str) -> str:
+    """Return a sentence on a model whose weights have that dtype."""
+    experts = f", {model.experts} experts of which {model.top_k} work on a token" if model.experts else ""
+    return (
+        f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
+        f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
+        f"{experts}."
+    )
+
+
+def _head(about: str, title: str, tokenizer: str) -> list[str]:
     return [
         "---",
         "library_name: transformers",
@@ -112,9 +120,7 @@ def _head(model: Model, title: str, dtype: str, tokenizer: str) -> list[str]:
         "",
         f"# {title}",
         "",
-        f"A {FAMILIES[model.family].architecture} of {model.layers} layers, {model.hidden} wide, {model.heads} heads "
-        f"({model.groups} of keys and values), {model.vocab:,} tokens, up to {model.positions:,} positions, {dtype}"
-        f"{f', {model.experts} experts of which {model.top_k} work on a token' if model.experts else ''}.",
+        _text(about),
         "",
         _text(tokenizer),
         "",

@@ -47,7 +47,7 @@ class OpenCheckpoint:
 
     Attributes:
         folder: The folder, such as ``iter_0000123``.
-        args: Megatron's arguments when the checkpoint was saved, by destination.
+        args: Megatron's arguments when the checkpoint was saved, by destination; empty if Megatron-Bridge saved it.
         tensors: Key -> tensor. The optimizer's are left out.
         states: Key -> the place of Transformer Engine's state of a linear layer.
         past_cache: Whether values are read past the page cache.
@@ -60,6 +60,11 @@ class OpenCheckpoint:
     past_cache: bool = False
     _placed: dict[Chunk, int | Tensor] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @property
+    def of_bridge(self) -> bool:
+        """Whether Megatron-Bridge has saved it."""
+        return not self.args
 
     def read(self, key: str, index: tuple[int, ...], start: int, stop: int) -> Tensor:
         """Read rows of a tensor, or of one layer's or expert's part of it.
@@ -138,12 +143,13 @@ class OpenCheckpoint:
             target.copy_(contiguous)
 
 
-def open_checkpoint(folder: Path, *, past_cache: bool = False) -> OpenCheckpoint:
+def open_checkpoint(folder: Path, *, past_cache: bool = False, of_bridge: bool = False) -> OpenCheckpoint:
     """Open a complete torch_dist checkpoint of megatron-core.
 
     Args:
         folder: The folder, such as ``iter_0000123``.
         past_cache: Whether to read values past the page cache: for large blocks that are read once.
+        of_bridge: Whether one that Megatron-Bridge has saved, and that has no arguments, is opened too.
 
     Raises:
         RefusedError: the checkpoint is unfinished or torn, would run code, or has another format.
@@ -161,6 +167,8 @@ def open_checkpoint(folder: Path, *, past_cache: bool = False) -> OpenCheckpoint
     try:
         metadata = FileSystemReader(folder).read_metadata()
         args = _args(folder, metadata)
+        if not args and not of_bridge:
+            raise saved_by_bridge(folder)
         tensors = dict(_tensors(folder, metadata))
         states = dict(_states(folder, metadata))
     except RefusedError:
@@ -215,7 +223,7 @@ def _chunk(
 
 
 def _args(folder: Path, metadata: Any) -> dict[str, Any]:
-    """Return Megatron's arguments from the common state, which ``torch.save`` wrote."""
+    """Return Megatron's arguments from the common state, which ``torch.save`` wrote; none if it has none."""
     from torch.distributed.checkpoint.metadata import MetadataIndex
 
     info = metadata.storage_data.get(MetadataIndex(COMMON_STATE))
@@ -235,12 +243,15 @@ def _args(folder: Path, metadata: Any) -> dict[str, Any]:
         state = _CommonState(io.BytesIO(archive.read(name))).load()
     while isinstance(state, list) and len(state) == 1:  # a sharded object is saved as a list of one
         state = state[0]
-    if "args" not in state:
-        raise RefusedError(
-            f"{folder} holds no arguments of Megatron-LM's, so Megatron-Bridge has saved it.",
-            "convert it with Megatron-Bridge: AutoBridge.export_ckpt.",
-        )
-    return dict(vars(state["args"]))
+    return dict(vars(state["args"])) if "args" in state else {}
+
+
+def saved_by_bridge(folder: Path) -> RefusedError:
+    """Return the error for a checkpoint of Megatron-Bridge's where arguments of Megatron-LM's are needed."""
+    return RefusedError(
+        f"{folder} holds no arguments of Megatron-LM's, so Megatron-Bridge has saved it.",
+        "export it to Hugging Face with --engine bridge --reference DIR (docs/convert.md).",
+    )
 
 
 class _CommonState(pickle.Unpickler):

@@ -17,6 +17,7 @@ from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.model_arguments import model_of_args
+from megatron_lrps.convert.model_card import about_model
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
@@ -98,7 +99,7 @@ def export_to_hugging_face(
     write = partial(
         write_export, planned, target, around=around, verify=verify, shard_bytes=shard_bytes, workers=workers
     )
-    written = _made(source, target, record, write, say)
+    written = made_once(source, target, record, write, say)
     if written is None and check:
         verify(target)
     return ExportedVersion(target, written, statement, compared)
@@ -139,7 +140,7 @@ def export_to_megatron(
 
     def verify(folder: Path) -> None:
         nonlocal compared
-        if check is None and not _is_known(source):
+        if check is None and not is_known(source):
             say("logits are not compared: the check builds only models of the Hugging Face families")
             return
         compared = check_copy(
@@ -155,11 +156,11 @@ def export_to_megatron(
             say=say,
         )
 
-    around = partial(_write_record, record)
+    around = partial(write_record, record)
     write = partial(write_torch, weights, target, around=around)
     if form == "torch_dist":
         write = partial(write_torch_dist, weights, target, around=around, verify=verify)
-    written = _made(source, target, record, write, say)
+    written = made_once(source, target, record, write, say)
     if written is None and check:
         verify(target)
     if form == "torch":
@@ -170,7 +171,7 @@ def export_to_megatron(
     return ExportedVersion(target, written, statement, compared)
 
 
-def _is_known(source: ExportSource) -> bool:
+def is_known(source: ExportSource) -> bool:
     """Whether the model is of a Hugging Face family, so that Megatron's forward can be built for it on its own."""
     try:
         model_of_args(source.opened.args, source.vocab)
@@ -183,14 +184,28 @@ def _rounded(dtype: torch.dtype | None) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype else None
 
 
-def _made(
+def made_once(
     source: ExportSource,
     target: Path,
     record: dict[str, Any],
     write: Callable[[], Exported],
     say: Callable[[str], None],
 ) -> Exported | None:
-    """Write the export and note it. None if it is there already; refuses one that was made from something else."""
+    """Write an export and note it, unless it is there already.
+
+    Args:
+        source: The source.
+        target: The folder of the export.
+        record: The facts of the export; what is there with other facts is refused.
+        write: Writes the folder whole.
+        say: Called with a line when it begins.
+
+    Returns:
+        What was written, or None if it was there.
+
+    Raises:
+        RefusedError: another export is there; and what ``write`` raises.
+    """
     if target.is_symlink() or target.exists():
         if {key: (read_json(target / RECORD) or {}).get(key) for key in record} != record:
             raise RefusedError(
@@ -207,20 +222,22 @@ def _made(
 def _write_beside(hidden: Path, source: ExportSource, planned: PlannedExport, record: dict[str, Any]) -> str:
     """Write everything but the weights; return a sentence on the tokenizer."""
     model, eod = planned.model, source.eod
-    _write_json(hidden / "config.json", config_of(model, dtype=record["dtype"], bos=None, eos=eod))
-    _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
+    write_json(hidden / "config.json", config_of(model, dtype=record["dtype"], bos=None, eos=eod))
+    write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
     tokenizer = "The tokenizer is not part of this export."
     if source.spec is not None:
         tokenizer = write_tokenizer(source.spec, hidden, max_length=model.positions).statement
-    card = source.card(model, record["dtype"], tokenizer, planned.ignored)
+    card = source.card(about_model(model, record["dtype"]), tokenizer, planned.ignored)
     (hidden / "README.md").write_text(card, encoding="utf-8")
-    _write_record(record, hidden)
+    write_record(record, hidden)
     return tokenizer
 
 
-def _write_record(record: dict[str, Any], hidden: Path) -> None:
-    _write_json(hidden / RECORD, {**record, "lrps": __version__})
+def write_record(record: dict[str, Any], hidden: Path) -> None:
+    """Write the facts of an export into its folder."""
+    write_json(hidden / RECORD, {**record, "lrps": __version__})
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file of an export that has not got its name yet."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

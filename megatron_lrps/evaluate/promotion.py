@@ -12,6 +12,7 @@ from megatron_lrps.campaign.integrity import MEANING, verify_one
 from megatron_lrps.campaign.lineage import resolve
 from megatron_lrps.campaign.releases import note, note_unmet, notes_of, unmet_before
 from megatron_lrps.campaign.scores import Results, measured_by, read_results, scores_folder, scores_of
+from megatron_lrps.convert.bridge_export import standing_export
 from megatron_lrps.convert.export_source import source_of_version
 from megatron_lrps.convert.model_card import with_scores
 from megatron_lrps.convert.version_checkpoint import VersionCheckpoint
@@ -78,8 +79,9 @@ def promote(
     steps = _Steps(version)
     _verify(version, steps, say)
     checked = steps.get("checked").get("export") == _state_of(version.export) is not None
-    exported = export_to_hugging_face(
-        source_of_version(version), dtype=dtype, allow=allow, check=check and not checked, say=say
+    source = source_of_version(version, of_bridge=True)
+    exported = standing_export(source) or export_to_hugging_face(
+        source, dtype=dtype, allow=allow, check=check and not checked, say=say
     )
     if exported.compared is not None:
         steps.done("checked", export=_state_of(exported.folder), **exported.compared._asdict())

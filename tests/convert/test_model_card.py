@@ -5,7 +5,7 @@ from pathlib import Path
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.lineage import chain_of, facts_of
 from megatron_lrps.convert.architecture import Model
-from megatron_lrps.convert.model_card import lineage_of, model_card
+from megatron_lrps.convert.model_card import about_model, lineage_of, model_card
 from tests.plan.plans import tree_of
 
 MODEL = Model(
@@ -45,7 +45,14 @@ def test_an_adopted_run_is_named(tmp_path: Path) -> None:
     lineage = lineage_of(facts, links, [facts_of(campaign, link.path) for link in links], [])
     for base, folder in ((tmp_path, "runs/stock"), (Path("/elsewhere"), "stock")):
         card = model_card(
-            lineage, MODEL, name="v1", iteration=1100, sha256=None, dtype="bf16", tokenizer="", ignored=(), base=base
+            lineage,
+            about_model(MODEL, "bf16"),
+            name="v1",
+            iteration=1100,
+            sha256=None,
+            tokenizer="",
+            ignored=(),
+            base=base,
         )
         assert r"| made by | main (100, 500\] -&gt; v1 (500, 1,100\] |" in card
         assert f"| main | adopted from {folder} at iteration 100 |" in card

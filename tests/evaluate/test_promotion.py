@@ -64,7 +64,8 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
             "verify_one",
             lambda *_: VerifiedCheckpoint(path=path, checkpoint=checkpoint, state="whole"),
         )
-        monkeypatch.setattr(module, "source_of_version", lambda version: version)
+        monkeypatch.setattr(module, "source_of_version", lambda version, **_: version)
+        monkeypatch.setattr(module, "standing_export", lambda source: None)
         monkeypatch.setattr(
             module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, None, "", None)
         )
