@@ -1,4 +1,4 @@
-"""Megatron-Bridge's part of an export or an import: ``python -m megatron_lrps.convert.bridge_worker`` does the work.
+"""Megatron-Bridge's part of an export: ``python -m megatron_lrps.convert.bridge_worker`` does the work.
 
 It runs in a separate process, of one rank on gloo with the model in the CPU's memory, as Bridge's own ``export_ckpt``
 does. It reads its task as JSON on stdin, and prints one line of JSON: what it made, or why it refused. Nothing of
