@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from megatron_lrps.convert.export_source import ExportSource
-from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.forward_arguments import refuse_unknown_arguments
 from megatron_lrps.convert.helper_process import OFFLINE, python_lines
 from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, SHARD_BYTES, Exported
@@ -26,7 +25,7 @@ from megatron_lrps.convert.version_export import (
     ExportedVersion,
     is_known,
     made_once,
-    write_json,
+    write_around,
     write_record,
 )
 from megatron_lrps.convert.weight_files import read_config
@@ -225,15 +224,9 @@ def _config_of(reference: Path, source: ExportSource) -> dict[str, Any]:
 
 def _write_beside(hidden: Path, source: ExportSource, config: dict[str, Any], version: str) -> str:
     """Write everything but the weights; return a sentence on the tokenizer."""
-    write_json(hidden / "config.json", config)
-    write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": source.eod})
     positions = next((config[key] for key in _POSITIONS if isinstance(config.get(key), int)), 0)
-    tokenizer = "The tokenizer is not part of this export."
-    if source.spec is not None:
-        tokenizer = write_tokenizer(source.spec, hidden, max_length=positions).statement
     architecture = next(iter(config.get("architectures") or ["model"]))
     about = (
         f"A {architecture} of {source.vocab:,} tokens, {config['torch_dtype']}, converted by Megatron-Bridge {version}."
     )
-    (hidden / "README.md").write_text(source.card(about, tokenizer, []), encoding="utf-8")
-    return tokenizer
+    return write_around(hidden, source, config, about=about, positions=positions, ignored=[])

@@ -1,7 +1,7 @@
 """``lrps export``: a checkpoint becomes a folder with weights, tokenizer, model card and a record."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -221,23 +221,44 @@ def made_once(
 
 def _write_beside(hidden: Path, source: ExportSource, planned: PlannedExport, record: dict[str, Any]) -> str:
     """Write everything but the weights; return a sentence on the tokenizer."""
-    model, eod = planned.model, source.eod
-    write_json(hidden / "config.json", config_of(model, dtype=record["dtype"], bos=None, eos=eod))
-    write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": eod})
+    model, dtype = planned.model, record["dtype"]
+    config = config_of(model, dtype=dtype, bos=None, eos=source.eod)
+    about, positions = about_model(model, dtype), model.positions
+    tokenizer = write_around(hidden, source, config, about=about, positions=positions, ignored=planned.ignored)
+    write_record(record, hidden)
+    return tokenizer
+
+
+def write_around(
+    hidden: Path, source: ExportSource, config: dict[str, Any], *, about: str, positions: int, ignored: Sequence[str]
+) -> str:
+    """Write what transformers reads beside the weights, and the card.
+
+    Args:
+        hidden: The folder of the export, which has not got its name yet.
+        source: The source.
+        config: The content of config.json.
+        about: A sentence on the model.
+        positions: The tokens that the model was trained for, at most.
+        ignored: The parts of the checkpoint without a place in the export.
+
+    Returns:
+        A sentence on the tokenizer.
+    """
+    _write_json(hidden / "config.json", config)
+    _write_json(hidden / "generation_config.json", {"bos_token_id": None, "eos_token_id": source.eod})
     tokenizer = "The tokenizer is not part of this export."
     if source.spec is not None:
-        tokenizer = write_tokenizer(source.spec, hidden, max_length=model.positions).statement
-    card = source.card(about_model(model, record["dtype"]), tokenizer, planned.ignored)
-    (hidden / "README.md").write_text(card, encoding="utf-8")
-    write_record(record, hidden)
+        tokenizer = write_tokenizer(source.spec, hidden, max_length=positions).statement
+    (hidden / "README.md").write_text(source.card(about, tokenizer, ignored), encoding="utf-8")
     return tokenizer
 
 
 def write_record(record: dict[str, Any], hidden: Path) -> None:
     """Write the facts of an export into its folder."""
-    write_json(hidden / RECORD, {**record, "lrps": __version__})
+    _write_json(hidden / RECORD, {**record, "lrps": __version__})
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file of an export that has not got its name yet."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
