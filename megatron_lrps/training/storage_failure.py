@@ -18,6 +18,9 @@ from megatron_lrps.storage.disk_space import file_system, size_words
 from megatron_lrps.training.saves_on_disk import size_on_disk
 
 ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG)
+UNTOLD = 0
+"""Stands for the number of an error of which nothing but its class has come through."""
+_UNTOLD_BY_MEGATRON = "<class 'OSError'>"
 _SAVING = ("dist_checkpointing", "torch.distributed.checkpoint")
 _PROBE_BYTES = 1 << 20
 _FIXES = {
@@ -40,8 +43,13 @@ def storage_error(error: BaseException, own: Path) -> StorageError | None:
     if code is None:
         code = next((each for each in ERRNOS if os.strerror(each) in text), None)
     if code is None and any(name in text for name in _SAVING):
-        code = failing(own)
+        code = failing(own) or (UNTOLD if _UNTOLD_BY_MEGATRON in text else None)
     return None if code is None else failure(own, code)
+
+
+def of_another_rank(error: BaseException) -> bool:
+    """Whether an error says no more than that some other rank could not save: that rank knows why."""
+    return getattr(error, "failures", None) == {}
 
 
 def failing(own: Path) -> int | None:
@@ -64,7 +72,8 @@ def failing(own: Path) -> int | None:
 def failure(own: Path, code: int) -> StorageError:
     """Return the error in words: the file system, what a save wants, what is free, and which checkpoint is whole."""
     wanted, free = _wanted(own), _free(own)
-    what = f"A write to {own} failed: {os.strerror(code)}."
+    why = os.strerror(code) if code != UNTOLD else "Megatron's writer has put the reason into the log, further up"
+    what = f"A write to {own} failed: {why}."
     what += f" It is on {file_system(own)}"
     what += f", where {size_words(free)} are free" if free is not None else ", which does not answer"
     what += f"; a save takes about {size_words(wanted)}." if wanted is not None else "."

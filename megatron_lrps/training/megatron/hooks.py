@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
@@ -28,9 +29,11 @@ from megatron_lrps.training.megatron.wheel_gaps import fill_wheel_gaps
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.rank_environment import refuse_wrong_numbers
 from megatron_lrps.training.session import Session
-from megatron_lrps.training.storage_failure import storage_error
+from megatron_lrps.training.storage_failure import of_another_rank, storage_error
 from megatron_lrps.training.trackers import wandb_run
 from megatron_lrps.training.unplanned_branch import unplanned_branch
+
+_ITS_RANK_SPEAKS_S = 10.0
 
 _session: Session | None = None
 """The session of this process; None before its arguments are parsed, and if they name no path of the plugin."""
@@ -295,6 +298,8 @@ def failure_of(error: BaseException) -> LrpsError | None:
     if found is None:
         with contextlib.suppress(OSError):  # the log may be on the disk that has failed
             traceback.print_exception(error)
+        if of_another_rank(error):
+            time.sleep(_ITS_RANK_SPEAKS_S)  # the launcher ends all ranks with the code of the first that ends
         found = storage_error(error, _session.path.own) if _session is not None else None
     if found is not None:
         tell(found, _report)

@@ -1,0 +1,32 @@
+"""The storage is named as the cause where Megatron's writer has dropped the number of the error."""
+
+from pathlib import Path
+
+import pytest
+from torch.distributed.checkpoint.api import CheckpointException, _wrap_exception
+
+from megatron_lrps.training.storage_failure import of_another_rank, storage_error
+
+
+def failed(says: str) -> CheckpointException:
+    """Return what Megatron raises on the rank whose writer failed."""
+    cause = RuntimeError(f"Worker failure: An error is caught while starting worker 0, error: {says}")
+    return CheckpointException("write", {1: _wrap_exception(cause)})
+
+
+def test_the_storage_is_at_fault_where_only_the_class_of_its_error_came_through(tmp_path: Path) -> None:
+    found = storage_error(failed("<class 'OSError'>"), tmp_path)
+    assert found is not None
+    assert found.exit_code == 74
+    assert "Megatron's writer has put the reason into the log, further up. It is on " in str(found)
+
+
+@pytest.mark.parametrize("says", ["<class 'FileNotFoundError'>", "<class 'ValueError'>", ""])
+def test_other_failures_of_the_writer_are_not_the_storages(says: str, tmp_path: Path) -> None:
+    assert storage_error(failed(says), tmp_path) is None
+
+
+def test_a_rank_knows_that_another_one_failed() -> None:
+    assert of_another_rank(CheckpointException("write", {}))
+    assert not of_another_rank(failed("<class 'OSError'>"))
+    assert not of_another_rank(RuntimeError("anything"))
