@@ -16,6 +16,7 @@ YARN: Flags = {
     "yarn-original-max-position-embeddings": 32,
     "rotary-scaling-factor": 4.0,
 }
+MUON: Flags = {"optimizer": "muon", "use-distributed-optimizer": False}
 MTP: Flags = {**ROPE, "mtp-num-layers": 1}
 WEIGHT_DECAY: Flags = {"weight-decay-incr-style": "linear", "start-weight-decay": 0.0, "end-weight-decay": 0.1}
 FP32: Flags = {"bf16": False, "use-distributed-optimizer": False}
@@ -123,6 +124,12 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
         "yarn-original-max-position-embeddings yarn-beta-fast yarn-beta-slow yarn-correction-range-round-to-int "
         "rotary-scaling-factor mscale mscale-all-dim",
     ),
+    (
+        MUON,
+        "muon-momentum muon-no-split-qkv muon-nesterov muon-scale-mode muon-num-ns-steps muon-extra-scale-factor "
+        "muon-scalar-optimizer muon-tp-mode muon-coefficient-type muon-fp32-matmul-prec",
+    ),
+    (MUON | {"muon-scalar-optimizer": "lion"}, "lion-beta1 lion-beta2"),
     (MTP | {"mtp-num-layers": 2}, "mtp-use-repeated-layer"),
     (MTP, "mtp-num-layers mtp-loss-scaling-factor mtp-detach-heads mtp-standalone"),
     ({"group-query-attention": True, "num-query-groups": 2}, "group-query-attention num-query-groups"),
@@ -166,7 +173,7 @@ BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in l
 
 
 _BEGINNINGS = """
-fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- muon- no-muon- lion- dsa- no-dsa-
+fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- dsa- no-dsa-
 linear- qk-clip megatron-fsdp- fsdp- kitchen- tp-comm- no-tp-comm- cuda-graph- moe-deepep- moe-hybridep- moe-flex-
 moe-ncclep- moe-paged- moe-permute-fusion-into- moe-routing-trace- moe-upcycling- moe-single- optimizer-offload-
 use-torch-optimizer-for-cpu- cpu-offloading- overlap-cpu- no-pin-cpu- fim- logits- straggler- disable-straggler-
