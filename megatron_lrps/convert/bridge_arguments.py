@@ -223,6 +223,9 @@ def relevant(args: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(found[name], int) and not isinstance(found[name], bool) and found[name]:
             skips = name == "window_attn_skip_freq"
             found[name] = [int(((n + skips) % found[name] == 0) != skips) for n in range(layers)]
+    experts_alone = not hybrid and isinstance(found["moe_layer_freq"], list) and all(found["moe_layer_freq"])
+    if found["num_experts"] and experts_alone:
+        found["ffn_hidden_size"] = found["moe_ffn_hidden_size"]  # no layer has an MLP of that width
     for name in _without_effect(found):
         found[name] = None
     return found

@@ -172,6 +172,8 @@ def _write(parts: list[tuple[Block, Tensor]], asked: Mapping[str, Any]) -> dict[
     """Write the checkpoint: with padding rows, as in every import, and with both names of a norm that has two."""
     values: dict[Block, Tensor] = {}
     rows = 0
+    keys = {block.key for block, _ in parts}
+    latent = bool(asked["args"].get("multi_latent_attention"))
     for block, part in parts:
         if block.key in PADDED:
             rows = -(-block.stop // PADDING) * PADDING
@@ -182,7 +184,7 @@ def _write(parts: list[tuple[Block, Tensor]], asked: Mapping[str, Any]) -> dict[
                 values[Block(block.key, shape, block.dtype, (), block.stop, rows)] = padding
             continue
         values[block] = part
-        if alias := alias_of(block.key, latent=bool(asked["args"].get("multi_latent_attention"))):
+        if alias := alias_of(block.key, keys, latent=latent):
             values[Block(alias, block.shape, block.dtype, block.index, block.start, block.stop)] = part
     args = {name: tuple(value) if name == "window_size" and value else value for name, value in asked["args"].items()}
     write_checkpoint(

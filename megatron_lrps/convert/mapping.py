@@ -289,13 +289,16 @@ def elements(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
-def alias_of(key: str, *, latent: bool) -> str:
+def alias_of(key: str, keys: Collection[str], *, latent: bool) -> str:
     """Return the other key under which the layers of another spec read the same norm, or "" if all use this one.
 
     Args:
         key: The key of Megatron's tensor.
-        latent: The model has multi-latent attention, whose dense layers are given both names too.
+        keys: All keys of the model; a router among them tells a layer with experts.
+        latent: The model has multi-latent attention. The norms of queries of other models have the name of one of its.
     """
-    experts = _ALIASES[_MLP_NORM] in key or (latent and _MLP_NORM in key)
-    ranks = any(name in key for names in _LATENT_NORMS.items() for name in names)
-    return other_key(key) if experts or ranks else ""
+    name = next((each for each in (_MLP_NORM, _ALIASES[_MLP_NORM]) if each in key), None)
+    if name is not None:
+        return other_key(key) if latent or f"{key.partition(name)[0]}mlp.router.weight" in keys else ""
+    ranks = any(each in key for names in _LATENT_NORMS.items() for each in names)
+    return other_key(key) if latent and ranks else ""

@@ -33,7 +33,13 @@ _STOOD_IN = (
         )
     ),
 )
-_FAMILIES = ("llama.llama_bridge", "qwen.qwen3_bridge", "nemotron.nemotron_bridge", "gemma.gemma2_bridge")
+_FAMILIES = (
+    "llama.llama_bridge",
+    "qwen.qwen3_bridge",
+    "qwen.qwen3_moe_bridge",
+    "nemotron.nemotron_bridge",
+    "gemma.gemma2_bridge",
+)
 _FUSIONS = (
     *("apply_rope_fusion", "gradient_accumulation_fusion", "masked_softmax_fusion", "persist_layer_norm"),
     *("moe_permute_fusion", "moe_grouped_gemm", "moe_router_fusion"),

@@ -66,6 +66,12 @@ def test_two_ways_to_say_the_same_are_the_same() -> None:
     experts = {"num_experts": 4, "moe_layer_freq": 1, "moe_ffn_hidden_size": 96}
     fields = {"num_moe_experts": 4, "moe_layer_freq": [1, 1], "moe_router_num_groups": 1, "moe_router_group_topk": 1}
     refuse_other_model({**ARGS, **experts}, described(**fields), "config.json")
+    refuse_other_model(
+        {**ARGS, **experts}, described(**{**fields, "ffn_hidden_size": 128, "moe_ffn_hidden_size": 96}), "c"
+    )
+    dense = {"moe_layer_freq": [0, 1], "ffn_hidden_size": 128, "moe_ffn_hidden_size": 96}
+    with pytest.raises(RefusedError, match="--ffn-hidden-size is 96, c has 128"):
+        refuse_other_model({**ARGS, **experts, "moe_layer_freq": [0, 1]}, described(**{**fields, **dense}), "c")
     with pytest.raises(RefusedError, match="--moe-layer-freq"):
         refuse_other_model({**ARGS, **experts}, described(**{**fields, "moe_layer_freq": [0, 1]}), "config.json")
 

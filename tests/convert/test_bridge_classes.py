@@ -14,6 +14,7 @@ from convert.hugging_face import SIZES, save_model
 
 from megatron_lrps.convert.bridge_import import import_by_bridge
 from megatron_lrps.convert.checked_import import import_from_hugging_face
+from megatron_lrps.convert.torch_dist import open_checkpoint
 from megatron_lrps.errors import RefusedError
 from tests.bridge.wheels import WHEELS, unpacked
 
@@ -29,18 +30,23 @@ def _wheel(version: str) -> Path:
     return found[version]
 
 
-@pytest.mark.parametrize("version", ["0.4.2", "0.5.0", "0.6.2"])
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [("0.4.2", "llama"), ("0.5.0", "llama"), ("0.6.2", "llama"), ("0.6.2", "qwen3"), ("0.6.2", "qwen3_moe")],
+)
 def test_bridge_says_the_lines_and_loads_the_weights(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", install(tmp_path, _wheel(version)))
-    source = save_model(tmp_path / "source", "llama")
+    source = save_model(tmp_path / "source", name)
     given: dict[str, Any] = {"plan": None, "check": None, "say": print}
     done = import_by_bridge(source, tmp_path / "imported", **given)
     own = import_from_hugging_face(source, tmp_path / "own", plan=None, check=False, say=print)
     assert {line.replace("/imported", "/own") for line in done.lines} == set(own.lines)
     assert done.compared is not None
     assert done.compared.difference <= done.compared.tolerance
+    one, other = (open_checkpoint(tmp_path / each / "release") for each in ("imported", "own"))
+    assert one.tensors.keys() == other.tensors.keys()
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

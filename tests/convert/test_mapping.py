@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
+from convert.hugging_face import CONFIGS
 from convert.models import LLAMA_MODEL
 
 from megatron_lrps.convert.architecture import Latent, Model
-from megatron_lrps.convert.mapping import Weight, other_key, stored_key, weights_of
+from megatron_lrps.convert.huggingface_config import model_of_config
+from megatron_lrps.convert.mapping import Weight, alias_of, other_key, stored_key, weights_of
 
 WEIGHT = Weight(name="w", key="k", index=(2,), rows=((0, 6),), inner=(3,))
 
@@ -59,3 +62,17 @@ def test_a_weight_of_one_part_is_its_rows() -> None:
     assert WEIGHT.shape == (6, 3)
     assert not WEIGHT.whole
     assert replace(WEIGHT, transposed=True).shape == (3, 6)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_norm_has_the_two_names_that_an_import_writes(name: str) -> None:
+    kind, config = CONFIGS[name]
+    made = getattr(transformers, f"{kind}Config")(**config).to_dict()
+    model = model_of_config({**made, "architectures": None}, name)
+    weights = weights_of(model)
+    keys = {weight.key for weight in weights}
+    latent = model.latent is not None
+    for weight in weights:
+        assert alias_of(weight.key, keys, latent=latent) == weight.alias, weight.key
+        if weight.alias:  # Transformer Engine's layers have the other one
+            assert alias_of(weight.alias, keys - {weight.key} | {weight.alias}, latent=latent) == weight.key
