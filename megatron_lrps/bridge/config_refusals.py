@@ -4,7 +4,7 @@ from typing import Any
 
 from megatron_lrps.bridge.config_values import ABSENT, value_at
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.plan.refused_flags import UNSAFE
 from megatron_lrps.schedule import Batches
 
 _KEPT = "fork-or-resume does not look at checkpoints that are not kept; save_interval and async_save save often"

@@ -15,14 +15,13 @@ from megatron_lrps.cli.options import (
     path_names,
 )
 from megatron_lrps.cli.printing import print_json, print_logits_check, say
+from megatron_lrps.convert.engines import Engine, engine_named
 from megatron_lrps.convert.version_checkpoint import find_version_checkpoint
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.wording import counted
 
 FORMATS = ("hf", "torch", "torch_dist")
 """The values of ``--format``."""
-ENGINES = ("lrps", "bridge")
-"""The values of ``--engine``."""
 SHARD_GB = 5.0
 """The default of ``--shard-gb``."""
 
@@ -191,14 +190,13 @@ def _source_options(
     return None
 
 
-def _engine(engine: str | None, of_lrps: Mapping[str, float | str | None]) -> Literal["lrps", "bridge"] | None:
+def _engine(name: str | None, of_lrps: Mapping[str, float | str | None]) -> Engine | None:
     """Return the asked engine; refuse an unknown one, and options that only ``lrps`` has."""
-    if engine not in (None, *ENGINES):
-        raise RefusedError(f"--engine {engine} is unknown.", f"give one of {', '.join(ENGINES)}.")
+    engine = engine_named(name)
     for flag, value in of_lrps.items():
         if value is not None and engine == "bridge":
             raise RefusedError(f"{flag} {value} does not apply to --engine bridge.", "leave it out.")
-    return engine  # type: ignore[return-value]
+    return engine
 
 
 def _refuse_flags(

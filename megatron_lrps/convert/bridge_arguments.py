@@ -29,7 +29,7 @@ _READ = frozenset(
         *("seq_length", "transformer_layer_spec", "hybrid_stack_spec", "mamba_stack_spec"),
     )
 )
-"""Fields that ``described_arguments`` and ``_refuse_own_layers`` read."""
+"""Fields that ``described_arguments`` and ``refuse_beyond_arguments`` read."""
 _PASSED = frozenset(
     (
         *("timers", "enable_autocast", "autocast_dtype", "use_te_rng_tracker", "pipeline_dtype", "init_method"),
@@ -60,9 +60,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 """The values of ``None``, as Megatron's own classes have them."""
 _MEGATRON = "megatron.core."
-_PLAIN_MODELS = tuple(
-    f"megatron.bridge.models.{each}" for each in ("gpt_provider", "mla_provider", "hybrid.", "mamba.")
-)
+PLAIN_MODELS = tuple(f"megatron.bridge.models.{each}" for each in ("gpt_provider", "mla_provider", "hybrid.", "mamba."))
 """The modules whose models are those that Megatron-LM builds of its arguments."""
 _YARN = (
     *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
@@ -133,19 +131,40 @@ def refuse_other_model(args: Mapping[str, Any], model: Described, name: str) -> 
     """
     applied = {"rope_scaling_factor": args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR}  # whatever the flag said
     ours, theirs = relevant({**args, **applied}), relevant(described_arguments(model))
-    if differing := [each for each in FORWARD_AND_FUSION if not _same(ours.get(each), theirs.get(each))]:
+    if differing := [each for each in FORWARD_AND_FUSION if not same_value(ours.get(each), theirs.get(each))]:
         both = "; ".join(
-            f"{flag_of(each)} is {_text(ours.get(each))}, {name} has {_text(theirs.get(each))}" for each in differing
+            f"{flag_of(each)} is {text_of(ours.get(each))}, {name} has {text_of(theirs.get(each))}"
+            for each in differing
         )
         raise RefusedError(f"The checkpoint is of another model: {both}.", "correct the config.json.")
-    if not model.built_by.startswith(_PLAIN_MODELS):
-        raise _own_layers(name, model.built_by)
-    _refuse_own_layers(model, name)
+    refuse_beyond_arguments(model, name, "give the config.json of the model that was trained.")
+
+
+def refuse_beyond_arguments(model: Described, name: str, fix: str) -> None:
+    """Refuse a provider that says more than Megatron's arguments can.
+
+    Args:
+        model: The provider that Bridge makes of a config.json.
+        name: The config.json, for messages.
+        fix: The mend.
+
+    Raises:
+        RefusedError: naming layers of Bridge's own, or the field that no argument stands for.
+    """
+    places = [model.fields.get(field) for field in ("transformer_layer_spec", "hybrid_stack_spec", "mamba_stack_spec")]
+    own = next((str(each) for each in places if each and not str(each).startswith((_MEGATRON, *PLAIN_MODELS))), None)
+    if own is not None or not model.built_by.startswith(PLAIN_MODELS):
+        raise RefusedError(
+            f"For {name}, Megatron-Bridge builds a model of its own ({own or model.built_by}), which no arguments of "
+            "Megatron-LM's build.",
+            fix,
+        )
     for field, value in sorted(model.fields.items()):
-        if _counts(field) and not _same(value, model.defaults.get(field)):
+        if _counts(field) and not same_value(value, model.defaults.get(field)):
             raise RefusedError(
-                f"For {name}, Megatron-Bridge sets {field} to {_text(value)}, and Megatron-LM has no argument for it.",
-                "give the config.json of the model that was trained.",
+                f"For {name}, Megatron-Bridge sets {field} to {text_of(value)}, and Megatron-LM has no argument for "
+                "it.",
+                fix,
             )
 
 
@@ -169,9 +188,9 @@ def refuse_other_provider(saved: Described, model: Described, name: str) -> None
             differing[field] = tuple(both)
     differing["the module that builds it"] = (saved.built_by, model.built_by)
     words = [
-        f"{field} is {_text(one)}, {name} has {_text(other)}"
+        f"{field} is {text_of(one)}, {name} has {text_of(other)}"
         for field, (one, other) in differing.items()
-        if not _same(one, other)
+        if not same_value(one, other)
     ]
     if words:
         raise RefusedError(f"The checkpoint is of another model: {'; '.join(words)}.", "correct the config.json.")
@@ -238,6 +257,8 @@ def _without_effect(args: Mapping[str, Any]) -> Collection[str]:
         idle.update(name for name in FORWARD if name.startswith("mtp_"))
     if args["window_size"] is None:
         idle.add("window_attn_skip_freq")
+    if args["hybrid_layer_pattern"]:
+        idle.add("num_layers")  # the letters are counted
     if any(args[name] for name in (*_GATED.values(), "squared_relu", "openai_gelu")):
         idle.add("bias_gelu_fusion")
     return idle
@@ -249,26 +270,14 @@ def _counts(field: str) -> bool:
     return not known and not field.startswith(_FOR_SPEED) and not field.endswith("_func")
 
 
-def _refuse_own_layers(model: Described, name: str) -> None:
-    for field in ("transformer_layer_spec", "hybrid_stack_spec", "mamba_stack_spec"):
-        value = str(model.fields.get(field) or _MEGATRON)
-        if not value.startswith((_MEGATRON, *_PLAIN_MODELS)):
-            raise _own_layers(name, value)
-
-
-def _own_layers(name: str, what: str) -> RefusedError:
-    return RefusedError(
-        f"For {name}, Megatron-Bridge builds a model of its own ({what}), which Megatron-LM cannot have trained.",
-        "give the config.json of the model that was trained.",
-    )
-
-
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values mean the same to Megatron, which takes None for off."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return list(one) == list(other)
     return bool(one == other) or (one in (None, False) and other in (None, False))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a value for a message."""
     text = str(value)
     return (text if text.isprintable() else repr(text))[:200]

@@ -5,15 +5,15 @@ is written; then ``bridge_worker.py`` writes the weights, and everything else is
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Collection, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from megatron_lrps.convert import engines
+from megatron_lrps.convert.bridge_task import run_worker
+from megatron_lrps.convert.engines import Engine
 from megatron_lrps.convert.export_source import ExportSource
-from megatron_lrps.convert.forward_arguments import refuse_unknown_arguments
-from megatron_lrps.convert.helper_process import OFFLINE, python_lines
+from megatron_lrps.convert.forward_arguments import not_computed, refuse_unknown_arguments
 from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, SHARD_BYTES, Exported
 from megatron_lrps.convert.logits_check import Compared, check_copy, check_loading
 from megatron_lrps.convert.mapping import elements
@@ -23,7 +23,6 @@ from megatron_lrps.convert.torch_dist import saved_by_bridge
 from megatron_lrps.convert.version_export import (
     RECORD,
     ExportedVersion,
-    is_known,
     made_once,
     write_around,
     write_record,
@@ -32,8 +31,7 @@ from megatron_lrps.convert.weight_files import read_config
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
 
-Engine = Literal["lrps", "bridge"]
-ENGINE = "bridge"
+ENGINE: Engine = "bridge"
 """The value of ``engine`` in the record of such an export."""
 _LEFT_OUT = ("_name_or_path", "auto_map", "transformers_version", "torch_dtype", "dtype")
 """Keys of the reference that say nothing of the export."""
@@ -69,7 +67,7 @@ def engine_for(
             model_of_args(source.opened.args, source.vocab, allow=allow, family=family)
         except RefusedError as error:
             if reference is None:
-                more = " Or give --reference DIR: Megatron-Bridge may have the model." if has_bridge() else ""
+                more = " Or give --reference DIR: Megatron-Bridge may have the model." if engines.has_bridge() else ""
                 raise RefusedError(error.what, error.fix + more) from None
             say(f"Megatron-Bridge exports it, because no family of Megatron-LRPS has the model: {error.what}")
         except (KeyError, TypeError, ValueError):
@@ -86,22 +84,8 @@ def engine_for(
         )
     if asked is None and source.opened.of_bridge:
         say("Megatron-Bridge exports it, because Megatron-Bridge has saved it")
-    refuse_no_bridge()
+    engines.refuse_no_bridge()
     return "bridge"
-
-
-def has_bridge() -> bool:
-    """Whether Megatron-Bridge is installed."""
-    return find_spec("megatron") is not None and find_spec("megatron.bridge") is not None
-
-
-def refuse_no_bridge() -> None:
-    """Refuse a machine without Megatron-Bridge; raises RefusedError."""
-    if not has_bridge():
-        raise RefusedError(
-            "Megatron-Bridge is not installed.",
-            "run this in a NeMo container, or where megatron-bridge 0.4 to 0.6 is installed with Transformer Engine.",
-        )
 
 
 def export_by_bridge(
@@ -124,8 +108,8 @@ def export_by_bridge(
         dtype: ``bf16``, ``fp32``, or None to keep the saved one.
         shard_bytes: The size of the largest file.
         allow: Arguments outside Megatron's that do not change the forward pass.
-        check: Compare the logits with Megatron's, which works for the families of Megatron-LRPS alone; None does it if
-            the machine can, and lets transformers load the export of another model.
+        check: Compare the logits with Megatron's, where a CPU can compute them; None does it if the machine can, and
+            lets transformers load the export of another model.
         say: Called with a line for each step.
 
     Raises:
@@ -135,10 +119,10 @@ def export_by_bridge(
         StorageError: the disk fails; nothing is left that looks whole.
     """
     target, opened = output or source.target, source.opened
-    known = not opened.of_bridge and is_known(source)
+    known = not opened.of_bridge and not_computed(opened.args) is None
     if check and not known:
         raise RefusedError(
-            "--check compares the logits of Megatron-LRPS's own families alone, and this model is of none.",
+            "--check compares logits with Megatron's on a CPU, and this model is of none that it builds there.",
             "leave it out: transformers loads the export all the same.",
         )
     refuse_unknown_arguments(opened.args, allow=allow)
@@ -165,6 +149,7 @@ def export_by_bridge(
         with staged(target) as hidden:
             done = run_worker(
                 {
+                    "do": "export",
                     "checkpoint": str(opened.folder.absolute()),
                     "own": opened.of_bridge,
                     "reference": str(reference.absolute()),
@@ -188,20 +173,6 @@ def standing_export(source: ExportSource) -> ExportedVersion | None:
     if found.get("engine") != ENGINE or any(found.get(key) != value for key, value in source.record.items()):
         return None
     return ExportedVersion(source.target, None, "", None)
-
-
-def run_worker(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Let ``bridge_worker.py`` do a task; raises RefusedError, and LrpsError if Bridge fails."""
-    failed = "Megatron-Bridge could not convert the model"
-    lines = list(
-        python_lines(
-            ["-m", "megatron_lrps.convert.bridge_worker"], given=task, env=OFFLINE, failed=failed, fix="fix that."
-        )
-    )
-    answer: dict[str, Any] = json.loads(lines[-1])
-    if "refused" in answer:
-        raise RefusedError(*answer["refused"])
-    return answer
 
 
 def _config_of(reference: Path, source: ExportSource) -> dict[str, Any]:

@@ -1,14 +1,10 @@
-"""Megatron-Bridge's part of an export: ``python -m megatron_lrps.convert.bridge_worker`` does the work.
+"""Megatron-Bridge's part of an export or import: ``python -m megatron_lrps.convert.bridge_worker`` does the work.
 
 It runs in a separate process, of one rank on gloo with the model in the CPU's memory, as Bridge's own ``export_ckpt``
 does. It reads its task as JSON on stdin, and prints one line of JSON: what it made, or why it refused. Nothing of
 Bridge is changed, and no code of a model's folder is run. Every name of Bridge's is checked before it is used.
 """
 
-import dataclasses
-import enum
-import functools
-import importlib
 import json
 import os
 import sys
@@ -19,33 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatron_lrps.convert.bridge_arguments import Described, refuse_other_model, refuse_other_provider
+from megatron_lrps.convert.bridge_arguments import refuse_other_model, refuse_other_provider
+from megatron_lrps.convert.bridge_model import LOADING, bridge_of, describe, model_of_provider, refuse_unknown_bridge
+from megatron_lrps.convert.bridge_to_megatron import describe_folder, import_weights
 from megatron_lrps.convert.huggingface_export import FLOATS, IGNORED
 from megatron_lrps.convert.mapping import PADDED, stored_key
 from megatron_lrps.convert.safetensors import TensorEntry, write_file
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
+from megatron_lrps.convert.weight_files import INDEX, ONE_FILE
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 from megatron_lrps.training.megatron.names import Name
-
-OLDEST = (0, 4)
-"""The oldest release whose signatures the tests compare with."""
-_FIX = "install megatron-bridge 0.4 to 0.6, or run in a NeMo container that has it."
-_BRIDGE = "megatron.bridge.models.conversion.auto_bridge"
-_LOADING = "megatron.bridge.training.model_load_save"
-_CALLED = (
-    Name(_BRIDGE, "AutoBridge.from_hf_config", ("config",)),
-    Name(_BRIDGE, "AutoBridge.from_hf_pretrained", ("path",)),
-    Name(_BRIDGE, "AutoBridge.to_megatron_provider", ("load_weights",)),
-    Name(_BRIDGE, "AutoBridge.export_hf_weights", ("model", "cpu", "show_progress")),
-    Name(_LOADING, "temporary_distributed_context", ("backend",)),
-    Name(_LOADING, "load_model_config", ("checkpoint_path",)),
-)
-"""What is called, with the parameters that are given."""
-_PROVIDED = ("wrap_with_ddp", "use_cpu_initialization")
-"""Those of the provider's ``provide_distributed_model``."""
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-"""The files by which a folder has weights."""
 
 
 def main() -> None:
@@ -56,7 +36,7 @@ def main() -> None:
         os.environ.pop(name, None)
     asked = json.load(sys.stdin)
     try:
-        answer = export(asked)
+        answer = _TASKS[asked["do"]](asked)
     except RefusedError as error:
         answer = {"refused": [error.what, error.fix]}
     print(json.dumps(answer), file=out, flush=True)
@@ -77,42 +57,24 @@ def export(asked: Mapping[str, Any]) -> dict[str, Any]:
         RefusedError: Bridge does not fit, the checkpoint is of another model than config.json, or a weight of one is
             not in the other.
     """
-    version = _refuse_unknown_bridge()
+    version = refuse_unknown_bridge()
     reference = Path(asked["reference"])
     opened = open_checkpoint(Path(asked["checkpoint"]), of_bridge=asked["own"])
-    bridge = _bridge_of(reference, version)
+    bridge = bridge_of(reference, version)
     provider = bridge.to_megatron_provider(load_weights=False)
     config = str(reference / "config.json")
     if asked["own"]:
-        saved, _ = Name(_LOADING, "load_model_config").get()(str(opened.folder))
+        saved, _ = Name(LOADING, "load_model_config").get()(str(opened.folder))
         refuse_other_provider(describe(saved), describe(provider), config)
     else:
         refuse_other_model(opened.args, describe(provider), config)
-    with Name(_LOADING, "temporary_distributed_context").get()(backend="gloo"):
-        model = _model_of(provider, opened.tensors[PADDED[0]].dtype, version)
+    with Name(LOADING, "temporary_distributed_context").get()(backend="gloo"):
+        model = model_of_provider(provider, opened.tensors[PADDED[0]].dtype, version)
         _load(model, opened, config)
         weights = bridge.export_hf_weights([model], cpu=True, show_progress=False)
         rounded = getattr(torch, asked["dtype"]) if asked["dtype"] else None
         written = write_weights(weights, Path(asked["output"]), dtype=rounded, shard_bytes=asked["shard_bytes"])
     return {"version": version, **written}
-
-
-def describe(provider: Any) -> Described:
-    """Return a provider of Bridge's in plain values."""
-    if not dataclasses.is_dataclass(provider) or isinstance(provider, type):
-        raise RefusedError(
-            f"Megatron-Bridge describes the model by a {type(provider).__name__}, and only a provider can be compared.",
-            _FIX,
-        )
-    fields = dataclasses.fields(provider)
-    defaults = {
-        field.name: _plain(field.default_factory() if callable(field.default_factory) else field.default)
-        for field in fields
-        if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-    }
-    values = {field.name: _plain(getattr(provider, field.name, None)) for field in fields}
-    built_by = getattr(getattr(type(provider), "provide", None), "__module__", "")
-    return Described(values, defaults, built_by)
 
 
 def write_weights(
@@ -151,69 +113,15 @@ def write_weights(
         size += tensor.nbytes
     write()
     if files == 1:
-        (folder / "0.safetensors").rename(folder / WEIGHTS[0])
+        (folder / "0.safetensors").rename(folder / ONE_FILE)
     else:
         names = [f"model-{number:05d}-of-{files:05d}.safetensors" for number in range(1, files + 1)]
         for number, name in enumerate(names):
             (folder / f"{number}.safetensors").rename(folder / name)
         where = {name: names[number] for name, number in place.items()}
         index = {"metadata": {"total_size": size}, "weight_map": where}
-        write_atomic(folder / WEIGHTS[1], json.dumps(index, indent=2) + "\n")
+        write_atomic(folder / INDEX, json.dumps(index, indent=2) + "\n")
     return {"tensors": len(place), "bytes": size, "files": files, "dtype": first}
-
-
-def _refuse_unknown_bridge() -> str:
-    """Return the version of the installed Bridge; refuse one that cannot be imported or has other signatures."""
-    try:
-        version = str(importlib.import_module("megatron.bridge.package_info").__version__)
-        for module in ("megatron.bridge.models", _BRIDGE, _LOADING):  # the first registers the families
-            importlib.import_module(module)
-    except ImportError as error:
-        raise RefusedError(f"Megatron-Bridge cannot be imported: {error}.", _FIX) from None
-    if _series(version) < OLDEST:
-        raise RefusedError(f"megatron-bridge is {version}, and 0.4 or later is needed.", _FIX)
-    for name in _CALLED:
-        name.check(version, _FIX, "megatron-bridge")
-    return version
-
-
-def _series(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else 0 for part in version.split(".")[:2])
-
-
-def _bridge_of(reference: Path, version: str) -> Any:
-    """Return Bridge's AutoBridge of a folder, without reading its weights; raises RefusedError."""
-    from transformers import AutoConfig
-
-    kind = Name(_BRIDGE, "AutoBridge").get()
-    has_weights = any((reference / name).is_file() for name in WEIGHTS)
-    if not has_weights and _series(version) < (0, 5):
-        raise RefusedError(
-            f"{reference} holds no weights, and megatron-bridge {version} reads their names.",
-            "give a folder with the weights too, or install megatron-bridge 0.5 or later.",
-        )
-    try:
-        if has_weights:
-            return kind.from_hf_pretrained(str(reference))
-        return kind.from_hf_config(AutoConfig.from_pretrained(reference, local_files_only=True))
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RefusedError(
-            f"Megatron-Bridge {version} has no model for {reference}: {reason}", "give a model that it converts."
-        ) from None
-
-
-def _model_of(provider: Any, dtype: torch.dtype, version: str) -> Any:
-    """Build the model in the CPU's memory, in the dtype of the checkpoint; raises RefusedError."""
-    method = Name(type(provider).__module__, f"{type(provider).__qualname__}.provide_distributed_model", _PROVIDED)
-    method.check(version, _FIX, "megatron-bridge")
-    provider.params_dtype = provider.pipeline_dtype = dtype
-    provider.bf16, provider.fp16 = dtype is torch.bfloat16, dtype is torch.float16
-    provider.perform_initialization = False
-    if hasattr(provider, "finalize"):
-        provider.finalize()
-    model = provider.provide_distributed_model(wrap_with_ddp=False, use_cpu_initialization=True)[0]
-    return model.eval()
 
 
 def _load(model: Any, opened: OpenCheckpoint, config: str) -> None:
@@ -241,22 +149,7 @@ def _load(model: Any, opened: OpenCheckpoint, config: str) -> None:
         raise RefusedError(f"Megatron does not find {wrong[0]} in {opened.folder}.", "report it.")
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, functools.partial):
-        return _plain(value.func)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, torch.dtype):
-        return str(value)
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+_TASKS = {"export": export, "describe": describe_folder, "import": import_weights}
 
 
 if __name__ == "__main__":

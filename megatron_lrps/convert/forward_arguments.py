@@ -67,6 +67,7 @@ OTHER_RELEASES = frozenset(
 """Those of Megatron 0.16, 0.17, 0.18 or 0.20 that 0.19 has not, and that leave what the weights compute as it is."""
 _OFF: Mapping[str, Any] = {"hybrid_attention_ratio": 0.0, "hybrid_mlp_ratio": 0.0, "moe_dispatch_fwd_dtype": "bf16"}
 """More of theirs -> the value that changes nothing, where that is neither None nor False."""
+_COMPUTED_TOO = frozenset(("squared_relu", "layernorm_zero_centered_gamma", "mtp_num_layers"))
 OTHER_WAYS = "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments."
 """The fix for a model of no family."""
 _CLASSES = ("size", "model")
@@ -112,6 +113,18 @@ def refuse_unknown_arguments(args: Mapping[str, Any], *, allow: Collection[str] 
             "does not have, so it may change what the model computes.",
             f"export it as torch_dist or torch, or, if it changes nothing, add --allow {name}.",
         )
+
+
+def not_computed(args: Mapping[str, Any]) -> str | None:
+    """Return the first argument with which ``megatron_logits.py`` cannot build a model, or None.
+
+    Args:
+        args: Megatron's arguments of the model, by destination.
+    """
+    for name in sorted(FORWARD - READ - IGNORED - _COMPUTED_TOO):
+        if (value := args.get(name)) not in (None, False) and not _same(value, arguments()[name].default):
+            return name
+    return None
 
 
 def refused_argument(name: str, value: Any) -> RefusedError:

@@ -32,7 +32,7 @@ WITHOUT_ITERATION = "release"
 """Megatron's name for a checkpoint without an iteration, both as folder and in the tracker."""
 PADDING = 1024
 """The rows of the word embedding are a multiple of this: Megatron's default of 128 for each of eight tensor ranks."""
-_UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+UNUSED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
 """Endings of the names of tensors that older versions of transformers saved, but that are not parameters."""
 
 _AGAIN = "download the model again."
@@ -110,7 +110,7 @@ def plan_import(source: Path) -> PlannedImport:
             )
     expected = {weight.name for weight in weights}
     head = FAMILIES[model.family].names.head
-    unknown = [name for name in found if name not in expected and not name.endswith(_UNUSED)]
+    unknown = [name for name in found if name not in expected and not name.endswith(UNUSED)]
     if model.tied and head in unknown:
         unknown.remove(head)
         _refuse_other_head(source, found[head], found[weights[0].name])

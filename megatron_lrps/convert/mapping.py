@@ -287,3 +287,15 @@ def other_key(key: str) -> str:
 def elements(shape: tuple[int, ...]) -> int:
     """Return the number of values in a tensor."""
     return math.prod(shape)
+
+
+def alias_of(key: str, *, latent: bool) -> str:
+    """Return the other key under which the layers of another spec read the same norm, or "" if all use this one.
+
+    Args:
+        key: The key of Megatron's tensor.
+        latent: The model has multi-latent attention, whose dense layers are given both names too.
+    """
+    experts = _ALIASES[_MLP_NORM] in key or (latent and _MLP_NORM in key)
+    ranks = any(name in key for names in _LATENT_NORMS.items() for name in names)
+    return other_key(key) if experts or ranks else ""

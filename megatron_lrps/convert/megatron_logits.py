@@ -35,6 +35,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     """Build Megatron's GPT model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
     import torch
     from megatron.core import parallel_state
+    from megatron.core.activations import squared_relu
     from megatron.core.fusions.fused_bias_geglu import quick_gelu
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
@@ -53,6 +54,7 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     experts = args.get("num_experts") or None
     swiglu, quick = args["swiglu"], bool(args.get("quick_geglu"))
     activations = {(True, False): torch.nn.functional.silu, (False, True): quick_gelu}
+    ungated = squared_relu if args.get("squared_relu") else torch.nn.functional.gelu
     latent = bool(args.get("multi_latent_attention"))
     kind, fields = (MLATransformerConfig, _FIELDS + _LATENT_FIELDS) if latent else (TransformerConfig, _FIELDS)
     config = kind(
@@ -60,8 +62,11 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         num_query_groups=args["num_query_groups"] if args.get("group_query_attention") else None,
         num_moe_experts=experts,
         gated_linear_unit=swiglu or quick,
-        activation_func=activations.get((swiglu, quick), torch.nn.functional.gelu),
-        bias_activation_fusion=bool(args.get("bias_gelu_fusion")) and not swiglu and not quick,
+        activation_func=activations.get((swiglu, quick), ungated),
+        bias_activation_fusion=bool(args.get("bias_gelu_fusion"))
+        and ungated is torch.nn.functional.gelu
+        and not swiglu
+        and not quick,
         attention_backend=AttnBackend.unfused,
         use_cpu_initialization=True,
         hidden_dropout=0.0,
@@ -121,7 +126,19 @@ def load_model(checkpoint: Path) -> Any:
     wrong = [key for key in (*missing, *unexpected) if "_extra_state" not in key]
     if wrong:
         raise SystemExit(f"Megatron does not find {wrong[0]} in {checkpoint}")
+    if opened.args.get("layernorm_zero_centered_gamma"):
+        _add_one_to_norms(model)
     return model
+
+
+def _add_one_to_norms(model: Any) -> None:
+    """Make of ``--apply-layernorm-1p``'s norms such as torch's, which the layers without Transformer Engine have."""
+    import torch
+
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm | torch.nn.RMSNorm):
+                module.weight.add_(1)
 
 
 def logits_of(model: Any, ids: Any) -> Any:

@@ -92,6 +92,15 @@ def model_of_args(
     return model
 
 
+def is_of_family(args: Mapping[str, Any], vocab: int) -> bool:
+    """Whether ``model_of_args`` returns a model."""
+    try:
+        model_of_args(args, vocab)
+    except (RefusedError, KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
 def _family_of(args: Mapping[str, Any], name: str | None) -> Family:
     if name is None:
         return next(each for each in reversed(FAMILIES.values()) if each.is_marked(args))

@@ -107,7 +107,7 @@ def plan_lines(model: Model, pretrained: str) -> list[str]:
     """Return the lines to put under ``megatron:`` in a plan."""
     flags = flags_of(model)
     given = {flag: value for flag, value in flags.items() if value != _unset(flag, flags)}
-    return [f"{flag}: {_yaml(value)}" for flag, value in {**given, PRETRAINED: pretrained}.items()]
+    return [f"{flag}: {yaml_value(value)}" for flag, value in {**given, PRETRAINED: pretrained}.items()]
 
 
 def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> None:
@@ -123,7 +123,7 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
     for flag, wanted in flags_of(model).items():
         found = given.get(flag, _unset(flag, given))
         if _plain(found) != _plain(wanted):
-            differing.append(f"{flag} is {_yaml(found)}, {name} has {_yaml(wanted)}")
+            differing.append(f"{flag} is {yaml_value(found)}, {name} has {yaml_value(wanted)}")
     if differing:
         lines = "\n".join(f"  {line}" for line in plan_lines(model, pretrained))
         raise RefusedError(
@@ -142,7 +142,8 @@ def _plain(value: Any) -> Any:
         return text
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """Return a flag's value as a plan has it."""
     if isinstance(value, float) and "." not in repr(value):  # YAML takes 1e-06 for text, and 1.0e-06 for a number
         return repr(value).replace("e", ".0e")
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,7 +16,7 @@ from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, plan_weights, write_torch, write_torch_dist
-from megatron_lrps.convert.model_arguments import model_of_args
+from megatron_lrps.convert.model_arguments import is_of_family
 from megatron_lrps.convert.model_card import about_model
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
@@ -173,11 +173,7 @@ def export_to_megatron(
 
 def is_known(source: ExportSource) -> bool:
     """Whether the model is of a Hugging Face family, so that Megatron's forward can be built for it on its own."""
-    try:
-        model_of_args(source.opened.args, source.vocab)
-    except (RefusedError, KeyError, TypeError, ValueError):
-        return False
-    return True
+    return is_of_family(source.opened.args, source.vocab)
 
 
 def _rounded(dtype: torch.dtype | None) -> str | None:

@@ -66,5 +66,13 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
             "is given for fp32 weights, and megatron-core trains those of half precision with it",
             "add bf16: true, or choose another optimizer.",
         )
+    if flags.get("optimizer") == "lion":
+        for flag in ("lion-beta1", "lion-beta2"):
+            if on(flag):
+                refuse(
+                    flag,
+                    "would be ignored: Megatron gives --optimizer lion the betas of Adam",
+                    f"set {flag.replace('lion', 'adam')} instead.",
+                )
     if all(map(on, _HALF)):
         refuse("fp16", "is given beside bf16", "give one of the two.")

@@ -35,6 +35,9 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_SHARES, lambda number: 0 <= number < 1, "0 or more and below 1"),
     (("rotary-percent",), lambda number: 0 < number <= 1, "above 0 and at most 1"),
 )
+_STREAMS = "it overlaps streams of CUDA"
+_TE_ALONE = "Transformer Engine's modules alone have it"
+_WEIGHT_SHARDS = ("tensor-parallel-num-weight-shards", "expert-tensor-parallel-num-weight-shards")
 _GPU_ALONE = {
     "fp8-format": "Transformer Engine's modules compute in FP8",
     "fp4-format": "Transformer Engine's modules compute in FP4",
@@ -55,8 +58,24 @@ _GPU_ALONE = {
     "experimental-attention-variant": "Megatron makes it of Transformer Engine's modules alone",
     "tp-comm-overlap": "Transformer Engine's modules alone overlap it",
     "use-transformer-engine-op-fuser": "it fuses Transformer Engine's modules",
+    **dict.fromkeys(("overlap-moe-expert-parallel-comm", "ep-overlap-early-attn-memory-release"), _STREAMS),
+    **dict.fromkeys(("pipeline-model-parallel-comm-backend", "use-nccl-ub"), "the ranks speak by gloo on a CPU"),
+    **dict.fromkeys(
+        ("moe-expert-rank-capacity-factor", "moe-enable-deepep"), "its experts exchange tokens by kernels of CUDA"
+    ),
+    "gpu-sniff-test-interval": "it tests GPUs",
+    "use-sharp": "switches of InfiniBand reduce with it",
+    **dict.fromkeys(("save-activations-interval", "save-dgrads-interval"), "it looks for Transformer Engine's modules"),
+    **dict.fromkeys(
+        ("fp32-residual-connection", "fused-residual-rmsnorm", "moe-latent-size", "symmetric-ar-type"), _TE_ALONE
+    ),
+    **dict.fromkeys(("batch-invariant-mode", "overlap-dispatch-backward-with-experts-wgrad"), _TE_ALONE),
+    **dict.fromkeys(("moe-router-padding-for-quantization", "moe-router-padding-for-fp8"), "it pads for FP8 and FP4"),
+    **dict.fromkeys(("mla-down-proj-fusion", *_WEIGHT_SHARDS), _TE_ALONE),
+    **dict.fromkeys(("moe-mlp-glu-interleave-size", "moe-shared-expert-glu-interleave-size"), _TE_ALONE),
 }
-"""Flags that the CPU backend would silently ignore or fail at -> why. A size of 1 and the word none mean: off."""
+"""Flags that the CPU backend would silently ignore or fail at -> why. The word none means: off."""
+_OFF_AT_ONE = ("context-parallel-size", *_WEIGHT_SHARDS)
 
 
 def refuse_out_of_range(flags: Mapping[str, Any], prefix: str) -> None:
@@ -95,7 +114,7 @@ def refuse_without_gpu(flags: Mapping[str, Any], prefix: str) -> None:
     """Refuse features that the CPU backend lacks; arguments as in ``refuse_out_of_range``. Raises PlanError."""
     for name, why in _GPU_ALONE.items():
         value = flags.get(name)
-        if value not in (None, False, "none") and _number(value) != 1:
+        if value not in (None, False, "none") and not (name in _OFF_AT_ONE and _number(value) == 1):
             raise PlanError(f"{prefix}{name}: {value} needs a GPU: {why}.", "remove it, or set launch.device: gpu.")
 
 

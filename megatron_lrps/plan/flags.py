@@ -18,6 +18,7 @@ from megatron_lrps.plan.keys.values import shown
 from megatron_lrps.plan.megatron_arguments import refuse_known_flags, refuse_unknown_flags, words
 from megatron_lrps.plan.model import Plan
 from megatron_lrps.plan.paths import PlannedPath, Tree
+from megatron_lrps.plan.refused_flags import NO_RESUME, UNSAFE
 from megatron_lrps.plan.validation_flags import validation_flags
 
 _DECIDED_BY = {
@@ -44,52 +45,6 @@ _DECIDED_BY = {
 
 OWNED = {flag: key for key, flags in _DECIDED_BY.items() for flag in flags.split()}
 """Megatron flag that a plan key sets -> that key; ``megatron:`` may not have these flags."""
-
-UNSAFE: dict[str, str] = {
-    "finetune": "it drops the optimizer and the position; a fork keeps both",
-    "no-load-optim": "it drops the optimizer at the fork",
-    "no-load-rng": "it drops the random states at the fork",
-    "no-save-optim": "a checkpoint without its optimizer is no fork point",
-    "no-save-rng": "a checkpoint without its random states does not resume exactly",
-    "ckpt-step": "fork-or-resume chooses the checkpoint",
-    "override-opt_param-scheduler": "the plan is the schedule",
-    "use-checkpoint-opt_param-scheduler": "the plan is the schedule",
-    "phase-transition-iterations": "it ends the job at each phase",
-    "iterations-to-skip": "main and branch would read other samples",
-    "decrease-batch-size-if-needed": "the batch size, and with it every position, would change silently",
-    "save-retain-interval": "it deletes fork points",
-    "yaml-cfg": "flags from a second file would not be compared with the plan",
-    "mock-data": "the windows are the data",
-    "override-ckpt-iteration": "it moves the position of a path",
-    "use-checkpoint-args": "the plan gives the arguments",
-    "exit-on-missing-checkpoint": "fork-or-resume decides where a path starts",
-    "result-rejected-tracker-filename": "it skips iterations, and main and branch would read other samples",
-    **dict.fromkeys(
-        ("non-persistent-ckpt-type", "non-persistent-save-interval"),
-        "fork-or-resume does not look at checkpoints that are not kept; save-interval and async-save save often",
-    ),
-    "adlr-autoresume": "it needs scripts of NVIDIA's own cluster; lrps saves before a job's end and continues",
-    **dict.fromkeys(
-        ("openai-gelu", "apply-residual-connection-post-layernorm", "mask-prob", "short-seq-prob"),
-        "nothing in megatron-core reads it, so another model would be trained than the plan says",
-    ),
-    "freeze-all-layers": "it trains nothing",
-    "error-injection-rate": "it makes results wrong on purpose",
-    "fake-process-group": "ranks that do not exchange anything train no model",
-    "ckpt-convert-format": "it converts a checkpoint and trains nothing",
-    "ckpt-convert-save": "it converts a checkpoint and trains nothing",
-    "skip-train": "it trains nothing; lrps eval scores what is trained",
-    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started: launch.local.ft_launcher lets lrps "
-    "run do so; elsewhere alerts.stall_ends ends ranks that hang",
-}
-"""Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
-
-NO_RESUME: dict[tuple[str, FlagValue], str] = {
-    ("optimizer", "sgd"): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or "
-    "resume",
-    ("optimizer", "soap"): "its state has matrices of other shapes than the weights, which megatron-core fails to save",
-}
-"""Megatron flag values with which no path could be continued -> the reason."""
 
 DEFAULTS: dict[str, FlagValue] = {
     "micro-batch-size": 1,

@@ -10,8 +10,9 @@ from typing import Any
 
 from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.entry_flags import is_not_honoured
-from megatron_lrps.plan.flags import DEFAULTS, OWNED, UNSAFE
+from megatron_lrps.plan.flags import DEFAULTS, OWNED
 from megatron_lrps.plan.megatron_arguments import by_flag
+from megatron_lrps.plan.refused_flags import UNSAFE
 
 TABLE = Path(__file__).with_suffix(".tsv")
 

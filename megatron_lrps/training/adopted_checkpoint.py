@@ -9,7 +9,7 @@ from megatron_lrps.campaign.same_run import Identity
 from megatron_lrps.campaign.start_point import StartPoint
 from megatron_lrps.data.fingerprint import tokenizer_fingerprint
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.plan.refused_flags import UNSAFE
 from megatron_lrps.training.path_to_train import PathToTrain
 
 

@@ -14,7 +14,8 @@ from megatron_lrps.plan import PlannedPath, Tree
 from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.data_files import require_data
-from megatron_lrps.plan.flags import OWNED, UNSAFE, argument_line, path_flags, refuse_to_train_mean
+from megatron_lrps.plan.flags import OWNED, argument_line, path_flags, refuse_to_train_mean
+from megatron_lrps.plan.refused_flags import UNSAFE
 from megatron_lrps.schedule import SHAPES
 from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.refusals import refuse_usage

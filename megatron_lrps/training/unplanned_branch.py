@@ -5,7 +5,7 @@ from pathlib import Path
 
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.batch_schedule import BATCH_FLAGS
-from megatron_lrps.plan.flags import UNSAFE
+from megatron_lrps.plan.refused_flags import UNSAFE
 from megatron_lrps.schedule import Batches, Branch, DecaySpec, branch_schedule, main_schedule
 from megatron_lrps.training.path_to_train import PathToTrain
 

@@ -47,7 +47,7 @@ def use(folder: Path, tokenizer: Any) -> None:
     """
     import megatron
 
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, Finder(_STOOD_IN))
     root = folder / "megatron" / "bridge"
     for name in ("", ".training", ".data", ".utils"):  # whose __init__ would import every model
         module = types.ModuleType(f"{_PACKAGE}{name}")
@@ -71,9 +71,14 @@ class _StandIn(types.ModuleType):
         return made
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a stand-in for every module of the named packages."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self._packages = packages
+
     def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
-        stood_in = any(f"{name}.".startswith(f"{each}.") for each in _STOOD_IN)
+        stood_in = any(f"{name}.".startswith(f"{each}.") for each in self._packages)
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if stood_in else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:

@@ -17,6 +17,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from megatron.core.transformer import TransformerConfig
+from safetensors.torch import load_file
 from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
@@ -118,6 +119,15 @@ class AutoBridge:
             persist_layer_norm=False, gradient_accumulation_fusion=False, masked_softmax_fusion=False,
         )  # fmt: skip
 
+    def load_hf_weights(
+        self, model: list[Any], hf_path: str | Path | None = None, allowed_mismatched_params: list[str] | None = None
+    ) -> list[Any]:
+        weights = load_file(Path(self.config.name_or_path) / "model.safetensors")
+        for name, part in self._parts(model[0]):
+            if name in weights:  # Bridge passes over what it does not find
+                part.copy_(weights[name].view(part.shape))
+        return model
+
     def export_hf_weights(
         self,
         model: list[Any],
@@ -127,9 +137,15 @@ class AutoBridge:
         merge_adapter_weights: bool = True,
         weight_dtype: torch.dtype | None = None,
     ) -> Iterable[HFWeightTuple]:
+        for name, part in self._parts(model[0]):
+            rows = part.flatten(0, -2) if part.ndim > 2 else part
+            yield HFWeightTuple(name, rows)
+
+    def _parts(self, model: Any) -> Iterator[tuple[str, Tensor]]:
+        """Each weight's name, and its values in Megatron's parameters."""
         config = self.config
-        found = {name: value.detach() for name, value in model[0].named_parameters()}
-        yield HFWeightTuple("model.embed_tokens.weight", found["embedding.word_embeddings.weight"])
+        found = {name: value.detach() for name, value in model.named_parameters()}
+        yield "model.embed_tokens.weight", found["embedding.word_embeddings.weight"]
         for number in range(config.num_hidden_layers):
             there, here = f"decoder.layers.{number}", f"model.layers.{number}"
             for name, ours in (
@@ -138,18 +154,18 @@ class AutoBridge:
                 ("self_attention.linear_proj", "self_attn.o_proj"),
                 ("mlp.linear_fc2", "mlp.down_proj"),
             ):
-                yield HFWeightTuple(f"{here}.{ours}.weight", found[f"{there}.{name}.weight"])
+                yield f"{here}.{ours}.weight", found[f"{there}.{name}.weight"]
             gate_up = found[f"{there}.mlp.linear_fc1.weight"].chunk(2)
             for name, value in zip(("gate", "up"), gate_up, strict=True):
-                yield HFWeightTuple(f"{here}.mlp.{name}_proj.weight", value)
+                yield f"{here}.mlp.{name}_proj.weight", value
             qkv = found[f"{there}.self_attention.linear_qkv.weight"]
             grouped = qkv.view(config.num_key_value_heads, -1, config.head_dim, config.hidden_size)
             parts = grouped[:, :-2], grouped[:, -2], grouped[:, -1]
             for name, value in zip("qkv", parts, strict=True):
-                yield HFWeightTuple(f"{here}.self_attn.{name}_proj.weight", value.reshape(-1, config.hidden_size))
-        yield HFWeightTuple("model.norm.weight", found["decoder.final_layernorm.weight"])
+                yield f"{here}.self_attn.{name}_proj.weight", value
+        yield "model.norm.weight", found["decoder.final_layernorm.weight"]
         if not config.tie_word_embeddings:
-            yield HFWeightTuple("lm_head.weight", found["output_layer.weight"])
+            yield "lm_head.weight", found["output_layer.weight"]
 
 
 # megatron.bridge.training.model_load_save

@@ -9,7 +9,7 @@ import transformers
 
 VOCAB = 111
 POSITIONS = 64
-_SIZES: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -36,7 +36,7 @@ _YARN = {
     "beta_fast": 24.0,
 }
 _LATENT: dict[str, Any] = {
-    **{**_SIZES, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16},
+    **{**SIZES, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16},
     **{"qk_rope_head_dim": 8, "v_head_dim": 12, "moe_intermediate_size": 48, "n_routed_experts": 8},
     **{"num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "n_shared_experts": 2},
 }
@@ -47,76 +47,76 @@ _LATENT_YARN = {
 _EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "num_local_experts": 4}
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {**_SIZES, "rope_parameters": _LLAMA3}),
-    "llama-3.2": ("Llama", {**_SIZES, "tie_word_embeddings": True, "rope_parameters": {**_LLAMA3, "factor": 32.0}}),
+    "llama": ("Llama", {**SIZES, "rope_parameters": _LLAMA3}),
+    "llama-3.2": ("Llama", {**SIZES, "tie_word_embeddings": True, "rope_parameters": {**_LLAMA3, "factor": 32.0}}),
     "llama-linear": (
         "Llama",
-        {**_SIZES, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
+        {**SIZES, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
     ),
-    "llama-tied-biased": ("Llama", {**_SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
-    "mistral": ("Mistral", {**_SIZES, "sliding_window": 16}),
+    "llama-tied-biased": ("Llama", {**SIZES, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
+    "mistral": ("Mistral", {**SIZES, "sliding_window": 16}),
     "ministral": (
         "Ministral",
-        {**_SIZES, "head_dim": 16, "sliding_window": 16, "layer_types": ["full_attention", *["sliding_attention"] * 3]},
+        {**SIZES, "head_dim": 16, "sliding_window": 16, "layer_types": ["full_attention", *["sliding_attention"] * 3]},
     ),
-    "smollm3": ("SmolLM3", {**_SIZES, "no_rope_layers": [1, 0, 1, 1], "pad_token_id": None}),
+    "smollm3": ("SmolLM3", {**SIZES, "no_rope_layers": [1, 0, 1, 1], "pad_token_id": None}),
     "smollm3-windows": (
         "SmolLM3",
-        {**_SIZES, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 16, "mlp_bias": True}
+        {**SIZES, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 16, "mlp_bias": True}
         | {"attention_bias": True, "pad_token_id": None, "tie_word_embeddings": False},
     ),
-    "phi3": ("Phi3", {**_SIZES, "sliding_window": 16, "pad_token_id": None}),
+    "phi3": ("Phi3", {**SIZES, "sliding_window": 16, "pad_token_id": None}),
     "phi3-partial": (
         "Phi3",
         {
-            **_SIZES,
+            **SIZES,
             "pad_token_id": None,
             "rope_parameters": {"rope_type": "default", "rope_theta": 250000.0, "partial_rotary_factor": 0.75},
         },
     ),
-    "seed_oss": ("SeedOss", {**_SIZES, "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0}),
-    "ernie4_5": ("Ernie4_5", {**_SIZES, "head_dim": 32}),
-    "ernie4_5-biased": ("Ernie4_5", {**_SIZES, "use_bias": True, "tie_word_embeddings": False}),
-    "qwen2": ("Qwen2", {**_SIZES, "num_key_value_heads": 4}),
+    "seed_oss": ("SeedOss", {**SIZES, "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0}),
+    "ernie4_5": ("Ernie4_5", {**SIZES, "head_dim": 32}),
+    "ernie4_5-biased": ("Ernie4_5", {**SIZES, "use_bias": True, "tie_word_embeddings": False}),
+    "qwen2": ("Qwen2", {**SIZES, "num_key_value_heads": 4}),
     "qwen2-windows": (
         "Qwen2",
-        {**_SIZES, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2},
+        {**SIZES, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2},
     ),
     "qwen3-windows": (
         "Qwen3",
         {
-            **_SIZES,
+            **SIZES,
             "head_dim": 16,
             "use_sliding_window": True,
             "sliding_window": 16,
             "layer_types": ["sliding_attention", "full_attention"] * 2,
         },
     ),
-    "qwen2-yarn": ("Qwen2", {**_SIZES, "rope_parameters": _YARN}),
-    "qwen3": ("Qwen3", {**_SIZES, "head_dim": 32, "tie_word_embeddings": True}),
-    "mixtral": ("Mixtral", {**_SIZES, **_EXPERTS}),
+    "qwen2-yarn": ("Qwen2", {**SIZES, "rope_parameters": _YARN}),
+    "qwen3": ("Qwen3", {**SIZES, "head_dim": 32, "tie_word_embeddings": True}),
+    "mixtral": ("Mixtral", {**SIZES, **_EXPERTS}),
     "qwen3_moe": (
         "Qwen3Moe",
-        {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
+        {**SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "norm_topk_prob": True},
     ),
     "qwen3_moe-dense": (
         "Qwen3Moe",
-        {**_SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "decoder_sparse_step": 2}
+        {**SIZES, **_EXPERTS, "head_dim": 16, "moe_intermediate_size": 48, "decoder_sparse_step": 2}
         | {"mlp_only_layers": [1], "tie_word_embeddings": True},
     ),
     "qwen2_moe": (
         "Qwen2Moe",
-        {**_SIZES, **_EXPERTS, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "num_experts": 4},
+        {**SIZES, **_EXPERTS, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "num_experts": 4},
     ),
     "glm4_moe": (
         "Glm4Moe",
-        {**_SIZES, "head_dim": 32, "moe_intermediate_size": 48, "num_experts_per_tok": 2, "n_routed_experts": 4}
+        {**SIZES, "head_dim": 32, "moe_intermediate_size": 48, "num_experts_per_tok": 2, "n_routed_experts": 4}
         | {"first_k_dense_replace": 1, "n_shared_experts": 2, "routed_scaling_factor": 2.5, "use_qk_norm": True}
         | {"attention_bias": True, "num_mtp_layers": 0},
     ),
     "glm4_moe-groups": (
         "Glm4Moe",
-        {**_SIZES, "head_dim": 16, "moe_intermediate_size": 48, "num_experts_per_tok": 4, "n_routed_experts": 8}
+        {**SIZES, "head_dim": 16, "moe_intermediate_size": 48, "num_experts_per_tok": 4, "n_routed_experts": 8}
         | {"first_k_dense_replace": 0, "n_group": 4, "topk_group": 2, "num_mtp_layers": 0},
     ),
     "deepseek_v3": ("DeepseekV3", {**_LATENT, "rope_parameters": _LATENT_YARN}),
@@ -141,7 +141,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt_oss": (
         "GptOss",
-        {**_SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
+        {**SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
         | {"rope_parameters": {**_YARN, "rope_theta": 150000.0, "truncate": False}},
     ),
     "gpt2": (

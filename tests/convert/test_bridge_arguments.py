@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert import bridge_export
+from megatron_lrps.convert import engines
 from megatron_lrps.convert.bridge_arguments import Described, refuse_other_model, refuse_other_provider
 from megatron_lrps.convert.bridge_export import engine_for
 from megatron_lrps.convert.model_arguments import args_of
@@ -80,7 +80,7 @@ def test_bridge_is_chosen_where_no_family_has_the_model(monkeypatch: pytest.Monk
     said: list[str] = []
 
     def chosen(installed: bool, reference: Path | None, **changed: Any) -> str:
-        monkeypatch.setattr(bridge_export, "has_bridge", lambda: installed)
+        monkeypatch.setattr(engines, "has_bridge", lambda: installed)
         opened = SimpleNamespace(args={**ARGS, **changed}, of_bridge=False, folder=Path("saved"))
         source: Any = SimpleNamespace(opened=opened, vocab=LLAMA_MODEL.vocab)
         return engine_for(source, None, reference, say=said.append)

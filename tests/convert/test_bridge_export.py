@@ -12,8 +12,9 @@ from convert.bridge_stand_in import install
 from convert.hugging_face import VOCAB, save_model
 from safetensors.torch import load_file
 
-from megatron_lrps.convert import bridge_export, huggingface_import
-from megatron_lrps.convert.bridge_export import engine_for, export_by_bridge, run_worker, standing_export
+from megatron_lrps.convert import engines, huggingface_import
+from megatron_lrps.convert.bridge_export import engine_for, export_by_bridge, standing_export
+from megatron_lrps.convert.bridge_task import run_worker
 from megatron_lrps.convert.export_source import source_of_checkpoint
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
 from megatron_lrps.errors import RefusedError
@@ -65,7 +66,7 @@ def test_bridge_is_chosen_for_its_own_checkpoint_and_transformers_loads_the_expo
     source: Path, reference: Path, there: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_import, "args_of", lambda model: {})  # Bridge saves none
-    monkeypatch.setattr(bridge_export, "has_bridge", lambda: True)
+    monkeypatch.setattr(engines, "has_bridge", lambda: True)
     monkeypatch.setenv("PYTHONPATH", there["PYTHONPATH"])
     saved = write_import(plan_import(source), tmp_path / "of-bridge").folder / "release"
     with pytest.raises(RefusedError, match="so Megatron-Bridge has saved it"):
@@ -76,7 +77,7 @@ def test_bridge_is_chosen_for_its_own_checkpoint_and_transformers_loads_the_expo
         engine_for(place, None, None, say=said.append)
     assert engine_for(place, None, reference, say=said.append) == "bridge"
     assert said == ["Megatron-Bridge exports it, because Megatron-Bridge has saved it"]
-    with pytest.raises(RefusedError, match="--check compares the logits of Megatron-LRPS's own families alone"):
+    with pytest.raises(RefusedError, match="--check compares logits with Megatron's on a CPU"):
         export_by_bridge(place, reference, check=True)
     config = json.loads((source / "config.json").read_text())
     (saved / "run_config.yaml").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
@@ -122,7 +123,7 @@ def test_what_bridge_lacks_is_named(
         if folder == "odd":
             odd.write_text(f"{odd.read_text()}def temporary_distributed_context(device): ...\n")
         with pytest.raises(RefusedError, match=says):
-            run_worker({"reference": str(reference)})
+            run_worker({"do": "export", "reference": str(reference)})
     file = reference / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_size": VOCAB + 1}))
     place = source_of_checkpoint(saved, tmp_path / "out", iteration=None, vocab=VOCAB)

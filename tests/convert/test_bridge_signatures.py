@@ -11,7 +11,7 @@ STAND_IN = [Path(__file__).with_name("bridge_stand_in.py")]
 COMPARED = {
     "models/conversion/auto_bridge.py": (
         *("AutoBridge.from_hf_config", "AutoBridge.from_hf_pretrained", "AutoBridge.to_megatron_provider"),
-        "AutoBridge.export_hf_weights",
+        *("AutoBridge.load_hf_weights", "AutoBridge.export_hf_weights"),
     ),
     "training/model_load_save.py": ("load_model_config", "temporary_distributed_context"),
     "models/gpt_provider.py": ("GPTModelProvider.provide",),

@@ -3,14 +3,20 @@
 from typing import Any
 
 from megatron_lrps.plan.entry_flags import NOT_HONOURED
-from megatron_lrps.plan.flags import FIXED, OWNED, UNSAFE
+from megatron_lrps.plan.flags import FIXED, OWNED
 from megatron_lrps.plan.megatron_arguments import Argument, arguments, by_flag
+from megatron_lrps.plan.refused_flags import UNSAFE
 
 Flags = dict[str, Any]
 
 MOE: Flags = {"num-experts": 4, "moe-router-topk": 2, "disable-bias-linear": True}
 ROPE: Flags = {"position-embedding-type": "rope"}
-YARN: Flags = {"position-embedding-type": "yarn", "yarn-original-max-position-embeddings": 32}
+YARN: Flags = {
+    "position-embedding-type": "yarn",
+    "yarn-original-max-position-embeddings": 32,
+    "rotary-scaling-factor": 4.0,
+}
+MUON: Flags = {"optimizer": "muon", "use-distributed-optimizer": False}
 MTP: Flags = {**ROPE, "mtp-num-layers": 1}
 WEIGHT_DECAY: Flags = {"weight-decay-incr-style": "linear", "start-weight-decay": 0.0, "end-weight-decay": 0.1}
 FP32: Flags = {"bf16": False, "use-distributed-optimizer": False}
@@ -53,8 +59,6 @@ VALUES: Flags = {
     "attention-backend": "unfused",
     "attention-dropout": 0.2,
     "clip-grad": 0.5,
-    "decoder-num-layers": 2,
-    "encoder-num-layers": 2,
     "distributed-backend": "gloo",
     "exit-signal": "SIGTERM",
     "exit-interval": 100,
@@ -92,16 +96,17 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
     (
         MOE,
         "moe-router-topk moe-router-pre-softmax moe-router-topk-scaling-factor moe-router-score-function "
-        "moe-router-force-load-balancing moe-router-force-biased moe-input-jitter-eps moe-expert-capacity-factor "
-        "moe-token-drop-policy moe-apply-probs-on-input moe-layer-freq moe-shared-expert-intermediate-size "
+        "moe-input-jitter-eps moe-expert-capacity-factor moe-layer-freq moe-shared-expert-intermediate-size "
         "moe-ffn-hidden-size moe-aux-loss-coeff moe-z-loss-coeff moe-router-load-balancing-type moe-grouped-gemm "
         "moe-token-dispatcher-type moe-permute-fusion moe-router-fusion moe-layer-recompute moe-per-layer-logging "
         "moe-router-dtype moe-router-padding-for-quantization num-experts moe-latent-size moe-enable-routing-replay "
-        "moe-shared-expert-overlap moe-flex-dispatcher-backend moe-enable-deepep moe-use-upcycling "
-        "moe-expert-rank-capacity-factor moe-mlp-glu-interleave-size moe-single-grouped-weight "
-        "moe-router-padding-for-fp8 moe-router-quantile-balancing-ema save-tokens-per-expert-interval",
+        "moe-shared-expert-overlap moe-flex-dispatcher-backend moe-enable-deepep moe-single-grouped-weight "
+        "moe-router-padding-for-fp8 save-tokens-per-expert-interval",
     ),
-    (MOE | {"moe-shared-expert-intermediate-size": 64}, "moe-shared-expert-gate moe-shared-expert-glu-interleave-size"),
+    (MOE | {"moe-router-topk": 1, "moe-router-pre-softmax": True}, "moe-apply-probs-on-input"),
+    (MOE | {"moe-expert-capacity-factor": 0.5}, "moe-token-drop-policy"),
+    (MOE | {"moe-router-load-balancing-type": ["quantile_balancing"]}, "moe-router-quantile-balancing-ema"),
+    (MOE | {"moe-shared-expert-intermediate-size": 64}, "moe-shared-expert-gate"),
     (
         MOE | {"moe-router-score-function": "sigmoid", "moe-router-enable-expert-bias": True},
         "moe-router-enable-expert-bias moe-router-bias-update-rate",
@@ -119,15 +124,25 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
         "yarn-original-max-position-embeddings yarn-beta-fast yarn-beta-slow yarn-correction-range-round-to-int "
         "rotary-scaling-factor mscale mscale-all-dim",
     ),
-    (MTP, "mtp-num-layers mtp-loss-scaling-factor mtp-use-repeated-layer mtp-detach-heads mtp-standalone"),
+    (
+        MUON,
+        "muon-momentum muon-no-split-qkv muon-nesterov muon-scale-mode muon-num-ns-steps muon-extra-scale-factor "
+        "muon-scalar-optimizer muon-tp-mode muon-coefficient-type muon-fp32-matmul-prec",
+    ),
+    (MUON | {"muon-scalar-optimizer": "lion"}, "lion-beta1 lion-beta2"),
+    (MTP | {"mtp-num-layers": 2}, "mtp-use-repeated-layer"),
+    (MTP, "mtp-num-layers mtp-loss-scaling-factor mtp-detach-heads mtp-standalone"),
     ({"group-query-attention": True, "num-query-groups": 2}, "group-query-attention num-query-groups"),
     ({"swiglu": True}, "glu-linear-offset activation-func-clamp-value no-bias-swiglu-fusion"),
     ({"window-size": [16, 0]}, "window-attn-skip-freq"),
     (WEIGHT_DECAY, "weight-decay-incr-style start-weight-decay end-weight-decay"),
     ({"qk-layernorm": True}, "apply-wd-to-qk-layernorm no-weight-decay-cond-type"),
     ({"decoupled-lr": 1e-3}, "decoupled-lr decoupled-min-lr"),
-    (FP16, "fp16 loss-scale initial-loss-scale min-loss-scale loss-scale-window hysteresis"),
-    (RECOMPUTED, "recompute-granularity recompute-method recompute-num-layers distribute-saved-activations"),
+    (FP16, "fp16 fp16-lm-cross-entropy loss-scale initial-loss-scale min-loss-scale loss-scale-window hysteresis"),
+    (RECOMPUTED, "recompute-granularity recompute-method recompute-num-layers"),
+    (RECOMPUTED | {"tensor-model-parallel-size": 2}, "distribute-saved-activations"),
+    ({"null-tokenizer-eod-id": 0}, "eod-mask-loss"),
+    ({"null-tokenizer-eod-id": 0, "eod-mask-loss": True}, "calculate-per-token-loss"),
     ({"recompute-granularity": "selective"}, "recompute-modules"),
     (
         BACKGROUND,
@@ -143,8 +158,7 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
     ),
     (
         {"multi-latent-attention": True} | ROPE,
-        "multi-latent-attention q-lora-rank kv-lora-rank qk-head-dim "
-        "qk-pos-emb-head-dim v-head-dim mla-down-proj-fusion",
+        "multi-latent-attention q-lora-rank kv-lora-rank qk-head-dim qk-pos-emb-head-dim v-head-dim",
     ),
     ({"position-embedding-type": "none"}, "no-position-embedding"),
     ({"disable-bias-linear": True}, "add-qkv-bias"),
@@ -159,7 +173,7 @@ BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in l
 
 
 _BEGINNINGS = """
-fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- muon- no-muon- lion- dsa- no-dsa-
+fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- dsa- no-dsa-
 linear- qk-clip megatron-fsdp- fsdp- kitchen- tp-comm- no-tp-comm- cuda-graph- moe-deepep- moe-hybridep- moe-flex-
 moe-ncclep- moe-paged- moe-permute-fusion-into- moe-routing-trace- moe-upcycling- moe-single- optimizer-offload-
 use-torch-optimizer-for-cpu- cpu-offloading- overlap-cpu- no-pin-cpu- fim- logits- straggler- disable-straggler-
@@ -178,7 +192,7 @@ RANKS = dict.fromkeys(
         *("tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size"),
         *("sequence-parallel", "num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank"),
         *("overlap-grad-reduce", "overlap-param-gather", "dist-ckpt-optim-fully-reshardable"),
-        *("overlap-p2p-communication-warmup-flush", "expert-tensor-parallel-size"),
+        *("overlap-p2p-communication-warmup-flush", "expert-tensor-parallel-size", "distribute-saved-activations"),
     ),
     2,
 )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan import Plan, expand, parse_plan, plan_hash, plan_text
 from megatron_lrps.plan.file_paths import PATH_FLAGS, absolute, paths_in, written
-from megatron_lrps.plan.flags import OWNED, UNSAFE, path_flags
+from megatron_lrps.plan.flags import OWNED, path_flags
+from megatron_lrps.plan.refused_flags import UNSAFE
 from tests.plan.plans import plan_dict
 
 FLAGS = [flag for flag in PATH_FLAGS if flag not in UNSAFE]

@@ -10,8 +10,9 @@ import pytest
 
 from megatron_lrps.errors import PlanError
 from megatron_lrps.plan.cpu_flags import CPU_ENV
-from megatron_lrps.plan.flags import DEFAULTS, NO_RESUME, OWNED, UNSAFE, argument_line
+from megatron_lrps.plan.flags import DEFAULTS, OWNED, argument_line
 from megatron_lrps.plan.megatron_arguments import CLASSES, arguments, by_flag, given, refuse_unknown_flags
+from megatron_lrps.plan.refused_flags import NO_RESUME, UNSAFE
 from tests.plan.plans import assert_one_clear_line, tree_of
 from tests.plan.test_flags import flags_of, refused
 

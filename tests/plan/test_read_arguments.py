@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.plan.entry_flags import is_not_honoured
-from megatron_lrps.plan.flags import UNSAFE
 from megatron_lrps.plan.megatron_arguments import arguments
+from megatron_lrps.plan.refused_flags import UNSAFE
 
 EXPLAINED = {
     **dict.fromkeys(

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.uniform import Uniform
 
 from megatron_lrps.training.cpu import rng
 from megatron_lrps.training.cpu.collectives import gathered_unevenly
@@ -213,6 +214,7 @@ def patch_torch() -> None:
     _put(torch, {name: _factory(getattr(torch, name), name in _DRAWING) for name in _FACTORIES})
     _put(torch, {"compile": _uncompiled})
     _put(torch.nn.functional, {"dropout": rng.dropout})
+    _put(Uniform, {"rsample": rng.uniform_sample})
     _put(torch.distributed, {"all_gather": gathered_unevenly(torch.distributed.all_gather)})
     _put(
         torch.Tensor,

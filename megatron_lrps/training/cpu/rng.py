@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.distributions.uniform import Uniform
 
 DEVICE_GENERATOR = torch.Generator(device="cpu")
 """The counterpart of ``torch.cuda.default_generators[0]`` on a GPU."""
@@ -71,6 +72,13 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p < 1.0:
         keep.div_(1.0 - p)
     return input.mul_(keep) if inplace else input * keep
+
+
+def uniform_sample(distribution: Uniform, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    """Act as ``torch.distributions.Uniform.rsample``, drawing from the device generator: a router's jitter."""
+    shape = distribution._extended_shape(torch.Size(sample_shape))
+    drawn = torch.rand(shape, dtype=distribution.low.dtype, generator=DEVICE_GENERATOR)
+    return distribution.low + drawn * (distribution.high - distribution.low)
 
 
 _FUNCTIONS: tuple[Callable[..., object], ...] = (

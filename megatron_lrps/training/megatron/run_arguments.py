@@ -8,8 +8,8 @@ from megatron_lrps.campaign.past_arguments import allowed
 from megatron_lrps.campaign.resharding import SAVED_BY, refuse_lossy_saves
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, refuse_ignored_async_save, refuse_without_nvrx
-from megatron_lrps.plan.flags import NO_RESUME
 from megatron_lrps.plan.parallel_layout import few_microbatches
+from megatron_lrps.plan.refused_flags import NO_RESUME
 from megatron_lrps.training.cpu import is_installed
 from megatron_lrps.training.megatron.installed import installed_release, installed_version
 from megatron_lrps.training.megatron.patching import set_meanwhile
