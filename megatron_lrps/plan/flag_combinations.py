@@ -7,7 +7,7 @@ from megatron_lrps.errors import PlanError
 
 _ROTATED = ("rope", "none")
 _HALF = ("bf16", "fp16")
-_MUON = ("muon", "dist_muon", "adaptive_muon")
+_MUON = ("muon", "dist_muon")
 
 
 def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:

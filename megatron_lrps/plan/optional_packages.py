@@ -9,7 +9,7 @@ from megatron_lrps.plan.model import Plan
 WANDB, STRAGGLER = "wandb-project", "log-straggler"
 INSTANCES = "num-distributed-optimizer-instances"
 _EMERGING = ("emerging_optimizers", "emerging-optimizers")
-_OF_OPTIMIZERS = dict.fromkeys(("muon", "dist_muon", "adaptive_muon", "soap", "lion"), _EMERGING)
+_OF_OPTIMIZERS = dict.fromkeys(("muon", "dist_muon", "soap", "lion"), _EMERGING)
 _RESILIENCY = ("nvidia_resiliency_ext", "nvidia-resiliency-ext")
 _OF_SWITCHES = {
     # Megatron imports it at the first report, through torch, and ends the run if it is not there.

@@ -71,6 +71,7 @@ UNSAFE: dict[str, str] = {
 NO_RESUME: dict[tuple[str, FlagValue], str] = {
     ("optimizer", "sgd"): "megatron-core 0.19 saves SGD's state, but fails when it loads it, so nothing could fork or "
     "resume",
+    ("optimizer", "adaptive_muon"): "megatron-core 0.19 ends at its first step with it, beside emerging-optimizers 0.3",
     ("optimizer", "soap"): "its state has matrices of other shapes than the weights, which megatron-core fails to save",
 }
 """Megatron flag values with which no path could be continued -> the reason."""

@@ -34,6 +34,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"adlr-autoresume": True}, "scripts of NVIDIA's own cluster"),
     ({"mtp-num-layers": 1}, "with positions of the kind learned_absolute"),
     ({"optimizer": "sgd"}, "megatron-core 0.19 saves SGD's state, but fails when it loads it"),
+    ({"optimizer": "adaptive_muon"}, "ends at its first step"),
     ({"optimizer": "soap"}, "which megatron-core fails to save"),
     ({"non-persistent-ckpt-type": "global"}, "does not look at checkpoints that are not kept"),
     ({"spec": ["no_such_package.layers", "spec"]}, "there is no module no_such_package here"),
