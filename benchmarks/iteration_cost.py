@@ -1,6 +1,7 @@
 """What the plugin adds to an iteration, over the iteration's time. The contract: at most 0.001.
 
     python benchmarks/iteration_cost.py [ITERATIONS] [PAIRS]
+    PYTHONPATH=.venv/releases/0.18.2 python benchmarks/iteration_cost.py   # on another release of Megatron
 
 First its own code is timed inside of one real training process: the scheduler's learning rate, the timeline's
 look-up around Megatron's data set, the hook that decides on the exit, and the one that judges what is logged, each

@@ -8,7 +8,7 @@ A checkpoint without a manifest (stock Megatron's) is judged by Megatron's own l
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,17 @@ def sync_small_files(folder: Path) -> None:
     sync(folder)
 
 
-def take_hashes(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file and rewrite the manifest; raises StorageError, also if a file has changed its size."""
+def take_hashes(folder: Path, manifest: Manifest, progress: Callable[[], None] = lambda: None) -> Manifest:
+    """Hash every file and rewrite the manifest.
+
+    Args:
+        folder: The checkpoint's folder.
+        manifest: Its files and their sizes.
+        progress: Called after each file.
+
+    Raises:
+        StorageError: a file cannot be read, or has changed its size.
+    """
     hashes = {}
     for name, size in manifest.bytes.items():
         try:
@@ -84,6 +93,7 @@ def take_hashes(folder: Path, manifest: Manifest) -> Manifest:
         if found != size:
             raise StorageError(f"{folder / name} has {found} bytes, it was saved with {size}.", "check the disk.")
         hashes[name] = digest
+        progress()
     whole = Manifest(bytes=manifest.bytes, sha256=hashes)
     _write(folder, whole)
     return whole

@@ -130,8 +130,10 @@ def _works_itself_out(key: str, then: Mapping[str, Any], now: Mapping[str, Any])
     # Releases of Megatron have other defaults for what such a run does not read.
     if key == "muon_tp_mode":
         return then.get("optimizer") == now.get("optimizer") == "adam"
-    if key.startswith(("rl_", "grpo_", "langrl_")):
-        return not (then.get("perform_rl_step") or now.get("perform_rl_step"))
+    if key in ("tokenizer_hf_use_fast", "tokenizer_hf_include_special_tokens"):
+        return True  # up to 0.18, and for the text of a prompt: the data are ids already
+    if key == "rl_generation_lag" or (key.startswith(("rl_", "langrl_")) and key not in arguments()):
+        return then.get("perform_rl_step") is now.get("perform_rl_step") is False
     if key == "padded_vocab_size":
         tensor = "tensor_model_parallel_size"
         return (then.get(tensor) or 1) != (now.get(tensor) or 1)  # it is padded to a multiple of this

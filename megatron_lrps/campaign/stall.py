@@ -11,8 +11,6 @@ from megatron_lrps.campaign.activity import Doing
 from megatron_lrps.plan.keys.alerts import Alerts
 
 KIND = "stall"
-_ENDLESS = ("finishing",)
-"""Activities that nothing waits for: training is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ def stall_of(doing: Doing | None, rules: Alerts, now: float) -> Stall | None:
         rules: The plan's rules.
         now: The time in seconds since 1970.
     """
-    if rules.stall is None or doing is None or doing.at is None or doing.what in _ENDLESS:
+    if rules.stall is None or doing is None or doing.at is None:
         return None
     limit = rules.stall_pause
     if doing.what == "training" and doing.median is not None:

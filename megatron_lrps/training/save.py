@@ -22,6 +22,7 @@ from megatron_lrps.training.path_record import write_path_record
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.storage_failure import storage_error
 
+_LOOK_S = 5.0
 STOP_S = 15.0
 """The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
 
@@ -41,6 +42,7 @@ class Committer:
     ) -> None:
         self._path, self._args, self._identity, self._saved = path, args, identity, saved
         self._hashing: list[threading.Thread] = []
+        self._hashed = 0
         self._begun: dict[int, float] = {}
         self._recording = threading.Lock()
 
@@ -69,9 +71,17 @@ class Committer:
         self._hashing.append(thread)
         thread.start()
 
-    def finish(self) -> None:
-        """Record that the path is trained, if it is."""
-        self.settle()
+    def finish(self, working: Callable[[], None]) -> None:
+        """Record that the path is trained, if it is.
+
+        Args:
+            working: Called as long as files are hashed, so that a last save that takes hours is no stall.
+        """
+        while any(each.is_alive() for each in self._hashing):
+            before = self._hashed
+            self.settle(_LOOK_S)
+            if self._hashed != before:
+                working()
         if self._path.end in Checkpoints.in_folder(self._path.own).complete:
             self._path.log("done", iteration=self._path.end)
             write_path_record(self._path, self._identity, self._args, "trained")
@@ -82,9 +92,12 @@ class Committer:
         for thread in self._hashing:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
+    def _count(self) -> None:
+        self._hashed += 1
+
     def _hash(self, folder: Path, manifest: Manifest) -> None:
         try:
-            take_hashes(folder, manifest)
+            take_hashes(folder, manifest, self._count)
             with self._recording:  # a record that was begun before must not replace a newer one
                 write_path_record(self._path, self._identity, self._args, "training")
         except LrpsError as error:  # the checkpoint counts all the same; `lrps verify` will say what it lacks

@@ -248,7 +248,7 @@ class Session:
         self._ended = "finished"
         if self.committer is not None:
             self.activity.tell("finishing")
-            self.committer.finish()
+            self.committer.finish(lambda: self.activity.tell("finishing"))
 
     def let_go(self) -> None:
         """Release the path. Called before the process ends, however it does."""

@@ -136,3 +136,11 @@ def test_a_resume_uses_the_one_before_a_damaged_one(folder: Path) -> None:
     start = find_start(folder.parent, parent=None, fork=0, end=300, damaged={100: "common.pt has other content"})
     assert (start.iteration, start.checkpoint) == (0, None)
     assert list(start.skipped) == [100, 200]
+
+
+def test_every_hashed_file_is_progress(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    seen: list[int] = []
+    take_hashes(tmp_path, take_sizes(tmp_path), lambda: seen.append(1))
+    assert len(seen) == 3

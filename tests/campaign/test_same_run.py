@@ -278,7 +278,11 @@ def test_a_window_that_is_not_begun_may_change_unless_all_are_mixed() -> None:
 
 @pytest.mark.parametrize(
     ("key", "values", "used"),
-    [("muon_tp_mode", ("blockwise", "duplicated"), "optimizer"), ("rl_generation_lag", (0, None), "perform_rl_step")],
+    [
+        ("muon_tp_mode", ("blockwise", "duplicated"), "optimizer"),
+        ("rl_generation_lag", (0, None), "perform_rl_step"),
+        ("rl_parallel_generation_tasks", (512, None), "perform_rl_step"),
+    ],
 )
 def test_a_default_that_another_release_has_matters_only_where_it_is_read(
     key: str, values: tuple[Any, Any], used: str
@@ -289,6 +293,12 @@ def test_a_default_that_another_release_has_matters_only_where_it_is_read(
     reads = {used: {"optimizer": "muon"}.get(used, True)}
     flag = f"--{key.replace('_', '-')}: {values[1]} in this run, {values[0]} in"
     assert flag in refused_run({**then, **reads}, **{**now, **reads})
+
+
+def test_how_older_releases_read_text_may_differ() -> None:
+    """0.16 and 0.17 have other defaults for it; the data of a run are ids."""
+    for flag in ("tokenizer_hf_use_fast", "tokenizer_hf_include_special_tokens"):
+        refuse_other_run({**SAVED, flag: False}, {**SAVED, flag: True}, "c")
 
 
 def test_another_blend_is_refused_once_the_branch_has_begun() -> None:
