@@ -34,8 +34,8 @@ class Alerts(PlanModel):
     stall_least: Annotated[float, Field(gt=0.0)] = 300.0
     """The minimum number of seconds without an iteration that is a stall."""
     stall_pause: Annotated[float, Field(gt=0.0)] = 3600.0
-    """The number of seconds after which a start, a save, one iteration of an evaluation, or the hashing of one file is a
-    stall."""
+    """The number of seconds after which a start, a save, one iteration of an evaluation, or the hashing of one file is
+    a stall."""
     stall_ends: bool = False
     """Whether a stall ends the ranks: `lrps run` then ends with exit code 75, and a Slurm job is requeued. What was
     trained since the last save is lost."""
