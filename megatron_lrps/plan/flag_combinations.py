@@ -8,6 +8,8 @@ from megatron_lrps.errors import PlanError
 _ROTATED = ("rope", "none")
 _HALF = ("bf16", "fp16")
 _MUON = ("muon", "dist_muon")
+_YARN_OF_MLA = {"yarn-beta-fast": 32.0, "yarn-beta-slow": 1.0, "yarn-original-max-position-embeddings": 4096.0}
+"""Flag -> the value that multi-latent attention has in megatron-core 0.19, whatever the flag says."""
 
 
 def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
@@ -66,6 +68,9 @@ def refuse_incomplete(flags: Mapping[str, Any], prefix: str) -> None:
             "is given for fp32 weights, and megatron-core trains those of half precision with it",
             "add bf16: true, or choose another optimizer.",
         )
+    for flag, fixed in _YARN_OF_MLA.items() if on("multi-latent-attention") else ():
+        if on(flag) and str(flags[flag]) not in (str(fixed), f"{fixed:g}"):
+            refuse(flag, f"would be ignored: Megatron gives multi-latent attention {fixed:g}", f"set {fixed:g}.")
     if flags.get("optimizer") == "lion":
         for flag in ("lion-beta1", "lion-beta2"):
             if on(flag):

@@ -49,6 +49,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"save-dgrads-interval": 1}, "it looks for Transformer Engine's modules"),
     ({"fp32-residual-connection": True}, "Transformer Engine's modules alone have it"),
     ({"overlap-moe-expert-parallel-comm": True}, "it overlaps streams of CUDA"),
+    ({"yarn-beta-fast": 1, "multi-latent-attention": True}, "Megatron gives multi-latent attention 32"),
     ({"lion-beta1": 0.9, "optimizer": "lion"}, "Megatron gives --optimizer lion the betas of Adam"),
     ({"encoder-seq-length": 16}, "the plan's sequence_length decides it"),
     ({"openai-gelu": True}, "nothing in megatron-core reads it"),
