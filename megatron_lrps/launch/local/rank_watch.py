@@ -18,6 +18,8 @@ _NAMED = 4
 """The most ranks that are named."""
 _PACE_S = 5.0
 """The seconds between two looks at the ranks' pace."""
+_ALONE_S = 60.0
+"""The seconds that torchrun has to end after its ranks: it waits for ever where its own network is cut."""
 
 
 class RankWatch:
@@ -35,6 +37,7 @@ class RankWatch:
         self._stalls = StallJudge(self._plan.alerts)
         self._stragglers = StragglerJudge(self._plan.alerts)
         self._looked = time.monotonic()
+        self._alone: float | None = None
 
     def look(self, doing: Doing | None) -> str | None:
         """Judge what the ranks report; what is new is told. Returns a stall if the plan ends the ranks for it."""
@@ -45,6 +48,15 @@ class RankWatch:
         self._display.say(f"{self._name}: {message}. The stacks of its ranks are in {self._attempt.log}")
         self._raise(KIND, message, stall.iteration, {"seconds": stall.seconds, "limit": stall.limit})
         return message if self._plan.alerts.stall_ends else None
+
+    def left_alone(self) -> bool:
+        """Whether torchrun is left without ranks for too long; to be asked while nobody holds the path."""
+        now = time.monotonic()
+        if self._group.ranks():
+            self._alone = None
+        elif self._alone is None:
+            self._alone = now
+        return self._alone is not None and now - self._alone > _ALONE_S
 
     def _look_for_stragglers(self, doing: Doing | None) -> None:
         now = time.monotonic()

@@ -152,8 +152,12 @@ def _follow(
         for step in log.steps():
             attempt.reached, doing = max(attempt.reached, step.iteration), None
             display.step(name, step)
-        if running and ((owner := holder(folder.root)) is not None or held):
+        owner = holder(folder.root) if running else None
+        if running and (owner is not None or held):
             held, doing = True, doing_of(folder, owner)
+            if owner is None and watch.left_alone():
+                display.say(f"{name}: its ranks have ended, and what started them has not: it is killed")
+                group.kill()
         if doing is not None and doing.what != "training":
             display.tell(name, doing)
         if running and (stalled := watch.look(doing)) is not None:

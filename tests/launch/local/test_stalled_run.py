@@ -46,3 +46,25 @@ def test_a_stopped_rank_is_named_and_the_run_goes_on_when_it_does(tmp_path: Path
     stacks = log.read_text()
     assert "lrps: the stacks of rank 0 (process " in stacks
     assert "megatron/training/training.py" in stacks
+
+
+def test_a_launcher_that_outlives_its_ranks_is_ended(tmp_path: Path) -> None:
+    """As one does whose own network is cut; here it is stopped. The path is trained, and the next one is."""
+    plan = write_campaign(tmp_path)
+    plan.write_text("\n".join(line for line in plan.read_text().splitlines() if "name: v2" not in line))
+    main = CampaignFolder(tmp_path / "run").path("main")
+    executor = start(plan, "from megatron_lrps.launch.local import rank_watch; rank_watch._ALONE_S = 3.0")
+    try:
+        wait_for_iteration(plan, "main", 2)
+        (torchrun,) = [
+            pid
+            for pid in writers(main.logs.glob("*.log"))
+            if b"\0RANK=" not in Path(f"/proc/{pid}/environ").read_bytes() and os.getsid(pid) == pid
+        ]
+        os.kill(torchrun, signal.SIGSTOP)
+        output, _ = executor.communicate(timeout=300)
+    finally:
+        executor.kill()
+    assert executor.returncode == 0, output[-3000:]
+    assert "main: its ranks have ended, and what started them has not: it is killed" in output
+    assert "v1" in output

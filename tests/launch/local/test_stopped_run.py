@@ -16,9 +16,14 @@ from tests.training.campaigns import losses, rates, train_path, write_campaign
 pytestmark = pytest.mark.training
 
 
-def start(plan: Path) -> subprocess.Popen[str]:
+LRPS = "from megatron_lrps.cli.app import main; main()"
+
+
+def start(plan: Path, before: str = "") -> subprocess.Popen[str]:
+    """Start `lrps run`, after some code."""
+    program = ["-m", "megatron_lrps.cli"] if not before else ["-c", f"{before}; {LRPS}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "megatron_lrps.cli", "run", str(plan)],
+        [sys.executable, *program, "run", str(plan)],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
