@@ -31,12 +31,10 @@ def test_a_layout_that_cannot_be_is_refused_without_asking_megatron(tmp_path: Pa
 
 @pytest.mark.training
 def test_what_megatron_alone_refuses_is_one_line_behind_the_plan(tmp_path: Path, lrps: Lrps) -> None:
-    code, stdout, stderr = lrps(
-        "plan", plan(tmp_path, megatron=MODEL | {"overlap-param-gather-with-optimizer-step": True}), "--check-layout"
-    )
+    code, stdout, stderr = lrps("plan", plan(tmp_path, megatron=MODEL | {"fp4-param-gather": True}), "--check-layout")
     assert (code, stderr.count("\n")) == (78, 1)
-    assert "path main on 8 ranks is refused (so are 2 other paths): --overlap-param-gather-with-" in stderr
-    assert "only supported with distributed optimizer. Fix: change these flags under `megatron:`." in stderr
+    assert "path main on 8 ranks is refused (so are 2 other paths): --fp4-param-gather" in stderr
+    assert "must be used together with --fp4-format. Fix: change these flags under `megatron:`." in stderr
     assert "PTFS" in stdout
     assert "Megatron accepts" not in stdout
 

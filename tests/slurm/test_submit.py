@@ -117,14 +117,14 @@ def test_more_nodes_than_there_are_are_not_waited_for(submitted: Submitted) -> N
 
 def test_what_this_machines_megatron_refuses_is_not_queued(submitted: Submitted, tmp_path: Path) -> None:
     submitted.site(python_that(tmp_path, *SAVES_AND_STOPS))
-    submitted.change("num-layers: 2,", "num-layers: 2, overlap-param-gather-with-optimizer-step: true,")
+    submitted.change("num-layers: 2,", "num-layers: 2, fp4-param-gather: true,")
     done = submitted.lrps("submit", check=True)
     assert (done.code, submitted.jobs()) == (78, {})
-    assert "Must use --overlap-param-gather-with-optimizer-step with --overlap-param-gather" in done.stderr
+    assert "--fp4-param-gather must be used together with --fp4-format" in done.stderr
     assert "--no-check submits all the same" in done.stderr
     assert ("main", 4) in submitted.submit()  # the jobs' Megatron may be another
     assert submitted.lrps("cancel").code == 0
-    submitted.change("overlap-param-gather-with-optimizer-step: true,", "")
+    submitted.change("fp4-param-gather: true,", "")
     assert submitted.lrps("submit", check=True).code == 0
 
 

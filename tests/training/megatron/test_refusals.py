@@ -233,7 +233,7 @@ def test_a_parser_refuses_in_one_sentence(
     ("extra", "ranks"),
     [
         (", swiglu: true, squared-relu: true", 1),
-        (", overlap-param-gather-with-optimizer-step: true", 2),
+        (", fp4-param-gather: true", 2),
     ],
 )
 def test_ranks_that_megatron_refuses_say_so_and_leave_with_78(tmp_path: Path, extra: str, ranks: int) -> None:
