@@ -11,11 +11,9 @@ from typing import Any
 from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR, ROPE_FACTOR
 from megatron_lrps.convert.bridge_arguments import FORWARD_AND_FUSION, relevant, same_value, text_of
 from megatron_lrps.convert.forward_arguments import FORWARD
-from megatron_lrps.convert.model_flags import layer_list, yaml_value
+from megatron_lrps.convert.model_flags import flags_of_plan, layer_list, lines_of_flags, refuse_differing
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import Plan
-from megatron_lrps.plan.cpu_flags import CPU_FLAGS
-from megatron_lrps.plan.flags import PRETRAINED
 from megatron_lrps.plan.hybrid_pattern import pattern_of
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.megatron_arguments import (
@@ -94,11 +92,6 @@ def arguments_of_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def lines_of_flags(flags: Mapping[str, FlagValue], pretrained: str) -> list[str]:
-    """Return the lines to put under ``megatron:`` in a plan."""
-    return [f"{flag}: {yaml_value(value)}" for flag, value in {**flags, PRETRAINED: pretrained}.items()]
-
-
 def refuse_other_flags(plan: Plan, flags: Mapping[str, FlagValue], pretrained: str, name: str) -> None:
     """Refuse a plan whose model is not the one that flags make.
 
@@ -111,8 +104,7 @@ def refuse_other_flags(plan: Plan, flags: Mapping[str, FlagValue], pretrained: s
     Raises:
         RefusedError: naming every flag that differs with both values, and the lines that fit.
     """
-    given: dict[str, Any] = {"max-position-embeddings": plan.sequence_length, **plan.megatron}
-    found = arguments_of_flags({**given, **(CPU_FLAGS if plan.launch.device == "cpu" else {})})
+    found = arguments_of_flags(flags_of_plan(plan))
     missing = [each for each in _SIZES if not found.get(each)]
     ours = {each: found.get(each) for each in _SIZES} if missing else relevant(found)
     theirs = relevant(arguments_of_flags(flags))
@@ -121,11 +113,7 @@ def refuse_other_flags(plan: Plan, flags: Mapping[str, FlagValue], pretrained: s
         for each in (missing or FORWARD_AND_FUSION)
         if not same_value(ours[each], theirs[each])
     ]
-    if differing:
-        lines = "\n".join(f"  {line}" for line in lines_of_flags(flags, pretrained))
-        raise RefusedError(
-            f"The plan is of another model: {'; '.join(differing)}.", f"put these under `megatron:`\n{lines}"
-        )
+    refuse_differing(differing, lines_of_flags(flags, pretrained))
 
 
 def _derived(name: str, args: Mapping[str, Any]) -> bool:

@@ -13,7 +13,6 @@ from megatron_lrps.convert import engines
 from megatron_lrps.convert.argument_flags import (
     all_arguments,
     flags_of_arguments,
-    lines_of_flags,
     refuse_other_flags,
 )
 from megatron_lrps.convert.bridge_arguments import Described, described_arguments, refuse_beyond_arguments, text_of
@@ -26,6 +25,7 @@ from megatron_lrps.convert.forward_arguments import not_computed
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.mapping import elements
+from megatron_lrps.convert.model_flags import lines_of_flags
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.weight_files import read_config, read_folder
 from megatron_lrps.errors import RefusedError

@@ -107,7 +107,29 @@ def plan_lines(model: Model, pretrained: str) -> list[str]:
     """Return the lines to put under ``megatron:`` in a plan."""
     flags = flags_of(model)
     given = {flag: value for flag, value in flags.items() if value != _unset(flag, flags)}
-    return [f"{flag}: {yaml_value(value)}" for flag, value in {**given, PRETRAINED: pretrained}.items()]
+    return lines_of_flags(given, pretrained)
+
+
+def lines_of_flags(flags: Mapping[str, object], pretrained: str) -> list[str]:
+    """Return flags of a model, and the checkpoint to start from, as lines under ``megatron:``."""
+    return [f"{flag}: {_yaml(value)}" for flag, value in {**flags, PRETRAINED: pretrained}.items()]
+
+
+def flags_of_plan(plan: Plan) -> dict[str, Any]:
+    """Return flag -> value of a plan's model."""
+    given: dict[str, Any] = {"max-position-embeddings": plan.sequence_length, **plan.megatron}
+    if plan.launch.device == "cpu":
+        given |= CPU_FLAGS  # one of them chooses GPT-2's activation
+    return given
+
+
+def refuse_differing(differing: Sequence[str], lines: Sequence[str]) -> None:
+    """Refuse a plan of another model if anything differs; raises RefusedError with the lines that fit."""
+    if differing:
+        fitting = "\n".join(f"  {line}" for line in lines)
+        raise RefusedError(
+            f"The plan is of another model: {'; '.join(differing)}.", f"put these under `megatron:`\n{fitting}"
+        )
 
 
 def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> None:
@@ -116,19 +138,13 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
     Raises:
         RefusedError: naming every flag that differs with both values, and the lines that fit.
     """
-    given: dict[str, Any] = {"max-position-embeddings": plan.sequence_length, **plan.megatron}
-    if plan.launch.device == "cpu":
-        given |= CPU_FLAGS  # one of them chooses GPT-2's activation
+    given = flags_of_plan(plan)
     differing = []
     for flag, wanted in flags_of(model).items():
         found = given.get(flag, _unset(flag, given))
         if _plain(found) != _plain(wanted):
-            differing.append(f"{flag} is {yaml_value(found)}, {name} has {yaml_value(wanted)}")
-    if differing:
-        lines = "\n".join(f"  {line}" for line in plan_lines(model, pretrained))
-        raise RefusedError(
-            f"The plan is of another model: {'; '.join(differing)}.", f"put these under `megatron:`\n{lines}"
-        )
+            differing.append(f"{flag} is {_yaml(found)}, {name} has {_yaml(wanted)}")
+    refuse_differing(differing, plan_lines(model, pretrained))
 
 
 def _plain(value: Any) -> Any:
@@ -142,7 +158,7 @@ def _plain(value: Any) -> Any:
         return text
 
 
-def yaml_value(value: Any) -> str:
+def _yaml(value: Any) -> str:
     """Return a flag's value as a plan has it."""
     if isinstance(value, float) and "." not in repr(value):  # YAML takes 1e-06 for text, and 1.0e-06 for a number
         return repr(value).replace("e", ".0e")

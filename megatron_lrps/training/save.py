@@ -23,6 +23,7 @@ from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.storage_failure import storage_error
 
 _LOOK_S = 5.0
+"""The seconds between two looks at what is hashed."""
 STOP_S = 15.0
 """The seconds that hashing may take at an early end, since a launcher kills after half a minute."""
 

@@ -11,12 +11,11 @@ from megatron_lrps.convert.argument_flags import (
     all_arguments,
     arguments_of_flags,
     flags_of_arguments,
-    lines_of_flags,
     refuse_other_flags,
 )
 from megatron_lrps.convert.huggingface_config import model_of_config
 from megatron_lrps.convert.model_arguments import args_of, is_of_family
-from megatron_lrps.convert.model_flags import plan_lines
+from megatron_lrps.convert.model_flags import lines_of_flags, plan_lines
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 

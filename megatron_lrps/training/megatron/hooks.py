@@ -34,6 +34,7 @@ from megatron_lrps.training.trackers import wandb_run
 from megatron_lrps.training.unplanned_branch import unplanned_branch
 
 _ITS_RANK_SPEAKS_S = 10.0
+"""The seconds that the rank whose save failed has to end first."""
 
 _session: Session | None = None
 """The session of this process; None before its arguments are parsed, and if they name no path of the plugin."""
