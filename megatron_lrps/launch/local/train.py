@@ -142,7 +142,9 @@ def _follow(
     log = LogFollower(group.log)
     name = attempt.path.name
     folder = attempt.campaign.folder.path(name)
-    doing: Doing | None = Doing(what="starting", since=time.time())
+    begun = time.time()
+    # Ranks say nothing before they hold their path, and a merge never does.
+    doing: Doing | None = Doing(what="starting", since=begun, at=None if attempt.path.mean else begun)
     running, held, by_signal = True, False, None
     given = attempt.campaign.plan.launch.local.stop_timeout
     by_file = RequestDeadline(folder, given)
