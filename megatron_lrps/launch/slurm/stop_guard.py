@@ -15,9 +15,9 @@ from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.path_request import CutOff, record_cut_off
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.errors import EXIT_FAILED, LrpsError
 from megatron_lrps.launch.slurm.job_steps import kill_steps, seconds_left
-from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.storage.ownership import holder
 
 _LOOK_S = 1.0

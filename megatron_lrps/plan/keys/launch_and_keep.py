@@ -16,7 +16,8 @@ class LocalLaunch(PlanModel):
     stop_timeout: Annotated[float, Field(gt=0.0)] | None = None
     """After a request to save and stop, the number of seconds without any progress (an iteration, a step of an
     evaluation, the begin or the end of a save) after which the ranks are ended and what they have not saved is lost. By
-    default twice the longest save so far and 5 minutes more, or 20 minutes before the first save."""
+    default twice the longest save so far and 5 minutes more, or 20 minutes before the first save. Ranks that you start
+    by a launcher of your own end themselves a minute after that time."""
 
 
 class Launch(PlanModel):
