@@ -75,12 +75,11 @@ def strike_node(
         time.sleep(0.2)
     ended = round(time.monotonic() - killed, 1)
     failed = _state(cluster, job) in _FAILED
-    output = _last_words(submitted, job)
+    facts = judge(reference, broken.losses(), saved, broken.positions(), _last_words(submitted, job))
+    facts["alarm"] = broken.alarms() > alarms
     left = _left(broken, before)
     cluster.join(victim)
     cluster.start_node(victim)
-    facts = judge(reference, broken.losses(), saved, broken.positions(), output)
-    facts["alarm"] = broken.alarms() > alarms
     times = {"after": round(killed - begun, 1), "ended": ended if goes_on and not failed else None}
     return {**asdict(fault), "doing": doing, **times, "code": None, "left": left, **facts}
 
@@ -104,11 +103,13 @@ def _submitted(cluster: Cluster, broken: Broken) -> Submitted:
 
 def _wait_for(submitted: Submitted, broken: Broken, phase: str, since: float) -> bool:
     """Wait until the ranks report a phase; False if the campaign is trained before."""
-    end = time.monotonic() + _RUN_S
+    begun = looked = time.monotonic()
     while phase and broken.doing(since) != phase:
-        if int(time.monotonic() * 100) % 100 == 0 and _trained(submitted):
-            return False
-        assert time.monotonic() < end, submitted.cluster.run("squeue", "-t", "all")
+        if (now := time.monotonic()) > looked + 1:
+            if _trained(submitted):
+                return False
+            looked = now
+        assert now < begun + _RUN_S, submitted.cluster.run("squeue", "-t", "all")
         time.sleep(0.005)
     return True
 
