@@ -5,6 +5,7 @@ last one in a row.
 """
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _REQUEUED_S = 120.0
 _KILLED_S = 35.0
 """Slurm kills what is left of a job on other nodes 20 s (KillWait) after it has asked it to end."""
 _RUN_S = 600.0
+_OF_A_RANK = re.compile(r" *\d+: ")
 _FAILED = ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 _ENDED = ("COMPLETED", *_FAILED)
 
@@ -75,7 +77,7 @@ def strike_node(
         time.sleep(0.2)
     ended = round(time.monotonic() - killed, 1)
     failed = _state(cluster, job) in _FAILED
-    facts = judge(reference, broken.losses(), saved, broken.positions(), _last_words(submitted, job))
+    facts = judge(reference, broken.losses(), saved, broken.positions(), _said_by_the_job(submitted, job))
     facts["alarm"] = broken.alarms() > alarms
     left = _left(broken, before)
     cluster.join(victim)
@@ -147,7 +149,7 @@ def _left(broken: Broken, before: set[int]) -> int:
     return left
 
 
-def _last_words(submitted: Submitted, job: str) -> str:
-    """Return the last lines that a job has written."""
+def _said_by_the_job(submitted: Submitted, job: str) -> str:
+    """Return what a job's script and the guards beside its ranks have said; srun labels the lines of ranks."""
     path = next(key[0] for key, number in submitted.jobs().items() if number == job)
-    return "\n".join(submitted.log(path).splitlines()[-5:])
+    return "\n".join(line for line in submitted.log(path).splitlines() if not _OF_A_RANK.match(line))
