@@ -75,7 +75,7 @@ class Session:
         if self.path.planned is not None:
             refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
-            if self.path.planned.tree.plan.launch.local.ft_launcher and FT_SOCKET in os.environ:
+            if self.path.planned.tree.plan.launch.ft_launcher and FT_SOCKET in os.environ:
                 args.enable_ft_package = True
             if self.path.batches.rises:
                 args.global_batch_size = self.path.batches.last  # Megatron would take a micro-batch of each replica

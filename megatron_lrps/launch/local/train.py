@@ -25,7 +25,7 @@ from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
-from megatron_lrps.launch.local.ft_launcher import launcher
+from megatron_lrps.launch.ft_launcher import launcher
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
