@@ -68,9 +68,12 @@ test-fast: $(STAMP) ## what trains nothing: under two minutes
 
 # FAULTS=50: how many results of the fault farm there are to be; the same command goes on where the last one ended.
 FAULTS ?= 1000
+# NODES=20: how many results of nodes of a Slurm cluster that die there are to be; without root or Slurm there are none.
+NODES ?= 100
 soak: $(STAMP) ## the tests too long for `make test`, then hours of faults in real runs; writes docs/reliability.md
 	$(PYTEST) -m soak $(PYTEST_ARGS)
 	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(PY) -m tests.faults.farm --faults $(FAULTS)
+	OMP_NUM_THREADS=1 TORCH_COMPILE_DISABLE=1 $(PY) -m tests.faults.farm --begin 100000 --faults $$((100000 + $(NODES)))
 	$(PY) -m tests.faults.page
 
 test-flags: $(STAMP) ## main, fork and branch with every flag of Megatron; writes plan/proved_flags.tsv (an hour on two cores)

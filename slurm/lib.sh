@@ -148,8 +148,24 @@ lrps_command() {
     [[ $LRPS_DEVICE != cpu ]] || command+=(--lrps-cpu)
   fi
   command+=("$@")
+  if [[ $does == train && -n ${LRPS_FT_LAUNCHER:-} ]]; then
+    lrps_ft_launcher
+    lrps_contained
+    return
+  fi
   lrps_contained
   command=(bash -c "$task" task "${command[@]}")
+}
+
+# Let ft_launcher start the ranks of `command`: it is one task on each node, with all that the job has there.
+lrps_ft_launcher() {
+  local ranks=$((SLURM_NTASKS / SLURM_NNODES))
+  ((ranks * SLURM_NNODES == SLURM_NTASKS)) ||
+    lrps_refuse "$SLURM_NTASKS ranks cannot be the same number on each of $SLURM_NNODES nodes, as ft_launcher wants it." \
+      "Fix: give sbatch --nodes and --ntasks-per-node."
+  options+=(--nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --cpu-bind=none)
+  [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || options+=(--cpus-per-task=$((SLURM_CPUS_PER_TASK * ranks)))
+  command=("$LRPS_PYTHON" -m megatron_lrps.launch.slurm.node_launcher "$LRPS_PLAN" "$ranks" "${command[@]:2}")
 }
 
 # Let the container run `command`, if there is a container.
@@ -226,6 +242,8 @@ lrps_step() {
   ((${#guards[@]} == 0)) || kill "${guards[@]}" 2>/dev/null
   # The signal ends a rank until Megatron listens to it. Nothing that was saved is lost.
   [[ -z $asked || $code != $((128 + $(kill -l "$LRPS_EXIT_SIGNAL"))) ]] || code=75
+  # ft_launcher ends with 1 whatever its ranks' codes are. A rank that fails by itself leaves its word; others are killed.
+  [[ -z $training || -z ${LRPS_FT_LAUNCHER:-} || $code != 1 || -n $(cat "$LRPS_FAILURE"* 2>/dev/null) ]] || code=137
 }
 
 # Print the line of JSON in which rank 0 recorded its end since line $1 of the history. srun's code is the highest of all
@@ -334,8 +352,8 @@ lrps_job() {
     recorded=${failed%% *}
   fi
   code=${recorded:-$code}
-  # 137 and 143: the step was killed from outside, so no rank could record anything. 134: NCCL's watchdog ended a rank that
-  # waited for a GPU or a link that had failed.
+  # 137 and 143: the step was killed from outside, or a rank by ft_launcher, so none could record anything. 134: NCCL's
+  # watchdog ended a rank that waited for a GPU or a link that had failed.
   case $code in
     75 | 134 | 137 | 143)
       if [[ $last == *'"reason": "request"'* ]]; then

@@ -171,6 +171,7 @@ class FollowedPath:
         handler.signals_received = partial(self._decide_exit, gather)
         if handler.sig != signal.SIGTERM:  # which launchers send
             signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
+        self._connected.overdue.watch(signal.SIGTERM, handler.sig)
 
     def iteration_ended(self, iteration: int, losses: Mapping[str, Any], norm: float | None, skipped: bool) -> None:
         """Judge the figures of an iteration."""

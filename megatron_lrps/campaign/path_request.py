@@ -98,12 +98,20 @@ class CutOff:
         return f"the {lost} iterations after its checkpoint at {self.saved} are lost" if lost > 0 else "nothing is lost"
 
 
-def record_cut_off(path: PathFolder, request: PathRequest, end: CutOff) -> None:
-    """Record, before a job is killed that does not follow a request to stop, that it is; and withdraw the request."""
+def record_cut_off(path: PathFolder, request: PathRequest | None, end: CutOff) -> None:
+    """Record, before a job is killed that does not stop when asked, that it is.
+
+    Args:
+        path: The path's folder.
+        request: The request that it does not follow, which is withdrawn; None for a signal.
+        end: Where it ends.
+    """
+    why = {"reason": "signal"} if request is None else {"reason": "request", "token": request.token}
     numbers = {"iteration": end.iteration, "saved": end.saved, "seconds": end.seconds}
     with contextlib.suppress(StorageError, OSError):  # a full disk takes no event, and the job must end nevertheless
-        log_event(path, "stopped", reason="request", token=request.token, **numbers, exit_code=EXIT_CONTINUE)
-        withdraw(path, request)
+        log_event(path, "stopped", **why, **numbers, exit_code=EXIT_CONTINUE)
+        if request is not None:
+            withdraw(path, request)
 
 
 def cut_off(path: PathFolder, request: PathRequest) -> CutOff | None:

@@ -32,9 +32,14 @@ class Stall:
         """The last iteration that was trained, as far as is known."""
         return self.doing.iteration or 0
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The numbers by name, for an alert."""
+        return {"seconds": self.seconds, "limit": self.limit}
+
     def to_json(self) -> dict[str, Any]:
         """Return the stall as ``lrps status --json`` prints it."""
-        return {"seconds": self.seconds, "limit": self.limit, "message": str(self)}
+        return {**self.values, "message": str(self)}
 
     def __str__(self) -> str:
         if self.doing.what == "training":

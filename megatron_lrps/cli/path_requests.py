@@ -9,24 +9,34 @@ import typer
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, cut_off, withdraw
+from megatron_lrps.campaign.record import events
+from megatron_lrps.campaign.stop_deadline import seconds_to_stop
 from megatron_lrps.errors import RefusedError, StoppedError
 from megatron_lrps.storage.ownership import holder
 
 AskedPath = Annotated[
     str | None, typer.Argument(metavar="PATH", help="One path; by default all that are being trained.")
 ]
-PatienceOption = Annotated[float, typer.Option(min=0.0, help="Seconds to wait until a job has saved.")]
+PatienceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Seconds to wait until a job has saved; by default 1,800, or as long as it may take to stop."
+    ),
+]
+_PATIENCE_S = 1800.0
+_LOOKS_S = 120.0
+"""The seconds by which a job that cannot stop may be ended later than its time is over."""
 _POLL_S = 0.2
 
 
-def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float) -> None:
+def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float | None) -> None:
     """Ask the job of a path, or all jobs of a campaign, to save or to save and stop, and say what they did.
 
     Args:
         plan: The plan file.
         name: The path; None for all that are being trained.
         kind: ``save`` or ``stop``.
-        patience_s: The seconds to wait for each answer.
+        patience_s: The seconds to wait for each answer; None for ``patience``.
 
     Raises:
         RefusedError: nobody trains it, its job ended before it saved, or it has not saved in time.
@@ -48,8 +58,21 @@ def ask_jobs(plan: Path, name: str | None, kind: Kind, patience_s: float) -> Non
         typer.echo(
             f"{each}: asking {owners[each]} to save{' and stop' if kind == 'stop' else ''} at its next iteration"
         )
-        iteration = wait_for_answer(folders[each], request, patience_s, fix)
+        seconds = patience(campaign, folders[each], kind) if patience_s is None else patience_s
+        iteration = wait_for_answer(folders[each], request, seconds, fix)
         typer.echo(f"{each}: saved at iteration {iteration:,}" + (", and stops" if kind == "stop" else ""))
+
+
+def patience(campaign: Campaign, path: PathFolder, kind: Kind) -> float:
+    """Return the seconds in which a path's job answers, or is ended because it cannot stop.
+
+    To give up before that would withdraw the request, and with it the end of a job that hangs.
+    """
+    if kind != "stop":
+        return _PATIENCE_S
+    launch, history = campaign.plan.launch, events(path)
+    given = [launch.local.stop_timeout, launch.slurm.stop_timeout if launch.slurm else launch.local.stop_timeout]
+    return max(_PATIENCE_S, *(seconds_to_stop(each, history) + _LOOKS_S for each in given))
 
 
 def wait_for_answer(path: PathFolder, request: PathRequest, patience_s: float, fix: str) -> int:

@@ -17,6 +17,7 @@ from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.start_point import refuse_missing_weights
 from megatron_lrps.campaign.validation_size import refuse_small_sets
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.launch.ft_launcher import refuse_without_ft_launcher
 from megatron_lrps.plan import Plan, PlannedPath
 from megatron_lrps.plan.async_saves import MCORE, NVRX, installed, needs_nvrx, refuse_without_nvrx
 from megatron_lrps.plan.cost import ModelSize
@@ -126,6 +127,7 @@ def refuse_unfit_libraries(plan: Plan) -> None:
         refuse_missing_packages(plan, "this machine")
         if needs_nvrx(plan.megatron):
             refuse_without_nvrx(plan.megatron, megatron, installed(NVRX))
+        refuse_without_ft_launcher(plan)
 
 
 def _position(campaign: Campaign, path: PlannedPath) -> int:

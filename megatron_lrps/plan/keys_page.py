@@ -123,8 +123,8 @@ tokenizer:
   model: data/tokenizer.model
   train: {algorithm: bpe, vocab_size: 32000, megabytes: 200}
 """,
-    "launch": "launch: {device: cpu, local: {processes: 2}}\n",
-    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600, ft_launcher: true}}\n",
+    "launch": "launch: {device: cpu, ft_launcher: true, local: {processes: 2}}\n",
+    "launch.local": "launch: {local: {processes: 8, stop_timeout: 600}}\n",
     "launch.slurm": """\
 launch:
   slurm:

@@ -63,8 +63,7 @@ UNSAFE: dict[str, str] = {
     "checkpoint-activations": "Megatron calls it recompute-granularity now",
     "no-position-embedding": "Megatron says position-embedding-type: none now",
     "encoder-num-layers": "Megatron calls it num-layers now",
-    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started: launch.local.ft_launcher lets lrps "
-    "run do so; elsewhere alerts.stall_ends ends ranks that hang",
+    "enable-ft-package": "its heartbeats need ranks that ft_launcher has started, which launch.ft_launcher lets it do",
 }
 """Refused Megatron flags, which would make a campaign silently wrong or unable to continue -> the reason."""
 

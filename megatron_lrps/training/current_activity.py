@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,9 +12,18 @@ from megatron_lrps.campaign.folders import PathFolder
 
 
 class CurrentActivity:
-    """The reporter of what the process does. It is silent until it holds a plan's path, so only rank 0 reports."""
+    """The reporter of what the process does. It is silent until it holds a plan's path, so only rank 0 reports.
+
+    Attributes:
+        steps: The steps of progress so far on this rank: iterations, steps of an evaluation, begins and ends of saves.
+        iteration: The last iteration of training that has ended; None if none has.
+        longest_save: The seconds of the longest save so far, as far as training waited for it.
+    """
 
     def __init__(self) -> None:
+        self.steps = 0
+        self.iteration: int | None = None
+        self.longest_save = 0.0
         self._teller: Teller | None = None
         self._evaluations = 0
 
@@ -31,11 +41,14 @@ class CurrentActivity:
 
     def iterated(self, iteration: int) -> None:
         """Note that an iteration of training has ended."""
+        self.steps += 1
+        self.iteration = iteration
         if self._teller is not None:
             self._teller.iterated(iteration)
 
     def tell(self, what: What, **facts: Any) -> None:
         """Say what this process does from now on."""
+        self.steps += 1
         if self._teller is not None:
             self._teller.tell(what, **facts)
 
@@ -43,10 +56,21 @@ class CurrentActivity:
     def saving(self, iteration: int) -> Iterator[None]:
         """Say in the block that an iteration is being saved, and after it that training goes on."""
         self.tell("saving", total=iteration)
+        since = time.monotonic()
         try:
             yield
         finally:
+            self.longest_save = max(self.longest_save, time.monotonic() - since)
             self.tell("training")
+
+    def _counting(self, forward_step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(forward_step)
+        def step(*given: Any, **kwargs: Any) -> Any:
+            result = forward_step(*given, **kwargs)
+            self.steps += 1
+            return result
+
+        return step
 
     @contextlib.contextmanager
     def evaluating(
@@ -61,7 +85,7 @@ class CurrentActivity:
             args: Megatron's arguments.
         """
         if self._teller is None:
-            yield forward_step
+            yield self._counting(forward_step)
             return
         # One evaluation follows the other in the order of the sets; a run whose time is up in between ends.
         names = args.validation_set_names or [None]

@@ -17,6 +17,7 @@ from megatron_lrps.training.current_activity import CurrentActivity
 from megatron_lrps.training.failure_word import leave_word
 from megatron_lrps.training.megatron.rank_pace import RankPace
 from megatron_lrps.training.megatron.run_arguments import prepare
+from megatron_lrps.training.overdue_stop import OverdueStop
 from megatron_lrps.training.path_to_train import PathToTrain
 from megatron_lrps.training.request_listener import RequestListener
 from megatron_lrps.training.save import STOP_S, Committer, clear_unfinished
@@ -43,6 +44,7 @@ class Session:
         activity: The present activity of the process, for observers.
         start: Where the path starts; all ranks agree on it.
         requests: Requests to cut a version off the path, to save it, or to save and stop.
+        overdue: Watches whether this process stops when it is asked.
         trackers: The services besides TensorBoard that show the path.
         pace: Measures what this rank needs for an iteration, for those who look for stragglers.
         committer: Makes the path's checkpoints count, which rank 0 does; None on other ranks.
@@ -54,6 +56,7 @@ class Session:
         self.start = StartAgreement(path, self.activity)
         self._rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.requests = RequestListener(path, self._rank)
+        self.overdue = OverdueStop(path, self._rank, self.activity)
         self.trackers = PathTrackers(path)
         self.pace = RankPace()
         self.committer: Committer | None = None
@@ -72,7 +75,7 @@ class Session:
         if self.path.planned is not None:
             refuse_missing_packages(self.path.planned.tree.plan, os.uname().nodename)
             args.load = None  # decided once the ranks are connected
-            if self.path.planned.tree.plan.launch.local.ft_launcher and FT_SOCKET in os.environ:
+            if self.path.planned.tree.plan.launch.ft_launcher and FT_SOCKET in os.environ:
                 args.enable_ft_package = True
             if self.path.batches.rises:
                 args.global_batch_size = self.path.batches.last  # Megatron would take a micro-batch of each replica

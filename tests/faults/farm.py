@@ -6,9 +6,13 @@ Each fault adds a JSON line to the results. The same command goes on where the l
 that has no line. A fault that this machine cannot make is left out, and tried where it can be made: some need cc, or
 root. ``--only PP2 async`` tries those faults alone that are of this layout and kind of save; a target and a phase can
 be given too. ``python -m tests.faults.page`` makes docs/reliability.md of the results.
+
+From number 100000 on, a node dies of a real Slurm cluster, which the farm starts on this machine; that takes root and
+Slurm's packages: ``--begin 100000 --faults 100050``.
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -16,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,10 @@ from megatron_lrps.version import __version__
 from tests.faults.campaigns import PATHS, Broken
 from tests.faults.commands import strike_command
 from tests.faults.fault import COMMAND, IN_A_ROW, Fault
-from tests.faults.machine import missing
+from tests.faults.machine import NODES, missing
+from tests.faults.nodes import cluster_of_nodes, finish_jobs, strike_node
 from tests.faults.strike import finished, strike
+from tests.slurm.cluster import Cluster
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "faults.jsonl"
 
@@ -37,16 +44,20 @@ def whole(work: Path, fault: Fault) -> dict[str, dict[int, float]]:
     return broken.losses()
 
 
-def _in_training(work: Path, fault: Fault) -> dict[str, Any]:
-    """Try a fault in training."""
+def _in_training(work: Path, fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
+    """Try a fault in training, by `lrps run` or by the jobs of a cluster."""
     number, reference = fault.number, whole(work, fault)
-    broken = Broken.made(work / f"{fault.layout}-{fault.save}", fault.layout, fault.save)
-    while (facts := strike(broken, fault, reference)) is None:
+    tried, finish = (
+        (strike, finished) if cluster is None else (partial(strike_node, cluster), partial(finish_jobs, cluster))
+    )
+    name = f"{fault.layout}-{fault.save}{'-nodes' if cluster else ''}"
+    broken = Broken.made(work / name, fault.layout, fault.save)
+    while (facts := tried(broken, fault, reference)) is None:
         assert broken.losses() == reference, f"after {number} faults the whole run is another"
         broken.renew()
         fault = replace(fault, phase="training")  # what it was drawn for was too short to be seen
     if number % IN_A_ROW == IN_A_ROW - 1:
-        finished(broken)
+        finish(broken)
         facts["equal_at_the_end"] = broken.losses() == reference
         broken.renew()
     return facts
@@ -57,19 +68,26 @@ def farm(results: Path, work: Path, numbers: Iterable[int], seconds: float) -> N
     end = time.monotonic() + seconds
     results.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["number"] for line in results.read_text().splitlines()} if results.exists() else set()
-    for number in numbers:
-        if number in done:
-            continue
-        if time.monotonic() > end:
-            return
-        fault = Fault.drawn(number)
-        if why := missing(fault.target):
-            print(f"fault {number}, {fault.target}, is left out: {why}", flush=True)
-            continue
-        facts = strike_command(work, fault) if fault.layout == COMMAND else _in_training(work, fault)
-        with results.open("a") as file:
-            file.write(json.dumps({**facts, "version": __version__}) + "\n")
-        print(json.dumps(facts), flush=True)
+    cluster: Cluster | None = None
+    with contextlib.ExitStack() as stack:
+        for number in numbers:
+            if number in done:
+                continue
+            if time.monotonic() > end:
+                return
+            fault = Fault.drawn(number)
+            if why := missing(fault.target):
+                print(f"fault {number}, {fault.target}, is left out: {why}", flush=True)
+                continue
+            if fault.target in NODES and cluster is None:
+                cluster = stack.enter_context(cluster_of_nodes())
+            if fault.layout == COMMAND:
+                facts = strike_command(work, fault)
+            else:
+                facts = _in_training(work, fault, cluster if fault.target in NODES else None)
+            with results.open("a") as file:
+                file.write(json.dumps({**facts, "version": __version__}) + "\n")
+            print(json.dumps(facts), flush=True)
 
 
 def main() -> None:

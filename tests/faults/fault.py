@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tests.faults.campaigns import LAYOUTS, SAVES
 from tests.faults.commands import COMMANDS
-from tests.faults.machine import CODES, HANGS
+from tests.faults.machine import CODES, HANGS, NODES
 
 KILLED = ("rank", "all ranks", "torchrun", "lrps run", "all of it", "writer", "fork server")
 """What is killed in training; the last two are there with asynchronous saves alone."""
@@ -13,6 +13,8 @@ PHASES = ("", "forking", "starting", "reading", "loading", "training", "evaluati
 """What the ranks report when the clock for the fault begins; nothing is the start of ``lrps run``."""
 IN_A_ROW = 4
 """The number of faults in a row that are tried on one campaign, which then comes to its end."""
+NODES_FROM = 100_000
+"""The number of the first fault that lets a node of a Slurm cluster die; all that follow do too."""
 COMMAND = "command"
 """The layout of faults in commands that do not train."""
 _LATEST_S = {"": 12.0, "training": 4.0, "starting": 0.3, "evaluating": 0.3, "saving": 0.3}
@@ -30,7 +32,7 @@ class Fault:
         number: Its number; it decides all else.
         layout: Of the campaign that it is tried on, or ``COMMAND``.
         save: How that saves.
-        target: What is killed, a fault of the disk or the clock, or the command that is killed.
+        target: What is killed, a fault of the disk or the clock, the command that is killed, or one of ``NODES``.
         phase: When.
         delay: The seconds after that; for a command, the share of its time.
     """
@@ -45,6 +47,8 @@ class Fault:
     @classmethod
     def drawn(cls, number: int) -> "Fault":
         """Return the fault of this number."""
+        if number >= NODES_FROM:
+            return cls._of_a_node(number)
         dice = random.Random(f"fault {number}")
         cells = [*((layout, save) for layout in LAYOUTS for save in SAVES), (COMMAND, "sync")]
         layout, save = cells[number // IN_A_ROW % len(cells)]
@@ -58,3 +62,11 @@ class Fault:
                 phase = "training"  # ranks that have not met yet do not hang, they give up
             return cls(number, layout, save, target, phase, delay)
         return cls(number, layout, save, dice.choice(KILLED if save == "async" else KILLED[:-2]), phase, delay)
+
+    @classmethod
+    def _of_a_node(cls, number: int) -> "Fault":
+        dice = random.Random(f"fault {number}")
+        cells = [(layout, save) for layout in LAYOUTS for save in SAVES]
+        layout, save = cells[(number - NODES_FROM) // IN_A_ROW % len(cells)]
+        target, phase = dice.choice(NODES), dice.choice(PHASES)
+        return cls(number, layout, save, target, phase, dice.uniform(0.0, _LATEST_S.get(phase, _LATE_S)))

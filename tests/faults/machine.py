@@ -1,4 +1,4 @@
-"""What a machine can do to a run besides killing it: faults of its disk and of its clock, by name."""
+"""What a machine can do to a run besides killing it, by name: faults of its disk and of its clock, or its own death."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,9 +8,13 @@ from tests.faults import full_disk, partition
 from tests.faults.full_disk import FULL, FullDisk
 from tests.faults.partition import CUT, Partition
 from tests.faults.shim import KINDS, Shim, has_compiler
+from tests.slurm import cluster
 
 HARMLESS = ("short writes", "a day later", "a day earlier")
 """Faults that are to break nothing."""
+POWER = "power of a node"
+NODES = ("node", POWER)
+"""A node whose processes are killed, so that its kernel closes their connections; and one that is silent at once."""
 HANGS = (CUT,)
 """Faults after which ranks hang: the stall rule ends them."""
 CODES: Mapping[str, int] = {kind: 75 if kind in (*HARMLESS, *HANGS) else 74 for kind in (*KINDS, FULL, CUT)}
@@ -56,4 +60,6 @@ def missing(kind: str) -> str:
         return "there is no cc"
     if kind == CUT:
         return partition.missing()
+    if kind in NODES:
+        return cluster.missing()
     return full_disk.missing() if kind == FULL else ""

@@ -9,7 +9,7 @@ from megatron_lrps.campaign.activity import WORDS
 from tests.faults.campaigns import INTERVAL
 from tests.faults.farm import RESULTS
 from tests.faults.fault import COMMAND
-from tests.faults.machine import CODES, HANGS
+from tests.faults.machine import CODES, HANGS, NODES
 from tests.releases.page import table
 
 PAGE = RESULTS.parents[1] / "reliability.md"
@@ -26,7 +26,8 @@ start, a fork, of training, an evaluation, a save, or what comes after it. Or fr
 checkpoints fail (EIO, ENOSPC) or write half of what they are given, every fsync or rename in the campaign's folder
 fails, or the clock is a day off (a small library, tests/faults/shim.c); the disk is full (a tmpfs); or the network
 between the ranks is cut (a network namespace). It also kills `lrps export`, `promote`, `gc`, `eval` and a merge in the
-middle. Then the same command is run again. After each fault:
+middle. Then the same command is run again. And on a real Slurm, which it starts on the same machine, a node dies under
+a job of two nodes: its processes are killed, or nothing comes from it any more. After each fault:
 
 - every loss so far is that of an undisturbed run, **digit for digit**; after every fourth, so are those of the whole
   campaign;
@@ -34,6 +35,7 @@ middle. Then the same command is run again. After each fault:
 - a command makes what it makes when nothing happens, bit for bit;
 - `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
 - ranks that hang on a network are ended by the stall rule, with 75;
+- Slurm requeues the job of a node that died, it goes on by itself on other nodes, and nothing of before is left there;
 - a clock that is off, or half a write, ends nothing and tells no stall: the run is stopped after some seconds, with 75.
 
 """
@@ -104,7 +106,8 @@ def _why(result: Result) -> str:
         "another loss": not result["equal"] or not result.get("equal_at_the_end", True),
         "a checkpoint lost": not result["kept"],
         "a traceback": result["traceback"],
-        "it did not end": result["ended"] is None,
+        "it did not end": result["ended"] is None and result["target"] not in NODES,
+        "its job was not requeued": result["ended"] is None and result["target"] in NODES,
         f"{result['left']} processes left": result["left"] > 0,
         "a stall was told": result.get("alarm", False) and result["target"] not in HANGS,
         "no stall was told": not result.get("alarm", False) and result["target"] in HANGS,

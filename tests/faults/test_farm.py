@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.faults.commands import COMMANDS
-from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, Fault
-from tests.faults.machine import CODES
+from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, NODES_FROM, PHASES, Fault
+from tests.faults.machine import CODES, NODES
 from tests.faults.page import PAGE, held, page, read_results
 from tests.faults.shim import Shim, has_compiler
 from tests.faults.strike import judge
@@ -21,7 +21,7 @@ WHOLE = {"main": {step: 1.0 / step for step in range(1, 41)}}
 
 
 def test_a_number_draws_the_same_fault_for_ever_and_all_kinds_come() -> None:
-    assert Fault.drawn(7) == Fault.drawn(7)
+    assert Fault.drawn(75) == Fault(75, "DP2", "sync", "the network", "finishing", 0.02329938729930064)  # on record
     faults = [Fault.drawn(number) for number in range(1000)]
     cells = Counter((fault.layout, fault.save) for fault in faults)
     assert len(cells) == 7
@@ -30,6 +30,10 @@ def test_a_number_draws_the_same_fault_for_ever_and_all_kinds_come() -> None:
     assert {fault.target for fault in faults if fault.layout == COMMAND} == set(COMMANDS)
     assert all(fault.save == "async" for fault in faults if fault.target in ("writer", "fork server"))
     assert len({fault.layout for fault in faults[:IN_A_ROW]}) == 1  # one campaign has time to end
+    nodes = [Fault.drawn(NODES_FROM + number) for number in range(100)]
+    assert {fault.target for fault in nodes} == {*NODES}
+    assert {fault.phase for fault in nodes} == {*PHASES}
+    assert len({(fault.layout, fault.save) for fault in nodes}) == 6
 
 
 @pytest.mark.skipif(not has_compiler(), reason="needs cc")
@@ -107,6 +111,7 @@ def test_the_page_counts_and_names_what_did_not_hold() -> None:
     assert "**3 faults, 2 of them as above**. Campaigns that came to their end: 1, and 0 of them digit-equal" in text
     assert "| rank | 3 | 2 | 9 | never |" in text
     assert "| 8 | rank | saving | another loss, it did not end |" in text
+    assert "| 8 | node | saving | its job was not requeued |" in page([result(number=8, target="node", ended=None)])
     assert [held(result(**{key: value})) for key, value in (("left", 1), ("traceback", True), ("kept", False))] == [
         False,
         False,

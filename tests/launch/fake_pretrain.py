@@ -79,12 +79,11 @@ def main() -> None:
             sys.exit({"refused": 78, "storage": 74}[mode])
         time.sleep(600)  # torchrun ends it
 
-    if mode == "stall":
-        show_stacks()
-        if rank == 0:
-            teller = Teller(folder, acquire(folder.root, say=print).token)
-            teller.tell("training")
-            teller.pulse(0.1)
+    show_stacks()
+    if mode == "stall" and rank == 0:
+        teller = Teller(folder, acquire(folder.root, say=print).token)
+        teller.tell("training")
+        teller.pulse(0.1)
     lockstep = Lockstep(folder.logs, rank, world)
     for iteration in range(start + 1, path.end + 1):
         time.sleep(seconds)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.checkpoint import Checkpoints
-from megatron_lrps.campaign.folders import CampaignFolder
+from megatron_lrps.campaign.folders import CampaignFolder, PathFolder
 from megatron_lrps.campaign.path_request import ask
 from megatron_lrps.launch.local.ranks import writers
 from tests.conftest import Lrps
@@ -17,10 +17,16 @@ from tests.training.campaigns import write_campaign
 pytestmark = pytest.mark.training
 
 
+def long_campaign(folder: Path, local: str = "") -> tuple[Path, PathFolder]:
+    """A plan that saves only when it is asked, with more keys of ``launch.local``; and the folder of its main path."""
+    plan = write_campaign(folder, extra=", tensor-model-parallel-size: 2", processes=2)
+    text = plan.read_text().replace("iters: 8", "iters: 8000").replace("save-interval: 100,", "save-interval: 100000,")
+    plan.write_text(text.replace("local: {", f"local: {{{local}"))
+    return plan, CampaignFolder(folder / "run").path("main")
+
+
 def test_a_running_path_saves_and_stops_on_request(tmp_path: Path, lrps: Lrps) -> None:
-    plan = write_campaign(tmp_path, extra=", tensor-model-parallel-size: 2", processes=2)
-    plan.write_text(plan.read_text().replace("iters: 8", "iters: 8000").replace("interval: 100,", "interval: 100000,"))
-    main = CampaignFolder(tmp_path / "run").path("main")
+    plan, main = long_campaign(tmp_path)
     code, _, stderr = lrps("save", plan)
     assert (code, stderr) == (
         78,
@@ -54,10 +60,7 @@ def test_a_running_path_saves_and_stops_on_request(tmp_path: Path, lrps: Lrps) -
 def test_ranks_that_cannot_follow_a_request_to_stop_are_killed_and_both_sides_say_what_is_lost(
     tmp_path: Path, lrps: Lrps
 ) -> None:
-    plan = write_campaign(tmp_path, extra=", tensor-model-parallel-size: 2", processes=2)
-    text = plan.read_text().replace("iters: 8", "iters: 8000").replace("save-interval: 100,", "save-interval: 100000,")
-    plan.write_text(text.replace("local: {", "local: {stop_timeout: 4, "))
-    main = CampaignFolder(tmp_path / "run").path("main")
+    plan, main = long_campaign(tmp_path, "stop_timeout: 4, ")
     executor = start(plan)
     try:
         wait_for_iteration(plan, "main", 5)

@@ -66,12 +66,11 @@ class Submitted:
 
     def rank(self, path: str, rank: int) -> int:
         """The process of a rank that trains a path, as this machine numbers it."""
+        wanted = ["-m", "megatron_lrps.pretrain", "--lrps-plan", str(self.folder.plan), "--lrps-path", path]
         found = [
             process
             for process in psutil.process_iter(["cmdline"])
-            if (process.info["cmdline"] or [])[1:4] == ["-m", "megatron_lrps.pretrain", "--lrps-plan"]
-            and str(self.folder.root) in process.info["cmdline"][4]
-            and process.info["cmdline"][6] == path
+            if [word for word in process.info["cmdline"] or [] if word != "-u"][1:7] == wanted
             and process.environ()["RANK"] == str(rank)
         ]
         return min(found, key=psutil.Process.create_time).pid  # the others are its forks

@@ -28,3 +28,27 @@ def test_a_node_that_the_network_has_lost_costs_what_was_not_saved(submitted: Su
     _, again = [event for event in events(submitted.folder.path("main")) if event["event"] == "started"]
     assert again["iteration"] >= 4
     assert again["iteration"] % 4 == 0
+
+
+def test_a_node_that_dies_with_the_jobs_script_on_it_costs_what_was_not_saved(submitted: Submitted) -> None:
+    cluster = submitted.cluster
+    submitted.change("iters: 8", "iters: 60")
+    submitted.change("save-interval: 100", "save-interval: 4")
+    submitted.change("nodes: 4, gpus_per_node: 1", "nodes: 2, gpus_per_node: 2")
+    jobs = submitted.submit("--path", "main")
+    job = jobs["main", min(end for path, end in jobs if path == "main")]
+    submitted.at("main", 6)
+    used = cluster.run("squeue", "-h", "-j", job, "-o", "%N")
+    dead = cluster.run("scontrol", "show", "hostnames", used).split()[0]
+    cluster.cut(dead)  # as without power: its peers are told nothing
+    cluster.end(dead)
+    try:
+        submitted.started("main", 2)
+        submitted.ends(job, "COMPLETED")
+    finally:
+        cluster.join(dead)
+        cluster.start_node(dead)
+    assert submitted.restarts(job) == 1
+    _, again = [event for event in events(submitted.folder.path("main")) if event["event"] == "started"]
+    assert again["iteration"] >= 4
+    assert again["iteration"] % 4 == 0

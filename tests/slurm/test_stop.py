@@ -1,4 +1,4 @@
-"""A job is asked to stop on a real cluster while a rank hangs: its ranks are killed, and it goes on."""
+"""A job is asked to save and to stop on a real cluster, by a signal or a command, also while a rank hangs."""
 
 import os
 import signal
@@ -11,8 +11,10 @@ from tests.slurm.submitted import Submitted
 pytestmark = pytest.mark.slurm
 
 
-def test_ranks_that_cannot_stop_are_killed_and_the_job_is_requeued(submitted: Submitted) -> None:
-    submitted.change("iters: 8", "iters: 60")
+def test_ranks_that_cannot_stop_are_killed_and_the_requeued_job_follows_requests(
+    submitted: Submitted, lrps: Lrps
+) -> None:
+    submitted.change("iters: 8", "iters: 6000")
     submitted.change("save-interval: 100", "save-interval: 4")
     submitted.change("slurm: {", "slurm: {stop_timeout: 12, ")
     jobs = submitted.submit("--path", "main")
@@ -22,8 +24,15 @@ def test_ranks_that_cannot_stop_are_killed_and_the_job_is_requeued(submitted: Su
     os.kill(submitted.rank("main", 1), signal.SIGSTOP)
     submitted.cluster.run("scancel", "--batch", "--signal=USR1", job)
     submitted.started("main", 2)
-    submitted.ends(job, "COMPLETED")
+    code, stdout, stderr = lrps("save", submitted.plan)
+    assert code == 0, stderr
+    assert "main: saved at iteration " in stdout
+    code, stdout, stderr = lrps("stop", submitted.plan)
+    assert code == 0, stderr
+    assert stdout.endswith(", and stops\n")
+    submitted.ends(job, "FAILED")
     said = submitted.log("main")
+    assert "stopped by lrps stop, so it is not requeued; lrps submit goes on" in said
     assert "lrps: main: its ranks have made no progress for 12 s since they were asked to save and stop; they" in said
     assert " are lost\n" in said
     assert "to be continued: requeued, 1 of 3 since checkpoint 00" in said

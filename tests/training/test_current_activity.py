@@ -64,8 +64,13 @@ def test_a_save_says_its_iteration_and_then_that_training_goes_on(told: tuple[Cu
     assert said[1:] == [("saving", {"total": 40}), ("training", {})]
 
 
-def test_other_ranks_count_nothing() -> None:
-    def step() -> None: ...
-
-    with CurrentActivity().evaluating(step, [None], 1, Namespace()) as counting:
-        assert counting is step
+def test_other_ranks_report_nothing_but_count_their_steps() -> None:
+    activity = CurrentActivity()
+    with activity.evaluating(lambda data: data, [None], 1, Namespace()) as step:
+        assert [step("first"), step("second")] == ["first", "second"]
+    assert activity.steps == 2
+    activity.iterated(7)
+    with activity.saving(7):
+        assert (activity.steps, activity.iteration) == (4, 7)
+    assert activity.steps == 5
+    assert 0 < activity.longest_save < 1

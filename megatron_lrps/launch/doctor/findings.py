@@ -75,7 +75,7 @@ _LIBRARY_FIXES = {
     "gigatoken": "for fast byte-level BPE in lrps prepare: pip install 'megatron-lrps[data]'.",
     "tensorboard": "for the losses and lrps report: pip install tensorboard.",
     "matplotlib": "for pictures: pip install matplotlib.",
-    NVRX: "for async-save with Megatron's default strategy, nvrx, and for launch.local.ft_launcher: use a NeMo "
+    NVRX: "for async-save with Megatron's default strategy, nvrx, and for launch.ft_launcher: use a NeMo "
     "container, which has 0.6 or newer (package indexes end at 0.4.1), or set async-strategy: mcore.",
 }
 _TOKENIZER_LIBRARIES = {
@@ -182,7 +182,7 @@ def needs_of_run(
     """
     plan = campaign.plan
     findings = [_module(machine, "torch", f"{_BARE}."), _megatron(machine)]
-    if needs_nvrx(plan.megatron) or plan.launch.local.ft_launcher or is_old_nvrx(machine.libraries[NVRX] or "1"):
+    if needs_nvrx(plan.megatron) or plan.launch.ft_launcher or is_old_nvrx(machine.libraries[NVRX] or "1"):
         findings.append(_library(machine, NVRX))
     findings += _gpu_needs(plan, machine, ranks) if plan.launch.device == "gpu" else [_cpu_need(machine)]
     if plan.launch.device == "gpu" and nodes > 1:

@@ -27,7 +27,7 @@ class LocalExecutor:
     def start(self, campaign: Campaign, only: str | None, say: Callable[[str], None]) -> int:
         """Train all missing paths; returns 0 when they are trained."""
         # Imported here because `lrps status` needs neither rich nor processes.
-        from megatron_lrps.launch.local.ft_launcher import refuse_without_ft_launcher
+        from megatron_lrps.launch.ft_launcher import refuse_without_ft_launcher
         from megatron_lrps.launch.local.progress_display import make_display
         from megatron_lrps.launch.local.train import train
 

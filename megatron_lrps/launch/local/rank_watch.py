@@ -46,7 +46,7 @@ class RankWatch:
             return None
         message = f"{KIND}: {stall}{self._explained()}"
         self._display.say(f"{self._name}: {message}. The stacks of its ranks are in {self._attempt.log}")
-        self._raise(KIND, message, stall.iteration, {"seconds": stall.seconds, "limit": stall.limit})
+        self._raise(KIND, message, stall.iteration, stall.values)
         return message if self._plan.alerts.stall_ends else None
 
     def left_alone(self) -> bool:

@@ -23,14 +23,14 @@ from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.path_request import CutOff, record_cut_off
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
+from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.errors import RefusedError, StoppedError, StorageError
-from megatron_lrps.launch.local.ft_launcher import launcher
+from megatron_lrps.launch.ft_launcher import launcher
 from megatron_lrps.launch.local.outcome import Attempt, conclude
 from megatron_lrps.launch.local.progress_display import Display, silence
 from megatron_lrps.launch.local.rank_output import LogFollower
 from megatron_lrps.launch.local.rank_watch import RankWatch
 from megatron_lrps.launch.local.ranks import RankGroup, writers
-from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.launch.untrained import start_of
 from megatron_lrps.plan import PlannedPath
 from megatron_lrps.plan.cpu_flags import CPU_ENV
@@ -142,7 +142,9 @@ def _follow(
     log = LogFollower(group.log)
     name = attempt.path.name
     folder = attempt.campaign.folder.path(name)
-    doing: Doing | None = Doing(what="starting", since=time.time())
+    begun = time.time()
+    # Ranks say nothing before they hold their path, and a merge never does.
+    doing: Doing | None = Doing(what="starting", since=begun, at=None if attempt.path.mean else begun)
     running, held, by_signal = True, False, None
     given = attempt.campaign.plan.launch.local.stop_timeout
     by_file = RequestDeadline(folder, given)

@@ -6,16 +6,15 @@ their stacks to the job's log, and if the plan says so the step is killed, for w
 
 import sys
 import time
-from pathlib import Path
 
-from megatron_lrps.campaign.activity import doing_of
+from megatron_lrps.campaign.activity import Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.outside_alert import raise_alert
 from megatron_lrps.campaign.pace import pace_of
 from megatron_lrps.campaign.stall import KIND, StallJudge
 from megatron_lrps.campaign.straggler import KIND as STRAGGLER
 from megatron_lrps.campaign.straggler import StragglerJudge
-from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.launch.slurm.guard import guard, say
 from megatron_lrps.launch.slurm.job_steps import kill_steps, signal_steps
 from megatron_lrps.processes import STACKS_SIGNAL
 from megatron_lrps.storage.ownership import holder
@@ -28,37 +27,32 @@ _STACKS_S = 10.0
 def main(arguments: list[str]) -> int:
     """Watch; the arguments are those above. Returns only if the plan cannot be read."""
     plan, name = arguments
-    try:
-        campaign = Campaign.open(Path(plan))
-        folder = campaign.folder.path(campaign.path(name).name)
-    except LrpsError as error:
-        _say(f"stalls are not judged: {error}")
-        return EXIT_FAILED
-    rules = campaign.plan.alerts
+    return guard(plan, name, _watch, "stalls are not judged")
+
+
+def _watch(campaign: Campaign, name: str) -> None:
+    folder, rules = campaign.folder.path(campaign.path(name).name), campaign.plan.alerts
     stalls, stragglers = StallJudge(rules), StragglerJudge(rules)
+    starting: Doing | None = Doing(what="starting", at=time.time())
     while True:
         time.sleep(min(_LOOK_S, rules.stall_least / 4))
         owner = holder(folder.root)
-        doing = doing_of(folder, owner)
+        if (doing := doing_of(folder, owner)) is not None:
+            starting = None
         for found in stragglers.look(pace_of(folder, owner), time.monotonic()):
             message, iteration = f"{STRAGGLER}: {found}", (doing.iteration if doing else None) or 0
-            _say(f"{name}: {message}")
-            raise_alert(campaign, name, STRAGGLER, message, _say, iteration=iteration, values=found.values)
-        if (stall := stalls.look(doing, time.monotonic())) is None:
+            say(f"{name}: {message}")
+            raise_alert(campaign, name, STRAGGLER, message, say, iteration=iteration, values=found.values)
+        if (stall := stalls.look(doing or starting, time.monotonic())) is None:
             continue
         message = f"{KIND}: {stall}"
-        _say(f"{name}: {message}. The stacks of its ranks follow")
+        say(f"{name}: {message}. The stacks of its ranks follow")
         signal_steps(STACKS_SIGNAL.name)
-        values = {"seconds": stall.seconds, "limit": stall.limit}
-        raise_alert(campaign, name, KIND, message, _say, iteration=stall.iteration, values=values)
+        raise_alert(campaign, name, KIND, message, say, iteration=stall.iteration, values=stall.values)
         if rules.stall_ends:
             time.sleep(_STACKS_S)
-            _say(f"{name}: its ranks are killed, because alerts.stall_ends is set")
+            say(f"{name}: its ranks are killed, because alerts.stall_ends is set")
             kill_steps()
-
-
-def _say(text: str) -> None:
-    print(f"lrps: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ def _training(campaign: Campaign, leg: Leg, after: tuple[Job | Key, ...]) -> Job
             "LRPS_UNTIL": str(leg.until),
             "LRPS_EXIT_SIGNAL": signal,
             "LRPS_ALERTS": "1" if plan.alerts.outside else "",
+            "LRPS_FT_LAUNCHER": "1" if plan.launch.ft_launcher else "",
         },
     )
 

@@ -8,16 +8,15 @@ asked them; a job whose ranks are killed then is not requeued.
 
 import sys
 import time
-from pathlib import Path
 
 from megatron_lrps.campaign.activity import Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.path_request import CutOff, record_cut_off
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
-from megatron_lrps.errors import EXIT_FAILED, LrpsError
+from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
+from megatron_lrps.launch.slurm.guard import guard, say
 from megatron_lrps.launch.slurm.job_steps import kill_steps, seconds_left
-from megatron_lrps.launch.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
 from megatron_lrps.storage.ownership import holder
 
 _LOOK_S = 1.0
@@ -29,21 +28,13 @@ _REQUEUE_S = 30.0
 def main(arguments: list[str]) -> int:
     """Watch; the arguments are those above. Returns once the ranks are killed, or if the plan cannot be read."""
     plan, name, *on_request = arguments
-    try:
-        campaign = Campaign.open(Path(plan))
-        folder = campaign.folder.path(campaign.path(name).name)
-        slurm = campaign.plan.launch.slurm
-        given = None if slurm is None else slurm.stop_timeout
-        seconds = seconds_to_stop(given, events(folder))
-    except LrpsError as error:
-        _say(f"nobody watches whether the ranks stop: {error}")
-        return EXIT_FAILED
-    return _await_request(campaign, name, given) if on_request else _await_stop(campaign, name, seconds)
+    return guard(plan, name, _await_request if on_request else _await_stop, "nobody watches whether the ranks stop")
 
 
-def _await_stop(campaign: Campaign, name: str, seconds: float) -> int:
+def _await_stop(campaign: Campaign, name: str) -> None:
     """Watch ranks that have been asked, until their time is over."""
-    folder = campaign.folder.path(name)
+    folder = campaign.folder.path(campaign.path(name).name)
+    seconds = seconds_to_stop(_given(campaign), events(folder))
     deadline, left = StopDeadline(seconds, time.monotonic()), seconds_left()
     end = None if left is None else time.monotonic() + left - min(_REQUEUE_S, left / 5)
     while True:
@@ -56,13 +47,13 @@ def _await_stop(campaign: Campaign, name: str, seconds: float) -> int:
         else:
             continue
         _kill(campaign, name, why, doing)
-        return 0
+        return
 
 
-def _await_request(campaign: Campaign, name: str, given: float | None) -> int:
+def _await_request(campaign: Campaign, name: str) -> None:
     """Watch ranks that ``lrps stop`` may ask at any time."""
-    folder = campaign.folder.path(name)
-    by_file = RequestDeadline(folder, given)
+    folder = campaign.folder.path(campaign.path(name).name)
+    by_file = RequestDeadline(folder, _given(campaign))
     while True:
         time.sleep(_LOOK_FOR_REQUEST_S)
         now = time.monotonic()
@@ -76,11 +67,16 @@ def _await_request(campaign: Campaign, name: str, given: float | None) -> int:
             record_cut_off(folder, by_file.request, end)
             why = f"have made no progress for {deadline.seconds:g} s since lrps stop asked them to save and stop"
             _kill(campaign, name, why, doing)
-            return 0
+            return
+
+
+def _given(campaign: Campaign) -> float | None:
+    slurm = campaign.plan.launch.slurm
+    return None if slurm is None else slurm.stop_timeout
 
 
 def _kill(campaign: Campaign, name: str, why: str, doing: Doing | None) -> None:
-    _say(f"{name}: its ranks {why}; they are killed, and {_lost(campaign, name, doing.iteration if doing else None)}")
+    say(f"{name}: its ranks {why}; they are killed, and {_lost(campaign, name, doing.iteration if doing else None)}")
     kill_steps()
 
 
@@ -91,10 +87,6 @@ def _lost(campaign: Campaign, name: str, reached: int | None) -> str:
     if reached <= saved:
         return "nothing is lost"
     return f"the {reached - saved} iterations after iteration {saved} are lost"
-
-
-def _say(text: str) -> None:
-    print(f"lrps: {text}", flush=True)
 
 
 if __name__ == "__main__":

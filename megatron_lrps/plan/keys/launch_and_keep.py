@@ -16,11 +16,8 @@ class LocalLaunch(PlanModel):
     stop_timeout: Annotated[float, Field(gt=0.0)] | None = None
     """After a request to save and stop, the number of seconds without any progress (an iteration, a step of an
     evaluation, the begin or the end of a save) after which the ranks are ended and what they have not saved is lost. By
-    default twice the longest save so far and 5 minutes more, or 20 minutes before the first save."""
-    ft_launcher: bool = False
-    """Whether `ft_launcher` of nvidia-resiliency-ext 0.6 or newer starts the ranks, and not torchrun. Megatron then
-    sends it heartbeats (`enable-ft-package`), and a rank that hangs is killed: in an iteration after twice
-    `alerts.stall_least`, elsewhere after `alerts.stall_pause`. The same command continues."""
+    default twice the longest save so far and 5 minutes more, or 20 minutes before the first save. Ranks that you start
+    by a launcher of your own end themselves a minute after that time."""
 
 
 class Launch(PlanModel):
@@ -29,6 +26,10 @@ class Launch(PlanModel):
     device: Literal["gpu", "cpu"] = "gpu"
     """`gpu`, or `cpu` to run Megatron's own code over gloo. `cpu` is for development, tests and small models, and it is
     refused if a GPU is present."""
+    ft_launcher: bool = False
+    """Whether `ft_launcher` of nvidia-resiliency-ext 0.6 or newer starts the ranks, and not torchrun or srun. Megatron
+    then sends it heartbeats (`enable-ft-package`), and a rank that hangs is killed: in an iteration after twice
+    `alerts.stall_least`, elsewhere after `alerts.stall_pause`. The same command continues; a job is requeued."""
     local: LocalLaunch = LocalLaunch()
     """How `lrps run` starts a path on this machine."""
     slurm: SlurmLaunch | None = None

@@ -11,6 +11,7 @@ from megatron_lrps.campaign.path_request import KINDS
 from megatron_lrps.training.megatron import names
 from megatron_lrps.training.megatron.patching import replace
 from megatron_lrps.training.megatron.rank_pace import RankPace
+from megatron_lrps.training.overdue_stop import OverdueStop
 from megatron_lrps.training.request_listener import RequestListener
 
 _SIGNAL = 1
@@ -19,15 +20,17 @@ _PACE = 1 + len(_BITS)
 """The place of the first bit of a rank's lap; 31 bits of the number that is gathered are free of a sign."""
 
 
-def listen(requests: RequestListener, pace: RankPace) -> None:
+def listen(requests: RequestListener, pace: RankPace, overdue: OverdueStop) -> None:
     """Let SIGTERM, which launchers send, save and stop as the exit signal does, and so a request to stop.
 
     Args:
         requests: Learns at every iteration what is asked for.
         pace: Learns the ranks' laps.
+        overdue: Watches whether this rank stops when it is asked.
     """
     handler = names.SIGNAL_HANDLER.get()()
     signal.signal(signal.SIGTERM, lambda *_: setattr(handler, "_signal_received", True))
+    overdue.watch(signal.SIGTERM, handler.sig)
     if requests.listens:
         gather = names.GATHER_ITEM.get()
         replace(handler, "signals_received", functools.partial(received_with_requests, handler, requests, pace, gather))

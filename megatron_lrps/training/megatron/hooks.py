@@ -143,7 +143,7 @@ def _initialize(call: Call) -> Any:
     if _session is not None:
         args = names.arguments()
         if args.exit_signal_handler:
-            exit_signals.listen(_session.requests, _session.pace)
+            exit_signals.listen(_session.requests, _session.pace, _session.overdue)
         if _session.ranks_are_connected(args):
             raise SystemExit(0)
         _session.trackers.follow(names.TENSORBOARD_WRITER.get()(), args)

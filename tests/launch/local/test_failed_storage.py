@@ -95,6 +95,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_saved(mode: str, disk: Path
     assert executor.returncode == 74, stderr
     saved = whole(folder)
     assert f"failed: No space left on device. It is on tmpfs at {disk}, where " in stderr
+    assert " are free; a save takes about " in stderr
     assert f" The checkpoint of iteration {saved} is whole. Fix: make room" in stderr
     assert f"it continues from iteration {saved}, and the log is " in stderr
     assert "Traceback" not in stderr
@@ -122,3 +123,4 @@ def test_a_quota_a_broken_disk_and_a_stale_mount_are_told_apart(
     assert executor.returncode == 74, stderr
     assert f"A write to {folder} failed: {os.strerror(code)}. It is on " in stderr
     assert f" The checkpoint of iteration {whole(folder)} is whole. Fix: " in stderr
+    assert "Traceback" not in stderr

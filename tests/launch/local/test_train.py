@@ -109,6 +109,25 @@ def test_ctrl_c_twice_kills_and_says_what_is_lost(campaign: TinyCampaign) -> Non
     assert not campaign.processes()
 
 
+def test_ranks_that_hang_are_killed_after_one_request_and_what_is_lost_is_said(campaign: TinyCampaign) -> None:
+    campaign.plan.write_text(campaign.plan.read_text().replace("processes: 2", "processes: 2, stop_timeout: 1"))
+    executor = campaign.start("--path", "main", mode="hang")
+    campaign.wait_for("main", 7)
+    executor.send_signal(signal.SIGTERM)
+    stdout, stderr = executor.communicate(timeout=60)
+    assert executor.returncode == 75
+    assert (
+        "main: its ranks have made no progress for 1 s since they were asked to save and stop; they are killed"
+        in stdout
+    )
+    assert (
+        "path main was asked to save and stop, made no progress for 1 s, and was killed at iteration 7; the 2 "
+        "iterations after its checkpoint at 5 are lost. Fix: run the same command to continue from iteration 5."
+        in stderr
+    )
+    assert not campaign.processes()
+
+
 def test_sigterm_before_there_is_a_rank_ends_at_once(campaign: TinyCampaign) -> None:
     executor = campaign.start("--path", "main")
     assert executor.stdout is not None

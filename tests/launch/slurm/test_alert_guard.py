@@ -27,6 +27,29 @@ def stalled(tmp_path: Path) -> TinyCampaign:
     return campaign
 
 
+def test_ranks_that_never_hold_their_path_stall_too(stalled: TinyCampaign, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    stalled.plan.write_text(stalled.plan.read_text().replace("stall_least: 0.4", "stall_least: 0.4, stall_pause: 1"))
+    guard = start(stalled)
+    try:
+        wait_until(lambda: calls.exists() and "KILL" in calls.read_text(), seconds=100)
+    finally:
+        guard.kill()
+        said, _ = guard.communicate()
+    assert "lrps: main: stall: starting, for 1 s without progress; the limit is 1 s. The stacks of its ranks " in said
+    assert said.count("stall: ") == 1
+
+
+def start(campaign: TinyCampaign) -> subprocess.Popen[str]:
+    folder = campaign.plan.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "megatron_lrps.launch.slurm.alert_guard", str(campaign.plan), "main"],
+        env={**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_a_stall_is_told_once_and_its_step_is_killed(stalled: TinyCampaign, tmp_path: Path) -> None:
     folder, calls = stalled.folder("main"), tmp_path / "calls"
     teller = Teller(folder, acquire(folder.root, say=print).token)
@@ -35,12 +58,7 @@ def test_a_stall_is_told_once_and_its_step_is_killed(stalled: TinyCampaign, tmp_
         teller.iterated(iteration)
         time.sleep(0.01)
     teller.pulse(0.05)
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "megatron_lrps.launch.slurm.alert_guard", str(stalled.plan), "main"],
-        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    guard = start(stalled)
     try:
         wait_until(lambda: calls.exists() and "KILL" in calls.read_text(), seconds=100)
         time.sleep(1.0)  # it looks ten times a second

@@ -39,6 +39,7 @@ def test_the_plan_is_sbatchs_command_line() -> None:
         "LRPS_DEVICE": "gpu",
         "LRPS_EXIT_SIGNAL": "SIGUSR2",
         "LRPS_ALERTS": "1",
+        "LRPS_FT_LAUNCHER": "",
         "LRPS_MAX_REQUEUES": "5",
         "LRPS_PYTHON": "",
         "LRPS_HOST_PYTHON": sys.executable,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.launch.local.ft_launcher import launcher, refuse_without_ft_launcher
+from megatron_lrps.launch.ft_launcher import launcher, refuse_without_ft_launcher
 from megatron_lrps.launch.local.ranks import writers
+from megatron_lrps.launch.preflight import refuse_unfit_libraries
 from megatron_lrps.plan import parse_plan
 from megatron_lrps.plan.async_saves import NVRX, installed, is_old_nvrx
 from tests.launch.campaign import PLAN
@@ -17,7 +18,7 @@ from tests.launch.local.test_stopped_run import start, wait_for_iteration
 from tests.training.campaigns import write_campaign
 
 NVRX_HERE = installed(NVRX)
-GIVEN = PLAN.replace("processes: 2", "processes: 2, ft_launcher: true")
+GIVEN = PLAN.replace("local: {processes: 2", "ft_launcher: true, local: {processes: 2")
 
 
 def test_the_limits_are_those_of_the_rule_for_stalls(tmp_path: Path) -> None:
@@ -43,11 +44,17 @@ def test_it_is_refused_where_it_cannot_be_had(version: str | None, tmp_path: Pat
     with pytest.raises(RefusedError) as refused:
         refuse_without_ft_launcher(parse_plan(GIVEN, base=tmp_path))
     assert str(refused.value) == (
-        "launch.local.ft_launcher is true, and Megatron's heartbeats need nvidia-resiliency-ext 0.6 or newer: it is "
+        "launch.ft_launcher is true, and Megatron's heartbeats need nvidia-resiliency-ext 0.6 or newer: it is "
         f"{version or 'not installed'}. Fix: use a NeMo container, which has it (package indexes end at 0.4.1), or "
-        "remove launch.local.ft_launcher: alerts.stall_ends ends ranks that hang too."
+        "remove launch.ft_launcher: alerts.stall_ends ends ranks that hang too."
     )
     refuse_without_ft_launcher(parse_plan(PLAN, base=tmp_path))
+    slurm = parse_plan(GIVEN.replace("device: cpu", "device: cpu, slurm: {gpus_per_node: 2}"), base=tmp_path)
+    with pytest.raises(RefusedError, match="is true, and Megatron's heartbeats need"):
+        refuse_unfit_libraries(slurm)
+    in_a_container = slurm.launch.slurm.model_copy(update={"container": "nemo.sqsh"})
+    launch = slurm.launch.model_copy(update={"slurm": in_a_container})
+    refuse_unfit_libraries(slurm.model_copy(update={"launch": launch}))
 
 
 @pytest.mark.training
@@ -58,7 +65,7 @@ def test_a_rank_that_hangs_is_killed_by_its_monitor_and_the_same_command_goes_on
     plan = write_campaign(tmp_path, extra=", tensor-model-parallel-size: 2", processes=2)
     lines = [line for line in plan.read_text().splitlines() if "name: v2" not in line]
     text = "\n".join([*lines, "alerts: {stall_least: 4, stall_pause: 60}"]).replace("iters: 8", "iters: 60")
-    plan.write_text(text.replace("processes: 2", "processes: 2, ft_launcher: true"))
+    plan.write_text(text.replace("local: {", "ft_launcher: true, local: {"))
     logs = tmp_path / "run" / "paths" / "main" / "logs"
     executor = start(plan)
     try:

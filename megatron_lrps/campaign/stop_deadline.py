@@ -41,18 +41,19 @@ class StopDeadline:
         self._since = now
         self._seen: object = None
 
-    def is_over(self, reached: int, doing: Doing | None, now: float) -> bool:
+    def is_over(self, reached: int, doing: Doing | None, now: float, *, grace: float = 0.0) -> bool:
         """Whether it is over.
 
         Args:
             reached: The last iteration that the ranks reported.
             doing: What they do besides training.
             now: Seconds of the same clock.
+            grace: Seconds more, which whoever looks leaves to another one to act first.
         """
         seen = (reached, doing and (doing.what, doing.name, doing.done, doing.total))
         if seen != self._seen:
             self._seen, self._since = seen, now
-        return now - self._since > self.seconds
+        return now - self._since > self.seconds + grace
 
 
 class RequestDeadline:
