@@ -124,6 +124,7 @@ class Broken:
         """``lrps run``, ``torchrun``, ``rank``, and the ranks' ``fork server`` and ``writer`` -> process ids."""
         named = str(self.plan.parent).encode()
         parents: dict[int, int] = {}
+        servers: set[int] = set()
         kinds: dict[str, list[int]] = {"lrps run": [], "torchrun": [], "rank": [], "fork server": [], "writer": []}
         for entry in _PROC.iterdir():
             if not entry.name.isdigit():
@@ -134,6 +135,8 @@ class Broken:
                 environ = (entry / "environ").read_bytes()
             except (OSError, IndexError):
                 continue
+            if b"multiprocessing.forkserver" in words:
+                servers.add(int(entry.name))
             if named not in words:
                 continue
             if b"torch.distributed.run" in words:
@@ -144,6 +147,6 @@ class Broken:
                 kinds["lrps run"].append(int(entry.name))
         # What a rank has forked off has its command line too.
         kinds["rank"] = [pid for pid in kinds["rank"] if parents[pid] not in kinds["rank"]]
-        kinds["fork server"] = [pid for pid, parent in parents.items() if parent in kinds["rank"]]
+        kinds["fork server"] = [pid for pid in servers if parents[pid] in kinds["rank"]]
         kinds["writer"] = [pid for pid, parent in parents.items() if parent in kinds["fork server"]]
         return kinds

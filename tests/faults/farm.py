@@ -33,6 +33,8 @@ from tests.faults.nodes import cluster_of_nodes, finish_jobs, strike_node
 from tests.faults.strike import finished, strike
 from tests.slurm.cluster import Cluster
 
+_AGAIN = 6
+"""The campaigns that one fault is tried on: it may come too late in the first ones."""
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "faults.jsonl"
 
 
@@ -52,8 +54,10 @@ def _in_training(work: Path, fault: Fault, cluster: Cluster | None) -> dict[str,
     )
     name = f"{fault.layout}-{fault.save}{'-nodes' if cluster else ''}"
     broken = Broken.made(work / name, fault.layout, fault.save)
+    attempts = 1
     while (facts := tried(broken, fault, reference)) is None:
         assert broken.losses() == reference, f"after {number} faults the whole run is another"
+        assert (attempts := attempts + 1) <= _AGAIN, f"fault {number} broke nothing on {_AGAIN} campaigns"
         broken.renew()
         fault = replace(fault, phase="training")  # what it was drawn for was too short to be seen
     if number % IN_A_ROW == IN_A_ROW - 1:
