@@ -1,5 +1,7 @@
 """Mamba's scan in torch: the recurrence, position by position, is what it computes chunk by chunk."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -15,6 +17,30 @@ from megatron_lrps.training.cpu.selective_scan import (
     split_conv_scan,
 )
 
+KERNELS = """
+import contextlib
+import torch, triton
+tuned = triton.autotune
+triton.autotune = lambda configs, key, **named: tuned(configs[-1:], key, **named)  # which would time them on a GPU
+torch.cuda.device = lambda index: contextlib.nullcontext()
+from megatron.core.ssm.ops.ssd_combined import mamba_chunk_scan_combined_varlen
+from megatron_lrps.training.cpu.selective_scan import chunk_scan
+draw = torch.Generator().manual_seed(1)
+x, dt, written, read = (torch.randn(40, *each, generator=draw) for each in ((4, 16), (4,), (2, 16), (2, 16)))
+decay, D, bias, z = -torch.arange(1.0, 5.0), *(torch.randn(*each, generator=draw) for each in ((4,), (4,), (40, 4, 16)))
+chunks, out = torch.tensor([0, 16, 32, 40], dtype=torch.int32), torch.zeros_like(x)
+theirs = mamba_chunk_scan_combined_varlen(
+    x=x, dt=dt, A=decay, B=written, C=read, chunk_size=16, cu_chunk_seqlens=chunks, out=out, D=D, z=z, dt_bias=bias,
+    last_chunk_indices=torch.tensor([2], dtype=torch.int32), seq_idx=torch.zeros(3, dtype=torch.int32),
+    initial_states=None, dt_softplus=True, dt_limit=(0.0, float("inf")), state_dtype=torch.float32,
+)
+ours, state = chunk_scan(
+    x[None], dt[None], decay, written[None], read[None], 16, D=D, z=z[None], dt_bias=bias, return_final_states=True
+)
+torch.testing.assert_close(ours[0], out, rtol=1e-5, atol=1e-4)
+torch.testing.assert_close(state, theirs, rtol=1e-5, atol=1e-5)
+print("the same up to", float((ours[0] - out).abs().max()), "of", float(out.abs().max()))
+"""
 LENGTH, HEADS, WIDTH, GROUPS, STATE = 21, 4, 6, 2, 5
 
 
@@ -120,3 +146,13 @@ def test_it_is_offered_while_megatron_imports_its_layers_alone() -> None:
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
     assert mamba_chunk_scan_combined is chunk_scan
     assert not [name for name in sys.modules if name.startswith("mamba_ssm")]
+
+
+def test_megatrons_own_kernels_compute_the_same() -> None:
+    """Those of its inference, which are mamba-ssm's, run by Triton's interpreter on a CPU."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KERNELS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("the same up to"), done.stdout
