@@ -35,7 +35,8 @@ a job of two nodes: its processes are killed, or nothing comes from it any more.
 - a command makes what it makes when nothing happens, bit for bit;
 - `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
 - ranks that hang on a network are ended by the stall rule, with 75;
-- Slurm requeues the job of a node that died, it goes on by itself on other nodes, and nothing of before is left there;
+- Slurm requeues the job of a node that died, once it believes so (SlurmdTimeout, 6 s here); the job goes
+  on by itself on other nodes, and nothing of before is left there;
 - a clock that is off, or half a write, ends nothing and tells no stall: the run is stopped after some seconds, with 75.
 
 """

