@@ -57,6 +57,29 @@ class Latent:
     value: int
 
 
+CONVOLUTION = 4
+"""The positions that the convolution of Megatron's Mamba layers covers."""
+MAMBA_EPSILON = 1e-5
+"""The epsilon of their norm, whatever that of the other norms is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mamba:
+    """Mamba-2 layers (arXiv 2405.21060).
+
+    Attributes:
+        heads: The number of heads.
+        width: The width of a head.
+        state: The numbers that are remembered for each number of a head.
+        groups: The number of groups of heads that write and read their states alike.
+    """
+
+    heads: int
+    width: int
+    state: int
+    groups: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A decoder-only model.
@@ -100,7 +123,11 @@ class Model:
         sinks: Each head has a number that takes part in its softmax and attends to nothing.
         glu_clamp: The MLP's gate is a quick GELU, gate and up projection are clamped to this, and 1 is added to the up
             projection; None for SwiGLU.
-        gelu: The activation of an MLP without a gate, as transformers calls it: ``gelu`` or ``gelu_new``.
+        ungated: The activation of an MLP without a gate, as transformers calls it: ``gelu``, ``gelu_new`` or ``relu2``;
+            empty if it has a gate.
+        pattern: The letter of each layer of a hybrid model, as in Megatron's pattern; empty for others, whose layers
+            are attention and an MLP.
+        mamba: The sizes of its Mamba layers, or None if it has none.
     """
 
     family: str
@@ -139,4 +166,6 @@ class Model:
     predictions: int = 0
     sinks: bool = False
     glu_clamp: float | None = None
-    gelu: str = ""
+    ungated: str = ""
+    pattern: str = ""
+    mamba: Mamba | None = None

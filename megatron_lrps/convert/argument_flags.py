@@ -121,6 +121,8 @@ def _derived(name: str, args: Mapping[str, Any]) -> bool:
     match name:
         case "kv_channels":
             return bool(args[name] == args["hidden_size"] // args["num_attention_heads"])
+        case "mamba_num_heads":
+            return bool(args[name] == 2 * args["hidden_size"] // args["mamba_head_dim"])
         case "num_query_groups":
             return bool(args[name] == args["num_attention_heads"])
         case "moe_ffn_hidden_size":

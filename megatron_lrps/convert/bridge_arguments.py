@@ -209,6 +209,8 @@ def relevant(args: Mapping[str, Any]) -> dict[str, Any]:
     found["group_query_attention"] = None  # said by the number of groups
     hybrid = found["hybrid_layer_pattern"] or found["hybrid_override_pattern"]
     found |= {"hybrid_layer_pattern": hybrid, "hybrid_override_pattern": None, "is_hybrid_model": bool(hybrid)}
+    if found["mamba_num_heads"] is None:
+        found["mamba_num_heads"] = 2 * found["hidden_size"] // found["mamba_head_dim"]
     if found["kv_channels"] is None:
         found["kv_channels"] = found["hidden_size"] // found["num_attention_heads"]
     if found["moe_ffn_hidden_size"] is None:

@@ -17,7 +17,7 @@ from megatron_lrps.convert.argument_flags import (
 )
 from megatron_lrps.convert.bridge_arguments import Described, described_arguments, refuse_beyond_arguments, text_of
 from megatron_lrps.convert.bridge_task import run_worker
-from megatron_lrps.convert.checked_import import CheckedImport
+from megatron_lrps.convert.checked_import import CheckedImport, comparable
 from megatron_lrps.convert.engines import Engine
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.config_keys import shown
@@ -108,8 +108,18 @@ def import_by_bridge(
         done = run_worker(task)
         write_atomic(hidden / TRACKER, WITHOUT_ITERATION)
         count = sum(elements(each.shape) for each in weights)
-        insist = check is not False
-        compared = check_copy(insist, checkpoint, folder, args, vocab=vocab, elements=count, name=target, say=say)
+        if check is not False:
+            compared = check_copy(
+                True,
+                checkpoint,
+                folder,
+                args,
+                vocab=vocab,
+                elements=count,
+                config=comparable(folder, say),
+                name=target,
+                say=say,
+            )
     architecture = next(iter(config.get("architectures") or ["model"]))
     return CheckedImport(
         words=f"a {text_of(architecture)}, converted by Megatron-Bridge {found['version']}",

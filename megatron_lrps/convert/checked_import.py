@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from megatron_lrps.convert.huggingface_config import set_aside
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION, plan_import, write_import
 from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.model_flags import plan_lines, refuse_other_plan
+from megatron_lrps.convert.weight_files import read_config
 from megatron_lrps.plan import Plan
 
 
@@ -31,6 +33,19 @@ class CheckedImport(NamedTuple):
     left_out: int
     lines: list[str]
     compared: Compared | None
+
+
+def comparable(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the keys of a folder's config.json that transformers is to compute with otherwise to be compared.
+
+    Args:
+        folder: The Hugging Face folder.
+        say: Called with a line for each.
+    """
+    aside = set_aside(read_config(folder / "config.json"))
+    for key, (given, neutral) in aside.items():
+        say(f"transformers alone computes with {key} {given}, so the comparison lets it compute with {neutral}")
+    return {key: neutral for key, (_, neutral) in aside.items()}
 
 
 def import_from_hugging_face(
@@ -64,6 +79,7 @@ def import_from_hugging_face(
             args_of(model),
             vocab=model.vocab,
             elements=planned.elements,
+            config=comparable(folder, say),
             name=target,
             say=say,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.hybrid_pattern import ATTENTION, EXPERTS, MAMBA, MLP, STAGE
 from megatron_lrps.plan.megatron_arguments import arguments, flag_of
 
 READ = frozenset(
@@ -27,7 +28,9 @@ READ = frozenset(
         *("yarn_original_max_position_embeddings", "yarn_beta_fast", "yarn_beta_slow"),
         *("yarn_correction_range_round_to_int", "mscale", "mscale_all_dim", "rope_type"),
         *("moe_router_num_groups", "moe_router_group_topk", "multi_latent_attention"),
-        *("q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
+        *("q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim", "squared_relu"),
+        *("hybrid_layer_pattern", "hybrid_override_pattern", "mamba_state_dim", "mamba_head_dim", "mamba_num_groups"),
+        "mamba_num_heads",
     )
 )
 """Those that a ``Model`` is made of."""
@@ -35,6 +38,7 @@ IGNORED = frozenset(
     (
         *("hidden_dropout", "attention_dropout"),  # only while training
         *("transformer_impl", "moe_use_upcycling", "moe_upcycling_granularity"),  # another way to the same weights
+        "is_hybrid_model",  # a random beginning
         *("encoder_num_layers", "use_rotary_position_embeddings", "add_position_embedding"),  # other names of READ ones
         *("relative_attention_num_buckets", "relative_attention_max_distance"),  # of a refused position_embedding_type
     )
@@ -67,7 +71,8 @@ OTHER_RELEASES = frozenset(
 """Those of Megatron 0.16, 0.17, 0.18 or 0.20 that 0.19 has not, and that leave what the weights compute as it is."""
 _OFF: Mapping[str, Any] = {"hybrid_attention_ratio": 0.0, "hybrid_mlp_ratio": 0.0, "moe_dispatch_fwd_dtype": "bf16"}
 """More of theirs -> the value that changes nothing, where that is neither None nor False."""
-_COMPUTED_TOO = frozenset(("squared_relu", "layernorm_zero_centered_gamma", "mtp_num_layers"))
+_COMPUTED_LAYERS = (ATTENTION, MLP, EXPERTS, MAMBA, STAGE)
+_COMPUTED_TOO = frozenset(("layernorm_zero_centered_gamma", "mtp_num_layers"))
 OTHER_WAYS = "export it as torch_dist or torch; docs/convert.md lists the Hugging Face families and their arguments."
 """The fix for a model of no family."""
 _CLASSES = ("size", "model")
@@ -121,6 +126,8 @@ def not_computed(args: Mapping[str, Any]) -> str | None:
     Args:
         args: Megatron's arguments of the model, by destination.
     """
+    if {*str(args.get("hybrid_layer_pattern") or "")} - {*_COMPUTED_LAYERS}:
+        return "hybrid_layer_pattern"
     for name in sorted(FORWARD - READ - IGNORED - _COMPUTED_TOO):
         if (value := args.get(name)) not in (None, False) and not _same(value, arguments()[name].default):
             return name

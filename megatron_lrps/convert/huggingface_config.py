@@ -63,3 +63,16 @@ def model_of_config(config: Mapping[str, Any], name: str) -> Model:
     model = family.model_of(keys)
     keys.refuse_unread()
     return model
+
+
+def set_aside(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the keys that transformers alone computes with: key -> its value, and the one that changes nothing.
+
+    Args:
+        config: The content of a config.json, of any ``model_type``.
+    """
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        return {}
+    given = {key: config.get(key, family.defaults[key]) for key in family.only_transformers}
+    return {key: (given[key], value) for key, value in family.only_transformers.items() if given[key] != value}

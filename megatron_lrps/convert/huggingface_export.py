@@ -14,7 +14,6 @@ from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.mapping import (
     EXPERT_BIAS,
     PADDED,
-    Weight,
     elements,
     megatron_shapes,
     other_key,
@@ -26,6 +25,7 @@ from megatron_lrps.convert.row_blocks import ahead, row_blocks
 from megatron_lrps.convert.safetensors import TensorEntry, header_of, write_file
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, saved_by_bridge
+from megatron_lrps.convert.weight import Weight
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import write_atomic
 
@@ -69,7 +69,7 @@ class PlannedExport(NamedTuple):
     @property
     def entries(self) -> list[TensorEntry]:
         """All weights as they will be written."""
-        return [self.entry(weight) for weight in weights_of(self.model)]
+        return [self.entry(weight) for weight in weights_of(self.model) if not weight.begin]
 
     @property
     def elements(self) -> int:
@@ -141,14 +141,26 @@ def plan_export(
     for key in expected:
         if (kind := tensors[key].dtype) not in FLOATS:
             raise RefusedError(f"{checkpoint.folder}: {key} is saved as {kind}.", "export it as torch_dist or torch.")
+    kinds: dict[str, torch.dtype] = {}
+    for weight in weights_of(model):
+        kind = tensors[stored_key(weight.key, tensors)].dtype
+        if kinds.setdefault(weight.name, kind) != kind:
+            raise RefusedError(
+                f"{checkpoint.folder}: {weight.key} is saved as {kind}, and other parts of {weight.name} as "
+                f"{kinds[weight.name]}.",
+                "export it as torch_dist or torch.",
+            )
     return PlannedExport(checkpoint, model, DTYPES[dtype] if dtype else None)
 
 
 def shards_of(planned: PlannedExport, limit: int) -> list[list[Weight]]:
-    """Split the weights into files of at most ``limit`` bytes, a larger weight in one of its own."""
+    """Split the weights into files of at most ``limit`` bytes, a larger weight in one of its own, and none into two."""
     shards: list[list[Weight]] = []
     room = 0
     for weight in weights_of(planned.model):
+        if weight.begin:
+            shards[-1].append(weight)
+            continue
         size = planned.entry(weight).bytes
         if not shards or size > room:
             shards.append([])
@@ -208,13 +220,17 @@ def write_export(
 
 
 def _write_shard(planned: PlannedExport, path: Path, weights: Sequence[Weight]) -> None:
-    write_file(path, [planned.entry(weight) for weight in weights], ahead(_blocks(planned, weights)))
+    write_file(
+        path, [planned.entry(weight) for weight in weights if not weight.begin], ahead(_blocks(planned, weights))
+    )
 
 
 def _blocks(planned: PlannedExport, weights: Sequence[Weight]) -> Iterator[Tensor]:
     for weight in weights:
+        if not weight.begin:
+            dtype = planned.entry(weight).dtype
         for block in read_weight(planned.checkpoint, weight):
-            yield block.to(planned.entry(weight).dtype)
+            yield block.to(dtype)
 
 
 def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:

@@ -17,15 +17,17 @@ from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.config_keys import shown
 from megatron_lrps.convert.families.family import WeightNames
 from megatron_lrps.convert.huggingface_config import model_of_config
-from megatron_lrps.convert.mapping import PADDED, Weight, elements, megatron_shapes, weights_of
+from megatron_lrps.convert.mapping import PADDED, elements, megatron_shapes, weights_of
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.mxfp4 import unpacked
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
 from megatron_lrps.convert.safetensors import FileTensor, StoredTensor
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
+from megatron_lrps.convert.weight import Weight
 from megatron_lrps.convert.weight_files import read_config, read_folder
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.hybrid_pattern import EXPERTS
 from megatron_lrps.storage.files import write_atomic
 
 WITHOUT_ITERATION = "release"
@@ -84,7 +86,8 @@ def plan_import(source: Path) -> PlannedImport:
     model = model_of_config(read_config(config_file), str(config_file))
     found = unpacked(_with_prefix(read_folder(source), FAMILIES[model.family].names))
     experts = 1 if FAMILIES[model.family].names.stacked else max(1, model.experts)
-    if model.layers * experts > len(found):  # before a list of them is made
+    routed = model.pattern.count(EXPERTS) if model.pattern else model.layers
+    if max(model.layers, routed * experts) > len(found):  # before a list of them is made
         raise RefusedError(
             f"{config_file} describes {model.layers:,} layers with {model.experts:,} experts, but the files hold only "
             f"{len(found):,} weights.",
@@ -207,7 +210,7 @@ def _join(block: Block, weights: list[Weight], planned: PlannedImport, padding: 
     """Return the rows of one block of Megatron's tensor, joined from the Hugging Face weights."""
     joined = torch.empty((block.stop - block.start, *block.shape[len(block.index) + 1 :]), dtype=block.dtype)
     for weight in weights:
-        placed, at = planned.weights[weight.name], 0
+        placed, at = planned.weights[weight.name], weight.begin
         whole = None
         if weight.whole:
             values = placed.read(block.index[-1], block.index[-1] + 1)[0] if weight.stacked else placed.read()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from megatron_lrps.convert.hybrid_arguments import mamba_of
 from megatron_lrps.errors import RefusedError
 
 
@@ -79,6 +80,12 @@ class Layout:
             if (args.get(name) or 0) % size:
                 raise RefusedError(
                     f"{flag} {size} does not divide {name} {args[name]}.", f"give a divisor of {args[name]}."
+                )
+        mamba = mamba_of(args)
+        for name, size in (("mamba_num_heads", mamba.heads), ("mamba_num_groups", mamba.groups)) if mamba else ():
+            if size % self.tensor:
+                raise RefusedError(
+                    f"--tensor-parallel {self.tensor} does not divide {name} {size}.", f"give a divisor of {size}."
                 )
         if groups and groups % self.tensor and self.tensor % groups:
             raise RefusedError(

@@ -50,6 +50,7 @@ def check_copy(
     elements: int,
     dtype: torch.dtype | None = None,
     by: Library = "transformers",
+    config: Mapping[str, Any] | None = None,
     name: Path,
     say: Callable[[str], None],
 ) -> Compared | None:
@@ -64,6 +65,7 @@ def check_copy(
         elements: The number of values of all weights.
         dtype: The dtype that the copy was rounded to, or None.
         by: The library that computes the copy's logits.
+        config: As in ``compare_logits``.
         name: The place that the copy will have.
         say: Called with a line on what is compared, or why nothing is.
 
@@ -86,7 +88,7 @@ def check_copy(
     for length in probe.left_out:
         say(f"logits are not compared at {length:,} tokens, for which too little memory is free")
     rounded = str(dtype).removeprefix("torch.") if dtype else None
-    return compare_logits(checkpoint, copy, probe, dtype=rounded, by=by, name=name)
+    return compare_logits(checkpoint, copy, probe, dtype=rounded, by=by, config=config, name=name)
 
 
 def compare_logits(
@@ -96,6 +98,7 @@ def compare_logits(
     *,
     dtype: str | None,
     by: Library = "transformers",
+    config: Mapping[str, Any] | None = None,
     name: Path | None = None,
 ) -> Compared:
     """Compute logits in fp32 by Megatron from a checkpoint, and from its copy.
@@ -109,6 +112,7 @@ def compare_logits(
         probe: What to compute.
         dtype: The torch name of the dtype that the copy was rounded to, or None.
         by: The library that computes the copy's logits.
+        config: Keys of config.json that transformers is to compute with in place of the copy's.
         name: The copy's name for messages, if it has not got its place yet.
 
     Raises:
@@ -116,7 +120,7 @@ def compare_logits(
         LrpsError: one of them could not compute; the error quotes its message.
     """
     shown = name or copy
-    asked = {"batches": probe.batches, "kept": probe.kept, "dtype": dtype}
+    asked = {"batches": probe.batches, "kept": probe.kept, "dtype": dtype, "config": config or {}}
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
         files = [Path(scratch) / name for name in ("checkpoint.npz", "copy.npz")]
         megatron = ["-m", "megatron_lrps.convert.megatron_logits"]
@@ -179,7 +183,7 @@ def check_loading(
     with tempfile.TemporaryDirectory(prefix="lrps-check-") as scratch:
         file = Path(scratch) / "copy.npz"
         script = str(Path(__file__).with_name("transformers_logits.py"))
-        given = {"batches": [[list(range(length))]], "kept": [length]}
+        given = {"batches": [[list(range(length))]], "kept": [length], "config": {}}
         keys = json.loads(_run(["-P", script, str(copy), str(file)], given, "transformers"))
         with np.load(file, allow_pickle=False) as arrays:
             finite = bool(np.isfinite(arrays["arr_0"]).all())

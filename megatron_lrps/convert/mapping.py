@@ -7,13 +7,14 @@ GPT-2), so one table serves both directions.
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-
-from torch import Tensor
+from dataclasses import replace
 
 from megatron_lrps.convert.architecture import Latent, Model
 from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.family import WeightNames
+from megatron_lrps.convert.mamba_weights import mamba_weights
+from megatron_lrps.convert.weight import Weight
+from megatron_lrps.plan.hybrid_pattern import ATTENTION, EXPERTS, MAMBA, MLP
 
 WORD_EMBEDDING = "embedding.word_embeddings.weight"
 OUTPUT_LAYER = "output_layer.weight"
@@ -33,61 +34,6 @@ _ALIASES = {_INPUT_NORM: "input_layernorm.", _MLP_NORM: "pre_mlp_layernorm.", **
 """Other names of norms: some layer specs keep them apart from the linear layer behind them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weight:
-    """One Hugging Face weight.
-
-    Attributes:
-        name: The name of the weight.
-        key: The key of Megatron's tensor.
-        index: The part of that tensor: (layer,), (layer, expert) or empty.
-        rows: The (start, stop) ranges of that part's rows, in the weight's order.
-        inner: The dimensions behind the rows in Megatron's shape: (columns,) or empty.
-        transposed: The weight is the transpose of the rows.
-        stacked: The number of parts that the weight is a stack of, one for each expert; 0 if it is one part.
-        interleaved: The first half of the rows and the second take turns in the weight.
-        alias: Another key of the same values, that Transformer Engine's layers read, or empty.
-    """
-
-    name: str
-    key: str
-    index: tuple[int, ...]
-    rows: tuple[tuple[int, int], ...]
-    inner: tuple[int, ...]
-    transposed: bool = False
-    stacked: int = 0
-    interleaved: bool = False
-    alias: str = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape that Hugging Face has."""
-        shape = (sum(stop - start for start, stop in self.rows), *self.inner)
-        shape = shape[::-1] if self.transposed else shape
-        return (self.stacked, *shape) if self.stacked else shape
-
-    @property
-    def parts(self) -> list[tuple[int, ...]]:
-        """The index of each part of Megatron's tensor that the weight holds."""
-        return [(*self.index, part) for part in range(self.stacked)] if self.stacked else [self.index]
-
-    @property
-    def whole(self) -> bool:
-        """A part cannot be read or written in blocks of rows."""
-        return self.transposed or self.interleaved or self.stacked > 0
-
-    def from_megatron(self, part: Tensor) -> Tensor:
-        """Return a part's rows as the weight has them."""
-        if self.interleaved:
-            part = part.reshape(2, -1, *part.shape[1:]).transpose(0, 1).reshape(part.shape)
-        return part.t() if self.transposed else part
-
-    def to_megatron(self, values: Tensor) -> Tensor:
-        """Return one part of the weight as Megatron has its rows."""
-        rows = values.t() if self.transposed else values
-        return rows.reshape(-1, 2, *rows.shape[1:]).transpose(0, 1).reshape(rows.shape) if self.interleaved else rows
-
-
 def weights_of(model: Model) -> list[Weight]:
     """Return every weight of the model, in the order of its layers."""
     names = FAMILIES[model.family].names
@@ -97,9 +43,15 @@ def weights_of(model: Model) -> list[Weight]:
         key = "embedding.position_embeddings.weight"
         found.append(Weight(name=names.positions, key=key, index=(), rows=((0, model.positions),), inner=hidden))
     for layer in range(model.layers):
-        found += _attention(model, names, layer)
-        found += _mlp(model, names, layer)
-    found += _norm(names, names.norm, "decoder.final_layernorm.", (), model.hidden)
+        kind = model.pattern[layer : layer + 1]
+        if kind == MAMBA:
+            found += mamba_weights(model, f"{names.layer}.{layer}.", f"decoder.layers.{layer}.")
+        if kind in ("", ATTENTION):
+            found += _attention(model, names, layer)
+        if kind in ("", MLP, EXPERTS):
+            found += _mlp(model, names, layer)
+    last = "decoder.final_norm." if model.pattern else "decoder.final_layernorm."
+    found += _norm(names, names.norm, last, (), model.hidden)
     if not model.tied:
         found.append(Weight(name=names.head, key=OUTPUT_LAYER, index=(), rows=((0, model.vocab),), inner=hidden))
     return found
@@ -107,7 +59,8 @@ def weights_of(model: Model) -> list[Weight]:
 
 def _layer(model: Model, layer: int) -> tuple[str, tuple[int, ...]]:
     """Return the prefix of a layer's keys, and its index; layers that differ have tensors of their own."""
-    return ("decoder.layers.", (layer,)) if model.dense is None else (f"decoder.layers.{layer}.", ())
+    alike = model.dense is None and not model.pattern
+    return ("decoder.layers.", (layer,)) if alike else (f"decoder.layers.{layer}.", ())
 
 
 def _norm(
@@ -188,7 +141,7 @@ def _attention(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]
 def _mlp(model: Model, names: WeightNames, layer: int) -> Iterator[Weight]:
     own, hidden, (prefix, index) = f"{names.layer}.{layer}", (model.hidden,), _layer(model, layer)
     norm, alias = f"{own}.{names.mlp_norm}", f"{prefix}{_ALIASES[_MLP_NORM]}"
-    if not model.experts or (model.dense and model.dense[layer]):
+    if not model.experts or (model.dense and model.dense[layer]) or model.pattern[layer : layer + 1] == MLP:
         alias = alias if model.latent else ""  # every other layer spec has the first name here
         yield from _norm(names, norm, f"{prefix}{_MLP_NORM}", index, model.hidden, alias=alias)
         parts = [f"{own}.{part}" for part in names.mlp]
@@ -244,7 +197,7 @@ def _projections(
 ) -> Iterator[Weight]:
     """Yield an MLP's projections; gate and up are one tensor of Megatron's, and of some families'."""
     *first, second = parts
-    size = ffn if model.gelu else 2 * ffn // len(first)
+    size = ffn if model.ungated else 2 * ffn // len(first)
     for number, name in enumerate(first):
         rows = ((number * size, (number + 1) * size),)
         yield from _linear(names, name, f"{key}linear_fc1", index, rows, model.hidden, bias=model.bias)

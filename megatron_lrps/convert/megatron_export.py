@@ -18,6 +18,7 @@ from torch import Tensor
 from megatron_lrps.campaign.checkpoint import TRACKER
 from megatron_lrps.convert.huggingface_export import DTYPES, FLOATS, IGNORED, Exported
 from megatron_lrps.convert.huggingface_import import WITHOUT_ITERATION
+from megatron_lrps.convert.hybrid_arguments import without_stages
 from megatron_lrps.convert.layout import Layout
 from megatron_lrps.convert.mapping import PADDED, WORD_EMBEDDING, elements
 from megatron_lrps.convert.model_flags import layer_list
@@ -40,6 +41,8 @@ _LOCAL_NORMS = {
     "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
 }
 """Megatron's local layer spec has its own names for norms that Transformer Engine puts into linear layers."""
+_IN_PARTS = ("mixer.in_proj.weight.", "mixer.conv1d.")
+"""Mamba's weights of which a checkpoint has several parts, each with a key of its own."""
 _ONE_RANK: dict[str, Any] = {
     **{"virtual_pipeline_model_parallel_size": None, "num_layers_per_virtual_pipeline_stage": None},
     **{"num_virtual_stages_per_pipeline_rank": None, "pipeline_model_parallel_layout": None},
@@ -196,6 +199,7 @@ def plan_weights(checkpoint: OpenCheckpoint, *, vocab: int, layout: Layout, dtyp
         **layout.args,
         "sequence_parallel": bool(args.get("sequence_parallel")) and layout.tensor > 1,
         "padded_vocab_size": padded,
+        **without_stages(args),
     }
     if dtype is not None:
         args |= {"bf16": dtype == "bf16", "fp16": False}
@@ -279,6 +283,11 @@ def _name(weights: PlannedWeights, key: str, index: tuple[int, ...]) -> str:
     if match is None:
         return key
     layer, rest = match[1] or f"{index[0]}.", key[match.end() :]
+    if rest.startswith(_IN_PARTS):
+        raise RefusedError(
+            f"{weights.checkpoint.folder} holds {key}, a part of a Mamba layer's weight, which one file has whole.",
+            "export it with --format torch_dist.",
+        )
     if match[2] is not None:
         if weights.args.get("moe_grouped_gemm"):
             return f"decoder.layers.{layer}mlp.experts.{rest}{index[-1]}"

@@ -9,6 +9,7 @@ to. OUT is an .npz file with one float32 [sequences, kept tokens, padded vocabul
 import json
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _FIELDS = (
     *("softmax_type", "glu_linear_offset", "activation_func_clamp_value"),
     *("moe_router_score_function", "moe_router_enable_expert_bias", "moe_router_topk_scaling_factor"),
     *("moe_router_num_groups", "moe_router_group_topk"),
+    *("mamba_num_heads", "mamba_head_dim", "mamba_state_dim", "mamba_num_groups"),
 )
 _LATENT_FIELDS = (
     *("multi_latent_attention", "q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
@@ -29,10 +31,12 @@ _LATENT_FIELDS = (
 )
 """The fields of TransformerConfig, and of MLATransformerConfig, that have an argument's name and that
 ``model_arguments.py`` lets through."""
+_OF_LAYERS = ("normalization", "qk_layernorm", "qk_l2_norm", "multi_latent_attention")
+"""The arguments that the layers of a hybrid model are chosen by."""
 
 
 def _build(args: Mapping[str, Any], padded: int) -> Any:
-    """Build Megatron's GPT model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
+    """Build Megatron's model for a checkpoint's arguments, in fp32 on one rank, and start its process group."""
     import torch
     from megatron.core import parallel_state
     from megatron.core.activations import squared_relu
@@ -45,7 +49,9 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
     from torch._C._distributed_c10d import HashStore
 
     from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR, ROPE_FACTOR
+    from megatron_lrps.convert.hybrid_arguments import with_one_pattern
     from megatron_lrps.convert.rope_arguments import rope_of_args
+    from megatron_lrps.plan.hybrid_pattern import STAGE
 
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
@@ -84,20 +90,29 @@ def _build(args: Mapping[str, Any], padded: int) -> Any:
         config.yarn_beta_fast, config.yarn_beta_slow = yarn.fast, yarn.slow
         config.yarn_mscale, config.yarn_mscale_all_dim = 1.0, 0.0
         config.yarn_correction_range_round_to_int = yarn.whole
+    common = {
+        "vocab_size": padded,
+        "max_sequence_length": args["max_position_embeddings"],
+        "share_embeddings_and_output_weights": not args["untie_embeddings_and_output_weights"],
+        "position_embedding_type": args["position_embedding_type"],
+        "rotary_base": args["rotary_base"],
+        "rotary_percent": args.get("rotary_percent", 1.0),
+        "seq_len_interpolation_factor": args.get("rotary_seq_len_interpolation_factor"),
+    }
+    if pattern := with_one_pattern(args).get("hybrid_layer_pattern"):
+        from megatron_lrps.training.megatron.hybrid_layers import hybrid_names, local_layers
+
+        layers = local_layers(Namespace(**{**dict.fromkeys(_OF_LAYERS), **args, "num_experts": experts}))
+        build = hybrid_names().model.get()
+        return build(config, layers, hybrid_layer_pattern=pattern.replace(STAGE, ""), **common).eval()
     model = GPTModel(
         config=config,
         transformer_layer_spec=get_gpt_decoder_block_spec(
             config, use_transformer_engine=False, normalization=config.normalization
         ),
-        vocab_size=padded,
-        max_sequence_length=args["max_position_embeddings"],
-        share_embeddings_and_output_weights=not args["untie_embeddings_and_output_weights"],
-        position_embedding_type=args["position_embedding_type"],
-        rotary_base=args["rotary_base"],
-        rotary_percent=args.get("rotary_percent", 1.0),
         rope_scaling=args["use_rope_scaling"],
         rope_scaling_factor=args.get(APPLIED_ROPE_FACTOR) or ROPE_FACTOR,
-        seq_len_interpolation_factor=args.get("rotary_seq_len_interpolation_factor"),
+        **common,
     )
     return model.eval()
 

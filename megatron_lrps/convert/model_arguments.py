@@ -12,8 +12,10 @@ from megatron_lrps.convert.families import FAMILIES
 from megatron_lrps.convert.families.family import Family
 from megatron_lrps.convert.forward_arguments import OTHER_WAYS, refuse_other_forward, refused_argument
 from megatron_lrps.convert.huggingface_config import config_of, model_of_config
+from megatron_lrps.convert.hybrid_arguments import args_of_pattern, mamba_of, pattern_of_args, with_one_pattern
 from megatron_lrps.convert.rope_arguments import rope_args_of, rope_of_args
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.hybrid_pattern import MLP
 
 _LATENT = {
     "q_lora_rank": "queries",
@@ -23,6 +25,8 @@ _LATENT = {
     "v_head_dim": "value",
 }
 """Megatron's arguments of multi-latent attention, and the attributes of ``Latent``."""
+_OF_FEW = {"multi_latent_attention": False, "hybrid_layer_pattern": False, "squared_relu": False}
+"""Arguments that are off unless a family says otherwise."""
 
 
 def model_of_args(
@@ -39,6 +43,8 @@ def model_of_args(
     Raises:
         RefusedError: naming the argument that no model of the Hugging Face families here has.
     """
+    args = with_one_pattern(args)
+    pattern = pattern_of_args(args)
     chosen = _family_of(args, family)
     refuse_other_forward(args, allow=allow)
     experts = args.get("num_experts") or 0
@@ -51,7 +57,7 @@ def model_of_args(
     window = args.get("window_size")
     if window is not None and tuple(window)[1] != 0:
         raise refused_argument("window_size", window)
-    for name, wanted in {"multi_latent_attention": False, **chosen.arguments}.items():
+    for name, wanted in {**_OF_FEW, **chosen.arguments}.items():
         found = args.get(name)
         other_frequencies = (name, wanted, found) == ("position_embedding_type", "rope", "yarn")
         if other_frequencies and not args.get("multi_latent_attention"):
@@ -74,17 +80,15 @@ def model_of_args(
         bias=bool(args.get("add_bias_linear")),
         qk_norm=bool(args.get("qk_layernorm")),
         latent=_latent_of(args),
-        **rope_of_args(args),
+        **({} if args.get("position_embedding_type") == "none" else rope_of_args(args)),
         **_window_of(args),
         **_ropeless_of(args),
         **(_experts_of(args) if experts else {}),
         sinks=args.get("softmax_type", "vanilla") != "vanilla",
         glu_clamp=_glu_clamp_of(args),
-        gelu=""
-        if args.get("swiglu") or args.get("quick_geglu")
-        else "gelu_new"
-        if args.get("bias_gelu_fusion")
-        else "gelu",
+        ungated=_ungated_of(args),
+        pattern=pattern,
+        mamba=mamba_of(args),
     )
     if chosen.plain_heads and (groups != heads or model.head_dim * heads != model.hidden):
         raise refused_argument("num_query_groups", groups)
@@ -139,6 +143,15 @@ def _head_dim_of(args: Mapping[str, Any]) -> int:
     return int(args.get("kv_channels") or args["hidden_size"] // args["num_attention_heads"])
 
 
+def _ungated_of(args: Mapping[str, Any]) -> str:
+    """Return the activation of an MLP without a gate, or nothing."""
+    if args.get("swiglu") or args.get("quick_geglu"):
+        return ""
+    if args.get("squared_relu"):
+        return "relu2"
+    return "gelu_new" if args.get("bias_gelu_fusion") else "gelu"
+
+
 def _groups_of(args: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the groups of experts; they change nothing where a token chooses no groups, or all of them."""
     groups, chosen = args.get("moe_router_num_groups"), args.get("moe_router_group_topk")
@@ -153,7 +166,8 @@ def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
     biased = bool(args.get("moe_router_enable_expert_bias"))
     if biased != (score == "sigmoid"):
         raise refused_argument("moe_router_enable_expert_bias", biased)
-    dense = _dense_of(every, args["num_layers"])
+    pattern = pattern_of_args(args)
+    dense = None if pattern else _dense_of(every, args["num_layers"])
     if dense is not None and len(dense) != args["num_layers"]:
         raise refused_argument("moe_layer_freq", every)
     return {
@@ -162,7 +176,7 @@ def _experts_of(args: Mapping[str, Any]) -> dict[str, Any]:
         "renormalise": biased or not args.get("moe_router_pre_softmax"),
         "shared_ffn": args.get("moe_shared_expert_intermediate_size") or 0,
         "dense": dense,
-        "dense_ffn": args["ffn_hidden_size"] if dense else 0,
+        "dense_ffn": args["ffn_hidden_size"] if dense or MLP in pattern else 0,
         "sigmoid": biased,
         "routed_scale": float(args.get("moe_router_topk_scaling_factor") or 1),
         "expert_groups": _groups_of(args),
@@ -251,11 +265,13 @@ def args_of(model: Model) -> dict[str, Any]:
         "no_rope_freq": list(map(int, model.ropeless)) if model.ropeless else None,
         "num_experts": model.experts or None,
         "multi_latent_attention": model.latent is not None,
+        "squared_relu": model.ungated == "relu2",
+        **args_of_pattern(model),
     }
     if model.latent:
         args |= {argument: getattr(model.latent, name) for argument, name in _LATENT.items()}
-    if model.gelu:
-        args["bias_gelu_fusion"] = model.gelu == "gelu_new"
+    if model.ungated:
+        args["bias_gelu_fusion"] = model.ungated == "gelu_new"
     if model.experts:
         args |= {
             "moe_ffn_hidden_size": model.ffn,

@@ -10,15 +10,18 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import PRETRAINED
+from megatron_lrps.plan.hybrid_pattern import MAMBA, PATTERNS, STAGE, pattern_of
 
+_OF_MAMBA = ("mamba_num_heads", "mamba_head_dim", "mamba_state_dim", "mamba_num_groups")
+_PATTERN = PATTERNS[0]
 _DECIDING = (
-    *("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
+    *("hybrid_layer_pattern", "num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels"),
     *("group_query_attention", "num_query_groups", "norm_epsilon", "normalization", "position_embedding_type"),
     *("rotary_base", "rotary_percent", "rotary_interleaved"),
     *("use_rope_scaling", "rope_scaling_factor", "rotary_seq_len_interpolation_factor", *YARN, *MSCALES),
     *("softmax_type", "quick_geglu", "glu_linear_offset", "activation_func_clamp_value"),
     *("multi_latent_attention", "q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim"),
-    *("rope_type", "swiglu", "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
+    *("rope_type", "swiglu", "squared_relu", *_OF_MAMBA, "disable_bias_linear", "add_qkv_bias", "qk_layernorm"),
     *(
         "untie_embeddings_and_output_weights",
         "window_size",
@@ -54,6 +57,8 @@ _DEFAULTS = {
 }
 _LATENT = {"kv-lora-rank": 32, "qk-head-dim": 128, "qk-pos-emb-head-dim": 64, "v-head-dim": 128, "rope-type": "yarn"}
 """Megatron's defaults for flags that mean nothing without ``--multi-latent-attention``."""
+_MAMBA = {"mamba-head-dim": 64, "mamba-state-dim": 128, "mamba-num-groups": 8}
+"""The same, without Mamba layers."""
 
 
 def flags_of(model: Model) -> dict[str, Any]:
@@ -67,14 +72,16 @@ def flags_of(model: Model) -> dict[str, Any]:
     for name in ("window_attn_skip_freq", "no_rope_freq", "moe_layer_freq"):
         if isinstance(args.get(name), list):
             args[name] = layer_list(args[name])
-    if model.gelu:
+    if model.ungated in ("gelu", "gelu_new"):
         names.append("no_bias_gelu_fusion")
-        args["no_bias_gelu_fusion"] = model.gelu == "gelu"
+        args["no_bias_gelu_fusion"] = model.ungated == "gelu"
     if model.yarn and not model.yarn.whole:
         names.append("no_yarn_correction_range_round_to_int")
         args["no_yarn_correction_range_round_to_int"] = True
     if args["position_embedding_type"] == "learned_absolute":
         names.append("max_position_embeddings")
+    if model.pattern:
+        names.remove("num_layers")  # the pattern says it
     if model.latent and not model.hidden % model.heads:
         names.remove("kv_channels")  # changes nothing
     flags = {name.replace("_", "-"): args.get(name) or False for name in names}
@@ -98,6 +105,10 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
             return int(4 * hidden * 2 / 3 / 64) * 64 if given.get("swiglu") else 4 * hidden
         case "moe-ffn-hidden-size" if given.get("num-experts"):
             return given.get("ffn-hidden-size", _unset("ffn-hidden-size", given))
+        case "mamba-num-heads" if MAMBA in str(given.get(_PATTERN)):
+            return 2 * hidden // given.get("mamba-head-dim", _MAMBA["mamba-head-dim"])
+        case _ if flag in _MAMBA and MAMBA in str(given.get(_PATTERN)):
+            return _MAMBA[flag]
         case _ if flag in _LATENT and given.get("multi-latent-attention"):
             return _LATENT[flag]
     return _DEFAULTS.get(flag, False)
@@ -139,6 +150,8 @@ def refuse_other_plan(plan: Plan, model: Model, pretrained: str, name: str) -> N
         RefusedError: naming every flag that differs with both values, and the lines that fit.
     """
     given = flags_of_plan(plan)
+    if pattern := pattern_of(given):
+        given[_PATTERN] = pattern.replace(STAGE, "")  # under whichever name, and wherever stages begin
     differing = []
     for flag, wanted in flags_of(model).items():
         found = given.get(flag, _unset(flag, given))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from megatron_lrps.convert.architecture import LATENT_YARN, LLAMA3_ROPE
+from megatron_lrps.plan.hybrid_pattern import MAMBA
 
 SHORT = 128
 """The length of the sequences that every check computes."""
@@ -20,6 +21,8 @@ _PAST = 32
 """The tokens that are computed beyond a boundary."""
 _KEPT = 64
 """The last tokens of a longer sequence, whose logits are compared."""
+_CHUNK = 128
+"""The positions that Megatron's Mamba layers compute at a time; a state goes on to the next ones."""
 _BASE = int(1.5 * 2**30)
 """The bytes that Python, torch and Megatron take before they load a model."""
 
@@ -100,6 +103,8 @@ def _boundaries(args: Mapping[str, Any]) -> set[int]:
         found.add(args["yarn_original_max_position_embeddings"])
     if args.get("multi_latent_attention") and args.get("rope_type") != "rope":
         found.add(LATENT_YARN.original)
+    if MAMBA in str(args.get("hybrid_layer_pattern")):
+        found.add(_CHUNK)
     if interpolation := args.get("rotary_seq_len_interpolation_factor"):
         found.add(positions // interpolation)
     return found

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 import warnings
 from argparse import Namespace
 from collections import deque
@@ -179,13 +180,24 @@ def _saved(state: Any) -> bytes:
     return stream.getvalue()
 
 
+_LINEAR = re.compile(r"(.+\.linear_[^.]+|.+\.mixer\.(?:in|out)_proj)\.weight(?:\.z)?")
+"""The key of a linear layer's weight; that of a Mamba layer's first one is saved in parts, of which z is one."""
+_OUTPUT, _OF_HYBRID = "output_layer.weight", "decoder.final_norm.weight"
+
+
 def empty_states(blocks: Iterable[Block]) -> dict[str, Callable[[], bytes]]:
-    """Return the states that Megatron's layer specs need beside each linear layer's weight, for non-FP8 layers."""
+    """Return the states that Megatron's layer specs need beside each linear layer's weight, for non-FP8 layers.
+
+    A hybrid model has one beside its output layer too.
+    """
     states: dict[str, Callable[[], bytes]] = {}
+    blocks = list(blocks)
+    hybrid = any(block.key == _OF_HYBRID for block in blocks)
     for block in blocks:
-        if ".linear_" in block.key and block.key.endswith(".weight"):
-            name = block.key.removesuffix("weight") + "_extra_state"
+        found = _LINEAR.fullmatch(block.key)
+        layer = found[1] if found else "output_layer" if hybrid and block.key == _OUTPUT else None
+        if layer is not None:
             at = ".".join(map(str, block.index or (0,)))
             of = ".".join(map(str, block.shape[: len(block.index)] or (1,)))
-            states[f"{name}/shard_{at}_{of}"] = partial(_saved, None)
+            states[f"{layer}._extra_state/shard_{at}_{of}"] = partial(_saved, None)
     return states

@@ -1,7 +1,8 @@
 """Logits computed by transformers, in a separate process: ``python transformers_logits.py FOLDER OUT``.
 
-It reads ``{"batches": [[[...], ...], ...], "kept": [...]}`` on stdin, as ``megatron_logits.py`` does. OUT is an .npz
-file with one float32 [sequences, kept tokens, vocabulary] for each batch. The keys that transformers misses or does not
+It reads ``{"batches": [[[...], ...], ...], "kept": [...], "config": {...}}`` on stdin, as ``megatron_logits.py`` does;
+the last are keys of config.json to compute with in place of the folder's. OUT is an .npz file with one float32
+[sequences, kept tokens, vocabulary] for each batch. The keys that transformers misses or does not
 expect go to stdout as JSON.
 """
 
@@ -11,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 
-def load_model(folder: str) -> Any:
+def load_model(folder: str, **config: Any) -> Any:
     """Load a folder's model on the CPU in fp32; return it, and what transformers says about its weights.
+
+    Args:
+        folder: The folder.
+        config: Keys of config.json to compute with in place of the folder's.
 
     Where transformers does not know the ``model_type``, this takes the class that config.json names; its own type is
     what tells transformers how to read the experts.
@@ -34,6 +39,7 @@ def load_model(folder: str) -> Any:
         local_files_only=True,
         output_loading_info=True,
         **options,
+        **config,
     )
 
 
@@ -42,8 +48,8 @@ def main(folder: str, out: str) -> None:
     import numpy as np
     import torch
 
-    model, info = load_model(folder)
     asked = json.load(sys.stdin)
+    model, info = load_model(folder, **asked["config"])
     with torch.no_grad():
         logits = [
             model(torch.tensor(batch), use_cache=False).logits[:, -kept:].numpy()

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.monitor.scalars import JobStart, Point, merged
+from megatron_lrps.monitor.start_order import StartOrder
 
 LOSS = "lm loss"
 MEAN_LOSS = "lm loss mean"
@@ -79,7 +81,7 @@ def read_printed(folder: Path) -> Printed:
         with log.open(encoding="utf-8", errors="replace") as lines:
             starts += _read(lines)
     hours = [start.rank_hours for start in starts]
-    points = merged(starts)
+    points = merged(starts, StartOrder(PathFolder(folder.parent)))
     own = {point.step for point in points.get(LOSS, [])}
     left_out = {step for start in starts for step in start.left_out} - own
     return Printed(

@@ -13,8 +13,10 @@ from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event
 
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.monitor.event_records import HEADER, next_record
 from megatron_lrps.monitor.scalars import DERIVED, Point
+from megatron_lrps.monitor.start_order import StartOrder
 
 TAIL_BYTES = 32 * 1024
 """The bytes of a file's end that the first look reads: some fifty iterations of Megatron's tags."""
@@ -55,6 +57,8 @@ class Follower:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, _Growing] = {}
+        self._record = PathFolder(folder.parents[1] / "paths" / folder.name)
+        self._order, self._read = StartOrder(self._record), 0
 
     def look(self) -> Figures | None:
         """Return the newest figures; None if there are none. Raises OSError if a file cannot be read."""
@@ -62,8 +66,11 @@ class Follower:
             for file in self._folder.iterdir():
                 if file.name.startswith("events.out.tfevents.") and file.suffix != DERIVED:
                     self._files.setdefault(file.name, _Growing(file))
+        with contextlib.suppress(OSError):
+            if (size := self._record.events.stat().st_size) != self._read:
+                self._order, self._read = StartOrder(self._record), size
         # A job that has just been restarted has logged nothing yet: the last job's figures still stand.
-        for growing in sorted(self._files.values(), key=lambda each: each.started(), reverse=True):
+        for growing in sorted(self._files.values(), key=lambda each: self._order.place(each.started()), reverse=True):
             growing.read()
             if (figures := growing.figures()) is not None:
                 return figures

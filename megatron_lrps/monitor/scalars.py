@@ -16,8 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.monitor.event_records import next_record
+from megatron_lrps.monitor.start_order import StartOrder
 from megatron_lrps.monitor.text_table import number_words
 
 try:
@@ -89,7 +91,8 @@ def read_points(
         RefusedError: An event file cannot be read.
     """
     names = (file for file in folder.glob("events.out.tfevents.*") if (file.suffix == DERIVED) == derived)
-    return merged(_read_file(file, wanted) for file in sorted(names))
+    order = StartOrder(PathFolder(folder.parents[1] / "paths" / folder.name))
+    return merged((_read_file(file, wanted) for file in sorted(names)), order)
 
 
 def finite(series: Series) -> Series:
@@ -150,11 +153,11 @@ class JobStart:
         return min((first for first in firsts if first is not None), default=None)
 
 
-def merged(starts: Iterable[JobStart]) -> dict[str, list[Point]]:
+def merged(starts: Iterable[JobStart], order: StartOrder) -> dict[str, list[Point]]:
     """Merge the points of a job's starts by tag, steps rising: a later start replaces what it trained again."""
     run: dict[str, dict[int, Point]] = {}
     # The names of event files give whole seconds only, and a job that fails at once is restarted within one.
-    for start in sorted(starts, key=lambda start: start.started):
+    for start in sorted(starts, key=lambda start: order.place(start.started)):
         for tag in run:
             since = start.replaces_from(tag)
             if since is not None:

@@ -15,9 +15,10 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     MAMBA: ("mamba_ssm", "mamba-ssm"),
     DELTA_NET: ("fla", "flash-linear-attention"),
 }
-"""Letter of a layer -> module and distribution of the package that computes it."""
+"""Letter of a layer -> module and distribution of the package that computes it on a GPU."""
+CPU_PACKAGES: Mapping[str, tuple[str, str]] = {MAMBA: ("einops", "einops")}
+"""The same on a CPU, where the CPU backend computes it."""
 GPU_LAYERS: Mapping[str, str] = {
-    MAMBA: "a Mamba layer, whose kernels (mamba-ssm) are for GPUs",
     DELTA_NET: "a gated delta net, whose kernels (flash-linear-attention) are for GPUs",
     SPARSE: "DeepSeek's sparse attention, which needs Transformer Engine",
 }
@@ -82,6 +83,8 @@ def refuse_wrong_pattern(flags: Mapping[str, Any], prefix: str, *, cpu: bool) ->
     if len({*predictions}) > 1:
         refuse("predicts further tokens with different layers", f"let all parts after {PREDICTION} be the same")
     _refuse_layers(flags, layers, len(predictions), refuse)
+    if MAMBA in pattern:
+        _refuse_mamba(flags, prefix)
     _refuse_stages(flags, main, refuse)
     unread = [*_UNREAD, *(_NORMS if {*layers} & {MLA, SPARSE} and not flags.get("spec") else ())]
     if (other := next((flag for flag in unread if _is_on(flags.get(flag))), None)) is not None:
@@ -110,6 +113,34 @@ def _refuse_layers(flags: Mapping[str, Any], layers: str, predictions: int, refu
     if experts != (EXPERTS in layers):
         there, missing = ("num-experts is given", f"no layer {EXPERTS}") if experts else (EXPERTS, "no num-experts")
         refuse(f"has {missing}" if experts else f"has {there}, and there is {missing}", "give both or none of them")
+
+
+def _refuse_mamba(flags: Mapping[str, Any], prefix: str) -> None:
+    """Refuse sizes of Mamba layers that do not divide each other; Megatron makes 2 x the width of heads if not told."""
+    width, groups = flags.get("mamba-head-dim", 64), flags.get("mamba-num-groups", 8)
+    heads, tensor = flags.get("mamba-num-heads"), flags.get("tensor-model-parallel-size", 1)
+    if heads is None:
+        hidden = flags.get("hidden-size")
+        if not isinstance(hidden, int) or not isinstance(width, int) or width < 1:
+            return
+        if 2 * hidden % width:
+            raise PlanError(
+                f"{prefix}mamba-head-dim: {width} does not divide 2 x hidden-size, {2 * hidden}.",
+                "change it, or give mamba-num-heads.",
+            )
+        heads = 2 * hidden // width
+    if not all(isinstance(each, int) and each > 0 for each in (heads, groups, tensor)):
+        return
+    for flag, number, by, divisor in (
+        ("mamba-num-heads", heads, "mamba-num-groups", groups),
+        ("mamba-num-heads", heads, "tensor-model-parallel-size", tensor),
+        ("mamba-num-groups", groups, "tensor-model-parallel-size", tensor),
+    ):
+        if number % divisor:
+            default = "" if flag in flags else ", as Megatron has it here,"
+            raise PlanError(
+                f"{prefix}{flag}: {number}{default} is no multiple of {by} {divisor}.", f"change {flag} or {by}."
+            )
 
 
 def _refuse_stages(flags: Mapping[str, Any], main: str, refuse: Any) -> None:

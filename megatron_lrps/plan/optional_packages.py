@@ -3,7 +3,7 @@
 import importlib.util
 
 from megatron_lrps.errors import RefusedError
-from megatron_lrps.plan.hybrid_pattern import PACKAGES, PATTERNS, pattern_of
+from megatron_lrps.plan.hybrid_pattern import CPU_PACKAGES, PACKAGES, PATTERNS, pattern_of
 from megatron_lrps.plan.model import Plan
 
 WANDB, STRAGGLER = "wandb-project", "log-straggler"
@@ -24,10 +24,11 @@ _OF_SWITCHES = {
 def wanted_packages(plan: Plan) -> dict[str, tuple[str, str]]:
     """Return key of the plan -> (module, distribution): for its trackers, and for some of Megatron's flags."""
     trackers, pattern = plan.trackers, pattern_of(plan.megatron) or ""
+    kernels = CPU_PACKAGES if plan.launch.device == "cpu" else PACKAGES
     wanted = {
         **{
             f"megatron.{PATTERNS[0]} ({kind})": package if kind in pattern else None
-            for kind, package in PACKAGES.items()
+            for kind, package in kernels.items()
         },
         f"megatron.{WANDB}": ("wandb", "wandb") if plan.megatron.get(WANDB) else None,
         f"megatron.{INSTANCES}": None if plan.megatron.get(INSTANCES, 1) == 1 else ("einops", "einops"),

@@ -264,6 +264,24 @@ def test_sigterm_saves_and_stops_whatever_the_exit_signal_is(exit_signal: int, s
     assert Checkpoints.in_folder(plan.parent / "run/paths/v2/checkpoints").complete == (12, 14)
 
 
+HANGS_AT_12 = """
+import threading
+from megatron_lrps.training import overdue_stop
+from megatron_lrps.training.session import Session
+overdue_stop.GRACE_S = 0.0
+decide = Session.decide_exit
+Session.decide_exit = lambda *args, **given: threading.Event().wait() if args[1] == 12 else decide(*args, **given)
+"""
+
+
+def test_a_rank_that_hangs_after_sigterm_ends_itself(stood_in: Path, tmp_path: Path) -> None:
+    plan = copied(stood_in, tmp_path)
+    plan.write_text(plan.read_text().replace("local: {", "local: {stop_timeout: 2, "))
+    ended = follow("stand-in", plan, "v2", env={TERMINATED_AT: "12"}, code=f"{CPU}{HANGS_AT_12}{ENTRY}")
+    assert ended.codes == [75], ended.log[-3000:]
+    assert "lrps: rank 0 has made no progress for 2 s since it was asked to save and stop: it ends, and " in ended.log
+
+
 def test_stock_bridge_is_refused_outside_of_follow(stood_in: Path) -> None:
     code = CPU + (
         "from tests.bridge.tiny import make_config, prepare_bridge; prepare_bridge('stand-in'); config = make_config("

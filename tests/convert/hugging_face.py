@@ -45,6 +45,11 @@ _LATENT_YARN = {
     **{"mscale": 0.8, "mscale_all_dim": 1.2},
 }
 _EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "num_local_experts": 4}
+_HYBRID: dict[str, Any] = {
+    **{key: value for key, value in SIZES.items() if key != "num_hidden_layers"},
+    **{"head_dim": 32, "mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 24, "n_groups": 2},
+    "time_step_min": 1e-30,
+}
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {**SIZES, "rope_parameters": _LLAMA3}),
@@ -143,6 +148,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "GptOss",
         {**SIZES, **_EXPERTS, "head_dim": 32, "intermediate_size": 64, "sliding_window": 16, "swiglu_limit": 0.5}
         | {"rope_parameters": {**_YARN, "rope_theta": 150000.0, "truncate": False}},
+    ),
+    "nemotron_h": (
+        "NemotronH",
+        {**_HYBRID, "layers_block_type": ["linear_attention", "mlp", "linear_attention", "full_attention"]},
+    ),
+    "nemotron_h-experts": (
+        "NemotronH",
+        {**_HYBRID, "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"]}
+        | {"n_routed_experts": 8, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "moe_intermediate_size": 48}
+        | {"moe_shared_expert_intermediate_size": 80, "routed_scaling_factor": 2.5},
     ),
     "gpt2": (
         "GPT2",

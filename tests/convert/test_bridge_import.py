@@ -93,7 +93,7 @@ def test_bridge_is_chosen_for_a_family_that_is_not_here(tmp_path: Path, monkeypa
     assert chosen("llama") == chosen("nemotron", "lrps") == chosen("nemotron", installed=False) == "lrps"
     assert not said
     assert chosen("llama", "bridge") == "bridge"
-    assert chosen("nemotron") == chosen("nemotron_h") == "bridge"
+    assert chosen("nemotron") == chosen("granite") == "bridge"
     assert "because Megatron-LRPS imports no model_type 'nemotron'" in said[0]
     with pytest.raises(RefusedError, match="Megatron-Bridge is not installed"):
         chosen("nemotron", "bridge", installed=False)

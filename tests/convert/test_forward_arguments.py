@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.architecture import Latent, Model, Yarn
+from megatron_lrps.convert.architecture import Latent, Mamba, Model, Yarn
 from megatron_lrps.convert.forward_arguments import (
     IGNORED,
     OTHER_RELEASES,
@@ -47,10 +47,12 @@ def test_what_a_model_is_made_of_is_read_and_nothing_else() -> None:
     made: set[str] = set()
     yarn = {"yarn": Yarn(factor=2.0, original=64)}
     latent = {"family": "deepseek_v3", "latent": Latent(queries=24, keys=16, plain=16, turned=8, value=12)}
-    gpt2 = {"family": "gpt2", "gelu": "gelu", "groups": 4, "bias": True}
-    for change in ({}, gpt2, {"experts": 2, "top_k": 2}, yarn, latent):
+    gpt2 = {"family": "gpt2", "ungated": "gelu", "groups": 4, "bias": True}
+    hybrid = {"family": "nemotron_h", "pattern": "M*", "mamba": Mamba(heads=4, width=16, state=16, groups=2)}
+    for change in ({}, gpt2, {"experts": 2, "top_k": 2}, yarn, latent, hybrid):
         made |= args_of(Model(**{**LLAMA_MODEL.__dict__, **change})).keys()
-    assert made - {"bias_gelu_fusion"} == READ  # of class `performance`, and it chooses GPT-2's activation
+    # The first is of class `performance` and chooses GPT-2's activation, the other an older name of the pattern.
+    assert made - {"bias_gelu_fusion"} == READ - {"hybrid_override_pattern"}
 
 
 def test_no_class_but_size_and_model_is_said_to_change_the_forward_pass() -> None:

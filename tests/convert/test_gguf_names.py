@@ -34,7 +34,7 @@ def test_llama_cpp_has_a_name_for_every_weight(name: str) -> None:
     """Of Qwen3-MoE, llama.cpp has only models with experts in every layer."""
     kind, config = CONFIGS[name]
     model = model_of_config(getattr(transformers, f"{kind}Config")(**config).to_dict(), "config.json")
-    wanted = OTHER_NAMES.get(model.family, model.family)
+    wanted = OTHER_NAMES.get(model.family, model.family) + ("_moe" if model.pattern and model.experts else "")
     architecture = next(each for each, called in gguf.MODEL_ARCH_NAMES.items() if called == wanted)
     known = gguf.get_tensor_name_map(architecture, model.layers)
     for weight in weights_of(model):
@@ -42,4 +42,6 @@ def test_llama_cpp_has_a_name_for_every_weight(name: str) -> None:
             continue
         # As the converter does: experts of a layer become one tensor, and a bias has its own ending.
         called = re.sub(r"experts\.\d+\.", "experts.", weight.name).replace("_correction_bias", "_correction.bias")
+        called = called.replace(".dt_bias", ".dt_proj.bias")
+        called = re.sub(r"backbone(\.layers\.\d+\.)mixer\.experts", r"model\1mlp.experts", called)
         assert known.get_name(called, try_suffixes=(".weight", ".bias")) is not None, weight.name

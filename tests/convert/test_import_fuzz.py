@@ -52,6 +52,19 @@ UNUSED = {
 }
 
 
+OF_KIND = {
+    "linear_attention": (
+        *("mamba_num_heads", "mamba_head_dim", "ssm_state_size", "n_groups", "conv_kernel"),
+        *("use_conv_bias", "mamba_hidden_act"),
+    ),
+    "moe": (
+        *("n_routed_experts", "n_shared_experts", "moe_intermediate_size", "moe_shared_expert_intermediate_size"),
+        *("moe_latent_size", "num_experts_per_tok", "routed_scaling_factor", "n_group", "topk_group", "norm_topk_prob"),
+    ),
+}
+"""Kind of Nemotron-H's layers -> the keys that no other layer reads."""
+
+
 def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]:
     """What the installed transformers makes of a config.json, without what its models do not compute with."""
     kind = FAMILIES[family].architecture.split("For")[0].replace("LMHeadModel", "")
@@ -80,6 +93,10 @@ def as_transformers_reads(family: str, config: dict[str, Any]) -> dict[str, Any]
     if family == "glm4_moe":
         unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
         unused -= {"intermediate_size"} if read["first_k_dense_replace"] else set()
+    unused |= FAMILIES[family].only_transformers.keys()
+    if family == "nemotron_h":
+        kinds = {key: kind for kind, keys in OF_KIND.items() for key in keys if kind not in read["layers_block_type"]}
+        unused = (unused | kinds.keys()) - ({"intermediate_size"} if "mlp" in read["layers_block_type"] else set())
     if FAMILIES[family].arguments.get("multi_latent_attention"):
         unused |= {"num_mtp_layers", "num_nextn_predict_layers"}
         unused |= {"intermediate_size"} if not read["first_k_dense_replace"] else set()

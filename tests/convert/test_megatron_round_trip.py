@@ -11,6 +11,7 @@ from training.harness import train
 from training.test_layouts import RESAVE
 
 from megatron_lrps.campaign.checkpoint import Checkpoint
+from megatron_lrps.convert.architecture import Model
 from megatron_lrps.convert.huggingface_config import config_of
 from megatron_lrps.convert.huggingface_export import plan_export, write_export
 from megatron_lrps.convert.huggingface_import import plan_import, write_import
@@ -46,22 +47,23 @@ def megatron_line(model_flags: dict[str, object]) -> str:
     return " ".join(words)
 
 
-def compare_means(resaved: Path, folder: Path, projections: int) -> None:
+def compare_means(resaved: Path, folder: Path, model: Model) -> None:
     """A mean has the same bits of a checkpoint that several ranks saved and of one with the same whole tensors.
 
     Args:
         resaved: What TP2 x PP2 saved, of a model of four layers.
         folder: For the means.
-        projections: How many are fused in an MLP's first weight: gate and up, or one.
+        model: The model.
     """
+    key, chunks = "decoder.layers.mlp.linear_fc1.weight", (2 * 4 * (1 if model.ungated else 2), 4)
+    if model.pattern:
+        key, chunks = "decoder.layers.0.mixer.in_proj.weight.x", (2, 1)
     several, one, later = (Checkpoint(folder / name, 10 * place) for place, name in enumerate(("a", "b", "c"), start=1))
     shutil.copytree(resaved, several.folder)
     write_mean(plan_mean([several], [1.0]), one)
     write_mean(plan_mean([several], [0.9]), later)  # other values
-    cut, whole = (
-        open_checkpoint(each.folder).tensors["decoder.layers.mlp.linear_fc1.weight"] for each in (several, one)
-    )
-    assert (len(cut.chunks), len(whole.chunks)) == (2 * 4 * projections, 4)
+    cut, whole = (open_checkpoint(each.folder).tensors[key] for each in (several, one))
+    assert (len(cut.chunks), len(whole.chunks)) == chunks  # gate and up projection are chunks of their own
     means = Checkpoint(folder / "d", 30), Checkpoint(folder / "e", 30)
     for first, mean in zip((several, one), means, strict=True):
         write_mean(plan_mean([first, later], [0.3, 0.7]), mean)
@@ -105,6 +107,8 @@ def compare_means(resaved: Path, folder: Path, projections: int) -> None:
                 "deepseek_v2-groups",
                 "gpt_oss",
                 "gpt2",
+                "nemotron_h",
+                "nemotron_h-experts",
             )
         ),
     ],
@@ -126,7 +130,7 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
     )
     resaved = Checkpoint(tmp_path / "resaved", 0).folder
     if not planned.model.experts:
-        compare_means(resaved, tmp_path / "means", 1 if planned.model.gelu else 2)
+        compare_means(resaved, tmp_path / "means", planned.model)
     request = plan_export(open_checkpoint(resaved), vocab=VOCAB, family=planned.model.family)
 
     def around(hidden: Path) -> None:
@@ -154,6 +158,8 @@ def test_hugging_face_to_tp2_pp2_and_back_is_bit_identical(name: str, tmp_path: 
             "deepseek_v3", {"tensor": 2, "pipeline": 2, "expert": 2, "expert_tensor": 1}, 4, marks=pytest.mark.soak
         ),
         pytest.param("qwen2_moe", {"pipeline": 2, "expert_tensor": 2}, 4, marks=pytest.mark.soak),
+        pytest.param("nemotron_h", {"tensor": 2, "pipeline": 2}, 4, marks=pytest.mark.soak),
+        pytest.param("nemotron_h-experts", {"pipeline": 2, "expert": 2}, 4, marks=pytest.mark.soak),
     ],
 )
 def test_megatron_loads_an_export_at_its_new_layout_by_its_own_arguments(

@@ -55,7 +55,7 @@ DEEPSEEK: dict[str, Any] = {
         },
         {"family": "gpt_oss", "experts": 8, "top_k": 3, "sinks": True, "glu_clamp": 5.5, "bias": True, "qkv_bias": True}
         | {"window": 16, "windowed": (False, True), "yarn": Yarn(factor=4.0, original=64, whole=False)},
-        {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"},
+        {"family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "ungated": "gelu_new"},
         {"bias": True, "qkv_bias": True, "tied": True},
         {"rope_factor": 8.0, "rope_base": 500000.0},
         {"rope_factor": 32.0, "rope_base": 500000.0},
@@ -104,7 +104,7 @@ def test_an_argument_without_a_counterpart_is_named(name: str, value: Any) -> No
         ("smollm3", {"ropeless": (False, True), "rope_share": 0.5}, "partial_rotary_factor"),
         ("qwen3", {"qk_norm": True, "ropeless": (False, True)}, "no_rope_freq"),
         ("qwen2", {"qkv_bias": True, "rope_interleaved": True}, "rotary_interleaved"),
-        ("gpt2", {"groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu", "window": 16}, "window_size"),
+        ("gpt2", {"groups": 4, "bias": True, "qkv_bias": True, "ungated": "gelu", "window": 16}, "window_size"),
         ("llama", {"window": 16}, "window_size"),
         ("seed_oss", {"qk_norm": True}, "qk_layernorm"),
         ("mixtral", {"experts": 4, "top_k": 2, "routed_scale": 2.5}, "moe_router_topk_scaling_factor"),

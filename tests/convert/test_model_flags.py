@@ -55,7 +55,7 @@ def test_a_plan_of_another_model_is_refused_with_the_lines_that_fit() -> None:
 
 def test_gpt2s_activation_is_not_the_cpu_backends() -> None:
     model = Model(
-        **{**LLAMA.__dict__, "family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "gelu": "gelu_new"}
+        **{**LLAMA.__dict__, "family": "gpt2", "groups": 4, "bias": True, "qkv_bias": True, "ungated": "gelu_new"}
     )
     plan = _plan(**{flag: value for flag, value in flags_of(model).items() if value is not False})
     refuse_other_plan(plan, model, "weights", "m")

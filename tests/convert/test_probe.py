@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from convert.models import LLAMA_MODEL
 
-from megatron_lrps.convert.architecture import Latent, Model, Yarn
+from megatron_lrps.convert.architecture import Latent, Mamba, Model, Yarn
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.probe import free_memory, probe_of
 
 PLENTY = 2**50
+MAMBA = Mamba(heads=4, width=16, state=16, groups=2)
 LATENT = Latent(queries=24, keys=16, plain=16, turned=8, value=12)
 
 
@@ -28,10 +29,12 @@ def lengths(free: int = PLENTY, **change: Any) -> list[int]:
         ({"family": "mistral", "window": 40_000}, [128, 32768]),
         ({"rope_factor": 8.0}, [128, 8192 + 32]),
         ({"rope_interpolation": 8}, [128, 4096 + 32]),
-        ({"family": "gpt2", "groups": 4, "bias": True, "gelu": "gelu", "positions": 1024}, [128, 1024]),
+        ({"family": "gpt2", "groups": 4, "bias": True, "ungated": "gelu", "positions": 1024}, [128, 1024]),
         ({"family": "mixtral", "experts": 4, "top_k": 2}, [32]),
         ({"family": "deepseek_v3", "latent": LATENT, "yarn": Yarn(factor=4.0, original=4096)}, [128, 4096 + 32]),
         ({"family": "deepseek_v3", "latent": LATENT}, [128]),
+        ({"family": "nemotron_h", "pattern": "M*", "ungated": "relu2", "mamba": MAMBA}, [128, 128 + 32]),
+        ({"family": "nemotron_h", "pattern": "-*", "ungated": "relu2"}, [128]),
     ],
 )
 def test_the_lengths_pass_every_boundary(change: dict[str, Any], expected: list[int]) -> None:

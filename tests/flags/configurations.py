@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from megatron_lrps.plan.flags import OWNED
-from megatron_lrps.plan.hybrid_pattern import pattern_of
+from megatron_lrps.plan.hybrid_pattern import MAMBA, pattern_of
 from megatron_lrps.plan.megatron_arguments import by_flag
 
 KINDS = ("gpt", "moe", "mixtral", "hybrid")
 RULE = (
-    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, batch 4, which "
-    "a rising batch reaches after one iteration), a parallel size above 2 becomes 2, each pipeline stage has 2 "
-    "layers, Megatron's local modules stand in for Transformer Engine's, fp16 begins with a loss scale that fits, "
-    "several ranks save synchronously, and what a plan decides itself (rates, lengths, data, tokenizer, where a run "
-    "starts and ends) is left out"
+    "sizes, lengths and counts become those of a toy (hidden size 64, 4 heads, sequence 32, 4 experts, 4 Mamba heads, "
+    "batch 4, which a rising batch reaches after one iteration), a parallel size above 2 becomes 2, each pipeline "
+    "stage has 2 layers, Megatron's local modules stand in for Transformer Engine's, fp16 begins with a loss scale "
+    "that fits, several ranks save synchronously, and what a plan decides itself (rates, lengths, data, tokenizer, "
+    "where a run starts and ends) is left out"
 )
 """The rule, for the page that shows the results."""
 
@@ -43,8 +43,6 @@ _TOY = {
     "linear-value-head-dim": 8,
     "linear-num-key-heads": 4,
     "linear-num-value-heads": 4,
-    "mamba-num-heads": 4,
-    "mamba-head-dim": 16,
     "micro-batch-size": 1,
     "step-batch-size-schedule": "0:2 64:4",
     "make-vocab-size-divisible-by": 128,
@@ -60,6 +58,7 @@ _TOY = {
     "num-workers": 0,
     "async-strategy": "mcore",
 }
+_MAMBA = {"mamba-num-heads": 4, "mamba-head-dim": 16, "mamba-num-groups": 2, "mamba-state-dim": 16}
 _PARALLEL = ("tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size",
              "expert-tensor-parallel-size", "context-parallel-size")  # fmt: skip
 _ADDED_LAYERS = ("account-for-embedding-in-pipeline-split", "account-for-loss-in-pipeline-split")
@@ -118,8 +117,10 @@ def shrunken(name: str, given: Mapping[str, Any]) -> Configuration:
     tensor, stages, experts, _, context = (flags.get(flag, 1) for flag in _PARALLEL)
     if experts > 1:
         flags["expert-tensor-parallel-size"] = 1
-    if pattern_of(given) is not None:
+    if (pattern := pattern_of(given)) is not None:
         flags.pop("num-layers", None)
+        if MAMBA in pattern:
+            flags |= _MAMBA
     elif "num-layers" in given:
         flags["num-layers"] = 2 * stages - sum(flag in given for flag in _ADDED_LAYERS)
     for flag in _PATTERNS:

@@ -22,6 +22,7 @@ WEIGHT_DECAY: Flags = {"weight-decay-incr-style": "linear", "start-weight-decay"
 FP32: Flags = {"bf16": False, "use-distributed-optimizer": False}
 FP16: Flags = {"bf16": False, "fp16": True, "initial-loss-scale": 65536}
 RECOMPUTED: Flags = {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
+MAMBA: Flags = {**{"hybrid-layer-pattern": "M*", "mamba-num-groups": 2, "mamba-state-dim": 16, "mamba-head-dim": 16}}
 STAGES: Flags = {"pipeline-model-parallel-size": 2, "num-layers": 4}
 BACKGROUND: Flags = {"async-save": True, "async-strategy": "mcore", "use-persistent-ckpt-worker": True}
 
@@ -41,6 +42,7 @@ VALUES: Flags = {
     "qk-head-dim": 16,
     "qk-pos-emb-head-dim": 8,
     "v-head-dim": 16,
+    **{"mamba-state-dim": 24, "mamba-head-dim": 32, "mamba-num-groups": 4, "mamba-num-heads": 4},
     "moe-latent-size": 32,
     "rotary-base": 100,
     "yarn-original-max-position-embeddings": 16,
@@ -161,6 +163,7 @@ _NEEDED: tuple[tuple[Flags, str], ...] = (
         "multi-latent-attention q-lora-rank kv-lora-rank qk-head-dim qk-pos-emb-head-dim v-head-dim",
     ),
     ({"position-embedding-type": "none"}, "no-position-embedding"),
+    (MAMBA, "mamba-state-dim mamba-head-dim mamba-num-groups mamba-num-heads disable-mamba-mem-eff-path"),
     ({"disable-bias-linear": True}, "add-qkv-bias"),
     ({"tensor-model-parallel-size": 2}, "sequence-parallel"),
     (MOE, "expert-model-parallel-size"),
@@ -173,7 +176,7 @@ BESIDE: dict[str, Flags] = {flag: flags for flags, line in _NEEDED for flag in l
 
 
 _BEGINNINGS = """
-fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba- no-mamba- disable-mamba- dsa- no-dsa-
+fp8- no-fp8- fp4- first-last-layers- num-layers-at- mamba-training- mamba-inference- dsa- no-dsa-
 linear- qk-clip megatron-fsdp- fsdp- kitchen- tp-comm- no-tp-comm- cuda-graph- moe-deepep- moe-hybridep- moe-flex-
 moe-ncclep- moe-paged- moe-permute-fusion-into- moe-routing-trace- moe-upcycling- moe-single- optimizer-offload-
 use-torch-optimizer-for-cpu- cpu-offloading- overlap-cpu- no-pin-cpu- fim- logits- straggler- disable-straggler-

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from megatron_lrps.errors import PlanError
+from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan.hybrid_pattern import pattern_of, refuse_wrong_pattern
 from megatron_lrps.plan.optional_packages import refuse_missing_packages
 from tests.plan.plans import assert_one_clear_line, plan_of
@@ -27,9 +27,9 @@ PP = "pipeline-model-parallel-size"
         ("*-*", {PP: 2}, f"has 3 layers, no multiple of {PP} 2", "where each stage begins"),
         ("*|-|*", {PP: 2}, f"has 3 stages, no multiple of {PP} 2", "change its |"),
         ("*|-*", {PP: 2, "decoder-first-pipeline-num-layers": 1}, "says where stages begin", "remove decoder-first"),
-        ("M-*-", {}, "needs a GPU: M is a Mamba layer, whose kernels (mamba-ssm) are for GPUs", "launch.device: gpu"),
-        ("*-/M", {}, "needs a GPU: M is a Mamba layer", "launch.device: gpu"),
         ("*G", {}, "needs a GPU: G is a gated delta net", "launch.device: gpu"),
+        ("*-/G", {}, "needs a GPU: G is a gated delta net", "launch.device: gpu"),
+        ("D", {}, "needs a GPU: D is DeepSeek's sparse attention", "launch.device: gpu"),
     ],
 )
 def test_a_pattern_that_cannot_train_is_refused_by_name(
@@ -53,6 +53,28 @@ def test_what_a_hybrid_model_does_not_read_is_refused(flag: str, value: Any) -> 
         refuse_wrong_pattern({"hybrid-layer-pattern": "*-", flag: value}, "--", cpu=False)
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"hidden-size": 64}, "mamba-num-heads: 2, as Megatron has it here, is no multiple of mamba-num-groups 8"),
+        ({"hidden-size": 72, "mamba-head-dim": 20}, "mamba-head-dim: 20 does not divide 2 x hidden-size, 144"),
+        ({"mamba-num-heads": 12}, "mamba-num-heads: 12 is no multiple of mamba-num-groups 8"),
+        (
+            {"mamba-num-heads": 24, "tensor-model-parallel-size": 16},
+            "24 is no multiple of tensor-model-parallel-size 16",
+        ),
+        (
+            {"mamba-num-heads": 48, "tensor-model-parallel-size": 16},
+            "mamba-num-groups: 8, as Megatron has it here, is no multiple of tensor-model-parallel-size 16",
+        ),
+    ],
+)
+def test_sizes_of_mamba_layers_divide_each_other(flags: dict[str, Any], says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        refuse_wrong_pattern({"hybrid-layer-pattern": "M*", **flags}, "--", cpu=False)
+    refuse_wrong_pattern({"hybrid-layer-pattern": "*-", **flags}, "--", cpu=False)
+
+
 def test_norms_of_queries_and_keys_are_those_of_plain_attention_or_of_layers_of_ones_own() -> None:
     flags = {"hybrid-layer-pattern": "+-", "qk-layernorm": True}
     with pytest.raises(PlanError, match=r"--qk-layernorm: True .* hybrid layers \+ and D have no such norm"):
@@ -69,6 +91,8 @@ def test_norms_of_queries_and_keys_are_those_of_plain_attention_or_of_layers_of_
         {"hybrid-layer-pattern": "*-|*-|*-|*-", PP: 2},
         {"hybrid-layer-pattern": "*-*", PP: 2, "decoder-first-pipeline-num-layers": 1},
         {"hybrid-layer-pattern": "*-/*-/*-", "mtp-num-layers": 2},
+        {"hybrid-layer-pattern": "M-M*"},
+        {"hybrid-layer-pattern": "M-M*", "hidden-size": 4096, "tensor-model-parallel-size": 8},
     ],
 )
 def test_others_pass(flags: dict[str, Any]) -> None:
@@ -87,7 +111,10 @@ def test_a_plan_is_checked() -> None:
     assert flags_of(megatron={"hybrid-layer-pattern": "M-*-"}, launch={"device": "gpu"})["hybrid-layer-pattern"]
 
 
-def test_the_package_of_a_layer_must_be_there() -> None:
-    with pytest.raises(Exception, match=r"\(M\) is given, and its package mamba-ssm is not installed on this machine"):
-        refuse_missing_packages(plan_of(megatron={"hybrid-layer-pattern": "M-*-"}), "this machine")
-    refuse_missing_packages(plan_of(megatron={"hybrid-layer-pattern": "*-*-"}), "this machine")
+@pytest.mark.parametrize(("device", "package"), [("gpu", "mamba-ssm"), ("cpu", "einops")])
+def test_the_package_of_a_layer_must_be_there(device: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    launch = {"device": device}
+    with pytest.raises(RefusedError, match=rf"\(M\) is given, and its package {package} is not installed on node7"):
+        refuse_missing_packages(plan_of(megatron={"hybrid-layer-pattern": "M-*-"}, launch=launch), "node7")
+    refuse_missing_packages(plan_of(megatron={"hybrid-layer-pattern": "*-*-"}, launch=launch), "node7")

@@ -79,10 +79,14 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
 
 @pytest.mark.skipif(installed_release().hybrid is None, reason="the plugin trains hybrid models from 0.17 on")
 def test_hybrid(stock: tuple[Path, Trained]) -> None:
-    """Attention and MLP layers in turns are the GPT, digit for digit."""
+    """Attention and MLP layers in turns are the GPT, digit for digit; Mamba layers train beside them."""
     folder, _ = stock
     run = train(folder / "hybrid", f"--mock-data --train-iters {FORK} --hybrid-layer-pattern *-*-")
     assert list(run.losses.items()) == read_scalars(folder / "main" / "events")["lm loss"]
+    sizes = "--mamba-num-heads 4 --mamba-head-dim 16 --mamba-num-groups 2 --mamba-state-dim 16"
+    run = train(folder / "mamba", f"--mock-data --train-iters {FORK} --hybrid-layer-pattern M*M- {sizes}")
+    assert list(run.losses) == list(range(1, FORK + 1))
+    assert run.losses[FORK] < run.losses[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from tests.training.campaigns import losses, train_path, write_campaign
 
 pytestmark = pytest.mark.training
+MAMBA = ", mamba-num-groups: 2, mamba-state-dim: 16, mamba-head-dim: 16"
 
 
 def campaign(folder: Path, pattern: str, more: str = "") -> Path:
@@ -24,8 +25,15 @@ def trained(plan: Path, path: str, *flags: str, code: int = 0) -> dict[int, floa
     return losses(plan, path)
 
 
-def test_a_hybrid_model_forks_and_resumes_digit_for_digit(tmp_path: Path) -> None:
-    plan = campaign(tmp_path / "stopped", "*-*E", ", num-experts: 4, moe-router-topk: 2")
+@pytest.mark.parametrize(
+    ("pattern", "more"),
+    [
+        pytest.param("*-*E", ", num-experts: 4, moe-router-topk: 2", id="attention"),
+        pytest.param("M*M-", MAMBA, id="mamba"),
+    ],
+)
+def test_a_hybrid_model_forks_and_resumes_digit_for_digit(tmp_path: Path, pattern: str, more: str) -> None:
+    plan = campaign(tmp_path / "stopped", pattern, more)
     main = trained(plan, "main", "--lrps-until", "6")
     shutil.copytree(plan.parent, tmp_path / "whole")
     trained(plan, "v1", "--exit-interval", "6", code=75)

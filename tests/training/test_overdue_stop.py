@@ -76,7 +76,7 @@ def test_one_that_waits_for_ever_after_a_signal_says_what_is_lost_and_ends_with_
             os.kill(rank.pid, signal.SIGTERM)
         for rank in ranks:
             rank.join(30)
-        assert 2 < time.monotonic() - asked < 15
+        assert 2 < time.monotonic() - asked < 30
         said = [log.read_text() for log in logs]
         assert [rank.exitcode for rank in ranks] == [75, 75], said
     assert "in join" in said[1].split("it hangs")[1]  # the stacks
@@ -124,7 +124,7 @@ def test_one_that_hangs_after_lrps_stop_says_what_is_lost_on_both_sides(tmp_path
 
 def test_one_that_saves_in_its_time_is_not_ended(tmp_path: Path) -> None:
     """Nor one that evaluates; its progress counts as long as it goes on."""
-    plan, log = plan_of(tmp_path, timeout=3), tmp_path / "log"
+    plan, log = plan_of(tmp_path, timeout=6), tmp_path / "log"
     log.touch()
     slow = """
 import time
@@ -134,9 +134,9 @@ save = Session.save
 def slowly(self, iteration, write, *, persistent):
     def wait():
         if iteration > 5:
-            time.sleep(2)
+            time.sleep(4)
             self.activity.tell("evaluating", name="a", done=1)  # as each step of an evaluation
-            time.sleep(2)
+            time.sleep(4)
         return write()
     return save(self, iteration, wait, persistent=persistent)
 

@@ -12,6 +12,7 @@ from megatron_lrps.convert.families import (
     ministral,
     mistral,
     mixtral,
+    nemotron_h,
     phi3,
     qwen2,
     qwen2_moe,
@@ -41,6 +42,7 @@ _FAMILIES = (
     kimi_k2.FAMILY,
     gpt_oss.FAMILY,
     gpt2.FAMILY,
+    nemotron_h.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}
 """Name -> family. A checkpoint belongs to the last one that fits it: special cases come after the general one."""

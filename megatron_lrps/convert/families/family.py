@@ -89,6 +89,8 @@ class Family:
         model_of: Returns the model of a config.json. Raises RefusedError naming the key that Megatron cannot compute
             with. A key of the file that it does not read is refused afterwards.
         names: The names of the weights.
+        only_transformers: The keys of config.json that transformers computes with and nobody else does, each with the
+            value that changes nothing. The comparison of an import sets them.
     """
 
     name: str
@@ -102,3 +104,4 @@ class Family:
     defaults: Mapping[str, Any]
     model_of: Callable[[ConfigKeys], Model]
     names: WeightNames = field(default_factory=WeightNames)
+    only_transformers: Mapping[str, Any] = field(default_factory=dict)

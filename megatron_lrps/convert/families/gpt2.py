@@ -27,7 +27,7 @@ def _config_of(model: Model) -> dict[str, Any]:
         "n_positions": model.positions,
         "n_ctx": model.positions,  # the name under which llama.cpp's converter looks for it
         "layer_norm_epsilon": model.epsilon,
-        "activation_function": model.gelu,
+        "activation_function": model.ungated,
         "attn_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "resid_pdrop": 0.0,
@@ -57,7 +57,7 @@ def _model_of(config: ConfigKeys) -> Model:
         tied=config.switch("tie_word_embeddings"),
         qkv_bias=True,
         bias=True,
-        gelu=str(gelu),
+        ungated=str(gelu),
     )
 
 

@@ -24,11 +24,6 @@ WITHOUT_COUNTERPART: Mapping[str, Lacking] = {
     "ministral3": Lacking("Ministral 3", "its queries grow with the position, which Megatron has for no layer"),
     "gemma2": Lacking("Gemma 2", "it caps attention scores and logits with tanh, which Megatron does not"),
     "gemma3_text": Lacking("Gemma 3", "it has norms behind attention and MLP, and another rotary base in some layers"),
-    "nemotron_h": Lacking(
-        "Nemotron-H",
-        "Megatron computes its Mamba layers with kernels for CUDA alone, so no CPU can compare the logits of a "
-        "conversion with its own",
-    ),
     "granite": Lacking("Granite", "it multiplies what attention and MLP add by a factor, which Megatron does not"),
 }
 """``model_type`` -> what is lacking."""

@@ -13,6 +13,8 @@ the calling process alone:
 - the norms: LayerNorm and RMSNorm that work under sequence parallelism and with zero-centred weights (``norms``);
 - the layers: experts with a bias or exchanged all to all, and multi-latent attention, on Megatron's local modules
   (``modules``);
+- Mamba's scan and its gated norm, offered as ``mamba_ssm`` while Megatron imports its Mamba layers
+  (``selective_scan``);
 - ``all_gather`` of parts of different sizes, as distributed Muon gathers them (``collectives``);
 - the checkpoint writer: a copy before a save in the background (``snapshot``), also in the writer's own
   process (``worker``), which would otherwise save later iterations' weights.
@@ -88,13 +90,15 @@ def patch() -> None:
             "The CPU backend was asked for after megatron.core had been imported.",
             "call install() before anything imports megatron.",
         )
-    from megatron_lrps.training.cpu import adam, device, modules, norms, snapshot
+    from megatron_lrps.training.cpu import adam, device, modules, norms, selective_scan, snapshot
     from megatron_lrps.training.megatron import names
     from megatron_lrps.training.megatron.patching import replace
 
     device.patch_torch()
     with adam.offered_as_apex():
         importlib.import_module(names.OPTIMIZERS)
+    with selective_scan.offered_as_mamba_ssm():
+        importlib.import_module(names.MAMBA_LAYERS)
     for name, made in (
         (names.TORCH_NORM, norms.wrapped),
         (names.REDUCE, modules.with_own_output),

@@ -6,6 +6,8 @@ from argparse import Namespace
 from typing import Any
 
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.ssm.mamba_layer import MambaLayer, MambaLayerSubmodules
+from megatron.core.ssm.mamba_mixer import MambaMixer, MambaMixerSubmodules
 from megatron.core.ssm.mlp_layer import MLPLayer
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_layer import (
@@ -25,6 +27,7 @@ _FUSED_NORMS = {
     "input_layernorm.": "self_attention.linear_qkv.layer_norm_",
     "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
 }
+_MAMBA_NORM = {"norm.": "mixer.in_proj.layer_norm_"}
 """Local norm -> its name in checkpoints: that of the layer into which Transformer Engine fuses it."""
 
 
@@ -66,15 +69,25 @@ def hybrid_layers(args: Namespace) -> Any:
             "--transformer-impl is local.",
             "use other layers, or --transformer-impl transformer_engine.",
         )
-    return _local_layers(args, names)
+    return local_layers(args)
 
 
-def _local_layers(args: Namespace, names: HybridNames) -> Any:
+def local_layers(args: Namespace) -> Any:
+    """Return the specification of a hybrid model's layers of Megatron's local modules.
+
+    Args:
+        args: Megatron's arguments, of which the norms, ``num_experts`` and ``multi_latent_attention`` are read.
+
+    Raises:
+        RefusedError: the plugin knows no hybrid models of the installed release.
+    """
+    names = hybrid_names()
     local = get_gpt_layer_local_spec(
         normalization=args.normalization, qk_layernorm=args.qk_layernorm, qk_l2_norm=args.qk_l2_norm
     ).submodules
     layers = {
         "attention_layer": _attention(local),
+        "mamba_layer": _mamba(local),
         "mlp_layer": ModuleSpec(module=MLPLayer, submodules=_mlp(local, _FUSED_NORMS)),
         "mtp_block_spec": _predictions(names.layers.get().submodules.mtp_block_spec, local),
     }
@@ -88,6 +101,20 @@ def _local_layers(args: Namespace, names: HybridNames) -> Any:
         # The stack makes its last norm itself, of Transformer Engine.
         replace(names.norm.owner, names.norm.key, local.input_layernorm)
     return ModuleSpec(module=names.stack.get(), submodules=names.submodules.get()(**layers))
+
+
+def _mamba(local: Any) -> Any:
+    attention = local.self_attention.submodules
+    projections = MambaMixerSubmodules(in_proj=attention.linear_qkv, out_proj=attention.linear_proj)
+    return ModuleSpec(
+        module=MambaLayer,
+        submodules=MambaLayerSubmodules(
+            norm=local.input_layernorm,
+            mixer=ModuleSpec(module=MambaMixer, submodules=projections),
+            mamba_bda=local.self_attn_bda,
+            sharded_state_dict_keys_map=_MAMBA_NORM,
+        ),
+    )
 
 
 def _attention(local: Any) -> Any:

@@ -111,6 +111,8 @@ ASKED = (ARGUMENTS, SIGNAL_HANDLER, GATHER_ITEM, TENSORBOARD_WRITER, SAMPLE_COUN
 
 OPTIMIZERS = "megatron.core.optimizer"
 """The module that looks for fused optimizers when it is imported."""
+MAMBA_LAYERS = "megatron.core.ssm.mamba_mixer"
+"""The module that looks for Mamba's kernels when it is imported."""
 PRELOAD_TENSORS = Name(
     "megatron.core.dist_checkpointing.strategies.filesystem_async",
     "FileSystemWriterAsync.preload_tensors",

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from convert.families.published import DEEPSEEK, DEEPSEEK_YARN, NEMOTRON
 
 from megatron_lrps.convert.architecture import Yarn
 from megatron_lrps.convert.families import FAMILIES
@@ -17,15 +18,6 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
-}
-DEEPSEEK_YARN = {
-    "type": "yarn",
-    "factor": 40,
-    "original_max_position_embeddings": 4096,
-    "beta_fast": 32,
-    "beta_slow": 1,
-    "mscale": 1.0,
-    "mscale_all_dim": 1.0,
 }
 
 
@@ -266,16 +258,6 @@ def test_control_characters_and_long_values_do_not_reach_the_terminal() -> None:
         assert len(message) < 500
 
 
-DEEPSEEK: dict[str, Any] = {
-    **{"ep_size": 1, "moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
-    **{"num_nextn_predict_layers": 1, "seq_aux": True, "aux_loss_alpha": 0.001, "rope_scaling": DEEPSEEK_YARN},
-    "auto_map": {
-        "AutoConfig": "configuration_deepseek.DeepseekV3Config",
-        "AutoModelForCausalLM": "modeling_deepseek.DeepseekV3ForCausalLM",
-    },
-}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_published_configs_keys_are_known(family: str) -> None:
     """The keys of Llama 2 to 3.1, Mistral 7B, Mixtral 8x7B, Qwen 1.5 to 3 and GPT-2 as their publishers wrote them."""
@@ -306,6 +288,7 @@ def test_the_published_configs_keys_are_known(family: str) -> None:
         "deepseek_v2": {"num_experts_per_tok": 6, "topk_method": "greedy", "n_group": 1, "topk_group": 1}
         | {"scoring_func": "softmax", "seq_aux": True, "aux_loss_alpha": 0.001, "ep_size": 1, "moe_layer_freq": 1},
         "gpt_oss": {"initial_context_length": 4096, "experts_per_token": 4, "swiglu_limit": 7.0, "head_dim": 64},
+        "nemotron_h": NEMOTRON,
         "gpt2": {"n_ctx": 1024, "summary_type": "cls_index", "task_specific_params": {"text-generation": {}}},
     }
     model_of_config({"model_type": family, **common, **own[family]}, "config.json")

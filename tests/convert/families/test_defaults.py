@@ -19,6 +19,7 @@ NO_FIELD = {
     *("num_local_experts", "num_experts", "rope_parameters", "num_nextn_predict_layers", "experts_per_token"),
     # Of the publishers' own classes, and what transformers makes of other keys.
     *("quantization_config", "auto_map", "scoring_func", "topk_method", "moe_layer_freq", "qk_head_dim"),
+    *("hybrid_override_pattern", "attention_head_dim", "rms_norm_eps", "num_hidden_layers"),
 }
 """Keys of ``defaults`` that a class may lack: its model computes as with our default."""
 ROPE = {
