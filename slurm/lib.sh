@@ -209,7 +209,7 @@ lrps_stop() {
 # such modules.
 lrps_beside() {
   [[ -z ${LRPS_CONTAINER:-} || -n ${LRPS_HOST_PYTHON:-} ]] || return 0 # only the container has megatron_lrps
-  "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m "megatron_lrps.launch.slurm.$1" "$LRPS_PLAN" "$LRPS_PATH" "${@:2}" &
+  LRPS_SRUN=$step "${LRPS_HOST_PYTHON:-$LRPS_PYTHON}" -m "megatron_lrps.launch.slurm.$1" "$LRPS_PLAN" "$LRPS_PATH" "${@:2}" &
   guards+=($!)
 }
 
@@ -228,16 +228,17 @@ lrps_wait() {
 }
 
 # Run the ranks as one step, and set `code` to its exit code. They are watched from this node: whether they follow `lrps
-# stop`, and with LRPS_ALERTS alerts.stall and alerts.straggler of the plan.
+# stop` and end with rank 0, and with LRPS_ALERTS alerts.stall and alerts.straggler of the plan.
 lrps_step() {
   local overseen='' guards=()
   code=75
   [[ -z $asked ]] || return # there is nothing to save yet
   [[ $does != train ]] || training=1
+  srun "${options[@]}" "${command[@]}" &
+  step=$!
   [[ -z $training || -z ${LRPS_ALERTS:-} ]] || lrps_beside alert_guard
   [[ -z $training ]] || lrps_beside stop_guard --on-request
-  srun "${options[@]}" "${command[@]}" &
-  lrps_wait $!
+  lrps_wait "$step"
   trap '' USR1
   ((${#guards[@]} == 0)) || kill "${guards[@]}" 2>/dev/null
   # The signal ends a rank until Megatron listens to it. Nothing that was saved is lost.

@@ -1,9 +1,17 @@
 """The steps of the job that this process runs in: its ranks, without the shell of its script."""
 
+import contextlib
 import os
+import signal
 import subprocess
+import time
 
 from megatron_lrps.plan.keys.slurm_job import seconds_of
+
+SRUN = "LRPS_SRUN"
+"""The environment variable with the process of srun that has started the ranks."""
+_SRUN_S = 60.0
+"""The seconds that srun has to end after its ranks: it waits for ever for a node that has lost them."""
 
 
 def job_steps() -> list[str]:
@@ -23,9 +31,13 @@ def signal_steps(name: str) -> None:
 
 
 def kill_steps() -> None:
-    """Kill the job's steps; its script goes on."""
+    """Kill the job's steps, and srun if it does not end; the job's script goes on, and ends this process."""
     for step in job_steps():
         _scancel("KILL", step)
+    if srun := os.environ.get(SRUN):
+        time.sleep(_SRUN_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(srun), signal.SIGKILL)
 
 
 def seconds_left() -> int | None:

@@ -3,7 +3,7 @@
 ``python -m megatron_lrps.launch.slurm.stop_guard PLAN PATH`` is started by the job's script once it has asked them, and
 ended by it once they have stopped. Ranks that hang are killed, for which the script requeues the job. At its time limit
 Slurm would end it for good. With ``--on-request`` it is started with the ranks, and watches once ``lrps stop`` has
-asked them; a job whose ranks are killed then is not requeued.
+asked them; a job whose ranks are killed then is not requeued. It also ends a step that outlives its rank 0.
 """
 
 import sys
@@ -21,6 +21,8 @@ from megatron_lrps.storage.ownership import holder
 
 _LOOK_S = 1.0
 _LOOK_FOR_REQUEST_S = 5.0
+_ALONE_S = 60.0
+"""The seconds that a step has to end after its rank 0: srun waits for ever for a rank that hangs when it leaves."""
 _REQUEUE_S = 30.0
 """The seconds before the time limit that the script gets to requeue the job, or a fifth of what is left."""
 
@@ -51,12 +53,22 @@ def _await_stop(campaign: Campaign, name: str) -> None:
 
 
 def _await_request(campaign: Campaign, name: str) -> None:
-    """Watch ranks that ``lrps stop`` may ask at any time."""
+    """Watch ranks that ``lrps stop`` may ask at any time, and that may outlive rank 0."""
     folder = campaign.folder.path(campaign.path(name).name)
     by_file = RequestDeadline(folder, _given(campaign))
+    before = len(events(folder))
+    held: float | None = None
     while True:
         time.sleep(_LOOK_FOR_REQUEST_S)
         now = time.monotonic()
+        if holder(folder.root) is not None:
+            held = now
+        elif held is None:
+            held = now if len(events(folder)) > before else None  # held for less time than between two looks
+        elif now - held > _ALONE_S:
+            say(f"{name}: rank 0 has ended, and {_ALONE_S:g} s later its step has not: what is left of it is killed")
+            kill_steps()
+            return
         if (deadline := by_file.look(now)) is None or by_file.request is None:
             continue
         doing = doing_of(folder, holder(folder.root))

@@ -1,8 +1,10 @@
 """The watch whether a Slurm job's ranks stop. Slurm's commands are stand-ins that write down how they were called."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from megatron_lrps.campaign.activity import Teller
 from megatron_lrps.campaign.path_request import CutOff, ask, cut_off
+from megatron_lrps.launch.slurm import job_steps, stop_guard
 from megatron_lrps.storage.ownership import acquire, holder
 from tests.launch.campaign import PLAN, TinyCampaign
 
@@ -50,6 +53,26 @@ def test_ranks_that_do_not_follow_lrps_stop_are_killed_and_the_job_is_not_requeu
     assert (tmp_path / "calls").read_text() == "scancel --signal=KILL 7.1\n"
     assert cut_off(folder, request) == CutOff(iteration=7, saved=5, seconds=2.0)
     assert '"reason": "request"' in folder.events.read_text()  # by which the job's script knows
+
+
+def test_a_step_that_outlives_its_rank_0_is_killed_and_so_is_srun_if_it_waits_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = hung_campaign(tmp_path, "600", "UNLIMITED")
+    monkeypatch.setattr(stop_guard, "_LOOK_FOR_REQUEST_S", 0.05)
+    monkeypatch.setattr(stop_guard, "_ALONE_S", 0.3)
+    monkeypatch.setattr(job_steps, "_SRUN_S", 0.1)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with subprocess.Popen(["sleep", "600"]) as srun:
+        monkeypatch.setenv("LRPS_SRUN", str(srun.pid))
+        threading.Timer(0.5, (campaign.folder("main").root / "owner.json").unlink).start()  # rank 0 lets the path go
+        assert stop_guard.main([str(campaign.plan), "main", "--on-request"]) == 0
+        assert srun.wait(60) == -signal.SIGKILL
+    assert capsys.readouterr().out == (
+        "lrps: main: rank 0 has ended, and 0.3 s later its step has not: what is left of it is killed\n"
+    )
+    assert (tmp_path / "calls").read_text() == "scancel --signal=KILL 7.1\n"
 
 
 def hung_campaign(folder: Path, timeout: str, left: str) -> TinyCampaign:
