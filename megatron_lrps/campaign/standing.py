@@ -9,6 +9,7 @@ from megatron_lrps.campaign.checkpoint import Checkpoint, Checkpoints
 from megatron_lrps.campaign.folders import PathFolder
 from megatron_lrps.campaign.manifest import sync_small_files
 from megatron_lrps.campaign.record import events
+from megatron_lrps.errors import StorageError
 from megatron_lrps.plan import PlannedPath
 
 if TYPE_CHECKING:  # `lrps plan` hardly needs these modules, and starts faster without them
@@ -55,16 +56,24 @@ def end_is_kept(campaign: Campaign, path: PlannedPath, iteration: int, history: 
         iteration: The iteration that they were to train it to.
         history: The events that they left, oldest first. A checkpoint whose content they found damaged does not
             count unless they saved it anew.
+
+    Raises:
+        StorageError: the disk does not take it, so that it is unknown what a crash of this machine would leave.
     """
     told = [event.get("event") for event in history if event.get("iteration") == iteration]
     if [name for name in told if name in ("saved", "skipped")][-1:] == ["skipped"]:
         return False
     if not trained_to(campaign, path, iteration):
         return False
+    folder = Checkpoint(campaign.folder.path(path.name).checkpoints, iteration).folder
     try:
-        sync_small_files(Checkpoint(campaign.folder.path(path.name).checkpoints, iteration).folder)
-    except OSError:  # then it is unknown what a crash of this machine would leave
-        return False
+        sync_small_files(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} is the last checkpoint of path {path.name}, and the disk does not confirm it: "
+            f"{error.strerror or error}.",
+            "have the file system repaired, then run the same command.",
+        ) from None
     return True
 
 

@@ -1,14 +1,18 @@
 """Where a path stands by its checkpoints, and what makes it trained."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.checkpoint import Checkpoint
 from megatron_lrps.campaign.manifest import MANIFEST, take_sizes
 from megatron_lrps.campaign.standing import end_is_kept, standing_of, trained_to
+from megatron_lrps.errors import StorageError
 from megatron_lrps.plan import PlannedPath, expand, parse_plan
 from tests.campaign import checkpoints
 from tests.plan.plans import plan_dict, tree_of
@@ -102,3 +106,17 @@ def test_after_a_failure_an_end_that_was_found_damaged_counts_once_it_is_saved_a
     assert not end_is_kept(campaign, V1, 1000, told)
     assert end_is_kept(campaign, V1, 1000, [*told, {"event": "saved", "iteration": 1000}])
     assert not end_is_kept(campaign, V1, 800, [{"event": "saved", "iteration": 800}])  # it is not there
+
+
+def test_an_end_that_the_disk_does_not_confirm_is_the_disks_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = campaign_in(tmp_path)
+    save(campaign, "v1", 1000)
+
+    def fail(file: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    monkeypatch.setattr("megatron_lrps.campaign.manifest.sync", fail)
+    with pytest.raises(StorageError, match=r"iter_0001000 is the last checkpoint of path v1, .*: Input/output error"):
+        end_is_kept(campaign, V1, 1000, [])

@@ -19,11 +19,11 @@ def main(arguments: list[str]) -> int:
     try:
         campaign = Campaign.open(Path(plan))
         path = campaign.path(name)
+        iteration = int(until) or path.end
+        if not end_is_kept(campaign, path, iteration, events(campaign.folder.path(name), after_line=int(line))):
+            return EXIT_FAILED
     except LrpsError as error:
         print(f"lrps: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    iteration = int(until) or path.end
-    if not end_is_kept(campaign, path, iteration, events(campaign.folder.path(name), after_line=int(line))):
         return EXIT_FAILED
     print(f"lrps: {name} is trained to iteration {iteration}, and its checkpoint there whole", flush=True)
     return EXIT_DONE
