@@ -34,7 +34,8 @@ a job of two nodes: its processes are killed, or nothing comes from it any more.
 - no checkpoint that was whole is lost: at most the iterations since the last save are trained again;
 - a command makes what it makes when nothing happens, bit for bit;
 - `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
-- ranks that hang on a network are ended by the stall rule, with 75;
+- ranks that hang on a network are ended by the stall rule, with 75; where they had nothing left to wait for, the next
+  path's ranks cannot be started, and `lrps run` says so, with 1;
 - Slurm requeues the job of a node that died, once it believes so (SlurmdTimeout, 6 s here); the job goes
   on by itself on other nodes, and nothing of before is left there;
 - a clock that is off, or half a write, ends nothing and tells no stall: the run is stopped after some seconds, with 75.
@@ -52,9 +53,20 @@ def moment(result: Result) -> str:
 def held(result: Result) -> bool:
     """Whether all that must hold after a fault does."""
     fine = result["equal"] and result["kept"] and not result["traceback"] and result.get("equal_at_the_end", True)
-    code = CODES.get(result["target"], result.get("code"))  # the fault itself decides the code, or the signal
-    quiet = result.get("alarm", False) == (result["target"] in HANGS) and result.get("code") == code
-    return bool(fine and quiet and result["ended"] is not None and result["left"] == 0)
+    return bool(fine and _told(result) == _to_tell(result) and result["ended"] is not None and result["left"] == 0)
+
+
+def _told(result: Result) -> tuple[bool, int | None]:
+    """Whether a stall was told, and the exit code."""
+    return result.get("alarm", False), result.get("code")
+
+
+def _to_tell(result: Result) -> tuple[bool, int | None]:
+    """The same as it should have been."""
+    hangs = result["target"] in HANGS
+    if hangs and result["doing"] == "finishing" and _told(result) == (False, 1):
+        return False, 1  # nobody waits for the network any more, and the next path finds none
+    return hangs, CODES.get(result["target"], result.get("code"))  # the fault decides the code, or the signal
 
 
 def page(results: Sequence[Result]) -> str:
@@ -110,9 +122,9 @@ def _why(result: Result) -> str:
         "it did not end": result["ended"] is None and result["target"] not in NODES,
         "its job was not requeued": result["ended"] is None and result["target"] in NODES,
         f"{result['left']} processes left": result["left"] > 0,
-        "a stall was told": result.get("alarm", False) and result["target"] not in HANGS,
-        "no stall was told": not result.get("alarm", False) and result["target"] in HANGS,
-        f"exit code {result.get('code')}": result.get("code") != CODES.get(result["target"], result.get("code")),
+        "a stall was told": _told(result)[0] > _to_tell(result)[0],
+        "no stall was told": _told(result)[0] < _to_tell(result)[0],
+        f"exit code {result.get('code')}": _told(result)[1] != _to_tell(result)[1],
     }
     return ", ".join(why for why, is_so in whys.items() if is_so)
 

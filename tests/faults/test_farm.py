@@ -14,6 +14,7 @@ from tests.faults.commands import COMMANDS
 from tests.faults.fault import COMMAND, IN_A_ROW, KILLED, NODES_FROM, PHASES, Fault
 from tests.faults.machine import CODES, NODES
 from tests.faults.page import PAGE, held, page, read_results
+from tests.faults.partition import CUT
 from tests.faults.shim import Shim, has_compiler
 from tests.faults.strike import judge
 
@@ -123,6 +124,9 @@ def test_a_fault_of_the_disk_has_its_exit_code_and_a_clock_raises_no_alarm() -> 
     assert held(result(target="EIO", code=74, alarm=False))
     assert not held(result(target="EIO", code=1, alarm=False))
     assert not held(result(target="a day later", code=75, alarm=True))
+    assert held(result(target=CUT, code=75, alarm=True))
+    assert not held(result(target=CUT, code=1, alarm=False))
+    assert held(result(target=CUT, doing="finishing", code=1, alarm=False))
     text = page([result(target="a day later", code=0, alarm=True), result(layout="command", target="lrps gc")])
     assert "| 3 | a day later | saving | a stall was told, exit code 0 |" in text
     assert "| lrps gc | 1 | 1 |" in text

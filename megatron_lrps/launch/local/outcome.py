@@ -115,7 +115,9 @@ def conclude(attempt: Attempt, history: list[dict[str, Any]], display: Display) 
         raise LrpsError(f"path {name} failed at iteration {attempt.reached}: {message}")
     for line in last_lines(attempt.log):
         display.say(f"  {line}")
-    why = failure or (left and left.who) or "its ranks ended before its last iteration"
+    began = any(event.get("event") == "started" for event in history)
+    ended = "its ranks ended before its last iteration" if began else "its ranks ended before they had begun"
+    why = failure or (left and left.who) or ended
     raise LrpsError(
         f"path {name} failed at iteration {attempt.reached}: {why}; all output of its ranks is in {attempt.log}.",
         f"remove the cause; then run the same command to continue from iteration {attempt.saved()}.",

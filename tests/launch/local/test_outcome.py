@@ -36,7 +36,9 @@ def raised(kind: type[LrpsError], attempt: Attempt, *history: dict[str, Any]) ->
 
 def test_only_a_complete_checkpoint_of_the_end_is_the_end(campaign: TinyCampaign) -> None:
     done = {"event": "done", "iteration": 14}
-    assert "its ranks ended before its last iteration" in raised(LrpsError, attempt(campaign), done)
+    assert "its ranks ended before they had begun" in raised(LrpsError, attempt(campaign))
+    begun = {"event": "started", "iteration": 5}
+    assert "its ranks ended before its last iteration" in raised(LrpsError, attempt(campaign), begun, done)
     campaign.save("main", 14)
     conclude(attempt(campaign), [done], DISPLAY)
     conclude(attempt(campaign), [], DISPLAY)
@@ -87,7 +89,7 @@ def test_a_rank_whose_disk_takes_neither_event_nor_log_is_understood_by_its_word
     full.word.write_text("1 rank 3: ValueError: no\n")
     assert "failed at iteration 5: rank 3 ended with ValueError: no; all" in raised(LrpsError, full)
     full.word.write_text("1 rank")
-    assert "its ranks ended before its last iteration" in raised(LrpsError, full)
+    assert "its ranks ended before they had begun" in raised(LrpsError, full)
 
 
 def test_a_failure_that_its_rank_has_recorded_is_told_in_its_words(campaign: TinyCampaign) -> None:
