@@ -1,5 +1,6 @@
 """Nemotron-H: Megatron's hybrid models of Mamba, attention, MLP and expert layers, without a position embedding."""
 
+import math
 from typing import Any
 
 from megatron_lrps.convert.architecture import CONVOLUTION, MAMBA_EPSILON, Mamba, Model
@@ -15,6 +16,8 @@ _KINDS = {
 """transformers' names of the kinds of layers, the last two of older releases -> Megatron's letter."""
 _LISTS, _PATTERN = ("layers_block_type", "layer_types"), "hybrid_override_pattern"
 _OWN_CODE = ("configuration_nemotron_h.", "modeling_nemotron_h.")
+_INFINITY = (math.inf, {"__float__": "Infinity"})
+"""Infinity in a config.json, by NVIDIA and by transformers."""
 _LEAST_STEP = 1e-30
 """transformers raises smaller time steps to ``time_step_min``, by which NVIDIA's own code initializes alone.
 
@@ -60,10 +63,11 @@ def _pattern_of(config: ConfigKeys) -> str:
         if not isinstance(pattern, str) or not pattern or {*pattern} - {*_KINDS.values()}:
             raise config.refused(_PATTERN, f"a letter of {' '.join(sorted({*_KINDS.values()}))} for each layer can")
         found[_PATTERN] = pattern
-    if len({*found.values()}) > 1:
-        first, other = (key for key in found if found[key] in {*found.values()})
-        raise config.refused(other, f"{first} says {found[first]}")
-    pattern = next(iter(found.values()), "ME*-")  # as transformers has it for a config.json without any of them
+    first = next(iter(found), "")
+    for other in found:
+        if found[other] != found[first]:
+            raise config.refused(other, f"{first} says {found[first]}")
+    pattern = found.get(first, "ME*-")  # as transformers has it for a config.json without any of them
     layers = config.value("num_hidden_layers")
     if layers is not None and (type(layers) is not int or layers != len(pattern)):
         raise config.refused("num_hidden_layers", f"the pattern has {len(pattern)} layers")
@@ -79,13 +83,11 @@ def _refuse_other_layers(config: ConfigKeys, pattern: str) -> None:
     config.need("mlp_hidden_act", "relu2")
     # Initialization, dropout of training, how and at what precision it computes, and rotary embeddings that no layer of
     # transformers' class reads.
-    config.harmless("rescale_prenorm_residual", "hidden_dropout", "time_step_max", "time_step_floor", "time_step_limit")
+    config.harmless("rescale_prenorm_residual", "hidden_dropout", "time_step_max", "time_step_floor")
     config.harmless("num_logits_to_keep", "use_mamba_kernels", "mamba_ssm_cache_dtype", "chunk_size", "expand")
     config.harmless("moe_shared_expert_overlap", "rope_theta", "partial_rotary_factor", "intermediate_size")
     config.harmless("mtp_layers_block_type", "mtp_hybrid_override_pattern", "output_router_logits")
-    least = config.value("time_step_min")
-    if type(least) not in (int, float) or not 0 <= least < 1:
-        raise config.refused("time_step_min", "a number from 0 to 1 can")
+    _refuse_other_steps(config)
     if config.value("num_nextn_predict_layers") != 0:
         raise config.refused("num_nextn_predict_layers", "only 0 can")
     for other, usual in (("rms_norm_eps", "layer_norm_epsilon"), ("attention_head_dim", "head_dim")):
@@ -103,6 +105,16 @@ def _refuse_other_layers(config: ConfigKeys, pattern: str) -> None:
         config.harmless("n_routed_experts", "num_local_experts", "n_shared_experts", "moe_intermediate_size")
         config.harmless("moe_shared_expert_intermediate_size", "moe_latent_size", "num_experts_per_tok")
         config.harmless("routed_scaling_factor", "n_group", "topk_group", "norm_topk_prob")
+
+
+def _refuse_other_steps(config: ConfigKeys) -> None:
+    """Refuse limits of a Mamba layer's time step; transformers computes with the first one, NVIDIA's own code not."""
+    least, limits = config.value("time_step_min"), config.value("time_step_limit")
+    if type(least) not in (int, float) or not 0 <= least < 1:
+        raise config.refused("time_step_min", "a number from 0 to 1 can")
+    pair = limits if isinstance(limits, list | tuple) and len(limits) == 2 else (None, None)
+    if limits is not None and (pair[0] != 0 or pair[1] not in _INFINITY):
+        raise config.refused("time_step_limit", "only [0.0, Infinity] can")
 
 
 def _mamba_of(config: ConfigKeys) -> Mamba:
@@ -243,6 +255,7 @@ FAMILY = Family(
         "norm_topk_prob": True,
         "num_nextn_predict_layers": 0,
         "time_step_min": 0.001,
+        "time_step_limit": (0.0, math.inf),
     },
     model_of=_model_of,
     names=WeightNames(
