@@ -14,7 +14,7 @@ from megatron_lrps.convert.forward_arguments import FORWARD
 from megatron_lrps.convert.model_flags import flags_of_plan, layer_list, lines_of_flags, refuse_differing
 from megatron_lrps.errors import PlanError, RefusedError
 from megatron_lrps.plan import Plan
-from megatron_lrps.plan.hybrid_pattern import pattern_of
+from megatron_lrps.plan.hybrid_pattern import mamba_heads, pattern_of
 from megatron_lrps.plan.keys.flag_values import FlagValue
 from megatron_lrps.plan.megatron_arguments import (
     Argument,
@@ -122,7 +122,7 @@ def _derived(name: str, args: Mapping[str, Any]) -> bool:
         case "kv_channels":
             return bool(args[name] == args["hidden_size"] // args["num_attention_heads"])
         case "mamba_num_heads":
-            return bool(args[name] == 2 * args["hidden_size"] // args["mamba_head_dim"])
+            return bool(args[name] == mamba_heads(args["hidden_size"], args["mamba_head_dim"]))
         case "num_query_groups":
             return bool(args[name] == args["num_attention_heads"])
         case "moe_ffn_hidden_size":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from megatron_lrps.convert.architecture import APPLIED_ROPE_FACTOR, ROPE_FACTOR
 from megatron_lrps.convert.forward_arguments import FORWARD, IGNORED
 from megatron_lrps.errors import RefusedError
+from megatron_lrps.plan.hybrid_pattern import mamba_heads
 from megatron_lrps.plan.megatron_arguments import arguments, flag_of
 
 _OTHER_NAMES = {
@@ -210,7 +211,7 @@ def relevant(args: Mapping[str, Any]) -> dict[str, Any]:
     hybrid = found["hybrid_layer_pattern"] or found["hybrid_override_pattern"]
     found |= {"hybrid_layer_pattern": hybrid, "hybrid_override_pattern": None, "is_hybrid_model": bool(hybrid)}
     if found["mamba_num_heads"] is None:
-        found["mamba_num_heads"] = 2 * found["hidden_size"] // found["mamba_head_dim"]
+        found["mamba_num_heads"] = mamba_heads(found["hidden_size"], found["mamba_head_dim"])
     if found["kv_channels"] is None:
         found["kv_channels"] = found["hidden_size"] // found["num_attention_heads"]
     if found["moe_ffn_hidden_size"] is None:

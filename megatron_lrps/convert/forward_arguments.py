@@ -126,8 +126,9 @@ def not_computed(args: Mapping[str, Any]) -> str | None:
     Args:
         args: Megatron's arguments of the model, by destination.
     """
-    if {*str(args.get("hybrid_layer_pattern") or "")} - {*_COMPUTED_LAYERS}:
-        return "hybrid_layer_pattern"
+    for name in ("hybrid_layer_pattern", "hybrid_override_pattern"):
+        if {*str(args.get(name) or "")} - {*_COMPUTED_LAYERS}:
+            return name
     for name in sorted(FORWARD - READ - IGNORED - _COMPUTED_TOO):
         if (value := args.get(name)) not in (None, False) and not _same(value, arguments()[name].default):
             return name

@@ -227,10 +227,8 @@ def _write_shard(planned: PlannedExport, path: Path, weights: Sequence[Weight]) 
 
 def _blocks(planned: PlannedExport, weights: Sequence[Weight]) -> Iterator[Tensor]:
     for weight in weights:
-        if not weight.begin:
-            dtype = planned.entry(weight).dtype
         for block in read_weight(planned.checkpoint, weight):
-            yield block.to(dtype)
+            yield block.to(planned.entry(weight).dtype)
 
 
 def read_weight(checkpoint: OpenCheckpoint, weight: Weight) -> Iterator[Tensor]:

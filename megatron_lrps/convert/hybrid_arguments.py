@@ -5,7 +5,7 @@ from typing import Any
 
 from megatron_lrps.convert.architecture import Mamba, Model
 from megatron_lrps.convert.forward_arguments import refused_argument
-from megatron_lrps.plan.hybrid_pattern import ATTENTION, EXPERTS, MAMBA, MLP, STAGE
+from megatron_lrps.plan.hybrid_pattern import ATTENTION, EXPERTS, MAMBA, MLP, STAGE, mamba_heads
 
 _MAMBA = {
     "mamba_num_heads": "heads",
@@ -44,7 +44,7 @@ def mamba_of(args: Mapping[str, Any]) -> Mamba | None:
     if MAMBA not in str(with_one_pattern(args).get("hybrid_layer_pattern")):
         return None
     width = args["mamba_head_dim"]
-    heads = args.get("mamba_num_heads") or 2 * args["hidden_size"] // width
+    heads = args.get("mamba_num_heads") or mamba_heads(args["hidden_size"], width)
     return Mamba(heads=heads, width=width, state=args["mamba_state_dim"], groups=args["mamba_num_groups"])
 
 

@@ -10,7 +10,7 @@ from megatron_lrps.errors import RefusedError
 from megatron_lrps.plan import Plan
 from megatron_lrps.plan.cpu_flags import CPU_FLAGS
 from megatron_lrps.plan.flags import PRETRAINED
-from megatron_lrps.plan.hybrid_pattern import MAMBA, PATTERNS, STAGE, pattern_of
+from megatron_lrps.plan.hybrid_pattern import MAMBA, PATTERNS, STAGE, mamba_heads, pattern_of
 
 _OF_MAMBA = ("mamba_num_heads", "mamba_head_dim", "mamba_state_dim", "mamba_num_groups")
 _PATTERN = PATTERNS[0]
@@ -106,7 +106,7 @@ def _unset(flag: str, given: Mapping[str, Any]) -> Any:
         case "moe-ffn-hidden-size" if given.get("num-experts"):
             return given.get("ffn-hidden-size", _unset("ffn-hidden-size", given))
         case "mamba-num-heads" if MAMBA in str(given.get(_PATTERN)):
-            return 2 * hidden // given.get("mamba-head-dim", _MAMBA["mamba-head-dim"])
+            return mamba_heads(hidden, given.get("mamba-head-dim", _MAMBA["mamba-head-dim"]))
         case _ if flag in _MAMBA and MAMBA in str(given.get(_PATTERN)):
             return _MAMBA[flag]
         case _ if flag in _LATENT and given.get("multi-latent-attention"):

@@ -115,6 +115,16 @@ def _refuse_layers(flags: Mapping[str, Any], layers: str, predictions: int, refu
         refuse(f"has {missing}" if experts else f"has {there}, and there is {missing}", "give both or none of them")
 
 
+def mamba_heads(hidden: int, width: int) -> int:
+    """Return the number of heads of a Mamba layer if none is given: together they are twice as wide as the model.
+
+    Args:
+        hidden: The width of the model.
+        width: The width of a head.
+    """
+    return 2 * hidden // width
+
+
 def _refuse_mamba(flags: Mapping[str, Any], prefix: str) -> None:
     """Refuse sizes of Mamba layers that do not divide each other; Megatron makes 2 x the width of heads if not told."""
     width, groups = flags.get("mamba-head-dim", 64), flags.get("mamba-num-groups", 8)
@@ -128,7 +138,7 @@ def _refuse_mamba(flags: Mapping[str, Any], prefix: str) -> None:
                 f"{prefix}mamba-head-dim: {width} does not divide 2 x hidden-size, {2 * hidden}.",
                 "change it, or give mamba-num-heads.",
             )
-        heads = 2 * hidden // width
+        heads = mamba_heads(hidden, width)
     if not all(isinstance(each, int) and each > 0 for each in (heads, groups, tensor)):
         return
     for flag, number, by, divisor in (

@@ -11,6 +11,7 @@ from megatron_lrps.convert.forward_arguments import (
     OTHER_RELEASES,
     OTHER_VALUES,
     READ,
+    not_computed,
     refuse_other_forward,
 )
 from megatron_lrps.convert.model_arguments import args_of, model_of_args
@@ -97,3 +98,9 @@ def test_what_another_release_saves_is_no_reason_to_refuse_unless_it_computes_so
         refuse_other_forward({"hybrid_attention_ratio": 0.5})
     with pytest.raises(RefusedError, match="--enable-mhc-connections True"):
         refuse_other_forward({"enable_mhc_connections": True, "mhc_num_residual_streams": 4})
+
+
+@pytest.mark.parametrize("name", ["hybrid_layer_pattern", "hybrid_override_pattern"])
+def test_layers_that_no_cpu_computes_are_named_under_either_name_of_the_pattern(name: str) -> None:
+    assert not_computed({**args_of(LLAMA_MODEL), name: "M-|*E"}) is None
+    assert not_computed({**args_of(LLAMA_MODEL), name: "MG*"}) == name

@@ -88,8 +88,7 @@ def _refuse_other_layers(config: ConfigKeys, pattern: str) -> None:
     config.harmless("moe_shared_expert_overlap", "rope_theta", "partial_rotary_factor", "intermediate_size")
     config.harmless("mtp_layers_block_type", "mtp_hybrid_override_pattern", "output_router_logits")
     _refuse_other_steps(config)
-    if config.value("num_nextn_predict_layers") != 0:
-        raise config.refused("num_nextn_predict_layers", "only 0 can")
+    config.need("num_nextn_predict_layers", 0)
     for other, usual in (("rms_norm_eps", "layer_norm_epsilon"), ("attention_head_dim", "head_dim")):
         if config.value(other) is not None and config.value(other) != config.value(usual):
             raise config.refused(other, f"{usual} is {config.value(usual)}")
