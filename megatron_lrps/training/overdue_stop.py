@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from megatron_lrps.campaign.path_request import CutOff, PathRequest, record_cut_off
+from megatron_lrps.campaign.path_request import CutOff, PathRequest, record_cut_off, request_file
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
@@ -28,7 +28,7 @@ GRACE_S = 60.0
 """The seconds that ``lrps run`` or a job's script have to act first."""
 _RELAY = "megatron_lrps.training.stop_relay"
 _LOOK_S = 1.0
-_LOOK_FOR_REQUEST_S = 5.0
+_LOOKS_PER_REQUEST = 5
 _DISK_S = 10.0
 """The seconds that a disk has to answer: it may be what the rank hangs on."""
 
@@ -50,7 +50,8 @@ class OverdueStop:
         """Watch from now on; to be called in the main thread. Under ``lrps run``, which can do more, do nothing.
 
         Python calls the handler of a signal in the main thread, which may hang. So a small process beside the rank gets
-        the number from the handler's part in C, and passes it on to a thread.
+        the number from the handler's part in C, and passes it on to a thread. It looks for a request too, and kills a
+        rank none of whose threads runs.
 
         Args:
             numbers: The signals that ask this rank to save and stop.
@@ -58,8 +59,10 @@ class OverdueStop:
         if PARENT in os.environ:
             return
         seconds = seconds_to_stop(self._given, ()) + GRACE_S
+        folder = self._path.folder if self._rank == 0 else None
+        file = request_file(folder, "stop").absolute() if folder is not None else ""
         relay = subprocess.Popen(
-            [sys.executable, "-P", "-m", _RELAY, *map(str, (os.getpid(), self._rank, seconds, *numbers))],
+            [sys.executable, "-P", "-m", _RELAY, *map(str, (os.getpid(), self._rank, seconds, file, *numbers))],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -71,8 +74,11 @@ class OverdueStop:
         # A signal to a process that this one forks is not meant for it.
         os.register_at_fork(after_in_child=functools.partial(signal.set_wakeup_fd, -1))
         threading.Thread(target=self._await_signal, args=(relay,), name="lrps-stop-signal", daemon=True).start()
-        if self._rank == 0 and self._path.folder is not None:
-            threading.Thread(target=self._await_request, name="lrps-stop-request", daemon=True).start()
+        if folder is not None:
+            by_file = RequestDeadline(folder, self._given)
+            threading.Thread(
+                target=self._await_request, args=(by_file, relay), name="lrps-stop-request", daemon=True
+            ).start()
 
     @property
     def _given(self) -> float | None:
@@ -83,22 +89,20 @@ class OverdueStop:
         return launch.slurm.stop_timeout if launch.slurm and "SLURM_JOB_ID" in os.environ else launch.local.stop_timeout
 
     def _await_signal(self, relay: subprocess.Popen[bytes]) -> None:
-        assert relay.stdin is not None
         assert relay.stdout is not None
         if not os.read(relay.stdout.fileno(), 1):
             return
         deadline = StopDeadline(_answer(self._seconds, self._unknown()), time.monotonic())
         while not deadline.is_over(self._activity.steps, None, time.monotonic(), grace=GRACE_S):
-            with contextlib.suppress(OSError):  # somebody has killed it
-                os.write(relay.stdin.fileno(), b"\0")
+            _show_life(relay)
             time.sleep(_LOOK_S)
         self._end(deadline.seconds, None)
 
-    def _await_request(self) -> None:
-        assert self._path.folder is not None
-        by_file = RequestDeadline(self._path.folder, self._given)
+    def _await_request(self, by_file: RequestDeadline, relay: subprocess.Popen[bytes]) -> None:
         while True:
-            time.sleep(_LOOK_FOR_REQUEST_S)
+            for _ in range(_LOOKS_PER_REQUEST):
+                _show_life(relay)
+                time.sleep(_LOOK_S)
             with contextlib.suppress(OSError, LrpsError):  # the disk may be back at the next look
                 deadline = by_file.look(now := time.monotonic())
                 if deadline is not None and deadline.is_over(self._activity.steps, None, now, grace=GRACE_S):
@@ -136,6 +140,12 @@ class OverdueStop:
         end = CutOff(iteration=max(self._activity.iteration or saved, saved), saved=saved, seconds=seconds)
         record_cut_off(path.folder, request, end)
         return end.lost
+
+
+def _show_life(relay: subprocess.Popen[bytes]) -> None:
+    assert relay.stdin is not None
+    with contextlib.suppress(OSError):  # somebody has killed it
+        os.write(relay.stdin.fileno(), b"\0")
 
 
 def _answer[T](ask: Callable[[], T], otherwise: T) -> T:

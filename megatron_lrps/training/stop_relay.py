@@ -1,19 +1,24 @@
 """A process beside a rank: it passes a signal to stop on to a thread of the rank, and kills a rank without an answer.
 
-``python -m megatron_lrps.training.stop_relay PID RANK SECONDS SIGNAL...`` reads the numbers of the signals that the
-rank gets, as Python's handler in C writes them. While other C code holds the interpreter's lock, no thread of the rank
-runs, so only another process can end it. Once asked, the rank's thread writes a zero every second while all goes well.
+``python -m megatron_lrps.training.stop_relay PID RANK SECONDS FILE SIGNAL...`` reads the numbers of the signals that
+the rank gets, as Python's handler in C writes them. While other C code holds the interpreter's lock, no thread of the
+rank runs, so only another process can end it. Once asked, by a signal or by the file of a request, the rank's threads
+write a zero every second while all goes well. The file is empty for a rank that looks for no request.
 """
 
+import contextlib
+import math
 import os
 import select
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 from megatron_lrps.processes import STACKS_SIGNAL, ignore_stops, tie_to
 
+_LOOK_S = 5.0
 _STACKS_S = 3.0
 """The seconds that the rank gets to print its stacks, which needs no lock, and this process to say why it is killed."""
 
@@ -24,19 +29,34 @@ def main(arguments: list[str]) -> None:
     tie_to(pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ignore_stops()
-    stops = {int(number) for number in arguments[3:]}
-    end: float | None = None
+    stops = {int(number) for number in arguments[4:]}
+    requested = threading.Event()
+    if arguments[3]:
+        threading.Thread(target=_look_for, args=(Path(arguments[3]), requested), daemon=True).start()
+    signaled, end = False, math.inf
     while True:
-        left = None if end is None else max(0.0, end - time.monotonic())
-        if not select.select([0], [], [], left)[0]:
-            _kill(pid, rank, seconds)
-        if not (received := os.read(0, 4096)):
+        if not select.select([0], [], [], _LOOK_S)[0]:
+            received = b""
+        elif not (received := os.read(0, 4096)):
             return
-        if end is None and not stops.isdisjoint(received):
+        now = time.monotonic()
+        if not signaled and not stops.isdisjoint(received):
             os.write(1, b"\n")
-        elif end is None or 0 not in received:
-            continue
-        end = time.monotonic() + seconds
+            signaled = True
+        if not signaled and not requested.is_set():
+            end = math.inf
+        elif end == math.inf or 0 in received:
+            end = now + seconds
+        if now > end:
+            _kill(pid, rank, seconds)
+
+
+def _look_for(file: Path, requested: threading.Event) -> None:
+    """Tell whether a file exists; a disk that does not answer keeps nothing else waiting."""
+    while True:
+        time.sleep(_LOOK_S)
+        with contextlib.suppress(OSError):
+            (requested.set if file.exists() else requested.clear)()
 
 
 def _kill(pid: int, rank: int, seconds: float) -> None:

@@ -92,14 +92,20 @@ def test_one_that_waits_for_ever_after_a_signal_says_what_is_lost_and_ends_with_
     }  # fmt: skip
 
 
-def test_one_that_keeps_the_interpreters_lock_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["by a signal", "by lrps stop"])
+def test_one_that_keeps_the_interpreters_lock_is_killed(tmp_path: Path, lrps: Lrps, asked: str) -> None:
     plan, log = plan_of(tmp_path), tmp_path / "log"
     log.touch()
     code = SOON + HANGING.format(how="lock_twice()") + ENTRY
     with started_ranks(code, ["--lrps-plan", str(plan), *ARGUMENTS], [log], env={"HANGS": "0"}) as (rank,):
         wait_for(lambda: "it hangs" in log.read_text())
         assert rank.pid is not None
-        os.kill(rank.pid, signal.SIGUSR2)
+        if asked == "by a signal":
+            os.kill(rank.pid, signal.SIGUSR2)
+        else:
+            stopped, _, stderr = lrps("stop", plan)
+            assert stopped == 78
+            assert "main's job ended before it saved" in stderr
         rank.join(30)
         assert rank.exitcode == -signal.SIGKILL
     said = log.read_text().split("it hangs")[1]
