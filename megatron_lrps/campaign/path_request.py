@@ -78,7 +78,7 @@ def answered(path: PathFolder, request: PathRequest) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutOff:
+class OverdueEnd:
     """The end of a job that was asked to stop and could not.
 
     Attributes:
@@ -98,7 +98,7 @@ class CutOff:
         return f"the {lost} iterations after its checkpoint at {self.saved} are lost" if lost > 0 else "nothing is lost"
 
 
-def record_cut_off(path: PathFolder, request: PathRequest | None, end: CutOff) -> None:
+def record_overdue_end(path: PathFolder, request: PathRequest | None, end: OverdueEnd) -> None:
     """Record, before a job is killed that does not stop when asked, that it is.
 
     Args:
@@ -114,9 +114,9 @@ def record_cut_off(path: PathFolder, request: PathRequest | None, end: CutOff) -
             withdraw(path, request)
 
 
-def cut_off(path: PathFolder, request: PathRequest) -> CutOff | None:
+def overdue_end(path: PathFolder, request: PathRequest) -> OverdueEnd | None:
     """Return how the job was killed that did not follow a request to stop; None if it was not."""
     for event in reversed(events(path)):
         if event.get("event") == "stopped" and event.get("token") == request.token:
-            return CutOff(iteration=event["iteration"], saved=event["saved"], seconds=event["seconds"])
+            return OverdueEnd(iteration=event["iteration"], saved=event["saved"], seconds=event["seconds"])
     return None

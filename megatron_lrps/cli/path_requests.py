@@ -8,7 +8,7 @@ import typer
 
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, cut_off, withdraw
+from megatron_lrps.campaign.path_request import Kind, PathRequest, answered, ask, overdue_end, withdraw
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.stop_deadline import seconds_to_stop
 from megatron_lrps.errors import RefusedError, StoppedError
@@ -97,7 +97,7 @@ def wait_for_answer(path: PathFolder, request: PathRequest, patience_s: float, f
             if holder(path.root) is None:
                 if (iteration := answered(path, request)) is not None:  # it answered, and then ended
                     break
-                if (end := cut_off(path, request)) is not None:
+                if (end := overdue_end(path, request)) is not None:
                     raise StoppedError(
                         f"{name}'s ranks made no progress for {end.seconds:g} s after the request and were killed at "
                         f"iteration {end.iteration}; {end.lost}.",

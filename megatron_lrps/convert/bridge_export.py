@@ -167,11 +167,25 @@ def export_by_bridge(
     return ExportedVersion(target, written, statement, compared)
 
 
-def standing_export(source: ExportSource) -> ExportedVersion | None:
-    """Return the export by Bridge that is there already and was made from the same checkpoint, or None."""
+def standing_export(source: ExportSource, dtype: str | None = None) -> ExportedVersion | None:
+    """Return the export by Bridge that is there already and was made from the same checkpoint, or None.
+
+    Args:
+        source: The source.
+        dtype: ``bf16``, ``fp32``, or None to take it in whatever dtype it is.
+
+    Raises:
+        RefusedError: its weights have another dtype.
+    """
     found = read_json(source.target / RECORD) or {}
     if found.get("engine") != ENGINE or any(found.get(key) != value for key, value in source.record.items()):
         return None
+    held = str(read_config(source.target / "config.json").get("torch_dtype"))
+    if dtype is not None and held != (wanted := str(DTYPES[dtype]).removeprefix("torch.")):
+        raise RefusedError(
+            f"The export by Megatron-Bridge in {source.target} has weights of {held}, and {wanted} is asked for.",
+            f"move it away and export with --reference DIR --dtype {dtype}, or ask for no dtype to take it as it is.",
+        )
     return ExportedVersion(source.target, None, "", None)
 
 

@@ -80,7 +80,7 @@ def promote(
     _verify(version, steps, say)
     checked = steps.get("checked").get("export") == _state_of(version.export) is not None
     source = source_of_version(version, of_bridge=True)
-    exported = standing_export(source) or export_to_hugging_face(
+    exported = standing_export(source, dtype) or export_to_hugging_face(
         source, dtype=dtype, allow=allow, check=check and not checked, say=say
     )
     if exported.compared is not None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from megatron_lrps.campaign.path_request import CutOff, PathRequest, record_cut_off, request_file
+from megatron_lrps.campaign.path_request import OverdueEnd, PathRequest, record_overdue_end, request_file
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
@@ -137,8 +137,8 @@ class OverdueStop:
         if path.planned is None or path.folder is None:
             return "what is not saved is lost"
         saved = standing_of(path.planned.campaign, path.planned.path).position
-        end = CutOff(iteration=max(self._activity.iteration or saved, saved), saved=saved, seconds=seconds)
-        record_cut_off(path.folder, request, end)
+        end = OverdueEnd(iteration=max(self._activity.iteration or saved, saved), saved=saved, seconds=seconds)
+        record_overdue_end(path.folder, request, end)
         return end.lost
 
 

@@ -97,6 +97,9 @@ def test_bridge_is_chosen_for_its_own_checkpoint_and_transformers_loads_the_expo
     assert all(torch.equal(written[name], before[name].bfloat16()) for name in before)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert standing_export(place) is not None
+    assert standing_export(place, "bf16") is not None
+    with pytest.raises(RefusedError, match="has weights of bfloat16, and float32 is asked for"):
+        standing_export(place, "fp32")
     assert standing_export(replace(place, record={**place.record, "metadata_sha256": "another"})) is None
 
 

@@ -65,7 +65,7 @@ def promoted(campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.Monke
             lambda *_: VerifiedCheckpoint(path=path, checkpoint=checkpoint, state="whole"),
         )
         monkeypatch.setattr(module, "source_of_version", lambda version, **_: version)
-        monkeypatch.setattr(module, "standing_export", lambda source: None)
+        monkeypatch.setattr(module, "standing_export", lambda *_: None)
         monkeypatch.setattr(
             module, "export_to_hugging_face", lambda *_, **__: ExportedVersion(version.export, None, "", None)
         )

@@ -20,7 +20,7 @@ from types import FrameType
 from megatron_lrps.campaign.activity import EXECUTOR, Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
 from megatron_lrps.campaign.folders import PathFolder
-from megatron_lrps.campaign.path_request import CutOff, record_cut_off
+from megatron_lrps.campaign.path_request import OverdueEnd, record_overdue_end
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
@@ -202,8 +202,8 @@ def _end_overdue(
         "killed"
     )
     if by_file.request is not None:
-        end = CutOff(iteration=attempt.reached, saved=attempt.saved(), seconds=seconds)
-        record_cut_off(attempt.campaign.folder.path(name), by_file.request, end)
+        end = OverdueEnd(iteration=attempt.reached, saved=attempt.saved(), seconds=seconds)
+        record_overdue_end(attempt.campaign.folder.path(name), by_file.request, end)
     group.kill()
 
 

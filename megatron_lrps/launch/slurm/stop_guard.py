@@ -11,7 +11,7 @@ import time
 
 from megatron_lrps.campaign.activity import Doing, doing_of
 from megatron_lrps.campaign.campaign import Campaign
-from megatron_lrps.campaign.path_request import CutOff, record_cut_off
+from megatron_lrps.campaign.path_request import OverdueEnd, record_overdue_end
 from megatron_lrps.campaign.record import events
 from megatron_lrps.campaign.standing import standing_of
 from megatron_lrps.campaign.stop_deadline import RequestDeadline, StopDeadline, seconds_to_stop
@@ -75,8 +75,8 @@ def _await_request(campaign: Campaign, name: str) -> None:
         reached = (doing and doing.iteration) or 0
         if deadline.is_over(reached, doing, now):
             saved = standing_of(campaign, campaign.path(name)).position
-            end = CutOff(iteration=max(reached, saved), saved=saved, seconds=deadline.seconds)
-            record_cut_off(folder, by_file.request, end)
+            end = OverdueEnd(iteration=max(reached, saved), saved=saved, seconds=deadline.seconds)
+            record_overdue_end(folder, by_file.request, end)
             why = f"have made no progress for {deadline.seconds:g} s since lrps stop asked them to save and stop"
             _kill(campaign, name, why, doing)
             return
