@@ -70,7 +70,7 @@ def follow(
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # torch's CheckpointException is no Exception
-        behind = storage_error(error, followed.to_train.own) if followed is not None else None
+        behind = storage_error(error, followed.to_train.own if followed is not None else None)
         if followed is not None:
             followed.left(error)
         if behind is None:

@@ -31,20 +31,23 @@ _FIXES = {
 }
 
 
-def storage_error(error: BaseException, own: Path) -> StorageError | None:
+def storage_error(error: BaseException, own: Path | None) -> StorageError | None:
     """Return the storage's error behind an error; None if the storage is not at fault.
 
     Args:
         error: The error that ended the run, on this rank.
-        own: The path's ``--save`` folder.
+        own: The path's ``--save`` folder; None before the rank knows it.
     """
-    code = _code_behind(error)
+    behind = _error_behind(error)
+    code = behind.errno if behind is not None else None
     text = "".join(traceback.format_exception(error))
     if code is None:
         code = next((each for each in ERRNOS if os.strerror(each) in text), None)
-    if code is None and any(name in text for name in _SAVING):
+    if code is None and own is not None and any(name in text for name in _SAVING):
         code = failing(own) or (UNTOLD if _UNTOLD_BY_MEGATRON in text else None)
-    return None if code is None else failure(own, code)
+    if code is None:
+        return None
+    return failure(own, code) if own is not None else _failed_start(behind, code)
 
 
 def of_another_rank(error: BaseException) -> bool:
@@ -71,19 +74,38 @@ def failing(own: Path) -> int | None:
 
 def failure(own: Path, code: int) -> StorageError:
     """Return the error in words: the file system, what a save wants, what is free, and which checkpoint is whole."""
-    wanted, free = _wanted(own), _free(own)
+    wanted = _wanted(own)
     why = os.strerror(code) if code != UNTOLD else "Megatron's writer has put the reason into the log, further up"
-    what = f"A write to {own} failed: {why}."
-    what += f" It is on {file_system(own)}"
-    what += f", where {size_words(free)} are free" if free is not None else ", which does not answer"
+    what = f"A write to {own} failed: {why}. {_disk_of(own)}"
     what += f"; a save takes about {size_words(wanted)}." if wanted is not None else "."
     whole = _whole(own)
     what += f" The checkpoint of iteration {whole} is whole." if whole else " No checkpoint of this path is whole."
-    fix = _FIXES.get(code, "have the file system repaired")
-    return StorageError(what, f"{fix}, then run the same command.")
+    return StorageError(what, _fix(code))
 
 
-def _code_behind(error: BaseException) -> int | None:
+def _failed_start(error: OSError | None, code: int) -> StorageError:
+    """Return the error of a rank that does not know its path yet: most often it could not write into its log."""
+    place = Path()
+    with contextlib.suppress(OSError):
+        if error is not None:
+            place = Path(error.filename) if isinstance(error.filename, str) else Path("/proc/self/fd/2").readlink()
+    if not place.is_absolute():  # a pipe, or what only C code knows
+        return StorageError(f"A write failed before training began: {os.strerror(code)}.", _fix(code))
+    what = f"A write to {place} failed before training began: {os.strerror(code)}. {_disk_of(place)}."
+    return StorageError(what, _fix(code))
+
+
+def _disk_of(place: Path) -> str:
+    free = _free(place)
+    answer = "which does not answer" if free is None else f"where {size_words(free)} are free"
+    return f"It is on {file_system(place)}, {answer}"
+
+
+def _fix(code: int) -> str:
+    return f"{_FIXES.get(code, 'have the file system repaired')}, then run the same command."
+
+
+def _error_behind(error: BaseException) -> OSError | None:
     seen: list[BaseException] = []
     pending = [error]
     while pending:
@@ -91,7 +113,7 @@ def _code_behind(error: BaseException) -> int | None:
             continue
         seen.append(each)
         if isinstance(each, OSError) and each.errno in ERRNOS:
-            return each.errno
+            return each
         failures = getattr(each, "failures", None)  # torch's CheckpointException: rank -> (error, trace)
         if isinstance(failures, dict):
             pending += [value[0] for value in failures.values() if isinstance(value, tuple)]

@@ -1,5 +1,9 @@
 """The storage is named as the cause where Megatron's writer has dropped the number of the error."""
 
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,26 @@ def test_the_storage_is_at_fault_where_only_the_class_of_its_error_came_through(
 @pytest.mark.parametrize("says", ["<class 'FileNotFoundError'>", "<class 'ValueError'>", ""])
 def test_other_failures_of_the_writer_are_not_the_storages(says: str, tmp_path: Path) -> None:
     assert storage_error(failed(says), tmp_path) is None
+
+
+def test_before_the_path_is_known_the_file_or_the_log_is_named(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    code = (
+        "import errno, sys; from megatron_lrps.training.storage_failure import storage_error; "
+        "print(storage_error(OSError(errno.ENOSPC, 'full'), None), file=sys.stderr)"
+    )
+    with (tmp_path / "log").open("w") as log:
+        subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
+    said = (tmp_path / "log").read_text()
+    assert said.startswith(
+        f"A write to {tmp_path}/log failed before training began: No space left on device. It is on "
+    )
+    assert said.endswith(" are free. Fix: make room (lrps gc shows what can go), then run the same command.\n")
+    full.filename = f"{tmp_path}/cache"
+    assert f"A write to {tmp_path}/cache failed" in str(storage_error(full, None))
+    by_c = RuntimeError("/dev/shm/nccl: No space left on device")
+    assert "A write failed before training began: No space left on device." in str(storage_error(by_c, None))
+    assert storage_error(OSError(errno.ENOENT, "no such file"), None) is None
 
 
 def test_a_rank_knows_that_another_one_failed() -> None:

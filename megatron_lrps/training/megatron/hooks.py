@@ -301,7 +301,7 @@ def failure_of(error: BaseException) -> LrpsError | None:
             traceback.print_exception(error)
         if of_another_rank(error):
             time.sleep(_ITS_RANK_SPEAKS_S)  # the launcher ends all ranks with the code of the first that ends
-        found = storage_error(error, _session.path.own) if _session is not None else None
+        found = storage_error(error, _session.path.own if _session is not None else None)
     if found is not None:
         tell(found, _report)
     return found

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -67,11 +67,16 @@ def run(plan: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[st
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(folder: Path, executor: subprocess.Popen[str]) -> None:
-    """Until main has saved."""
+def wait_for(said: Callable[[], object], executor: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 200
-    while not Checkpoints.in_folder(folder).complete and executor.poll() is None and time.monotonic() < deadline:
+    while not said() and executor.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(1 << 20)):
+            pass
 
 
 def whole(folder: Path) -> int:
@@ -86,11 +91,8 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_saved(mode: str, disk: Path
     plan = campaign(tmp_path / "full", mode, disk / "run")
     folder = disk / "run" / "paths" / "main" / "checkpoints"
     executor = run(plan)
-    wait_for(folder, executor)
-    filler = disk / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while file.write(bytes(1 << 22)):
-            pass
+    wait_for(lambda: Checkpoints.in_folder(folder).complete, executor)
+    fill(disk)
     _, stderr = executor.communicate(timeout=200)
     assert executor.returncode == 74, stderr
     saved = whole(folder)
@@ -98,6 +100,20 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_saved(mode: str, disk: Path
     assert " are free; a save takes about " in stderr
     assert f" The checkpoint of iteration {saved} is whole. Fix: make room" in stderr
     assert f"it continues from iteration {saved}, and the log is " in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_disk_that_is_full_before_the_ranks_begin_is_named_too(disk: Path, tmp_path: Path) -> None:
+    plan = campaign(tmp_path / "full", "sync", disk / "run")
+    logs = disk / "run" / "paths" / "main" / "logs"
+    executor = run(plan)
+    wait_for(lambda: list(logs.glob("*.log")), executor)
+    fill(disk)
+    _, stderr = executor.communicate(timeout=200)
+    assert executor.returncode == 74, stderr
+    (log,) = logs.glob("*.log")
+    assert f"A write to {log} failed before training began: No space left on device. It is on tmpfs at {disk}" in stderr
+    assert "it continues from iteration 0" in stderr
     assert "Traceback" not in stderr
 
 
@@ -117,7 +133,7 @@ def test_a_quota_a_broken_disk_and_a_stale_mount_are_told_apart(
     folder, begun = tmp_path / "run" / "paths" / "main" / "checkpoints", tmp_path / "begun"
     env = {"LD_PRELOAD": str(failing_writes), "FAIL_ERRNO": str(code), "FAIL_FROM": str(begun)}
     executor = run(plan, env)
-    wait_for(folder, executor)
+    wait_for(lambda: Checkpoints.in_folder(folder).complete, executor)
     begun.touch()
     _, stderr = executor.communicate(timeout=200)
     assert executor.returncode == 74, stderr
