@@ -50,13 +50,11 @@ def race(index, barrier, results):
             held = None
         barrier.wait()
         results.put(held is not None and held.lost is None)
-        if held and not hosts:
+        if held:
             held.release()
         barrier.wait()
         if index == 0:
             plant()
-        if held:
-            held.release()
 
 def plant():
     (folder / "owner.json").write_text(dead)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from megatron_lrps.campaign.activity import Teller
-from megatron_lrps.campaign.path_request import CutOff, ask, cut_off
+from megatron_lrps.campaign.path_request import OverdueEnd, ask, overdue_end
 from megatron_lrps.launch.slurm import job_steps, stop_guard
 from megatron_lrps.storage.ownership import acquire, holder
 from tests.launch.campaign import PLAN, TinyCampaign
@@ -51,7 +51,7 @@ def test_ranks_that_do_not_follow_lrps_stop_are_killed_and_the_job_is_not_requeu
         "killed, and the 2 iterations after iteration 5 are lost\n"
     )
     assert (tmp_path / "calls").read_text() == "scancel --signal=KILL 7.1\n"
-    assert cut_off(folder, request) == CutOff(iteration=7, saved=5, seconds=2.0)
+    assert overdue_end(folder, request) == OverdueEnd(iteration=7, saved=5, seconds=2.0)
     assert '"reason": "request"' in folder.events.read_text()  # by which the job's script knows
 
 
