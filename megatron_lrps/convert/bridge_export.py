@@ -18,6 +18,7 @@ from megatron_lrps.convert.huggingface_export import DTYPES, IGNORED, SHARD_BYTE
 from megatron_lrps.convert.logits_check import Compared, check_copy, check_loading
 from megatron_lrps.convert.mapping import elements
 from megatron_lrps.convert.model_arguments import model_of_args
+from megatron_lrps.convert.safetensors import dtype_name
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist import saved_by_bridge
 from megatron_lrps.convert.version_export import (
@@ -154,7 +155,7 @@ def export_by_bridge(
                     "own": opened.of_bridge,
                     "reference": str(reference.absolute()),
                     "output": str(hidden.absolute()),
-                    "dtype": str(rounded).removeprefix("torch.") if rounded else None,
+                    "dtype": dtype_name(rounded) if rounded else None,
                     "shard_bytes": shard_bytes,
                 }
             )
@@ -180,12 +181,14 @@ def standing_export(source: ExportSource, dtype: str | None = None) -> ExportedV
     found = read_json(source.target / RECORD) or {}
     if found.get("engine") != ENGINE or any(found.get(key) != value for key, value in source.record.items()):
         return None
-    held = str(read_config(source.target / "config.json").get("torch_dtype"))
-    if dtype is not None and held != (wanted := str(DTYPES[dtype]).removeprefix("torch.")):
-        raise RefusedError(
-            f"The export by Megatron-Bridge in {source.target} has weights of {held}, and {wanted} is asked for.",
-            f"move it away and export with --reference DIR --dtype {dtype}, or ask for no dtype to take it as it is.",
-        )
+    if dtype is not None:
+        held, wanted = read_config(source.target / "config.json").get("torch_dtype"), dtype_name(DTYPES[dtype])
+        if held != wanted:
+            raise RefusedError(
+                f"The export by Megatron-Bridge in {source.target} has weights of {held}, and {wanted} is asked for.",
+                f"move it away and export with --reference DIR --dtype {dtype}, or ask for no dtype to take it as it "
+                "is.",
+            )
     return ExportedVersion(source.target, None, "", None)
 
 

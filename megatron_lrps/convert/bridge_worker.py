@@ -20,7 +20,7 @@ from megatron_lrps.convert.bridge_model import LOADING, bridge_of, describe, mod
 from megatron_lrps.convert.bridge_to_megatron import describe_folder, import_weights
 from megatron_lrps.convert.huggingface_export import FLOATS, IGNORED
 from megatron_lrps.convert.mapping import PADDED, stored_key
-from megatron_lrps.convert.safetensors import TensorEntry, write_file
+from megatron_lrps.convert.safetensors import TensorEntry, dtype_name, write_file
 from megatron_lrps.convert.torch_dist import OpenCheckpoint, open_checkpoint
 from megatron_lrps.convert.weight_files import INDEX, ONE_FILE
 from megatron_lrps.errors import RefusedError
@@ -104,7 +104,7 @@ def write_weights(
             found = "twice" if name in place else f"as {weight.dtype}"
             raise RefusedError(f"Megatron-Bridge exports {name} {found}.", "report it; do not use it.")
         tensor = weight.detach().to(dtype or weight.dtype).contiguous()
-        first = first or str(tensor.dtype).removeprefix("torch.")
+        first = first or dtype_name(tensor.dtype)
         if tensor.nbytes > room:
             write()
         place[name] = files

@@ -21,7 +21,7 @@ from megatron_lrps.convert.mapping import PADDED, elements, megatron_shapes, wei
 from megatron_lrps.convert.model_arguments import args_of
 from megatron_lrps.convert.mxfp4 import unpacked
 from megatron_lrps.convert.row_blocks import mean_row, row_blocks
-from megatron_lrps.convert.safetensors import FileTensor, StoredTensor
+from megatron_lrps.convert.safetensors import FileTensor, StoredTensor, dtype_name
 from megatron_lrps.convert.staging import refuse_full_disk, staged
 from megatron_lrps.convert.torch_dist_write import Block, blocks_of, empty_states, write_checkpoint
 from megatron_lrps.convert.weight import Weight
@@ -107,8 +107,8 @@ def plan_import(source: Path) -> PlannedImport:
         first = dtypes.setdefault(weight.key, placed)
         if first.dtype != placed.dtype:
             raise RefusedError(
-                f"{source}: {placed.name} is {_plain(placed.dtype)}, but {first.name} is {_plain(first.dtype)}; "
-                f"both are parts of Megatron's {weight.key}.",
+                f"{source}: {placed.name} is {dtype_name(placed.dtype)}, but {first.name} is "
+                f"{dtype_name(first.dtype)}; both are parts of Megatron's {weight.key}.",
                 "save the model in one dtype: from_pretrained(..., dtype=...), then save_pretrained.",
             )
     expected = {weight.name for weight in weights}
@@ -145,10 +145,6 @@ def _refuse_other_head(source: Path, head: StoredTensor, embedding: StoredTensor
             f"{source}: tie_word_embeddings is true, but {head.name} differs from {embedding.name}.",
             "set tie_word_embeddings to false in a copy of config.json if the model was trained so.",
         )
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def write_import(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from megatron_lrps.convert.helper_process import OFFLINE, ON_CPU, python_lines
 from megatron_lrps.convert.probe import Probe, free_memory, probe_of
+from megatron_lrps.convert.safetensors import dtype_name
 from megatron_lrps.errors import RefusedError
 
 _SAFETY = 4
@@ -87,7 +88,7 @@ def check_copy(
     say(f"comparing logits at {lengths} tokens (--no-check leaves it out)")
     for length in probe.left_out:
         say(f"logits are not compared at {length:,} tokens, for which too little memory is free")
-    rounded = str(dtype).removeprefix("torch.") if dtype else None
+    rounded = dtype_name(dtype) if dtype else None
     return compare_logits(checkpoint, copy, probe, dtype=rounded, by=by, config=config, name=name)
 
 

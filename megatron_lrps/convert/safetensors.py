@@ -26,6 +26,11 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a dtype's name as config.json has it, such as ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
 class TensorEntry(NamedTuple):
     """A tensor to write: its name, shape and dtype."""
 

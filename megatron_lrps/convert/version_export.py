@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from megatron_lrps.convert.export_source import ExportSource
 from megatron_lrps.convert.export_tokenizer import write_tokenizer
 from megatron_lrps.convert.huggingface_config import config_of
@@ -18,6 +16,7 @@ from megatron_lrps.convert.logits_check import Compared, check_copy
 from megatron_lrps.convert.megatron_export import FILE, plan_weights, write_torch, write_torch_dist
 from megatron_lrps.convert.model_arguments import is_of_family
 from megatron_lrps.convert.model_card import about_model
+from megatron_lrps.convert.safetensors import dtype_name
 from megatron_lrps.errors import RefusedError
 from megatron_lrps.storage.files import read_json
 from megatron_lrps.version import __version__
@@ -73,7 +72,7 @@ def export_to_hugging_face(
     """
     target, opened = output or source.target, source.opened
     planned = plan_export(opened, vocab=source.vocab, dtype=dtype, allow=allow, family=family)
-    record = {**source.record, "dtype": _rounded(planned.main_dtype), "family": family}
+    record = {**source.record, "dtype": dtype_name(planned.main_dtype), "family": family}
     statement = ""
 
     def around(hidden: Path) -> None:
@@ -131,7 +130,7 @@ def export_to_megatron(
     weights = plan_weights(opened, vocab=source.vocab, layout=layout, dtype=dtype)
     record = {
         **source.record,
-        "dtype": _rounded(weights.blocks[0].dtype),
+        "dtype": dtype_name(weights.blocks[0].dtype),
         "form": form,
         **layout.record,
     }
@@ -174,10 +173,6 @@ def export_to_megatron(
 def is_known(source: ExportSource) -> bool:
     """Whether the model is of a Hugging Face family, so that Megatron's forward can be built for it on its own."""
     return is_of_family(source.opened.args, source.vocab)
-
-
-def _rounded(dtype: torch.dtype | None) -> str | None:
-    return str(dtype).removeprefix("torch.") if dtype else None
 
 
 def made_once(
