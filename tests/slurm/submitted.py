@@ -84,12 +84,13 @@ class Submitted:
         text = f" iteration {iteration:8d}/"
         self.cluster.until(lambda: text in self.log(path), f"{path} at iteration {iteration}")
 
+    def starts(self, path: str) -> int:
+        """How often the path's ranks have begun to train."""
+        return sum(event["event"] == "started" for event in events(self.folder.path(path)))
+
     def started(self, path: str, times: int) -> None:
         """Wait until the path's ranks have begun to train for so many times in all."""
-        record = self.folder.path(path)
-        self.cluster.until(
-            lambda: sum(event["event"] == "started" for event in events(record)) >= times, f"start {times} of {path}"
-        )
+        self.cluster.until(lambda: self.starts(path) >= times, f"start {times} of {path}")
 
     def ends(self, job: str, state: str, seconds: float = 400) -> None:
         """Wait until a job ends, and that as it is to; else show what its path said last."""
