@@ -1,7 +1,7 @@
 """The mark `slurm` and a cluster for its tests: `make test-slurm` runs them, where a cluster can be started."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slurm") and (reason := missing() if asked else "run by `make test-slurm`"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failed test, show what the controller has said last: why a job began anew, or a node was lost."""
+    report = yield
+    submitted = getattr(item, "funcargs", {}).get("submitted")
+    if report.failed and submitted is not None:
+        lines = (submitted.cluster.folder / "log" / "slurmctld").read_text().splitlines()
+        report.sections.append(("slurmctld", "\n".join(lines[-40:])))
+    return report
 
 
 @pytest.fixture(scope="session")
