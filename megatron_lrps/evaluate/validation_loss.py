@@ -63,6 +63,8 @@ def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from megatron_lrps.convert.safetensors import dtype_name
+
     gpu = torch.cuda.is_available()
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -73,7 +75,7 @@ def by_transformers(folder: str) -> tuple[Callable[[Any], Any], str, str]:
     )
     model.eval()
     device = "cuda" if gpu else "cpu"
-    return lambda ids: model(ids, use_cache=False).logits, device, str(model.dtype).removeprefix("torch.")
+    return lambda ids: model(ids, use_cache=False).logits, device, dtype_name(model.dtype)
 
 
 def by_megatron(folder: str) -> tuple[Callable[[Any], Any], str, str]:
