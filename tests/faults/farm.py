@@ -59,7 +59,8 @@ def _in_training(work: Path, fault: Fault, cluster: Cluster | None) -> dict[str,
         assert broken.losses() == reference, f"after {number} faults the whole run is another"
         assert (attempts := attempts + 1) <= _AGAIN, f"fault {number} broke nothing on {_AGAIN} campaigns"
         broken.renew()
-        fault = replace(fault, phase="training")  # what it was drawn for was too short to be seen
+        # What it was drawn for was too short to be seen, or its instant one at which there was nothing to break.
+        fault = replace(fault, phase="training", delay=fault.delay / 2)
     if number % IN_A_ROW == IN_A_ROW - 1:
         finish(broken)
         facts["equal_at_the_end"] = broken.losses() == reference

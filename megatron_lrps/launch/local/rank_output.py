@@ -15,6 +15,7 @@ _LOSS = re.compile(r"\| +lm loss: (\S+) \|")
 _TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/elastic/.*\] +(Sending process|failed \(exitcode)")
 _RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 _WORD = re.compile(r"(\d+) (rank \d+): (\w+): (.*)")
+_TRACEBACK = "Traceback (most recent call last)"
 _TAIL_BYTES = 256 * 1024
 
 
@@ -103,11 +104,23 @@ class LogFollower:
 
 
 def last_lines(log: Path, count: int = 15) -> list[str]:
-    """Return the last informative lines: without blank lines, progress lines and torchrun's own report."""
+    """Return the last informative lines: without blank lines, progress lines and torchrun's own report.
+
+    Of tracebacks only the errors are left, without the frames: the ranks that a lost one leaves behind print these too.
+    """
     lines = [line.rstrip() for line in _tail(log).splitlines()]
     report = next((index for index, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
     said = [line for line in lines[:report] if line and not set(line) <= set("*=-") and parse_step(line) is None]
-    return (said or [line for line in lines if line])[-count:]
+    return list(_without_frames(said or [line for line in lines if line]))[-count:]
+
+
+def _without_frames(lines: list[str]) -> Iterator[str]:
+    inside = False
+    for line in lines:
+        if _TRACEBACK in line:  # Megatron logs some of them as one line
+            inside = True
+        elif not (inside and line.startswith(" ")):
+            yield line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+import traceback
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,22 @@ def test_a_line_is_read_once_and_when_it_is_whole(tmp_path: Path) -> None:
 def test_the_last_words_are_the_ranks_own(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     step = LINE.format(1, 10, 8, 1, 3e-4, 7)
-    log.write_text(f"*****\n\nloading\n{step}\nTraceback\n  File\nValueError: bad\n\n" + REPORT.format(code=1))
-    assert last_lines(log) == ["loading", "Traceback", "  File", "ValueError: bad"]
-    assert last_lines(log, 2) == ["  File", "ValueError: bad"]
+    log.write_text(f"*****\n\nloading\n{step}\n  saving\nkilled\n\n" + REPORT.format(code=1))
+    assert last_lines(log) == ["loading", "  saving", "killed"]
+    assert last_lines(log, 2) == ["  saving", "killed"]
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_of_a_traceback_the_error_is_shown(tmp_path: Path, cut_off: bool) -> None:
+    log = tmp_path / "a.log"
+    try:
+        raise ValueError("a rank is gone")
+    except ValueError as error:
+        lines = traceback.format_exception(error)
+    # Megatron logs the list; the rank prints the lines, and may be killed while it does so.
+    printed = lines[0] if cut_off else "".join(lines)
+    log.write_text(f"  loading\n{lines}\n{printed}{REPORT.format(code=-9)}")
+    assert last_lines(log) == ["  loading", *([] if cut_off else ["ValueError: a rank is gone"])]
 
 
 def test_without_a_word_of_the_ranks_torchruns_are_shown(tmp_path: Path) -> None:
