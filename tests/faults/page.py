@@ -31,7 +31,8 @@ a job of two nodes: its processes are killed, or nothing comes from it any more.
 
 - every loss so far is that of an undisturbed run, **digit for digit**; after every fourth, so are those of the whole
   campaign;
-- no checkpoint that was whole is lost: at most the iterations since the last save are trained again;
+- no checkpoint that was whole is lost: what came after the last one is trained again, at most one interval with
+  synchronous saves, and two with asynchronous ones, where the save in the background had not ended;
 - a command makes what it makes when nothing happens, bit for bit;
 - `lrps run` ends by itself, a failed disk with 74, nothing of the run is left over, and it shows no traceback;
 - ranks that hang on a network are ended by the stall rule, with 75; where they had nothing left to wait for, the next
